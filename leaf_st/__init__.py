@@ -1,0 +1,39 @@
+"""LEAF for sentence-transformers: distil a large text-embedding model into a small one in its vector space.
+
+The method is the paper's (arXiv 2509.12539). Public names are imported on first use, so that ``import leaf_st``
+costs nothing.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "AlignmentEvaluator": "leaf_st.evaluation.alignment",
+    "EmbeddingStore": "leaf_st.teacher.store",
+    "InputError": "leaf_st.errors",
+    "LengthGroupedBatchSampler": "leaf_st.training.sampler",
+    "LocalTeacher": "leaf_st.teacher.local",
+    "Projection": "leaf_st.student.projection",
+    "Recipe": "leaf_st.recipe",
+    "Teacher": "leaf_st.teacher.protocol",
+    "TeacherAlignedLoss": "leaf_st.training.loss",
+    "build_student": "leaf_st.student.build",
+    "precompute": "leaf_st.teacher.precompute",
+    "save_portable": "leaf_st.student.portable",
+}
+
+__all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604  (names are resolved by __getattr__)
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  (a module attribute may be anything)
+    """Import a public name on first use."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'leaf_st' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names without importing them."""
+    return sorted(__all__)

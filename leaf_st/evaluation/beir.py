@@ -1,0 +1,140 @@
+"""A retrieval set in a folder with BEIR's files, read and checked.
+
+Files: ``corpus`` and ``queries`` as .parquet or .jsonl with the columns ``_id``, ``text`` and, for documents, a
+``title`` that may be absent; ``qrels.parquet``, ``qrels/test.tsv`` or ``qrels.tsv`` with the columns ``query-id``,
+``corpus-id`` and ``score``.
+"""
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from leaf_st.errors import InputError
+
+TEXT_FILES = {name: (f"{name}.parquet", f"{name}.jsonl") for name in ("corpus", "queries")}
+QRELS_FILES = ("qrels.parquet", "qrels/test.tsv", "qrels.tsv")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class BeirSet:
+    """A retrieval set.
+
+    Attributes:
+        name: The folder's name.
+        corpus: Documents: ``id``, ``title`` (may be empty) and ``text``.
+        queries: Queries that have judgements: ``id`` and ``text``.
+        qrels: Grade of a document, by query id and document id; 0 is not relevant.
+    """
+
+    name: str
+    corpus: list[dict[str, str]]
+    queries: list[dict[str, str]]
+    qrels: dict[str, dict[str, int]]
+
+
+def load_beir(folder: Path) -> BeirSet:
+    """Read the retrieval set in ``folder``.
+
+    Raises:
+        InputError: If a file or column is missing or unreadable, an id comes twice, a judgement names an
+            unknown id, or nothing is judged relevant.
+    """
+    corpus_path, queries_path = (_find(folder, TEXT_FILES[name]) for name in ("corpus", "queries"))
+    qrels_path = _find(folder, QRELS_FILES)
+    corpus, queries = _read_texts(corpus_path), _read_texts(queries_path)
+    qrels = _read_qrels(qrels_path)
+    _check_ids(qrels_path, "query-id", qrels, queries, queries_path)
+    for judged in qrels.values():
+        _check_ids(qrels_path, "corpus-id", judged, corpus, corpus_path)
+    return BeirSet(
+        name=folder.resolve().name,
+        corpus=list(corpus.values()),
+        # The whole queries file often holds the training queries too.
+        queries=[{"id": key, "text": row["text"]} for key, row in queries.items() if key in qrels],
+        qrels=qrels,
+    )
+
+
+def _find(folder: Path, names: Sequence[str]) -> Path:
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(f"retrieval set {folder}: expected {' or '.join(names)}, found neither")
+
+
+def _read_texts(path: Path) -> dict[str, dict[str, str]]:
+    """Return rows with ``id``, ``title`` and ``text``, by id."""
+    rows: dict[str, dict[str, str]] = {}
+    for row in _read_rows(path, ("_id", "text")):
+        key = str(row["_id"])
+        if key in rows:
+            raise InputError(f"{path}: _id {key!r} comes twice, expected it once")
+        if not isinstance(row["text"], str):
+            raise InputError(f"{path}: text of _id {key!r} is {row['text']!r}, expected a string")
+        rows[key] = {"id": key, "title": row.get("title") or "", "text": row["text"]}
+    return rows
+
+
+def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
+    qrels: dict[str, dict[str, int]] = {}
+    for row in _read_rows(path, ("query-id", "corpus-id", "score")):
+        try:
+            grade = int(row["score"])
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{path}: score of query {row['query-id']!r} is {row['score']!r}, expected a whole number"
+            ) from error
+        qrels.setdefault(str(row["query-id"]), {})[str(row["corpus-id"])] = grade
+    if not any(grade > 0 for judged in qrels.values() for grade in judged.values()):
+        raise InputError(f"{path}: no score is above 0, expected at least one relevant document")
+    return qrels
+
+
+def _check_ids(
+    qrels_path: Path, column: str, ids: dict[str, Any], rows: dict[str, dict[str, str]], path: Path
+) -> None:
+    for key in ids:
+        if key not in rows:
+            raise InputError(
+                f"{qrels_path}: {column} {key!r} is not in {path.name}: add it there or drop the judgement"
+            )
+
+
+def _read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
+    """Return the rows of the table at ``path``, each with ``columns``."""
+    try:
+        rows = _READERS[path.suffix](path)
+    except (pa.ArrowInvalid, ValueError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
+    for number, row in enumerate(rows, start=1):
+        for column in columns:
+            if column not in row:
+                raise InputError(f"{path}: row {number} has no {column!r}, expected {', '.join(columns)}")
+    return rows
+
+
+def _read_parquet(path: Path) -> list[Row]:
+    rows: list[Row] = pq.read_table(path).to_pylist()
+    return rows
+
+
+def _read_jsonl(path: Path) -> list[Row]:
+    with path.open(encoding="utf-8") as lines:
+        rows: list[Row] = [json.loads(line) for line in lines if line.strip()]
+    return rows
+
+
+def _read_tsv(path: Path) -> list[Row]:
+    with path.open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+_READERS = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".tsv": _read_tsv}

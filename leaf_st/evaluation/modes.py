@@ -1,0 +1,130 @@
+"""Which model embeds which side in which mode (contract 10), and each text embedded once for all modes."""
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.errors import InputError
+
+Mode = Literal["teacher", "standard", "asymmetric"]
+Role = Literal["teacher", "student"]
+Side = Literal["query", "document"]
+
+ROLES: dict[Mode, dict[Side, Role]] = {
+    "teacher": {"query": "teacher", "document": "teacher"},
+    "standard": {"query": "student", "document": "student"},
+    "asymmetric": {"query": "student", "document": "teacher"},
+}
+
+# Sorting by length inside so many texts keeps padding small, and the progress bar still moves.
+BLOCK = 2048
+
+
+class Embedder:
+    """Embeds queries and documents as a mode says, a text once per model and side however many modes need it.
+
+    The vectors are kept as long as the embedder lives: memory is that of the texts and their vectors.
+
+    Args:
+        teacher: The teacher; None if every mode is "standard".
+        student: The student.
+        modes: The modes that will be asked for.
+        batch_size: Texts that a model encodes at a time.
+        progress: Called with the number of texts whenever some have been embedded.
+
+    Raises:
+        InputError: If a mode is unknown or lacks its teacher, or the two models cannot be compared.
+    """
+
+    def __init__(
+        self,
+        *,
+        teacher: SentenceTransformer | None,
+        student: SentenceTransformer,
+        modes: Sequence[Mode],
+        batch_size: int = 32,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        _check_modes(modes, teacher, student)
+        self.models: dict[Role, SentenceTransformer] = {"student": student}
+        if teacher is not None:
+            self.models["teacher"] = teacher
+        self.modes = tuple(modes)
+        self.batch_size = batch_size
+        self.progress = progress
+        passes = sorted({(ROLES[mode][side], side) for mode in modes for side in ROLES[mode]})
+        self._known: dict[tuple[Role, Side], dict[str, NDArray[np.float32]]] = {key: {} for key in passes}
+        self._seconds = dict.fromkeys(passes, 0.0)
+
+    def passes(self, side: Side) -> int:
+        """Return how many models have to encode the texts of ``side``."""
+        return sum(known_side == side for _, known_side in self._known)
+
+    def seconds(self, mode: Mode) -> float:
+        """Return what encoding cost for ``mode``, as if no other mode had shared it."""
+        return sum(self._seconds[role, side] for side, role in ROLES[mode].items())
+
+    def document_model(self, mode: Mode) -> SentenceTransformer:
+        """Return the model that embeds the documents: its similarity function is that of the index."""
+        return self.models[ROLES[mode]["document"]]
+
+    def embed(self, mode: Mode, side: Side, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the vectors of ``texts``, shape (n, d), with the model's own prompt for ``side``.
+
+        Raises:
+            InputError: If a vector is not finite.
+        """
+        role = ROLES[mode][side]
+        known = self._known[role, side]
+        for start in range(0, len(texts), BLOCK):
+            block = texts[start : start + BLOCK]
+            new = [text for text in dict.fromkeys(block) if text not in known]
+            if new:
+                known.update(zip(new, self._encode(role, side, new), strict=True))
+                if self.progress is not None:
+                    self.progress(len(block))
+        return np.stack([known[text] for text in texts])
+
+    def _encode(self, role: Role, side: Side, texts: list[str]) -> NDArray[np.float32]:
+        model = self.models[role]
+        encode = model.encode_query if side == "query" else model.encode_document
+        start = perf_counter()
+        vectors = np.asarray(encode(texts, batch_size=self.batch_size, show_progress_bar=False), np.float32)
+        self._seconds[role, side] += perf_counter() - start
+        broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if broken.size:
+            raise InputError(
+                f"the {role} gives NaN or infinite numbers for {broken.size} of {len(texts)} texts, such as "
+                f"the {side} {texts[broken[0]][:60]!r}: check its weights, or load it in float32"
+            )
+        return vectors
+
+
+def model_name(model: SentenceTransformer) -> str:
+    """Return the name that results record for ``model``: the id on its card, else where it was loaded from."""
+    if model.model_card_data.model_id:
+        return str(model.model_card_data.model_id)
+    transformer = model.transformers_model
+    return str(transformer.config._name_or_path) if transformer is not None else "unnamed"
+
+
+def _check_modes(
+    modes: Sequence[Mode], teacher: SentenceTransformer | None, student: SentenceTransformer
+) -> None:
+    for mode in modes:
+        if mode not in ROLES:
+            raise InputError(f"mode {mode!r} is unknown: expected one of {', '.join(ROLES)}")
+        if teacher is None and mode != "standard":
+            raise InputError(f"mode {mode} needs the teacher: name one, or measure standard alone")
+    if teacher is None or "asymmetric" not in modes:
+        return
+    theirs, ours = teacher.get_embedding_dimension(), student.get_embedding_dimension()
+    if theirs != ours:
+        raise InputError(
+            f"teacher gives {theirs} dimensions, student gives {ours}: asymmetric mode compares "
+            "their vectors, measure teacher and standard alone or take the student's own teacher"
+        )

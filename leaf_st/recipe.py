@@ -1,0 +1,275 @@
+"""A recipe: every value that shapes a distillation, checked when it is made.
+
+A recipe is a Python file with a module-level ``recipe = Recipe(...)``. Training knobs are keywords of
+``SentenceTransformerTrainingArguments`` and are not declared here a second time. ``recipe.json`` in the run folder
+holds the same values, resolved, with the versions of the libraries.
+"""
+
+import ast
+import runpy
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from leaf_st.errors import InputError
+
+Kind = Literal["query", "document"]
+Precision = Literal["auto", "float32", "bfloat16"]
+Distance = Literal["l2", "mse", "cosine"]
+KINDS: tuple[str, ...] = get_args(Kind)
+DOCSTRINGS = "docstrings"
+
+
+@dataclass(frozen=True)
+class TextsSpec:
+    """Which training texts to read.
+
+    Attributes:
+        source: A file or folder (see `leaf_st.texts.files`), or "docstrings", the embedded default.
+        text_column: Column of a table that holds the text.
+        kind_column: Column of a table that says "query" or "document"; used where it is there.
+        kind: Kind of the rows that do not say theirs.
+        limit: Rows to read at most.
+    """
+
+    source: str = DOCSTRINGS
+    text_column: str = "text"
+    kind_column: str = "kind"
+    kind: Kind = "document"
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _one_of("texts.kind", self.kind, KINDS)
+        _at_least("texts.limit", self.limit, 1)
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """Which model gives the targets, and how.
+
+    Attributes:
+        model: Hub id or folder of a sentence-transformers model.
+        revision: Commit on the hub.
+        prompts: Prompt by kind, set before the text; the model's own where empty.
+        precision: Weights while embedding: "auto" takes bfloat16 where the device has units for it.
+        store_dtype: How the targets are stored.
+        max_length: Tokens read of a text; the model's own if None.
+        trust_remote_code: Run the model's own code; off unless asked.
+    """
+
+    model: str = "sentence-transformers/all-MiniLM-L6-v2"
+    revision: str | None = None
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    precision: Precision = "auto"
+    store_dtype: Literal["float16", "float32"] = "float16"
+    max_length: int | None = None
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _one_of("teacher.precision", self.precision, get_args(Precision))
+        _one_of("teacher.store_dtype", self.store_dtype, ("float16", "float32"))
+        _at_least("teacher.max_length", self.max_length, 2)
+        for kind in self.prompts:
+            _one_of("a key of teacher.prompts", kind, KINDS)
+
+
+@dataclass(frozen=True)
+class StudentSpec:
+    """Which model learns.
+
+    Attributes:
+        backbone: Hub id or folder of an encoder; the teacher's own if None.
+        revision: Commit of the backbone on the hub.
+        layers: Encoder layers of the backbone to keep; all if None.
+        max_length: Tokens read of a text in use; the teacher's if None.
+        closed_form_rows: Texts for the closed-form start of the projection; 0 leaves it random.
+    """
+
+    backbone: str | None = None
+    revision: str | None = None
+    layers: Sequence[int] | None = None
+    max_length: int | None = None
+    closed_form_rows: int = 4096
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _at_least("student.max_length", self.max_length, 2)
+        _at_least("student.closed_form_rows", self.closed_form_rows, 0)
+        if self.layers is not None:
+            object.__setattr__(self, "layers", tuple(self.layers))
+        if self.backbone is None and self.layers is None:
+            raise InputError(
+                "student: neither backbone nor layers is given, so it would be the teacher again: "
+                "name a smaller backbone or the layers to keep"
+            )
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """How the student learns.
+
+    Attributes:
+        distance: Loss between student and teacher (paper Eq. 3: "l2").
+        end_learning_rate: Rate at the end of a cycle (paper 2.2: 1e-5).
+        cycles: Restarts of the rate, plus one (paper 2.2: 3).
+        decay: When the rate falls: after every "step" or "epoch" (paper 2.2).
+        held_out_rows: Validation rows, chosen by hash of the text (paper 2.2: 128 batches of 32).
+        max_length: Tokens read of a text in training; the student's if None.
+        budget_minutes: Train for about so long: a short trial fixes the number of steps and of texts.
+        arguments: Keywords of SentenceTransformerTrainingArguments.
+    """
+
+    distance: Distance = "l2"
+    end_learning_rate: float = 1e-5
+    cycles: int = 1
+    decay: Literal["step", "epoch"] = "step"
+    held_out_rows: int = 4096
+    max_length: int | None = None
+    budget_minutes: float | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _one_of("training.distance", self.distance, get_args(Distance))
+        _one_of("training.decay", self.decay, ("step", "epoch"))
+        _at_least("training.cycles", self.cycles, 1)
+        _at_least("training.held_out_rows", self.held_out_rows, 1)
+        _at_least("training.max_length", self.max_length, 2)
+        if self.end_learning_rate < 0:
+            raise InputError(f"training.end_learning_rate: expected at least 0, found {self.end_learning_rate}")
+        if self.budget_minutes is not None and self.budget_minutes <= 0:
+            raise InputError(f"training.budget_minutes: expected more than 0, found {self.budget_minutes}")
+        object.__setattr__(self, "arguments", dict(self.arguments))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole distillation: texts, teacher, student, training, and the sets it is measured on.
+
+    Attributes:
+        name: Name of the student, and of the run folder.
+        texts: Training texts.
+        teacher: The model that gives the targets.
+        student: The model that learns.
+        training: How it learns.
+        evaluate_on: BEIR folders that `leaf-st run` measures on after training; those absent are left out, and said so.
+    """
+
+    name: str
+    texts: TextsSpec = field(default_factory=TextsSpec)
+    teacher: TeacherSpec = field(default_factory=TeacherSpec)
+    student: StudentSpec = field(default_factory=lambda: StudentSpec(layers=(0, 2, 5)))
+    training: TrainingSpec = field(default_factory=TrainingSpec)
+    evaluate_on: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if not self.name or Path(self.name).name != self.name:
+            raise InputError(f"recipe name {self.name!r}: expected a plain name that can be a folder's")
+        object.__setattr__(self, "evaluate_on", tuple(self.evaluate_on))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> "Recipe":
+        """Return the recipe that `to_dict` gave."""
+        return cls(**{key: _PARTS[key](**part) if key in _PARTS else part for key, part in value.items()})
+
+
+_PARTS: dict[str, Any] = {
+    "texts": TextsSpec,
+    "teacher": TeacherSpec,
+    "student": StudentSpec,
+    "training": TrainingSpec,
+}
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Run the recipe file at ``path`` and return its ``recipe``, changed by ``key=value`` overrides.
+
+    Raises:
+        InputError: If there is no such file, it fails, has no `Recipe`, or an override does not fit.
+    """
+    if not path.is_file():
+        raise InputError(f"recipe {path}: no such file")
+    try:
+        namespace = runpy.run_path(str(path))
+    except (SyntaxError, ImportError, NameError, TypeError, AttributeError) as error:
+        raise InputError(f"recipe {path} does not run: {type(error).__name__}: {error}") from error
+    recipe = namespace.get("recipe")
+    if not isinstance(recipe, Recipe):
+        raise InputError(
+            f"recipe {path}: expected a module-level `recipe = Recipe(...)`, found {type(recipe).__name__}"
+        )
+    return override(recipe, overrides)
+
+
+def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """Return ``recipe`` with ``key=value`` settings applied.
+
+    A key is a field (``name``), a field of a part (``student.layers``) or a training argument
+    (``learning_rate``). A value is a Python literal, or else a string.
+    """
+    for setting in settings:
+        key, separator, text = setting.partition("=")
+        if not separator:
+            raise InputError(f"--set {setting}: expected key=value")
+        recipe = _set(recipe, key, _literal(text))
+    return recipe
+
+
+def _set(recipe: Recipe, key: str, value: Any) -> Recipe:  # noqa: ANN401  (any literal)
+    part, dot, name = key.partition(".")
+    known = _settable()
+    if key in known:
+        if not dot:
+            return replace(recipe, **{key: value})
+        return replace(recipe, **{part: replace(getattr(recipe, part), **{name: value})})
+    if key in _training_arguments():
+        training = replace(recipe.training, arguments={**recipe.training.arguments, key: value})
+        return replace(recipe, training=training)
+    raise InputError(
+        f"--set {key}: no such key; expected one of {', '.join(sorted(known))}, or a keyword of "
+        "SentenceTransformerTrainingArguments such as learning_rate"
+    )
+
+
+def _settable() -> set[str]:
+    """Return the keys of a recipe and its parts, as ``--set`` names them; a part itself is no key."""
+    keys: set[str] = set()
+    for item in fields(Recipe):
+        part = _PARTS.get(item.name)
+        keys |= {f"{item.name}.{inner.name}" for inner in fields(part)} if part else {item.name}
+    return keys - {"training.arguments"}
+
+
+def _training_arguments() -> set[str]:
+    """Return the keywords of SentenceTransformerTrainingArguments; importing them takes seconds, so late."""
+    from sentence_transformers import SentenceTransformerTrainingArguments
+
+    return {item.name for item in fields(SentenceTransformerTrainingArguments)}
+
+
+def _literal(text: str) -> Any:  # noqa: ANN401  (any literal)
+    """Read a Python literal, or else take the text as it stands."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _one_of(key: str, value: object, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise InputError(f"{key}: expected one of {', '.join(allowed)}, found {value!r}")
+
+
+def _at_least(key: str, value: object, least: int) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InputError(f"{key}: expected a whole number of at least {least}, found {value!r}")

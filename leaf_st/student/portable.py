@@ -1,0 +1,45 @@
+"""The student as a folder that every consumer reads right (design contract 8).
+
+sentence-transformers 5.4 and later write new class paths and a new pooling schema, which older versions and other
+servers do not know: some then serve the model without its projection. All of them know the legacy layout written
+here, and new versions read it without a word.
+"""
+
+import json
+from pathlib import Path
+
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.atomic import replace_folder, write_json
+
+_POOLING_KEYS = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens")
+
+
+def save_portable(student: SentenceTransformer, folder: Path) -> None:
+    """Save ``student`` to ``folder``, whole or not at all, in the legacy layout.
+
+    Args:
+        student: Transformer, mean Pooling, Projection, and Normalize or not.
+        folder: A model saved here before is replaced.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    replace_folder(folder, lambda fresh: _save(student, fresh))
+
+
+def _save(student: SentenceTransformer, folder: Path) -> None:
+    student.save_pretrained(str(folder), create_model_card=False)
+    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    for module in modules:
+        name = module["type"].rpartition(".")[2]
+        module["type"] = f"sentence_transformers.models.{name}"
+        if name == "Pooling":
+            write_json(folder / module["path"] / "config.json", _pooling_config(student))
+    write_json(folder / "modules.json", modules)
+    config = {"max_seq_length": student.max_seq_length, "do_lower_case": False}
+    write_json(folder / "sentence_bert_config.json", config)
+
+
+def _pooling_config(student: SentenceTransformer) -> dict[str, int | bool]:
+    width = student[0].get_embedding_dimension()
+    modes = {f"pooling_mode_{key}": key == "mean_tokens" for key in _POOLING_KEYS}
+    return {"word_embedding_dimension": width, **modes}

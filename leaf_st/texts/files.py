@@ -1,0 +1,201 @@
+"""Rows of local files: parquet, jsonl, csv, txt (one text a line), or a BEIR folder. Streamed, never held whole.
+
+A file that is not what it seems is an error. A single bad line in a large file is not: it is counted and left out,
+here ("not JSON") or by `leaf_st.texts.read`. Bytes that are not UTF-8 become lone surrogates for that purpose.
+Compressed files and tables in several shards are not read: parquet is compressed already and splits into row groups.
+"""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from leaf_st.errors import InputError
+from leaf_st.recipe import TextsSpec
+
+_BATCH_ROWS = 1024
+_CSV_FIELD_CHARACTERS = 1 << 24  # the csv module's own limit, 128 KiB, is shorter than many documents
+
+Record = Mapping[str, object]
+
+
+class Row(NamedTuple):
+    """One row as it lies in the file, to be checked by the reader.
+
+    Attributes:
+        text: What should be a string.
+        kind: What should be "query" or "document".
+    """
+
+    text: object
+    kind: object
+
+
+def read_file(spec: TextsSpec, skipped: Counter[str]) -> Iterator[Row]:
+    """Yield the rows of the file or BEIR folder that ``spec.source`` names.
+
+    Args:
+        spec: Which file, and which of its columns.
+        skipped: Where lines that are no rows are counted, by reason.
+
+    Raises:
+        InputError: If the file is not there, is empty, broken, of an unknown format, or lacks the text column.
+    """
+    path = Path(spec.source)
+    if path.is_dir():
+        yield from _beir_rows(path, skipped)
+        return
+    for record in _records(path, spec.text_column, (spec.kind_column,), skipped):
+        kind = record.get(spec.kind_column)
+        yield Row(record.get(spec.text_column), spec.kind if kind in (None, "") else kind)
+
+
+def _beir_rows(folder: Path, skipped: Counter[str]) -> Iterator[Row]:
+    """Yield documents and queries in turn while both last, so that a limit keeps some of each."""
+    corpus, queries = (_beir_table(folder, name) for name in ("corpus", "queries"))
+    documents = (
+        Row(_titled(record), "document") for record in _records(corpus, "text", ("title",), skipped)
+    )
+    asked = (Row(record.get("text"), "query") for record in _records(queries, "text", (), skipped))
+    for pair in zip_longest(documents, asked):
+        yield from (row for row in pair if row is not None)
+
+
+def _beir_table(folder: Path, name: str) -> Path:
+    candidates = (folder / f"{name}.parquet", folder / f"{name}.jsonl")
+    for path in candidates:
+        if path.is_file():
+            return path
+    found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+    raise InputError(
+        f"texts.source {folder}: expected a BEIR folder, with {' or '.join(path.name for path in candidates)}, "
+        f"found {found}: name a file of the folder instead"
+    )
+
+
+def _titled(record: Record) -> object:
+    title, text = record.get("title"), record.get("text")
+    return f"{title} {text}" if isinstance(title, str) and isinstance(text, str) else text
+
+
+def _records(path: Path, column: str, others: Sequence[str], skipped: Counter[str]) -> Iterator[Record]:
+    """Return the records of ``path``, with ``column`` for certain in the table and ``others`` where they are."""
+    if not path.is_file():
+        raise InputError(f"texts.source {path}: no such file")
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(
+            f"texts.source {path}: expected a file that ends in {', '.join(_READERS)}, or a BEIR folder, "
+            f"found {path.suffix or 'no ending'!r}"
+        )
+    if path.stat().st_size == 0:
+        raise InputError(f"texts.source {path}: the file is empty")
+    return reader(path, column, others, skipped)
+
+
+def _parquet(path: Path, column: str, others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
+    place = "footer"
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            _require(path, column, names)
+            columns = [column, *(name for name in others if name in names)]
+            for group in range(file.num_row_groups):
+                place = f"row group {group}"
+                for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns):
+                    yield from _batch_records(batch)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"texts.source {path}, {place}: broken parquet ({error}): copy or make it anew"
+        ) from error
+
+
+def _batch_records(batch: pa.RecordBatch) -> Iterator[Record]:
+    columns = [_values(column) for column in batch.columns]
+    return (dict(zip(batch.schema.names, row, strict=True)) for row in zip(*columns, strict=True))
+
+
+def _values(column: pa.Array) -> Sequence[object]:
+    try:
+        values: list[object] = column.to_pylist()
+    except UnicodeDecodeError:  # Arrow does not check that a string column is UTF-8
+        return [_value(scalar) for scalar in column]
+    return values
+
+
+def _value(scalar: Any) -> object:  # noqa: ANN401  (pyarrow ships no types)
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return None
+
+
+def _jsonl(path: Path, column: str, _: Sequence[str], skipped: Counter[str]) -> Iterator[Record]:
+    checked = False
+    with _open(path) as lines:
+        for line in filter(str.strip, lines):
+            record = _parse(line)
+            if record is None:
+                skipped["not JSON"] += 1
+                continue
+            if not checked:
+                _require(path, column, record)
+                checked = True
+            yield record
+
+
+def _parse(line: str) -> Record | None:
+    """Return the object on ``line``, or None where there is none."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _csv(path: Path, column: str, _others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
+    csv.field_size_limit(max(csv.field_size_limit(), _CSV_FIELD_CHARACTERS))
+    with _open(path, newline="") as lines:
+        # Strict, since a quote that is never closed would otherwise swallow the rest of the file as one text.
+        records = csv.DictReader(lines, strict=True)
+        try:
+            _require(path, column, records.fieldnames or ())
+            yield from records
+        except csv.Error as error:
+            raise InputError(
+                f"texts.source {path}, line {records.line_num}: broken csv ({error}): "
+                "close the quotes, and double those inside a text"
+            ) from error
+
+
+def _txt(path: Path, column: str, _others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
+    with _open(path) as lines:
+        for line in lines:
+            yield {column: line}
+
+
+def _open(path: Path, newline: str | None = None) -> TextIO:
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline=newline)
+
+
+def _require(path: Path, column: str, found: Iterable[str]) -> None:
+    names = list(found)
+    if column not in names:
+        raise InputError(
+            f"texts.source {path}: no column {column!r}, found {', '.join(names) or 'none'}: "
+            "set texts.text_column to the one that holds the text"
+        )
+
+
+_READERS: dict[str, Callable[[Path, str, Sequence[str], Counter[str]], Iterator[Record]]] = {
+    ".parquet": _parquet,
+    ".jsonl": _jsonl,
+    ".csv": _csv,
+    ".txt": _txt,
+}

@@ -1,0 +1,92 @@
+"""The training stage: a store and a recipe in, the student's folder out."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+
+from leaf_st.atomic import write_json
+from leaf_st.errors import InputError
+from leaf_st.recipe import Recipe
+from leaf_st.student.build import build_student
+from leaf_st.student.closed_form import fit_projection
+from leaf_st.student.portable import save_portable
+from leaf_st.teacher.local import bfloat16_is_fast
+from leaf_st.teacher.resolve import resolve_model
+from leaf_st.teacher.store import EmbeddingStore
+from leaf_st.training.trainer import LeafTrainer, last_whole_checkpoint
+
+_DEFAULTS: dict[str, Any] = {
+    "learning_rate": 1e-4,  # paper 2.2
+    "weight_decay": 0.01,  # paper 2.2
+    "per_device_train_batch_size": 32,  # paper 2.2
+    "per_device_eval_batch_size": 32,
+    "optim": "adamw_torch_fused",
+    "eval_strategy": "steps",
+    "eval_steps": 0.1,
+    "save_strategy": "steps",
+    "save_steps": 0.1,
+    "save_total_limit": 2,  # the best and the last
+    "load_best_model_at_end": True,
+    "metric_for_best_model": "eval_loss",
+    "greater_is_better": False,
+    "logging_steps": 50,
+    "report_to": "none",
+}
+
+
+def train(recipe: Recipe, store: EmbeddingStore, run: Path) -> SentenceTransformer:
+    """Train the student of ``recipe`` on ``store``, from the last checkpoint in ``run`` if there is one.
+
+    Writes ``run/checkpoints``, ``run/results/training.json`` (the losses over the steps) and ``run/model``.
+
+    Returns:
+        The student with the lowest validation loss.
+
+    Raises:
+        InputError: If the store is too small or damaged, or an argument does not fit.
+        KeyboardInterrupt: On Ctrl-C, after the batch in flight and a checkpoint.
+    """
+    if damaged := store.damaged():
+        raise InputError(f"{damaged[0]} is damaged: run `leaf-st embed` again, it makes the shard anew")
+    student = new_student(recipe, store)
+    in_use = student.max_seq_length
+    student.max_seq_length = min(recipe.training.max_length or in_use, in_use)
+    checkpoint = last_whole_checkpoint(run / "checkpoints")
+    trainer = LeafTrainer(student, store, recipe.training, training_arguments(recipe, run, student.device))
+    if checkpoint is None:
+        sample = trainer.sample(recipe.student.closed_form_rows)
+        if len(sample):
+            fit_projection(student, store.prompted(sample), store.embeddings(sample))
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    student.max_seq_length = in_use
+    (run / "results").mkdir(parents=True, exist_ok=True)
+    write_json(run / "results" / "training.json", trainer.state.log_history)
+    save_portable(student, run / "model")
+    return student
+
+
+def new_student(recipe: Recipe, store: EmbeddingStore) -> SentenceTransformer:
+    """Build the student that ``recipe`` names for the teacher that made ``store``."""
+    backbone = recipe.student.backbone or recipe.teacher.model
+    revision = recipe.student.revision if recipe.student.backbone else recipe.teacher.revision
+    return build_student(
+        resolve_model(backbone, revision),
+        dimension=store.dimension,
+        normalized=store.normalized,
+        layers=recipe.student.layers,
+        max_length=recipe.student.max_length or store.header["fingerprint"]["max_length"],
+        prompts=store.prompts,
+    )
+
+
+def training_arguments(recipe: Recipe, run: Path, device: torch.device) -> SentenceTransformerTrainingArguments:
+    """Return the arguments: the paper's values, then the recipe's own."""
+    arguments = {"bf16": bfloat16_is_fast(device), **_DEFAULTS, **recipe.training.arguments}
+    if device.type == "cpu":
+        arguments["use_cpu"] = True
+    try:
+        return SentenceTransformerTrainingArguments(output_dir=str(run / "checkpoints"), **arguments)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"training arguments: {error}") from error

@@ -1,0 +1,174 @@
+"""sentence-transformers' trainer, with what aligned distillation adds to it.
+
+Rows come from an `EmbeddingStore` by number: texts and targets are read from the memory map when a batch is made,
+so that neither is ever held whole. Batches hold texts of similar length, the learning rate follows `CyclicDecay`, and
+checkpoints hold safetensors and no model card.
+"""
+
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import BatchSampler
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from leaf_st.atomic import write_json
+from leaf_st.recipe import TrainingSpec
+from leaf_st.teacher.store import EmbeddingStore
+from leaf_st.training.lengths import token_lengths
+from leaf_st.training.loss import TeacherAlignedLoss
+from leaf_st.training.sampler import LengthGroupedBatchSampler
+from leaf_st.training.schedule import CyclicDecay
+
+_WHOLE = "complete.json"  # written last into a checkpoint: without it a kill came between
+
+
+class LeafTrainer(SentenceTransformerTrainer):
+    """Trains a student on the rows of a store.
+
+    Args:
+        student: The student, its projection fitted or not.
+        store: Texts and targets.
+        spec: Distance, schedule and held-out rows.
+        args: Training arguments; see `leaf_st.training.train.training_arguments`.
+    """
+
+    def __init__(
+        self,
+        student: SentenceTransformer,
+        store: EmbeddingStore,
+        spec: TrainingSpec,
+        args: SentenceTransformerTrainingArguments,
+    ) -> None:
+        self._spec = spec
+        self._held_out = store.held_out(min(spec.held_out_rows, len(store) // 10))
+        self._lengths = token_lengths(store, student)
+        rows = store.to_dataset().select_columns(["row"])
+        read = _reader(store)
+        super().__init__(
+            model=student,
+            args=args,
+            train_dataset=rows.with_transform(read),
+            eval_dataset=rows.select(self._held_out).with_transform(read),
+            loss=TeacherAlignedLoss(student, spec.distance),
+            callbacks=[_Stop(), _MarkWhole()],
+        )
+
+    @property
+    def training_rows(self) -> int:
+        """Rows of an epoch."""
+        return len(self._lengths) - len(self._held_out)
+
+    def sample(self, count: int) -> list[int]:
+        """Return about ``count`` random rows of those that are trained on, in rising order."""
+        rows = np.random.default_rng(self.args.seed).integers(len(self._lengths), size=count)
+        return np.setdiff1d(rows, self._held_out).tolist()
+
+    def get_batch_sampler(
+        self,
+        dataset: datasets.Dataset,
+        batch_size: int,
+        drop_last: bool,
+        valid_label_columns: list[str] | None = None,
+        generator: torch.Generator | None = None,
+        seed: int = 0,
+    ) -> BatchSampler:
+        """Return batches of similar length, of the held-out rows or of all others."""
+        if len(dataset) == len(self._held_out):
+            return LengthGroupedBatchSampler(self._lengths[self._held_out], batch_size, seed)
+        return LengthGroupedBatchSampler(
+            self._lengths, batch_size, seed, leave_out=self._held_out, drop_last=drop_last
+        )
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LambdaLR:
+        """Return the schedule of the recipe in place of the arguments' (paper 2.2)."""
+        per_step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        decay = CyclicDecay(
+            total_steps=num_training_steps,
+            steps_per_epoch=max(1, -(-self.training_rows // per_step)),
+            end_factor=self._spec.end_learning_rate / self.args.learning_rate,
+            cycles=self._spec.cycles,
+            decay=self._spec.decay,
+        )
+        self.lr_scheduler = LambdaLR(optimizer or self.optimizer, decay)
+        return self.lr_scheduler
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """Leave out the automatic card: it prints whole target vectors."""
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        self.model.save_pretrained(output_dir or self.args.output_dir, create_model_card=False)
+
+
+def last_whole_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint in ``folder`` that was written to its end; remove those that were not."""
+    whole: dict[int, Path] = {}
+    for path in folder.glob("checkpoint-*"):
+        if (path / _WHOLE).is_file():
+            whole[int(path.name.rpartition("-")[2])] = path
+        else:
+            shutil.rmtree(path)
+    return whole[max(whole)] if whole else None
+
+
+def _reader(store: EmbeddingStore) -> Callable[[dict[str, list[int]]], dict[str, Any]]:
+    """Return the transform from row numbers to a batch: n texts, and their targets of shape (n, d) in float32."""
+
+    def read(batch: dict[str, list[int]]) -> dict[str, Any]:
+        rows = batch["row"]
+        targets: NDArray[np.float32] = store.embeddings(rows).astype(np.float32, copy=False)
+        return {"text": store.prompted(rows), "label": torch.from_numpy(targets)}
+
+    return read
+
+
+class _MarkWhole(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
+    """Says of a checkpoint that it is whole, after everything else of it was written."""
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if state.is_world_process_zero:
+            write_json(folder / _WHOLE, {"step": state.global_step})
+
+
+class _Stop(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
+    """On Ctrl-C, ends training after the batch in flight, with a checkpoint to go on from."""
+
+    asked = False
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        self._before = signal.signal(signal.SIGINT, self._ask)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        if self.asked:
+            control.should_save = control.should_training_stop = True
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        signal.signal(signal.SIGINT, self._before)
+        if self.asked:
+            raise KeyboardInterrupt
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
