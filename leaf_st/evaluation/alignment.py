@@ -41,7 +41,7 @@ class AlignmentEvaluator(BaseEvaluator):
         self.greater_is_better = False
         self.primary_metric = f"{name}_l2" if name else "l2"
 
-    def __call__(  # type: ignore[override]  (narrows the model, as the stock evaluators do)
+    def __call__(  # type: ignore[override]  # narrows the model, as the stock evaluators do
         self, model: SentenceTransformer, output_path: str | None = None, epoch: float = -1, steps: int = -1
     ) -> dict[str, float]:
         """Return ``l2`` and ``cosine`` of ``model``; the trainer's other arguments change nothing.

@@ -1,7 +1,7 @@
 """A retrieval set in a folder with BEIR's files, read and checked.
 
-Files: ``corpus`` and ``queries`` as .parquet or .jsonl with the columns ``_id``, ``text`` and, for documents, a
-``title`` that may be absent; ``qrels.parquet``, ``qrels/test.tsv`` or ``qrels.tsv`` with the columns ``query-id``,
+Files: ``corpus`` and ``queries`` as .parquet or .jsonl with the columns ``_id``, ``text`` and, for documents,
+perhaps ``title``; ``qrels.parquet``, ``qrels/test.tsv`` or ``qrels.tsv`` with the columns ``query-id``,
 ``corpus-id`` and ``score``.
 """
 

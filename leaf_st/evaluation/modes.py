@@ -53,7 +53,6 @@ class Embedder:
         self.models: dict[Role, SentenceTransformer] = {"student": student}
         if teacher is not None:
             self.models["teacher"] = teacher
-        self.modes = tuple(modes)
         self.batch_size = batch_size
         self.progress = progress
         passes = sorted({(ROLES[mode][side], side) for mode in modes for side in ROLES[mode]})
@@ -105,7 +104,7 @@ class Embedder:
 
 
 def model_name(model: SentenceTransformer) -> str:
-    """Return the name that results record for ``model``: the id on its card, else where it was loaded from."""
+    """Return the name that results give ``model``: the id on its card, else where it was loaded from."""
     if model.model_card_data.model_id:
         return str(model.model_card_data.model_id)
     transformer = model.transformers_model

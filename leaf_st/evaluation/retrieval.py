@@ -100,10 +100,11 @@ def evaluate_retrieval(
     modes: Sequence[Mode],
     batch_size: int = 32,
 ) -> list[Result]:
-    """Measure nDCG@10 of each mode on the BEIR folder ``folder``; no network, nothing written.
+    """Measure nDCG@10 of each mode on the BEIR folder ``folder``.
 
     The text of a document is title + " " + text, as mteb joins them; prompts are those saved in the models.
-    Texts are encoded once per model, not once per mode.
+    Texts are encoded once per model, not once per mode. The network is not asked and nothing is written,
+    except that importing mteb makes its empty cache folder, ``~/.cache/mteb`` or what MTEB_CACHE names.
 
     Args:
         folder: See `leaf_st.evaluation.beir`.

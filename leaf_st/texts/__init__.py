@@ -1,1 +1,1 @@
-"""First stage: the texts to train on, read from files or from this machine's documentation, cleaned and unique."""
+"""First stage: the texts to train on, read from files or this machine's documentation, clean and unique."""

@@ -1,8 +1,8 @@
 """Telling first occurrences from repetitions, in memory that does not grow with the texts.
 
-A set of 16-byte digests takes about 100 bytes a text in Python, which is gigabytes for the paper's corpora. SQLite
-keeps the digests in a private file on disk and a fixed number of its pages in memory. The alternative, a Bloom
-filter, would need no disk but would drop texts that were never seen.
+A set of 16-byte digests takes about 100 bytes a text in Python, which is gigabytes for the paper's corpora.
+SQLite keeps the digests in a private file on disk and a fixed number of its pages in memory. The alternative,
+a Bloom filter, would need no disk but would drop texts that were never seen.
 """
 
 import sqlite3
@@ -19,14 +19,14 @@ _CACHE_KIB = 64 * 1024
 class Deduplicator:
     """Remembers the texts it was shown; a context manager, since it holds a file while it lives.
 
-    Two texts are the same when kind and text are: the kind chooses the prompt, and a text is embedded once for each
-    prompt. The file has no name on disk, so that nothing is left behind by a process that is killed.
+    Two texts are one when kind and text are equal: the kind chooses the prompt, and a text is embedded once
+    for each prompt. The file has no name on disk, so a process that is killed leaves nothing behind.
     """
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("", isolation_level=None)
-        # One transaction that is never committed: nobody else reads this file, and nothing survives the process.
-        # Committing every row would make it three times slower.
+        # One transaction that is never committed, since nobody else reads this file and nothing survives the
+        # process. Committing every row would make it three times slower.
         self._database.executescript(
             f"""
             PRAGMA journal_mode = OFF;

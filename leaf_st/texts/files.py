@@ -1,8 +1,8 @@
-"""Rows of local files: parquet, jsonl, csv, txt (one text a line), or a BEIR folder. Streamed, never held whole.
+"""Rows of local files: parquet, jsonl, csv, txt (one text a line), or a BEIR folder; never held whole.
 
-A file that is not what it seems is an error. A single bad line in a large file is not: it is counted and left out,
-here ("not JSON") or by `leaf_st.texts.read`. Bytes that are not UTF-8 become lone surrogates for that purpose.
-Compressed files and tables in several shards are not read: parquet is compressed already and splits into row groups.
+A file that is not what it seems is an error. A single bad line in a large file is not: it is counted and left
+out, here ("not JSON") or by `leaf_st.texts.read`. Bytes that are not UTF-8 become lone surrogates, which the
+latter knows. Compressed text and tables in several files are not read: parquet compresses, in one file.
 """
 
 import csv
@@ -45,7 +45,7 @@ def read_file(spec: TextsSpec, skipped: Counter[str]) -> Iterator[Row]:
         skipped: Where lines that are no rows are counted, by reason.
 
     Raises:
-        InputError: If the file is not there, is empty, broken, of an unknown format, or lacks the text column.
+        InputError: If the file is not there, empty, broken, of an unknown format, or lacks the text column.
     """
     path = Path(spec.source)
     if path.is_dir():
@@ -59,9 +59,7 @@ def read_file(spec: TextsSpec, skipped: Counter[str]) -> Iterator[Row]:
 def _beir_rows(folder: Path, skipped: Counter[str]) -> Iterator[Row]:
     """Yield documents and queries in turn while both last, so that a limit keeps some of each."""
     corpus, queries = (_beir_table(folder, name) for name in ("corpus", "queries"))
-    documents = (
-        Row(_titled(record), "document") for record in _records(corpus, "text", ("title",), skipped)
-    )
+    documents = (Row(_titled(record), "document") for record in _records(corpus, "text", ("title",), skipped))
     asked = (Row(record.get("text"), "query") for record in _records(queries, "text", (), skipped))
     for pair in zip_longest(documents, asked):
         yield from (row for row in pair if row is not None)
@@ -72,10 +70,11 @@ def _beir_table(folder: Path, name: str) -> Path:
     for path in candidates:
         if path.is_file():
             return path
+    expected = " or ".join(path.name for path in candidates)
     found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
     raise InputError(
-        f"texts.source {folder}: expected a BEIR folder, with {' or '.join(path.name for path in candidates)}, "
-        f"found {found}: name a file of the folder instead"
+        f"texts.source {folder}: expected a BEIR folder, with {expected}, found {found}: "
+        "name a file of the folder instead"
     )
 
 
@@ -85,7 +84,7 @@ def _titled(record: Record) -> object:
 
 
 def _records(path: Path, column: str, others: Sequence[str], skipped: Counter[str]) -> Iterator[Record]:
-    """Return the records of ``path``, with ``column`` for certain in the table and ``others`` where they are."""
+    """Return the records of ``path``, whose table has ``column`` for certain and ``others`` perhaps."""
     if not path.is_file():
         raise InputError(f"texts.source {path}: no such file")
     reader = _READERS.get(path.suffix.lower())
@@ -169,7 +168,7 @@ def _csv(path: Path, column: str, _others: Sequence[str], _: Counter[str]) -> It
             yield from records
         except csv.Error as error:
             raise InputError(
-                f"texts.source {path}, line {records.line_num}: broken csv ({error}): "
+                f"texts.source {path}, after line {records.line_num}: broken csv ({error}): "
                 "close the quotes, and double those inside a text"
             ) from error
 

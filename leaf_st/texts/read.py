@@ -1,7 +1,7 @@
 """Texts of any source, clean and unique: what the teacher embeds.
 
-The source is a file or folder (`leaf_st.texts.files`) or this machine's docstrings (`leaf_st.texts.docstrings`).
-Sources on the hub belong in ``sources.py``, and are picked in `_rows`.
+The source is a file or folder (`leaf_st.texts.files`), or this machine's documentation
+(`leaf_st.texts.docstrings`). Sources on the hub belong in ``sources.py``, and are picked in `_rows`.
 """
 
 from collections import Counter

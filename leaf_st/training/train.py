@@ -54,7 +54,7 @@ def train(recipe: Recipe, store: EmbeddingStore, run: Path) -> SentenceTransform
     in_use = student.max_seq_length
     student.max_seq_length = min(recipe.training.max_length or in_use, in_use)
     checkpoint = last_whole_checkpoint(run / "checkpoints")
-    trainer = LeafTrainer(student, store, recipe.training, training_arguments(recipe, run, student.device))
+    trainer = LeafTrainer(student, store, recipe.training, training_arguments(recipe, run, student.device.type))
     if checkpoint is None:
         sample = trainer.sample(recipe.student.closed_form_rows)
         if len(sample):
@@ -81,10 +81,10 @@ def new_student(recipe: Recipe, store: EmbeddingStore) -> SentenceTransformer:
     )
 
 
-def training_arguments(recipe: Recipe, run: Path, device: torch.device) -> SentenceTransformerTrainingArguments:
+def training_arguments(recipe: Recipe, run: Path, device: str) -> SentenceTransformerTrainingArguments:
     """Return the arguments: the paper's values, then the recipe's own."""
-    arguments = {"bf16": bfloat16_is_fast(device), **_DEFAULTS, **recipe.training.arguments}
-    if device.type == "cpu":
+    arguments = {"bf16": bfloat16_is_fast(torch.device(device)), **_DEFAULTS, **recipe.training.arguments}
+    if device == "cpu":
         arguments["use_cpu"] = True
     try:
         return SentenceTransformerTrainingArguments(output_dir=str(run / "checkpoints"), **arguments)

@@ -1,0 +1,177 @@
+"""The command line: ``leaf-st demo | run | embed | train | evaluate | search``.
+
+Heavy imports wait until a command needs them, so that ``--help`` and a typing error answer at once.
+"""
+
+import argparse
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from leaf_st import __version__
+from leaf_st.errors import InputError
+from leaf_st.recipe import TextsSpec, load_recipe
+
+if TYPE_CHECKING:
+    from leaf_st.evaluation.results import Result
+    from leaf_st.run import Run
+
+MODES = ("teacher", "standard", "asymmetric")
+_EPILOG = "https://arxiv.org/abs/2509.12539 describes the method. Each stage goes on where it was stopped."
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; exits with 2 and one line on stderr when the input cannot be used, with 130 on Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], None] = options.command
+    try:
+        command(options)
+    except InputError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        _fail(f"{error.strerror}: {error.filename or 'output'}; make room or name another --output, then go on")
+
+
+def _fail(message: str) -> None:
+    print(f"leaf-st: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from leaf_st.demo import demo
+
+    demo(options.output)
+
+
+def _run(options: argparse.Namespace) -> None:
+    run = _open(options)
+    if run.embed() is not None:
+        run.train()
+        _print_results(run.evaluate())
+
+
+def _embed(options: argparse.Namespace) -> None:
+    index, _, count = options.partition.partition("/")
+    if not (index.isdigit() and count.isdigit()):
+        raise InputError(f"--partition {options.partition}: expected I/N, such as 0/4")
+    store = _open(options).embed((int(index), int(count)))
+    print(f"{len(store):,} rows in {store.folder}" if store else "other partitions are still to come")
+
+
+def _train(options: argparse.Namespace) -> None:
+    run = _open(options)
+    run.train()
+    print(f"the student is in {run.folder / 'model'}")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from leaf_st.evaluation.results import write_results
+    from leaf_st.evaluation.retrieval import evaluate_retrieval
+    from leaf_st.evaluation.models import load_student, load_teacher
+
+    student = load_student(options.model)
+    teacher = load_teacher(options.teacher, student) if options.teacher else None
+    modes = options.modes or (MODES if teacher else ["standard"])
+    rows: list[Result] = []
+    for folder in options.data:
+        rows += evaluate_retrieval(folder, teacher=teacher, student=student, modes=modes)
+        if options.json:
+            write_results(options.json, rows)
+    _print_results(rows)
+
+
+def _search(options: argparse.Namespace) -> None:
+    from collections import Counter
+
+    from leaf_st.evaluation.search import format_hits, search
+    from leaf_st.evaluation.models import load_student, load_teacher
+    from leaf_st.texts.read import read_texts
+
+    spec = TextsSpec(source=str(options.documents), text_column=options.text_column)
+    documents = [row.text for row in read_texts(spec, Counter())]
+    student = load_student(options.model)
+    teacher = load_teacher(options.teacher, student) if options.teacher else None
+    print(format_hits(search(options.query, documents, student=student, teacher=teacher)))
+
+
+def _open(options: argparse.Namespace) -> "Run":
+    from leaf_st.run import Run, smoke
+
+    recipe = load_recipe(options.recipe, options.set)
+    folder = options.output or Path("runs") / (f"{recipe.name}-smoke" if options.smoke else recipe.name)
+    return Run(smoke(recipe, folder) if options.smoke else recipe, folder)
+
+
+def _print_results(rows: Sequence["Result"]) -> None:
+    from leaf_st.evaluation.results import format_table
+
+    if rows:
+        print(format_table(rows))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="leaf-st",
+        description="Distil a text-embedding model into a small one that lives in its vector space.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_demo(commands.add_parser("demo", help="distil, measure and search, on this machine's own documentation"))
+    for name, command, text in (
+        ("run", _run, "embed, train and evaluate"),
+        ("embed", _embed, "embed the texts with the teacher"),
+        ("train", _train, "train the student on what was embedded"),
+    ):
+        _add_stage(commands.add_parser(name, help=text), name, command)
+    _add_evaluate(commands.add_parser("evaluate", help="measure retrieval, beside the teacher and together with it"))
+    _add_search(commands.add_parser("search", help="search a file of documents, beside the teacher"))
+    return parser
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", type=Path, default=Path("leaf-demo"), metavar="DIR", help="where the model goes")
+    parser.set_defaults(command=_demo)
+
+
+def _add_stage(
+    parser: argparse.ArgumentParser, name: str, command: Callable[[argparse.Namespace], None]
+) -> None:
+    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="Python file with a module-level `recipe`")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a value of the recipe, such as student.layers=0,5 or learning_rate=2e-5; may come often",
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="run folder (default: runs/NAME)")
+    parser.add_argument("--smoke", action="store_true", help="two steps with tiny models, to see that it runs")
+    if name == "embed":
+        parser.add_argument("--partition", default="0/1", metavar="I/N", help="do part I of N, counted from 0")
+    parser.set_defaults(command=command)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="student: folder or hub id")
+    parser.add_argument("--teacher", help="teacher: folder or hub id")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="FOLDER", help="BEIR folders")
+    parser.add_argument("--modes", nargs="+", choices=MODES, metavar="MODE", help=f"of {', '.join(MODES)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, a row each")
+    parser.set_defaults(command=_evaluate)
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("query", help="what to search for")
+    parser.add_argument("--model", required=True, help="student: folder or hub id")
+    parser.add_argument("--teacher", help="teacher: folder or hub id")
+    parser.add_argument("--documents", type=Path, required=True, metavar="FILE", help="texts, one a row")
+    parser.add_argument("--text-column", default="text", metavar="NAME", help="column of a table (default: text)")
+    parser.set_defaults(command=_search)

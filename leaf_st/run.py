@@ -1,0 +1,182 @@
+"""One distillation in its run folder: the stages in their order, each one able to run again alone.
+
+    runs/NAME/recipe.json  what was asked for, what it was resolved to, versions of the libraries
+             store/        texts and targets
+             checkpoints/  the trainer's own
+             model/        the student, for plain SentenceTransformer(...)
+             results/      measurements, one row each
+"""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.atomic import write_json
+from leaf_st.errors import InputError
+from leaf_st.evaluation.results import Result, write_results
+from leaf_st.evaluation.models import load_student, load_teacher
+from leaf_st.evaluation.modes import ROLES
+from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.teacher.local import LocalTeacher
+from leaf_st.teacher.precompute import precompute
+from leaf_st.teacher.store import EmbeddingStore
+from leaf_st.teacher.tiny import save_tiny_teacher
+from leaf_st.texts.read import read_texts
+from leaf_st.training.budget import TRIAL_TEXTS, steps_within
+from leaf_st.training.train import train
+
+_LIBRARIES = ("leaf-st", "sentence-transformers", "transformers", "torch", "datasets", "accelerate", "mteb")
+
+_PARTS = {"recipe.json", "store", "checkpoints", "model", "results", "report", "teacher"}
+
+
+class Run:
+    """A recipe and the folder in which it is carried out.
+
+    Args:
+        recipe: What to do.
+        folder: New, empty, or of an earlier run of the same recipe, which then goes on.
+
+    Raises:
+        InputError: If the folder holds something else or another recipe's run.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
+        self.folder = folder
+        self._asked = recipe
+        self.recipe = recipe
+        self._teacher: LocalTeacher | None = None
+        known = self._known()
+        if known is not None:
+            self.recipe = Recipe.from_dict(known["resolved"])
+
+    @property
+    def teacher(self) -> LocalTeacher:
+        """The teacher, loaded when first asked for."""
+        if self._teacher is None:
+            self._teacher = LocalTeacher.load(self.recipe.teacher)
+        return self._teacher
+
+    def embed(self, partition: tuple[int, int] = (0, 1)) -> EmbeddingStore | None:
+        """Embed the texts into ``store/``; None while other partitions are still at work."""
+        self._write_down()
+        skipped: Counter[str] = Counter()
+        total = sum(1 for _ in read_texts(self.recipe.texts, skipped))
+        print(f"{total:,} texts{_listed(skipped)}", flush=True)
+        return precompute(
+            read_texts(self.recipe.texts, Counter()),
+            self.teacher,
+            self.folder / "store",
+            dtype=self.recipe.teacher.store_dtype,
+            partition=partition,
+            skipped=skipped,
+            total=total,
+        )
+
+    def train(self) -> SentenceTransformer:
+        """Train the student on ``store/``."""
+        self._write_down()
+        self._fix_steps()
+        store = EmbeddingStore(self.folder / "store", self.teacher.fingerprint)
+        student = train(self.recipe, store, self.folder)
+        write_json(self.folder / "model" / "recipe.json", self._record())
+        return student
+
+    def evaluate(self) -> list[Result]:
+        """Measure the student in ``model/`` in all modes on the sets of the recipe that are there."""
+        from leaf_st.evaluation.retrieval import evaluate_retrieval  # imports mteb, which takes seconds
+
+        rows: list[Result] = []
+        student = load_student(str(self.folder / "model"))
+        teacher = load_teacher(self.recipe.teacher.model, student)
+        for name in self.recipe.evaluate_on:
+            if not Path(name).is_dir():
+                print(f"{name} is not there: left out")
+                continue
+            rows += evaluate_retrieval(Path(name), teacher=teacher, student=student, modes=list(ROLES))
+            write_results(self.folder / "results" / "retrieval.json", rows)
+        return rows
+
+    def _write_down(self) -> None:
+        """Write the recipe down before any work is spent."""
+        if not (self.folder / "recipe.json").is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(self.folder / "recipe.json", self._record())
+
+    def _fix_steps(self) -> None:
+        """Turn the budget into a number of steps, once: what comes after it depends on no clock."""
+        recipe = self.recipe
+        if recipe.training.budget_minutes is None or "max_steps" in recipe.training.arguments:
+            return
+        texts = list(islice(read_texts(recipe.texts, Counter()), TRIAL_TEXTS))
+        steps = steps_within(recipe, self.teacher.fingerprint, texts)
+        print(f"{recipe.training.budget_minutes:g} minutes hold {steps:,} steps on this machine", flush=True)
+        arguments = {**recipe.training.arguments, "max_steps": steps}
+        self.recipe = replace(recipe, training=replace(recipe.training, arguments=arguments))
+        write_json(self.folder / "recipe.json", self._record())
+
+    def _record(self) -> dict[str, Any]:
+        return {
+            "recipe": self._asked.to_dict(),
+            "resolved": self.recipe.to_dict(),
+            "versions": {name: version(name) for name in _LIBRARIES},
+        }
+
+    def _known(self) -> dict[str, Any] | None:
+        """Return the record of an earlier run in this folder, which must be of the same recipe."""
+        path = self.folder / "recipe.json"
+        if not path.is_file():
+            if self.folder.exists() and (not self.folder.is_dir() or _foreign(self.folder)):
+                raise InputError(f"{self.folder} holds something that is no run: name another --output")
+            return None
+        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        asked = json.loads(json.dumps(self._asked.to_dict()))
+        for key in _differences(known["recipe"], asked):
+            raise InputError(
+                f"{self.folder} is a run of another recipe ({key}): name another --output, or delete it"
+            )
+        return known
+
+
+def smoke(recipe: Recipe, folder: Path) -> Recipe:
+    """Return ``recipe`` made small: a tiny teacher (made in ``folder``), few texts, two steps."""
+    teacher = folder / "teacher"
+    if not teacher.is_dir():
+        save_tiny_teacher(teacher)
+    layers = recipe.student.layers or (0, 2)
+    arguments = {**recipe.training.arguments, "max_steps": 2, "eval_steps": 0.5, "save_steps": 0.5, "use_cpu": True}
+    return Recipe(
+        name=recipe.name,
+        texts=replace(recipe.texts, limit=256),
+        teacher=TeacherSpec(model=str(teacher), prompts=recipe.teacher.prompts),
+        student=StudentSpec(layers=[layer for layer in layers if layer < 6], closed_form_rows=64),
+        training=TrainingSpec(distance=recipe.training.distance, held_out_rows=16, arguments=arguments),
+    )
+
+
+def _foreign(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} - _PARTS
+
+
+def _listed(skipped: Counter[str]) -> str:
+    if not skipped:
+        return ""
+    return "; left out: " + ", ".join(f"{count:,} {reason}" for reason, count in skipped.most_common())
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """Name the values in which two recipes differ."""
+    found: list[str] = []
+    for key in {**before, **now}:
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found.append(f"{prefix}{key} was {old!r}, is {new!r}")
+    return found

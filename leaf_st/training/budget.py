@@ -1,0 +1,77 @@
+"""How many steps fit into a time budget: measured by training for a moment, on the same texts and the same code.
+
+The answer is written into the run's recipe, so that everything after it (rate schedule, resuming) depends on a number
+of steps and never on a clock.
+"""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leaf_st.errors import InputError
+from leaf_st.recipe import Kind, Recipe
+from leaf_st.teacher.precompute import precompute
+from leaf_st.teacher.protocol import Fingerprint
+from leaf_st.texts.text import Text
+from leaf_st.training.train import new_student, training_arguments
+from leaf_st.training.trainer import LeafTrainer
+
+TRIAL_TEXTS = 1536  # a whole epoch of them is trained: some batches alone would say little, lengths differ so
+_MARGIN = 0.95  # machines are not equally fast all the time
+
+
+class _RandomTeacher:
+    """Gives random vectors: a trial needs targets of the right shape, not good ones."""
+
+    def __init__(self, fingerprint: Fingerprint) -> None:
+        self.fingerprint = fingerprint
+
+    def embed(self, texts: Sequence[str], kind: Kind) -> NDArray[np.float32]:
+        """Return vectors of norm 1, shape (n, d)."""
+        vectors = np.random.default_rng(0).normal(size=(len(texts), self.fingerprint.dimension))
+        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def steps_within(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text]) -> int:
+    """Return the optimizer steps that fit into the recipe's budget, its validations included.
+
+    Args:
+        recipe: Has `training.budget_minutes`.
+        fingerprint: The teacher's.
+        texts: A sample of the training texts.
+
+    Raises:
+        InputError: If not even one step fits.
+    """
+    minutes = recipe.training.budget_minutes or 0.0
+    with tempfile.TemporaryDirectory(prefix="leaf-st-budget-") as folder:
+        step, row = _trial(recipe, fingerprint, texts, Path(folder))
+    validations = 1 / float(training_arguments(recipe, Path(), "cpu").eval_steps)
+    validating = validations * row * recipe.training.held_out_rows
+    steps = int((minutes * 60 * _MARGIN - validating) / step)
+    if steps < 1:
+        raise InputError(
+            f"training.budget_minutes={minutes}: a step takes {step:.2f} s and all validations {validating:.0f} s "
+            "on this machine, so nothing fits: give more time or hold out fewer rows"
+        )
+    return steps
+
+
+def _trial(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], folder: Path) -> tuple[float, float]:
+    """Return the seconds of a training step, and of the validation of a row."""
+    store = precompute(texts, _RandomTeacher(fingerprint), folder / "store", total=len(texts))
+    assert store is not None  # one partition makes the whole
+    quiet = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False, "num_train_epochs": 1}
+    arguments = {**recipe.training.arguments, **quiet, "max_steps": -1}
+    trial = replace(recipe, training=replace(recipe.training, arguments=arguments))
+    student = new_student(recipe, store)
+    trainer = LeafTrainer(student, store, trial.training, training_arguments(trial, folder, student.device.type))
+    trained = trainer.train().metrics["train_runtime"] / trainer.state.global_step
+    started = time.perf_counter()
+    trainer.evaluate()
+    return trained, (time.perf_counter() - started) / len(trainer.eval_dataset)

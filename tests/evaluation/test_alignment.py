@@ -1,0 +1,56 @@
+import copy
+
+import numpy as np
+import pytest
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.alignment import AlignmentEvaluator
+
+TEXTS = ["a small text", "another one", "and a third which is longer", "z"]
+
+
+def _numpy(ours, theirs):
+    ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
+    distances = [np.sqrt(((a - b) ** 2).sum()) for a, b in zip(ours, theirs, strict=True)]
+    cosines = [a @ b / np.sqrt((a @ a) * (b @ b)) for a, b in zip(ours, theirs, strict=True)]
+    return np.mean(distances), np.mean(cosines)
+
+
+def test_equals_numpy(tiny_student):
+    targets = np.random.default_rng(0).normal(size=(4, 32)).astype(np.float16)
+    metrics = AlignmentEvaluator(TEXTS, targets)(tiny_student)
+    l2, cosine = _numpy(tiny_student.encode(TEXTS), targets)
+    assert metrics == pytest.approx({"l2": l2, "cosine": cosine}, rel=1e-5)
+
+
+def test_the_teacher_is_aligned_with_itself(tiny_teacher):
+    metrics = AlignmentEvaluator(TEXTS, tiny_teacher.encode(TEXTS), batch_size=2)(tiny_teacher)
+    assert metrics["l2"] == pytest.approx(0, abs=1e-5)
+    assert metrics["cosine"] == pytest.approx(1, abs=1e-5)
+
+
+def test_name_is_a_prefix_and_smaller_is_better(tiny_student):
+    evaluator = AlignmentEvaluator(TEXTS, np.ones((4, 32)), name="held_out")
+    assert not evaluator.greater_is_better
+    assert evaluator.primary_metric == "held_out_l2"
+    metrics = evaluator(tiny_student, output_path=None, epoch=1, steps=10)
+    assert set(metrics) == {"held_out_l2", "held_out_cosine"}
+    assert evaluator.primary_metric == "held_out_l2"
+
+
+def test_default_prompt_does_not_come_twice(tiny_student):
+    prompted = copy.deepcopy(tiny_student)
+    prompted.prompts, prompted.default_prompt_name = {"query": "query "}, "query"
+    targets = np.ones((4, 32))
+    assert AlignmentEvaluator(TEXTS, targets)(prompted) == AlignmentEvaluator(TEXTS, targets)(tiny_student)
+
+
+def test_widths_must_match(tiny_student):
+    with pytest.raises(InputError, match="teacher gives 48 dimensions, student gives 32"):
+        AlignmentEvaluator(TEXTS, np.ones((4, 48)))(tiny_student)
+
+
+@pytest.mark.parametrize(("texts", "rows"), [(TEXTS, 3), ([], 0)])
+def test_one_target_for_each_text(texts, rows):
+    with pytest.raises(InputError, match=f"found {len(texts)} texts and {rows} targets"):
+        AlignmentEvaluator(texts, np.ones((rows, 32)))

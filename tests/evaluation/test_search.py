@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.search import Hit, format_hits, search
+
+DOCUMENTS = ["abc abd", "hgf hhh", "a b c", "zzz yyy", "bcd efg hij", "kl mn op"]
+
+
+def test_lists_are_those_of_the_cosines(tiny_teacher, tiny_student):
+    found = search("ab cd", DOCUMENTS, student=tiny_student, teacher=tiny_teacher, k=4)
+    assert list(found) == ["teacher", "standard", "asymmetric"]
+    sides = {
+        "teacher": (tiny_teacher, tiny_teacher),
+        "standard": (tiny_student, tiny_student),
+        "asymmetric": (tiny_student, tiny_teacher),
+    }
+    for mode, (asks, stores) in sides.items():
+        cosines = stores.encode(DOCUMENTS) @ asks.encode("ab cd")
+        order = np.argsort(-cosines)[:4]
+        assert [hit.row for hit in found[mode]] == order.tolist()
+        assert [hit.score for hit in found[mode]] == pytest.approx(cosines[order], abs=1e-5)
+        assert [hit.rank for hit in found[mode]] == [1, 2, 3, 4]
+        assert all(hit.text == DOCUMENTS[hit.row] for hit in found[mode])
+
+
+def test_without_a_teacher_there_is_one_list_of_what_there_is(tiny_student):
+    found = search("ab cd", DOCUMENTS, student=tiny_student, teacher=None)
+    assert list(found) == ["standard"]
+    assert len(found["standard"]) == len(DOCUMENTS)
+
+
+def test_no_documents_is_an_error(tiny_student):
+    with pytest.raises(InputError, match="expected documents, found none"):
+        search("ab", [], student=tiny_student, teacher=None)
+
+
+def test_widths_must_match(tiny_teacher, narrow_student):
+    with pytest.raises(InputError, match="teacher gives 32 dimensions, student gives 16"):
+        search("ab", DOCUMENTS, student=narrow_student, teacher=tiny_teacher)
+
+
+def test_format_counts_the_overlap():
+    hits = {
+        "teacher": [Hit(1, 0.59041, 3, "one\nline"), Hit(2, 0.5, 1, "x" * 101)],
+        "standard": [Hit(1, 0.6, 3, "one\nline"), Hit(2, 0.4, 0, "other")],
+    }
+    assert format_hits(hits).splitlines() == [
+        "teacher",
+        "   1  0.5904  one line",
+        "   2  0.5000  " + "x" * 97 + "...",
+        "",
+        "standard (1 of 2 in the teacher's)",
+        "   1  0.6000  one line",
+        "   2  0.4000  other",
+    ]
+
+
+def test_format_without_a_teacher():
+    assert format_hits({"standard": [Hit(1, 0.6, 0, "text")]}) == "standard\n   1  0.6000  text"

@@ -1,0 +1,175 @@
+import json
+from collections import Counter
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from leaf_st.errors import InputError
+from leaf_st.recipe import TextsSpec
+from leaf_st.texts.files import read_file
+
+RECORDS = [
+    {"text": "what is a leaf", "kind": "query"},
+    {"text": "a leaf, green and\nthin", "kind": "document"},
+    {"text": 'so-called "leaves"', "kind": None},
+]
+ROWS = [(record["text"], record["kind"] or "document") for record in RECORDS]
+
+
+def rows(path, **spec):
+    skipped = Counter()
+    return list(read_file(TextsSpec(source=str(path), **spec), skipped)), skipped
+
+
+def write_jsonl(path, records):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return path
+
+
+def write_parquet(path, records, **options):
+    pq.write_table(pa.Table.from_pylist(records), path, **options)
+    return path
+
+
+def test_parquet_jsonl_and_csv_give_the_same_rows(tmp_path):
+    table = write_parquet(tmp_path / "a.parquet", RECORDS, row_group_size=2)
+    lines = write_jsonl(tmp_path / "a.jsonl", RECORDS)
+    sheet = tmp_path / "a.CSV"
+    sheet.write_text(
+        'kind,text\nquery,what is a leaf\ndocument,"a leaf, green and\nthin"\n,"so-called ""leaves"""\n'
+    )
+    for path in (table, lines, sheet):
+        assert rows(path) == (ROWS, Counter())
+
+
+def test_txt_is_one_text_a_line(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffeins\r\nzwei\u2028drei\n\nvier".encode())
+    found, _ = rows(path, kind="query")
+    assert [(text.strip(), kind) for text, kind in found] == [
+        (text, "query") for text in ("eins", "zwei\u2028drei", "", "vier")
+    ]
+
+
+def test_columns_of_other_names_and_types(tmp_path):
+    path = write_parquet(tmp_path / "a.parquet", [{"body": 3, "role": 4, "text": "x"}])
+    assert rows(path, text_column="body", kind_column="role")[0] == [(3, 4)]
+    assert rows(path, text_column="body")[0] == [(3, "document")]
+
+
+def test_dictionary_and_large_string_columns(tmp_path):
+    for kind in (pa.large_string(), pa.dictionary(pa.int32(), pa.string())):
+        pq.write_table(pa.table({"text": pa.array(["a", None, "a"]).cast(kind)}), tmp_path / "a.parquet")
+        assert [row.text for row in rows(tmp_path / "a.parquet")[0]] == ["a", None, "a"]
+
+
+def test_beir_folder_alternates_documents_with_titles_and_queries(tmp_path):
+    corpus = [{"_id": "1", "title": "Leaf", "text": "Green."}, {"_id": "2", "title": None, "text": "Thin."}]
+    write_parquet(tmp_path / "corpus.parquet", [*corpus, {"_id": "3", "title": "Bark", "text": "Brown."}])
+    write_jsonl(tmp_path / "queries.jsonl", [{"_id": "q", "text": "colour of leaves"}])
+    assert rows(tmp_path)[0] == [
+        ("Leaf Green.", "document"),
+        ("colour of leaves", "query"),
+        ("Thin.", "document"),
+        ("Bark Brown.", "document"),
+    ]
+
+
+@pytest.mark.parametrize("files", [[], ["corpus.jsonl"], ["queries.parquet", "other.txt"]])
+def test_folder_that_is_no_beir_folder(tmp_path, files):
+    for name in files:
+        (tmp_path / name).touch()
+    with pytest.raises(
+        InputError, match=r"expected a BEIR folder.*found " + (", ".join(sorted(files)) or "nothing")
+    ):
+        rows(tmp_path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(InputError, match=r"none\.jsonl: no such file"):
+        rows(tmp_path / "none.jsonl")
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".csv", ".txt"])
+def test_empty_file(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    path.touch()
+    with pytest.raises(InputError, match="the file is empty"):
+        rows(path)
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a"])
+def test_unknown_ending_names_the_known_ones(tmp_path, name):
+    (tmp_path / name).write_text("x")
+    with pytest.raises(InputError, match=r"\.parquet, \.jsonl, \.csv, \.txt"):
+        rows(tmp_path / name)
+
+
+def test_column_that_is_not_there(tmp_path):
+    table = write_parquet(tmp_path / "a.parquet", RECORDS)
+    lines = write_jsonl(tmp_path / "a.jsonl", RECORDS)
+    sheet = tmp_path / "a.csv"
+    sheet.write_text("text,kind\nx,query\n")
+    for path in (table, lines, sheet):
+        with pytest.raises(InputError, match=r"no column 'body', found text, kind: set texts\.text_column"):
+            rows(path, text_column="body")
+
+
+def test_broken_parquet_names_the_row_group(tmp_path):
+    path = tmp_path / "a.parquet"
+    texts = [{"text": f"{number}" * 50} for number in range(3000)]
+    write_parquet(path, texts, row_group_size=1000, compression="zstd", use_dictionary=False)
+    start = pq.read_metadata(path).row_group(1).column(0).data_page_offset
+    damaged = bytearray(path.read_bytes())
+    damaged[start : start + 64] = b"\xff" * 64
+    path.write_bytes(damaged)
+    with pytest.raises(InputError, match=r"a\.parquet, row group 1: broken parquet"):
+        rows(path)
+    path.write_bytes(damaged[:-20])
+    with pytest.raises(InputError, match=r"a\.parquet, footer: broken parquet"):
+        rows(path)
+
+
+def test_parquet_value_that_is_not_utf8_is_no_text(tmp_path):
+    column = pa.array([b"good", b"bad \xff"]).view(pa.string())
+    pq.write_table(pa.table({"text": column}), tmp_path / "a.parquet")
+    assert rows(tmp_path / "a.parquet")[0] == [("good", "document"), (None, "document")]
+
+
+def test_jsonl_lines_that_are_no_objects_are_counted(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('["x"]\n{"text": "good"\n{"text": "good"}\n\n' + "[" * 100_000 + '\n{"kind": "query"}\n')
+    assert rows(path) == ([("good", "document"), (None, "query")], Counter({"not JSON": 3}))
+
+
+@pytest.mark.parametrize(("name", "head", "tail"), [("a.txt", b"", b"\n"), ("a.csv", b"text\n", b"\n")])
+def test_undecodable_line_becomes_a_lone_surrogate(tmp_path, name, head, tail):
+    path = tmp_path / name
+    path.write_bytes(head + b"good" + tail + b"b\xffd" + tail)
+    assert [row.text.strip() for row in rows(path)[0]] == ["good", "b\udcffd"]
+
+
+def test_undecodable_jsonl_line_becomes_a_lone_surrogate(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"text": "b\xffd"}\n')
+    assert rows(path)[0] == [("b\udcffd", "document")]
+
+
+def test_csv_with_a_long_field_and_with_a_short_line(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(f"kind,text\nquery,{'x' * 500_000}\nquery\n")
+    assert [row.text for row in rows(path)[0]] == ["x" * 500_000, None]
+
+
+def test_csv_with_a_quote_left_open_names_the_line(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('text\ngood\n"bad\nmore\n')
+    with pytest.raises(InputError, match=r"a\.csv, after line 2: broken csv \(unexpected end of data\)"):
+        rows(path)
+
+
+def test_rows_are_streamed(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('text\ngood\n"bad')
+    assert next(read_file(TextsSpec(source=str(path)), Counter())) == ("good", "document")

@@ -1,0 +1,105 @@
+import json
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leaf_st.errors import InputError
+from leaf_st.recipe import KINDS, TextsSpec
+from leaf_st.texts.read import flaw, read_texts
+from leaf_st.texts.text import Text
+
+
+def read(tmp_path, records, **spec):
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    skipped = Counter()
+    return list(read_texts(TextsSpec(source=str(path), **spec), skipped)), skipped
+
+
+def test_every_bad_row_is_left_out_and_counted(tmp_path):
+    records = [
+        {"text": "  leaf\t\n", "kind": "query"},
+        {"text": "leaf", "kind": "query"},
+        {"text": "leaf", "kind": "document"},
+        {"text": " \n"},
+        {"text": None},
+        {"text": 3},
+        {"text": ["leaf"]},
+        {"text": "\ud800 leaf"},
+        {"text": "le\0af"},
+        {"text": "é" * 500_000},
+        {"text": "leaf", "kind": "title"},
+        {"text": "leaf", "kind": ["query"]},
+    ]
+    texts, skipped = read(tmp_path, records)
+    assert texts == [Text("leaf", "query"), Text("leaf", "document")]
+    assert skipped == {
+        "duplicate": 1,
+        "empty": 1,
+        "not text": 3,
+        "lone surrogate": 1,
+        "NUL character": 1,
+        "1 MB or longer": 1,
+        "kind neither query nor document": 2,
+    }
+
+
+def test_white_space_inside_a_text_stays(tmp_path):
+    assert read(tmp_path, [{"text": " a  b\n c "}])[0] == [Text("a  b\n c", "document")]
+
+
+def test_table_without_kinds_has_that_of_the_spec(tmp_path):
+    assert read(tmp_path, [{"text": "leaf"}], kind="query")[0] == [Text("leaf", "query")]
+
+
+def test_limit_counts_kept_rows_and_reads_no_further(tmp_path):
+    records = [{"text": text} for text in ("a", "", "a", "b", "", "c")]
+    texts, skipped = read(tmp_path, records, limit=2)
+    assert [text.text for text in texts] == ["a", "b"]
+    assert skipped == {"empty": 1, "duplicate": 1}
+
+
+def test_no_usable_row_is_an_error_that_names_the_counts(tmp_path):
+    with pytest.raises(InputError, match=r"a\.jsonl.*found none \(rows left out: not text: 2, empty: 1\)"):
+        read(tmp_path, [{"text": 1}, {"text": ""}, {"text": 2}])
+
+
+def test_table_without_rows_is_an_error(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("text\n")
+    with pytest.raises(InputError, match=r"rows left out: none"):
+        list(read_texts(TextsSpec(source=str(path)), Counter()))
+
+
+def test_utf16_is_an_error_and_not_noise(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("leaf\nleaves\n".encode("utf-16"))
+    with pytest.raises(InputError, match=r"NUL character"):
+        list(read_texts(TextsSpec(source=str(path)), Counter()))
+
+
+def test_default_source_is_the_docstrings_of_this_machine():
+    skipped = Counter()
+    texts = list(read_texts(TextsSpec(limit=50), skipped))
+    assert len(texts) == 50 == len(set(texts))
+    assert {text.kind for text in texts} == set(KINDS)
+    assert set(skipped) <= {"duplicate"}
+
+
+values = st.one_of(st.none(), st.integers(), st.binary(), st.text(), st.text(st.characters()))
+
+
+@given(values, st.one_of(st.sampled_from(KINDS), values))
+def test_what_has_no_flaw_can_be_embedded(text, kind):
+    if flaw(text, kind) is None:
+        assert kind in KINDS
+        assert text.strip()
+        assert "\0" not in text.strip()
+        assert len(text.strip().encode()) < 1_000_000
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0")), st.sampled_from(KINDS))
+def test_ordinary_text_has_no_flaw(text, kind):
+    assert flaw(f"x{text}", kind) is None
