@@ -24,7 +24,7 @@ _PUBLIC = {
     "save_portable": "leaf_st.student.portable",
 }
 
-__all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604  (names are resolved by __getattr__)
+__all__ = [*_PUBLIC, "__version__"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  (a module attribute may be anything)

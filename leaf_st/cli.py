@@ -15,10 +15,11 @@ from leaf_st.errors import InputError
 from leaf_st.recipe import TextsSpec, load_recipe
 
 if TYPE_CHECKING:
+    from leaf_st.evaluation.modes import Mode
     from leaf_st.evaluation.results import Result
     from leaf_st.run import Run
 
-MODES = ("teacher", "standard", "asymmetric")
+MODES: tuple["Mode", ...] = ("teacher", "standard", "asymmetric")
 _EPILOG = "https://arxiv.org/abs/2509.12539 describes the method. Each stage goes on where it was stopped."
 
 
@@ -72,13 +73,13 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from leaf_st.evaluation.models import load_student, load_teacher
     from leaf_st.evaluation.results import write_results
     from leaf_st.evaluation.retrieval import evaluate_retrieval
-    from leaf_st.evaluation.models import load_student, load_teacher
 
     student = load_student(options.model)
     teacher = load_teacher(options.teacher, student) if options.teacher else None
-    modes = options.modes or (MODES if teacher else ["standard"])
+    modes: Sequence[Mode] = options.modes or (MODES if teacher else ["standard"])
     rows: list[Result] = []
     for folder in options.data:
         rows += evaluate_retrieval(folder, teacher=teacher, student=student, modes=modes)
@@ -90,8 +91,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _search(options: argparse.Namespace) -> None:
     from collections import Counter
 
-    from leaf_st.evaluation.search import format_hits, search
     from leaf_st.evaluation.models import load_student, load_teacher
+    from leaf_st.evaluation.search import format_hits, search
     from leaf_st.texts.read import read_texts
 
     spec = TextsSpec(source=str(options.documents), text_column=options.text_column)
@@ -141,9 +142,7 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_demo)
 
 
-def _add_stage(
-    parser: argparse.ArgumentParser, name: str, command: Callable[[argparse.Namespace], None]
-) -> None:
+def _add_stage(parser: argparse.ArgumentParser, name: str, command: Callable[[argparse.Namespace], None]) -> None:
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="Python file with a module-level `recipe`")
     parser.add_argument(
         "--set",

@@ -17,7 +17,7 @@ from leaf_st.errors import InputError
 Kind = Literal["query", "document"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Distance = Literal["l2", "mse", "cosine"]
-KINDS: tuple[str, ...] = get_args(Kind)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 DOCSTRINGS = "docstrings"
 
 

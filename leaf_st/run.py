@@ -1,10 +1,10 @@
 """One distillation in its run folder: the stages in their order, each one able to run again alone.
 
-    runs/NAME/recipe.json  what was asked for, what it was resolved to, versions of the libraries
-             store/        texts and targets
-             checkpoints/  the trainer's own
-             model/        the student, for plain SentenceTransformer(...)
-             results/      measurements, one row each
+runs/NAME/recipe.json  what was asked for, what it was resolved to, versions of the libraries
+store/        texts and targets
+checkpoints/  the trainer's own
+model/        the student, for plain SentenceTransformer(...)
+results/      measurements, one row each
 """
 
 import json
@@ -19,10 +19,10 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
-from leaf_st.evaluation.results import Result, write_results
 from leaf_st.evaluation.models import load_student, load_teacher
 from leaf_st.evaluation.modes import ROLES
-from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.evaluation.results import Result, write_results
+from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TrainingSpec
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.store import EmbeddingStore
@@ -33,7 +33,7 @@ from leaf_st.training.train import train
 
 _LIBRARIES = ("leaf-st", "sentence-transformers", "transformers", "torch", "datasets", "accelerate", "mteb")
 
-_PARTS = {"recipe.json", "store", "checkpoints", "model", "results", "report", "teacher"}
+_PARTS = {"recipe.json", "store", "checkpoints", "model", "results", "report", "held_out", "teacher"}
 
 
 class Run:
@@ -138,9 +138,7 @@ class Run:
         known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         asked = json.loads(json.dumps(self._asked.to_dict()))
         for key in _differences(known["recipe"], asked):
-            raise InputError(
-                f"{self.folder} is a run of another recipe ({key}): name another --output, or delete it"
-            )
+            raise InputError(f"{self.folder} is a run of another recipe ({key}): name another --output, or delete it")
         return known
 
 
@@ -150,7 +148,13 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
     if not teacher.is_dir():
         save_tiny_teacher(teacher)
     layers = recipe.student.layers or (0, 2)
-    arguments = {**recipe.training.arguments, "max_steps": 2, "eval_steps": 0.5, "save_steps": 0.5, "use_cpu": True}
+    arguments = {
+        **recipe.training.arguments,
+        "max_steps": 2,
+        "eval_steps": 0.5,
+        "save_steps": 0.5,
+        "use_cpu": True,
+    }
     return Recipe(
         name=recipe.name,
         texts=replace(recipe.texts, limit=256),

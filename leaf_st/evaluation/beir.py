@@ -98,9 +98,7 @@ def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
     return qrels
 
 
-def _check_ids(
-    qrels_path: Path, column: str, ids: dict[str, Any], rows: dict[str, dict[str, str]], path: Path
-) -> None:
+def _check_ids(qrels_path: Path, column: str, ids: dict[str, Any], rows: dict[str, dict[str, str]], path: Path) -> None:
     for key in ids:
         if key not in rows:
             raise InputError(

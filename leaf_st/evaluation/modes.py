@@ -111,9 +111,7 @@ def model_name(model: SentenceTransformer) -> str:
     return str(transformer.config._name_or_path) if transformer is not None else "unnamed"
 
 
-def _check_modes(
-    modes: Sequence[Mode], teacher: SentenceTransformer | None, student: SentenceTransformer
-) -> None:
+def _check_modes(modes: Sequence[Mode], teacher: SentenceTransformer | None, student: SentenceTransformer) -> None:
     for mode in modes:
         if mode not in ROLES:
             raise InputError(f"mode {mode!r} is unknown: expected one of {', '.join(ROLES)}")

@@ -119,8 +119,7 @@ def _scores(rows: Iterable[Result]) -> dict[Mode, dict[str, float]]:
         of_mode = scores.setdefault(row.mode, {})
         if row.set in of_mode:
             raise InputError(
-                f"{row.set} was measured twice in mode {row.mode}: "
-                "expected the rows of one student and its teacher"
+                f"{row.set} was measured twice in mode {row.mode}: expected the rows of one student and its teacher"
             )
         of_mode[row.set] = row.score
     return scores
@@ -128,8 +127,4 @@ def _scores(rows: Iterable[Result]) -> dict[Mode, dict[str, float]]:
 
 def _averages(scores: dict[Mode, dict[str, float]]) -> dict[Mode, float]:
     sets = {name for of_mode in scores.values() for name in of_mode}
-    return {
-        mode: sum(of_mode.values()) / len(of_mode)
-        for mode, of_mode in scores.items()
-        if of_mode.keys() == sets
-    }
+    return {mode: sum(of_mode.values()) / len(of_mode) for mode, of_mode in scores.items() if of_mode.keys() == sets}

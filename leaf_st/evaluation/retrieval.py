@@ -118,12 +118,8 @@ def evaluate_retrieval(
     """
     beir = load_beir(folder)
     with tqdm(desc=beir.name, unit="text") as bar, _quiet_datasets():
-        embedder = Embedder(
-            teacher=teacher, student=student, modes=modes, batch_size=batch_size, progress=bar.update
-        )
-        bar.total = len(beir.corpus) * embedder.passes("document") + len(beir.queries) * embedder.passes(
-            "query"
-        )
+        embedder = Embedder(teacher=teacher, student=student, modes=modes, batch_size=batch_size, progress=bar.update)
+        bar.total = len(beir.corpus) * embedder.passes("document") + len(beir.queries) * embedder.passes("query")
         return [_measure(beir, embedder, mode) for mode in modes]
 
 

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling
 
 from leaf_st.atomic import replace_folder, write_json
 
@@ -28,18 +29,18 @@ def save_portable(student: SentenceTransformer, folder: Path) -> None:
 
 def _save(student: SentenceTransformer, folder: Path) -> None:
     student.save_pretrained(str(folder), create_model_card=False)
+    pooling = next(module for module in student if isinstance(module, Pooling))
     modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
     for module in modules:
         name = module["type"].rpartition(".")[2]
         module["type"] = f"sentence_transformers.models.{name}"
         if name == "Pooling":
-            write_json(folder / module["path"] / "config.json", _pooling_config(student))
+            write_json(folder / module["path"] / "config.json", _pooling_config(pooling))
     write_json(folder / "modules.json", modules)
     config = {"max_seq_length": student.max_seq_length, "do_lower_case": False}
     write_json(folder / "sentence_bert_config.json", config)
 
 
-def _pooling_config(student: SentenceTransformer) -> dict[str, int | bool]:
-    width = student[0].get_embedding_dimension()
+def _pooling_config(pooling: Pooling) -> dict[str, int | bool]:
     modes = {f"pooling_mode_{key}": key == "mean_tokens" for key in _POOLING_KEYS}
-    return {"word_embedding_dimension": width, **modes}
+    return {"word_embedding_dimension": pooling.embedding_dimension, **modes}

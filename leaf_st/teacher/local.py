@@ -33,7 +33,7 @@ class LocalTeacher:
         self, model: SentenceTransformer, name: str, revision: str, prompts: Mapping[str, str] | None = None
     ) -> None:
         self.model = model.eval()
-        own = {kind: model.prompts.get(kind) or "" for kind in KINDS}
+        own: dict[str, str] = {kind: model.prompts.get(kind) or "" for kind in KINDS}
         self.prompts: dict[str, str] = {**own, **(prompts or {})}
         # A GPU needs large batches to be busy, a CPU is fastest while a batch fits its caches.
         self._batch_size = 32 if model.device.type == "cpu" else 256
@@ -106,7 +106,7 @@ def load_model(folder: Any, spec: TeacherSpec, device: str | None = None) -> Sen
 def bfloat16_is_fast(device: torch.device) -> bool:
     """Say whether ``device`` multiplies bfloat16 in hardware; emulation is slower than float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 

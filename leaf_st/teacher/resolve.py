@@ -8,8 +8,8 @@ from pathlib import Path
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
+    HfHubHTTPError,
     HFValidationError,
-    HTTPError,  # type: ignore[attr-defined]  # of the HTTP library that the hub's client uses
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -43,7 +43,7 @@ def resolve_model(name: str, revision: str | None = None) -> Path:
         raise InputError(f"model {name}: no such folder, and not a hub id either") from None
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise InputError(f"model {name}: the hub has no such model or revision: {error}") from error
-    except (OSError, HTTPError) as error:
+    except (OSError, HfHubHTTPError) as error:
         reason = str(error).partition("\n")[0]
     if name in PACKAGED:
         return _packaged(name)
@@ -63,9 +63,7 @@ def content_hash(folder: Path) -> str:
 
 def _from_cache_or_hub(name: str, revision: str | None) -> Path:
     """Ask the cache first: a model that is there needs no network and no wait for one."""
-    kept = partial(
-        snapshot_download, name, revision=revision, allow_patterns=_FILES, ignore_patterns=_NOT_FILES
-    )
+    kept = partial(snapshot_download, name, revision=revision, allow_patterns=_FILES, ignore_patterns=_NOT_FILES)
     try:
         return Path(kept(local_files_only=True))
     except LocalEntryNotFoundError:
@@ -74,9 +72,7 @@ def _from_cache_or_hub(name: str, revision: str | None) -> Path:
 
 def _whole(folder: Path, name: str) -> Path:
     if not any(folder.glob("*.json")) or not any(folder.rglob("*.safetensors")):
-        raise InputError(
-            f"model {name}: {folder} holds no model, expected config.json and model.safetensors in it"
-        )
+        raise InputError(f"model {name}: {folder} holds no model, expected config.json and model.safetensors in it")
     return folder
 
 

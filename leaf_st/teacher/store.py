@@ -7,7 +7,7 @@ them come and go with the system's cache (design contract 5).
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +78,13 @@ class EmbeddingStore:
             found = self._shards[index] = open_shard(path)
         return found
 
+    def ids(self) -> Iterator[NDArray[np.int64]]:
+        """Yield the `text_id` of all rows, a shard at a time."""
+        return (self.shard(index).ids for index in range(len(self._names)))
+
     def texts(self, rows: Sequence[int]) -> list[Text]:
         """Return the texts of n rows."""
-        return [
-            Text(shard.texts[offset].as_py(), shard.kinds[offset].as_py()) for shard, offset in self._locate(rows)
-        ]
+        return [Text(shard.texts[offset].as_py(), shard.kinds[offset].as_py()) for shard, offset in self._locate(rows)]
 
     def prompted(self, rows: Sequence[int]) -> list[str]:
         """Return the texts of n rows with their prompts in front, as teacher and student read them."""
@@ -102,8 +104,7 @@ class EmbeddingStore:
         The choice depends on the texts alone. Reads 8 bytes a row, keeps O(count + rows of a shard).
         """
         best = np.empty((0, 2), dtype=np.int64)
-        for index in range(len(self._names)):
-            ids = self.shard(index).ids
+        for index, ids in enumerate(self.ids()):
             rows = np.arange(len(ids)) + index * self._rows_per_shard
             best = np.concatenate([best, np.stack([ids, rows], axis=1)])
             if len(best) > count:

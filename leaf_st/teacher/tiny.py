@@ -11,7 +11,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from torch import nn
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import BertConfig, BertModel, BertTokenizer
 
 WIDTH = 32
 LAYERS = 6
@@ -36,7 +36,7 @@ def save_tiny_teacher(folder: Path, normalized: bool = True) -> Path:
     )
     with tempfile.TemporaryDirectory() as backbone:
         BertModel(config).save_pretrained(backbone)
-        BertTokenizerFast(vocab=_vocabulary(), do_lower_case=True).save_pretrained(backbone)
+        BertTokenizer(vocab=_vocabulary(), do_lower_case=True).save_pretrained(backbone)
         modules: list[nn.Module] = [Transformer(backbone, max_seq_length=64), Pooling(WIDTH, "mean")]
     if normalized:
         modules.append(Normalize())

@@ -110,9 +110,7 @@ def _parquet(path: Path, column: str, others: Sequence[str], _: Counter[str]) ->
                 for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns):
                     yield from _batch_records(batch)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"texts.source {path}, {place}: broken parquet ({error}): copy or make it anew"
-        ) from error
+        raise InputError(f"texts.source {path}, {place}: broken parquet ({error}): copy or make it anew") from error
 
 
 def _batch_records(batch: pa.RecordBatch) -> Iterator[Record]:

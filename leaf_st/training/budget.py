@@ -34,7 +34,8 @@ class _RandomTeacher:
     def embed(self, texts: Sequence[str], kind: Kind) -> NDArray[np.float32]:
         """Return vectors of norm 1, shape (n, d)."""
         vectors = np.random.default_rng(0).normal(size=(len(texts), self.fingerprint.dimension))
-        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors, dtype=np.float32)
 
 
 def steps_within(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text]) -> int:
@@ -51,13 +52,15 @@ def steps_within(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text]
     minutes = recipe.training.budget_minutes or 0.0
     with tempfile.TemporaryDirectory(prefix="leaf-st-budget-") as folder:
         step, row = _trial(recipe, fingerprint, texts, Path(folder))
-    validations = 1 / float(training_arguments(recipe, Path(), "cpu").eval_steps)
-    validating = validations * row * recipe.training.held_out_rows
-    steps = int((minutes * 60 * _MARGIN - validating) / step)
+    seconds = minutes * 60 * _MARGIN
+    validation = row * recipe.training.held_out_rows
+    every = training_arguments(recipe, Path(), "cpu").eval_steps or 1
+    # Below 1, as the trainer reads it, it is a share of the run; otherwise a number of steps.
+    steps = int((seconds - validation / every) / step if every < 1 else seconds / (step + validation / every))
     if steps < 1:
         raise InputError(
-            f"training.budget_minutes={minutes}: a step takes {step:.2f} s and all validations {validating:.0f} s "
-            "on this machine, so nothing fits: give more time or hold out fewer rows"
+            f"training.budget_minutes={minutes}: a step takes {step:.2f} s and a validation {validation:.0f} s on "
+            "this machine, so nothing fits: give more time or hold out fewer rows"
         )
     return steps
 
@@ -66,7 +69,12 @@ def _trial(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], fold
     """Return the seconds of a training step, and of the validation of a row."""
     store = precompute(texts, _RandomTeacher(fingerprint), folder / "store", total=len(texts))
     assert store is not None  # one partition makes the whole
-    quiet = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False, "num_train_epochs": 1}
+    quiet = {
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "load_best_model_at_end": False,
+        "num_train_epochs": 1,
+    }
     arguments = {**recipe.training.arguments, **quiet, "max_steps": -1}
     trial = replace(recipe, training=replace(recipe.training, arguments=arguments))
     student = new_student(recipe, store)
@@ -74,4 +82,4 @@ def _trial(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], fold
     trained = trainer.train().metrics["train_runtime"] / trainer.state.global_step
     started = time.perf_counter()
     trainer.evaluate()
-    return trained, (time.perf_counter() - started) / len(trainer.eval_dataset)
+    return trained, (time.perf_counter() - started) / trainer.held_out_rows

@@ -34,9 +34,7 @@ class TeacherAlignedLoss(EmbedDistillLoss):
             raise InputError(f"distance {distance!r} is unknown: expected one of {', '.join(get_args(Distance))}")
         super().__init__(model, distance_metric=distance)
 
-    def compute_loss_from_embeddings(
-        self, embeddings: list[Tensor], teacher_embeddings: list[Tensor]
-    ) -> Tensor:
+    def compute_loss_from_embeddings(self, embeddings: list[Tensor], teacher_embeddings: list[Tensor]) -> Tensor:
         """Return the scalar loss of one batch.
 
         Args:

@@ -52,7 +52,7 @@ def train(recipe: Recipe, store: EmbeddingStore, run: Path) -> SentenceTransform
         raise InputError(f"{damaged[0]} is damaged: run `leaf-st embed` again, it makes the shard anew")
     student = new_student(recipe, store)
     in_use = student.max_seq_length
-    student.max_seq_length = min(recipe.training.max_length or in_use, in_use)
+    student.max_seq_length = recipe.training.max_length or in_use
     checkpoint = last_whole_checkpoint(run / "checkpoints")
     trainer = LeafTrainer(student, store, recipe.training, training_arguments(recipe, run, student.device.type))
     if checkpoint is None:

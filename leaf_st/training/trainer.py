@@ -73,10 +73,16 @@ class LeafTrainer(SentenceTransformerTrainer):
         """Rows of an epoch."""
         return len(self._lengths) - len(self._held_out)
 
+    @property
+    def held_out_rows(self) -> int:
+        """Rows of the validation set."""
+        return len(self._held_out)
+
     def sample(self, count: int) -> list[int]:
         """Return about ``count`` random rows of those that are trained on, in rising order."""
         rows = np.random.default_rng(self.args.seed).integers(len(self._lengths), size=count)
-        return np.setdiff1d(rows, self._held_out).tolist()
+        kept: list[int] = np.setdiff1d(rows, self._held_out).tolist()
+        return kept
 
     def get_batch_sampler(
         self,
@@ -90,9 +96,7 @@ class LeafTrainer(SentenceTransformerTrainer):
         """Return batches of similar length, of the held-out rows or of all others."""
         if len(dataset) == len(self._held_out):
             return LengthGroupedBatchSampler(self._lengths[self._held_out], batch_size, seed)
-        return LengthGroupedBatchSampler(
-            self._lengths, batch_size, seed, leave_out=self._held_out, drop_last=drop_last
-        )
+        return LengthGroupedBatchSampler(self._lengths, batch_size, seed, leave_out=self._held_out, drop_last=drop_last)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LambdaLR:
         """Return the schedule of the recipe in place of the arguments' (paper 2.2)."""
@@ -104,14 +108,16 @@ class LeafTrainer(SentenceTransformerTrainer):
             cycles=self._spec.cycles,
             decay=self._spec.decay,
         )
-        self.lr_scheduler = LambdaLR(optimizer or self.optimizer, decay)
+        optimizer = optimizer or self.optimizer
+        assert optimizer is not None  # the trainer makes it before the schedule
+        self.lr_scheduler = LambdaLR(optimizer, decay)
         return self.lr_scheduler
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Leave out the automatic card: it prints whole target vectors."""
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        self.model.save_pretrained(output_dir or self.args.output_dir, create_model_card=False)
+        self.model.save_pretrained(str(output_dir or self.args.output_dir), create_model_card=False)
 
 
 def last_whole_checkpoint(folder: Path) -> Path | None:
@@ -136,18 +142,16 @@ def _reader(store: EmbeddingStore) -> Callable[[dict[str, list[int]]], dict[str,
     return read
 
 
-class _MarkWhole(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
+class _MarkWhole(TrainerCallback):
     """Says of a checkpoint that it is whole, after everything else of it was written."""
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero:
             write_json(folder / _WHOLE, {"step": state.global_step})
 
 
-class _Stop(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
+class _Stop(TrainerCallback):
     """On Ctrl-C, ends training after the batch in flight, with a checkpoint to go on from."""
 
     asked = False
@@ -157,15 +161,11 @@ class _Stop(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks a
     ) -> None:
         self._before = signal.signal(signal.SIGINT, self._ask)
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         if self.asked:
             control.should_save = control.should_training_stop = True
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         signal.signal(signal.SIGINT, self._before)
         if self.asked:
             raise KeyboardInterrupt

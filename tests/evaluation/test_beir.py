@@ -42,9 +42,7 @@ def test_jsonl_and_parquet_hold_the_same_set(tmp_path):
 def test_title_may_be_absent_and_ids_numbers(tmp_path):
     corpus = [{"_id": 7, "text": "no title", "metadata": {}}]
     qrels = [{"query-id": "q1", "corpus-id": "7", "score": 1}]
-    assert load_beir(_write(tmp_path, corpus, qrels=qrels)).corpus == [
-        {"id": "7", "title": "", "text": "no title"}
-    ]
+    assert load_beir(_write(tmp_path, corpus, qrels=qrels)).corpus == [{"id": "7", "title": "", "text": "no title"}]
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,7 @@ def folder(tmp_path_factory):
     queries = [{"_id": f"q{i}", "text": words(2)} for i in range(6)]
     for name, rows in (("corpus", corpus), ("queries", queries)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    judged = [
-        (f"q{i}", f"d{j}", draw.integers(3)) for i in range(6) for j in draw.choice(40, 12, replace=False)
-    ]
+    judged = [(f"q{i}", f"d{j}", draw.integers(3)) for i in range(6) for j in draw.choice(40, 12, replace=False)]
     lines = ["query-id\tcorpus-id\tscore", *("\t".join(map(str, row)) for row in judged)]
     (folder / "qrels.tsv").write_text("\n".join(lines) + "\n")
     return folder
@@ -46,9 +44,7 @@ def _ndcg_at_10(beir, queries, documents):
         order = np.argsort(-(documents @ queries[row]))[:10]
         found = [grades.get(beir.corpus[index]["id"], 0) for index in order]
         best = sorted(grades.values(), reverse=True)[:10]
-        gains = [
-            sum(grade / np.log2(rank + 2) for rank, grade in enumerate(ranks)) for ranks in (found, best)
-        ]
+        gains = [sum(grade / np.log2(rank + 2) for rank, grade in enumerate(ranks)) for ranks in (found, best)]
         scores.append(gains[0] / gains[1])
     return 100 * np.mean(scores)
 
@@ -77,13 +73,9 @@ def test_scores_equal_the_definition(folder, tiny_teacher, tiny_student):
 def test_rows_say_what_was_measured(folder, tiny_teacher, tiny_student):
     student = copy.deepcopy(tiny_student)
     student.model_card_data.set_model_id("us/student")
-    first, second = evaluate_retrieval(
-        folder, teacher=tiny_teacher, student=student, modes=["teacher", "standard"]
-    )
+    first, second = evaluate_retrieval(folder, teacher=tiny_teacher, student=student, modes=["teacher", "standard"])
     assert (first.set, first.metric, first.queries, first.documents) == (folder.name, "ndcg_at_10", 6, 40)
-    assert (
-        first.model == first.teacher == second.teacher == tiny_teacher.transformers_model.config._name_or_path
-    )
+    assert first.model == first.teacher == second.teacher == tiny_teacher.transformers_model.config._name_or_path
     assert second.model == "us/student"
     assert first.seconds > 0
 
@@ -144,18 +136,14 @@ def test_no_network_and_one_progress_bar(folder, tiny_student, monkeypatch, caps
 
 
 def test_student_modes_need_no_common_width_unless_asymmetric(folder, tiny_teacher, narrow_student):
-    results = evaluate_retrieval(
-        folder, teacher=tiny_teacher, student=narrow_student, modes=["teacher", "standard"]
-    )
+    results = evaluate_retrieval(folder, teacher=tiny_teacher, student=narrow_student, modes=["teacher", "standard"])
     assert [row.mode for row in results] == ["teacher", "standard"]
     with pytest.raises(InputError, match="teacher gives 32 dimensions, student gives 16"):
         evaluate_retrieval(folder, teacher=tiny_teacher, student=narrow_student, modes=["asymmetric"])
 
 
 def test_modes_must_be_known_and_have_their_teacher(folder, tiny_student):
-    with pytest.raises(
-        InputError, match="mode 'both' is unknown: expected one of teacher, standard, asymmetric"
-    ):
+    with pytest.raises(InputError, match="mode 'both' is unknown: expected one of teacher, standard, asymmetric"):
         evaluate_retrieval(folder, teacher=None, student=tiny_student, modes=["both"])
     with pytest.raises(InputError, match="mode asymmetric needs the teacher"):
         evaluate_retrieval(folder, teacher=None, student=tiny_student, modes=["asymmetric"])

@@ -4,9 +4,7 @@ from hypothesis import strategies as st
 from leaf_st.texts.dedupe import Deduplicator
 from leaf_st.texts.text import Text
 
-texts = st.builds(
-    Text, st.text(st.characters(codec="utf-8"), max_size=3), st.sampled_from(["query", "document"])
-)
+texts = st.builds(Text, st.text(st.characters(codec="utf-8"), max_size=3), st.sampled_from(["query", "document"]))
 
 
 @given(st.lists(texts))

@@ -49,9 +49,7 @@ EXPECTED = [
         "Needles count as leaves\nin this forest, whatever the botanist says.\n\nArgs:\n    x: A tree.",
     ),
     Documented("wood.Tree", "A tree with leaves that fall.", ""),
-    Documented(
-        "wood.Tree.shed", "Let every leaf fall to the ground", "This takes until \\December in most years."
-    ),
+    Documented("wood.Tree.shed", "Let every leaf fall to the ground", "This takes until \\December in most years."),
 ]
 
 
@@ -83,9 +81,7 @@ def test_modules_left_out(tmp_path, name):
     assert not list(documented_functions([tmp_path]))
 
 
-@pytest.mark.parametrize(
-    "head", ["# This file was automatically generated from wood.py\n", "def broken(:\n", "\0"]
-)
+@pytest.mark.parametrize("head", ["# This file was automatically generated from wood.py\n", "def broken(:\n", "\0"])
 def test_generated_and_broken_modules_are_left_out(tmp_path, head):
     write(tmp_path, "a.py", head + MODULE)
     assert not list(documented_functions([tmp_path]))

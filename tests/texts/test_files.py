@@ -36,9 +36,7 @@ def test_parquet_jsonl_and_csv_give_the_same_rows(tmp_path):
     table = write_parquet(tmp_path / "a.parquet", RECORDS, row_group_size=2)
     lines = write_jsonl(tmp_path / "a.jsonl", RECORDS)
     sheet = tmp_path / "a.CSV"
-    sheet.write_text(
-        'kind,text\nquery,what is a leaf\ndocument,"a leaf, green and\nthin"\n,"so-called ""leaves"""\n'
-    )
+    sheet.write_text('kind,text\nquery,what is a leaf\ndocument,"a leaf, green and\nthin"\n,"so-called ""leaves"""\n')
     for path in (table, lines, sheet):
         assert rows(path) == (ROWS, Counter())
 
@@ -80,9 +78,7 @@ def test_beir_folder_alternates_documents_with_titles_and_queries(tmp_path):
 def test_folder_that_is_no_beir_folder(tmp_path, files):
     for name in files:
         (tmp_path / name).touch()
-    with pytest.raises(
-        InputError, match=r"expected a BEIR folder.*found " + (", ".join(sorted(files)) or "nothing")
-    ):
+    with pytest.raises(InputError, match=r"expected a BEIR folder.*found " + (", ".join(sorted(files)) or "nothing")):
         rows(tmp_path)
 
 
