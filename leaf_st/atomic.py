@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, sync it to disk, and rename it to ``path``.
 
-    The temporary name holds the process id, so that two writers never share one.
+    The temporary name is random, so that two writers, on one machine or two, never share one. A kill leaves the
+    temporary file behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         write(temporary)
         with temporary.open("rb") as handle:
@@ -24,13 +26,18 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     _sync_folder(path.parent)
 
 
+def is_temporary(path: Path) -> bool:
+    """Say whether ``path`` is what a kill left of `write_whole`."""
+    return path.name.startswith(".") and path.suffix == ".tmp"
+
+
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401  (anything that JSON holds)
     """Write ``value`` to ``path`` as indented JSON, whole or not at all."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     write_whole(path, lambda temporary: _write_text(temporary, text))
 
 
-def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:
     """Let ``fill`` make a new folder beside ``folder``, then put it in its place.
 
     Between the two renames a kill can leave no ``folder``, never half a one.

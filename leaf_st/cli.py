@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from leaf_st.run import Run
 
 MODES: tuple["Mode", ...] = ("teacher", "standard", "asymmetric")
+_UNWRITABLE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.ENAMETOOLONG,
+}
 _EPILOG = "https://arxiv.org/abs/2509.12539 describes the method. Each stage goes on where it was stopped."
 
 
@@ -35,19 +45,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in _UNWRITABLE:
             raise
         _fail(f"{error.strerror}: {error.filename or 'output'}; make room or name another --output, then go on")
 
 
 def _fail(message: str) -> None:
-    print(f"leaf-st: {message}", file=sys.stderr)
+    line = " ".join(part.strip() for part in message.splitlines() if part.strip())
+    print(f"leaf-st: {line}", file=sys.stderr)
     sys.exit(2)
 
 
 def _demo(options: argparse.Namespace) -> None:
     from leaf_st.demo import demo
 
+    _quieten()
     demo(options.output)
 
 
@@ -60,7 +72,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _embed(options: argparse.Namespace) -> None:
     index, _, count = options.partition.partition("/")
-    if not (index.isdigit() and count.isdigit()):
+    if not (index.isdecimal() and count.isdecimal()):
         raise InputError(f"--partition {options.partition}: expected I/N, such as 0/4")
     store = _open(options).embed((int(index), int(count)))
     print(f"{len(store):,} rows in {store.folder}" if store else "other partitions are still to come")
@@ -77,6 +89,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from leaf_st.evaluation.results import write_results
     from leaf_st.evaluation.retrieval import evaluate_retrieval
 
+    _quieten()
     student = load_student(options.model)
     teacher = load_teacher(options.teacher, student) if options.teacher else None
     modes: Sequence[Mode] = options.modes or (MODES if teacher else ["standard"])
@@ -95,6 +108,7 @@ def _search(options: argparse.Namespace) -> None:
     from leaf_st.evaluation.search import format_hits, search
     from leaf_st.texts.read import read_texts
 
+    _quieten()
     spec = TextsSpec(source=str(options.documents), text_column=options.text_column)
     documents = [row.text for row in read_texts(spec, Counter())]
     student = load_student(options.model)
@@ -106,8 +120,21 @@ def _open(options: argparse.Namespace) -> "Run":
     from leaf_st.run import Run, smoke
 
     recipe = load_recipe(options.recipe, options.set)
+    _quieten()
     folder = options.output or Path("runs") / (f"{recipe.name}-smoke" if options.smoke else recipe.name)
     return Run(smoke(recipe, folder) if options.smoke else recipe, folder)
+
+
+def _quieten() -> None:
+    """Turn off the bars and warnings that transformers writes for each model it loads; those of downloads stay."""
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
+    from transformers.utils import logging
+
+    without_bars = are_progress_bars_disabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # turns off those of downloads as well
+    if not without_bars:
+        enable_progress_bars()
 
 
 def _print_results(rows: Sequence["Result"]) -> None:
@@ -115,6 +142,8 @@ def _print_results(rows: Sequence["Result"]) -> None:
 
     if rows:
         print(format_table(rows))
+    else:
+        print("no retrieval set of the recipe is here: leaf-st evaluate MODEL --teacher TEACHER --data FOLDER")
 
 
 def _parser() -> argparse.ArgumentParser:

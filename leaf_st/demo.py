@@ -4,6 +4,7 @@ Everything comes from the machine itself but the teacher, so that it runs withou
 texts are nobody's but the user's.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import islice
 from pathlib import Path
@@ -27,6 +28,7 @@ from leaf_st.zoo import MINILM
 
 FUNCTIONS = 1000  # of the search set: enough for a stable nDCG@10, few enough to embed in half a minute
 _SPEED_TEXTS = 256
+_RECORD = "recipe.json"  # in the folder of the model: where its run is
 
 recipe = Recipe(
     name="leaf-demo",
@@ -49,7 +51,7 @@ def demo(output: Path) -> None:
     Raises:
         InputError: If ``output`` holds something that no demo made.
     """
-    if output.exists() and not (output / "recipe.json").is_file():
+    if output.exists() and not _is_replaceable(output):
         raise InputError(f"{output} holds something that is no demo's model: name another --output")
     run = Run(recipe, output.parent / "runs" / output.name)
     print(f"1/4  texts, and the vectors that {MINILM} gives them", flush=True)
@@ -68,7 +70,7 @@ def demo(output: Path) -> None:
     speeds = _speeds(search_set, models)
     write_json(run.folder / "results" / "speed.json", speeds)
     save_portable(student, output)
-    write_json(output / "recipe.json", {"run": str(run.folder)})
+    write_json(output / _RECORD, {"run": str(run.folder)})
     print(format_summary(models, speeds, results))
     print(_next_commands(output, search_set))
 
@@ -91,18 +93,32 @@ def write_search_set(folder: Path, functions: Iterator[Documented]) -> None:
     replace_folder(folder, fill)
 
 
-def held_out_functions(trained: Set[int]) -> Iterator[Documented]:
+def held_out_functions(trained: Set[int], roots: Sequence[Path] | None = None) -> Iterator[Documented]:
     """Yield functions that training never saw, with a sentence to search and a body to find, neither of them twice.
 
     Args:
         trained: `text_id` of every text of the store: a copied body may stand there under another summary.
+        roots: As for `documented_functions`.
     """
     seen = set(trained)
-    for function in documented_functions():
+    for function in documented_functions(roots):
         ids = {text_id(function.summary), text_id(function.body)}
         if function.body and is_held_out(function.summary) and not ids & seen:
             seen |= ids
             yield function
+
+
+def _is_replaceable(output: Path) -> bool:
+    """Return whether ``output`` is empty or a demo's model; the recipe.json of a run says other things."""
+    if not output.is_dir():
+        return False
+    if not any(output.iterdir()):
+        return True
+    try:
+        record = json.loads((output / _RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and record.keys() == {"run"}
 
 
 def _measure(run: Run, folder: Path, teacher: SentenceTransformer, student: SentenceTransformer) -> list[Result]:

@@ -6,6 +6,7 @@ holds the same values, resolved, with the versions of the libraries.
 """
 
 import ast
+import math
 import runpy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -41,6 +42,7 @@ class TextsSpec:
 
     def __post_init__(self) -> None:
         """Check the values."""
+        _text("texts.source", self.source)
         _one_of("texts.kind", self.kind, KINDS)
         _at_least("texts.limit", self.limit, 1)
 
@@ -69,6 +71,9 @@ class TeacherSpec:
 
     def __post_init__(self) -> None:
         """Check the values."""
+        _text("teacher.model", self.model)
+        if not isinstance(self.prompts, Mapping):
+            raise InputError(f"teacher.prompts: expected prompts by kind, found {self.prompts!r}")
         _one_of("teacher.precision", self.precision, get_args(Precision))
         _one_of("teacher.store_dtype", self.store_dtype, ("float16", "float32"))
         _at_least("teacher.max_length", self.max_length, 2)
@@ -99,7 +104,7 @@ class StudentSpec:
         _at_least("student.max_length", self.max_length, 2)
         _at_least("student.closed_form_rows", self.closed_form_rows, 0)
         if self.layers is not None:
-            object.__setattr__(self, "layers", tuple(self.layers))
+            object.__setattr__(self, "layers", _layers(self.layers))
         if self.backbone is None and self.layers is None:
             raise InputError(
                 "student: neither backbone nor layers is given, so it would be the teacher again: "
@@ -138,10 +143,10 @@ class TrainingSpec:
         _at_least("training.cycles", self.cycles, 1)
         _at_least("training.held_out_rows", self.held_out_rows, 1)
         _at_least("training.max_length", self.max_length, 2)
-        if self.end_learning_rate < 0:
-            raise InputError(f"training.end_learning_rate: expected at least 0, found {self.end_learning_rate}")
-        if self.budget_minutes is not None and self.budget_minutes <= 0:
-            raise InputError(f"training.budget_minutes: expected more than 0, found {self.budget_minutes}")
+        if not (_is_number(self.end_learning_rate) and self.end_learning_rate >= 0):
+            raise InputError(f"training.end_learning_rate: expected at least 0, found {self.end_learning_rate!r}")
+        if self.budget_minutes is not None and not (_is_number(self.budget_minutes) and self.budget_minutes > 0):
+            raise InputError(f"training.budget_minutes: expected more than 0, found {self.budget_minutes!r}")
         object.__setattr__(self, "arguments", dict(self.arguments))
 
 
@@ -167,9 +172,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if not self.name or Path(self.name).name != self.name:
+        if not isinstance(self.name, str) or self.name in ("", "..") or Path(self.name).name != self.name:
             raise InputError(f"recipe name {self.name!r}: expected a plain name that can be a folder's")
-        object.__setattr__(self, "evaluate_on", tuple(self.evaluate_on))
+        folders = (self.evaluate_on,) if isinstance(self.evaluate_on, str) else tuple(self.evaluate_on)
+        object.__setattr__(self, "evaluate_on", folders)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""
@@ -178,7 +184,10 @@ class Recipe:
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "Recipe":
         """Return the recipe that `to_dict` gave."""
-        return cls(**{key: _PARTS[key](**part) if key in _PARTS else part for key, part in value.items()})
+        try:
+            return cls(**{key: _PARTS[key](**part) if key in _PARTS else part for key, part in value.items()})
+        except TypeError as error:  # a key that is missing, or that another version knew
+            raise InputError(f"recipe of another version of leaf-st: {error}") from error
 
 
 _PARTS: dict[str, Any] = {
@@ -199,7 +208,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise InputError(f"recipe {path}: no such file")
     try:
         namespace = runpy.run_path(str(path))
-    except (SyntaxError, ImportError, NameError, TypeError, AttributeError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # the user's own code may fail in any way
         raise InputError(f"recipe {path} does not run: {type(error).__name__}: {error}") from error
     recipe = namespace.get("recipe")
     if not isinstance(recipe, Recipe):
@@ -261,6 +272,23 @@ def _literal(text: str) -> Any:  # noqa: ANN401  (any literal)
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
+
+
+def _layers(value: object) -> tuple[int, ...]:
+    """Return layer numbers as a tuple; a single number is one layer."""
+    layers = (value,) if isinstance(value, int) else tuple(value) if isinstance(value, Sequence) else ()
+    if not layers or not all(isinstance(layer, int) and not isinstance(layer, bool) for layer in layers):
+        raise InputError(f"student.layers: expected numbers of layers such as 0,2,5, found {value!r}")
+    return layers
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _text(key: str, value: object) -> None:
+    if not isinstance(value, str) or not value:
+        raise InputError(f"{key}: expected a text, found {value!r}")
 
 
 def _one_of(key: str, value: object, allowed: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
-from leaf_st.atomic import write_json
+from leaf_st.atomic import is_temporary, replace_folder, write_json
 from leaf_st.errors import InputError
 from leaf_st.evaluation.models import load_student, load_teacher
 from leaf_st.evaluation.modes import ROLES
@@ -26,7 +26,7 @@ from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TrainingSpec
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.store import EmbeddingStore
-from leaf_st.teacher.tiny import save_tiny_teacher
+from leaf_st.teacher.tiny import LAYERS, save_tiny_teacher
 from leaf_st.texts.read import read_texts
 from leaf_st.training.budget import TRIAL_TEXTS, steps_within
 from leaf_st.training.train import train
@@ -65,13 +65,14 @@ class Run:
 
     def embed(self, partition: tuple[int, int] = (0, 1)) -> EmbeddingStore | None:
         """Embed the texts into ``store/``; None while other partitions are still at work."""
-        self._write_down()
         skipped: Counter[str] = Counter()
         total = sum(1 for _ in read_texts(self.recipe.texts, skipped))
-        print(f"{total:,} texts{_listed(skipped)}", flush=True)
+        print(f"{total:,} texts of {self.recipe.texts.source}{_listed(skipped)}", flush=True)
+        teacher = self.teacher
+        self._write_down()
         return precompute(
             read_texts(self.recipe.texts, Counter()),
-            self.teacher,
+            teacher,
             self.folder / "store",
             dtype=self.recipe.teacher.store_dtype,
             partition=partition,
@@ -80,10 +81,14 @@ class Run:
         )
 
     def train(self) -> SentenceTransformer:
-        """Train the student on ``store/``."""
+        """Train the student on ``store/``, or load it if that was done."""
+        if not (self.folder / "store").is_dir():
+            raise InputError(f"{self.folder / 'store'} is not there: run `leaf-st embed` first")
+        store = EmbeddingStore(self.folder / "store", self.teacher.fingerprint)
+        if (self.folder / "model" / "recipe.json").is_file():  # written last
+            return load_student(str(self.folder / "model"))
         self._write_down()
         self._fix_steps()
-        store = EmbeddingStore(self.folder / "store", self.teacher.fingerprint)
         student = train(self.recipe, store, self.folder)
         write_json(self.folder / "model" / "recipe.json", self._record())
         return student
@@ -104,7 +109,7 @@ class Run:
         return rows
 
     def _write_down(self) -> None:
-        """Write the recipe down before any work is spent."""
+        """Write the recipe down before any work is spent, but not before its texts and its teacher were found."""
         if not (self.folder / "recipe.json").is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self.folder / "recipe.json", self._record())
@@ -135,7 +140,7 @@ class Run:
             if self.folder.exists() and (not self.folder.is_dir() or _foreign(self.folder)):
                 raise InputError(f"{self.folder} holds something that is no run: name another --output")
             return None
-        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        known = _read_record(path)
         asked = json.loads(json.dumps(self._asked.to_dict()))
         for key in _differences(known["recipe"], asked):
             raise InputError(f"{self.folder} is a run of another recipe ({key}): name another --output, or delete it")
@@ -145,9 +150,7 @@ class Run:
 def smoke(recipe: Recipe, folder: Path) -> Recipe:
     """Return ``recipe`` made small: a tiny teacher (made in ``folder``), few texts, two steps."""
     teacher = folder / "teacher"
-    if not teacher.is_dir():
-        save_tiny_teacher(teacher)
-    layers = recipe.student.layers or (0, 2)
+    layers = [layer for layer in recipe.student.layers or () if layer < LAYERS]
     arguments = {
         **recipe.training.arguments,
         "max_steps": 2,
@@ -155,17 +158,33 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
         "save_steps": 0.5,
         "use_cpu": True,
     }
-    return Recipe(
+    small = Recipe(
         name=recipe.name,
         texts=replace(recipe.texts, limit=256),
         teacher=TeacherSpec(model=str(teacher), prompts=recipe.teacher.prompts),
-        student=StudentSpec(layers=[layer for layer in layers if layer < 6], closed_form_rows=64),
+        student=StudentSpec(layers=layers or (0, 2), closed_form_rows=64),
         training=TrainingSpec(distance=recipe.training.distance, held_out_rows=16, arguments=arguments),
     )
+    Run(small, folder)  # refuses a folder that is not its own, before a teacher is put there
+    if not teacher.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_folder(teacher, save_tiny_teacher)
+    return small
 
 
-def _foreign(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()} - _PARTS
+def _foreign(folder: Path) -> bool:
+    return any(path.name not in _PARTS and not is_temporary(path) for path in folder.iterdir())
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """Return the record that an earlier run wrote to ``path``."""
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}): name another --output, or delete it") from error
+    if not isinstance(known, dict) or not {"recipe", "resolved"} <= set(known):
+        raise InputError(f"{path} is no record of a run: name another --output, or delete it")
+    return known
 
 
 def _listed(skipped: Counter[str]) -> str:

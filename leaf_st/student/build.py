@@ -49,7 +49,10 @@ def build_student(
     """
     try:
         loaded = SentenceTransformer(
-            str(backbone), revision=revision, device=device, model_kwargs={"dtype": torch.float32}
+            str(backbone),
+            revision=revision,
+            device=device,
+            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
         )
     except (OSError, ValueError) as error:
         raise InputError(f"student backbone {backbone} cannot be loaded: {error}") from error

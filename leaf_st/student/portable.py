@@ -6,6 +6,7 @@ here, and new versions read it without a word.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
@@ -13,6 +14,8 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 
 from leaf_st.atomic import replace_folder, write_json
 
+# More than these, which new versions write, would be refused by the constructor of an old version's Dense.
+_DENSE_KEYS = ("in_features", "out_features", "bias", "activation_function")
 _POOLING_KEYS = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens")
 
 
@@ -28,6 +31,7 @@ def save_portable(student: SentenceTransformer, folder: Path) -> None:
 
 
 def _save(student: SentenceTransformer, folder: Path) -> None:
+    forget_last_call(student)
     student.save_pretrained(str(folder), create_model_card=False)
     pooling = next(module for module in student if isinstance(module, Pooling))
     modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
@@ -36,9 +40,25 @@ def _save(student: SentenceTransformer, folder: Path) -> None:
         module["type"] = f"sentence_transformers.models.{name}"
         if name == "Pooling":
             write_json(folder / module["path"] / "config.json", _pooling_config(pooling))
+        if name == "Dense":
+            _keep_keys(folder / module["path"] / "config.json", _DENSE_KEYS)
     write_json(folder / "modules.json", modules)
     config = {"max_seq_length": student.max_seq_length, "do_lower_case": False}
     write_json(folder / "sentence_bert_config.json", config)
+
+
+def forget_last_call(student: SentenceTransformer) -> None:
+    """Take the padding and truncation of the last call out of the tokenizer, which would save them as its own.
+
+    Whoever reads tokenizer.json alone would cut texts at the length of training.
+    """
+    student.tokenizer.backend_tokenizer.no_truncation()
+    student.tokenizer.backend_tokenizer.no_padding()
+
+
+def _keep_keys(path: Path, keys: Sequence[str]) -> None:
+    config = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, {key: config[key] for key in keys})
 
 
 def _pooling_config(pooling: Pooling) -> dict[str, int | bool]:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
@@ -63,6 +64,7 @@ class LocalTeacher:
         folder = resolve_model(spec.model, spec.revision)
         model = load_model(folder, spec, device)
         if spec.max_length is not None:
+            _require_positions(model, spec)
             model.max_seq_length = spec.max_length
         return cls(model, spec.model, content_hash(folder), spec.prompts)
 
@@ -71,6 +73,8 @@ class LocalTeacher:
 
         Batches hold texts of similar length, counted in tokens: by characters one token in six is padding.
         """
+        if not texts:
+            return np.empty((0, self.model.get_embedding_dimension() or 0), dtype=np.float32)
         prompted = [self.prompts[kind] + text for text in texts]
         order = np.argsort(_token_counts(self.model, prompted), kind="stable")[::-1]
         vectors = np.empty((len(texts), self.model.get_embedding_dimension() or 0), dtype=np.float32)
@@ -98,7 +102,7 @@ def load_model(folder: Any, spec: TeacherSpec, device: str | None = None) -> Sen
             model_kwargs={"dtype": torch.float32},
             trust_remote_code=spec.trust_remote_code,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"teacher {spec.model} cannot be loaded from {folder}: {error}") from error
     return model.to(_dtype(spec.precision, model.device))
 
@@ -115,6 +119,12 @@ def _dtype(precision: Literal["auto", "float32", "bfloat16"], device: torch.devi
     if precision == "auto":
         precision = "bfloat16" if bfloat16_is_fast(device) else "float32"
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def _require_positions(model: SentenceTransformer, spec: TeacherSpec) -> None:
+    positions = getattr(getattr(model.transformers_model, "config", None), "max_position_embeddings", None)
+    if positions is not None and spec.max_length is not None and spec.max_length > positions:
+        raise InputError(f"teacher.max_length: {spec.model} reads at most {positions} tokens, found {spec.max_length}")
 
 
 def _pooling(model: SentenceTransformer) -> str:

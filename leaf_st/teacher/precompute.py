@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from leaf_st.atomic import write_json
+from leaf_st.atomic import is_temporary, write_json
 from leaf_st.errors import InputError
 from leaf_st.recipe import KINDS
 from leaf_st.teacher.protocol import Teacher
@@ -74,6 +74,10 @@ def precompute(
                 progress.initial += len(block)  # keep what was there before out of the rate
             names.append(path.name if path else None)
             rows += len(block)
+    if not names:
+        raise InputError(f"store {folder}: expected texts, found none")
+    if beyond := find_shard(folder, len(names)):
+        raise _other_texts(beyond)
     if not all(names):
         return None
     manifest = {"rows": rows, "skipped": dict(skipped or {}), "shards": names}
@@ -99,19 +103,20 @@ def _prepare(folder: Path, teacher: Teacher, dtype: str, rows_per_shard: int) ->
         "dtype": dtype,
         "rows_per_shard": rows_per_shard,
     }
-    if (folder / FINGERPRINT).is_file():
-        found = read_header(folder)
-        teacher.fingerprint.require_same(found["fingerprint"], f"store {folder}")
-        for key in ("dtype", "rows_per_shard"):
-            if found[key] != header[key]:
-                raise InputError(
-                    f"store {folder}: expected {key} {header[key]}, found {found[key]}; name another output folder"
-                )
-        return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} holds something that is no embedding store: name another output folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / FINGERPRINT, header)
+    # Looked at before the fingerprint is looked for: another worker may be making the same store at this moment.
+    used = folder.exists() and (not folder.is_dir() or not all(map(is_temporary, folder.iterdir())))
+    if not (folder / FINGERPRINT).is_file():
+        if used:
+            raise InputError(f"{folder} holds something that is no embedding store: name another output folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / FINGERPRINT, header)
+    found = read_header(folder)
+    teacher.fingerprint.require_same(found["fingerprint"], f"store {folder}")
+    for key in ("dtype", "rows_per_shard"):
+        if found[key] != header[key]:
+            raise InputError(
+                f"store {folder}: expected {key} {header[key]}, found {found[key]}; name another output folder"
+            )
 
 
 def _blocks(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
@@ -130,7 +135,9 @@ def _existing(folder: Path, number: int, block: list[Text]) -> Path | None:
         path.unlink()
         return None
     if open_shard(path).ids.tolist() != [text_id(row.text) for row in block]:
-        raise InputError(
-            f"{path} holds other texts than those given now: name another output folder, or delete the store"
-        )
+        raise _other_texts(path)
     return path
+
+
+def _other_texts(path: Path) -> InputError:
+    return InputError(f"{path} holds other texts than those given now: name another output folder, or delete the store")

@@ -1,15 +1,16 @@
 """From the name of a model to a folder that holds it: a folder, the hub's cache, the hub, or a package."""
 
 import hashlib
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    HfHubHTTPError,
+from huggingface_hub.errors import (  # type: ignore[attr-defined]
     HFValidationError,
+    HTTPError,  # of whichever HTTP library the client is built on
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -21,7 +22,7 @@ from leaf_st.zoo import PACKAGED
 # Weights as safetensors only, and what a sentence-transformers folder needs beside them.
 _FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 _NOT_FILES = ["onnx/*", "openvino/*"]
-_HASHED = ("*.safetensors", "config.json", "*/config.json", "modules.json", "tokenizer.json", "vocab.txt")
+_HASHED = ("**/*.safetensors", "config.json", "*/config.json", "modules.json", "tokenizer.json", "vocab.txt")
 
 
 def resolve_model(name: str, revision: str | None = None) -> Path:
@@ -38,13 +39,15 @@ def resolve_model(name: str, revision: str | None = None) -> Path:
     if Path(name).is_dir():
         return _whole(Path(name), name)
     try:
-        return _whole(_from_cache_or_hub(name, revision), name)
+        folder = _from_cache_or_hub(name, revision)
+        if _is_whole(folder) or name not in PACKAGED:
+            return _whole(folder, name)
     except HFValidationError:
         raise InputError(f"model {name}: no such folder, and not a hub id either") from None
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise InputError(f"model {name}: the hub has no such model or revision: {error}") from error
-    except (OSError, HfHubHTTPError) as error:
-        reason = str(error).partition("\n")[0]
+        raise InputError(f"model {name}: the hub has no such model or revision: {_first_line(error)}") from error
+    except (OSError, HTTPError) as error:
+        reason = _first_line(error)
     if name in PACKAGED:
         return _packaged(name)
     raise InputError(
@@ -64,14 +67,23 @@ def content_hash(folder: Path) -> str:
 def _from_cache_or_hub(name: str, revision: str | None) -> Path:
     """Ask the cache first: a model that is there needs no network and no wait for one."""
     kept = partial(snapshot_download, name, revision=revision, allow_patterns=_FILES, ignore_patterns=_NOT_FILES)
-    try:
-        return Path(kept(local_files_only=True))
-    except LocalEntryNotFoundError:
-        return Path(kept(etag_timeout=5))
+    with suppress(LocalEntryNotFoundError):
+        folder = Path(kept(local_files_only=True))
+        if _is_whole(folder):  # another program may have fetched a tokenizer alone
+            return folder
+    return Path(kept(etag_timeout=5))
+
+
+def _is_whole(folder: Path) -> bool:
+    return any(folder.glob("*.json")) and any(folder.rglob("*.safetensors"))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _whole(folder: Path, name: str) -> Path:
-    if not any(folder.glob("*.json")) or not any(folder.rglob("*.safetensors")):
+    if not _is_whole(folder):
         raise InputError(f"model {name}: {folder} holds no model, expected config.json and model.safetensors in it")
     return folder
 

@@ -99,16 +99,20 @@ class EmbeddingStore:
         return vectors
 
     def held_out(self, count: int) -> NDArray[np.int64]:
-        """Return the rows of the ``count`` texts with the smallest hash, in rising order, shape (<= count,).
+        """Return the ``count`` rows whose texts have the smallest hashes, in rising order.
 
-        The choice depends on the texts alone. Reads 8 bytes a row, keeps O(count + rows of a shard).
+        The choice depends on the texts alone. A text that is there in both kinds is held out in both, so there may be
+        one row more than ``count``. Reads 8 bytes a row, keeps O(count + rows of a shard).
         """
         best = np.empty((0, 2), dtype=np.int64)
+        if count < 1:
+            return best[:, 1]
         for index, ids in enumerate(self.ids()):
             rows = np.arange(len(ids)) + index * self._rows_per_shard
             best = np.concatenate([best, np.stack([ids, rows], axis=1)])
             if len(best) > count:
-                best = best[np.argpartition(best[:, 0], count - 1)[:count]]
+                largest = np.partition(best[:, 0], count - 1)[count - 1]
+                best = best[best[:, 0] <= largest]
         return np.sort(best[:, 1])
 
     def damaged(self) -> list[Path]:

@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
 from leaf_st.atomic import write_whole
+from leaf_st.student.portable import forget_last_call
 from leaf_st.teacher.store import EmbeddingStore
 
 _ROWS = 8192  # rows tokenised at once
@@ -23,8 +24,8 @@ def token_lengths(store: EmbeddingStore, student: SentenceTransformer) -> NDArra
 
     They are kept beside the shards, under the name of the tokenizer and the maximum.
     """
-    tokenizer = student.tokenizer
-    identity = f"{len(store)} {student.max_seq_length} {tokenizer.backend_tokenizer.to_str()}"
+    forget_last_call(student)  # or a tokenizer that has worked would seem to be another one
+    identity = f"{len(store)} {student.max_seq_length} {student.tokenizer.backend_tokenizer.to_str()}"
     path = store.folder / f"tokens-{hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()}.npy"
     if not path.is_file():
         write_whole(path, lambda temporary: _count(temporary, store, student))

@@ -10,8 +10,9 @@ class CyclicDecay:
     """Rate of each step, as a factor of the start rate.
 
     Within a cycle the rate falls linearly from the start rate to the end rate, then the next cycle starts again
-    from the top. Falling by "epoch" keeps it constant within an epoch: the first epoch of a cycle has the start
-    rate, the last one the end rate (paper A.2: "from lr=1e-4 to lr=1e-5 at the 10th epoch").
+    from the top. Where the run cannot be cut into equal cycles, some are longer by one. Falling by "epoch"
+    keeps the rate constant within an epoch: the first epoch of a cycle has the start rate, the last one the end
+    rate (paper A.2: "from lr=1e-4 to lr=1e-5 at the 10th epoch").
 
     Attributes:
         total_steps: Optimizer steps of the run.
@@ -30,6 +31,8 @@ class CyclicDecay:
     def __call__(self, step: int) -> float:
         """Return the factor at ``step``, counted from 0."""
         unit = self.steps_per_epoch if self.decay == "epoch" else 1
-        length = max(1, math.ceil(math.ceil(self.total_steps / unit) / self.cycles))
-        place = min(step, self.total_steps - 1) // unit % length
-        return 1 + (self.end_factor - 1) * (place / (length - 1) if length > 1 else 0)
+        places = math.ceil(self.total_steps / unit)
+        place = min(step, self.total_steps - 1) // unit
+        cycle = place * self.cycles // places
+        start, end = (math.ceil(border * places / self.cycles) for border in (cycle, cycle + 1))
+        return 1 + (self.end_factor - 1) * ((place - start) / (end - start - 1) if end - start > 1 else 0)

@@ -18,6 +18,7 @@ from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.trainer import LeafTrainer, last_whole_checkpoint
 
 _DEFAULTS: dict[str, Any] = {
+    "seed": 42,
     "learning_rate": 1e-4,  # paper 2.2
     "weight_decay": 0.01,  # paper 2.2
     "per_device_train_batch_size": 32,  # paper 2.2
@@ -50,6 +51,7 @@ def train(recipe: Recipe, store: EmbeddingStore, run: Path) -> SentenceTransform
     """
     if damaged := store.damaged():
         raise InputError(f"{damaged[0]} is damaged: run `leaf-st embed` again, it makes the shard anew")
+    torch.manual_seed({**_DEFAULTS, **recipe.training.arguments}["seed"])  # of a projection that stays random
     student = new_student(recipe, store)
     in_use = student.max_seq_length
     student.max_seq_length = recipe.training.max_length or in_use

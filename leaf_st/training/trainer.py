@@ -7,7 +7,9 @@ checkpoints hold safetensors and no model card.
 
 import shutil
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,8 +27,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import BatchSampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import TrainOutput
 
 from leaf_st.atomic import write_json
+from leaf_st.errors import InputError
 from leaf_st.recipe import TrainingSpec
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.lengths import token_lengths
@@ -34,6 +38,7 @@ from leaf_st.training.loss import TeacherAlignedLoss
 from leaf_st.training.sampler import LengthGroupedBatchSampler
 from leaf_st.training.schedule import CyclicDecay
 
+_HELD_OUT_AT_MOST = 10  # one row in so many: of a small store most is to learn from
 _WHOLE = "complete.json"  # written last into a checkpoint: without it a kill came between
 
 
@@ -45,6 +50,9 @@ class LeafTrainer(SentenceTransformerTrainer):
         store: Texts and targets.
         spec: Distance, schedule and held-out rows.
         args: Training arguments; see `leaf_st.training.train.training_arguments`.
+
+    Raises:
+        InputError: If the store is so small that nothing can be held out.
     """
 
     def __init__(
@@ -54,18 +62,24 @@ class LeafTrainer(SentenceTransformerTrainer):
         spec: TrainingSpec,
         args: SentenceTransformerTrainingArguments,
     ) -> None:
+        if len(store) < _HELD_OUT_AT_MOST:
+            raise InputError(
+                f"store {store.folder} has {len(store)} texts, expected at least {_HELD_OUT_AT_MOST}, of which one "
+                "is held out for validation: embed more"
+            )
         self._spec = spec
-        self._held_out = store.held_out(min(spec.held_out_rows, len(store) // 10))
+        self._held_out = store.held_out(min(spec.held_out_rows, len(store) // _HELD_OUT_AT_MOST))
         self._lengths = token_lengths(store, student)
         rows = store.to_dataset().select_columns(["row"])
         read = _reader(store)
+        self._stop = _Stop()
         super().__init__(
             model=student,
             args=args,
             train_dataset=rows.with_transform(read),
             eval_dataset=rows.select(self._held_out).with_transform(read),
             loss=TeacherAlignedLoss(student, spec.distance),
-            callbacks=[_Stop(), _MarkWhole()],
+            callbacks=[self._stop, _MarkWhole()],
         )
 
     @property
@@ -77,6 +91,15 @@ class LeafTrainer(SentenceTransformerTrainer):
     def held_out_rows(self) -> int:
         """Rows of the validation set."""
         return len(self._held_out)
+
+    def train(self, *args: Any, **keywords: Any) -> TrainOutput:  # noqa: ANN401  (the base class knows them)
+        """Train as the base class does.
+
+        Raises:
+            KeyboardInterrupt: On Ctrl-C, after the batch in flight and a checkpoint; at once on a second one.
+        """
+        with _asked_to_stop(self._stop):
+            return super().train(*args, **keywords)
 
     def sample(self, count: int) -> list[int]:
         """Return about ``count`` random rows of those that are trained on, in rising order."""
@@ -100,10 +123,12 @@ class LeafTrainer(SentenceTransformerTrainer):
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LambdaLR:
         """Return the schedule of the recipe in place of the arguments' (paper 2.2)."""
-        per_step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        per_batch = self.args.train_batch_size * self.args.world_size
+        rows = self.training_rows
+        batches = rows // per_batch if self.args.dataloader_drop_last else -(-rows // per_batch)
         decay = CyclicDecay(
             total_steps=num_training_steps,
-            steps_per_epoch=max(1, -(-self.training_rows // per_step)),
+            steps_per_epoch=max(1, -(-batches // self.args.gradient_accumulation_steps)),
             end_factor=self._spec.end_learning_rate / self.args.learning_rate,
             cycles=self._spec.cycles,
             decay=self._spec.decay,
@@ -152,23 +177,31 @@ class _MarkWhole(TrainerCallback):
 
 
 class _Stop(TrainerCallback):
-    """On Ctrl-C, ends training after the batch in flight, with a checkpoint to go on from."""
+    """Ends training after the batch in flight, with a checkpoint to go on from, once asked to."""
 
     asked = False
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
-        self._before = signal.signal(signal.SIGINT, self._ask)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         if self.asked:
             control.should_save = control.should_training_stop = True
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
-        if self.asked:
-            raise KeyboardInterrupt
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+@contextmanager
+def _asked_to_stop(stop: _Stop) -> Iterator[None]:
+    """Let Ctrl-C ask ``stop`` instead of interrupting; whatever happens within, the old answer to it comes back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.asked = True
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if stop.asked:
+        raise KeyboardInterrupt

@@ -1,0 +1,133 @@
+"""The store at 1M rows and the sampler at 100M: time and memory, each in a fresh process.
+
+Command:  python recipes/benchmarks/store_and_sampler.py [--rows 1000000] [--folder FOLDER]
+
+Makes a store of random float16 vectors of width 1024 (2 GB for 1M rows; kept in --folder if that is named), opens it,
+and reads batches of 32 rows from anywhere in it, with all shards mapped and their pages in the system's cache. Resident
+memory is what the step adds to the process.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from leaf_st.recipe import Kind
+from leaf_st.teacher.precompute import ROWS_PER_SHARD, precompute
+from leaf_st.teacher.protocol import Fingerprint
+from leaf_st.teacher.store import MANIFEST, EmbeddingStore
+from leaf_st.texts.text import Text
+
+WIDTH, BATCH, READS = 1024, 32, 2000
+
+
+class RandomTeacher:
+    """Gives the same random vectors for every block: their values do not matter here."""
+
+    def __init__(self) -> None:
+        self.fingerprint = Fingerprint(
+            "random", "0", {"query": "", "document": ""}, None, "unknown", "float32", False, WIDTH
+        )
+        self._vectors = np.random.default_rng(0).normal(size=(ROWS_PER_SHARD, WIDTH)).astype(np.float32)
+
+    def embed(self, texts: Sequence[str], kind: Kind) -> NDArray[np.float32]:
+        """Return vectors, shape (n, 1024)."""
+        return self._vectors[: len(texts)]
+
+
+class SimulatedLengths:
+    """Lengths of rows that are nowhere, made when asked for."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __getitem__(self, rows: slice) -> NDArray[np.uint16]:
+        """Return lengths of the rows, lognormal around 50 tokens."""
+        start, stop, _ = rows.indices(self._rows)
+        return np.random.default_rng(start).lognormal(4, 0.7, stop - start).astype(np.uint16)
+
+
+def make_store(folder: Path, rows: int) -> None:
+    """Make the store, or go on with it."""
+
+    def texts() -> Iterator[Text]:
+        return (Text(f"text number {row} of a benchmark", "document") for row in range(rows))
+
+    precompute(texts(), RandomTeacher(), folder, skipped=Counter(), total=rows)
+
+
+def resident() -> float:
+    """Return this process's resident memory in MB."""
+    return psutil.Process().memory_info().rss / 1e6
+
+
+def measure_store(folder: Path) -> None:
+    """Open the store and read from it."""
+    before, started = resident(), time.perf_counter()
+    store = EmbeddingStore(folder)
+    opened, added = time.perf_counter() - started, resident() - before
+    print(f"opening a store of {len(store):,} rows: {opened * 1e3:.1f} ms, {added:.1f} MB resident")
+    rng = np.random.default_rng(0)
+    batches = rng.integers(len(store), size=(READS, BATCH)).tolist()
+    for batch in batches:
+        store.embeddings(batch)
+    times = []
+    for batch in batches:
+        started = time.perf_counter()
+        store.embeddings(batch)
+        times.append(time.perf_counter() - started)
+    print(f"reading {BATCH} targets of {WIDTH} float16: median {statistics.median(times) * 1e3:.3f} ms")
+
+
+def measure_sampler(rows: int) -> None:
+    """Draw batches of an epoch over ``rows`` rows."""
+    from leaf_st.training.sampler import LengthGroupedBatchSampler
+
+    before, started = resident(), time.perf_counter()
+    count, peak = 0, 0.0
+    for count, _ in enumerate(LengthGroupedBatchSampler(SimulatedLengths(rows), BATCH), start=1):
+        if count % 2048 == 0:
+            peak = max(peak, resident() - before)
+        if count == 20_000:
+            break
+    seconds = time.perf_counter() - started
+    print(f"sampler over {rows:,} rows: {peak:.0f} MB resident at most, {seconds / count * 1e3:.3f} ms a batch")
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--part", choices=["make", "store", "sampler"], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.part == "make":
+        make_store(options.folder, options.rows)
+    elif options.part == "store":
+        measure_store(options.folder)
+    elif options.part == "sampler":
+        measure_sampler(100 * options.rows)
+    else:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = options.folder or Path(temporary)
+            parts = ["store", "sampler"] if (folder / MANIFEST).is_file() else ["make", "store", "sampler"]
+            for part in parts:
+                command = [sys.executable, __file__, "--part", part, "--folder", str(folder)]
+                subprocess.run([*command, "--rows", str(options.rows)], check=True, env=os.environ)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+
+from leaf_st.errors import InputError
+from leaf_st.student.build import build_student
+from leaf_st.student.projection import Projection
+from leaf_st.teacher.tiny import LAYERS, WIDTH
+
+TEXTS = ["a small text", "another one which is longer than that"]
+
+
+def _build(folder, **change):
+    return build_student(folder, **{"dimension": WIDTH, "normalized": True, "device": "cpu", **change})
+
+
+@pytest.mark.parametrize(("normalized", "end"), [(True, [Normalize]), (False, [])])
+def test_shape_is_equation_1(tiny_teacher_folder, normalized, end):
+    student = _build(tiny_teacher_folder, dimension=48, normalized=normalized)
+    assert [type(module) for module in student] == [Transformer, Pooling, Projection, *end]
+    assert student[1].pooling_mode == "mean"
+    vectors = student.encode(TEXTS, convert_to_tensor=True)
+    assert vectors.shape == (2, 48)
+    assert torch.allclose(vectors.norm(dim=1), torch.ones(2)) is normalized
+
+
+def test_layers_kept_are_the_teachers(tiny_teacher, tiny_teacher_folder):
+    student = _build(tiny_teacher_folder, layers=(0, 2, 5))
+    ours, theirs = student[0].model, tiny_teacher[0].model
+    assert ours.config.num_hidden_layers == len(ours.encoder.layer) == 3
+    assert len(theirs.encoder.layer) == LAYERS
+    for kept, index in zip(ours.encoder.layer, (0, 2, 5), strict=True):
+        expected = theirs.encoder.layer[index].state_dict()
+        assert kept.state_dict().keys() == expected.keys()
+        assert all(torch.equal(weight, expected[name]) for name, weight in kept.state_dict().items())
+    assert torch.equal(ours.embeddings.word_embeddings.weight, theirs.embeddings.word_embeddings.weight)
+
+
+def test_all_layers_without_a_choice(tiny_teacher_folder):
+    assert len(_build(tiny_teacher_folder)[0].model.encoder.layer) == LAYERS
+
+
+@pytest.mark.parametrize("layers", [(0, 6), (1, 1), (2, 0), (), (-1, 2)])
+def test_layers_that_cannot_be_kept(tiny_teacher_folder, layers):
+    with pytest.raises(InputError, match="bert has layers 0 to 5"):
+        _build(tiny_teacher_folder, layers=layers)
+
+
+@pytest.mark.parametrize("name", ["/not/there", "nobody/has-this-model"])
+def test_a_backbone_that_is_nowhere_is_named(name):
+    with pytest.raises(InputError, match=f"student backbone {name} cannot be loaded"):
+        _build(name)
+
+
+def test_pickled_weights_are_not_read(tmp_path, tiny_teacher):
+    tiny_teacher[0].model.config.save_pretrained(tmp_path)
+    tiny_teacher.tokenizer.save_pretrained(tmp_path)
+    torch.save(tiny_teacher[0].model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        _build(tmp_path)
+
+
+def test_training_mode_adds_no_noise(tiny_teacher_folder):
+    student = _build(tiny_teacher_folder).train()
+    assert student[0].model.config.hidden_dropout_prob > 0
+    first, second = (student(student.preprocess(TEXTS))["sentence_embedding"] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_prompts_and_maximum_length_are_saved(tmp_path, tiny_teacher_folder):
+    prompts = {"query": "find: ", "document": ""}
+    student = _build(tiny_teacher_folder, prompts=prompts, max_length=17)
+    student.save_pretrained(str(tmp_path), create_model_card=False)
+    loaded = SentenceTransformer(str(tmp_path), device="cpu")
+    assert loaded.prompts == prompts
+    assert loaded.max_seq_length == 17
+
+
+def test_weights_are_float32_whatever_the_backbone_was_saved_in(tmp_path, tiny_teacher):
+    tiny_teacher.bfloat16().save_pretrained(str(tmp_path), create_model_card=False)
+    assert {weight.dtype for weight in _build(tmp_path).parameters()} == {torch.float32}

@@ -1,0 +1,109 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from leaf_st.student.build import build_student
+from leaf_st.student.portable import save_portable
+from leaf_st.teacher.tiny import WIDTH
+
+TEXTS = ["a small text", "another one which is longer than that", "z"]
+
+# What a consumer runs: leaf_st cannot be imported here, and whatever the libraries have to say is an error.
+CONSUMER = """
+import sys
+sys.modules["leaf_st"] = None
+import json, warnings
+import numpy as np
+warnings.simplefilter("error")
+from sentence_transformers import SentenceTransformer
+folder, texts = sys.argv[1], json.loads(sys.argv[2])
+model = SentenceTransformer(folder, device="cpu", local_files_only=True)
+np.save(folder + "/vectors.npy", model.encode(texts, prompt_name="query"))
+print([type(module).__name__ for module in model], model.max_seq_length)
+"""
+
+
+@pytest.fixture
+def student(tiny_teacher_folder):
+    return build_student(
+        tiny_teacher_folder,
+        dimension=48,
+        normalized=True,
+        layers=(0, 2, 5),
+        max_length=21,
+        prompts={"query": "find: ", "document": ""},
+        device="cpu",
+    )
+
+
+def _json(path):
+    return json.loads(path.read_text())
+
+
+def test_layout(tmp_path, student):
+    save_portable(student, tmp_path / "model")
+    modules = _json(tmp_path / "model" / "modules.json")
+    names = ["Transformer", "Pooling", "Dense", "Normalize"]
+    assert [module["type"] for module in modules] == [f"sentence_transformers.models.{name}" for name in names]
+    assert [module["path"] for module in modules] == ["", "1_Pooling", "2_Dense", "3_Normalize"]
+    assert _json(tmp_path / "model" / "1_Pooling" / "config.json") == {
+        "word_embedding_dimension": WIDTH,
+        "pooling_mode_cls_token": False,
+        "pooling_mode_mean_tokens": True,
+        "pooling_mode_max_tokens": False,
+        "pooling_mode_mean_sqrt_len_tokens": False,
+    }
+    # No more keys than these: old versions hand them all to the constructor of Dense.
+    assert _json(tmp_path / "model" / "2_Dense" / "config.json") == {
+        "in_features": WIDTH,
+        "out_features": 48,
+        "bias": False,
+        "activation_function": "torch.nn.modules.linear.Identity",
+    }
+    assert _json(tmp_path / "model" / "sentence_bert_config.json") == {"max_seq_length": 21, "do_lower_case": False}
+
+
+def test_weights_are_safetensors_only_and_there_is_no_card(tmp_path, student):
+    save_portable(student, tmp_path / "model")
+    suffixes = {path.suffix for path in (tmp_path / "model").rglob("*") if path.is_file()}
+    assert suffixes == {".json", ".safetensors"}
+    assert len(list((tmp_path / "model").rglob("*.safetensors"))) == 2
+
+
+def test_a_consumer_without_this_package_gets_the_same_vectors(tmp_path, student):
+    save_portable(student, tmp_path / "model")
+    command = [sys.executable, "-I", "-c", CONSUMER, str(tmp_path / "model"), json.dumps(TEXTS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "['Transformer', 'Pooling', 'Dense', 'Normalize'] 21\n"
+    assert "warn" not in done.stderr.lower(), done.stderr
+    vectors = np.load(tmp_path / "model" / "vectors.npy")
+    assert np.array_equal(vectors, student.encode(TEXTS, prompt_name="query"))
+
+
+def test_an_unnormalised_student_ends_in_its_projection(tmp_path, tiny_unnormalized_folder):
+    student = build_student(tiny_unnormalized_folder, dimension=WIDTH, normalized=False, device="cpu")
+    save_portable(student, tmp_path / "model")
+    assert _json(tmp_path / "model" / "modules.json")[-1]["type"] == "sentence_transformers.models.Dense"
+    assert not (tmp_path / "model" / "3_Normalize").exists()
+
+
+def test_a_model_saved_before_is_replaced_whole(tmp_path, student):
+    save_portable(student, tmp_path / "runs" / "model")
+    (tmp_path / "runs" / "model" / "left_over.json").write_text("{}")
+    save_portable(student, tmp_path / "runs" / "model")
+    assert not (tmp_path / "runs" / "model" / "left_over.json").exists()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["model"]
+
+
+def test_lengths_read_in_training_leave_no_trace_in_the_tokenizer(tmp_path, student):
+    save_portable(student, tmp_path / "before")
+    student.max_seq_length = 7
+    student.encode(TEXTS)
+    student.max_seq_length = 21
+    save_portable(student, tmp_path / "after")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert _json(tmp_path / "after" / name) == _json(tmp_path / "before" / name)

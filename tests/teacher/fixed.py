@@ -1,0 +1,52 @@
+"""A teacher whose vectors are a hash of the text: quick, exact and the same in every process.
+
+As a program (``python fixed.py FOLDER SECONDS``) it embeds `TEXTS` into FOLDER and takes SECONDS for each shard, for
+tests that kill it.
+"""
+
+import hashlib
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from leaf_st.teacher.precompute import precompute
+from leaf_st.teacher.protocol import Fingerprint
+from leaf_st.texts.text import Text
+
+WIDTH = 8
+ROWS_PER_SHARD = 4
+TEXTS = [Text(f"text {number}", "query" if number % 3 else "document") for number in range(38)]
+
+
+class FixedTeacher:
+    def __init__(self, seconds=0.0, **changes):
+        values = {
+            "teacher": "fixed",
+            "revision": "0",
+            "prompts": {"query": "q: ", "document": ""},
+            "max_length": 16,
+            "pooling": "mean",
+            "precision": "float32",
+            "normalized": False,
+            "dimension": WIDTH,
+        }
+        self.fingerprint = Fingerprint(**{**values, **changes})
+        self.seconds = seconds
+
+    def embed(self, texts, kind):
+        time.sleep(self.seconds)
+        return np.stack([self.vector(text, kind) for text in texts])
+
+    def vector(self, text, kind):
+        digest = hashlib.sha256(f"{kind} {text}".encode()).digest()
+        return np.frombuffer(digest, np.int8)[:WIDTH].astype(np.float32) / 16
+
+
+def embed(folder, texts=TEXTS, teacher=None, rows_per_shard=ROWS_PER_SHARD, **options):
+    return precompute(texts, teacher or FixedTeacher(), folder, rows_per_shard=rows_per_shard, **options)
+
+
+if __name__ == "__main__":
+    embed(Path(sys.argv[1]), teacher=FixedTeacher(seconds=float(sys.argv[2])))

@@ -1,0 +1,99 @@
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.errors import InputError
+from leaf_st.recipe import TeacherSpec
+from leaf_st.teacher.local import LocalTeacher
+from leaf_st.teacher.resolve import content_hash
+
+# Longer than a batch, lengths in no order, some of them the same and one beyond the 64 tokens that are read.
+TEXTS = ["word " * (7 * number % 20 + 1) + str(number) for number in range(37)] + ["", "a", "long " * 50]
+
+
+def _load(folder, **changes):
+    return LocalTeacher.load(TeacherSpec(**{"model": str(folder), "precision": "float32", **changes}), device="cpu")
+
+
+def test_row_i_is_text_i(local_teacher, tiny_teacher):
+    one_by_one = np.stack([tiny_teacher.encode(text) for text in TEXTS])
+    np.testing.assert_allclose(local_teacher.embed(TEXTS, "document"), one_by_one, atol=1e-5)
+    order = np.random.default_rng(0).permutation(len(TEXTS))
+    shuffled = local_teacher.embed([TEXTS[row] for row in order], "document")
+    np.testing.assert_allclose(shuffled, one_by_one[order], atol=1e-5)
+
+
+def test_each_kind_has_its_prompt(tiny_teacher):
+    prompts = {"query": "find: ", "document": "a document: "}
+    teacher = LocalTeacher(tiny_teacher, "tiny", "0", prompts)
+    for kind, prompt in prompts.items():
+        expected = tiny_teacher.encode([prompt + text for text in TEXTS[:3]])
+        np.testing.assert_allclose(teacher.embed(TEXTS[:3], kind), expected, atol=1e-5)
+    assert teacher.fingerprint.prompts == prompts
+
+
+def test_the_model_s_own_prompts_fill_in(tiny_teacher):
+    tiny_teacher.prompts, tiny_teacher.default_prompt_name = {"query": "own: "}, "query"
+    teacher = LocalTeacher(tiny_teacher, "tiny", "0", {"document": "given: "})
+    assert teacher.fingerprint.prompts == {"query": "own: ", "document": "given: "}
+    expected = tiny_teacher.encode(["given: a"], prompt="")
+    np.testing.assert_allclose(teacher.embed(["a"], "document"), expected, atol=1e-5)
+
+
+def test_normalisation_is_measured(tiny_teacher_folder, tiny_unnormalized_folder):
+    assert _load(tiny_teacher_folder).fingerprint.normalized
+    unnormalized = _load(tiny_unnormalized_folder)
+    assert not unnormalized.fingerprint.normalized
+    assert np.abs(np.linalg.norm(unnormalized.embed(TEXTS, "query"), axis=1) - 1).max() > 0.1
+
+
+def test_bfloat16_is_near_and_has_norm_1_in_float32(tiny_teacher_folder):
+    precise, rough = (_load(tiny_teacher_folder, precision=name) for name in ("float32", "bfloat16"))
+    assert rough.model.dtype == torch.bfloat16
+    assert rough.fingerprint.precision == "bfloat16"
+    vectors = rough.embed(TEXTS, "document")
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert np.linalg.norm(vectors - precise.embed(TEXTS, "document"), axis=1).max() < 0.1
+
+
+def test_no_texts_give_no_vectors(local_teacher):
+    assert local_teacher.embed([], "query").shape == (0, local_teacher.fingerprint.dimension)
+
+
+def test_the_fingerprint_says_what_shapes_the_vectors(tiny_teacher_folder):
+    fingerprint = _load(tiny_teacher_folder, max_length=20).fingerprint
+    assert fingerprint.revision == content_hash(tiny_teacher_folder)
+    assert (fingerprint.max_length, fingerprint.pooling, fingerprint.dimension) == (20, "mean", 32)
+
+
+def test_a_length_that_the_model_cannot_read_is_refused(tiny_teacher_folder):
+    with pytest.raises(InputError, match=r"teacher\.max_length: .* reads at most 128 tokens, found 129"):
+        _load(tiny_teacher_folder, max_length=129)
+
+
+def test_a_broken_model_is_named(tiny_teacher_folder, tmp_path):
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_teacher_folder, folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(InputError, match=r"cannot be loaded from .*broken"):
+        _load(folder)
+
+
+@pytest.mark.parametrize("damage", [b"", b"not weights", None])
+def test_broken_weights_are_named(tiny_teacher_folder, tmp_path, damage):
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_teacher_folder, folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100] if damage is None else damage)
+    with pytest.raises(InputError, match=r"cannot be loaded from .*broken"):
+        _load(folder)
+
+
+def test_embedding_leaves_the_model_as_a_user_would_load_it(local_teacher, tiny_teacher_folder):
+    local_teacher.embed(TEXTS, "query")
+    same = SentenceTransformer(str(tiny_teacher_folder), device="cpu")
+    np.testing.assert_array_equal(local_teacher.model.encode(TEXTS), same.encode(TEXTS))

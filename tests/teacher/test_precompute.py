@@ -1,0 +1,216 @@
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fixed
+import numpy as np
+import pytest
+from fixed import TEXTS, FixedTeacher, embed
+
+from leaf_st.errors import InputError
+from leaf_st.teacher.store import MANIFEST, EmbeddingStore
+
+
+def _shards(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("shard-*")}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The shards of a store that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    embed(folder)
+    return _shards(folder)
+
+
+def _start(folder, seconds):
+    command = [sys.executable, fixed.__file__, str(folder), str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def test_a_killed_embedding_goes_on_and_ends_with_the_same_bytes(tmp_path, whole):
+    moments, before = random.Random(0), 0
+    for _ in range(2):
+        process = _start(tmp_path, 0.1)
+        # Wait for one new shard, so that every kill falls into the work and none into the imports.
+        while len(_shards(tmp_path)) == before and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.2))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert process.returncode == -signal.SIGKILL
+        assert not (tmp_path / MANIFEST).exists()
+        found = _shards(tmp_path)
+        assert found.items() < whole.items()
+        before = len(found)
+    process = _start(tmp_path, 0)
+    process.wait()
+    assert process.returncode == 0
+    assert _shards(tmp_path) == whole
+    assert EmbeddingStore(tmp_path).damaged() == []
+
+
+def test_temporary_files_of_a_kill_are_no_shards_and_no_foreign_files(tmp_path, whole):
+    for name in (".fingerprint.json.0a1b2c3d.tmp", ".shard-00000000-0123456789abcdef.arrow.0a1b2c3d.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    assert embed(tmp_path).damaged() == []
+    assert _shards(tmp_path) == whole
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_partitions_in_any_order_make_the_same_store(tmp_path, whole, order):
+    stores = [embed(tmp_path, partition=(index, 3)) for index in order]
+    assert stores[:2] == [None, None]
+    assert stores[2].rows == len(TEXTS)
+    assert _shards(tmp_path) == whole
+
+
+@pytest.mark.parametrize("partition", [(3, 3), (0, 0), (-1, 2)])
+def test_a_partition_must_exist(tmp_path, partition):
+    with pytest.raises(InputError, match="expected 0 <= partition < number of partitions"):
+        embed(tmp_path, partition=partition)
+
+
+def _flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def _truncate(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def _empty(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [_flip, _truncate, _empty])
+def test_a_damaged_shard_is_named_and_made_again(tmp_path, whole, capsys, damage):
+    embed(tmp_path)
+    path = sorted(tmp_path.glob("shard-*"))[3]
+    damage(path)
+    assert EmbeddingStore(tmp_path).damaged() == [path]
+    assert embed(tmp_path).damaged() == []
+    assert f"{path} is damaged: making it again" in capsys.readouterr().out
+    assert _shards(tmp_path) == whole
+
+
+class Unwilling(FixedTeacher):
+    def embed(self, texts, kind):
+        raise AssertionError("a text was embedded again")
+
+
+def test_a_whole_store_is_not_embedded_again(tmp_path):
+    embed(tmp_path)
+    assert embed(tmp_path, teacher=Unwilling()).rows == len(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"revision": "1", "teacher": "other"}, r"expected revision other \(1\), found fixed \(0\)"),
+        ({"prompts": {"query": "", "document": ""}}, "expected prompts {'query': '', .*found {'query': 'q: '"),
+        ({"max_length": 32}, "expected max_length 32, found 16"),
+        ({"normalized": True}, "expected normalized True, found False"),
+    ],
+)
+def test_another_teacher_is_refused_by_both_values(tmp_path, change, message):
+    embed(tmp_path)
+    with pytest.raises(InputError, match=message):
+        embed(tmp_path, teacher=FixedTeacher(**change))
+
+
+def test_the_same_files_under_another_name_are_the_same_teacher(tmp_path):
+    embed(tmp_path)
+    assert embed(tmp_path, teacher=FixedTeacher(teacher="a copy")).rows == len(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dtype": "float32"}, "expected dtype float32, found float16"),
+        ({"rows_per_shard": 5}, "expected rows_per_shard 5, found 4"),
+    ],
+)
+def test_another_form_is_refused_by_both_values(tmp_path, change, message):
+    embed(tmp_path)
+    with pytest.raises(InputError, match=message):
+        embed(tmp_path, **change)
+
+
+@pytest.mark.parametrize("texts", [TEXTS[::-1], TEXTS[1:], TEXTS[:10], TEXTS[:8]])
+def test_other_texts_are_refused(tmp_path, texts):
+    embed(tmp_path)
+    with pytest.raises(InputError, match="holds other texts than those given now"):
+        embed(tmp_path, texts)
+    assert EmbeddingStore(tmp_path).rows == len(TEXTS)
+
+
+def test_no_texts_are_refused(tmp_path):
+    with pytest.raises(InputError, match="expected texts, found none"):
+        embed(tmp_path, [])
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    for folder in (tmp_path, tmp_path / "thesis.txt"):
+        with pytest.raises(InputError, match="holds something that is no embedding store"):
+            embed(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+class Broken(FixedTeacher):
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def vector(self, text, kind):
+        vector = super().vector(text, kind)
+        return np.where(np.arange(len(vector)) == 5, self.value, vector) if text == "text 6" else vector
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [(np.nan, "float16"), (np.inf, "float32"), (-np.inf, "float16"), (7e4, "float16")],
+)
+def test_values_that_are_not_finite_never_enter(tmp_path, value, dtype):
+    with pytest.raises(InputError, match=f"as {dtype}.*for 1 of 4 texts, first for row 6: 'text 6'"):
+        embed(tmp_path, teacher=Broken(value), dtype=dtype)
+    assert [path.name[:14] for path in tmp_path.glob("shard-*")] == ["shard-00000000"]
+    assert not (tmp_path / MANIFEST).exists()
+
+
+def test_what_float16_cannot_hold_float32_can(tmp_path):
+    store = embed(tmp_path, teacher=Broken(7e4), dtype="float32")
+    assert store.embeddings([6])[0, 5] == 7e4
+
+
+def test_skipped_rows_are_written_down(tmp_path):
+    assert embed(tmp_path, skipped={"empty": 3}).skipped == {"empty": 3}
+
+
+_LIMITED = """
+import sys, resource
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from fixed import embed, ROWS_PER_SHARD
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+try:
+    embed(Path({folder!r}))
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+def test_a_write_that_fails_leaves_no_shard(tmp_path, whole):
+    tests, limit = str(Path(fixed.__file__).parent), min(map(len, whole.values())) - 1
+    script = _LIMITED.format(tests=tests, limit=limit, folder=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "File too large\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["fingerprint.json"]
+    embed(tmp_path)
+    assert _shards(tmp_path) == whole

@@ -1,0 +1,110 @@
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fixed import FixedTeacher, embed
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leaf_st.errors import InputError
+from leaf_st.teacher.shard import text_id
+from leaf_st.teacher.store import FINGERPRINT, EmbeddingStore
+from leaf_st.texts.text import Text
+
+# Every character but lone surrogates, which are no text.
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+rows = st.lists(st.builds(Text, texts, st.sampled_from(["query", "document"])), min_size=1, max_size=30, unique=True)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return embed(tmp_path / "store")
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows, st.sampled_from(["float16", "float32"]), st.integers(1, 9), st.data())
+def test_rows_come_back_equal_and_in_order(written, dtype, rows_per_shard, data):
+    with tempfile.TemporaryDirectory() as folder:
+        embed(Path(folder), written, dtype=dtype, rows_per_shard=rows_per_shard)
+        store = EmbeddingStore(Path(folder), FixedTeacher().fingerprint)
+        assert len(store) == len(written)
+        asked = data.draw(st.lists(st.integers(0, len(written) - 1)))
+        assert store.texts(asked) == [written[row] for row in asked]
+        vectors = store.embeddings(asked)
+        expected = [FixedTeacher().vector(*written[row]) for row in asked]
+        assert vectors.dtype == dtype
+        np.testing.assert_array_equal(vectors, np.reshape(expected, vectors.shape))
+        assert np.concatenate(list(store.ids())).tolist() == [text_id(row.text) for row in written]
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows, st.randoms(use_true_random=False), st.integers(1, 9), st.integers(0, 40))
+def test_held_out_rows_depend_on_the_texts_alone(written, random, rows_per_shard, count):
+    shuffled = random.sample(written, len(written))
+    chosen = []
+    for some, size in ((written, rows_per_shard), (shuffled, 4)):
+        with tempfile.TemporaryDirectory() as folder:
+            store = embed(Path(folder), some, rows_per_shard=size)
+            held_out = store.held_out(count)
+            assert held_out.tolist() == sorted(set(held_out.tolist()))
+            chosen.append(store.texts(held_out))
+    assert sorted(chosen[0]) == sorted(chosen[1])
+    both_kinds = {text for text, times in Counter(row.text for row in written).items() if times == 2}
+    # One more than asked for is held out only to keep the second kind of a text on the same side.
+    assert len(chosen[0]) - min(count, len(written)) in ({0, 1} if both_kinds else {0})
+    sides = Counter(row.text for row in chosen[0])
+    assert all(sides[text] in (0, 2) for text in both_kinds)
+
+
+def test_prompts_stand_in_front(store):
+    assert store.prompted([0, 1]) == ["text 0", "q: text 1"]
+
+
+def test_embeddings_are_views_of_the_file(store):
+    first, again = (store.shard(1).embeddings for _ in range(2))
+    assert not first.flags.owndata
+    assert not first.flags.writeable
+    assert np.shares_memory(first, again)
+
+
+def test_dataset_equals_the_store(store):
+    dataset = store.to_dataset().with_format("numpy")
+    everything = range(len(store))
+    assert dataset["row"][:].tolist() == list(everything)
+    assert list(zip(dataset["text"][:], dataset["kind"][:], strict=True)) == store.texts(everything)
+    np.testing.assert_array_equal(dataset["embedding"][:], store.embeddings(everything))
+
+
+def test_a_store_that_is_not_whole_does_not_open(tmp_path):
+    embed(tmp_path, partition=(0, 2))
+    with pytest.raises(InputError, match=r"manifest\.json is not there: the store is not whole"):
+        EmbeddingStore(tmp_path)
+
+
+def test_another_folder_does_not_open(tmp_path):
+    with pytest.raises(InputError, match="this is no embedding store"):
+        EmbeddingStore(tmp_path)
+
+
+def test_another_teacher_s_store_does_not_open(store):
+    with pytest.raises(InputError, match="expected precision bfloat16, found float32"):
+        EmbeddingStore(store.folder, FixedTeacher(precision="bfloat16").fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [("{", "is damaged"), ('{"format": 99}', "expected format 1, found 99")]
+)
+def test_a_header_that_cannot_be_read_is_named(store, content, message):
+    (store.folder / FINGERPRINT).write_text(content)
+    with pytest.raises(InputError, match=message):
+        EmbeddingStore(store.folder)
+
+
+def test_a_missing_shard_is_named(store):
+    path = next(store.folder.glob("shard-00000002-*"))
+    path.unlink()
+    assert store.damaged() == [path]
+    with pytest.raises(InputError, match=f"{path.name} is missing"):
+        store.texts([8])

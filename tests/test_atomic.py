@@ -1,0 +1,73 @@
+import json
+
+import pytest
+
+from leaf_st.atomic import is_temporary, replace_folder, write_json, write_whole
+
+
+def _fail_after(content):
+    def write(path):
+        path.write_text(content)
+        raise OSError("no room")
+
+    return write
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("before")
+    with pytest.raises(OSError, match="no room"):
+        write_whole(path, _fail_after("half"))
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_kill_leaves_is_known_as_temporary(tmp_path):
+    seen = []
+    write_whole(tmp_path / "file.arrow", lambda path: (seen.append(path), path.write_text("x")))
+    assert is_temporary(seen[0])
+    assert not is_temporary(tmp_path / "file.arrow")
+    assert not is_temporary(tmp_path / "notes.tmp")
+
+
+def test_two_writers_at_once_do_not_disturb_each_other(tmp_path):
+    path = tmp_path / "file"
+
+    def write(temporary):
+        write_whole(path, lambda other: other.write_text("theirs"))
+        temporary.write_text("ours")
+
+    write_whole(path, write)
+    assert path.read_text() == "ours"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_keeps_every_character(tmp_path):
+    value = {"é": ["\u2028", 1.5, None]}
+    write_json(tmp_path / "value.json", value)
+    assert json.loads((tmp_path / "value.json").read_text(encoding="utf-8")) == value
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    folder = tmp_path / "folder"
+    for name in ("one", "two"):
+        replace_folder(folder, lambda fresh, name=name: (fresh.mkdir(), (fresh / name).touch()))
+        assert [path.name for path in folder.iterdir()] == [name]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_that_cannot_be_filled_leaves_the_one_before(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "before").touch()
+
+    def fill(fresh):
+        fresh.mkdir()
+        raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        replace_folder(folder, fill)
+    assert [path.name for path in folder.iterdir()] == ["before"]
+    replace_folder(folder, lambda fresh: fresh.mkdir())
+    assert list(folder.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [folder]

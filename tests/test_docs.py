@@ -1,0 +1,69 @@
+"""The documentation says what the code does: README blocks run, docs/cli.md is the command line's own help.
+
+`python tests/test_docs.py` writes docs/cli.md anew.
+"""
+
+import argparse
+import os
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from leaf_st import cli
+
+ROOT = Path(__file__).parents[1]
+CLI_PAGE = ROOT / "docs" / "cli.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+def cli_page() -> str:
+    os.environ["COLUMNS"] = "100"
+    parser = cli._parser()
+    commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    parts = [("leaf-st", parser), *((f"leaf-st {name}", sub) for name, sub in commands.choices.items())]
+    sections = [f"## {name}\n\n```text\n{part.format_help()}```\n" for name, part in parts]
+    return "# The command line\n\nMade from `--help`: `python tests/test_docs.py`.\n\n" + "\n".join(sections)
+
+
+def test_cli_page_is_the_help(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    assert CLI_PAGE.read_text(encoding="utf-8") == cli_page(), "run python tests/test_docs.py"
+
+
+def test_readme_has_python():
+    assert blocks("python")
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_readme_python_runs(block: str, tiny_teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    # Tiny models under the names that the README uses: a folder of that name comes before the hub.
+    for name in set(re.findall(r'SentenceTransformer\("([^"]+)"\)', block)):
+        shutil.copytree(tiny_teacher_folder, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        line
+        for block in blocks("bash")
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.split("#")[0].strip().startswith("leaf-st ")
+    ],
+)
+def test_readme_commands_parse(line: str):
+    options = cli._parser().parse_args(shlex.split(line, comments=True)[1:])
+    assert callable(options.command)
+    recipe = getattr(options, "recipe", None)
+    assert recipe is None or (ROOT / recipe).is_file()
+
+
+if __name__ == "__main__":
+    CLI_PAGE.write_text(cli_page(), encoding="utf-8")

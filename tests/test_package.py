@@ -1,0 +1,66 @@
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import leaf_st
+
+ROOT = Path(leaf_st.__file__).parent
+SOURCES = sorted(ROOT.rglob("*.py"))
+STAGES = ["texts", "teacher", "student", "training", "evaluation", "publishing"]  # a stage imports those before it
+FOR_ALL = {"recipe", "zoo", "errors", "atomic"}
+KNOW_THE_WAY = {"run", "cli", "demo", "__main__", "__init__"}
+
+
+@pytest.mark.parametrize("name", leaf_st.__all__)
+def test_public_names(name):
+    value = getattr(leaf_st, name)
+    assert name in dir(leaf_st)
+    assert name == "__version__" or importlib.import_module(f"leaf_st.{_place(name)}").__dict__[name] is value
+
+
+def _place(name):
+    return leaf_st._PUBLIC[name].removeprefix("leaf_st.")
+
+
+def test_a_name_that_is_not_there():
+    with pytest.raises(AttributeError, match="no attribute 'Leaf'"):
+        _ = leaf_st.Leaf
+
+
+def test_importing_costs_nothing():
+    code = "import sys, leaf_st; print(sorted({'torch', 'numpy', 'sentence_transformers'} & sys.modules.keys()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent, timeout=60
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_no_module_is_for_everything():
+    assert not [path for path in SOURCES if path.stem in {"utils", "util", "helpers", "common", "misc"}]
+
+
+def _imported(path):
+    """Return the first name below leaf_st of everything of this package that the module imports."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module else []
+        else:
+            continue
+        yield from (name.split(".")[1] for name in names if name.startswith("leaf_st."))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_stage_imports_only_what_is_left_of_it(path):
+    place = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    if place in KNOW_THE_WAY:
+        return
+    assert place in FOR_ALL or place in STAGES, f"{place} is no stage: say here what may import it"
+    left = STAGES[: STAGES.index(place) + 1] if place in STAGES else []
+    assert set(_imported(path)) <= {*FOR_ALL, *left}

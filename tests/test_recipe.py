@@ -1,0 +1,160 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from leaf_st.errors import InputError
+from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec, load_recipe, override
+
+RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.py"))
+RECIPE = Recipe(name="tiny", training=TrainingSpec(arguments={"learning_rate": 1.0}))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("name=other", "other"),
+        ("texts.source=my texts.jsonl", "my texts.jsonl"),
+        ("texts.limit=10", 10),
+        ("teacher.revision=None", None),
+        ("teacher.prompts={'query': 'q: '}", {"query": "q: "}),
+        ("student.layers=0,2", (0, 2)),
+        ("student.layers=[1]", (1,)),
+        ("student.layers=3", (3,)),
+        ("training.end_learning_rate=1e-6", 1e-6),
+        ("evaluate_on=one folder", ("one folder",)),
+        ("evaluate_on=['one', 'two']", ("one", "two")),
+    ],
+)
+def test_a_setting_changes_one_value(setting, value):
+    changed = override(RECIPE, [setting])
+    keys = setting.partition("=")[0].split(".")
+    found = changed
+    for key in keys:
+        found = getattr(found, key)
+    assert found == value
+    before, after = RECIPE.to_dict(), changed.to_dict()
+    for inner in (before, after):
+        for key in keys[:-1]:
+            inner = inner[key]
+        del inner[keys[-1]]
+    assert after == before
+
+
+def test_training_arguments_are_set_beside_those_of_the_recipe():
+    arguments = override(RECIPE, ["seed=7", "run_name=a=b", "learning_rate=2e-5"]).training.arguments
+    assert arguments == {"learning_rate": 2e-5, "seed": 7, "run_name": "a=b"}
+    assert RECIPE.training.arguments == {"learning_rate": 1.0}
+
+
+@pytest.mark.parametrize("key", ["layers", "student", "student.depth", "training.arguments", "texts.", "."])
+def test_an_unknown_key_names_the_known_ones(key):
+    with pytest.raises(InputError, match=rf"--set {key}: no such key; expected one of .*student\.layers, "):
+        override(RECIPE, [f"{key}=1"])
+
+
+def test_a_setting_needs_a_value():
+    with pytest.raises(InputError, match="--set name: expected key=value"):
+        override(RECIPE, ["name"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("name=a/b", "plain name"),
+        ("name=5", "plain name"),
+        ("name=..", "plain name"),
+        ("texts.source=5", "a text"),
+        ("texts.kind=both", "one of query, document"),
+        ("texts.limit=0", "a whole number of at least 1"),
+        ("texts.limit=1.5", "a whole number of at least 1"),
+        ("texts.limit=True", "a whole number of at least 1"),
+        ("teacher.model=None", "a text"),
+        ("teacher.prompts=q", "prompts by kind"),
+        ("teacher.prompts={'both': ''}", "one of query, document"),
+        ("teacher.precision=float8", "one of auto, float32, bfloat16"),
+        ("teacher.store_dtype=bfloat16", "one of float16, float32"),
+        ("teacher.max_length=1", "a whole number of at least 2"),
+        ("student.layers=None", "a smaller backbone or the layers"),
+        ("student.layers=()", "numbers of layers"),
+        ("student.layers=a,b", "numbers of layers"),
+        ("student.layers=0,True", "numbers of layers"),
+        ("student.max_length=1", "a whole number of at least 2"),
+        ("student.closed_form_rows=-1", "a whole number of at least 0"),
+        ("training.distance=l3", "one of l2, mse, cosine"),
+        ("training.decay=hour", "one of step, epoch"),
+        ("training.cycles=0", "a whole number of at least 1"),
+        ("training.held_out_rows=0", "a whole number of at least 1"),
+        ("training.max_length=1", "a whole number of at least 2"),
+        ("training.end_learning_rate=-1", "at least 0"),
+        ("training.end_learning_rate=low", "at least 0"),
+        ("training.end_learning_rate=1e999", "at least 0"),
+        ("training.budget_minutes=0", "more than 0"),
+        ("training.budget_minutes=long", "more than 0"),
+    ],
+)
+def test_a_value_out_of_range_is_named(setting, expected):
+    key, _, value = setting.partition("=")
+    with pytest.raises(InputError) as raised:
+        override(RECIPE, [setting])
+    message = str(raised.value)
+    assert key.rpartition(".")[2] in message
+    assert expected in message
+    if value not in ("None", "1e999", "()", "a,b", "0,True", "{'both': ''}"):  # shown as Python reads it
+        assert value in message
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        RECIPE,
+        Recipe(
+            name="full",
+            texts=TextsSpec(source="texts.csv", text_column="body", kind="query", limit=3),
+            teacher=TeacherSpec(model="us/big", revision="main", prompts={"query": "q: "}, max_length=9),
+            student=StudentSpec(backbone="us/small", layers=[0, 1], closed_form_rows=0),
+            training=TrainingSpec(distance="mse", cycles=3, decay="epoch", budget_minutes=1.5, arguments={"seed": 1}),
+            evaluate_on=["one"],
+        ),
+    ],
+)
+def test_a_recipe_survives_json(recipe):
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_a_recipe_of_another_version_is_refused():
+    value = RECIPE.to_dict()
+    value["student"]["depth"] = 3
+    with pytest.raises(InputError, match=r"recipe of another version of leaf-st: .*'depth'"):
+        Recipe.from_dict(value)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_repository_s_recipes_load(path):
+    assert load_recipe(path, ["name=other"]).name == "other"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("recipe = ", "does not run: SyntaxError"),
+        ("import no_such_module", "does not run: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("open('no such file')", "does not run: FileNotFoundError"),
+        ("1 / 0", "does not run: ZeroDivisionError"),
+        ("\0", "does not run: "),
+        ("", "expected a module-level `recipe = Recipe(...)`, found NoneType"),
+        ("recipe = {'name': 'a'}", "found dict"),
+        ("from leaf_st import Recipe\nrecipe = Recipe(name='')", "recipe name '': expected a plain name"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_named(tmp_path, content, message):
+    path = tmp_path / "recipe.py"
+    path.write_text(content)
+    with pytest.raises(InputError) as raised:
+        load_recipe(path)
+    assert message in str(raised.value)
+
+
+def test_a_missing_recipe_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"recipe .*none\.py: no such file"):
+        load_recipe(tmp_path / "none.py")

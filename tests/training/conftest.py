@@ -1,0 +1,77 @@
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TrainingSpec
+from leaf_st.teacher.local import LocalTeacher
+from leaf_st.teacher.precompute import precompute
+from leaf_st.texts.text import Text
+
+
+def _texts(count):
+    rng = random.Random(0)
+    words = ["".join(rng.choices("abcdefghij", k=rng.randint(1, 6))) for _ in range(100)]
+    return [
+        Text(" ".join(rng.choices(words, k=rng.randint(1, 8))), rng.choice(["query", "document"])) for _ in range(count)
+    ]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Threads only wait for each other at this size."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def texts():
+    return list(dict.fromkeys(_texts(220)))
+
+
+@pytest.fixture(scope="session")
+def teacher(tiny_teacher_folder):
+    model = SentenceTransformer(str(tiny_teacher_folder), device="cpu")
+    return LocalTeacher(model, "tiny", "0", {"query": "q: ", "document": ""})
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory, teacher, texts):
+    return precompute(texts, teacher, tmp_path_factory.mktemp("run") / "store", rows_per_shard=64)
+
+
+@pytest.fixture(scope="session")
+def recipe(tiny_teacher_folder):
+    arguments = {
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 8,
+        "per_device_eval_batch_size": 8,
+        "learning_rate": 3e-3,
+        "eval_steps": 5,
+        "save_steps": 5,
+        "use_cpu": True,
+        "bf16": False,
+        "disable_tqdm": True,
+    }
+    return Recipe(
+        name="tiny",
+        teacher=TeacherSpec(model=str(tiny_teacher_folder)),
+        student=StudentSpec(layers=(0, 2), closed_form_rows=0),
+        training=TrainingSpec(held_out_rows=20, end_learning_rate=1e-3, arguments=arguments),
+    )
+
+
+@pytest.fixture(scope="session")
+def changed():
+    """Return a recipe with other training values; keywords that no field has are training arguments."""
+
+    def change(recipe, **values):
+        spec = recipe.training
+        own = {key: values.pop(key) for key in list(values) if hasattr(spec, key)}
+        return replace(recipe, training=replace(spec, **own, arguments={**spec.arguments, **values}))
+
+    return change

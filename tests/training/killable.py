@@ -1,0 +1,44 @@
+"""Trainings in processes of their own, to be killed; this module is what such a process imports."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import torch
+
+from leaf_st.teacher.store import EmbeddingStore
+from leaf_st.training.train import train
+
+# One clean process imports the libraries, which takes seconds, and is forked for each training.
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["leaf_st.training.train"])
+
+
+def start(recipe, store, run):
+    process = _CONTEXT.Process(target=_train, args=(recipe, str(store.folder), str(run)))
+    process.start()
+    return process
+
+
+def end(process, run, after_step, number=signal.SIGKILL):
+    """Send a signal when a checkpoint of ``after_step`` or later is whole, or some time later; return the exit code."""
+    while process.is_alive():
+        if any(_step(path) >= after_step for path in run.glob("checkpoints/checkpoint-*/complete.json")):
+            time.sleep(random.uniform(0, 0.1))  # a few steps, or half a checkpoint
+            os.kill(process.pid, number)
+            break
+        time.sleep(0.002)
+    process.join()
+    return process.exitcode
+
+
+def _step(path):
+    return int(path.parent.name.removeprefix("checkpoint-"))
+
+
+def _train(recipe, store, run):
+    torch.set_num_threads(1)  # as in the tests, or sums would differ in their last bits
+    train(recipe, EmbeddingStore(Path(store)), Path(run))

@@ -1,0 +1,31 @@
+import pytest
+
+from leaf_st.errors import InputError
+from leaf_st.training.budget import steps_within
+
+
+@pytest.fixture
+def within(recipe, teacher, texts, changed):
+    def steps(minutes, **values):
+        return steps_within(changed(recipe, budget_minutes=minutes, **values), teacher.fingerprint, texts)
+
+    return steps
+
+
+def test_more_minutes_hold_more_steps(within):
+    short, long = within(0.2), within(20)
+    assert 0 < short < long / 10
+
+
+def test_validations_are_of_the_budget(within):
+    assert within(1, eval_steps=1, save_steps=1) < within(1, eval_steps=1000, save_steps=1000)
+
+
+def test_a_budget_in_which_nothing_fits(within):
+    with pytest.raises(InputError, match=r"training\.budget_minutes=1e-06: a step takes .* nothing fits"):
+        within(1e-6)
+
+
+def test_too_few_texts_to_try_with(recipe, teacher, texts, changed):
+    with pytest.raises(InputError, match="expected at least 10"):
+        steps_within(changed(recipe, budget_minutes=1), teacher.fingerprint, texts[:5])

@@ -1,0 +1,106 @@
+import time
+import tracemalloc
+from itertools import islice
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leaf_st.training.sampler import LengthGroupedBatchSampler
+
+
+@st.composite
+def _samplers(draw):
+    rows = draw(st.integers(1, 300))
+    left_out = draw(st.sets(st.integers(0, rows - 1), max_size=rows))
+    sampler = LengthGroupedBatchSampler(
+        np.random.default_rng(rows).integers(1, 50, size=rows).astype(np.uint16),
+        batch_size=draw(st.integers(1, 40)),
+        seed=draw(st.integers(0, 5)),
+        leave_out=np.array(sorted(left_out), dtype=np.int64),
+        drop_last=draw(st.booleans()),
+        rows_per_chunk=draw(st.integers(1, 50)),
+        chunks_per_window=draw(st.integers(1, 8)),
+    )
+    sampler.set_epoch(draw(st.integers(0, 3)))
+    return sampler, set(range(rows)) - left_out
+
+
+@given(_samplers())
+def test_every_row_comes_once_and_none_of_those_left_out(made):
+    sampler, rows = made
+    batches = list(sampler)
+    seen = [row for batch in batches for row in batch]
+    assert len(seen) == len(set(seen))
+    if sampler.drop_last:
+        assert set(seen) <= rows
+        assert len(seen) == len(rows) - len(rows) % sampler.batch_size
+    else:
+        assert set(seen) == rows
+
+
+@given(_samplers())
+def test_batches_are_full_but_for_the_last(made):
+    sampler, rows = made
+    sizes = [len(batch) for batch in sampler]
+    assert len(sampler) == len(sizes)
+    assert all(size == sampler.batch_size for size in sizes[:-1])
+    if sizes and not sampler.drop_last:
+        assert sizes[-1] == (len(rows) % sampler.batch_size or sampler.batch_size)
+
+
+def _lengths(rows=20_000):
+    return np.clip(np.random.default_rng(0).lognormal(4, 0.9, size=rows), 3, 512).astype(np.uint16)
+
+
+def _order(seed, epoch, consumed=0):
+    sampler = LengthGroupedBatchSampler(_lengths(), 32, seed)
+    list(islice(sampler, consumed))
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    assert _order(1, 2) == _order(1, 2, consumed=7)
+    assert _order(1, 2) != _order(1, 3)
+    assert _order(1, 2) != _order(2, 2)
+
+
+def test_other_batches_in_another_epoch_and_not_only_another_order_of_them():
+    first, second = ({frozenset(batch) for batch in _order(1, epoch)} for epoch in (0, 1))
+    assert len(first & second) < len(first) / 10
+
+
+def test_little_padding():
+    lengths = _lengths()
+    padded = sum(len(batch) * int(lengths[batch].max()) for batch in LengthGroupedBatchSampler(lengths, 32))
+    assert lengths.sum(dtype=np.int64) / padded > 0.95
+
+
+def test_long_and_short_batches_alternate():
+    lengths = _lengths()
+    means = np.array([lengths[batch].mean() for batch in LengthGroupedBatchSampler(lengths, 32)])
+    assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.15
+
+
+class _HundredMillion:
+    """Lengths that are made when asked for, as a memory map reads them."""
+
+    def __len__(self):
+        return 100_000_000
+
+    def __getitem__(self, rows):
+        return (np.arange(rows.start, min(rows.stop, len(self))) % 509).astype(np.uint16)
+
+
+def test_memory_and_start_do_not_grow_with_the_rows():
+    left_out = np.arange(0, 100_000_000, 25_000)
+    tracemalloc.start()
+    began = time.perf_counter()
+    batches = list(islice(LengthGroupedBatchSampler(_HundredMillion(), 32, leave_out=left_out), 4_000))
+    seconds = time.perf_counter() - began
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(batches) == 4_000
+    assert peak < 200e6
+    assert seconds < 5

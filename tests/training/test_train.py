@@ -1,0 +1,212 @@
+import json
+import shutil
+import signal
+import threading
+
+import killable
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.errors import InputError
+from leaf_st.teacher.precompute import precompute
+from leaf_st.training.train import new_student, train, training_arguments
+from leaf_st.training.trainer import LeafTrainer, last_whole_checkpoint
+
+HELD_OUT = 20
+
+
+def _finished(tmp_path_factory, recipe, store):
+    run = tmp_path_factory.mktemp("finished")
+    train(recipe, store, run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def by_epoch(recipe, changed):
+    return changed(recipe, decay="epoch", cycles=2, num_train_epochs=4, eval_steps=10, save_steps=10)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, recipe, store):
+    return _finished(tmp_path_factory, recipe, store)
+
+
+@pytest.fixture(scope="module")
+def finished_by_epoch(tmp_path_factory, by_epoch, store):
+    return _finished(tmp_path_factory, by_epoch, store)
+
+
+def _losses(run):
+    history = json.loads((run / "results" / "training.json").read_text())
+    return [row["eval_loss"] for row in history if "eval_loss" in row]
+
+
+def _same_model(run, other):
+    paths = sorted(path.relative_to(run / "model") for path in (run / "model").rglob("*") if path.is_file())
+    assert len([path for path in paths if path.suffix == ".safetensors"]) == 2
+    return all((run / "model" / path).read_bytes() == (other / "model" / path).read_bytes() for path in paths)
+
+
+def test_training_lowers_the_validation_loss(finished):
+    losses = _losses(finished)
+    assert len(losses) >= 5
+    assert min(losses) < 0.9 * losses[0]
+
+
+def test_the_loss_reported_is_the_mean_distance_of_the_best_model(finished, store):
+    held_out = store.held_out(HELD_OUT)
+    assert len(held_out) == HELD_OUT  # of which the last batch is only half of one
+    student = SentenceTransformer(str(finished / "model"), device="cpu")
+    distances = np.linalg.norm(student.encode(store.prompted(held_out)) - store.embeddings(held_out), axis=1)
+    assert min(_losses(finished)) == pytest.approx(distances.mean(), abs=1e-4)
+
+
+def test_best_and_last_checkpoints_are_kept(finished):
+    steps = {int(path.name.removeprefix("checkpoint-")): path for path in (finished / "checkpoints").iterdir()}
+    state = json.loads((steps[max(steps)] / "trainer_state.json").read_text())
+    assert state["global_step"] == state["max_steps"] == max(steps)
+    assert state["best_model_checkpoint"] in {str(path) for path in steps.values()}
+    assert len(steps) == 2
+
+
+def test_checkpoints_hold_safetensors_and_no_card(finished):
+    for folder in (finished / "checkpoints").iterdir():
+        names = {path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".json"}
+        # torch knows no other form for its own state; it is read with weights_only.
+        assert names == {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"}
+
+
+def test_the_model_is_the_best_checkpoint(finished):
+    last = last_whole_checkpoint(finished / "checkpoints")
+    best = json.loads((last / "trainer_state.json").read_text())["best_model_checkpoint"]
+    for name in ("model.safetensors", "2_Dense/model.safetensors"):
+        saved, expected = load_file(finished / "model" / name), load_file(f"{best}/{name}")
+        assert all(torch.equal(weight, expected[key]) for key, weight in saved.items())
+
+
+def test_the_model_reads_as_many_tokens_as_before_training(tmp_path, recipe, store, changed):
+    student = train(changed(recipe, max_length=12, max_steps=2, eval_steps=2, save_steps=2), store, tmp_path)
+    saved = SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    assert student.max_seq_length == saved.max_seq_length == store.header["fingerprint"]["max_length"]
+    assert json.loads((tmp_path / "model" / "tokenizer.json").read_text())["truncation"] is None
+    assert saved.prompts == {"query": "q: ", "document": ""}
+
+
+def test_held_out_rows_are_never_trained_on(tmp_path, recipe, store):
+    trainer = LeafTrainer(
+        new_student(recipe, store), store, recipe.training, training_arguments(recipe, tmp_path, "cpu")
+    )
+    held_out = set(store.held_out(HELD_OUT).tolist())
+    batches = trainer.get_train_dataloader().batch_sampler
+    assert {row for batch in batches for row in batch} == set(range(len(store))) - held_out
+    assert not set(trainer.sample(10_000)) & held_out
+    evaluated = [row for batch in trainer.get_eval_dataloader() for row in batch["label"].tolist()]
+    expected = store.embeddings(sorted(held_out)).astype(np.float32).tolist()
+    assert sorted(evaluated) == sorted(expected)
+
+
+def test_running_a_finished_training_again_changes_nothing(tmp_path, finished, recipe, store):
+    shutil.copytree(finished, tmp_path / "again")
+    train(recipe, store, tmp_path / "again")
+    assert _same_model(tmp_path / "again", finished)
+    assert _losses(tmp_path / "again") == _losses(finished)
+
+
+@pytest.mark.parametrize("after_step", [5, 30])  # of 50; an epoch has 25
+def test_a_killed_training_goes_on_to_the_same_model(tmp_path, finished, recipe, store, after_step):
+    process = killable.start(recipe, store, tmp_path)
+    assert killable.end(process, tmp_path, after_step) == -signal.SIGKILL
+    assert not (tmp_path / "model").exists()
+    train(recipe, store, tmp_path)
+    assert _losses(tmp_path) == _losses(finished)
+    assert _same_model(tmp_path, finished)
+
+
+def test_a_training_killed_twice_that_decays_by_epoch(tmp_path, finished_by_epoch, by_epoch, store):
+    for after_step in (10, 60):  # of 100
+        process = killable.start(by_epoch, store, tmp_path)
+        assert killable.end(process, tmp_path, after_step) == -signal.SIGKILL
+    train(by_epoch, store, tmp_path)
+    assert _losses(tmp_path) == _losses(finished_by_epoch)
+    assert _same_model(tmp_path, finished_by_epoch)
+
+
+def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path, finished, recipe, store):
+    process = killable.start(recipe, store, tmp_path)
+    assert killable.end(process, tmp_path, 10, signal.SIGINT) == 1
+    assert last_whole_checkpoint(tmp_path / "checkpoints") is not None
+    assert not (tmp_path / "model").exists()
+    train(recipe, store, tmp_path)
+    assert _same_model(tmp_path, finished)
+
+
+def test_half_a_checkpoint_is_not_used(tmp_path, finished):
+    shutil.copytree(finished / "checkpoints", tmp_path / "checkpoints")
+    whole = last_whole_checkpoint(tmp_path / "checkpoints")
+    half = tmp_path / "checkpoints" / "checkpoint-999"
+    shutil.copytree(whole, half)
+    (half / "complete.json").unlink()
+    assert last_whole_checkpoint(tmp_path / "checkpoints") == whole
+    assert not half.exists()
+
+
+def test_no_checkpoint_in_a_new_run(tmp_path):
+    assert last_whole_checkpoint(tmp_path / "checkpoints") is None
+
+
+def test_the_rate_falls_by_epoch_to_the_end_rate(finished_by_epoch, by_epoch):
+    last = last_whole_checkpoint(finished_by_epoch / "checkpoints")
+    rates = torch.load(last / "scheduler.pt", weights_only=True)["_last_lr"]
+    assert rates == pytest.approx([by_epoch.training.end_learning_rate] * len(rates))
+
+
+def test_a_damaged_store_is_refused_before_any_work(tmp_path, recipe, store):
+    folder = tmp_path / "store"
+    shutil.copytree(store.folder, folder)
+    damaged = sorted(folder.glob("shard-*"))[1]
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(InputError, match=f"{damaged.name} is damaged"):
+        train(recipe, type(store)(folder), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_store_too_small_to_hold_anything_out(tmp_path, recipe, teacher, texts):
+    store = precompute(texts[:9], teacher, tmp_path / "store")
+    with pytest.raises(InputError, match="has 9 texts, expected at least 10"):
+        train(recipe, store, tmp_path / "run")
+
+
+def test_an_argument_that_is_none_is_named(recipe, tmp_path, changed):
+    with pytest.raises(InputError, match="learning_rat"):
+        training_arguments(changed(recipe, learning_rat=1.0), tmp_path, "cpu")
+
+
+def test_training_in_a_thread_that_is_not_the_main_one(tmp_path, recipe, store, changed):
+    short = changed(recipe, max_steps=1, eval_steps=1, save_steps=1)
+    thread = threading.Thread(target=train, args=(short, store, tmp_path))
+    thread.start()
+    thread.join()
+    assert (tmp_path / "model" / "modules.json").is_file()
+
+
+def test_a_training_that_fails_gives_ctrl_c_back(tmp_path, recipe, store):
+    trainer = LeafTrainer(
+        new_student(recipe, store), store, recipe.training, training_arguments(recipe, tmp_path, "cpu")
+    )
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises((OSError, ValueError)):
+        trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_random_projection_is_the_same_in_every_run(tmp_path, recipe, store, changed):
+    short = changed(recipe, max_steps=1, eval_steps=1, save_steps=1)
+    for name in ("one", "two"):
+        train(short, store, tmp_path / name)
+        torch.rand(1)
+    assert _same_model(tmp_path / "one", tmp_path / "two")
