@@ -43,7 +43,7 @@ def test_readme_has_python():
 @pytest.mark.parametrize("block", blocks("python"))
 def test_readme_python_runs(block: str, tiny_teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     # Tiny models under the names that the README uses: a folder of that name comes before the hub.
-    for name in set(re.findall(r'SentenceTransformer\("([^"]+)"\)', block)):
+    for name in set(re.findall(r'(?:SentenceTransformer|build_student)\("([^"]+)"', block)):
         shutil.copytree(tiny_teacher_folder, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "README.md", "exec"), {})
