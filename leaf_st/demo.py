@@ -5,6 +5,9 @@ texts are nobody's but the user's.
 """
 
 import json
+import resource
+import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import islice
 from pathlib import Path
@@ -22,17 +25,18 @@ from leaf_st.evaluation.results import Result, retention, write_results
 from leaf_st.recipe import DOCSTRINGS, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.run import Run
 from leaf_st.student.portable import save_portable
+from leaf_st.teacher.precompute import ROWS_PER_SHARD
 from leaf_st.teacher.shard import text_id
 from leaf_st.texts.docstrings import Documented, documented_functions, is_held_out
 from leaf_st.zoo import MINILM
 
 FUNCTIONS = 1000  # of the search set: enough for a stable nDCG@10, few enough to embed in half a minute
-_SPEED_TEXTS = 256
+_SPEED_TEXTS = 128
 _RECORD = "recipe.json"  # in the folder of the model: where its run is
 
 recipe = Recipe(
     name="leaf-demo",
-    texts=TextsSpec(source=DOCSTRINGS, limit=20_000),
+    texts=TextsSpec(source=DOCSTRINGS, limit=18 * ROWS_PER_SHARD),
     # 64 tokens hold every query and the head of every document; reading on would double the time.
     teacher=TeacherSpec(model=MINILM, max_length=64),
     student=StudentSpec(layers=(0, 2, 5), max_length=256),
@@ -51,6 +55,7 @@ def demo(output: Path) -> None:
     Raises:
         InputError: If ``output`` holds something that no demo made.
     """
+    started = time.perf_counter()
     if output.exists() and not _is_replaceable(output):
         raise InputError(f"{output} holds something that is no demo's model: name another --output")
     run = Run(recipe, output.parent / "runs" / output.name)
@@ -69,9 +74,9 @@ def demo(output: Path) -> None:
     print("4/4  encoding speed, side by side", flush=True)
     speeds = _speeds(search_set, models)
     write_json(run.folder / "results" / "speed.json", speeds)
-    save_portable(student, output)
-    write_json(output / _RECORD, {"run": str(run.folder)})
+    save_portable(student, output, {"run": str(run.folder)})
     print(format_summary(models, speeds, results))
+    print(f"\n{(time.perf_counter() - started) / 60:.1f} minutes, {_peak_memory():.1f} GB resident at most")
     print(_next_commands(output, search_set))
 
 
@@ -161,6 +166,12 @@ def format_summary(
         ("retention, asymmetric", "", f"{kept['asymmetric']:.1f}%"),
     ]
     return "\n" + "\n".join(f"{name:<44}{first:>9}{second:>10}" for name, first, second in rows)
+
+
+def _peak_memory() -> float:
+    """Return the most memory that this process had resident, in GB; Linux counts it in KiB, macOS in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def _next_commands(output: Path, search_set: Path) -> str:

@@ -29,7 +29,7 @@ from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.teacher.tiny import LAYERS, save_tiny_teacher
 from leaf_st.texts.read import read_texts
 from leaf_st.training.budget import TRIAL_TEXTS, steps_within
-from leaf_st.training.train import train
+from leaf_st.training.train import new_student, train, training_arguments
 
 _LIBRARIES = ("leaf-st", "sentence-transformers", "transformers", "torch", "datasets", "accelerate", "mteb")
 
@@ -65,33 +65,35 @@ class Run:
 
     def embed(self, partition: tuple[int, int] = (0, 1)) -> EmbeddingStore | None:
         """Embed the texts into ``store/``; None while other partitions are still at work."""
-        skipped: Counter[str] = Counter()
-        total = sum(1 for _ in read_texts(self.recipe.texts, skipped))
-        print(f"{total:,} texts of {self.recipe.texts.source}{_listed(skipped)}", flush=True)
-        teacher = self.teacher
+        spec = self.recipe.texts
+        next(read_texts(spec, Counter()))  # what is wrong with texts, teacher, student or arguments
+        new_student(self.recipe, self.teacher.fingerprint)  # shall be said now, and not after
+        training_arguments(self.recipe, self.folder, "cpu")  # hours of embedding
         self._write_down()
-        return precompute(
-            read_texts(self.recipe.texts, Counter()),
-            teacher,
+        skipped: Counter[str] = Counter()
+        store = precompute(
+            read_texts(spec, skipped),
+            self.teacher,
             self.folder / "store",
             dtype=self.recipe.teacher.store_dtype,
             partition=partition,
             skipped=skipped,
-            total=total,
+            total=spec.limit or sum(1 for _ in read_texts(spec, Counter())),
         )
+        if store is not None:
+            print(f"{len(store):,} texts of {spec.source}{_listed(skipped)}", flush=True)
+        return store
 
     def train(self) -> SentenceTransformer:
         """Train the student on ``store/``, or load it if that was done."""
         if not (self.folder / "store").is_dir():
             raise InputError(f"{self.folder / 'store'} is not there: run `leaf-st embed` first")
         store = EmbeddingStore(self.folder / "store", self.teacher.fingerprint)
-        if (self.folder / "model" / "recipe.json").is_file():  # written last
+        if (self.folder / "model").is_dir():
             return load_student(str(self.folder / "model"))
         self._write_down()
         self._fix_steps()
-        student = train(self.recipe, store, self.folder)
-        write_json(self.folder / "model" / "recipe.json", self._record())
-        return student
+        return train(self.recipe, store, self.folder, self._record())
 
     def evaluate(self) -> list[Result]:
         """Measure the student in ``model/`` in all modes on the sets of the recipe that are there."""
@@ -99,7 +101,7 @@ class Run:
 
         rows: list[Result] = []
         student = load_student(str(self.folder / "model"))
-        teacher = load_teacher(self.recipe.teacher.model, student)
+        teacher = load_teacher(self.recipe.teacher.model, student, self.recipe.teacher.revision)
         for name in self.recipe.evaluate_on:
             if not Path(name).is_dir():
                 print(f"{name} is not there: left out")

@@ -23,15 +23,6 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["leaf_st.training.train", "leaf_st.run"])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Sums of several threads differ in their last bits, and threads only wait for each other at this size."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(autouse=True)
 def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

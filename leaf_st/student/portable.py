@@ -8,6 +8,7 @@ here, and new versions read it without a word.
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
@@ -19,18 +20,19 @@ _DENSE_KEYS = ("in_features", "out_features", "bias", "activation_function")
 _POOLING_KEYS = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens")
 
 
-def save_portable(student: SentenceTransformer, folder: Path) -> None:
+def save_portable(student: SentenceTransformer, folder: Path, record: Any = None) -> None:  # noqa: ANN401
     """Save ``student`` to ``folder``, whole or not at all, in the legacy layout.
 
     Args:
         student: Transformer, mean Pooling, Projection, and Normalize or not.
         folder: A model saved here before is replaced.
+        record: JSON value that says where the model comes from, for its ``recipe.json``.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    replace_folder(folder, lambda fresh: _save(student, fresh))
+    replace_folder(folder, lambda fresh: _save(student, fresh, record))
 
 
-def _save(student: SentenceTransformer, folder: Path) -> None:
+def _save(student: SentenceTransformer, folder: Path, record: Any) -> None:  # noqa: ANN401  (any JSON value)
     forget_last_call(student)
     student.save_pretrained(str(folder), create_model_card=False)
     pooling = next(module for module in student if isinstance(module, Pooling))
@@ -45,6 +47,8 @@ def _save(student: SentenceTransformer, folder: Path) -> None:
     write_json(folder / "modules.json", modules)
     config = {"max_seq_length": student.max_seq_length, "do_lower_case": False}
     write_json(folder / "sentence_bert_config.json", config)
+    if record is not None:
+        write_json(folder / "recipe.json", record)
 
 
 def forget_last_call(student: SentenceTransformer) -> None:

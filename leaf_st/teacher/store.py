@@ -56,9 +56,9 @@ class EmbeddingStore:
         return int(self.header["fingerprint"]["dimension"])
 
     @property
-    def normalized(self) -> bool:
-        """Whether the vectors have norm 1."""
-        return bool(self.header["fingerprint"]["normalized"])
+    def fingerprint(self) -> Fingerprint:
+        """What made the vectors."""
+        return Fingerprint(**self.header["fingerprint"])
 
     @property
     def prompts(self) -> dict[str, str]:

@@ -77,7 +77,7 @@ def _trial(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], fold
     }
     arguments = {**recipe.training.arguments, **quiet, "max_steps": -1}
     trial = replace(recipe, training=replace(recipe.training, arguments=arguments))
-    student = new_student(recipe, store)
+    student = new_student(recipe, fingerprint)
     trainer = LeafTrainer(student, store, trial.training, training_arguments(trial, folder, student.device.type))
     trained = trainer.train().metrics["train_runtime"] / trainer.state.global_step
     started = time.perf_counter()

@@ -1,9 +1,14 @@
 """The training stage: a store and a recipe in, the student's folder out."""
 
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 
 from leaf_st.atomic import write_json
@@ -13,6 +18,7 @@ from leaf_st.student.build import build_student
 from leaf_st.student.closed_form import fit_projection
 from leaf_st.student.portable import save_portable
 from leaf_st.teacher.local import bfloat16_is_fast
+from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.resolve import resolve_model
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.trainer import LeafTrainer, last_whole_checkpoint
@@ -34,13 +40,17 @@ _DEFAULTS: dict[str, Any] = {
     "greater_is_better": False,
     "logging_steps": 50,
     "report_to": "none",
+    "disable_tqdm": False,  # by default it goes with the verbosity of the log
 }
 
+_ALMOST_FULL = 1 << 28  # bytes; a checkpoint is about as large
 
-def train(recipe: Recipe, store: EmbeddingStore, run: Path) -> SentenceTransformer:
+
+def train(recipe: Recipe, store: EmbeddingStore, run: Path, record: Any = None) -> SentenceTransformer:  # noqa: ANN401
     """Train the student of ``recipe`` on ``store``, from the last checkpoint in ``run`` if there is one.
 
-    Writes ``run/checkpoints``, ``run/results/training.json`` (the losses over the steps) and ``run/model``.
+    Writes ``run/checkpoints``, ``run/results/training.json`` (the losses over the steps) and, last, ``run/model``
+    with ``record``, a JSON value, as its ``recipe.json``.
 
     Returns:
         The student with the lowest validation loss.
@@ -52,7 +62,7 @@ def train(recipe: Recipe, store: EmbeddingStore, run: Path) -> SentenceTransform
     if damaged := store.damaged():
         raise InputError(f"{damaged[0]} is damaged: run `leaf-st embed` again, it makes the shard anew")
     torch.manual_seed({**_DEFAULTS, **recipe.training.arguments}["seed"])  # of a projection that stays random
-    student = new_student(recipe, store)
+    student = new_student(recipe, store.fingerprint)
     in_use = student.max_seq_length
     student.max_seq_length = recipe.training.max_length or in_use
     checkpoint = last_whole_checkpoint(run / "checkpoints")
@@ -61,25 +71,26 @@ def train(recipe: Recipe, store: EmbeddingStore, run: Path) -> SentenceTransform
         sample = trainer.sample(recipe.student.closed_form_rows)
         if len(sample):
             fit_projection(student, store.prompted(sample), store.embeddings(sample))
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with _full_disk_named(run):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     student.max_seq_length = in_use
     (run / "results").mkdir(parents=True, exist_ok=True)
     write_json(run / "results" / "training.json", trainer.state.log_history)
-    save_portable(student, run / "model")
+    save_portable(student, run / "model", record)
     return student
 
 
-def new_student(recipe: Recipe, store: EmbeddingStore) -> SentenceTransformer:
-    """Build the student that ``recipe`` names for the teacher that made ``store``."""
+def new_student(recipe: Recipe, fingerprint: Fingerprint) -> SentenceTransformer:
+    """Build the student that ``recipe`` names for the teacher of ``fingerprint``."""
     backbone = recipe.student.backbone or recipe.teacher.model
     revision = recipe.student.revision if recipe.student.backbone else recipe.teacher.revision
     return build_student(
         resolve_model(backbone, revision),
-        dimension=store.dimension,
-        normalized=store.normalized,
+        dimension=fingerprint.dimension,
+        normalized=fingerprint.normalized,
         layers=recipe.student.layers,
-        max_length=recipe.student.max_length or store.header["fingerprint"]["max_length"],
-        prompts=store.prompts,
+        max_length=recipe.student.max_length or fingerprint.max_length,
+        prompts=fingerprint.prompts,
     )
 
 
@@ -88,7 +99,21 @@ def training_arguments(recipe: Recipe, run: Path, device: str) -> SentenceTransf
     arguments = {"bf16": bfloat16_is_fast(torch.device(device)), **_DEFAULTS, **recipe.training.arguments}
     if device == "cpu":
         arguments["use_cpu"] = True
+    rate = arguments["learning_rate"]
+    if not isinstance(rate, int | float) or not rate > 0:
+        raise InputError(f"learning_rate: expected more than 0, found {rate!r}")
     try:
         return SentenceTransformerTrainingArguments(output_dir=str(run / "checkpoints"), **arguments)
     except (TypeError, ValueError) as error:
         raise InputError(f"training arguments: {error}") from error
+
+
+@contextmanager
+def _full_disk_named(folder: Path) -> Iterator[None]:
+    """Turn a failed write of torch or safetensors, which say it each in their own way, into an `OSError`."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        if shutil.disk_usage(folder).free > _ALMOST_FULL:
+            raise
+        raise OSError(errno.ENOSPC, "no space left on the disk", str(folder)) from error

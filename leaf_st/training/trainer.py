@@ -92,14 +92,22 @@ class LeafTrainer(SentenceTransformerTrainer):
         """Rows of the validation set."""
         return len(self._held_out)
 
-    def train(self, *args: Any, **keywords: Any) -> TrainOutput:  # noqa: ANN401  (the base class knows them)
-        """Train as the base class does.
+    def train(self, resume_from_checkpoint: str | bool | None = None, *others: Any, **more: Any) -> TrainOutput:  # noqa: ANN401
+        """Train as the base class does; from a checkpoint of the last step, only load the best one.
+
+        The base class would take one step more there, if that is in the middle of an epoch.
 
         Raises:
             KeyboardInterrupt: On Ctrl-C, after the batch in flight and a checkpoint; at once on a second one.
         """
+        if isinstance(resume_from_checkpoint, str):
+            state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / "trainer_state.json"))
+            if state.global_step >= state.max_steps:
+                self.state = state
+                self._load_from_checkpoint(state.best_model_checkpoint or resume_from_checkpoint)
+                return TrainOutput(state.global_step, 0.0, {})
         with _asked_to_stop(self._stop):
-            return super().train(*args, **keywords)
+            return super().train(resume_from_checkpoint, *others, **more)
 
     def sample(self, count: int) -> list[int]:
         """Return about ``count`` random rows of those that are trained on, in rising order."""

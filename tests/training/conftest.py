@@ -2,7 +2,6 @@ import random
 from dataclasses import replace
 
 import pytest
-import torch
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TrainingSpec
@@ -17,15 +16,6 @@ def _texts(count):
     return [
         Text(" ".join(rng.choices(words, k=rng.randint(1, 8))), rng.choice(["query", "document"])) for _ in range(count)
     ]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    """Threads only wait for each other at this size."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -97,7 +97,7 @@ def test_the_model_reads_as_many_tokens_as_before_training(tmp_path, recipe, sto
 
 def test_held_out_rows_are_never_trained_on(tmp_path, recipe, store):
     trainer = LeafTrainer(
-        new_student(recipe, store), store, recipe.training, training_arguments(recipe, tmp_path, "cpu")
+        new_student(recipe, store.fingerprint), store, recipe.training, training_arguments(recipe, tmp_path, "cpu")
     )
     held_out = set(store.held_out(HELD_OUT).tolist())
     batches = trainer.get_train_dataloader().batch_sampler
@@ -113,6 +113,21 @@ def test_running_a_finished_training_again_changes_nothing(tmp_path, finished, r
     train(recipe, store, tmp_path / "again")
     assert _same_model(tmp_path / "again", finished)
     assert _losses(tmp_path / "again") == _losses(finished)
+
+
+def test_a_training_killed_behind_its_last_step_takes_no_other(tmp_path, recipe, store, changed):
+    in_mid_epoch = changed(recipe, max_steps=7, eval_steps=3, save_steps=3)
+    train(in_mid_epoch, store, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    shutil.rmtree(tmp_path / "killed" / "model")
+    train(in_mid_epoch, store, tmp_path / "killed")
+    assert _same_model(tmp_path / "killed", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("rate", ["fast", 0, None])
+def test_a_learning_rate_that_is_none_is_named(recipe, tmp_path, changed, rate):
+    with pytest.raises(InputError, match="learning_rate: expected more than 0"):
+        training_arguments(changed(recipe, learning_rate=rate), tmp_path, "cpu")
 
 
 @pytest.mark.parametrize("after_step", [5, 30])  # of 50; an epoch has 25
@@ -196,7 +211,7 @@ def test_training_in_a_thread_that_is_not_the_main_one(tmp_path, recipe, store, 
 
 def test_a_training_that_fails_gives_ctrl_c_back(tmp_path, recipe, store):
     trainer = LeafTrainer(
-        new_student(recipe, store), store, recipe.training, training_arguments(recipe, tmp_path, "cpu")
+        new_student(recipe, store.fingerprint), store, recipe.training, training_arguments(recipe, tmp_path, "cpu")
     )
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises((OSError, ValueError)):
