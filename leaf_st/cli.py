@@ -67,6 +67,7 @@ def _run(options: argparse.Namespace) -> None:
     run = _open(options)
     if run.embed() is not None:
         run.train()
+        run.measure_alignment()
         _print_results(run.evaluate())
 
 

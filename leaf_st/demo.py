@@ -64,6 +64,7 @@ def demo(output: Path) -> None:
     assert store is not None  # one partition makes the whole
     print("2/4  training a student of three layers on these vectors", flush=True)
     run.train()
+    run.measure_alignment()
     print("3/4  searching functions that training never saw", flush=True)
     search_set = run.folder / "held_out"
     trained = {identity for ids in store.ids() for identity in ids.tolist()}

@@ -19,6 +19,7 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.atomic import is_temporary, replace_folder, write_json
 from leaf_st.errors import InputError
+from leaf_st.evaluation.alignment import AlignmentEvaluator
 from leaf_st.evaluation.models import load_student, load_teacher
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result, write_results
@@ -30,6 +31,7 @@ from leaf_st.teacher.tiny import LAYERS, save_tiny_teacher
 from leaf_st.texts.read import read_texts
 from leaf_st.training.budget import TRIAL_TEXTS, steps_within
 from leaf_st.training.train import new_student, train, training_arguments
+from leaf_st.training.trainer import held_out_rows
 
 _LIBRARIES = ("leaf-st", "sentence-transformers", "transformers", "torch", "datasets", "accelerate", "mteb")
 
@@ -109,6 +111,16 @@ class Run:
             rows += evaluate_retrieval(Path(name), teacher=teacher, student=student, modes=list(ROLES))
             write_results(self.folder / "results" / "retrieval.json", rows)
         return rows
+
+    def measure_alignment(self) -> dict[str, float]:
+        """Measure how far the student in ``model/`` is from the targets of the held-out rows (paper Eq. 2)."""
+        store = EmbeddingStore(self.folder / "store")
+        rows = held_out_rows(store, self.recipe.training).tolist()
+        student = load_student(str(self.folder / "model"))
+        found = AlignmentEvaluator(store.prompted(rows), store.embeddings(rows))(student)
+        write_json(self.folder / "results" / "alignment.json", [{"set": "held-out texts", "rows": len(rows), **found}])
+        print(f"{len(rows):,} held-out texts: mean L2 {found['l2']:.4f}, mean cosine {found['cosine']:.4f}")
+        return found
 
     def _write_down(self) -> None:
         """Write the recipe down before any work is spent, but not before its texts and its teacher were found."""

@@ -1,6 +1,8 @@
 import json
+import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
@@ -50,6 +52,31 @@ def test_input_that_is_not_there_leaves_no_run(recipe, tmp_path):
         with pytest.raises(InputError, match="none"):
             Run(wrong, tmp_path / "run").embed()
     assert len(Run(recipe, tmp_path / "run").embed()) == 60
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("student", {"layers": (0, 9)}, "layers [0, 9] cannot be kept"),
+        ("training", {"arguments": {"learning_rate": 0}}, "learning_rate: expected more than 0"),
+    ],
+)
+def test_what_only_training_needs_is_checked_before_the_embedding(recipe, tmp_path, part, change, message):
+    wrong = replace(recipe, **{part: replace(getattr(recipe, part), **change)})
+    with pytest.raises(InputError, match=re.escape(message)):
+        Run(wrong, tmp_path / "run").embed()
+    assert not (tmp_path / "run").exists()
+
+
+def test_alignment_is_that_of_the_held_out_rows(recipe, tmp_path):
+    run = Run(recipe, tmp_path / "run")
+    store = run.embed()
+    student = run.train()
+    rows = store.held_out(6).tolist()  # one in ten of 60
+    vectors = student.encode(store.prompted(rows))
+    expected = np.linalg.norm(vectors - store.embeddings(rows).astype(np.float32), axis=1).mean()
+    assert run.measure_alignment()["l2"] == pytest.approx(float(expected), abs=1e-4)
+    assert json.loads((run.folder / "results" / "alignment.json").read_text())[0]["rows"] == 6
 
 
 def test_another_recipe_is_refused_by_the_values_that_differ(recipe, tmp_path):

@@ -68,7 +68,7 @@ class LeafTrainer(SentenceTransformerTrainer):
                 "is held out for validation: embed more"
             )
         self._spec = spec
-        self._held_out = store.held_out(min(spec.held_out_rows, len(store) // _HELD_OUT_AT_MOST))
+        self._held_out = held_out_rows(store, spec)
         self._lengths = token_lengths(store, student)
         rows = store.to_dataset().select_columns(["row"])
         read = _reader(store)
@@ -151,6 +151,11 @@ class LeafTrainer(SentenceTransformerTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         self.model.save_pretrained(str(output_dir or self.args.output_dir), create_model_card=False)
+
+
+def held_out_rows(store: EmbeddingStore, spec: TrainingSpec) -> NDArray[np.int64]:
+    """Return the validation rows of ``store``, in rising order: as many as ``spec`` asks for, one in ten at most."""
+    return store.held_out(min(spec.held_out_rows, len(store) // _HELD_OUT_AT_MOST))
 
 
 def last_whole_checkpoint(folder: Path) -> Path | None:
