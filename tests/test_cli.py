@@ -143,9 +143,9 @@ def test_a_bad_partition_is_one_line(recipe, capfd, partition):
 
 
 def test_layers_that_do_not_exist_are_one_line(recipe, capfd):
-    setting = ["--set", "student.layers=0,6", "--output", "out"]
-    _run("embed", recipe, *setting)
-    assert "layers [0, 6] cannot be kept: bert has layers 0 to 5" in _refused(capfd, "train", recipe, *setting)
+    refused = _refused(capfd, "embed", recipe, "--set", "student.layers=0,6", "--output", "out")
+    assert "layers [0, 6] cannot be kept: bert has layers 0 to 5" in refused
+    assert not Path("out").exists()
 
 
 def test_missing_input_of_a_measurement_is_one_line(model, beir, capfd):
