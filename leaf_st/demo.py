@@ -5,7 +5,9 @@ texts are nobody's but the user's.
 """
 
 import json
+import os
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -176,11 +178,17 @@ def _peak_memory() -> float:
 
 
 def _next_commands(output: Path, search_set: Path) -> str:
+    programs = Path(sys.executable).parent
+    if shutil.which("leaf-st") == str(programs / "leaf-st"):
+        prefix = ""  # the environment is active
+    else:
+        prefix = f"{os.path.relpath(programs)}/"
+    encode = f"from sentence_transformers import SentenceTransformer as S; print(S('{output}').encode(['hello']).shape)"
     return f"""
 The student is in {output}, in the vector space of {MINILM}. Next:
 
-  leaf-st search --model {output} --teacher {MINILM} \\
+  {prefix}leaf-st search --model {output} --teacher {MINILM} \\
       --documents {search_set / "corpus.parquet"} "how do I read a compressed file"
-  python -c "from sentence_transformers import SentenceTransformer as S; print(S('{output}').encode(['hello']).shape)"
-  leaf-st run recipes/leaf_mini.py --set texts.source=FILE        # your own texts, one a row
+  {prefix}python -c "{encode}"
+  {prefix}leaf-st run recipes/leaf_mini.py --set texts.source=FILE --output runs/mine   # your own texts
 """
