@@ -179,10 +179,8 @@ def _peak_memory() -> float:
 
 def _next_commands(output: Path, search_set: Path) -> str:
     programs = Path(sys.executable).parent
-    if shutil.which("leaf-st") == str(programs / "leaf-st"):
-        prefix = ""  # the environment is active
-    else:
-        prefix = f"{os.path.relpath(programs)}/"
+    active = shutil.which("leaf-st") == str(programs / "leaf-st")
+    prefix = "" if active else f"{os.path.relpath(programs)}/"
     encode = f"from sentence_transformers import SentenceTransformer as S; print(S('{output}').encode(['hello']).shape)"
     return f"""
 The student is in {output}, in the vector space of {MINILM}. Next:
