@@ -32,18 +32,18 @@ from leaf_st.teacher.shard import text_id
 from leaf_st.texts.docstrings import Documented, documented_functions, is_held_out
 from leaf_st.zoo import MINILM
 
-FUNCTIONS = 1000  # of the search set: enough for a stable nDCG@10, few enough to embed in half a minute
+FUNCTIONS = 600  # of the search set: enough for a stable nDCG@10, few enough to embed in half a minute
 _SPEED_TEXTS = 128
 _RECORD = "recipe.json"  # in the folder of the model: where its run is
 
 recipe = Recipe(
     name="leaf-demo",
-    texts=TextsSpec(source=DOCSTRINGS, limit=18 * ROWS_PER_SHARD),
-    # 64 tokens hold every query and the head of every document; reading on would double the time.
-    teacher=TeacherSpec(model=MINILM, max_length=64),
+    texts=TextsSpec(source=DOCSTRINGS, limit=14 * ROWS_PER_SHARD),
+    # 48 tokens hold every query and the head of every document; reading on would double the time.
+    teacher=TeacherSpec(model=MINILM, max_length=48),
     student=StudentSpec(layers=(0, 2, 5), max_length=256),
     training=TrainingSpec(
-        max_length=64,
+        max_length=48,
         end_learning_rate=3e-5,
         held_out_rows=512,
         arguments={"learning_rate": 3e-4, "num_train_epochs": 1, "eval_steps": 0.25, "save_steps": 0.25},

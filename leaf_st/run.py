@@ -117,6 +117,8 @@ class Run:
         store = EmbeddingStore(self.folder / "store")
         rows = held_out_rows(store, self.recipe.training).tolist()
         student = load_student(str(self.folder / "model"))
+        # As in training: the targets may be of the head of a text, where the student in use reads on.
+        student.max_seq_length = self.recipe.training.max_length or student.max_seq_length
         found = AlignmentEvaluator(store.prompted(rows), store.embeddings(rows))(student)
         write_json(self.folder / "results" / "alignment.json", [{"set": "held-out texts", "rows": len(rows), **found}])
         print(f"{len(rows):,} held-out texts: mean L2 {found['l2']:.4f}, mean cosine {found['cosine']:.4f}")

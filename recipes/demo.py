@@ -3,7 +3,7 @@
 Source:   LEAF, arXiv 2509.12539.
 Command:  leaf-st demo               (this recipe, then search, speed and a table)
           leaf-st run recipes/demo.py
-Texts:    18,432 sentences and bodies of docstrings in the installed packages; one function in eight is held out.
+Texts:    14,336 sentences and bodies of docstrings in the installed packages; one function in eight is held out.
 
 The values live in the package, so that `leaf-st demo` works where this folder is not.
 """
