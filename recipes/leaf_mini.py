@@ -3,6 +3,8 @@
 Source:   LEAF, arXiv 2509.12539; the student keeps layers of its teacher, as DistilBERT does (arXiv 1910.01108).
 Command:  leaf-st run recipes/leaf_mini.py
           leaf-st run recipes/leaf_mini.py --set texts.source=texts.parquet --set training.budget_minutes=10
+Hardware: 2 cores of a Xeon with AVX-512, no bfloat16 units; 3,612 steps in 33 minutes, after 25 minutes of embedding.
+Result:   mean L2 to the teacher 0.312; nDCG@10 over six sets 97.7 % of the teacher's standard, 97.8 % asymmetric.
 Texts:    a table with a column `text`, and `kind` ("query" or "document") where it has one. By default the mix of open
           questions, abstracts and definitions that lies beside the repository; without it, the documentation strings of
           the Python packages on this machine.

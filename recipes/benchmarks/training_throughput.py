@@ -78,7 +78,7 @@ class Setting:
 
     def student(self) -> nn.Module:
         """Return a student at the start, without dropout."""
-        student = new_student(recipe, self.store)
+        student = new_student(recipe, self.store.fingerprint)
         if hasattr(self, "start"):
             student.load_state_dict(self.start)
         else:

@@ -83,7 +83,7 @@ def _resolve(url, home, *arguments):
     environment = {key: value for key, value in os.environ.items() if not key.lower().startswith(("hf_", "http"))}
     environment |= {"HF_ENDPOINT": url, "HF_HOME": str(home), "no_proxy": "127.0.0.1"}
     command = [sys.executable, "-c", _RESOLVE, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture
