@@ -68,9 +68,10 @@ class Run:
     def embed(self, partition: tuple[int, int] = (0, 1)) -> EmbeddingStore | None:
         """Embed the texts into ``store/``; None while other partitions are still at work."""
         spec = self.recipe.texts
-        next(read_texts(spec, Counter()))  # what is wrong with texts, teacher, student or arguments
-        new_student(self.recipe, self.teacher.fingerprint)  # shall be said now, and not after
-        training_arguments(self.recipe, self.folder, "cpu")  # hours of embedding
+        # What is wrong with texts, teacher, student or arguments shall be said now, not after hours of embedding.
+        next(read_texts(spec, Counter()))
+        new_student(self.recipe, self.teacher.fingerprint)
+        training_arguments(self.recipe, self.folder, "cpu")
         self._write_down()
         skipped: Counter[str] = Counter()
         store = precompute(

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
+from leaf_st.recipe import Kind
 
 Mode = Literal["teacher", "standard", "asymmetric"]
 Role = Literal["teacher", "student"]
-Side = Literal["query", "document"]
 
-ROLES: dict[Mode, dict[Side, Role]] = {
+ROLES: dict[Mode, dict[Kind, Role]] = {
     "teacher": {"query": "teacher", "document": "teacher"},
     "standard": {"query": "student", "document": "student"},
     "asymmetric": {"query": "student", "document": "teacher"},
@@ -56,10 +56,10 @@ class Embedder:
         self.batch_size = batch_size
         self.progress = progress
         passes = sorted({(ROLES[mode][side], side) for mode in modes for side in ROLES[mode]})
-        self._known: dict[tuple[Role, Side], dict[str, NDArray[np.float32]]] = {key: {} for key in passes}
+        self._known: dict[tuple[Role, Kind], dict[str, NDArray[np.float32]]] = {key: {} for key in passes}
         self._seconds = dict.fromkeys(passes, 0.0)
 
-    def passes(self, side: Side) -> int:
+    def passes(self, side: Kind) -> int:
         """Return how many models have to encode the texts of ``side``."""
         return sum(known_side == side for _, known_side in self._known)
 
@@ -71,7 +71,7 @@ class Embedder:
         """Return the model that embeds the documents: its similarity function is that of the index."""
         return self.models[ROLES[mode]["document"]]
 
-    def embed(self, mode: Mode, side: Side, texts: Sequence[str]) -> NDArray[np.float32]:
+    def embed(self, mode: Mode, side: Kind, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the vectors of ``texts``, shape (n, d), with the model's own prompt for ``side``.
 
         Raises:
@@ -88,7 +88,7 @@ class Embedder:
                     self.progress(len(block))
         return np.stack([known[text] for text in texts])
 
-    def _encode(self, role: Role, side: Side, texts: list[str]) -> NDArray[np.float32]:
+    def _encode(self, role: Role, side: Kind, texts: list[str]) -> NDArray[np.float32]:
         model = self.models[role]
         encode = model.encode_query if side == "query" else model.encode_document
         start = perf_counter()

@@ -18,8 +18,9 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from leaf_st.evaluation.beir import BeirSet, load_beir
-from leaf_st.evaluation.modes import Embedder, Mode, Side, model_name
+from leaf_st.evaluation.modes import Embedder, Mode, model_name
 from leaf_st.evaluation.results import NDCG, Result
+from leaf_st.recipe import Kind
 
 SPLIT = "test"
 
@@ -80,7 +81,7 @@ class ModeEncoder:
     ) -> Array:
         """Return the vectors of all texts of ``inputs``, shape (n, d)."""
         texts = [text for batch in inputs for text in batch["text"]]
-        side: Side = "query" if prompt_type == PromptType.query else "document"
+        side: Kind = "query" if prompt_type == PromptType.query else "document"
         return self.embedder.embed(self.mode, side, texts)
 
     def similarity(self, embeddings1: Array, embeddings2: Array) -> Array:

@@ -66,12 +66,12 @@ def precompute(
     with tqdm(total=total, unit=" texts", desc="embedding", smoothing=0.1) as progress:
         for number, block in enumerate(_blocks(texts, rows_per_shard)):
             path = _existing(folder, number, block)
-            if path is None and number % count == index:
-                path = write_shard(folder, number, rows, block, embed_rows(teacher, block), dtype)
-                progress.update(len(block))
-            elif path is not None:
-                progress.update(len(block))
+            if path is not None:
                 progress.initial += len(block)  # keep what was there before out of the rate
+            elif number % count == index:
+                path = write_shard(folder, number, rows, block, embed_rows(teacher, block), dtype)
+            if path is not None:
+                progress.update(len(block))
             names.append(path.name if path else None)
             rows += len(block)
     if not names:

@@ -1,6 +1,6 @@
 """The teacher-aligned loss (paper Eq. 3)."""
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -8,8 +8,7 @@ from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
 from torch import Tensor
 
 from leaf_st.errors import InputError
-
-Distance = Literal["l2", "mse", "cosine"]
+from leaf_st.recipe import Distance
 
 
 class TeacherAlignedLoss(EmbedDistillLoss):
