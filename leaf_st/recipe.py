@@ -31,20 +31,26 @@ class TextsSpec:
         text_column: Column of a table that holds the text.
         kind_column: Column of a table that says "query" or "document"; used where it is there.
         kind: Kind of the rows that do not say theirs.
-        limit: Rows to read at most.
+        limit: Rows to read at most: of all, or by kind.
     """
 
     source: str = DOCSTRINGS
     text_column: str = "text"
     kind_column: str = "kind"
     kind: Kind = "document"
-    limit: int | None = None
+    limit: int | Mapping[str, int | None] | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
         _text("texts.source", self.source)
         _one_of("texts.kind", self.kind, KINDS)
-        _at_least("texts.limit", self.limit, 1)
+        if not isinstance(self.limit, Mapping):
+            _at_least("texts.limit", self.limit, 1)
+            return
+        for kind, most in self.limit.items():
+            _one_of("a key of texts.limit", kind, KINDS)
+            _at_least(f"texts.limit of kind {kind}", most, 0)
+        object.__setattr__(self, "limit", dict(self.limit))
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ class Run:
             dtype=self.recipe.teacher.store_dtype,
             partition=partition,
             skipped=skipped,
-            total=spec.limit or sum(1 for _ in read_texts(spec, Counter())),
+            total=spec.limit if isinstance(spec.limit, int) else sum(1 for _ in read_texts(spec, Counter())),
         )
         if store is not None:
             print(f"{len(store):,} texts of {spec.source}{_listed(skipped)}", flush=True)

@@ -4,8 +4,9 @@ The source is a file or folder (`leaf_st.texts.files`), or this machine's docume
 (`leaf_st.texts.docstrings`). Sources on the hub belong in ``sources.py``, and are picked in `_rows`.
 """
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import cast
 
 from leaf_st.errors import InputError
@@ -23,20 +24,26 @@ def read_texts(spec: TextsSpec, skipped: Counter[str]) -> Iterator[Text]:
 
     Args:
         spec: Which texts, and how many of them at most.
-        skipped: Where the rows left out are counted, by reason, as far as the source was read.
+        skipped: Where unusable rows are counted, by reason, as far as the source was read; rows above a limit are not.
 
     Raises:
         InputError: If the source cannot be read or holds no usable text.
     """
-    kept = 0
+    most: dict[str, float] = dict.fromkeys(KINDS, math.inf)
+    if isinstance(spec.limit, Mapping):
+        most |= {kind: limit for kind, limit in spec.limit.items() if limit is not None}
+    in_all = spec.limit if isinstance(spec.limit, int) else sum(most.values())
+    kept: Counter[str] = Counter()
     with Deduplicator() as seen:
         for text in _usable(_rows(spec, skipped), skipped):
+            if kept[text.kind] == most[text.kind]:
+                continue
             if not seen.is_new(text):
                 skipped["duplicate"] += 1
                 continue
             yield text
-            kept += 1
-            if kept == spec.limit:
+            kept[text.kind] += 1
+            if kept.total() == in_all:
                 return
     if not kept:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in skipped.most_common())

@@ -61,6 +61,27 @@ def test_limit_counts_kept_rows_and_reads_no_further(tmp_path):
     assert skipped == {"empty": 1, "duplicate": 1}
 
 
+@pytest.mark.parametrize(
+    ("limit", "kept"),
+    [
+        ({"query": 1, "document": 2}, "a b c"),
+        ({"query": 1}, "a b c e f"),
+        ({"document": 0}, "a d"),
+        ({"query": None, "document": 1}, "a b d"),
+    ],
+)
+def test_limit_by_kind_keeps_the_first_of_each(tmp_path, limit, kept):
+    records = [{"text": text, "kind": "query" if text in "ad" else "document"} for text in "aabcdef"]
+    texts, skipped = read(tmp_path, records, limit=limit)
+    assert " ".join(text.text for text in texts) == kept
+    assert skipped <= Counter(duplicate=1)
+
+
+def test_limit_by_kind_stops_when_every_kind_has_its_rows(tmp_path):
+    records = [{"text": "a", "kind": "query"}, {"text": "b"}, {"text": 3}]
+    assert read(tmp_path, records, limit={"query": 1, "document": 1})[1] == {}
+
+
 def test_no_usable_row_is_an_error_that_names_the_counts(tmp_path):
     with pytest.raises(InputError, match=r"a\.jsonl.*found none \(rows left out: not text: 2, empty: 1\)"):
         read(tmp_path, [{"text": 1}, {"text": ""}, {"text": 2}])
