@@ -38,10 +38,10 @@ _RECORD = "recipe.json"  # in the folder of the model: where its run is
 
 recipe = Recipe(
     name="leaf-demo",
-    texts=TextsSpec(source=DOCSTRINGS, limit=14 * ROWS_PER_SHARD),
+    texts=TextsSpec(source=DOCSTRINGS, limit=20 * ROWS_PER_SHARD),
     # 48 tokens hold every query and the head of every document; reading on would double the time.
     teacher=TeacherSpec(model=MINILM, max_length=48),
-    student=StudentSpec(layers=(0, 2, 5), max_length=256),
+    student=StudentSpec(layers=(0, 4, 5), max_length=256),
     training=TrainingSpec(
         max_length=48,
         end_learning_rate=3e-5,

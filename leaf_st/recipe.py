@@ -172,7 +172,7 @@ class Recipe:
     name: str
     texts: TextsSpec = field(default_factory=TextsSpec)
     teacher: TeacherSpec = field(default_factory=TeacherSpec)
-    student: StudentSpec = field(default_factory=lambda: StudentSpec(layers=(0, 2, 5)))
+    student: StudentSpec = field(default_factory=lambda: StudentSpec(layers=(0, 4, 5)))
     training: TrainingSpec = field(default_factory=TrainingSpec)
     evaluate_on: Sequence[str] = ()
 
@@ -284,7 +284,7 @@ def _layers(value: object) -> tuple[int, ...]:
     """Return layer numbers as a tuple; a single number is one layer."""
     layers = (value,) if isinstance(value, int) else tuple(value) if isinstance(value, Sequence) else ()
     if not layers or not all(isinstance(layer, int) and not isinstance(layer, bool) for layer in layers):
-        raise InputError(f"student.layers: expected numbers of layers such as 0,2,5, found {value!r}")
+        raise InputError(f"student.layers: expected numbers of layers such as 0,4,5, found {value!r}")
     return layers
 
 

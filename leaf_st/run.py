@@ -11,10 +11,10 @@ import json
 from collections import Counter
 from dataclasses import replace
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.atomic import is_temporary, replace_folder, write_json
@@ -95,7 +95,7 @@ class Run:
         if (self.folder / "model").is_dir():
             return load_student(str(self.folder / "model"))
         self._write_down()
-        self._fix_steps()
+        self._fix_steps(store)
         return train(self.recipe, store, self.folder, self._record())
 
     def evaluate(self) -> list[Result]:
@@ -131,13 +131,14 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self.folder / "recipe.json", self._record())
 
-    def _fix_steps(self) -> None:
+    def _fix_steps(self, store: EmbeddingStore) -> None:
         """Turn the budget into a number of steps, once: what comes after it depends on no clock."""
         recipe = self.recipe
         if recipe.training.budget_minutes is None or "max_steps" in recipe.training.arguments:
             return
-        texts = list(islice(read_texts(recipe.texts, Counter()), TRIAL_TEXTS))
-        steps = steps_within(recipe, self.teacher.fingerprint, texts)
+        # From everywhere: the head of a source may have other lengths than the rest.
+        rows = np.unique(np.random.default_rng(0).integers(len(store), size=TRIAL_TEXTS)).tolist()
+        steps = steps_within(recipe, store.fingerprint, store.texts(rows))
         print(f"{recipe.training.budget_minutes:g} minutes hold {steps:,} steps on this machine", flush=True)
         arguments = {**recipe.training.arguments, "max_steps": steps}
         self.recipe = replace(recipe, training=replace(recipe.training, arguments=arguments))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from leaf_st.allocator import keep_freed_memory
 from leaf_st.atomic import is_temporary, write_json
 from leaf_st.errors import InputError
 from leaf_st.recipe import KINDS
@@ -61,6 +62,7 @@ def precompute(
     if not 0 <= index < count:
         raise InputError(f"partition {index} of {count}: expected 0 <= partition < number of partitions")
     _prepare(folder, teacher, dtype, rows_per_shard)
+    keep_freed_memory()
     names: list[str | None] = []
     rows = 0
     with tqdm(total=total, unit=" texts", desc="embedding", smoothing=0.1) as progress:

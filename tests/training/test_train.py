@@ -50,6 +50,17 @@ def _same_model(run, other):
     return all((run / "model" / path).read_bytes() == (other / "model" / path).read_bytes() for path in paths)
 
 
+def test_the_kernel_of_attention_does_not_change_the_loss(recipe, changed, store, tmp_path, monkeypatch):
+    bf16 = changed(recipe, bf16=True)
+    student = new_student(bf16, store.fingerprint)
+    losses = []
+    for fused_above in (256, 0):
+        monkeypatch.setattr("leaf_st.training.trainer._FUSED_ABOVE", fused_above)
+        trainer = LeafTrainer(student, store, bf16.training, training_arguments(bf16, tmp_path, "cpu"))
+        losses.append(trainer.evaluate()["eval_loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+
+
 def test_training_lowers_the_validation_loss(finished):
     losses = _losses(finished)
     assert len(losses) >= 5
