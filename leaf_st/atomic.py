@@ -27,8 +27,8 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def is_temporary(path: Path) -> bool:
-    """Say whether ``path`` is what a kill left of `write_whole`."""
-    return path.name.startswith(".") and path.suffix == ".tmp"
+    """Say whether ``path`` is what a kill left of `write_whole` or `replace_folder`."""
+    return path.name.startswith(".") and path.suffix in (".tmp", ".new", ".old")
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401  (anything that JSON holds)
@@ -45,7 +45,11 @@ def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:
     fresh, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("new", "old"))
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    fill(fresh)
+    try:
+        fill(fresh)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)  # on a full disk its room is needed
+        raise
     if folder.exists():
         folder.replace(old)
     fresh.replace(folder)

@@ -5,6 +5,7 @@ Heavy imports wait until a command needs them, so that ``--help`` and a typing e
 
 import argparse
 import errno
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from leaf_st import __version__
 from leaf_st.errors import InputError
-from leaf_st.recipe import TextsSpec, load_recipe
+from leaf_st.recipe import TeacherSpec, TextsSpec, load_recipe
 
 if TYPE_CHECKING:
     from leaf_st.evaluation.modes import Mode
@@ -42,12 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except InputError as error:
         _fail(str(error))
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        print("\nstopped; embedding and training go on from here with the same command", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
-        _fail(f"{error.strerror}: {error.filename or 'output'}; make room or name another --output, then go on")
+        _fail(f"{error.strerror}: {error.filename or 'output'}; make room there or name another place, then go on")
 
 
 def _fail(message: str) -> None:
@@ -86,15 +87,19 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from leaf_st.evaluation.beir import check_folders
     from leaf_st.evaluation.models import load_student, load_teacher
     from leaf_st.evaluation.results import write_results
     from leaf_st.evaluation.retrieval import evaluate_retrieval
 
     _quieten()
+    check_folders(options.data)
     student = load_student(options.model)
-    teacher = load_teacher(options.teacher, student) if options.teacher else None
-    modes: Sequence[Mode] = options.modes or (MODES if teacher else ["standard"])
+    teacher = load_teacher(TeacherSpec(model=options.teacher), student) if options.teacher else None
+    modes: Sequence[Mode] = list(dict.fromkeys(options.modes or ())) or (MODES if teacher else ["standard"])
     rows: list[Result] = []
+    if options.json and (options.json.is_dir() or not options.json.resolve().parent.is_dir()):
+        raise InputError(f"--json {options.json}: expected a file in a folder that is there")
     for folder in options.data:
         rows += evaluate_retrieval(folder, teacher=teacher, student=student, modes=modes)
         if options.json:
@@ -107,14 +112,21 @@ def _search(options: argparse.Namespace) -> None:
 
     from leaf_st.evaluation.models import load_student, load_teacher
     from leaf_st.evaluation.search import format_hits, search
-    from leaf_st.texts.read import read_texts
+    from leaf_st.texts.read import flaw, read_texts
 
     _quieten()
-    spec = TextsSpec(source=str(options.documents), text_column=options.text_column)
-    documents = [row.text for row in read_texts(spec, Counter())]
+    if reason := flaw(options.query, "query"):
+        raise InputError(f"the query {options.query!r} cannot be used: {reason}")
+    spec = TextsSpec(source=str(options.documents), text_column=options.text_column, limit={"query": 0})
+    try:
+        documents = [row.text for row in read_texts(spec, Counter())]
+    except InputError as error:
+        named = str(error).replace("texts.source", "--documents").replace("texts.text_column", "--text-column")
+        raise InputError(named) from error
     student = load_student(options.model)
-    teacher = load_teacher(options.teacher, student) if options.teacher else None
-    print(format_hits(search(options.query, documents, student=student, teacher=teacher)))
+    teacher = load_teacher(TeacherSpec(model=options.teacher), student) if options.teacher else None
+    hits = search(options.query, documents, student=student, teacher=teacher)
+    print(format_hits(hits, shutil.get_terminal_size((150, 24)).columns))
 
 
 def _open(options: argparse.Namespace) -> "Run":

@@ -58,6 +58,7 @@ def demo(output: Path) -> None:
         InputError: If ``output`` holds something that no demo made.
     """
     started = time.perf_counter()
+    output = output.resolve()
     if output.exists() and not _is_replaceable(output):
         raise InputError(f"{output} holds something that is no demo's model: name another --output")
     run = Run(recipe, output.parent / "runs" / output.name)
@@ -72,7 +73,7 @@ def demo(output: Path) -> None:
     trained = {identity for ids in store.ids() for identity in ids.tolist()}
     write_search_set(search_set, islice(held_out_functions(trained), FUNCTIONS))
     student = load_student(str(run.folder / "model"))
-    models = {"teacher": load_teacher(MINILM, student), "student": student}
+    models = {"teacher": load_teacher(TeacherSpec(model=MINILM), student), "student": student}
     results = _measure(run, search_set, **models)
     print("4/4  encoding speed, side by side", flush=True)
     speeds = _speeds(search_set, models)

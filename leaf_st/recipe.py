@@ -42,7 +42,8 @@ class TextsSpec:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        _text("texts.source", self.source)
+        for name in ("source", "text_column", "kind_column"):
+            object.__setattr__(self, name, _text(f"texts.{name}", getattr(self, name)))
         _one_of("texts.kind", self.kind, KINDS)
         if not isinstance(self.limit, Mapping):
             _at_least("texts.limit", self.limit, 1)
@@ -77,14 +78,19 @@ class TeacherSpec:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        _text("teacher.model", self.model)
+        object.__setattr__(self, "model", _text("teacher.model", self.model))
+        object.__setattr__(self, "revision", _text_or_none("teacher.revision", self.revision))
+        if not isinstance(self.trust_remote_code, bool):  # the text "false" would be true
+            raise InputError(f"teacher.trust_remote_code: expected True or False, found {self.trust_remote_code!r}")
         if not isinstance(self.prompts, Mapping):
             raise InputError(f"teacher.prompts: expected prompts by kind, found {self.prompts!r}")
         _one_of("teacher.precision", self.precision, get_args(Precision))
         _one_of("teacher.store_dtype", self.store_dtype, ("float16", "float32"))
         _at_least("teacher.max_length", self.max_length, 2)
-        for kind in self.prompts:
+        for kind, prompt in self.prompts.items():
             _one_of("a key of teacher.prompts", kind, KINDS)
+            if not isinstance(prompt, str):
+                raise InputError(f"teacher.prompts: expected a text for {kind}, found {prompt!r}")
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,8 @@ class StudentSpec:
 
     def __post_init__(self) -> None:
         """Check the values."""
+        object.__setattr__(self, "backbone", _text_or_none("student.backbone", self.backbone))
+        object.__setattr__(self, "revision", _text_or_none("student.revision", self.revision))
         _at_least("student.max_length", self.max_length, 2)
         _at_least("student.closed_form_rows", self.closed_form_rows, 0)
         if self.layers is not None:
@@ -129,7 +137,7 @@ class TrainingSpec:
         decay: When the rate falls: after every "step" or "epoch" (paper 2.2).
         held_out_rows: Validation rows, chosen by hash of the text (paper 2.2: 128 batches of 32).
         max_length: Tokens read of a text in training; the student's if None.
-        budget_minutes: Train for about so long: a short trial fixes the number of steps and of texts.
+        budget_minutes: Train for about so long: a short trial fixes the number of steps, unless max_steps does.
         arguments: Keywords of SentenceTransformerTrainingArguments.
     """
 
@@ -180,8 +188,13 @@ class Recipe:
         """Check the values."""
         if not isinstance(self.name, str) or self.name in ("", "..") or Path(self.name).name != self.name:
             raise InputError(f"recipe name {self.name!r}: expected a plain name that can be a folder's")
-        folders = (self.evaluate_on,) if isinstance(self.evaluate_on, str) else tuple(self.evaluate_on)
-        object.__setattr__(self, "evaluate_on", folders)
+        for name, part in _PARTS.items():
+            if not isinstance(getattr(self, name), part):
+                raise InputError(f"{name}: expected a {part.__name__}, found {getattr(self, name)!r}")
+        folders = (self.evaluate_on,) if isinstance(self.evaluate_on, str | Path) else self.evaluate_on
+        if not isinstance(folders, Sequence):
+            raise InputError(f"evaluate_on: expected BEIR folders, found {folders!r}")
+        object.__setattr__(self, "evaluate_on", tuple(_text("evaluate_on", folder) for folder in folders))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""
@@ -216,7 +229,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         namespace = runpy.run_path(str(path))
     except InputError:
         raise
-    except Exception as error:  # the user's own code may fail in any way
+    except (Exception, SystemExit) as error:  # the user's own code may fail in any way
         raise InputError(f"recipe {path} does not run: {type(error).__name__}: {error}") from error
     recipe = namespace.get("recipe")
     if not isinstance(recipe, Recipe):
@@ -243,6 +256,8 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
 def _set(recipe: Recipe, key: str, value: Any) -> Recipe:  # noqa: ANN401  (any literal)
     part, dot, name = key.partition(".")
     known = _settable()
+    if name == "revision" and isinstance(value, int):  # a commit of digits alone
+        value = str(value)
     if key in known:
         if not dot:
             return replace(recipe, **{key: value})
@@ -292,9 +307,15 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _text(key: str, value: object) -> None:
-    if not isinstance(value, str) or not value:
+def _text(key: str, value: object) -> str:
+    """Return a text or path as text, which is what recipe.json can hold."""
+    if not isinstance(value, str | Path) or not str(value):
         raise InputError(f"{key}: expected a text, found {value!r}")
+    return str(value)
+
+
+def _text_or_none(key: str, value: object) -> str | None:
+    return None if value is None else _text(key, value)
 
 
 def _one_of(key: str, value: object, allowed: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
@@ -23,14 +23,14 @@ from leaf_st.evaluation.alignment import AlignmentEvaluator
 from leaf_st.evaluation.models import load_student, load_teacher
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result, write_results
-from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TrainingSpec
+from leaf_st.recipe import Precision, Recipe, StudentSpec, TeacherSpec, TrainingSpec
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.teacher.tiny import LAYERS, save_tiny_teacher
 from leaf_st.texts.read import read_texts
 from leaf_st.training.budget import TRIAL_TEXTS, steps_within
-from leaf_st.training.train import new_student, train, training_arguments
+from leaf_st.training.train import named_arguments, new_student, require_intact, train, training_arguments
 from leaf_st.training.trainer import held_out_rows
 
 _LIBRARIES = ("leaf-st", "sentence-transformers", "transformers", "torch", "datasets", "accelerate", "mteb")
@@ -56,7 +56,9 @@ class Run:
         self._teacher: LocalTeacher | None = None
         known = self._known()
         if known is not None:
-            self.recipe = Recipe.from_dict(known["resolved"])
+            resolved = Recipe.from_dict(known["resolved"])
+            same = not _differences(known["recipe"], _as_json(recipe))
+            self.recipe = resolved if same else replace(recipe, teacher=resolved.teacher)
 
     @property
     def teacher(self) -> LocalTeacher:
@@ -72,6 +74,9 @@ class Run:
         next(read_texts(spec, Counter()))
         new_student(self.recipe, self.teacher.fingerprint)
         training_arguments(self.recipe, self.folder, "cpu")
+        # "auto" is what this machine makes of it: another one that goes on shall not make it something else.
+        resolved = replace(self.recipe.teacher, precision=cast(Precision, self.teacher.fingerprint.precision))
+        self.recipe = replace(self.recipe, teacher=resolved)
         self._write_down()
         skipped: Counter[str] = Counter()
         store = precompute(
@@ -103,8 +108,10 @@ class Run:
         from leaf_st.evaluation.retrieval import evaluate_retrieval  # imports mteb, which takes seconds
 
         rows: list[Result] = []
+        if not self.recipe.evaluate_on:
+            return rows
         student = load_student(str(self.folder / "model"))
-        teacher = load_teacher(self.recipe.teacher.model, student, self.recipe.teacher.revision)
+        teacher = load_teacher(self.recipe.teacher, student)
         for name in self.recipe.evaluate_on:
             if not Path(name).is_dir():
                 print(f"{name} is not there: left out")
@@ -127,18 +134,19 @@ class Run:
 
     def _write_down(self) -> None:
         """Write the recipe down before any work is spent, but not before its texts and its teacher were found."""
-        if not (self.folder / "recipe.json").is_file():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(self.folder / "recipe.json", self._record())
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "recipe.json", self._record())
 
     def _fix_steps(self, store: EmbeddingStore) -> None:
         """Turn the budget into a number of steps, once: what comes after it depends on no clock."""
         recipe = self.recipe
         if recipe.training.budget_minutes is None or "max_steps" in recipe.training.arguments:
             return
+        require_intact(store)
         # From everywhere: the head of a source may have other lengths than the rest.
         rows = np.unique(np.random.default_rng(0).integers(len(store), size=TRIAL_TEXTS)).tolist()
-        steps = steps_within(recipe, store.fingerprint, store.texts(rows))
+        held_out = replace(recipe.training, held_out_rows=max(1, len(held_out_rows(store, recipe.training))))
+        steps = steps_within(replace(recipe, training=held_out), store.fingerprint, store.texts(rows))
         print(f"{recipe.training.budget_minutes:g} minutes hold {steps:,} steps on this machine", flush=True)
         arguments = {**recipe.training.arguments, "max_steps": steps}
         self.recipe = replace(recipe, training=replace(recipe.training, arguments=arguments))
@@ -148,6 +156,8 @@ class Run:
         return {
             "recipe": self._asked.to_dict(),
             "resolved": self.recipe.to_dict(),
+            "arguments": named_arguments(self.recipe, str(self.teacher.model.device.type)),
+            "teacher": self.teacher.fingerprint.to_dict(),
             "versions": {name: version(name) for name in _LIBRARIES},
         }
 
@@ -159,10 +169,17 @@ class Run:
                 raise InputError(f"{self.folder} holds something that is no run: name another --output")
             return None
         known = _read_record(path)
-        asked = json.loads(json.dumps(self._asked.to_dict()))
-        for key in _differences(known["recipe"], asked):
-            raise InputError(f"{self.folder} is a run of another recipe ({key}): name another --output, or delete it")
+        for key in _differences(known["recipe"], _as_json(self._asked)):
+            if key.startswith(tuple(f"{part}." for part in self._made_of())):
+                raise InputError(
+                    f"{self.folder} is a run of another recipe ({key}): name another --output, or delete it"
+                )
         return known
+
+    def _made_of(self) -> list[str]:
+        """Return the parts of the recipe that shaped what lies in the folder already."""
+        trained = any((self.folder / name).exists() for name in ("checkpoints", "model"))
+        return ["texts", "teacher", "student", "training"] if trained else ["texts", "teacher"]
 
 
 def smoke(recipe: Recipe, folder: Path) -> Recipe:
@@ -192,6 +209,10 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
 
 def _foreign(folder: Path) -> bool:
     return any(path.name not in _PARTS and not is_temporary(path) for path in folder.iterdir())
+
+
+def _as_json(recipe: Recipe) -> Any:  # noqa: ANN401  (JSON)
+    return json.loads(json.dumps(recipe.to_dict()))
 
 
 def _read_record(path: Path) -> dict[str, Any]:

@@ -73,6 +73,10 @@ def test_a_setting_needs_a_value():
         ("texts.limit={'both': 1}", "one of query, document"),
         ("texts.limit={'query': 1.5}", "a whole number of at least 0"),
         ("teacher.model=None", "a text"),
+        ("texts.text_column=5", "a text"),
+        ("teacher.trust_remote_code=false", "True or False"),
+        ("teacher.revision=1.5", "a text"),
+        ("teacher.prompts={'query': 5}", "a text for query"),
         ("teacher.prompts=q", "prompts by kind"),
         ("teacher.prompts={'both': ''}", "one of query, document"),
         ("teacher.precision=float8", "one of auto, float32, bfloat16"),
@@ -82,6 +86,9 @@ def test_a_setting_needs_a_value():
         ("student.layers=()", "numbers of layers"),
         ("student.layers=a,b", "numbers of layers"),
         ("student.layers=0,True", "numbers of layers"),
+        ("student.backbone=5", "a text"),
+        ("evaluate_on=5", "BEIR folders"),
+        ("evaluate_on=[5]", "a text"),
         ("student.max_length=1", "a whole number of at least 2"),
         ("student.closed_form_rows=-1", "a whole number of at least 0"),
         ("training.distance=l3", "one of l2, mse, cosine"),
@@ -103,14 +110,24 @@ def test_a_value_out_of_range_is_named(setting, expected):
     message = str(raised.value)
     assert key.rpartition(".")[2] in message
     assert expected in message
-    if value not in ("None", "1e999", "()", "a,b", "0,True") and "{" not in value:  # shown as Python reads it
+    if value not in ("None", "1e999", "()", "a,b", "0,True", "[5]") and "{" not in value:  # shown as Python reads it
         assert value in message
+
+
+def test_a_commit_of_digits_alone_is_no_number():
+    assert override(RECIPE, ["teacher.revision=1234567"]).teacher.revision == "1234567"
+
+
+def test_a_part_of_another_type_is_named():
+    with pytest.raises(InputError, match=r"texts: expected a TextsSpec, found 'a\.parquet'"):
+        Recipe(name="wrong", texts="a.parquet")
 
 
 @pytest.mark.parametrize(
     "recipe",
     [
         RECIPE,
+        Recipe(name="paths", student=StudentSpec(backbone=Path("small")), evaluate_on=[Path("one"), "two"]),
         Recipe(
             name="full",
             texts=TextsSpec(source="texts.csv", text_column="body", kind="query", limit={"query": 3}),

@@ -28,16 +28,20 @@ def recipe(tmp_path, tiny_teacher_folder):
 def test_the_recipe_is_written_down_as_asked_and_as_resolved(recipe, tmp_path):
     Run(recipe, tmp_path / "run").embed()
     record = json.loads((tmp_path / "run" / "recipe.json").read_text())
-    assert Recipe.from_dict(record["recipe"]) == Recipe.from_dict(record["resolved"]) == recipe
+    assert Recipe.from_dict(record["recipe"]) == recipe
+    precision = record["teacher"]["precision"]  # "auto" became one
+    resolved = replace(recipe, teacher=replace(recipe.teacher, precision=precision))
+    assert Recipe.from_dict(record["resolved"]) == resolved
+    assert record["arguments"]["weight_decay"] == 0.01
     assert "sentence-transformers" in record["versions"]
 
 
 def test_partitions_make_one_store(recipe, tmp_path):
     run = Run(recipe, tmp_path / "run")
     assert len(run.embed((0, 1))) == 60
-    split = Run(replace(recipe, texts=replace(recipe.texts, limit=50)), tmp_path / "split")
-    assert split.embed((1, 2)) is None
-    assert len(Run(split.recipe, split.folder).embed((0, 2))) == 50
+    fifty = replace(recipe, texts=replace(recipe.texts, limit=50))
+    assert Run(fifty, tmp_path / "split").embed((1, 2)) is None
+    assert len(Run(fifty, tmp_path / "split").embed((0, 2))) == 50
 
 
 def test_training_needs_the_store(recipe, tmp_path):
@@ -59,6 +63,12 @@ def test_input_that_is_not_there_leaves_no_run(recipe, tmp_path):
     [
         ("student", {"layers": (0, 9)}, "layers [0, 9] cannot be kept"),
         ("training", {"arguments": {"learning_rate": 0}}, "learning_rate: expected more than 0"),
+        ("training", {"arguments": {"num_train_epochs": "abc"}}, "num_train_epochs: expected more than 0"),
+        ("training", {"arguments": {"max_steps": "abc"}}, "max_steps: expected a whole number"),
+        ("training", {"arguments": {"per_device_train_batch_size": 0}}, "expected a whole number of at least 1"),
+        ("training", {"arguments": {"warmup_ratio": 0.1}}, "set training.decay and training.cycles"),
+        ("training", {"arguments": {"prompts": "q: "}}, "set teacher.prompts"),
+        ("student", {"max_length": 500}, "reads at most 128 tokens, found 500"),
     ],
 )
 def test_what_only_training_needs_is_checked_before_the_embedding(recipe, tmp_path, part, change, message):
@@ -80,10 +90,35 @@ def test_alignment_is_that_of_the_held_out_rows(recipe, tmp_path):
 
 
 def test_another_recipe_is_refused_by_the_values_that_differ(recipe, tmp_path):
-    Run(recipe, tmp_path / "run").embed()
+    run = Run(recipe, tmp_path / "run")
+    run.embed()
+    texts = replace(recipe, texts=replace(recipe.texts, limit=50))
+    with pytest.raises(InputError, match=r"another recipe \(texts\.limit was None, is 50\)"):
+        Run(texts, tmp_path / "run")
+    run.train()
     other = replace(recipe, training=replace(recipe.training, cycles=3))
     with pytest.raises(InputError, match=r"another recipe \(training\.cycles was 1, is 3\)"):
         Run(other, tmp_path / "run")
+
+
+def test_what_was_embedded_serves_another_training(recipe, tmp_path):
+    Run(recipe, tmp_path / "run").embed()
+    other = Run(replace(recipe, training=replace(recipe.training, distance="mse")), tmp_path / "run")
+    assert other.recipe.training.distance == "mse"
+    assert other.recipe.teacher.precision == other.teacher.fingerprint.precision
+    other.train()
+    record = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert record["resolved"]["training"]["distance"] == "mse"
+
+
+def test_a_damaged_shard_is_named_before_the_budget_is_tried(recipe, tmp_path):
+    timed = replace(recipe, training=replace(recipe.training, budget_minutes=1))
+    run = Run(timed, tmp_path / "run")
+    run.embed()
+    shard = next((tmp_path / "run" / "store").glob("shard-*"))
+    shard.write_bytes(shard.read_bytes()[:-9])
+    with pytest.raises(InputError, match="is damaged: run `leaf-st embed` again"):
+        run.train()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"recipe": {}}'])

@@ -63,11 +63,28 @@ def load_beir(folder: Path) -> BeirSet:
     )
 
 
+def check_folders(folders: Sequence[Path]) -> None:
+    """Look for the files of each set, without reading them.
+
+    Raises:
+        InputError: If one is missing, or two folders have one name, so that their results could not be told apart.
+    """
+    names: dict[str, Path] = {}
+    for folder in folders:
+        for files in (*TEXT_FILES.values(), QRELS_FILES):
+            _find(folder, files)
+        other = names.setdefault(folder.resolve().name, folder)
+        if other is not folder:
+            raise InputError(f"retrieval sets {other} and {folder} have one name: measure them one by one")
+
+
 def _find(folder: Path, names: Sequence[str]) -> Path:
+    if not folder.is_dir():
+        raise InputError(f"retrieval set {folder}: no such folder")
     for name in names:
         if (folder / name).is_file():
             return folder / name
-    raise InputError(f"retrieval set {folder}: expected {' or '.join(names)}, found neither")
+    raise InputError(f"retrieval set {folder}: expected {' or '.join(names)}, found none")
 
 
 def _read_texts(path: Path) -> dict[str, dict[str, str]]:
@@ -77,10 +94,19 @@ def _read_texts(path: Path) -> dict[str, dict[str, str]]:
         key = str(row["_id"])
         if key in rows:
             raise InputError(f"{path}: _id {key!r} comes twice, expected it once")
-        if not isinstance(row["text"], str):
-            raise InputError(f"{path}: text of _id {key!r} is {row['text']!r}, expected a string")
         rows[key] = {"id": key, "title": row.get("title") or "", "text": row["text"]}
+        for name in ("title", "text"):
+            _require_text(path, key, name, rows[key][name])
     return rows
+
+
+def _require_text(path: Path, key: str, name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise InputError(f"{path}: {name} of _id {key!r} is {value!r}, expected a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{path}: {name} of _id {key!r} holds a lone surrogate, expected text") from None
 
 
 def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
@@ -110,9 +136,11 @@ def _read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
     """Return the rows of the table at ``path``, each with ``columns``."""
     try:
         rows = _READERS[path.suffix](path)
-    except (pa.ArrowInvalid, ValueError, csv.Error) as error:
+    except (pa.ArrowException, OSError, ValueError, RecursionError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
     for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise InputError(f"{path}: row {number} is {row!r}, expected an object with {', '.join(columns)}")
         for column in columns:
             if column not in row:
                 raise InputError(f"{path}: row {number} has no {column!r}, expected {', '.join(columns)}")

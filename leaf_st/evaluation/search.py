@@ -8,7 +8,8 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.errors import InputError
 from leaf_st.evaluation.modes import ROLES, Embedder, Mode
 
-SHOWN_CHARACTERS = 100
+_GAP = "  "
+_NARROWEST = 24
 
 
 @dataclass(frozen=True)
@@ -48,16 +49,22 @@ def search(
     return {mode: _search(query, documents, embedder, mode, k) for mode in modes}
 
 
-def format_hits(hits: Mapping[Mode, Sequence[Hit]]) -> str:
-    """Return the lists one below the other, each with how many of its documents the teacher finds too."""
+def format_hits(hits: Mapping[Mode, Sequence[Hit]], width: int) -> str:
+    """Return the lists side by side, each with how many of its documents the teacher finds too.
+
+    Args:
+        hits: From `search`.
+        width: Characters of a line; texts are cut to fit.
+    """
     theirs = {hit.row for hit in hits.get("teacher", ())}
-    blocks = []
+    column = max((width - len(_GAP) * (len(hits) - 1)) // len(hits), _NARROWEST)
+    titles = []
     for mode, found in hits.items():
-        title = str(mode)
-        if theirs and mode != "teacher":
-            title += f" ({len(theirs & {hit.row for hit in found})} of {len(theirs)} in the teacher's)"
-        blocks.append("\n".join([title, *map(_format_hit, found)]))
-    return "\n\n".join(blocks)
+        shared = len(theirs & {hit.row for hit in found})
+        titles.append(f"{mode}: {shared} of {len(theirs)} shared" if theirs and mode != "teacher" else str(mode))
+    rows = [[_format_hit(hit, column) for hit in found] for found in hits.values()]
+    lines = [titles, *zip(*rows, strict=True)]
+    return "\n".join(_GAP.join(cell.ljust(column) for cell in line).rstrip() for line in lines)
 
 
 def _search(query: str, documents: Sequence[str], embedder: Embedder, mode: Mode, k: int) -> list[Hit]:
@@ -69,8 +76,6 @@ def _search(query: str, documents: Sequence[str], embedder: Embedder, mode: Mode
     return [Hit(rank, score, row, documents[row]) for rank, (score, row) in enumerate(pairs, start=1)]
 
 
-def _format_hit(hit: Hit) -> str:
-    text = " ".join(hit.text.split())
-    if len(text) > SHOWN_CHARACTERS:
-        text = text[: SHOWN_CHARACTERS - 3] + "..."
-    return f"{hit.rank:>4}  {hit.score:.4f}  {text}"
+def _format_hit(hit: Hit, width: int) -> str:
+    line = f"{hit.rank:>2} {hit.score:.3f} {' '.join(hit.text.split())}"
+    return line if len(line) <= width else line[: width - 3] + "..."

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from leaf_st.errors import InputError
 from leaf_st.student.projection import Projection
+from leaf_st.teacher.resolve import resolve_model
 
 
 def build_student(
@@ -29,6 +30,7 @@ def build_student(
     prompts: Mapping[str, str] | None = None,
     revision: str | None = None,
     device: str | None = None,
+    trust_remote_code: bool = False,
 ) -> SentenceTransformer:
     """Build a student of ``backbone`` for a teacher of width ``dimension`` (paper Eq. 1).
 
@@ -41,6 +43,7 @@ def build_student(
         prompts: The teacher's prompts by kind, saved in the student.
         revision: Commit of the backbone on the hub.
         device: Where to put the student; sentence-transformers' choice if None.
+        trust_remote_code: Run the backbone's own code.
 
     Returns:
         Student in float32, dropout set to 0, whose projection is still random.
@@ -50,10 +53,10 @@ def build_student(
     """
     try:
         loaded = SentenceTransformer(
-            str(backbone),
-            revision=revision,
+            str(resolve_model(str(backbone), revision, trust_remote_code)),
             device=device,
             model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+            trust_remote_code=trust_remote_code,
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"student backbone {backbone} cannot be loaded: {error}") from error
@@ -65,6 +68,9 @@ def build_student(
     if layers is not None:
         keep_layers(transformer.model, layers)
     if max_length is not None:
+        positions = getattr(transformer.model.config, "max_position_embeddings", None)
+        if positions is not None and max_length > positions:
+            raise InputError(f"student.max_length: {backbone} reads at most {positions} tokens, found {max_length}")
         transformer.max_seq_length = max_length
     disable_dropout(transformer)
     width = transformer.get_embedding_dimension()

@@ -34,7 +34,7 @@ class LocalTeacher:
         self, model: SentenceTransformer, name: str, revision: str, prompts: Mapping[str, str] | None = None
     ) -> None:
         self.model = model.eval()
-        own: dict[str, str] = {kind: model.prompts.get(kind) or "" for kind in KINDS}
+        own: dict[str, str] = {kind: _own_prompt(model, kind) for kind in KINDS}
         self.prompts: dict[str, str] = {**own, **(prompts or {})}
         # A GPU needs large batches to be busy, a CPU is fastest while a batch fits its caches.
         self._batch_size = 32 if model.device.type == "cpu" else 256
@@ -61,7 +61,7 @@ class LocalTeacher:
         Raises:
             InputError: If the model is nowhere or cannot be loaded.
         """
-        folder = resolve_model(spec.model, spec.revision)
+        folder = resolve_model(spec.model, spec.revision, spec.trust_remote_code)
         model = load_model(folder, spec, device)
         if spec.max_length is not None:
             _require_positions(model, spec)
@@ -91,6 +91,12 @@ class LocalTeacher:
         if self._normalized:
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors
+
+
+def _own_prompt(model: SentenceTransformer, kind: Kind) -> str:
+    """Return the prompt that ``encode_query`` or ``encode_document`` would take."""
+    names = ("query",) if kind == "query" else ("document", "passage", "corpus")
+    return next((model.prompts[name] or "" for name in names if name in model.prompts), "")
 
 
 def load_model(folder: Any, spec: TeacherSpec, device: str | None = None) -> SentenceTransformer:  # noqa: ANN401
@@ -133,6 +139,8 @@ def _pooling(model: SentenceTransformer) -> str:
 
 
 def _token_counts(model: SentenceTransformer, texts: Sequence[str]) -> NDArray[np.int64]:
-    """Count tokens of each text, cut at the model's maximum; shape (n,)."""
+    """Count tokens of each text, cut at the model's maximum; shape (n,). Models without batches: characters."""
+    if not callable(model.tokenizer):  # such as a table of token vectors
+        return np.array([len(text) for text in texts])
     encoded = model.tokenizer(list(texts), truncation=True, max_length=model.max_seq_length)
     return np.array([len(ids) for ids in encoded["input_ids"]])

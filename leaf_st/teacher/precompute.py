@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from leaf_st.allocator import keep_freed_memory
 from leaf_st.atomic import is_temporary, write_json
 from leaf_st.errors import InputError
 from leaf_st.recipe import KINDS
@@ -62,7 +61,6 @@ def precompute(
     if not 0 <= index < count:
         raise InputError(f"partition {index} of {count}: expected 0 <= partition < number of partitions")
     _prepare(folder, teacher, dtype, rows_per_shard)
-    keep_freed_memory()
     names: list[str | None] = []
     rows = 0
     with tqdm(total=total, unit=" texts", desc="embedding", smoothing=0.1) as progress:
@@ -80,6 +78,11 @@ def precompute(
         raise InputError(f"store {folder}: expected texts, found none")
     if beyond := find_shard(folder, len(names)):
         raise _other_texts(beyond)
+    # Other workers may have made theirs while this one was at work: whoever comes last has to see them all.
+    missing = [number for number, name in enumerate(names) if name is None]
+    for number in missing:
+        late = find_shard(folder, number)
+        names[number] = late.name if late else None
     if not all(names):
         return None
     manifest = {"rows": rows, "skipped": dict(skipped or {}), "shards": names}

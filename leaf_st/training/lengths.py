@@ -16,6 +16,7 @@ from leaf_st.atomic import write_whole
 from leaf_st.student.portable import forget_last_call
 from leaf_st.teacher.store import EmbeddingStore
 
+_MOST = np.iinfo(np.uint16).max
 _ROWS = 8192  # rows tokenised at once
 
 
@@ -38,5 +39,5 @@ def _count(path: Path, store: EmbeddingStore, student: SentenceTransformer) -> N
     for start in tqdm(range(0, len(store), _ROWS), desc="counting tokens", unit_scale=_ROWS, unit=" texts"):
         rows = range(start, min(start + _ROWS, len(store)))
         encoded = student.tokenizer(store.prompted(rows), truncation=True, max_length=student.max_seq_length)
-        counts[start : start + len(rows)] = [len(ids) for ids in encoded["input_ids"]]
+        counts[start : start + len(rows)] = [min(len(ids), _MOST) for ids in encoded["input_ids"]]
     counts.flush()

@@ -19,7 +19,6 @@ from leaf_st.student.closed_form import fit_projection
 from leaf_st.student.portable import save_portable
 from leaf_st.teacher.local import bfloat16_is_fast
 from leaf_st.teacher.protocol import Fingerprint
-from leaf_st.teacher.resolve import resolve_model
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.trainer import LeafTrainer, last_whole_checkpoint
 
@@ -43,6 +42,23 @@ _DEFAULTS: dict[str, Any] = {
     "disable_tqdm": False,  # by default it goes with the verbosity of the log
 }
 
+# What would be accepted and then have no effect, or do harm, and what says it instead.
+_SAID_ELSEWHERE = {
+    "output_dir": "--output",
+    "prompts": "teacher.prompts",
+    "batch_sampler": "nothing: batches hold texts of similar length",
+    "lr_scheduler_type": "training.decay and training.cycles",
+    "warmup_steps": "training.decay and training.cycles",
+    "warmup_ratio": "training.decay and training.cycles",
+}
+_WHOLE_NUMBERS = {
+    "per_device_train_batch_size": 1,
+    "per_device_eval_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "max_steps": -1,
+    "seed": 0,
+}
+
 _ALMOST_FULL = 1 << 28  # bytes; a checkpoint is about as large
 
 
@@ -59,8 +75,7 @@ def train(recipe: Recipe, store: EmbeddingStore, run: Path, record: Any = None) 
         InputError: If the store is too small or damaged, or an argument does not fit.
         KeyboardInterrupt: On Ctrl-C, after the batch in flight and a checkpoint.
     """
-    if damaged := store.damaged():
-        raise InputError(f"{damaged[0]} is damaged: run `leaf-st embed` again, it makes the shard anew")
+    require_intact(store)
     torch.manual_seed({**_DEFAULTS, **recipe.training.arguments}["seed"])  # of a projection that stays random
     student = new_student(recipe, store.fingerprint)
     in_use = student.max_seq_length
@@ -73,11 +88,19 @@ def train(recipe: Recipe, store: EmbeddingStore, run: Path, record: Any = None) 
             fit_projection(student, store.prompted(sample), store.embeddings(sample))
     with _full_disk_named(run):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.accelerator.unwrap_model(student, keep_fp32_wrapper=False)  # else it goes on under autocast
     student.max_seq_length = in_use
     (run / "results").mkdir(parents=True, exist_ok=True)
     write_json(run / "results" / "training.json", trainer.state.log_history)
-    save_portable(student, run / "model", record)
+    with _full_disk_named(run):
+        save_portable(student, run / "model", record)
     return student
+
+
+def require_intact(store: EmbeddingStore) -> None:
+    """Raise an `InputError` if a shard of ``store`` is damaged."""
+    if damaged := store.damaged():
+        raise InputError(f"{damaged[0]} is damaged: run `leaf-st embed` again, it makes the shard anew")
 
 
 def new_student(recipe: Recipe, fingerprint: Fingerprint) -> SentenceTransformer:
@@ -85,27 +108,45 @@ def new_student(recipe: Recipe, fingerprint: Fingerprint) -> SentenceTransformer
     backbone = recipe.student.backbone or recipe.teacher.model
     revision = recipe.student.revision if recipe.student.backbone else recipe.teacher.revision
     return build_student(
-        resolve_model(backbone, revision),
+        backbone,
+        revision=revision,
         dimension=fingerprint.dimension,
         normalized=fingerprint.normalized,
         layers=recipe.student.layers,
         max_length=recipe.student.max_length or fingerprint.max_length,
         prompts=fingerprint.prompts,
+        trust_remote_code=recipe.teacher.trust_remote_code and recipe.student.backbone is None,
     )
 
 
 def training_arguments(recipe: Recipe, run: Path, device: str) -> SentenceTransformerTrainingArguments:
-    """Return the arguments: the paper's values, then the recipe's own."""
-    arguments = {"bf16": bfloat16_is_fast(torch.device(device)), **_DEFAULTS, **recipe.training.arguments}
-    if device == "cpu":
-        arguments["use_cpu"] = True
-    rate = arguments["learning_rate"]
-    if not isinstance(rate, int | float) or not rate > 0:
-        raise InputError(f"learning_rate: expected more than 0, found {rate!r}")
+    """Return the arguments: the paper's values, then the recipe's own.
+
+    Raises:
+        InputError: If one does not exist, does not fit, or is said elsewhere in a recipe.
+    """
+    arguments = named_arguments(recipe, device)
+    for name, instead in _SAID_ELSEWHERE.items():
+        if name in arguments:
+            raise InputError(f"{name}: no argument of a recipe; set {instead}")
+    for name, least in _WHOLE_NUMBERS.items():
+        value = arguments.get(name, least)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise InputError(f"{name}: expected a whole number of at least {least}, found {value!r}")
+    for name in ("learning_rate", "num_train_epochs"):
+        value = arguments.get(name, 1)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+            raise InputError(f"{name}: expected more than 0, found {value!r}")
     try:
         return SentenceTransformerTrainingArguments(output_dir=str(run / "checkpoints"), **arguments)
     except (TypeError, ValueError) as error:
         raise InputError(f"training arguments: {error}") from error
+
+
+def named_arguments(recipe: Recipe, device: str) -> dict[str, Any]:
+    """Return every argument of training that does not have transformers' own default, as ``recipe.json`` keeps it."""
+    arguments = {"bf16": bfloat16_is_fast(torch.device(device)), **_DEFAULTS, **recipe.training.arguments}
+    return {**arguments, "use_cpu": True} if device == "cpu" else arguments
 
 
 @contextmanager

@@ -48,13 +48,16 @@ def test_title_may_be_absent_and_ids_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"corpus": None}, r"expected corpus\.parquet or corpus\.jsonl, found neither"),
+        ({"corpus": None}, r"expected corpus\.parquet or corpus\.jsonl, found none"),
         ({"qrels": None}, r"expected qrels\.parquet or qrels/test\.tsv or qrels\.tsv"),
         ({"queries": [{"_id": "q1", "query": "?"}]}, r"queries\.jsonl: row 1 has no 'text'"),
         ({"queries": [{"_id": "q9", "text": "?"}]}, r"test\.tsv: query-id 'q1' is not in queries\.jsonl"),
         ({"corpus": CORPUS[:1]}, r"test\.tsv: corpus-id 'd2' is not in corpus\.jsonl"),
         ({"corpus": [*CORPUS, CORPUS[0]]}, r"corpus\.jsonl: _id 'd1' comes twice"),
         ({"corpus": [{"_id": "d1", "text": None}]}, r"corpus\.jsonl: text of _id 'd1' is None"),
+        ({"corpus": [{"_id": "d1", "title": 3, "text": "a"}]}, r"corpus\.jsonl: title of _id 'd1' is 3"),
+        ({"corpus": [{"_id": "d1", "text": "\ud800"}]}, r"text of _id 'd1' holds a lone surrogate"),
+        ({"queries": [None]}, r"queries\.jsonl: row 1 is None, expected an object"),
         ({"qrels": QRELS[1:]}, r"test\.tsv: no score is above 0"),
         ({"qrels": [{**QRELS[0], "score": "high"}]}, r"test\.tsv: score of query 'q1' is 'high'"),
     ],

@@ -45,16 +45,12 @@ def test_format_counts_the_overlap():
         "teacher": [Hit(1, 0.59041, 3, "one\nline"), Hit(2, 0.5, 1, "x" * 101)],
         "standard": [Hit(1, 0.6, 3, "one\nline"), Hit(2, 0.4, 0, "other")],
     }
-    assert format_hits(hits).splitlines() == [
-        "teacher",
-        "   1  0.5904  one line",
-        "   2  0.5000  " + "x" * 97 + "...",
-        "",
-        "standard (1 of 2 in the teacher's)",
-        "   1  0.6000  one line",
-        "   2  0.4000  other",
+    assert format_hits(hits, 52).splitlines() == [
+        "teacher                    standard: 1 of 2 shared",
+        " 1 0.590 one line           1 0.600 one line",
+        " 2 0.500 xxxxxxxxxxxxx...   2 0.400 other",
     ]
 
 
 def test_format_without_a_teacher():
-    assert format_hits({"standard": [Hit(1, 0.6, 0, "text")]}) == "standard\n   1  0.6000  text"
+    assert format_hits({"standard": [Hit(1, 0.6, 0, "text")]}, 80) == "standard\n 1 0.600 text"

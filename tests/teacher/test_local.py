@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import TeacherSpec
@@ -41,6 +42,22 @@ def test_the_model_s_own_prompts_fill_in(tiny_teacher):
     assert teacher.fingerprint.prompts == {"query": "own: ", "document": "given: "}
     expected = tiny_teacher.encode(["given: a"], prompt="")
     np.testing.assert_allclose(teacher.embed(["a"], "document"), expected, atol=1e-5)
+
+
+def test_a_passage_prompt_is_that_of_documents(tiny_teacher):
+    tiny_teacher.prompts = {"query": "", "passage": "passage: "}
+    teacher = LocalTeacher(tiny_teacher, "tiny", "0")
+    expected = tiny_teacher.encode_document(["a"])
+    np.testing.assert_allclose(teacher.embed(["a"], "document"), expected, atol=1e-5)
+    assert teacher.fingerprint.prompts == {"query": "", "document": "passage: "}
+
+
+def test_a_table_of_token_vectors_can_teach(tiny_teacher):
+    table = StaticEmbedding(tiny_teacher.tokenizer.backend_tokenizer, embedding_dim=8)
+    model = SentenceTransformer(modules=[table], device="cpu")
+    texts = TEXTS[:5]
+    vectors = LocalTeacher(model, "table", "0").embed(texts, "query")
+    np.testing.assert_allclose(vectors, model.encode(texts), atol=1e-6)
 
 
 def test_normalisation_is_measured(tiny_teacher_folder, tiny_unnormalized_folder):

@@ -68,6 +68,16 @@ def test_partitions_in_any_order_make_the_same_store(tmp_path, whole, order):
     assert _shards(tmp_path) == whole
 
 
+def test_of_partitions_at_work_together_the_last_finishes_the_store(tmp_path, whole):
+    def texts():
+        yield from TEXTS
+        # While this worker has its last block still in hand, the other does all of its work.
+        assert embed(tmp_path, partition=(0, 2)) is None
+
+    assert embed(tmp_path, texts(), partition=(1, 2)).rows == len(TEXTS)
+    assert _shards(tmp_path) == whole
+
+
 @pytest.mark.parametrize("partition", [(3, 3), (0, 0), (-1, 2)])
 def test_a_partition_must_exist(tmp_path, partition):
     with pytest.raises(InputError, match="expected 0 <= partition < number of partitions"):

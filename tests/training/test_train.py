@@ -61,6 +61,12 @@ def test_the_kernel_of_attention_does_not_change_the_loss(recipe, changed, store
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
 
 
+def test_a_kept_gradient_is_the_same_gradient(finished, recipe, store, tmp_path, monkeypatch):
+    monkeypatch.setattr("leaf_st.training.trainer._MAPPED_FROM", 0)
+    train(recipe, store, tmp_path)
+    assert _losses(tmp_path) == pytest.approx(_losses(finished), rel=1e-4)
+
+
 def test_training_lowers_the_validation_loss(finished):
     losses = _losses(finished)
     assert len(losses) >= 5
