@@ -58,7 +58,8 @@ def demo(output: Path) -> None:
         InputError: If ``output`` holds something that no demo made.
     """
     started = time.perf_counter()
-    output = output.resolve()
+    if output.name in ("", ".."):  # the place beside it has to have a name
+        output = output.resolve()
     if output.exists() and not _is_replaceable(output):
         raise InputError(f"{output} holds something that is no demo's model: name another --output")
     run = Run(recipe, output.parent / "runs" / output.name)
