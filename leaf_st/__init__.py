@@ -20,6 +20,8 @@ _PUBLIC = {
     "Teacher": "leaf_st.teacher.protocol",
     "TeacherAlignedLoss": "leaf_st.training.loss",
     "build_student": "leaf_st.student.build",
+    "compose": "leaf_st.student.asymmetric",
+    "load": "leaf_st.student.load",
     "precompute": "leaf_st.teacher.precompute",
     "save_portable": "leaf_st.student.portable",
 }

@@ -1,4 +1,4 @@
-"""The command line: ``leaf-st demo | run | embed | train | evaluate | search``.
+"""The command line: ``leaf-st demo | run | embed | train | evaluate | search | models | pull``.
 
 Heavy imports wait until a command needs them, so that ``--help`` and a typing error answer at once.
 """
@@ -88,9 +88,9 @@ def _train(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from leaf_st.evaluation.beir import check_folders
-    from leaf_st.evaluation.models import load_student, load_teacher
     from leaf_st.evaluation.results import write_results
     from leaf_st.evaluation.retrieval import evaluate_retrieval
+    from leaf_st.student.load import load_student, load_teacher
 
     _quieten()
     check_folders(options.data)
@@ -110,8 +110,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _search(options: argparse.Namespace) -> None:
     from collections import Counter
 
-    from leaf_st.evaluation.models import load_student, load_teacher
     from leaf_st.evaluation.search import format_hits, search
+    from leaf_st.student.load import load_student, load_teacher
     from leaf_st.texts.read import flaw, read_texts
 
     _quieten()
@@ -127,6 +127,21 @@ def _search(options: argparse.Namespace) -> None:
     teacher = load_teacher(TeacherSpec(model=options.teacher), student) if options.teacher else None
     hits = search(options.query, documents, student=student, teacher=teacher)
     print(format_hits(hits, shutil.get_terminal_size((150, 24)).columns))
+
+
+def _models(_: argparse.Namespace) -> None:
+    from leaf_st.zoo import describe_zoo
+
+    print(describe_zoo())
+
+
+def _pull(options: argparse.Namespace) -> None:
+    from leaf_st.student.load import pull
+
+    _quieten()
+    output = options.output or Path(options.model.rpartition("/")[2])
+    pull(options.model, output)
+    print(f'{options.model} is in {output}: SentenceTransformer("{output}")')
 
 
 def _open(options: argparse.Namespace) -> "Run":
@@ -176,6 +191,9 @@ def _parser() -> argparse.ArgumentParser:
         _add_stage(commands.add_parser(name, help=text), name, command)
     _add_evaluate(commands.add_parser("evaluate", help="measure retrieval, beside the teacher and together with it"))
     _add_search(commands.add_parser("search", help="search a file of documents, beside the teacher"))
+    models = commands.add_parser("models", help="list the models that have a name here")
+    models.set_defaults(command=_models)
+    _add_pull(commands.add_parser("pull", help="put a model into a folder"))
     return parser
 
 
@@ -216,3 +234,9 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--documents", type=Path, required=True, metavar="FILE", help="texts, one a row")
     parser.add_argument("--text-column", default="text", metavar="NAME", help="column of a table (default: text)")
     parser.set_defaults(command=_search)
+
+
+def _add_pull(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="name that `leaf-st models` lists, or hub id")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where it goes (default: its name)")
+    parser.set_defaults(command=_pull)

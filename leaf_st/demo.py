@@ -21,11 +21,11 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.atomic import replace_folder, write_json
 from leaf_st.errors import InputError
 from leaf_st.evaluation.latency import encode_speed
-from leaf_st.evaluation.models import load_student, load_teacher
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result, retention, write_results
 from leaf_st.recipe import DOCSTRINGS, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.run import Run
+from leaf_st.student.load import load_student, load_teacher
 from leaf_st.student.portable import save_portable
 from leaf_st.teacher.precompute import ROWS_PER_SHARD
 from leaf_st.teacher.shard import text_id
@@ -79,7 +79,7 @@ def demo(output: Path) -> None:
     print("4/4  encoding speed, side by side", flush=True)
     speeds = _speeds(search_set, models)
     write_json(run.folder / "results" / "speed.json", speeds)
-    save_portable(student, output, {"run": str(run.folder)})
+    save_portable(student, output, {"run": str(run.folder), "resolved": run.recipe.to_dict()})
     print(format_summary(models, speeds, results))
     print(f"\n{(time.perf_counter() - started) / 60:.1f} minutes, {_peak_memory():.1f} GB resident at most")
     print(_next_commands(output, search_set))
@@ -128,7 +128,7 @@ def _is_replaceable(output: Path) -> bool:
         record = json.loads((output / _RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(record, dict) and record.keys() == {"run"}
+    return isinstance(record, dict) and "run" in record
 
 
 def _measure(run: Run, folder: Path, teacher: SentenceTransformer, student: SentenceTransformer) -> list[Result]:

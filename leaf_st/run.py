@@ -20,10 +20,10 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.atomic import is_temporary, replace_folder, write_json
 from leaf_st.errors import InputError
 from leaf_st.evaluation.alignment import AlignmentEvaluator
-from leaf_st.evaluation.models import load_student, load_teacher
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result, write_results
 from leaf_st.recipe import Precision, Recipe, StudentSpec, TeacherSpec, TrainingSpec
+from leaf_st.student.load import load_student, load_teacher
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.store import EmbeddingStore

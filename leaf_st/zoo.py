@@ -1,4 +1,7 @@
-"""The models this package knows by name: where they are and what they must hold."""
+"""The models this package knows by name: where they are and what they must hold.
+
+Sizes and scores are the paper's (arXiv 2509.12539, section 3); ids and revisions are the hub's.
+"""
 
 from dataclasses import dataclass
 
@@ -27,3 +30,94 @@ PACKAGED = {
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     ),
 }
+
+
+@dataclass(frozen=True)
+class ZooTeacher:
+    """A teacher on the hub.
+
+    Attributes:
+        hub_id: Its repository.
+        revision: The commit that the published students learned from.
+        dimension: Width of its vectors.
+        prompts: Prompt by kind; documents have none.
+        parameters: Their number, in millions.
+        licence: SPDX name.
+    """
+
+    hub_id: str
+    revision: str
+    dimension: int
+    prompts: dict[str, str]
+    parameters: int
+    licence: str
+
+
+@dataclass(frozen=True)
+class ZooModel:
+    """A published student.
+
+    Attributes:
+        hub_id: Its repository.
+        revision: Commit.
+        teacher: Whose vector space it lives in.
+        parameters: Their number, in millions.
+        licence: SPDX name.
+    """
+
+    hub_id: str
+    revision: str
+    teacher: ZooTeacher
+    parameters: int
+    licence: str
+
+
+_FOR_SEARCH = {"query": "Represent this sentence for searching relevant passages: "}
+
+ARCTIC = ZooTeacher(
+    hub_id="Snowflake/snowflake-arctic-embed-m-v1.5",
+    revision="97eab2e17fcb7ccb8bb94d6e547898fa1a6a0f47",
+    dimension=768,
+    prompts=_FOR_SEARCH,
+    parameters=109,
+    licence="apache-2.0",
+)
+MXBAI = ZooTeacher(
+    hub_id="mixedbread-ai/mxbai-embed-large-v1",
+    revision="990580e27d329c7408b3741ecff85876e128e203",
+    dimension=1024,
+    prompts=_FOR_SEARCH,
+    parameters=335,
+    licence="apache-2.0",
+)
+
+ASYMMETRIC = "-asym"  # after a model's name: its queries by the student, documents by the teacher
+ZOO = {
+    "leaf-ir": ZooModel(
+        hub_id="MongoDB/mdbr-leaf-ir",
+        revision="2e46f5aac796e621d51f678c306a66ede4712ecb",
+        teacher=ARCTIC,
+        parameters=23,
+        licence="apache-2.0",
+    ),
+    "leaf-mt": ZooModel(
+        hub_id="MongoDB/mdbr-leaf-mt",
+        revision="66c47ba6d753efc208d54412b5af6c744a39a4df",
+        teacher=MXBAI,
+        parameters=23,
+        licence="apache-2.0",
+    ),
+}
+
+
+def describe_zoo() -> str:
+    """Return a table of the models, their teachers, widths, sizes and licences."""
+    rows = [("model", "queries by", "documents by", "dimension", "parameters", "licence")]
+    for name, model in ZOO.items():
+        teacher = model.teacher
+        rows.append((name, model.hub_id, model.hub_id, str(teacher.dimension), f"{model.parameters}M", model.licence))
+        sizes = f"{model.parameters}M / {teacher.parameters}M"
+        rows.append((name + ASYMMETRIC, model.hub_id, teacher.hub_id, str(teacher.dimension), sizes, model.licence))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(lines)

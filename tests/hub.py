@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -70,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(self.served.fail_with, b"", body)
         for name, folder in self.served.models.items():
             if path.startswith(f"/api/models/{name}/revision/") or path == f"/api/models/{name}":
-                return self._json({"id": name, "sha": COMMIT, "siblings": []}, body)
+                return self._json({"id": name, "sha": _commit(path), "siblings": []}, body)
             if path.startswith(f"/api/models/{name}/tree/"):
                 return self._json([_entry(folder, file) for file in sorted(folder.rglob("*")) if file.is_file()], body)
             if path.startswith(f"/{name}/resolve/"):
@@ -84,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
         content = path.read_bytes()
         if body:
             self.served.downloads.append(name)
-        headers = {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": COMMIT}
+        headers = {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": _commit(self.path)}
         return self._send(200, content, body, headers, cut=name in self.served.cut)
 
     def _json(self, value, body):
@@ -97,6 +98,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if body:
             self.wfile.write(content[: len(content) // 2] if cut else content)
+
+
+def _commit(path):
+    """Return the commit that ``path`` names, or else that of the newest."""
+    named = re.search("/([0-9a-f]{40})(/|$)", path)
+    return named[1] if named else COMMIT
 
 
 def _entry(folder, file):

