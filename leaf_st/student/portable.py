@@ -5,11 +5,15 @@ servers do not know: some then serve the model without its projection. All of th
 here, and new versions read it without a word.
 """
 
+import errno
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
@@ -17,6 +21,7 @@ from leaf_st.atomic import replace_folder, write_json
 
 # More than these, which new versions write, would be refused by the constructor of an old version's Dense.
 _DENSE_KEYS = ("in_features", "out_features", "bias", "activation_function")
+_ALMOST_FULL = 1 << 28  # bytes; a checkpoint is about as large
 _POOLING_KEYS = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens")
 
 
@@ -29,7 +34,8 @@ def save_portable(student: SentenceTransformer, folder: Path, record: Any = None
         record: JSON value that says where the model comes from, for its ``recipe.json``.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    replace_folder(folder, lambda fresh: _save(student, fresh, record))
+    with full_disk_named(folder.parent):
+        replace_folder(folder, lambda fresh: _save(student, fresh, record))
 
 
 def _save(student: SentenceTransformer, folder: Path, record: Any) -> None:  # noqa: ANN401  (any JSON value)
@@ -49,6 +55,17 @@ def _save(student: SentenceTransformer, folder: Path, record: Any) -> None:  # n
     write_json(folder / "sentence_bert_config.json", config)
     if record is not None:
         write_json(folder / "recipe.json", record)
+
+
+@contextmanager
+def full_disk_named(folder: Path) -> Iterator[None]:
+    """Turn a failed write of torch or safetensors, which say it each in their own way, into an `OSError`."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        if shutil.disk_usage(folder).free > _ALMOST_FULL:
+            raise
+        raise OSError(errno.ENOSPC, "no space left on the disk", str(folder)) from error
 
 
 def forget_last_call(student: SentenceTransformer) -> None:

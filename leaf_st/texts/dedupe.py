@@ -5,7 +5,9 @@ SQLite keeps the digests in a private file on disk and a fixed number of its pag
 a Bloom filter, would need no disk but would drop texts that were never seen.
 """
 
+import errno
 import sqlite3
+import tempfile
 from hashlib import blake2b
 from types import TracebackType
 from typing import Self
@@ -37,9 +39,16 @@ class Deduplicator:
         )
 
     def is_new(self, text: Text) -> bool:
-        """Return whether ``text`` was never shown before, and remember it."""
+        """Return whether ``text`` was never shown before, and remember it.
+
+        Raises:
+            OSError: If the folder of temporary files is full.
+        """
         key = blake2b(f"{text.kind}\0{text.text}".encode(), digest_size=_DIGEST_BYTES).digest()
-        return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (key,)).rowcount == 1
+        try:
+            return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (key,)).rowcount == 1
+        except sqlite3.OperationalError as error:
+            raise OSError(errno.ENOSPC, f"texts cannot be compared: {error}", tempfile.gettempdir()) from error
 
     def __enter__(self) -> Self:
         return self

@@ -5,6 +5,7 @@ answers and abstracts mixed, batch 32). Counting costs one pass of the tokenizer
 """
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +36,16 @@ def token_lengths(store: EmbeddingStore, student: SentenceTransformer) -> NDArra
 
 
 def _count(path: Path, store: EmbeddingStore, student: SentenceTransformer) -> None:
-    counts = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint16, shape=(len(store),))
+    # Written piece by piece: a mapped file on a full disk would end the process without a word.
+    with path.open("wb") as file:
+        header = {"descr": "<u2", "fortran_order": False, "shape": (len(store),)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for counts in _counts(store, student):
+            file.write(counts.astype("<u2").tobytes())
+
+
+def _counts(store: EmbeddingStore, student: SentenceTransformer) -> Iterator[NDArray[np.int64]]:
     for start in tqdm(range(0, len(store), _ROWS), desc="counting tokens", unit_scale=_ROWS, unit=" texts"):
         rows = range(start, min(start + _ROWS, len(store)))
         encoded = student.tokenizer(store.prompted(rows), truncation=True, max_length=student.max_seq_length)
-        counts[start : start + len(rows)] = [min(len(ids), _MOST) for ids in encoded["input_ids"]]
-    counts.flush()
+        yield np.array([min(len(ids), _MOST) for ids in encoded["input_ids"]])

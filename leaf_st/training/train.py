@@ -1,14 +1,9 @@
 """The training stage: a store and a recipe in, the student's folder out."""
 
-import errno
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 
 from leaf_st.atomic import write_json
@@ -16,7 +11,7 @@ from leaf_st.errors import InputError
 from leaf_st.recipe import Recipe
 from leaf_st.student.build import build_student
 from leaf_st.student.closed_form import fit_projection
-from leaf_st.student.portable import save_portable
+from leaf_st.student.portable import full_disk_named, save_portable
 from leaf_st.teacher.local import bfloat16_is_fast
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.store import EmbeddingStore
@@ -59,8 +54,6 @@ _WHOLE_NUMBERS = {
     "seed": 0,
 }
 
-_ALMOST_FULL = 1 << 28  # bytes; a checkpoint is about as large
-
 
 def train(recipe: Recipe, store: EmbeddingStore, run: Path, record: Any = None) -> SentenceTransformer:  # noqa: ANN401
     """Train the student of ``recipe`` on ``store``, from the last checkpoint in ``run`` if there is one.
@@ -86,14 +79,13 @@ def train(recipe: Recipe, store: EmbeddingStore, run: Path, record: Any = None) 
         sample = trainer.sample(recipe.student.closed_form_rows)
         if len(sample):
             fit_projection(student, store.prompted(sample), store.embeddings(sample))
-    with _full_disk_named(run):
+    with full_disk_named(run):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.accelerator.unwrap_model(student, keep_fp32_wrapper=False)  # else it goes on under autocast
     student.max_seq_length = in_use
     (run / "results").mkdir(parents=True, exist_ok=True)
     write_json(run / "results" / "training.json", trainer.state.log_history)
-    with _full_disk_named(run):
-        save_portable(student, run / "model", record)
+    save_portable(student, run / "model", record)
     return student
 
 
@@ -147,14 +139,3 @@ def named_arguments(recipe: Recipe, device: str) -> dict[str, Any]:
     """Return every argument of training that does not have transformers' own default, as ``recipe.json`` keeps it."""
     arguments = {"bf16": bfloat16_is_fast(torch.device(device)), **_DEFAULTS, **recipe.training.arguments}
     return {**arguments, "use_cpu": True} if device == "cpu" else arguments
-
-
-@contextmanager
-def _full_disk_named(folder: Path) -> Iterator[None]:
-    """Turn a failed write of torch or safetensors, which say it each in their own way, into an `OSError`."""
-    try:
-        yield
-    except (RuntimeError, SafetensorError) as error:
-        if shutil.disk_usage(folder).free > _ALMOST_FULL:
-            raise
-        raise OSError(errno.ENOSPC, "no space left on the disk", str(folder)) from error

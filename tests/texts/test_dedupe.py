@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,3 +25,11 @@ def test_deduplicators_share_nothing():
     with Deduplicator() as one, Deduplicator() as other:
         assert one.is_new(Text("leaf", "query"))
         assert other.is_new(Text("leaf", "query"))
+
+
+def test_a_full_disk_is_named():
+    with Deduplicator() as seen:
+        seen._database.execute("PRAGMA max_page_count = 4")
+        stream = (Text(str(number), "query") for number in range(10_000))
+        with pytest.raises(OSError, match="texts cannot be compared: database or disk is full"):
+            list(filter(seen.is_new, stream))
