@@ -32,6 +32,7 @@ class TextsSpec:
         kind_column: Column of a table that says "query" or "document"; used where it is there.
         kind: Kind of the rows that do not say theirs.
         limit: Rows to read at most: of all, or by kind.
+        sentences: Take a sentence of each document as a query as well, also of documents above the limit.
     """
 
     source: str = DOCSTRINGS
@@ -39,12 +40,14 @@ class TextsSpec:
     kind_column: str = "kind"
     kind: Kind = "document"
     limit: int | Mapping[str, int | None] | None = None
+    sentences: bool = False
 
     def __post_init__(self) -> None:
         """Check the values."""
         for name in ("source", "text_column", "kind_column"):
             object.__setattr__(self, name, _text(f"texts.{name}", getattr(self, name)))
         _one_of("texts.kind", self.kind, KINDS)
+        _true_or_false("texts.sentences", self.sentences)
         if not isinstance(self.limit, Mapping):
             _at_least("texts.limit", self.limit, 1)
             return
@@ -80,8 +83,7 @@ class TeacherSpec:
         """Check the values."""
         object.__setattr__(self, "model", _text("teacher.model", self.model))
         object.__setattr__(self, "revision", _text_or_none("teacher.revision", self.revision))
-        if not isinstance(self.trust_remote_code, bool):  # the text "false" would be true
-            raise InputError(f"teacher.trust_remote_code: expected True or False, found {self.trust_remote_code!r}")
+        _true_or_false("teacher.trust_remote_code", self.trust_remote_code)
         if not isinstance(self.prompts, Mapping):
             raise InputError(f"teacher.prompts: expected prompts by kind, found {self.prompts!r}")
         _one_of("teacher.precision", self.precision, get_args(Precision))
@@ -316,6 +318,11 @@ def _text(key: str, value: object) -> str:
 
 def _text_or_none(key: str, value: object) -> str | None:
     return None if value is None else _text(key, value)
+
+
+def _true_or_false(key: str, value: object) -> None:
+    if not isinstance(value, bool):  # the text "false" would be true
+        raise InputError(f"{key}: expected True or False, found {value!r}")
 
 
 def _one_of(key: str, value: object, allowed: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TextsSpec
 from leaf_st.texts.dedupe import Deduplicator
 from leaf_st.texts.docstrings import docstring_texts
 from leaf_st.texts.files import read_file
+from leaf_st.texts.sentences import one_sentence
 from leaf_st.texts.text import Text
 
 _MAX_BYTES = 1_000_000  # no teacher reads so far; such a row is a file that was taken for a text
@@ -35,7 +36,7 @@ def read_texts(spec: TextsSpec, skipped: Counter[str]) -> Iterator[Text]:
     in_all = spec.limit if isinstance(spec.limit, int) else sum(most.values())
     kept: Counter[str] = Counter()
     with Deduplicator() as seen:
-        for text in _usable(_rows(spec, skipped), skipped):
+        for text in _with_sentences(_usable(_rows(spec, skipped), skipped), spec.sentences):
             if kept[text.kind] == most[text.kind]:
                 continue
             if not seen.is_new(text):
@@ -64,6 +65,13 @@ def _usable(rows: Iterable[tuple[object, object]], skipped: Counter[str]) -> Ite
             yield Text(cast(str, text).strip(), cast(Kind, kind))
         else:
             skipped[reason] += 1
+
+
+def _with_sentences(texts: Iterator[Text], wanted: bool) -> Iterator[Text]:
+    for text in texts:
+        yield text
+        if wanted and text.kind == "document" and (sentence := one_sentence(text.text)):
+            yield Text(sentence, "query")
 
 
 def flaw(text: object, kind: object) -> str | None:
