@@ -20,6 +20,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 Distance = Literal["l2", "mse", "cosine"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 DOCSTRINGS = "docstrings"
+PAPER = "paper"
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,17 @@ class TextsSpec:
     """Which training texts to read.
 
     Attributes:
-        source: A file or folder (see `leaf_st.texts.files`), or "docstrings", the embedded default.
+        source: A file or folder (see `leaf_st.texts.files`), "docstrings", the embedded default, or "paper", the
+            sources of the paper's Table 1, from the hub.
         text_column: Column of a table that holds the text.
         kind_column: Column of a table that says "query" or "document"; used where it is there.
         kind: Kind of the rows that do not say theirs.
         limit: Rows to read at most: of all, or by kind.
         sentences: Take a sentence of each document as a query as well, also of documents above the limit.
+        leave_out: Names of the paper's sources that are not wanted.
+        per_source: Texts to take of each of the paper's sources at most; all if None.
+        tokenizer: Hub id or folder of the student's tokenizer, by which the paper's sources are cut, and which is one.
+        max_tokens: Tokens at which they are cut.
     """
 
     source: str = DOCSTRINGS
@@ -41,6 +47,10 @@ class TextsSpec:
     kind: Kind = "document"
     limit: int | Mapping[str, int | None] | None = None
     sentences: bool = False
+    leave_out: Sequence[str] = ()
+    per_source: int | None = None
+    tokenizer: str | None = None
+    max_tokens: int | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -48,6 +58,13 @@ class TextsSpec:
             object.__setattr__(self, name, _text(f"texts.{name}", getattr(self, name)))
         _one_of("texts.kind", self.kind, KINDS)
         _true_or_false("texts.sentences", self.sentences)
+        names = (self.leave_out,) if isinstance(self.leave_out, str) else self.leave_out
+        if not isinstance(names, Sequence):
+            raise InputError(f"texts.leave_out: expected names of sources, found {names!r}")
+        object.__setattr__(self, "leave_out", tuple(_text("texts.leave_out", name) for name in names))
+        _at_least("texts.per_source", self.per_source, 1)
+        object.__setattr__(self, "tokenizer", _text_or_none("texts.tokenizer", self.tokenizer))
+        _at_least("texts.max_tokens", self.max_tokens, 3)
         if not isinstance(self.limit, Mapping):
             _at_least("texts.limit", self.limit, 1)
             return

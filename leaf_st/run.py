@@ -22,12 +22,13 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.alignment import AlignmentEvaluator
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result, write_results
-from leaf_st.recipe import Precision, Recipe, StudentSpec, TeacherSpec, TrainingSpec
+from leaf_st.recipe import PAPER, Precision, Recipe, StudentSpec, TeacherSpec, TrainingSpec
 from leaf_st.student.load import load_student, load_teacher
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.teacher.tiny import LAYERS, save_tiny_teacher
+from leaf_st.texts.fetch import chosen, closed_licences, fetch, licences
 from leaf_st.texts.read import read_texts
 from leaf_st.training.budget import TRIAL_TEXTS, steps_within
 from leaf_st.training.train import named_arguments, new_student, require_intact, train, training_arguments
@@ -35,7 +36,7 @@ from leaf_st.training.trainer import held_out_rows
 
 _LIBRARIES = ("leaf-st", "sentence-transformers", "transformers", "torch", "datasets", "accelerate", "mteb")
 
-_PARTS = {"recipe.json", "store", "checkpoints", "model", "results", "report", "held_out", "teacher"}
+_PARTS = {"recipe.json", "texts", "store", "checkpoints", "model", "results", "report", "held_out", "teacher"}
 
 
 class Run:
@@ -71,13 +72,19 @@ class Run:
         """Embed the texts into ``store/``; None while other partitions are still at work."""
         spec = self.recipe.texts
         # What is wrong with texts, teacher, student or arguments shall be said now, not after hours of embedding.
-        next(read_texts(spec, Counter()))
+        if spec.source == PAPER:
+            chosen(spec)
+        else:
+            next(read_texts(spec, Counter()))
         new_student(self.recipe, self.teacher.fingerprint)
         training_arguments(self.recipe, self.folder, "cpu")
         # "auto" is what this machine makes of it: another one that goes on shall not make it something else.
         resolved = replace(self.recipe.teacher, precision=cast(Precision, self.teacher.fingerprint.precision))
         self.recipe = replace(self.recipe, teacher=resolved)
         self._write_down()
+        if spec.source == PAPER:
+            fetch(spec, self.folder / "texts")
+            spec = replace(spec, source=str(self.folder / "texts"))
         skipped: Counter[str] = Counter()
         store = precompute(
             read_texts(spec, skipped),
@@ -99,6 +106,8 @@ class Run:
         store = EmbeddingStore(self.folder / "store", self.teacher.fingerprint)
         if (self.folder / "model").is_dir():
             return load_student(str(self.folder / "model"))
+        if self.recipe.texts.source == PAPER and (closed := closed_licences(self.recipe.texts)):
+            print(f"not all texts are open: {closed}", flush=True)
         self._write_down()
         self._fix_steps(store)
         return train(self.recipe, store, self.folder, self._record())
@@ -153,11 +162,13 @@ class Run:
         write_json(self.folder / "recipe.json", self._record())
 
     def _record(self) -> dict[str, Any]:
+        from_paper = self.recipe.texts.source == PAPER
         return {
             "recipe": self._asked.to_dict(),
             "resolved": self.recipe.to_dict(),
             "arguments": named_arguments(self.recipe, str(self.teacher.model.device.type)),
             "teacher": self.teacher.fingerprint.to_dict(),
+            **({"licences": licences(self.recipe.texts)} if from_paper else {}),
             "versions": {name: version(name) for name in _LIBRARIES},
         }
 
@@ -195,7 +206,7 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
     }
     small = Recipe(
         name=recipe.name,
-        texts=replace(recipe.texts, limit=256),
+        texts=replace(recipe.texts, limit=256, per_source=32, tokenizer=recipe.texts.tokenizer and str(teacher)),
         teacher=TeacherSpec(model=str(teacher), prompts=recipe.teacher.prompts),
         student=StudentSpec(layers=layers or (0, 2), closed_form_rows=64),
         training=TrainingSpec(distance=recipe.training.distance, held_out_rows=16, arguments=arguments),

@@ -6,6 +6,7 @@ Sizes and scores are the paper's (arXiv 2509.12539, section 3); ids and revision
 from dataclasses import dataclass
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_L6_H384 = "nreimers/MiniLM-L6-H384-uncased"  # the backbone of the paper's students (2.2)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -20,23 +20,27 @@ class Hub:
 
     Attributes:
         models: Folder by model id.
+        datasets: Folder by dataset id.
         url: Address for HF_ENDPOINT.
         fail_with: Status of every answer, where it is not None.
         cut: Files that are sent only in half.
+        cut_once: Files of which the next answer is cut in half.
         downloads: Names of the files that were sent.
     """
 
     models: Mapping[str, Path]
+    datasets: Mapping[str, Path] = field(default_factory=dict)
     url: str = ""
     fail_with: int | None = None
     cut: frozenset[str] = frozenset()
+    cut_once: set[str] = field(default_factory=set)
     downloads: list[str] = field(default_factory=list)
 
 
 @contextmanager
-def serve(models: Mapping[str, Path]) -> Iterator[Hub]:
-    """Serve ``models`` until the block ends."""
-    hub = Hub(models)
+def serve(models: Mapping[str, Path], datasets: Mapping[str, Path] | None = None) -> Iterator[Hub]:
+    """Serve ``models`` and ``datasets`` until the block ends."""
+    hub = Hub(models, datasets or {})
 
     class Handler(_Handler):
         served = hub
@@ -59,6 +63,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self._answer(body=True)
 
+    def do_POST(self):
+        self._answer(body=True)
+
     def do_HEAD(self):
         self._answer(body=False)
 
@@ -69,14 +76,29 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         if self.served.fail_with is not None:
             return self._send(self.served.fail_with, b"", body)
-        for name, folder in self.served.models.items():
-            if path.startswith(f"/api/models/{name}/revision/") or path == f"/api/models/{name}":
+        repositories = {f"models/{name}": (f"/{name}", folder) for name, folder in self.served.models.items()}
+        for name, folder in self.served.datasets.items():
+            repositories[f"datasets/{name}"] = (f"/datasets/{name}", folder)
+        for api, (place, folder) in repositories.items():
+            name = api.partition("/")[2]
+            if path.startswith(f"/api/{api}/revision/") or path == f"/api/{api}":
                 return self._json({"id": name, "sha": _commit(path), "siblings": []}, body)
-            if path.startswith(f"/api/models/{name}/tree/"):
-                return self._json([_entry(folder, file) for file in sorted(folder.rglob("*")) if file.is_file()], body)
-            if path.startswith(f"/{name}/resolve/"):
-                return self._file(folder, path.split("/", 5)[5], body)
+            if path.startswith((f"/api/{api}/tree/", f"/api/{api}/paths-info/")):
+                return self._json(self._entries(folder, path, api), body)
+            if path.startswith(f"{place}/resolve/"):
+                return self._file(folder, path.removeprefix(f"{place}/resolve/").partition("/")[2], body)
         return self._send(404, b"", body, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
+
+    def _entries(self, folder, path, api):
+        """List what is asked for: the paths in the body of the request, or what lies below the one in its address."""
+        if self.command == "POST":
+            asked = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            wanted = [folder / name for name in asked.get("paths", [])]
+        else:
+            below = path.removeprefix(f"/api/{api}/tree/").partition("/")[2]
+            deep = "recursive=true" in self.path.lower()
+            wanted = sorted((folder / below).rglob("*") if deep else (folder / below).glob("*"))
+        return [_entry(folder, file) for file in wanted if file.exists()]
 
     def _file(self, folder, name, body):
         path = folder / name
@@ -85,8 +107,16 @@ class _Handler(BaseHTTPRequestHandler):
         content = path.read_bytes()
         if body:
             self.served.downloads.append(name)
-        headers = {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": _commit(self.path)}
-        return self._send(200, content, body, headers, cut=name in self.served.cut)
+        headers = {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": _commit(self.path), "Accept-Ranges": "bytes"}
+        status = 200
+        if span := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
+            start, end = int(span[1]), min(int(span[2] or len(content)), len(content) - 1)
+            headers["Content-Range"] = f"bytes {start}-{end}/{len(content)}"
+            content, status = content[start : end + 1], 206
+        cut = name in self.served.cut or (body and name in self.served.cut_once)
+        if body:
+            self.served.cut_once.discard(name)
+        return self._send(status, content, body, headers, cut=cut)
 
     def _json(self, value, body):
         return self._send(200, json.dumps(value).encode(), body, {"Content-Type": "application/json"})
@@ -107,8 +137,10 @@ def _commit(path):
 
 
 def _entry(folder, file):
-    content = file.read_bytes()
     name = file.relative_to(folder).as_posix()
+    if file.is_dir():
+        return {"type": "directory", "path": name, "size": 0, "oid": _blob(b"")}
+    content = file.read_bytes()
     return {"type": "file", "path": name, "size": len(content), "oid": _blob(content)}
 
 

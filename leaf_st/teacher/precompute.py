@@ -19,7 +19,7 @@ from leaf_st.atomic import is_temporary, write_json
 from leaf_st.errors import InputError
 from leaf_st.recipe import KINDS
 from leaf_st.teacher.protocol import Teacher
-from leaf_st.teacher.shard import find_shard, is_intact, open_shard, text_id, write_shard
+from leaf_st.teacher.shard import find_shards, is_intact, open_shard, text_id, write_shard
 from leaf_st.teacher.store import FINGERPRINT, FORMAT, MANIFEST, EmbeddingStore, read_header
 from leaf_st.texts.text import Text
 
@@ -61,11 +61,12 @@ def precompute(
     if not 0 <= index < count:
         raise InputError(f"partition {index} of {count}: expected 0 <= partition < number of partitions")
     _prepare(folder, teacher, dtype, rows_per_shard)
+    there = find_shards(folder)
     names: list[str | None] = []
     rows = 0
     with tqdm(total=total, unit=" texts", desc="embedding", smoothing=0.1) as progress:
         for number, block in enumerate(_blocks(texts, rows_per_shard)):
-            path = _existing(folder, number, block)
+            path = _existing(there.get(number), block)
             if path is not None:
                 progress.initial += len(block)  # keep what was there before out of the rate
             elif number % count == index:
@@ -76,13 +77,11 @@ def precompute(
             rows += len(block)
     if not names:
         raise InputError(f"store {folder}: expected texts, found none")
-    if beyond := find_shard(folder, len(names)):
-        raise _other_texts(beyond)
     # Other workers may have made theirs while this one was at work: whoever comes last has to see them all.
-    missing = [number for number, name in enumerate(names) if name is None]
-    for number in missing:
-        late = find_shard(folder, number)
-        names[number] = late.name if late else None
+    there = find_shards(folder)
+    if beyond := there.get(len(names)):
+        raise _other_texts(beyond)
+    names = [name or (there[number].name if number in there else None) for number, name in enumerate(names)]
     if not all(names):
         return None
     manifest = {"rows": rows, "skipped": dict(skipped or {}), "shards": names}
@@ -130,9 +129,8 @@ def _blocks(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
         yield block
 
 
-def _existing(folder: Path, number: int, block: list[Text]) -> Path | None:
-    """Return the whole shard ``number``; a damaged one is named and removed, one of other texts is an error."""
-    path = find_shard(folder, number)
+def _existing(path: Path | None, block: list[Text]) -> Path | None:
+    """Return the shard at ``path`` if it is whole; remove a damaged one, and say so; one of other texts is an error."""
     if path is None:
         return None
     if not is_intact(path):

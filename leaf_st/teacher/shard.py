@@ -44,9 +44,9 @@ class Shard:
     embeddings: NDArray[np.floating[Any]]
 
 
-def find_shard(folder: Path, index: int) -> Path | None:
-    """Return the file of shard ``index``, or None while it is not written."""
-    return next(folder.glob(f"shard-{index:08d}-*.arrow"), None)
+def find_shards(folder: Path) -> dict[int, Path]:
+    """Return the files of the shards that are written, by their place in the order."""
+    return {int(path.name.split("-")[1]): path for path in folder.glob("shard-*-*.arrow")}
 
 
 def write_shard(

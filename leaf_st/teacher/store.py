@@ -23,6 +23,7 @@ from leaf_st.texts.text import Text
 MANIFEST = "manifest.json"
 FINGERPRINT = "fingerprint.json"
 FORMAT = 1
+_HEADER = ("format", "fingerprint", "dtype", "rows_per_shard")
 
 
 class EmbeddingStore:
@@ -43,7 +44,11 @@ class EmbeddingStore:
         self.header = read_header(folder)
         if fingerprint is not None:
             fingerprint.require_same(self.header["fingerprint"], f"store {folder}")
-        manifest = _read_json(folder / MANIFEST, "the store is not whole: run the same command again to go on")
+        manifest = _read_json(
+            folder / MANIFEST,
+            ("rows", "skipped", "shards"),
+            "the store is not whole: run the same command again to go on",
+        )
         self.rows: int = manifest["rows"]
         self.skipped: dict[str, int] = manifest["skipped"]
         self._names: list[str] = manifest["shards"]
@@ -136,17 +141,17 @@ def read_header(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: If it is not there, or of a format that this version does not read.
     """
-    header = _read_json(folder / FINGERPRINT, "this is no embedding store")
-    if header.get("format") != FORMAT:
-        raise InputError(f"store {folder}: expected format {FORMAT}, found {header.get('format')}: embed again")
+    header = _read_json(folder / FINGERPRINT, _HEADER, "this is no embedding store")
+    if header["format"] != FORMAT:
+        raise InputError(f"store {folder}: expected format {FORMAT}, found {header['format']}: embed again")
     return header
 
 
-def _read_json(path: Path, otherwise: str) -> dict[str, Any]:
+def _read_json(path: Path, keys: Sequence[str], otherwise: str) -> dict[str, Any]:
     try:
         value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {key: value[key] for key in keys}
     except FileNotFoundError:
         raise InputError(f"{path} is not there: {otherwise}") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} is damaged ({error}): delete it and embed again") from error
-    return value
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error!r}): delete it and embed again") from error

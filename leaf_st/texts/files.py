@@ -1,8 +1,8 @@
-"""Rows of local files: parquet, jsonl, csv, txt (one text a line), or a BEIR folder; never held whole.
+"""Rows of local files: parquet, jsonl, csv, txt (one text a line), or a folder of BEIR or of parquet.
 
-A file that is not what it seems is an error. A single bad line in a large file is not: it is counted and left
-out, here ("not JSON") or by `leaf_st.texts.read`. Bytes that are not UTF-8 become lone surrogates, which the
-latter knows. Compressed text and tables in several files are not read: parquet compresses, in one file.
+Files are never held whole. One that is not what it seems is an error. A single bad line in a large file is not: it is
+counted and left out, here ("not JSON") or by `leaf_st.texts.read`. Bytes that are not UTF-8 become lone surrogates,
+which the latter knows. Compressed text is not read: parquet compresses.
 """
 
 import csv
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from leaf_st.atomic import is_temporary
 from leaf_st.errors import InputError
 from leaf_st.recipe import TextsSpec
 
@@ -38,7 +39,7 @@ class Row(NamedTuple):
 
 
 def read_file(spec: TextsSpec, skipped: Counter[str]) -> Iterator[Row]:
-    """Yield the rows of the file or BEIR folder that ``spec.source`` names.
+    """Yield the rows of the file or folder that ``spec.source`` names; of a folder of parquet files by their paths.
 
     Args:
         spec: Which file, and which of its columns.
@@ -48,12 +49,20 @@ def read_file(spec: TextsSpec, skipped: Counter[str]) -> Iterator[Row]:
         InputError: If the file is not there, empty, broken, of an unknown format, or lacks the text column.
     """
     path = Path(spec.source)
-    if path.is_dir():
+    parts = _parts(path)
+    if path.is_dir() and not parts:
         yield from _beir_rows(path, skipped)
         return
-    for record in _records(path, spec.text_column, (spec.kind_column,), skipped):
-        kind = record.get(spec.kind_column)
-        yield Row(record.get(spec.text_column), spec.kind if kind in (None, "") else kind)
+    for part in parts or [path]:
+        for record in _records(part, spec.text_column, (spec.kind_column,), skipped):
+            kind = record.get(spec.kind_column)
+            yield Row(record.get(spec.text_column), spec.kind if kind in (None, "") else kind)
+
+
+def _parts(path: Path) -> list[Path]:
+    """Return the parquet files below a folder in the order of their paths; none of a BEIR folder or a file."""
+    is_beir = any(path.glob("corpus.*")) or any(path.glob("queries.*"))
+    return [] if is_beir else sorted(part for part in path.rglob("*.parquet") if not is_temporary(part))
 
 
 def _beir_rows(folder: Path, skipped: Counter[str]) -> Iterator[Row]:
@@ -73,7 +82,7 @@ def _beir_table(folder: Path, name: str) -> Path:
     expected = " or ".join(path.name for path in candidates)
     found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
     raise InputError(
-        f"texts.source {folder}: expected a BEIR folder, with {expected}, found {found}: "
+        f"texts.source {folder}: expected parquet files, or a BEIR folder with {expected}, found {found}: "
         "name a file of the folder instead"
     )
 

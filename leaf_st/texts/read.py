@@ -1,7 +1,7 @@
 """Texts of any source, clean and unique: what the teacher embeds.
 
 The source is a file or folder (`leaf_st.texts.files`), or this machine's documentation
-(`leaf_st.texts.docstrings`). Sources on the hub belong in ``sources.py``, and are picked in `_rows`.
+(`leaf_st.texts.docstrings`). What is on the hub becomes a folder of files first (`leaf_st.texts.fetch`).
 """
 
 import math

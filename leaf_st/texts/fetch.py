@@ -1,0 +1,145 @@
+"""From the hub to local files: the paper's sources, streamed, cut to what the student reads, in parts.
+
+texts/NAME/00000.parquet  columns text, kind
+texts/NAME/progress.json  what was read so far; written after each part
+
+Nothing but the part in flight is held in memory; a kill loses no more than that, and the next call goes on behind it.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from leaf_st.atomic import write_json, write_whole
+from leaf_st.errors import InputError
+from leaf_st.recipe import TextsSpec
+from leaf_st.texts.cut import Cutter
+from leaf_st.texts.sources import SOURCES, Source
+from leaf_st.texts.stream import Position, stream_texts
+
+_PART_ROWS = 32 * 1024
+
+
+@dataclass
+class _Progress:
+    """Where a source stands.
+
+    Attributes:
+        parts: Files written.
+        rows: Texts in them.
+        place: Behind the last of these.
+        done: Whether nothing is left.
+    """
+
+    parts: int = 0
+    rows: int = 0
+    place: Position = field(default_factory=Position)
+    done: bool = False
+
+
+def fetch(spec: TextsSpec, folder: Path) -> None:
+    """Put the sources of ``spec`` into ``folder``, and print what there is of each beside the paper's Table 1.
+
+    Raises:
+        InputError: If the hub cannot be reached, or a dataset is not as declared in `leaf_st.texts.sources`.
+    """
+    cutter = Cutter(spec)
+    rows = {}
+    for name in chosen(spec):
+        rows[name] = _fetch(name, SOURCES[name], spec, folder / name, cutter)
+    print(format_sources(rows), flush=True)
+
+
+def chosen(spec: TextsSpec) -> list[str]:
+    """Return the names of the sources that ``spec`` does not leave out.
+
+    Raises:
+        InputError: If it leaves out one that there is not, or all.
+    """
+    if unknown := set(spec.leave_out) - set(SOURCES):
+        raise InputError(f"texts.leave_out: no source {sorted(unknown)[0]!r}, expected some of {', '.join(SOURCES)}")
+    names = [name for name in SOURCES if name not in spec.leave_out]
+    if not names:
+        raise InputError("texts.leave_out: expected at least one source that stays")
+    return names
+
+
+def licences(spec: TextsSpec) -> dict[str, str]:
+    """Return the licence of each source of ``spec``."""
+    return {name: SOURCES[name].licence for name in chosen(spec)}
+
+
+def closed_licences(spec: TextsSpec) -> str:
+    """Return the sources of ``spec`` whose licences are not open, with these."""
+    return ", ".join(f"{name}: {SOURCES[name].licence}" for name in chosen(spec) if not SOURCES[name].is_open)
+
+
+def format_sources(rows: Mapping[str, int]) -> str:
+    """Return a table of ``rows`` by source, beside the paper's counts (Table 1)."""
+    lines = [f"{'source':<12} {'kind':<9} {'texts':>10} {'paper':>10}  licence"]
+    for name, count in rows.items():
+        source = SOURCES[name]
+        licence = source.licence if source.is_open else f"{source.licence} (not open)"
+        lines.append(f"{name:<12} {source.kind:<9} {count:>10,} {source.expected:>10,}  {licence}")
+    expected = sum(SOURCES[name].expected for name in rows)
+    lines.append(f"{'total':<12} {'':<9} {sum(rows.values()):>10,} {expected:>10,}")
+    return "\n".join(lines)
+
+
+def _fetch(name: str, source: Source, spec: TextsSpec, folder: Path, cutter: Cutter) -> int:
+    """Fetch one source; returns its number of texts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    progress = _read_progress(folder / "progress.json")
+    most = spec.per_source
+    if progress.done:
+        return progress.rows
+    if source.sample and most:  # as many of each configuration
+        source = replace(source, sample=min(source.sample, -(-most // len(source.configs))))
+    texts: list[str] = []
+    with tqdm(total=most or source.expected, initial=progress.rows, unit=" texts", desc=name, smoothing=0.1) as bar:
+        for batch in _texts(name, source, progress.place, cutter):
+            texts += batch if most is None else batch[: most - progress.rows - len(texts)]
+            bar.update(len(texts) + progress.rows - bar.n)
+            enough = most is not None and progress.rows + len(texts) >= most
+            if len(texts) >= _PART_ROWS or enough:
+                _write_part(folder, texts, source, progress)
+                texts = []
+            if enough:
+                break
+        progress.done = True
+        _write_part(folder, texts, source, progress)
+    return progress.rows
+
+
+def _write_part(folder: Path, texts: list[str], source: Source, progress: _Progress) -> None:
+    if texts:
+        table = pa.table({"text": texts, "kind": [source.kind] * len(texts)})
+        path = folder / f"{progress.parts:05}.parquet"
+        write_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+        progress.parts += 1
+        progress.rows += len(texts)
+    write_json(folder / "progress.json", asdict(progress))
+
+
+def _read_progress(path: Path) -> _Progress:
+    if not path.is_file():
+        return _Progress()
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return _Progress(**{**known, "place": Position(**known["place"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} is damaged ({error}): delete {path.parent}, it is fetched again") from error
+
+
+def _texts(name: str, source: Source, place: Position, cutter: Cutter) -> Iterator[list[str]]:
+    """Yield the texts of a source by the batch, cut; ``place`` says how far, after each."""
+    if source.hub_id is None:
+        yield cutter.vocabulary()
+        return
+    for texts in stream_texts(name, source, place):
+        yield cutter.cut(texts)

@@ -1,0 +1,157 @@
+"""The paper's sources, from a hub on loopback to local files."""
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hub import serve
+from hub_sources import ROWS, make_sources
+from transformers import AutoTokenizer
+
+from leaf_st.errors import InputError
+from leaf_st.recipe import PAPER, TextsSpec
+from leaf_st.texts.fetch import chosen, closed_licences, format_sources, licences
+from leaf_st.texts.read import read_texts
+from leaf_st.texts.sources import SOURCES
+
+FETCHING = Path(__file__).with_name("fetching.py")
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    return make_sources(tmp_path_factory.mktemp("sources"))
+
+
+def _fetch(hub, folder, tokenizer, names, *more):
+    environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
+    environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": f"{folder}-home", "no_proxy": "127.0.0.1"}
+    command = [sys.executable, str(FETCHING), str(folder), str(tokenizer), ",".join(names), *map(str, more)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def fetched(published, tiny_teacher_folder, tmp_path_factory):
+    """Everything, through a connection that drops once, in the middle of a file."""
+    folder = tmp_path_factory.mktemp("fetched") / "texts"
+    with serve({}, published) as hub:
+        hub.cut_once.add("2019_0000.parquet")
+        done = _fetch(hub, folder, tiny_teacher_folder, SOURCES)
+        assert not hub.cut_once
+    assert done.returncode == 0, done.stderr
+    assert "InputError" not in done.stdout, done.stdout
+    return folder
+
+
+def _texts(folder, name):
+    return [
+        text for part in sorted((folder / name).glob("*.parquet")) for text in pq.read_table(part)["text"].to_pylist()
+    ]
+
+
+def test_each_source_gives_its_texts(fetched, tiny_teacher_folder):
+    rows = {name: _texts(fetched, name) for name in SOURCES}
+    tokenizer = AutoTokenizer.from_pretrained(tiny_teacher_folder)
+    assert rows["bert-tokens"] == sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+    assert len(rows["fineweb"]) == 2 * ROWS
+    assert len(rows["cc-news"]) == 9 * ROWS // 2  # the others are not English
+    assert len(rows["vocabulary"]) == 2 * ROWS
+    assert len(rows["amazon-qa"]) == ROWS + 1
+    assert len(rows["lotte"]) == 10 * 2 * 4
+    assert rows["msmarco"] == [f"search number {row} of the search texts" for row in range(9)]
+    assert len(rows["pubmedqa"]) == 2 * ROWS
+    assert rows["triviaqa"][-1] == f"trivia number {ROWS - 1} of the trivia texts"
+
+
+def test_titles_stand_before_their_articles(fetched):
+    news = _texts(fetched, "cc-news")
+    assert "headline number 1 of the headline texts: article of 2016" in " ".join(news)
+    assert sum(text.startswith("article of 2024 number 0") for text in news) == 1  # it has no title
+
+
+def test_documents_are_cut_where_the_student_stops_reading(fetched, tiny_teacher_folder):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_teacher_folder)
+    page = next(text for text in _texts(fetched, "fineweb") if text.startswith("web page 1 number 7 "))
+    whole = "web page 1 number 7 of the web page 1 texts" + " and so on" * 500
+    assert whole.startswith(page)
+    assert tokenizer(page)["input_ids"] == tokenizer(whole, truncation=True, max_length=16)["input_ids"]
+
+
+def test_a_sample_comes_from_all_over(fetched):
+    numbers = [int(re.search(r"number (\d+)", text)[1]) for text in _texts(fetched, "fineweb")]
+    groups = [number // 8 for number in numbers[::8]]
+    assert sorted(numbers) == sorted(2 * list(range(ROWS)))
+    assert groups != sorted(groups)
+
+
+def test_what_was_fetched_is_read_as_texts(fetched):
+    skipped = Counter()
+    rows = list(read_texts(TextsSpec(source=str(fetched)), skipped))
+    kinds = Counter(row.kind for row in rows)
+    assert kinds["query"] == ROWS + 80 + 9 + 2 * ROWS + ROWS  # one question of Amazon's comes twice
+    assert skipped["duplicate"] >= 1
+
+
+def test_a_kill_loses_no_more_than_a_part(published, tiny_teacher_folder, fetched, tmp_path):
+    folder, names = tmp_path / "texts", ["cc-news"]
+    with serve({}, published) as hub:
+        killed = _fetch(hub, folder, tiny_teacher_folder, names, 30, 4)
+        before = {path.name: path.read_bytes() for path in (folder / "cc-news").glob("*.parquet")}
+        again = _fetch(hub, folder, tiny_teacher_folder, names, 30)
+        hub.downloads.clear()
+        _fetch(hub, folder, tiny_teacher_folder, names, 30)
+    assert killed.returncode == -9
+    assert len(before) == 4
+    assert again.returncode == 0, again.stderr
+    assert {name: (folder / "cc-news" / name).read_bytes() for name in before} == before
+    assert _texts(folder, "cc-news") == _texts(fetched, "cc-news")
+    assert not [name for name in hub.downloads if name.endswith(".parquet")]  # all was there
+
+
+def test_datasets_that_are_not_as_declared(tiny_teacher_folder, tmp_path):
+    published = make_sources(tmp_path / "sources")
+    trivia = published["sentence-transformers/trivia-qa"] / "pair" / "train-00000-of-00001.parquet"
+    pq.write_table(pq.read_table(trivia).rename_columns(["question", "answer"]), trivia)
+    broken = published["qiaojin/PubMedQA"] / "pqa_artificial" / "train-00000-of-00001.parquet"
+    broken.write_bytes(broken.read_bytes()[:-200] + b"PAR1")
+    (published["mteb/msmarco"] / "qrels" / "train.jsonl").write_text('{"query": "1"}\n')
+    del published["embedding-data/Amazon-QA"]
+    with serve({}, published) as hub:
+        done = _fetch(hub, tmp_path / "texts", tiny_teacher_folder, ["triviaqa", "pubmedqa", "msmarco", "amazon-qa"])
+    trivia_qa, pubmed_qa, ms_marco, amazon_qa = done.stdout.splitlines()
+    assert trivia_qa.startswith("InputError source triviaqa: sentence-transformers/trivia-qa (pair) has the columns ")
+    assert "question, answer, expected query" in trivia_qa
+    assert pubmed_qa.startswith("InputError source pubmedqa is not on the hub as expected (")
+    assert "mteb/msmarco (default) has the columns query, expected query-id" in ms_marco
+    assert amazon_qa.startswith("InputError source amazon-qa is not on the hub as expected (")
+    assert "leave it out with texts.leave_out=triviaqa" in trivia_qa
+
+
+def test_a_hub_that_cannot_be_reached(tiny_teacher_folder, tmp_path):
+    with serve({}) as hub:
+        hub.fail_with = 503
+        done = _fetch(hub, tmp_path / "texts", tiny_teacher_folder, ["triviaqa"])
+    assert "InputError source triviaqa: the hub cannot be reached" in done.stdout, done.stderr
+
+
+def test_sources_are_left_out_by_name():
+    spec = TextsSpec(source=PAPER, leave_out=("msmarco", "cc-news"))
+    assert chosen(spec) == [name for name in SOURCES if name not in ("msmarco", "cc-news")]
+    assert closed_licences(spec) == "triviaqa: not stated"
+    assert licences(spec)["fineweb"] == "odc-by"
+    with pytest.raises(InputError, match=r"texts\.leave_out: no source 'msmacro', expected some of fineweb, "):
+        chosen(TextsSpec(source=PAPER, leave_out="msmacro"))
+    with pytest.raises(InputError, match="at least one source that stays"):
+        chosen(TextsSpec(source=PAPER, leave_out=tuple(SOURCES)))
+
+
+def test_the_table_stands_beside_the_paper_s():
+    lines = format_sources({"fineweb": 2_999_999, "msmarco": 502_939}).splitlines()
+    assert lines[1].split() == ["fineweb", "document", "2,999,999", "3,000,000", "odc-by"]
+    assert "(not open)" in lines[2]
+    assert lines[3].split() == ["total", "3,502,938", "3,502,939"]
+    assert sum(source.expected for source in SOURCES.values()) == 6_585_325  # about 200k batches of 32 (paper 2.2)
