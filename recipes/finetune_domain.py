@@ -6,7 +6,7 @@ Command:  leaf-st run recipes/finetune_domain.py --set texts.source=FILE        
               --set student.start=leaf-ir --output runs/mine
 Texts:    FILE holds your texts, without labels: parquet, jsonl, csv, txt or a BEIR folder. GENERAL holds texts like
           those that the student learned from, to see what it forgets; without it, 2,048 of this machine's
-          documentation, which is what the demo's student learned from. None of them is trained on.
+          documentation, which is what the demo's student learned from. None of it is trained on here.
 Result:   the last lines say the loss on both, before and after; `results/training.json` has it over the steps.
 """
 
