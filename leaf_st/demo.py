@@ -79,7 +79,12 @@ def demo(output: Path) -> None:
     print("4/4  encoding speed, side by side", flush=True)
     speeds = _speeds(search_set, models)
     write_json(run.folder / "results" / "speed.json", speeds)
-    save_portable(student, output, {"run": str(run.folder), "resolved": run.recipe.to_dict()})
+    record = {
+        "run": str(run.folder),
+        "resolved": run.recipe.to_dict(),
+        "teacher": run.teacher.fingerprint.to_dict(),
+    }
+    save_portable(student, output, record)
     print(format_summary(models, speeds, results))
     print(f"\n{(time.perf_counter() - started) / 60:.1f} minutes, {_peak_memory():.1f} GB resident at most")
     print(_next_commands(output, search_set))

@@ -7,8 +7,10 @@ holds the same values, resolved, with the versions of the libraries.
 
 import ast
 import math
+import re
 import runpy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,8 +21,10 @@ Kind = Literal["query", "document"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Distance = Literal["l2", "mse", "cosine"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+_GENERAL_ROWS = 2048
 DOCSTRINGS = "docstrings"
 PAPER = "paper"
+OF_START = "student.start"
 
 
 @dataclass(frozen=True)
@@ -73,13 +77,21 @@ class TextsSpec:
             _at_least(f"texts.limit of kind {kind}", most, 0)
         object.__setattr__(self, "limit", dict(self.limit))
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether a limit holds for rows of every kind."""
+        if isinstance(self.limit, Mapping):
+            return all(self.limit.get(kind) is not None for kind in KINDS)
+        return self.limit is not None
+
 
 @dataclass(frozen=True)
 class TeacherSpec:
     """Which model gives the targets, and how.
 
     Attributes:
-        model: Hub id or folder of a sentence-transformers model.
+        model: Hub id or folder of a sentence-transformers model, or "student.start": the one that this student learned
+            from, as its own recipe.json or the zoo says, with revision and prompts.
         revision: Commit on the hub.
         prompts: Prompt by kind, set before the text; the model's own where empty.
         precision: Weights while embedding: "auto" takes bfloat16 where the device has units for it.
@@ -118,10 +130,12 @@ class StudentSpec:
 
     Attributes:
         backbone: Hub id or folder of an encoder; the teacher's own if None.
-        revision: Commit of the backbone on the hub.
+        revision: Commit of the start or the backbone on the hub.
         layers: Encoder layers of the backbone to keep; all if None.
-        max_length: Tokens read of a text in use; the teacher's if None.
-        closed_form_rows: Texts for the closed-form start of the projection; 0 leaves it random.
+        max_length: Tokens read of a text in use; the teacher's if None, or the start's own.
+        closed_form_rows: Texts for the closed-form start of a new projection; 0 leaves it random.
+        start: A student of this teacher to go on from, in place of backbone and layers: a folder, a name of the zoo
+            such as "leaf-ir", or a hub id. Its modules stay what they are.
     """
 
     backbone: str | None = None
@@ -129,16 +143,24 @@ class StudentSpec:
     layers: Sequence[int] | None = None
     max_length: int | None = None
     closed_form_rows: int = 4096
+    start: str | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
-        object.__setattr__(self, "backbone", _text_or_none("student.backbone", self.backbone))
-        object.__setattr__(self, "revision", _text_or_none("student.revision", self.revision))
+        for name in ("start", "backbone", "revision"):
+            object.__setattr__(self, name, _text_or_none(f"student.{name}", getattr(self, name)))
         _at_least("student.max_length", self.max_length, 2)
         _at_least("student.closed_form_rows", self.closed_form_rows, 0)
         if self.layers is not None:
             object.__setattr__(self, "layers", _layers(self.layers))
-        if self.backbone is None and self.layers is None:
+        if self.start is not None:
+            for name in ("backbone", "layers"):
+                if getattr(self, name) is not None:
+                    raise InputError(
+                        f"student.start and student.{name} are both given: a student that goes on is built already, "
+                        "leave one of them out"
+                    )
+        elif self.backbone is None and self.layers is None:
             raise InputError(
                 "student: neither backbone nor layers is given, so it would be the teacher again: "
                 "name a smaller backbone or the layers to keep"
@@ -190,6 +212,8 @@ class Recipe:
     Attributes:
         name: Name of the student, and of the run folder.
         texts: Training texts.
+        general: Texts of the general domain, of which none is trained on: where training on `texts` forgets them, the
+            loss on them rises. They need a limit, since every validation reads them all.
         teacher: The model that gives the targets.
         student: The model that learns.
         training: How it learns.
@@ -198,6 +222,7 @@ class Recipe:
 
     name: str
     texts: TextsSpec = field(default_factory=TextsSpec)
+    general: TextsSpec | None = None
     teacher: TeacherSpec = field(default_factory=TeacherSpec)
     student: StudentSpec = field(default_factory=lambda: StudentSpec(layers=(0, 4, 5)))
     training: TrainingSpec = field(default_factory=TrainingSpec)
@@ -208,8 +233,16 @@ class Recipe:
         if not isinstance(self.name, str) or self.name in ("", "..") or Path(self.name).name != self.name:
             raise InputError(f"recipe name {self.name!r}: expected a plain name that can be a folder's")
         for name, part in _PARTS.items():
-            if not isinstance(getattr(self, name), part):
-                raise InputError(f"{name}: expected a {part.__name__}, found {getattr(self, name)!r}")
+            value = getattr(self, name)
+            if not isinstance(value, part) and (name != "general" or value is not None):
+                raise InputError(f"{name}: expected a {part.__name__}, found {value!r}")
+        if self.general is not None and not self.general.is_limited:
+            raise InputError(
+                f"general.limit: expected a limit of all rows such as {_GENERAL_ROWS}, found {self.general.limit!r}: "
+                "every validation reads all of them"
+            )
+        if self.teacher.model == OF_START and self.student.start is None:
+            raise InputError(f"teacher.model={OF_START}: student.start is not given: name a student or a teacher")
         folders = (self.evaluate_on,) if isinstance(self.evaluate_on, str | Path) else self.evaluate_on
         if not isinstance(folders, Sequence):
             raise InputError(f"evaluate_on: expected BEIR folders, found {folders!r}")
@@ -223,13 +256,15 @@ class Recipe:
     def from_dict(cls, value: Mapping[str, Any]) -> "Recipe":
         """Return the recipe that `to_dict` gave."""
         try:
-            return cls(**{key: _PARTS[key](**part) if key in _PARTS else part for key, part in value.items()})
+            made = {key: _PARTS[key](**part) for key, part in value.items() if key in _PARTS and part is not None}
+            return cls(**{**value, **made})
         except TypeError as error:  # a key that is missing, or that another version knew
             raise InputError(f"recipe of another version of leaf-st: {error}") from error
 
 
 _PARTS: dict[str, Any] = {
     "texts": TextsSpec,
+    "general": TextsSpec,
     "teacher": TeacherSpec,
     "student": StudentSpec,
     "training": TrainingSpec,
@@ -280,7 +315,10 @@ def _set(recipe: Recipe, key: str, value: Any) -> Recipe:  # noqa: ANN401  (any 
     if key in known:
         if not dot:
             return replace(recipe, **{key: value})
-        return replace(recipe, **{part: replace(getattr(recipe, part), **{name: value})})
+        before: Any = getattr(recipe, part) or TextsSpec(limit=_GENERAL_ROWS)  # of the parts only `general` may be None
+        with said_of(part):
+            changed = replace(before, **{name: value})
+        return replace(recipe, **{part: changed})
     if key in _training_arguments():
         training = replace(recipe.training, arguments={**recipe.training.arguments, key: value})
         return replace(recipe, training=training)
@@ -288,6 +326,16 @@ def _set(recipe: Recipe, key: str, value: Any) -> Recipe:  # noqa: ANN401  (any 
         f"--set {key}: no such key; expected one of {', '.join(sorted(known))}, or a keyword of "
         "SentenceTransformerTrainingArguments such as learning_rate"
     )
+
+
+@contextmanager
+def said_of(part: str) -> Iterator[None]:
+    """Let errors about a `TextsSpec` name ``part`` of the recipe, "general" perhaps, where they say "texts"."""
+    keys = "|".join(item.name for item in fields(TextsSpec))
+    try:
+        yield
+    except InputError as error:
+        raise InputError(re.sub(rf"\btexts\.(?=({keys})\b)", f"{part}.", str(error))) from error
 
 
 def _settable() -> set[str]:

@@ -2,13 +2,16 @@
 
 runs/NAME/recipe.json  what was asked for, what it was resolved to, versions of the libraries
 store/        texts and targets
+general/      those of the general domain, where the recipe names them
 checkpoints/  the trainer's own
 model/        the student, for plain SentenceTransformer(...)
 results/      measurements, one row each
 """
 
 import json
+import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,12 +25,15 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.alignment import AlignmentEvaluator
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result, write_results
-from leaf_st.recipe import PAPER, Precision, Recipe, StudentSpec, TeacherSpec, TrainingSpec
-from leaf_st.student.load import load_student, load_teacher
+from leaf_st.recipe import OF_START, PAPER, Precision, Recipe, StudentSpec, TeacherSpec, TrainingSpec, said_of
+from leaf_st.student.build import build_student
+from leaf_st.student.load import load_student, load_teacher, teacher_of
+from leaf_st.student.portable import save_portable
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.precompute import precompute
+from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import EmbeddingStore
-from leaf_st.teacher.tiny import LAYERS, save_tiny_teacher
+from leaf_st.teacher.tiny import LAYERS, WIDTH, save_tiny_teacher
 from leaf_st.texts.fetch import chosen, closed_licences, fetch, licences
 from leaf_st.texts.read import read_texts
 from leaf_st.training.budget import TRIAL_TEXTS, steps_within
@@ -36,7 +42,10 @@ from leaf_st.training.trainer import held_out_rows
 
 _LIBRARIES = ("leaf-st", "sentence-transformers", "transformers", "torch", "datasets", "accelerate", "mteb")
 
-_PARTS = {"recipe.json", "texts", "store", "checkpoints", "model", "results", "report", "held_out", "teacher"}
+_PARTS = {
+    *("recipe.json", "texts", "store", "general", "checkpoints", "model", "results", "report", "held_out"),
+    *("teacher", "start"),  # of a smoke run
+}
 
 
 class Run:
@@ -56,7 +65,9 @@ class Run:
         self.recipe = recipe
         self._teacher: LocalTeacher | None = None
         known = self._known()
-        if known is not None:
+        if known is None:
+            self.recipe = _with_teacher(recipe)
+        else:
             resolved = Recipe.from_dict(known["resolved"])
             same = not _differences(known["recipe"], _as_json(recipe))
             self.recipe = resolved if same else replace(recipe, teacher=resolved.teacher)
@@ -76,6 +87,9 @@ class Run:
             chosen(spec)
         else:
             next(read_texts(spec, Counter()))
+        if self.recipe.general is not None:
+            with said_of("general"):
+                next(read_texts(self.recipe.general, Counter()))
         new_student(self.recipe, self.teacher.fingerprint)
         training_arguments(self.recipe, self.folder, "cpu")
         # "auto" is what this machine makes of it: another one that goes on shall not make it something else.
@@ -97,7 +111,23 @@ class Run:
         )
         if store is not None:
             print(f"{len(store):,} texts of {spec.source}{_listed(skipped)}", flush=True)
+            self._embed_general(store)
         return store
+
+    def _embed_general(self, store: EmbeddingStore) -> None:
+        """Embed the texts of the general domain into ``general/``, but those of ``store``, which are trained on."""
+        spec = self.recipe.general
+        if spec is None:
+            return
+        with said_of("general"):
+            texts = {text_id(row.text): row for row in read_texts(spec, Counter())}
+        trained = {identity for ids in store.ids() for identity in np.intersect1d(ids, list(texts)).tolist()}
+        fresh = [row for identity, row in texts.items() if identity not in trained]
+        if not fresh:
+            raise InputError(f"general.source {spec.source}: all of its texts are trained on: name another source")
+        dtype = self.recipe.teacher.store_dtype
+        precompute(fresh, self.teacher, self.folder / "general", dtype=dtype, total=len(fresh))
+        print(f"{len(fresh):,} texts of {spec.source} to watch the general domain", flush=True)
 
     def train(self) -> SentenceTransformer:
         """Train the student on ``store/``, or load it if that was done."""
@@ -106,11 +136,12 @@ class Run:
         store = EmbeddingStore(self.folder / "store", self.teacher.fingerprint)
         if (self.folder / "model").is_dir():
             return load_student(str(self.folder / "model"))
+        general = self._general()
         if self.recipe.texts.source == PAPER and (closed := closed_licences(self.recipe.texts)):
             print(f"not all texts are open: {closed}", flush=True)
         self._write_down()
-        self._fix_steps(store)
-        return train(self.recipe, store, self.folder, self._record())
+        self._fix_steps(store, general)
+        return train(self.recipe, store, self.folder, self._record(), general)
 
     def evaluate(self) -> list[Result]:
         """Measure the student in ``model/`` in all modes on the sets of the recipe that are there."""
@@ -129,24 +160,35 @@ class Run:
             write_results(self.folder / "results" / "retrieval.json", rows)
         return rows
 
-    def measure_alignment(self) -> dict[str, float]:
-        """Measure how far the student in ``model/`` is from the targets of the held-out rows (paper Eq. 2)."""
-        store = EmbeddingStore(self.folder / "store")
-        rows = held_out_rows(store, self.recipe.training).tolist()
+    def measure_alignment(self) -> dict[str, Any]:
+        """Measure how far the student in ``model/`` is from the targets of the held-out rows (paper Eq. 2).
+
+        Those of the general domain are measured too, where the recipe names them; returned are the held-out ones.
+        """
+        store, general = EmbeddingStore(self.folder / "store"), self._general()
         student = load_student(str(self.folder / "model"))
         # As in training: the targets may be of the head of a text, where the student in use reads on.
         student.max_seq_length = self.recipe.training.max_length or student.max_seq_length
-        found = AlignmentEvaluator(store.prompted(rows), store.embeddings(rows))(student)
-        write_json(self.folder / "results" / "alignment.json", [{"set": "held-out texts", "rows": len(rows), **found}])
-        print(f"{len(rows):,} held-out texts: mean L2 {found['l2']:.4f}, mean cosine {found['cosine']:.4f}")
-        return found
+        measured = [_alignment("held-out texts", store, held_out_rows(store, self.recipe.training).tolist(), student)]
+        if general is not None:
+            measured.append(_alignment("general texts", general, range(len(general)), student))
+        write_json(self.folder / "results" / "alignment.json", measured)
+        return measured[0]
+
+    def _general(self) -> EmbeddingStore | None:
+        """Return the store of the general domain, where the recipe names it."""
+        if self.recipe.general is None:
+            return None
+        if not (self.folder / "general").is_dir():
+            raise InputError(f"{self.folder / 'general'} is not there: run `leaf-st embed` first")
+        return EmbeddingStore(self.folder / "general", self.teacher.fingerprint)
 
     def _write_down(self) -> None:
         """Write the recipe down before any work is spent, but not before its texts and its teacher were found."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "recipe.json", self._record())
 
-    def _fix_steps(self, store: EmbeddingStore) -> None:
+    def _fix_steps(self, store: EmbeddingStore, general: EmbeddingStore | None) -> None:
         """Turn the budget into a number of steps, once: what comes after it depends on no clock."""
         recipe = self.recipe
         if recipe.training.budget_minutes is None or "max_steps" in recipe.training.arguments:
@@ -154,8 +196,9 @@ class Run:
         require_intact(store)
         # From everywhere: the head of a source may have other lengths than the rest.
         rows = np.unique(np.random.default_rng(0).integers(len(store), size=TRIAL_TEXTS)).tolist()
-        held_out = replace(recipe.training, held_out_rows=max(1, len(held_out_rows(store, recipe.training))))
-        steps = steps_within(replace(recipe, training=held_out), store.fingerprint, store.texts(rows))
+        validation = len(held_out_rows(store, recipe.training)) + (0 if general is None else len(general))
+        spec = replace(recipe.training, held_out_rows=max(1, validation))
+        steps = steps_within(replace(recipe, training=spec), store.fingerprint, store.texts(rows))
         print(f"{recipe.training.budget_minutes:g} minutes hold {steps:,} steps on this machine", flush=True)
         arguments = {**recipe.training.arguments, "max_steps": steps}
         self.recipe = replace(recipe, training=replace(recipe.training, arguments=arguments))
@@ -181,7 +224,7 @@ class Run:
             return None
         known = _read_record(path)
         for key in _differences(known["recipe"], _as_json(self._asked)):
-            if key.startswith(tuple(f"{part}." for part in self._made_of())):
+            if re.split(r"[. ]", key)[0] in self._made_of():
                 raise InputError(
                     f"{self.folder} is a run of another recipe ({key}): name another --output, or delete it"
                 )
@@ -189,8 +232,14 @@ class Run:
 
     def _made_of(self) -> list[str]:
         """Return the parts of the recipe that shaped what lies in the folder already."""
-        trained = any((self.folder / name).exists() for name in ("checkpoints", "model"))
-        return ["texts", "teacher", "student", "training"] if trained else ["texts", "teacher"]
+        parts = ["texts", "teacher"]
+        if (self.folder / "general").exists():
+            parts.append("general")
+        if any((self.folder / name).exists() for name in ("checkpoints", "model")):
+            parts += ["general", "student", "training"]
+        elif self._asked.teacher.model == OF_START:
+            parts.append("student")
+        return parts
 
 
 def smoke(recipe: Recipe, folder: Path) -> Recipe:
@@ -204,18 +253,38 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
         "save_steps": 0.5,
         "use_cpu": True,
     }
+    goes_on = recipe.student.start is not None
+    start = folder / "start"
     small = Recipe(
         name=recipe.name,
         texts=replace(recipe.texts, limit=256, per_source=32, tokenizer=recipe.texts.tokenizer and str(teacher)),
-        teacher=TeacherSpec(model=str(teacher), prompts=recipe.teacher.prompts),
-        student=StudentSpec(layers=layers or (0, 2), closed_form_rows=64),
+        general=recipe.general and replace(recipe.general, limit=64),
+        teacher=TeacherSpec(model=str(teacher), prompts={} if goes_on else recipe.teacher.prompts),
+        student=StudentSpec(start=str(start)) if goes_on else StudentSpec(layers=layers or (0, 2), closed_form_rows=64),
         training=TrainingSpec(distance=recipe.training.distance, held_out_rows=16, arguments=arguments),
     )
     Run(small, folder)  # refuses a folder that is not its own, before a teacher is put there
     if not teacher.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         replace_folder(teacher, save_tiny_teacher)
+    if goes_on and not start.is_dir():
+        save_portable(build_student(teacher, dimension=WIDTH, normalized=True, layers=(0, 2)), start)
     return small
+
+
+def _with_teacher(recipe: Recipe) -> Recipe:
+    """Return ``recipe`` with a teacher that has a name, where it asks for that of the student."""
+    if recipe.teacher.model != OF_START or recipe.student.start is None:
+        return recipe
+    its = teacher_of(recipe.student.start)
+    prompts = recipe.teacher.prompts or its.prompts
+    return replace(recipe, teacher=replace(recipe.teacher, model=its.model, revision=its.revision, prompts=prompts))
+
+
+def _alignment(name: str, store: EmbeddingStore, rows: Sequence[int], student: SentenceTransformer) -> dict[str, Any]:
+    found = AlignmentEvaluator(store.prompted(rows), store.embeddings(rows))(student)
+    print(f"{len(rows):,} {name}: mean L2 {found['l2']:.4f}, mean cosine {found['cosine']:.4f}")
+    return {"set": name, "rows": len(rows), **found}
 
 
 def _foreign(folder: Path) -> bool:

@@ -1,10 +1,11 @@
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from leaf_st.errors import InputError
-from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec, load_recipe, override
+from leaf_st.recipe import OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec, load_recipe, override
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.py"))
 RECIPE = Recipe(name="tiny", training=TrainingSpec(arguments={"learning_rate": 1.0}))
@@ -23,6 +24,7 @@ RECIPE = Recipe(name="tiny", training=TrainingSpec(arguments={"learning_rate": 1
         ("student.layers=[1]", (1,)),
         ("student.layers=3", (3,)),
         ("training.end_learning_rate=1e-6", 1e-6),
+        ("general.source=all.txt", "all.txt"),
         ("evaluate_on=one folder", ("one folder",)),
         ("evaluate_on=['one', 'two']", ("one", "two")),
     ],
@@ -35,6 +37,8 @@ def test_a_setting_changes_one_value(setting, value):
         found = getattr(found, key)
     assert found == value
     before, after = RECIPE.to_dict(), changed.to_dict()
+    if keys[0] == "general":  # a part that RECIPE leaves out
+        before["general"] = asdict(TextsSpec(limit=2048))
     for inner in (before, after):
         for key in keys[:-1]:
             inner = inner[key]
@@ -87,6 +91,12 @@ def test_a_setting_needs_a_value():
         ("student.layers=a,b", "numbers of layers"),
         ("student.layers=0,True", "numbers of layers"),
         ("student.backbone=5", "a text"),
+        ("student.start=5", "a text"),
+        ("teacher.model=student.start", "student.start is not given"),
+        ("general.limit=None", "a limit of all rows such as 2048"),
+        ("general.limit={'query': 5}", "a limit of all rows such as 2048"),
+        ("general.limit=0", "general.limit: expected a whole number of at least 1"),
+        ("general.kind=both", "one of query, document"),
         ("evaluate_on=5", "BEIR folders"),
         ("evaluate_on=[5]", "a text"),
         ("student.max_length=1", "a whole number of at least 2"),
@@ -114,6 +124,12 @@ def test_a_value_out_of_range_is_named(setting, expected):
         assert value in message
 
 
+@pytest.mark.parametrize("other", [{"backbone": "us/small"}, {"layers": (0, 2)}])
+def test_a_student_that_goes_on_is_built_already(other):
+    with pytest.raises(InputError, match=f"student.start and student.{next(iter(other))} are both given"):
+        StudentSpec(start="leaf-ir", **other)
+
+
 def test_a_commit_of_digits_alone_is_no_number():
     assert override(RECIPE, ["teacher.revision=1234567"]).teacher.revision == "1234567"
 
@@ -135,6 +151,12 @@ def test_a_part_of_another_type_is_named():
             student=StudentSpec(backbone="us/small", layers=[0, 1], closed_form_rows=0),
             training=TrainingSpec(distance="mse", cycles=3, decay="epoch", budget_minutes=1.5, arguments={"seed": 1}),
             evaluate_on=["one"],
+        ),
+        Recipe(
+            name="going on",
+            general=TextsSpec(limit={"query": 1, "document": 2}),
+            teacher=TeacherSpec(model=OF_START),
+            student=StudentSpec(start=Path("leaf")),
         ),
     ],
 )

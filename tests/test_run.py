@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
-from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.recipe import OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.run import Run, smoke
 from leaf_st.teacher.store import EmbeddingStore
 
@@ -161,6 +162,95 @@ def test_a_smoke_run_is_small_and_real(recipe, tmp_path):
     assert len(EmbeddingStore(folder / "store")) == 60
     assert student[0].model.config.num_hidden_layers == 2
     assert SentenceTransformer(str(folder / "model")).encode("a").shape == (32,)
+
+
+@pytest.fixture
+def finished(recipe, tmp_path):
+    """The folder of a student that knows its teacher."""
+    run = Run(recipe, tmp_path / "first")
+    run.embed()
+    run.train()
+    return run.folder
+
+
+@pytest.fixture
+def going_on(recipe, finished, tmp_path):
+    general = tmp_path / "general.txt"
+    general.write_text("".join(f"a text, number {number}\n" for number in range(50, 70)))  # ten of them trained on
+    return replace(
+        recipe,
+        texts=replace(recipe.texts, kind="query"),  # another kind is not another text
+        general=TextsSpec(source=str(general), limit=20),
+        teacher=TeacherSpec(model=OF_START),
+        student=StudentSpec(start=str(finished / "model")),
+    )
+
+
+def test_going_on_is_with_the_student_s_own_teacher(going_on, tiny_teacher_folder, tmp_path):
+    run = Run(going_on, tmp_path / "run")
+    run.embed()
+    run.train()
+    record = json.loads((run.folder / "recipe.json").read_text())
+    assert record["recipe"]["teacher"]["model"] == OF_START
+    assert record["resolved"]["teacher"]["model"] == str(tiny_teacher_folder)
+    assert Run(going_on, run.folder).recipe == run.recipe
+
+
+def test_general_texts_that_are_trained_on_are_left_out(going_on, tmp_path, capsys):
+    run = Run(going_on, tmp_path / "run")
+    run.embed()
+    texts = [row.text for row in EmbeddingStore(run.folder / "general").texts(range(10))]
+    assert texts == [f"a text, number {number}" for number in range(60, 70)]
+    assert f"10 texts of {going_on.general.source} to watch the general domain" in capsys.readouterr().out
+    run.train()
+    run.measure_alignment()
+    rows = json.loads((run.folder / "results" / "alignment.json").read_text())
+    assert [(row["set"], row["rows"]) for row in rows] == [("held-out texts", 6), ("general texts", 10)]
+
+
+def test_a_general_domain_of_nothing_else_is_refused(going_on, tmp_path):
+    same = replace(going_on, general=replace(going_on.texts, limit=20))
+    with pytest.raises(InputError, match=r"general\.source .*texts\.jsonl: all of its texts are trained on"):
+        Run(same, tmp_path / "run").embed()
+
+
+def test_wrong_general_texts_are_named_before_the_embedding(going_on, tmp_path):
+    wrong = replace(going_on, general=TextsSpec(source="none.txt", limit=20))
+    with pytest.raises(InputError, match=r"general\.source none\.txt: no such file"):
+        Run(wrong, tmp_path / "run").embed()
+    assert not (tmp_path / "run").exists()
+
+
+def test_general_texts_added_later_are_embedded_first(recipe, going_on, tmp_path):
+    folder = tmp_path / "first"  # of the recipe without them, but trained
+    with pytest.raises(InputError, match=r"another recipe \(general was None, is "):
+        Run(replace(recipe, general=going_on.general), folder)
+    shutil.rmtree(folder / "model")
+    shutil.rmtree(folder / "checkpoints")
+    run = Run(replace(recipe, general=going_on.general), folder)
+    with pytest.raises(InputError, match="general is not there: run `leaf-st embed` first"):
+        run.train()
+    run.embed()
+    assert len(EmbeddingStore(folder / "general")) == 10
+    with pytest.raises(InputError, match=r"another recipe \(general\.limit was 20, is 9\)"):
+        Run(replace(recipe, general=replace(going_on.general, limit=9)), folder)
+
+
+def test_another_start_is_another_teacher_perhaps(going_on, tmp_path):
+    Run(going_on, tmp_path / "run").embed()
+    other = replace(going_on, student=StudentSpec(start="leaf-ir"))
+    with pytest.raises(InputError, match=r"another recipe \(student\.start was "):
+        Run(other, tmp_path / "run")
+
+
+def test_a_smoke_run_goes_on_with_a_student_too(going_on, tmp_path):
+    folder = tmp_path / "smoke"
+    small = smoke(replace(going_on, student=StudentSpec(start="leaf-ir")), folder)
+    assert small.student.start == str(folder / "start")
+    run = Run(small, folder)
+    run.embed()
+    run.train()
+    assert len(EmbeddingStore(folder / "general")) == 10
 
 
 def test_a_smoke_run_leaves_a_foreign_folder_alone(recipe, tmp_path):

@@ -68,16 +68,25 @@ def build_student(
     if layers is not None:
         keep_layers(transformer.model, layers)
     if max_length is not None:
-        positions = getattr(transformer.model.config, "max_position_embeddings", None)
-        if positions is not None and max_length > positions:
-            raise InputError(f"student.max_length: {backbone} reads at most {positions} tokens, found {max_length}")
-        transformer.max_seq_length = max_length
+        set_max_length(transformer, max_length, str(backbone))
     disable_dropout(transformer)
     width = transformer.get_embedding_dimension()
     modules: list[nn.Module] = [transformer, Pooling(width, "mean"), Projection(width, dimension)]
     if normalized:
         modules.append(Normalize())
     return SentenceTransformer(modules=modules, prompts=dict(prompts or {}), device=device)
+
+
+def set_max_length(transformer: Transformer, max_length: int, name: str) -> None:
+    """Let ``transformer``, of the model ``name``, read ``max_length`` tokens of a text.
+
+    Raises:
+        InputError: If it has fewer positions.
+    """
+    positions = getattr(transformer.model.config, "max_position_embeddings", None)
+    if positions is not None and max_length > positions:
+        raise InputError(f"student.max_length: {name} reads at most {positions} tokens, found {max_length}")
+    transformer.max_seq_length = max_length
 
 
 def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> None:

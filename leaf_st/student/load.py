@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -33,7 +34,7 @@ def load(name: str, *, asymmetric: bool = False, teacher: str | None = None) -> 
     student = load_student(name)
     if not asymmetric:
         return student
-    return compose(student, load_teacher(TeacherSpec(model=teacher) if teacher else _teacher_of(name), student))
+    return compose(student, load_teacher(TeacherSpec(model=teacher) if teacher else teacher_of(name), student))
 
 
 def pull(name: str, folder: Path) -> None:
@@ -86,12 +87,28 @@ def _is_asymmetric(name: str) -> bool:
     return name.endswith(ASYMMETRIC) and name.removesuffix(ASYMMETRIC) in ZOO and not Path(name).is_dir()
 
 
-def _teacher_of(name: str) -> TeacherSpec:
-    """Return the teacher of the model ``name``."""
+def teacher_of(name: str) -> TeacherSpec:
+    """Return the teacher that the model ``name`` learned from: the zoo's, or what its ``recipe.json`` says.
+
+    Raises:
+        InputError: If nothing says it.
+    """
+    published = ZOO.get(name)
+    record = {} if published and not Path(name).is_dir() else read_record(resolve_model(name))
     try:
-        record = json.loads((Path(name) / "recipe.json").read_text(encoding="utf-8"))
         return Recipe.from_dict(record["resolved"]).teacher
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        if name in ZOO:
-            return TeacherSpec(model=ZOO[name].teacher.hub_id, revision=ZOO[name].teacher.revision)
-        raise InputError(f"model {name}: nothing in it names its teacher: give teacher=") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        if published:  # also in a folder of that name, where `pull` puts it
+            return TeacherSpec(model=published.teacher.hub_id, revision=published.teacher.revision)
+        raise InputError(
+            f"model {name}: nothing in it names its teacher: give teacher= (teacher.model in a recipe)"
+        ) from None
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return what the model in ``folder`` says of its making; empty where it says nothing that can be read."""
+    try:
+        record = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}

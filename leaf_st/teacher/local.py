@@ -34,7 +34,7 @@ class LocalTeacher:
         self, model: SentenceTransformer, name: str, revision: str, prompts: Mapping[str, str] | None = None
     ) -> None:
         self.model = model.eval()
-        own: dict[str, str] = {kind: _own_prompt(model, kind) for kind in KINDS}
+        own: dict[str, str] = {kind: own_prompt(model, kind) for kind in KINDS}
         self.prompts: dict[str, str] = {**own, **(prompts or {})}
         # A GPU needs large batches to be busy, a CPU is fastest while a batch fits its caches.
         self._batch_size = 32 if model.device.type == "cpu" else 256
@@ -93,7 +93,7 @@ class LocalTeacher:
         return vectors
 
 
-def _own_prompt(model: SentenceTransformer, kind: Kind) -> str:
+def own_prompt(model: SentenceTransformer, kind: Kind) -> str:
     """Return the prompt that ``encode_query`` or ``encode_document`` would take."""
     names = ("query",) if kind == "query" else ("document", "passage", "corpus")
     return next((model.prompts[name] or "" for name in names if name in model.prompts), "")

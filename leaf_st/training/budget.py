@@ -84,6 +84,7 @@ def _trial(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], fold
     assert store is not None  # one partition makes the whole
     quiet = {
         "eval_strategy": "no",
+        "eval_on_start": False,
         "save_strategy": "no",
         "load_best_model_at_end": False,
         "num_train_epochs": 2,

@@ -8,14 +8,15 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraini
 
 from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
-from leaf_st.recipe import Recipe
+from leaf_st.recipe import Distance, Recipe
 from leaf_st.student.build import build_student
 from leaf_st.student.closed_form import fit_projection
 from leaf_st.student.portable import full_disk_named, save_portable
+from leaf_st.student.start import load_start
 from leaf_st.teacher.local import bfloat16_is_fast
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.store import EmbeddingStore
-from leaf_st.training.trainer import LeafTrainer, last_whole_checkpoint
+from leaf_st.training.trainer import DOMAIN, GENERAL, LeafTrainer, last_whole_checkpoint
 
 _DEFAULTS: dict[str, Any] = {
     "seed": 42,
@@ -37,6 +38,8 @@ _DEFAULTS: dict[str, Any] = {
     "disable_tqdm": False,  # by default it goes with the verbosity of the log
 }
 
+_WITH_GENERAL: dict[str, Any] = {"metric_for_best_model": f"eval_{DOMAIN}_loss", "eval_on_start": True}
+
 # What would be accepted and then have no effect, or do harm, and what says it instead.
 _SAID_ELSEWHERE = {
     "output_dir": "--output",
@@ -55,11 +58,18 @@ _WHOLE_NUMBERS = {
 }
 
 
-def train(recipe: Recipe, store: EmbeddingStore, run: Path, record: Any = None) -> SentenceTransformer:  # noqa: ANN401
+def train(
+    recipe: Recipe,
+    store: EmbeddingStore,
+    run: Path,
+    record: Any = None,  # noqa: ANN401  (any JSON value)
+    general: EmbeddingStore | None = None,
+) -> SentenceTransformer:
     """Train the student of ``recipe`` on ``store``, from the last checkpoint in ``run`` if there is one.
 
     Writes ``run/checkpoints``, ``run/results/training.json`` (the losses over the steps) and, last, ``run/model``
-    with ``record``, a JSON value, as its ``recipe.json``.
+    with ``record``, a JSON value, as its ``recipe.json``. With ``general``, the store of the recipe's `general`, its
+    loss stands beside that of the rows held out of ``store``: ``eval_general_loss`` and ``eval_domain_loss``.
 
     Returns:
         The student with the lowest validation loss.
@@ -68,14 +78,17 @@ def train(recipe: Recipe, store: EmbeddingStore, run: Path, record: Any = None) 
         InputError: If the store is too small or damaged, or an argument does not fit.
         KeyboardInterrupt: On Ctrl-C, after the batch in flight and a checkpoint.
     """
-    require_intact(store)
+    for part in filter(None, (store, general)):
+        require_intact(part)
     torch.manual_seed({**_DEFAULTS, **recipe.training.arguments}["seed"])  # of a projection that stays random
     student = new_student(recipe, store.fingerprint)
     in_use = student.max_seq_length
     student.max_seq_length = recipe.training.max_length or in_use
     checkpoint = last_whole_checkpoint(run / "checkpoints")
-    trainer = LeafTrainer(student, store, recipe.training, training_arguments(recipe, run, student.device.type))
-    if checkpoint is None:
+    arguments = training_arguments(recipe, run, student.device.type)
+    arguments.eval_on_start &= checkpoint is None  # where it goes on is not where it began
+    trainer = LeafTrainer(student, store, recipe.training, arguments, general)
+    if checkpoint is None and recipe.student.start is None:
         sample = trainer.sample(recipe.student.closed_form_rows)
         if len(sample):
             fit_projection(student, store.prompted(sample), store.embeddings(sample))
@@ -86,7 +99,22 @@ def train(recipe: Recipe, store: EmbeddingStore, run: Path, record: Any = None) 
     (run / "results").mkdir(parents=True, exist_ok=True)
     write_json(run / "results" / "training.json", trainer.state.log_history)
     save_portable(student, run / "model", record)
+    if general is not None:
+        print(before_and_after(trainer, recipe.training.distance), flush=True)
     return student
+
+
+def before_and_after(trainer: LeafTrainer, distance: Distance) -> str:
+    """Return the losses on domain and general texts, before training and of the model that was kept, as one line."""
+    loss = "L2" if distance == "l2" else distance
+    kept = trainer.state.best_global_step if trainer.args.load_best_model_at_end else trainer.state.global_step
+    changes = []
+    for name in (DOMAIN, GENERAL):
+        key = f"eval_{name}_loss"
+        losses = {row["step"]: row[key] for row in trainer.state.log_history if key in row}
+        first, last = (f"{losses[step]:.4f}" if step in losses else "not measured" for step in (0, kept))
+        changes.append(f"{name} {loss} {first} -> {last}")
+    return ", ".join(changes)
 
 
 def require_intact(store: EmbeddingStore) -> None:
@@ -96,7 +124,10 @@ def require_intact(store: EmbeddingStore) -> None:
 
 
 def new_student(recipe: Recipe, fingerprint: Fingerprint) -> SentenceTransformer:
-    """Build the student that ``recipe`` names for the teacher of ``fingerprint``."""
+    """Build, or load to go on with it, the student that ``recipe`` names for the teacher of ``fingerprint``."""
+    spec = recipe.student
+    if spec.start is not None:
+        return load_start(spec.start, fingerprint, revision=spec.revision, max_length=spec.max_length)
     backbone = recipe.student.backbone or recipe.teacher.model
     revision = recipe.student.revision if recipe.student.backbone else recipe.teacher.revision
     return build_student(
@@ -137,5 +168,10 @@ def training_arguments(recipe: Recipe, run: Path, device: str) -> SentenceTransf
 
 def named_arguments(recipe: Recipe, device: str) -> dict[str, Any]:
     """Return every argument of training that does not have transformers' own default, as ``recipe.json`` keeps it."""
-    arguments = {"bf16": bfloat16_is_fast(torch.device(device)), **_DEFAULTS, **recipe.training.arguments}
+    defaults = {
+        "bf16": bfloat16_is_fast(torch.device(device)),
+        **_DEFAULTS,
+        **(_WITH_GENERAL if recipe.general else {}),
+    }
+    arguments = {**defaults, **recipe.training.arguments}
     return {**arguments, "use_cpu": True} if device == "cpu" else arguments

@@ -9,7 +9,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
@@ -44,6 +44,7 @@ _HELD_OUT_AT_MOST = 10  # one row in so many: of a small store most is to learn 
 _SECONDS_AT_RISK = 120  # of training that a kill may cost; a checkpoint takes about one
 _MAPPED_FROM = 1 << 25  # bytes; glibc's malloc maps such a block anew each time
 _FUSED_ABOVE = 256  # tokens; the fused kernel's use above it is that it holds no table of tokens by tokens
+DOMAIN, GENERAL = "domain", "general"  # what the validation sets are called where there are two
 _WHOLE = "complete.json"  # written last into a checkpoint: without it a kill came between
 
 
@@ -55,6 +56,7 @@ class LeafTrainer(SentenceTransformerTrainer):
         store: Texts and targets.
         spec: Distance, schedule and held-out rows.
         args: Training arguments; see `leaf_st.training.train.training_arguments`.
+        general: Texts and targets of the general domain, a second set for validation.
 
     Raises:
         InputError: If the store is so small that nothing can be held out.
@@ -66,6 +68,7 @@ class LeafTrainer(SentenceTransformerTrainer):
         store: EmbeddingStore,
         spec: TrainingSpec,
         args: SentenceTransformerTrainingArguments,
+        general: EmbeddingStore | None = None,
     ) -> None:
         if len(store) < _HELD_OUT_AT_MOST:
             raise InputError(
@@ -75,14 +78,15 @@ class LeafTrainer(SentenceTransformerTrainer):
         self._spec = spec
         self._held_out = held_out_rows(store, spec)
         self._lengths = token_lengths(store, student)
-        rows = store.to_dataset().select_columns(["row"])
-        read = _reader(store)
+        rows = _dataset(store)
+        validation = rows.select(self._held_out)
+        self._general = None if general is None else (_dataset(general), token_lengths(general, student))
         self._stop = _Stop()
         super().__init__(
             model=student,
             args=args,
-            train_dataset=rows.with_transform(read),
-            eval_dataset=rows.select(self._held_out).with_transform(read),
+            train_dataset=rows,
+            eval_dataset={DOMAIN: validation, GENERAL: self._general[0]} if self._general else validation,
             loss=TeacherAlignedLoss(student, spec.distance),
             callbacks=[self._stop, _SaveByTheClock(), _KeptGradients(), _MarkWhole()],
         )
@@ -135,7 +139,9 @@ class LeafTrainer(SentenceTransformerTrainer):
         generator: torch.Generator | None = None,
         seed: int = 0,
     ) -> BatchSampler:
-        """Return batches of similar length, of the held-out rows or of all others."""
+        """Return batches of similar length, of the held-out rows, of the general ones, or of all others."""
+        if self._general is not None and dataset is self._general[0]:
+            return LengthGroupedBatchSampler(self._general[1], batch_size, seed)
         if len(dataset) == len(self._held_out):
             return LengthGroupedBatchSampler(self._lengths[self._held_out], batch_size, seed)
         return LengthGroupedBatchSampler(self._lengths, batch_size, seed, leave_out=self._held_out, drop_last=drop_last)
@@ -180,15 +186,15 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
     return whole[max(whole)] if whole else None
 
 
-def _reader(store: EmbeddingStore) -> Callable[[dict[str, list[int]]], dict[str, Any]]:
-    """Return the transform from row numbers to a batch: n texts, and their targets of shape (n, d) in float32."""
+def _dataset(store: EmbeddingStore) -> datasets.Dataset:
+    """Return the rows of ``store``: when n are read, their texts, and their targets of shape (n, d) in float32."""
 
     def read(batch: dict[str, list[int]]) -> dict[str, Any]:
         rows = batch["row"]
         targets: NDArray[np.float32] = store.embeddings(rows).astype(np.float32, copy=False)
         return {"text": store.prompted(rows), "label": torch.from_numpy(targets)}
 
-    return read
+    return store.to_dataset().select_columns(["row"]).with_transform(read)
 
 
 def _attention(inputs: dict[str, Any], args: TrainingArguments) -> AbstractContextManager[None]:

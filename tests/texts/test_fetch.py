@@ -1,5 +1,6 @@
 """The paper's sources, from a hub on loopback to local files."""
 
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hub import serve
 from hub_sources import ROWS, make_sources
+from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer
 
 from leaf_st.errors import InputError
@@ -20,6 +22,7 @@ from leaf_st.texts.read import read_texts
 from leaf_st.texts.sources import SOURCES
 
 FETCHING = Path(__file__).with_name("fetching.py")
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +158,18 @@ def test_the_table_stands_beside_the_paper_s():
     assert "(not open)" in lines[2]
     assert lines[3].split() == ["total", "3,502,938", "3,502,939"]
     assert sum(source.expected for source in SOURCES.values()) == 6_585_325  # about 200k batches of 32 (paper 2.2)
+
+
+@pytest.mark.parametrize("name", ["leaf_ir", "leaf_mt"])
+def test_the_paper_s_recipes_run_small(name, published, tmp_path):
+    environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
+    command = [sys.executable, "-m", "leaf_st", "run", str(RECIPES / f"{name}.py"), "--smoke", "--output", "run"]
+    with serve({}, published) as hub:
+        environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "no_proxy": "127.0.0.1"}
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"msmarco +query +9 +502,939 +non-commercial .*not open", done.stdout)
+    assert "not all texts are open: cc-news: Common Crawl terms of use, msmarco: " in done.stdout
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["licences"]["pubmedqa"] == "mit"
+    query = "Represent this sentence for searching relevant passages: "
+    assert SentenceTransformer(str(tmp_path / "run" / "model")).prompts == {"query": query, "document": ""}

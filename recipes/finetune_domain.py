@@ -1,0 +1,30 @@
+r"""finetune-domain: a published student goes on learning from its teacher, on texts of your own domain.
+
+Source:   LEAF, arXiv 2509.12539: labels are not needed to train, so they are not needed to go on either.
+Command:  leaf-st run recipes/finetune_domain.py --set texts.source=FILE                          (after `leaf-st demo`)
+          leaf-st run recipes/finetune_domain.py --set texts.source=FILE --set general.source=GENERAL \
+              --set student.start=leaf-ir --output runs/mine
+Texts:    FILE holds your texts, without labels: parquet, jsonl, csv, txt or a BEIR folder. GENERAL holds texts like
+          those that the student learned from, to see what it forgets; without it, 2,048 of this machine's
+          documentation, which is what the demo's student learned from. None of it is trained on here.
+Result:   the last lines say the loss on both, before and after; `results/training.json` has it over the steps.
+"""
+
+from pathlib import Path
+
+from leaf_st.recipe import DOCSTRINGS, OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+
+_DEMO = "leaf-demo"  # where `leaf-st demo` puts its student
+
+recipe = Recipe(
+    name="finetune-domain",
+    texts=TextsSpec(source="texts.txt"),
+    general=TextsSpec(source=DOCSTRINGS, limit=2048),
+    teacher=TeacherSpec(model=OF_START),
+    student=StudentSpec(start=_DEMO if Path(_DEMO).is_dir() else "leaf-ir"),
+    training=TrainingSpec(
+        end_learning_rate=1e-6,
+        held_out_rows=1024,
+        arguments={"learning_rate": 2e-5, "num_train_epochs": 3},
+    ),
+)
