@@ -78,7 +78,7 @@ def _vocabulary(folder: Path) -> None:
 
 
 def _amazon_qa(folder: Path) -> None:
-    rows = [{"query": text, "pos": [text]} for text in [*_texts("product question"), "product question number 0"]]
+    rows = [{"query": text, "pos": [text]} for text in [*_texts("product question"), *_texts("product question", 1)]]
     _jsonl(folder / "Amazon-QA.jsonl.gz", rows)
 
 

@@ -31,7 +31,7 @@ if more[1:]:
 for name in names.split(","):
     others = tuple(other for other in SOURCES if other != name)
     try:
-        spec = TextsSpec(source=PAPER, leave_out=others, tokenizer=tokenizer, max_tokens=16)
+        spec = TextsSpec(source=PAPER, leave_out=others, tokenizer=tokenizer, max_tokens=64)
         fetch.fetch(spec, Path(folder))
     except InputError as error:
         print("InputError", error)
