@@ -101,13 +101,15 @@ class StudentSpec:
         backbone: Hub id or folder of an encoder; the teacher's own if None.
         revision: Commit of the backbone on the hub.
         layers: Encoder layers of the backbone to keep; all if None.
-        max_length: Tokens read of a text in use; the teacher's if None.
-        closed_form_rows: Texts for the closed-form start of the projection; 0 leaves it random.
+        static: A table of the teacher's tokens in place of an encoder (see `leaf_st.student.static`).
+        max_length: Tokens read of a text in use; the teacher's if None. A static student reads them all.
+        closed_form_rows: Texts for the closed-form start of the projection, or of the table; 0 leaves it random.
     """
 
     backbone: str | None = None
     revision: str | None = None
     layers: Sequence[int] | None = None
+    static: bool = False
     max_length: int | None = None
     closed_form_rows: int = 4096
 
@@ -119,11 +121,23 @@ class StudentSpec:
         _at_least("student.closed_form_rows", self.closed_form_rows, 0)
         if self.layers is not None:
             object.__setattr__(self, "layers", _layers(self.layers))
-        if self.backbone is None and self.layers is None:
+        if not isinstance(self.static, bool):
+            raise InputError(f"student.static: expected True or False, found {self.static!r}")
+        if self.static:
+            self._require_a_table_alone()
+        elif self.backbone is None and self.layers is None:
             raise InputError(
                 "student: neither backbone nor layers is given, so it would be the teacher again: "
-                "name a smaller backbone or the layers to keep"
+                "name a smaller backbone or the layers to keep, or set static"
             )
+
+    def _require_a_table_alone(self) -> None:
+        for name in ("backbone", "revision", "layers", "max_length"):
+            if (value := getattr(self, name)) is not None:
+                raise InputError(
+                    f"student.{name}: expected none beside student.static, found {value!r}: a static student is a "
+                    "table of the teacher's tokens that reads all of a text; leave out one of the two"
+                )
 
 
 @dataclass(frozen=True)
@@ -191,6 +205,10 @@ class Recipe:
         for name, part in _PARTS.items():
             if not isinstance(getattr(self, name), part):
                 raise InputError(f"{name}: expected a {part.__name__}, found {getattr(self, name)!r}")
+        if self.student.static and self.training.max_length is not None:
+            raise InputError(
+                f"training.max_length: a static student reads all tokens, found {self.training.max_length}"
+            )
         folders = (self.evaluate_on,) if isinstance(self.evaluate_on, str | Path) else self.evaluate_on
         if not isinstance(folders, Sequence):
             raise InputError(f"evaluate_on: expected BEIR folders, found {folders!r}")

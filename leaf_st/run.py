@@ -29,7 +29,7 @@ from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.teacher.tiny import LAYERS, save_tiny_teacher
 from leaf_st.texts.read import read_texts
-from leaf_st.training.budget import TRIAL_TEXTS, steps_within
+from leaf_st.training.budget import steps_within, trial_texts
 from leaf_st.training.train import named_arguments, new_student, require_intact, train, training_arguments
 from leaf_st.training.trainer import held_out_rows
 
@@ -126,7 +126,8 @@ class Run:
         rows = held_out_rows(store, self.recipe.training).tolist()
         student = load_student(str(self.folder / "model"))
         # As in training: the targets may be of the head of a text, where the student in use reads on.
-        student.max_seq_length = self.recipe.training.max_length or student.max_seq_length
+        if self.recipe.training.max_length is not None:
+            student.max_seq_length = self.recipe.training.max_length
         found = AlignmentEvaluator(store.prompted(rows), store.embeddings(rows))(student)
         write_json(self.folder / "results" / "alignment.json", [{"set": "held-out texts", "rows": len(rows), **found}])
         print(f"{len(rows):,} held-out texts: mean L2 {found['l2']:.4f}, mean cosine {found['cosine']:.4f}")
@@ -144,7 +145,7 @@ class Run:
             return
         require_intact(store)
         # From everywhere: the head of a source may have other lengths than the rest.
-        rows = np.unique(np.random.default_rng(0).integers(len(store), size=TRIAL_TEXTS)).tolist()
+        rows = np.unique(np.random.default_rng(0).integers(len(store), size=trial_texts(recipe))).tolist()
         held_out = replace(recipe.training, held_out_rows=max(1, len(held_out_rows(store, recipe.training))))
         steps = steps_within(replace(recipe, training=held_out), store.fingerprint, store.texts(rows))
         print(f"{recipe.training.budget_minutes:g} minutes hold {steps:,} steps on this machine", flush=True)
@@ -197,7 +198,11 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
         name=recipe.name,
         texts=replace(recipe.texts, limit=256),
         teacher=TeacherSpec(model=str(teacher), prompts=recipe.teacher.prompts),
-        student=StudentSpec(layers=layers or (0, 2), closed_form_rows=64),
+        student=StudentSpec(
+            layers=None if recipe.student.static else layers or (0, 2),
+            static=recipe.student.static,
+            closed_form_rows=64,
+        ),
         training=TrainingSpec(distance=recipe.training.distance, held_out_rows=16, arguments=arguments),
     )
     Run(small, folder)  # refuses a folder that is not its own, before a teacher is put there

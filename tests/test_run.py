@@ -163,6 +163,15 @@ def test_a_smoke_run_is_small_and_real(recipe, tmp_path):
     assert SentenceTransformer(str(folder / "model")).encode("a").shape == (32,)
 
 
+def test_a_smoke_run_of_a_table_is_a_table(recipe, tmp_path):
+    small = smoke(replace(recipe, student=StudentSpec(static=True)), tmp_path / "smoke")
+    run = Run(small, tmp_path / "smoke")
+    run.embed()
+    run.train()
+    assert run.measure_alignment()["l2"] > 0
+    assert (tmp_path / "smoke" / "model" / "0_StaticEmbedding" / "model.safetensors").is_file()
+
+
 def test_a_smoke_run_leaves_a_foreign_folder_alone(recipe, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
