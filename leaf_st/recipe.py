@@ -132,8 +132,9 @@ class StudentSpec:
         backbone: Hub id or folder of an encoder; the teacher's own if None.
         revision: Commit of the start or the backbone on the hub.
         layers: Encoder layers of the backbone to keep; all if None.
-        max_length: Tokens read of a text in use; the teacher's if None, or the start's own.
-        closed_form_rows: Texts for the closed-form start of a new projection; 0 leaves it random.
+        static: A table of the teacher's tokens in place of an encoder (see `leaf_st.student.static`).
+        max_length: Tokens read of a text in use; the teacher's if None, or the start's own. A static student reads all.
+        closed_form_rows: Texts for the closed-form start of a new projection or table; 0 leaves it random.
         start: A student of this teacher to go on from, in place of backbone and layers: a folder, a name of the zoo
             such as "leaf-ir", or a hub id. Its modules stay what they are.
     """
@@ -141,6 +142,7 @@ class StudentSpec:
     backbone: str | None = None
     revision: str | None = None
     layers: Sequence[int] | None = None
+    static: bool = False
     max_length: int | None = None
     closed_form_rows: int = 4096
     start: str | None = None
@@ -153,6 +155,7 @@ class StudentSpec:
         _at_least("student.closed_form_rows", self.closed_form_rows, 0)
         if self.layers is not None:
             object.__setattr__(self, "layers", _layers(self.layers))
+        _true_or_false("student.static", self.static)
         if self.start is not None:
             for name in ("backbone", "layers"):
                 if getattr(self, name) is not None:
@@ -160,11 +163,21 @@ class StudentSpec:
                         f"student.start and student.{name} are both given: a student that goes on is built already, "
                         "leave one of them out"
                     )
+        elif self.static:
+            self._require_a_table_alone()
         elif self.backbone is None and self.layers is None:
             raise InputError(
                 "student: neither backbone nor layers is given, so it would be the teacher again: "
-                "name a smaller backbone or the layers to keep"
+                "name a smaller backbone or the layers to keep, or set static"
             )
+
+    def _require_a_table_alone(self) -> None:
+        for name in ("backbone", "revision", "layers", "max_length"):
+            if (value := getattr(self, name)) is not None:
+                raise InputError(
+                    f"student.{name}: expected none beside student.static, found {value!r}: a static student is a "
+                    "table of the teacher's tokens that reads all of a text; leave out one of the two"
+                )
 
 
 @dataclass(frozen=True)
@@ -243,6 +256,10 @@ class Recipe:
             )
         if self.teacher.model == OF_START and self.student.start is None:
             raise InputError(f"teacher.model={OF_START}: student.start is not given: name a student or a teacher")
+        if self.student.static and self.training.max_length is not None:
+            raise InputError(
+                f"training.max_length: a static student reads all tokens, found {self.training.max_length}"
+            )
         folders = (self.evaluate_on,) if isinstance(self.evaluate_on, str | Path) else self.evaluate_on
         if not isinstance(folders, Sequence):
             raise InputError(f"evaluate_on: expected BEIR folders, found {folders!r}")

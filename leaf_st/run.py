@@ -36,7 +36,7 @@ from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.teacher.tiny import LAYERS, WIDTH, save_tiny_teacher
 from leaf_st.texts.fetch import chosen, closed_licences, fetch, licences
 from leaf_st.texts.read import read_texts
-from leaf_st.training.budget import TRIAL_TEXTS, steps_within
+from leaf_st.training.budget import steps_within, trial_texts
 from leaf_st.training.train import named_arguments, new_student, require_intact, train, training_arguments
 from leaf_st.training.trainer import held_out_rows
 
@@ -168,7 +168,8 @@ class Run:
         store, general = EmbeddingStore(self.folder / "store"), self._general()
         student = load_student(str(self.folder / "model"))
         # As in training: the targets may be of the head of a text, where the student in use reads on.
-        student.max_seq_length = self.recipe.training.max_length or student.max_seq_length
+        if self.recipe.training.max_length is not None:
+            student.max_seq_length = self.recipe.training.max_length
         measured = [_alignment("held-out texts", store, held_out_rows(store, self.recipe.training).tolist(), student)]
         if general is not None:
             measured.append(_alignment("general texts", general, range(len(general)), student))
@@ -195,7 +196,7 @@ class Run:
             return
         require_intact(store)
         # From everywhere: the head of a source may have other lengths than the rest.
-        rows = np.unique(np.random.default_rng(0).integers(len(store), size=TRIAL_TEXTS)).tolist()
+        rows = np.unique(np.random.default_rng(0).integers(len(store), size=trial_texts(recipe))).tolist()
         validation = len(held_out_rows(store, recipe.training)) + (0 if general is None else len(general))
         spec = replace(recipe.training, held_out_rows=max(1, validation))
         steps = steps_within(replace(recipe, training=spec), store.fingerprint, store.texts(rows))
@@ -245,7 +246,6 @@ class Run:
 def smoke(recipe: Recipe, folder: Path) -> Recipe:
     """Return ``recipe`` made small: a tiny teacher (made in ``folder``), few texts, two steps."""
     teacher = folder / "teacher"
-    layers = [layer for layer in recipe.student.layers or () if layer < LAYERS]
     arguments = {
         **recipe.training.arguments,
         "max_steps": 2,
@@ -260,7 +260,7 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
         texts=replace(recipe.texts, limit=256, per_source=32, tokenizer=recipe.texts.tokenizer and str(teacher)),
         general=recipe.general and replace(recipe.general, limit=64),
         teacher=TeacherSpec(model=str(teacher), prompts={} if goes_on else recipe.teacher.prompts),
-        student=StudentSpec(start=str(start)) if goes_on else StudentSpec(layers=layers or (0, 2), closed_form_rows=64),
+        student=_small_student(recipe.student, start),
         training=TrainingSpec(distance=recipe.training.distance, held_out_rows=16, arguments=arguments),
     )
     Run(small, folder)  # refuses a folder that is not its own, before a teacher is put there
@@ -270,6 +270,16 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
     if goes_on and not start.is_dir():
         save_portable(build_student(teacher, dimension=WIDTH, normalized=True, layers=(0, 2)), start)
     return small
+
+
+def _small_student(spec: StudentSpec, start: Path) -> StudentSpec:
+    """Return a student of the tiny teacher that is what ``spec`` is: one that goes on, a table, or layers."""
+    if spec.start is not None:
+        return StudentSpec(start=str(start))
+    if spec.static:
+        return StudentSpec(static=True, closed_form_rows=64)
+    layers = [layer for layer in spec.layers or () if layer < LAYERS]
+    return StudentSpec(layers=layers or (0, 2), closed_form_rows=64)
 
 
 def _with_teacher(recipe: Recipe) -> Recipe:

@@ -79,6 +79,7 @@ def test_a_setting_needs_a_value():
         ("teacher.model=None", "a text"),
         ("texts.text_column=5", "a text"),
         ("teacher.trust_remote_code=false", "True or False"),
+        ("student.static=yes", "True or False"),
         ("teacher.revision=1.5", "a text"),
         ("teacher.prompts={'query': 5}", "a text for query"),
         ("teacher.prompts=q", "prompts by kind"),
@@ -143,6 +144,7 @@ def test_a_part_of_another_type_is_named():
     "recipe",
     [
         RECIPE,
+        Recipe(name="table", student=StudentSpec(static=True)),
         Recipe(name="paths", student=StudentSpec(backbone=Path("small")), evaluate_on=[Path("one"), "two"]),
         Recipe(
             name="full",
@@ -162,6 +164,20 @@ def test_a_part_of_another_type_is_named():
 )
 def test_a_recipe_survives_json(recipe):
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("part", "found"), [("backbone", "'us/small'"), ("layers", r"\(0, 2\)"), ("max_length", "9"), ("revision", "'a1'")]
+)
+def test_a_static_student_is_a_table_alone(part, found):
+    value = {"backbone": "us/small", "layers": (0, 2), "max_length": 9, "revision": "a1"}[part]
+    with pytest.raises(InputError, match=rf"student\.{part}: expected none beside student\.static, found {found}"):
+        StudentSpec(static=True, **{part: value})
+
+
+def test_a_static_student_reads_all_tokens_in_training():
+    with pytest.raises(InputError, match=r"training\.max_length: a static student reads all tokens, found 9"):
+        Recipe(name="wrong", student=StudentSpec(static=True), training=TrainingSpec(max_length=9))
 
 
 def test_a_recipe_of_another_version_is_refused():

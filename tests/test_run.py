@@ -253,6 +253,15 @@ def test_a_smoke_run_goes_on_with_a_student_too(going_on, tmp_path):
     assert len(EmbeddingStore(folder / "general")) == 10
 
 
+def test_a_smoke_run_of_a_table_is_a_table(recipe, tmp_path):
+    small = smoke(replace(recipe, student=StudentSpec(static=True)), tmp_path / "smoke")
+    run = Run(small, tmp_path / "smoke")
+    run.embed()
+    run.train()
+    assert run.measure_alignment()["l2"] > 0
+    assert (tmp_path / "smoke" / "model" / "0_StaticEmbedding" / "model.safetensors").is_file()
+
+
 def test_a_smoke_run_leaves_a_foreign_folder_alone(recipe, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()

@@ -51,16 +51,7 @@ def build_student(
     Raises:
         InputError: If the backbone cannot be loaded or has no such layers.
     """
-    try:
-        loaded = SentenceTransformer(
-            str(resolve_model(str(backbone), revision, trust_remote_code)),
-            device=device,
-            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
-            trust_remote_code=trust_remote_code,
-        )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(f"student backbone {backbone} cannot be loaded: {error}") from error
-    transformer = loaded[0]
+    transformer = load_backbone(backbone, revision, device, trust_remote_code)[0]
     if not isinstance(transformer, Transformer):
         raise InputError(
             f"student backbone {backbone} starts with {type(transformer).__name__}, expected a Transformer"
@@ -87,6 +78,25 @@ def set_max_length(transformer: Transformer, max_length: int, name: str) -> None
     if positions is not None and max_length > positions:
         raise InputError(f"student.max_length: {name} reads at most {positions} tokens, found {max_length}")
     transformer.max_seq_length = max_length
+
+
+def load_backbone(
+    backbone: str | Path, revision: str | None, device: str | None, trust_remote_code: bool
+) -> SentenceTransformer:
+    """Load an encoder in float32, from safetensors alone.
+
+    Raises:
+        InputError: If it cannot be loaded.
+    """
+    try:
+        return SentenceTransformer(
+            str(resolve_model(str(backbone), revision, trust_remote_code)),
+            device=device,
+            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+            trust_remote_code=trust_remote_code,
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(f"student backbone {backbone} cannot be loaded: {error}") from error
 
 
 def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> None:

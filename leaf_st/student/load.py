@@ -13,6 +13,7 @@ from leaf_st.atomic import replace_folder
 from leaf_st.errors import InputError
 from leaf_st.recipe import Recipe, TeacherSpec
 from leaf_st.student.asymmetric import compose
+from leaf_st.student.static import is_static
 from leaf_st.teacher.resolve import resolve_model
 from leaf_st.zoo import ASYMMETRIC, ZOO
 
@@ -66,11 +67,14 @@ def load_student(name: str, revision: str | None = None, trust_remote_code: bool
     """
     folder = resolve_model(name, revision, trust_remote_code)
     try:
-        return SentenceTransformer(
+        model = SentenceTransformer(
             str(folder), model_kwargs={"dtype": torch.float32}, trust_remote_code=trust_remote_code
         )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"model {name} cannot be loaded from {folder}: {error}") from error
+    if is_static(model):
+        model.model_card_data.set_model_id(name)  # results name it so; a table does not know where it came from
+    return model
 
 
 def load_teacher(spec: TeacherSpec, student: SentenceTransformer) -> SentenceTransformer:

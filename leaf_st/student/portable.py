@@ -11,13 +11,14 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
 from leaf_st.atomic import replace_folder, write_json
+from leaf_st.student.static import is_static
 
 # More than these, which new versions write, would be refused by the constructor of an old version's Dense.
 _DENSE_KEYS = ("in_features", "out_features", "bias", "activation_function")
@@ -29,7 +30,7 @@ def save_portable(student: SentenceTransformer, folder: Path, record: Any = None
     """Save ``student`` to ``folder``, whole or not at all, in the legacy layout.
 
     Args:
-        student: Transformer, mean Pooling, Projection, and Normalize or not.
+        student: From `build_student` or `build_static`.
         folder: A model saved here before is replaced.
         record: JSON value that says where the model comes from, for its ``recipe.json``.
     """
@@ -39,20 +40,24 @@ def save_portable(student: SentenceTransformer, folder: Path, record: Any = None
 
 
 def _save(student: SentenceTransformer, folder: Path, record: Any) -> None:  # noqa: ANN401  (any JSON value)
-    forget_last_call(student)
+    if not is_static(student):
+        forget_last_call(student)
     student.save_pretrained(str(folder), create_model_card=False)
-    pooling = next(module for module in student if isinstance(module, Pooling))
     modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
     for module in modules:
         name = module["type"].rpartition(".")[2]
         module["type"] = f"sentence_transformers.models.{name}"
-        if name == "Pooling":
-            write_json(folder / module["path"] / "config.json", _pooling_config(pooling))
-        if name == "Dense":
-            _keep_keys(folder / module["path"] / "config.json", _DENSE_KEYS)
+        config = folder / module["path"] / "config.json"
+        if name == "Transformer":
+            reading = {"max_seq_length": student.max_seq_length, "do_lower_case": False}
+            write_json(folder / "sentence_bert_config.json", reading)
+        elif name == "Pooling":
+            write_json(config, _pooling_config(cast(Pooling, student[module["idx"]])))
+        elif name == "Dense":
+            _keep_keys(config, _DENSE_KEYS)
+        elif name == "StaticEmbedding":
+            module["path"] = _in_a_folder_of_its_own(folder, f"0_{name}")
     write_json(folder / "modules.json", modules)
-    config = {"max_seq_length": student.max_seq_length, "do_lower_case": False}
-    write_json(folder / "sentence_bert_config.json", config)
     if record is not None:
         write_json(folder / "recipe.json", record)
 
@@ -75,6 +80,14 @@ def forget_last_call(student: SentenceTransformer) -> None:
     """
     student.tokenizer.backend_tokenizer.no_truncation()
     student.tokenizer.backend_tokenizer.no_padding()
+
+
+def _in_a_folder_of_its_own(folder: Path, name: str) -> str:
+    """Move a table from the root of ``folder``, where versions before 5 expect a Transformer."""
+    (folder / name).mkdir()
+    for file in ("model.safetensors", "tokenizer.json"):
+        (folder / file).rename(folder / name / file)
+    return name
 
 
 def _keep_keys(path: Path, keys: Sequence[str]) -> None:

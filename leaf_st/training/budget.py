@@ -24,8 +24,15 @@ from leaf_st.training.trainer import LeafTrainer
 
 # Whole epochs of them are trained: some batches alone would say little, lengths differ so. The first of two is not
 # timed: each new shape of a batch has its kernels made once, which can double the time of a short trial.
-TRIAL_TEXTS = 1536
+_TRIAL_TEXTS = 1536
+_TRIAL_BATCHES = 16  # at least: the last of an epoch is smaller
 _MARGIN = 0.95  # machines are not equally fast all the time
+
+
+def trial_texts(recipe: Recipe) -> int:
+    """Return how many texts a trial of ``recipe`` wants."""
+    batch = training_arguments(recipe, Path(), "cpu").per_device_train_batch_size
+    return max(_TRIAL_TEXTS, _TRIAL_BATCHES * batch)
 
 
 class _RandomTeacher:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from leaf_st.atomic import write_whole
 from leaf_st.student.portable import forget_last_call
+from leaf_st.student.static import is_static
 from leaf_st.teacher.store import EmbeddingStore
 
 _MOST = np.iinfo(np.uint16).max
@@ -24,8 +25,11 @@ _ROWS = 8192  # rows tokenised at once
 def token_lengths(store: EmbeddingStore, student: SentenceTransformer) -> NDArray[np.uint16]:
     """Return the tokens of each row as a memory map, shape (rows,), cut at the student's maximum length.
 
-    They are kept beside the shards, under the name of the tokenizer and the maximum.
+    They are kept beside the shards, under the name of the tokenizer and the maximum. A static student pads nothing, so
+    that its batches are best random: all lengths are 0, and none is counted.
     """
+    if is_static(student):
+        return np.broadcast_to(np.uint16(0), len(store))
     forget_last_call(student)  # or a tokenizer that has worked would seem to be another one
     identity = f"{len(store)} {student.max_seq_length} {student.tokenizer.backend_tokenizer.to_str()}"
     path = store.folder / f"tokens-{hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()}.npy"

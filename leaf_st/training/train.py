@@ -1,5 +1,6 @@
 """The training stage: a store and a recipe in, the student's folder out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from leaf_st.student.build import build_student
 from leaf_st.student.closed_form import fit_projection
 from leaf_st.student.portable import full_disk_named, save_portable
 from leaf_st.student.start import load_start
-from leaf_st.teacher.local import bfloat16_is_fast
+from leaf_st.student.static import build_static, fit_table
+from leaf_st.teacher.local import LocalTeacher, bfloat16_is_fast
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.trainer import DOMAIN, GENERAL, LeafTrainer, last_whole_checkpoint
@@ -83,25 +85,36 @@ def train(
     torch.manual_seed({**_DEFAULTS, **recipe.training.arguments}["seed"])  # of a projection that stays random
     student = new_student(recipe, store.fingerprint)
     in_use = student.max_seq_length
-    student.max_seq_length = recipe.training.max_length or in_use
+    if recipe.training.max_length is not None:
+        student.max_seq_length = recipe.training.max_length
     checkpoint = last_whole_checkpoint(run / "checkpoints")
     arguments = training_arguments(recipe, run, student.device.type)
     arguments.eval_on_start &= checkpoint is None  # where it goes on is not where it began
     trainer = LeafTrainer(student, store, recipe.training, arguments, general)
     if checkpoint is None and recipe.student.start is None:
-        sample = trainer.sample(recipe.student.closed_form_rows)
-        if len(sample):
-            fit_projection(student, store.prompted(sample), store.embeddings(sample))
+        _start(student, recipe, store, trainer.sample(recipe.student.closed_form_rows))
     with full_disk_named(run):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.accelerator.unwrap_model(student, keep_fp32_wrapper=False)  # else it goes on under autocast
-    student.max_seq_length = in_use
+    if recipe.training.max_length is not None:
+        student.max_seq_length = in_use
     (run / "results").mkdir(parents=True, exist_ok=True)
     write_json(run / "results" / "training.json", trainer.state.log_history)
     save_portable(student, run / "model", record)
     if general is not None:
         print(before_and_after(trainer, recipe.training.distance), flush=True)
     return student
+
+
+def _start(student: SentenceTransformer, recipe: Recipe, store: EmbeddingStore, rows: Sequence[int]) -> None:
+    """Give the student its closed-form start from ``rows``; none leave it random."""
+    if not rows:
+        return
+    texts, targets = store.prompted(rows), store.embeddings(rows)
+    if recipe.student.static:
+        fit_table(student, LocalTeacher.load(recipe.teacher).model, texts, targets)
+    else:
+        fit_projection(student, texts, targets)
 
 
 def before_and_after(trainer: LeafTrainer, distance: Distance) -> str:
@@ -128,6 +141,15 @@ def new_student(recipe: Recipe, fingerprint: Fingerprint) -> SentenceTransformer
     spec = recipe.student
     if spec.start is not None:
         return load_start(spec.start, fingerprint, revision=spec.revision, max_length=spec.max_length)
+    if spec.static:
+        return build_static(
+            recipe.teacher.model,
+            revision=recipe.teacher.revision,
+            dimension=fingerprint.dimension,
+            normalized=fingerprint.normalized,
+            prompts=fingerprint.prompts,
+            trust_remote_code=recipe.teacher.trust_remote_code,
+        )
     backbone = recipe.student.backbone or recipe.teacher.model
     revision = recipe.student.revision if recipe.student.backbone else recipe.teacher.revision
     return build_student(

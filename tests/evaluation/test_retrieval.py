@@ -12,6 +12,8 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import load_beir
 from leaf_st.evaluation.retrieval import evaluate_retrieval
+from leaf_st.student.static import build_static
+from leaf_st.teacher.tiny import WIDTH
 
 MODES = ("teacher", "standard", "asymmetric")
 
@@ -78,6 +80,16 @@ def test_rows_say_what_was_measured(folder, tiny_teacher, tiny_student):
     assert first.model == first.teacher == second.teacher == tiny_teacher.transformers_model.config._name_or_path
     assert second.model == "us/student"
     assert first.seconds > 0
+
+
+def test_a_table_of_tokens_is_measured_like_any_other(folder, tiny_teacher, tiny_teacher_folder):
+    torch.manual_seed(4)
+    table = build_static(tiny_teacher_folder, dimension=WIDTH, normalized=True, device="cpu")
+    results = evaluate_retrieval(folder, teacher=tiny_teacher, student=table, modes=["standard", "asymmetric"])
+    beir = load_beir(folder)
+    (queries, documents), (_, theirs) = _vectors(table, beir), _vectors(tiny_teacher, beir)
+    expected = [_ndcg_at_10(beir, queries, documents), _ndcg_at_10(beir, queries, theirs)]
+    assert [row.score for row in results] == pytest.approx(expected, abs=1e-3)
 
 
 def test_the_model_s_prompts_are_used(folder, tiny_student):

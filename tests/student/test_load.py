@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +10,13 @@ from hub import serve
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
+from leaf_st.evaluation.modes import model_name
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
 from leaf_st.student.asymmetric import compose
 from leaf_st.student.load import load, pull
 from leaf_st.student.portable import save_portable
+from leaf_st.student.static import build_static
+from leaf_st.teacher.tiny import WIDTH
 from leaf_st.zoo import ZOO, describe_zoo
 
 TEXTS = ["a small text", "z"]
@@ -113,6 +117,17 @@ def test_a_model_without_a_teacher_asks_for_one(tiny_student, tiny_teacher_folde
         load(str(tmp_path / "model"), asymmetric=True)
     named = load(str(tmp_path / "model"), asymmetric=True, teacher=str(tiny_teacher_folder))
     assert named.encode_query(TEXTS).shape == (2, 32)
+
+
+def test_a_table_of_tokens_knows_its_name_and_its_teacher(tiny_teacher, tiny_teacher_folder, tmp_path):
+    static = build_static(tiny_teacher_folder, dimension=WIDTH, normalized=True, device="cpu")
+    recipe = Recipe(name="own", teacher=TeacherSpec(model=str(tiny_teacher_folder)), student=StudentSpec(static=True))
+    folder = str(tmp_path / "model")
+    save_portable(static, Path(folder), {"resolved": recipe.to_dict()})
+    model = load(folder, asymmetric=True)
+    np.testing.assert_allclose(model.encode_query(TEXTS), static.encode(TEXTS), atol=1e-6)
+    np.testing.assert_allclose(model.encode_document(TEXTS), tiny_teacher.encode(TEXTS), atol=1e-6)
+    assert model_name(load(folder)) == folder
 
 
 def test_the_table_of_models_names_each_once():

@@ -1,12 +1,14 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from leaf_st.student.build import build_student
 from leaf_st.student.portable import save_portable
+from leaf_st.student.static import build_static
 from leaf_st.teacher.tiny import WIDTH
 
 TEXTS = ["a small text", "another one which is longer than that", "z"]
@@ -19,10 +21,11 @@ import json, warnings
 import numpy as np
 warnings.simplefilter("error")
 from sentence_transformers import SentenceTransformer
-folder, texts = sys.argv[1], json.loads(sys.argv[2])
-model = SentenceTransformer(folder, device="cpu", local_files_only=True)
-np.save(folder + "/vectors.npy", model.encode(texts, prompt_name="query"))
-print([type(module).__name__ for module in model], model.max_seq_length)
+texts, *folders = json.loads(sys.argv[1]), *sys.argv[2:]
+for folder in folders:
+    model = SentenceTransformer(folder, device="cpu", local_files_only=True)
+    np.save(folder + "/vectors.npy", model.encode(texts, prompt_name="query"))
+    print([type(module).__name__ for module in model], model.max_seq_length)
 """
 
 
@@ -37,6 +40,12 @@ def student(tiny_teacher_folder):
         prompts={"query": "find: ", "document": ""},
         device="cpu",
     )
+
+
+@pytest.fixture
+def static(tiny_teacher_folder):
+    prompts = {"query": "find: ", "document": ""}
+    return build_static(tiny_teacher_folder, dimension=48, normalized=True, prompts=prompts, device="cpu")
 
 
 def _json(path):
@@ -66,6 +75,26 @@ def test_layout(tmp_path, student):
     assert _json(tmp_path / "model" / "sentence_bert_config.json") == {"max_seq_length": 21, "do_lower_case": False}
 
 
+def test_layout_of_a_table(tmp_path, static):
+    save_portable(static, tmp_path / "model")
+    modules = _json(tmp_path / "model" / "modules.json")
+    # Not in the root, where versions before 5 expect a Transformer.
+    assert [(module["path"], module["type"]) for module in modules] == [
+        ("0_StaticEmbedding", "sentence_transformers.models.StaticEmbedding"),
+        ("1_Normalize", "sentence_transformers.models.Normalize"),
+    ]
+    assert {path.name for path in (tmp_path / "model" / "0_StaticEmbedding").iterdir()} == {
+        "model.safetensors",
+        "tokenizer.json",
+    }
+    assert {path.name for path in (tmp_path / "model").glob("*.*")} == {
+        "config_sentence_transformers.json",
+        "modules.json",
+    }
+    tokenizer = _json(tmp_path / "model" / "0_StaticEmbedding" / "tokenizer.json")
+    assert tokenizer["truncation"] is tokenizer["padding"] is None
+
+
 def test_weights_are_safetensors_only_and_there_is_no_card(tmp_path, student):
     save_portable(student, tmp_path / "model")
     suffixes = {path.suffix for path in (tmp_path / "model").rglob("*") if path.is_file()}
@@ -73,15 +102,19 @@ def test_weights_are_safetensors_only_and_there_is_no_card(tmp_path, student):
     assert len(list((tmp_path / "model").rglob("*.safetensors"))) == 2
 
 
-def test_a_consumer_without_this_package_gets_the_same_vectors(tmp_path, student):
-    save_portable(student, tmp_path / "model")
-    command = [sys.executable, "-I", "-c", CONSUMER, str(tmp_path / "model"), json.dumps(TEXTS)]
+def test_a_consumer_without_this_package_gets_the_same_vectors(tmp_path, student, static):
+    models = {str(tmp_path / "model"): student, str(tmp_path / "static"): static}
+    for folder, model in models.items():
+        save_portable(model, Path(folder))
+    command = [sys.executable, "-I", "-c", CONSUMER, json.dumps(TEXTS), *models]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "['Transformer', 'Pooling', 'Dense', 'Normalize'] 21\n"
+    layers, table = done.stdout.splitlines()
+    assert layers == "['Transformer', 'Pooling', 'Dense', 'Normalize'] 21"
+    assert table == "['StaticEmbedding', 'Normalize'] inf"
     assert "warn" not in done.stderr.lower(), done.stderr
-    vectors = np.load(tmp_path / "model" / "vectors.npy")
-    assert np.array_equal(vectors, student.encode(TEXTS, prompt_name="query"))
+    for folder, model in models.items():
+        assert np.array_equal(np.load(f"{folder}/vectors.npy"), model.encode(TEXTS, prompt_name="query"))
 
 
 def test_an_unnormalised_student_ends_in_its_projection(tmp_path, tiny_unnormalized_folder):

@@ -1,7 +1,7 @@
 import pytest
 
 from leaf_st.errors import InputError
-from leaf_st.training.budget import steps_within
+from leaf_st.training.budget import steps_within, trial_texts
 
 
 @pytest.fixture
@@ -19,6 +19,11 @@ def test_more_minutes_hold_more_steps(within):
 
 def test_validations_are_of_the_budget(within):
     assert within(1, eval_steps=1, save_steps=1) < within(1, eval_steps=1000, save_steps=1000)
+
+
+def test_large_batches_are_tried_more_than_once(recipe, changed):
+    assert trial_texts(changed(recipe, per_device_train_batch_size=1024)) >= 8 * 1024
+    assert trial_texts(changed(recipe, per_device_train_batch_size=4)) == trial_texts(recipe)
 
 
 def test_a_budget_in_which_nothing_fits(within):

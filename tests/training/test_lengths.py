@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from leaf_st.student.static import build_static
 from leaf_st.teacher.precompute import precompute
+from leaf_st.teacher.tiny import WIDTH
 from leaf_st.training.lengths import token_lengths
 
 
@@ -30,6 +32,12 @@ def test_the_file_is_made_once(own_store, tiny_student):
     token_lengths(own_store, tiny_student)
     assert _files(own_store) == [path]
     assert path.stat().st_mtime_ns == before
+
+
+def test_a_table_pads_nothing_so_nothing_is_counted(own_store, tiny_teacher_folder):
+    static = build_static(tiny_teacher_folder, dimension=WIDTH, normalized=True, device="cpu")
+    assert token_lengths(own_store, static).tolist() == [0] * 40
+    assert not _files(own_store)
 
 
 def test_another_maximum_has_another_file(own_store, tiny_student):

@@ -2,6 +2,8 @@ import json
 import shutil
 import signal
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import killable
 import numpy as np
@@ -11,6 +13,7 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
+from leaf_st.recipe import StudentSpec
 from leaf_st.teacher.precompute import precompute
 from leaf_st.training.train import new_student, train, training_arguments
 from leaf_st.training.trainer import LeafTrainer, last_whole_checkpoint
@@ -65,6 +68,49 @@ def test_a_kept_gradient_is_the_same_gradient(finished, recipe, store, tmp_path,
     monkeypatch.setattr("leaf_st.training.trainer._MAPPED_FROM", 0)
     train(recipe, store, tmp_path)
     assert _losses(tmp_path) == pytest.approx(_losses(finished), rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def table(recipe):
+    return replace(recipe, student=StudentSpec(static=True, closed_form_rows=100))
+
+
+@pytest.fixture(scope="module")
+def finished_table(tmp_path_factory, table, store):
+    return _finished(tmp_path_factory, table, store)
+
+
+def test_a_table_learns(finished_table, table, store, tmp_path):
+    losses = _losses(finished_table)
+    assert min(losses) < 0.95 * losses[0]
+    short = replace(table, student=StudentSpec(static=True, closed_form_rows=0))
+    train(short, store, tmp_path)
+    assert losses[0] < 0.95 * _losses(tmp_path)[0]  # than from a random table
+    held_out = store.held_out(HELD_OUT)
+    student = SentenceTransformer(str(finished_table / "model"), device="cpu")
+    distances = np.linalg.norm(student.encode(store.prompted(held_out)) - store.embeddings(held_out), axis=1)
+    assert min(losses) == pytest.approx(distances.mean(), abs=1e-4)
+
+
+def test_a_table_in_bfloat16_is_trained_in_float32(finished_table, table, store, tmp_path, changed):
+    train(changed(table, bf16=True), store, tmp_path)
+    assert _losses(tmp_path) == _losses(finished_table)
+
+
+def test_a_kept_gradient_of_a_table_is_the_same_gradient(finished_table, table, store, tmp_path, monkeypatch):
+    monkeypatch.setattr("leaf_st.training.trainer._MAPPED_FROM", 0)
+    train(table, store, tmp_path)
+    assert _losses(tmp_path) == pytest.approx(_losses(finished_table), rel=1e-4)
+
+
+def test_a_table_whose_training_was_stopped_goes_on_to_the_same_model(finished_table, table, store, tmp_path):
+    shutil.copytree(finished_table, tmp_path / "again")
+    shutil.rmtree(tmp_path / "again" / "model")
+    newest = last_whole_checkpoint(tmp_path / "again" / "checkpoints")
+    shutil.rmtree(newest)
+    train(table, store, tmp_path / "again")
+    path = Path("model") / "0_StaticEmbedding" / "model.safetensors"
+    assert (tmp_path / "again" / path).read_bytes() == (finished_table / path).read_bytes()
 
 
 def test_training_lowers_the_validation_loss(finished):
