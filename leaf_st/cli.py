@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from leaf_st import __version__
 from leaf_st.errors import InputError
-from leaf_st.recipe import TeacherSpec, TextsSpec, load_recipe
+from leaf_st.recipe import TeacherSpec, TextsSpec
+from leaf_st.recipe_file import load_recipe
 
 if TYPE_CHECKING:
     from leaf_st.evaluation.modes import Mode
@@ -145,7 +146,8 @@ def _pull(options: argparse.Namespace) -> None:
 
 
 def _open(options: argparse.Namespace) -> "Run":
-    from leaf_st.run import Run, smoke
+    from leaf_st.run import Run
+    from leaf_st.smoke import smoke
 
     recipe = load_recipe(options.recipe, options.set)
     _quieten()

@@ -5,13 +5,11 @@ A recipe is a Python file with a module-level ``recipe = Recipe(...)``. Training
 holds the same values, resolved, with the versions of the libraries.
 """
 
-import ast
 import math
 import re
-import runpy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,7 +19,7 @@ Kind = Literal["query", "document"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Distance = Literal["l2", "mse", "cosine"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-_GENERAL_ROWS = 2048
+GENERAL_ROWS = 2048
 DOCSTRINGS = "docstrings"
 PAPER = "paper"
 OF_START = "student.start"
@@ -245,13 +243,13 @@ class Recipe:
         """Check the values."""
         if not isinstance(self.name, str) or self.name in ("", "..") or Path(self.name).name != self.name:
             raise InputError(f"recipe name {self.name!r}: expected a plain name that can be a folder's")
-        for name, part in _PARTS.items():
+        for name, part in PARTS.items():
             value = getattr(self, name)
             if not isinstance(value, part) and (name != "general" or value is not None):
                 raise InputError(f"{name}: expected a {part.__name__}, found {value!r}")
         if self.general is not None and not self.general.is_limited:
             raise InputError(
-                f"general.limit: expected a limit of all rows such as {_GENERAL_ROWS}, found {self.general.limit!r}: "
+                f"general.limit: expected a limit of all rows such as {GENERAL_ROWS}, found {self.general.limit!r}: "
                 "every validation reads all of them"
             )
         if self.teacher.model == OF_START and self.student.start is None:
@@ -273,76 +271,19 @@ class Recipe:
     def from_dict(cls, value: Mapping[str, Any]) -> "Recipe":
         """Return the recipe that `to_dict` gave."""
         try:
-            made = {key: _PARTS[key](**part) for key, part in value.items() if key in _PARTS and part is not None}
+            made = {key: PARTS[key](**part) for key, part in value.items() if key in PARTS and part is not None}
             return cls(**{**value, **made})
         except TypeError as error:  # a key that is missing, or that another version knew
             raise InputError(f"recipe of another version of leaf-st: {error}") from error
 
 
-_PARTS: dict[str, Any] = {
+PARTS: dict[str, Any] = {
     "texts": TextsSpec,
     "general": TextsSpec,
     "teacher": TeacherSpec,
     "student": StudentSpec,
     "training": TrainingSpec,
 }
-
-
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Run the recipe file at ``path`` and return its ``recipe``, changed by ``key=value`` overrides.
-
-    Raises:
-        InputError: If there is no such file, it fails, has no `Recipe`, or an override does not fit.
-    """
-    if not path.is_file():
-        raise InputError(f"recipe {path}: no such file")
-    try:
-        namespace = runpy.run_path(str(path))
-    except InputError:
-        raise
-    except (Exception, SystemExit) as error:  # the user's own code may fail in any way
-        raise InputError(f"recipe {path} does not run: {type(error).__name__}: {error}") from error
-    recipe = namespace.get("recipe")
-    if not isinstance(recipe, Recipe):
-        raise InputError(
-            f"recipe {path}: expected a module-level `recipe = Recipe(...)`, found {type(recipe).__name__}"
-        )
-    return override(recipe, overrides)
-
-
-def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
-    """Return ``recipe`` with ``key=value`` settings applied.
-
-    A key is a field (``name``), a field of a part (``student.layers``) or a training argument
-    (``learning_rate``). A value is a Python literal, or else a string.
-    """
-    for setting in settings:
-        key, separator, text = setting.partition("=")
-        if not separator:
-            raise InputError(f"--set {setting}: expected key=value")
-        recipe = _set(recipe, key, _literal(text))
-    return recipe
-
-
-def _set(recipe: Recipe, key: str, value: Any) -> Recipe:  # noqa: ANN401  (any literal)
-    part, dot, name = key.partition(".")
-    known = _settable()
-    if name == "revision" and isinstance(value, int):  # a commit of digits alone
-        value = str(value)
-    if key in known:
-        if not dot:
-            return replace(recipe, **{key: value})
-        before: Any = getattr(recipe, part) or TextsSpec(limit=_GENERAL_ROWS)  # of the parts only `general` may be None
-        with said_of(part):
-            changed = replace(before, **{name: value})
-        return replace(recipe, **{part: changed})
-    if key in _training_arguments():
-        training = replace(recipe.training, arguments={**recipe.training.arguments, key: value})
-        return replace(recipe, training=training)
-    raise InputError(
-        f"--set {key}: no such key; expected one of {', '.join(sorted(known))}, or a keyword of "
-        "SentenceTransformerTrainingArguments such as learning_rate"
-    )
 
 
 @contextmanager
@@ -353,30 +294,6 @@ def said_of(part: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(re.sub(rf"\btexts\.(?=({keys})\b)", f"{part}.", str(error))) from error
-
-
-def _settable() -> set[str]:
-    """Return the keys of a recipe and its parts, as ``--set`` names them; a part itself is no key."""
-    keys: set[str] = set()
-    for item in fields(Recipe):
-        part = _PARTS.get(item.name)
-        keys |= {f"{item.name}.{inner.name}" for inner in fields(part)} if part else {item.name}
-    return keys - {"training.arguments"}
-
-
-def _training_arguments() -> set[str]:
-    """Return the keywords of SentenceTransformerTrainingArguments; importing them takes seconds, so late."""
-    from sentence_transformers import SentenceTransformerTrainingArguments
-
-    return {item.name for item in fields(SentenceTransformerTrainingArguments)}
-
-
-def _literal(text: str) -> Any:  # noqa: ANN401  (any literal)
-    """Read a Python literal, or else take the text as it stands."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 def _layers(value: object) -> tuple[int, ...]:

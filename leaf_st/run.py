@@ -20,20 +20,17 @@ from typing import Any, cast
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from leaf_st.atomic import is_temporary, replace_folder, write_json
+from leaf_st.atomic import is_temporary, write_json
 from leaf_st.errors import InputError
 from leaf_st.evaluation.alignment import AlignmentEvaluator
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result, write_results
-from leaf_st.recipe import OF_START, PAPER, Precision, Recipe, StudentSpec, TeacherSpec, TrainingSpec, said_of
-from leaf_st.student.build import build_student
+from leaf_st.recipe import OF_START, PAPER, Precision, Recipe, said_of
 from leaf_st.student.load import load_student, load_teacher, teacher_of
-from leaf_st.student.portable import save_portable
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import EmbeddingStore
-from leaf_st.teacher.tiny import LAYERS, WIDTH, save_tiny_teacher
 from leaf_st.texts.fetch import chosen, closed_licences, fetch, licences
 from leaf_st.texts.read import read_texts
 from leaf_st.training.budget import steps_within, trial_texts
@@ -241,45 +238,6 @@ class Run:
         elif self._asked.teacher.model == OF_START:
             parts.append("student")
         return parts
-
-
-def smoke(recipe: Recipe, folder: Path) -> Recipe:
-    """Return ``recipe`` made small: a tiny teacher (made in ``folder``), few texts, two steps."""
-    teacher = folder / "teacher"
-    arguments = {
-        **recipe.training.arguments,
-        "max_steps": 2,
-        "eval_steps": 0.5,
-        "save_steps": 0.5,
-        "use_cpu": True,
-    }
-    goes_on = recipe.student.start is not None
-    start = folder / "start"
-    small = Recipe(
-        name=recipe.name,
-        texts=replace(recipe.texts, limit=256, per_source=32, tokenizer=recipe.texts.tokenizer and str(teacher)),
-        general=recipe.general and replace(recipe.general, limit=64),
-        teacher=TeacherSpec(model=str(teacher), prompts={} if goes_on else recipe.teacher.prompts),
-        student=_small_student(recipe.student, start),
-        training=TrainingSpec(distance=recipe.training.distance, held_out_rows=16, arguments=arguments),
-    )
-    Run(small, folder)  # refuses a folder that is not its own, before a teacher is put there
-    if not teacher.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        replace_folder(teacher, save_tiny_teacher)
-    if goes_on and not start.is_dir():
-        save_portable(build_student(teacher, dimension=WIDTH, normalized=True, layers=(0, 2)), start)
-    return small
-
-
-def _small_student(spec: StudentSpec, start: Path) -> StudentSpec:
-    """Return a student of the tiny teacher that is what ``spec`` is: one that goes on, a table, or layers."""
-    if spec.start is not None:
-        return StudentSpec(start=str(start))
-    if spec.static:
-        return StudentSpec(static=True, closed_form_rows=64)
-    layers = [layer for layer in spec.layers or () if layer < LAYERS]
-    return StudentSpec(layers=layers or (0, 2), closed_form_rows=64)
 
 
 def _with_teacher(recipe: Recipe) -> Recipe:

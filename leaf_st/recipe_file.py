@@ -1,0 +1,92 @@
+"""Recipe files, and what the command line changes in them."""
+
+import ast
+import runpy
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from leaf_st.errors import InputError
+from leaf_st.recipe import GENERAL_ROWS, PARTS, Recipe, TextsSpec, said_of
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Run the recipe file at ``path`` and return its ``recipe``, changed by ``key=value`` overrides.
+
+    Raises:
+        InputError: If there is no such file, it fails, has no `Recipe`, or an override does not fit.
+    """
+    if not path.is_file():
+        raise InputError(f"recipe {path}: no such file")
+    try:
+        namespace = runpy.run_path(str(path))
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:  # the user's own code may fail in any way
+        raise InputError(f"recipe {path} does not run: {type(error).__name__}: {error}") from error
+    recipe = namespace.get("recipe")
+    if not isinstance(recipe, Recipe):
+        raise InputError(
+            f"recipe {path}: expected a module-level `recipe = Recipe(...)`, found {type(recipe).__name__}"
+        )
+    return override(recipe, overrides)
+
+
+def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """Return ``recipe`` with ``key=value`` settings applied.
+
+    A key is a field (``name``), a field of a part (``student.layers``) or a training argument
+    (``learning_rate``). A value is a Python literal, or else a string.
+    """
+    for setting in settings:
+        key, separator, text = setting.partition("=")
+        if not separator:
+            raise InputError(f"--set {setting}: expected key=value")
+        recipe = _set(recipe, key, _literal(text))
+    return recipe
+
+
+def _set(recipe: Recipe, key: str, value: Any) -> Recipe:  # noqa: ANN401  (any literal)
+    part, dot, name = key.partition(".")
+    known = _settable()
+    if name == "revision" and isinstance(value, int):  # a commit of digits alone
+        value = str(value)
+    if key in known:
+        if not dot:
+            return replace(recipe, **{key: value})
+        before: Any = getattr(recipe, part) or TextsSpec(limit=GENERAL_ROWS)  # of the parts only `general` may be None
+        with said_of(part):
+            changed = replace(before, **{name: value})
+        return replace(recipe, **{part: changed})
+    if key in _training_arguments():
+        training = replace(recipe.training, arguments={**recipe.training.arguments, key: value})
+        return replace(recipe, training=training)
+    raise InputError(
+        f"--set {key}: no such key; expected one of {', '.join(sorted(known))}, or a keyword of "
+        "SentenceTransformerTrainingArguments such as learning_rate"
+    )
+
+
+def _settable() -> set[str]:
+    """Return the keys of a recipe and its parts, as ``--set`` names them; a part itself is no key."""
+    keys: set[str] = set()
+    for item in fields(Recipe):
+        part = PARTS.get(item.name)
+        keys |= {f"{item.name}.{inner.name}" for inner in fields(part)} if part else {item.name}
+    return keys - {"training.arguments"}
+
+
+def _training_arguments() -> set[str]:
+    """Return the keywords of SentenceTransformerTrainingArguments; importing them takes seconds, so late."""
+    from sentence_transformers import SentenceTransformerTrainingArguments
+
+    return {item.name for item in fields(SentenceTransformerTrainingArguments)}
+
+
+def _literal(text: str) -> Any:  # noqa: ANN401  (any literal)
+    """Read a Python literal, or else take the text as it stands."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -1,0 +1,50 @@
+"""A recipe made small: tiny models, few texts, two steps, to see that it runs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from leaf_st.atomic import replace_folder
+from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TrainingSpec
+from leaf_st.run import Run
+from leaf_st.student.build import build_student
+from leaf_st.student.portable import save_portable
+from leaf_st.teacher.tiny import LAYERS, WIDTH, save_tiny_teacher
+
+
+def smoke(recipe: Recipe, folder: Path) -> Recipe:
+    """Return ``recipe`` made small: a tiny teacher (made in ``folder``), few texts, two steps."""
+    teacher = folder / "teacher"
+    arguments = {
+        **recipe.training.arguments,
+        "max_steps": 2,
+        "eval_steps": 0.5,
+        "save_steps": 0.5,
+        "use_cpu": True,
+    }
+    goes_on = recipe.student.start is not None
+    start = folder / "start"
+    small = Recipe(
+        name=recipe.name,
+        texts=replace(recipe.texts, limit=256, per_source=32, tokenizer=recipe.texts.tokenizer and str(teacher)),
+        general=recipe.general and replace(recipe.general, limit=64),
+        teacher=TeacherSpec(model=str(teacher), prompts={} if goes_on else recipe.teacher.prompts),
+        student=_small_student(recipe.student, start),
+        training=TrainingSpec(distance=recipe.training.distance, held_out_rows=16, arguments=arguments),
+    )
+    Run(small, folder)  # refuses a folder that is not its own, before a teacher is put there
+    if not teacher.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_folder(teacher, save_tiny_teacher)
+    if goes_on and not start.is_dir():
+        save_portable(build_student(teacher, dimension=WIDTH, normalized=True, layers=(0, 2)), start)
+    return small
+
+
+def _small_student(spec: StudentSpec, start: Path) -> StudentSpec:
+    """Return a student of the tiny teacher that is what ``spec`` is: one that goes on, a table, or layers."""
+    if spec.start is not None:
+        return StudentSpec(start=str(start))
+    if spec.static:
+        return StudentSpec(static=True, closed_form_rows=64)
+    layers = [layer for layer in spec.layers or () if layer < LAYERS]
+    return StudentSpec(layers=layers or (0, 2), closed_form_rows=64)
