@@ -67,6 +67,11 @@ def _demo(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     run = _open(options)
+    if options.dry_run:
+        from leaf_st.plan import format_plan, plan
+
+        print(format_plan(plan(run.recipe, run.folder)))
+        return
     if run.embed() is not None:
         run.train()
         run.measure_alignment()
@@ -214,7 +219,10 @@ def _add_stage(parser: argparse.ArgumentParser, name: str, command: Callable[[ar
         help="change a value of the recipe, such as student.layers=0,5 or learning_rate=2e-5; may come often",
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="run folder (default: runs/NAME)")
-    parser.add_argument("--smoke", action="store_true", help="two steps with tiny models, to see that it runs")
+    shorter = parser.add_mutually_exclusive_group()
+    shorter.add_argument("--smoke", action="store_true", help="two steps with tiny models, to see that it runs")
+    if name == "run":
+        shorter.add_argument("--dry-run", action="store_true", help="say what it would take, and begin nothing")
     if name == "embed":
         parser.add_argument("--partition", default="0/1", metavar="I/N", help="do part I of N, counted from 0")
     parser.set_defaults(command=command)

@@ -34,6 +34,27 @@ PACKAGED = {
 
 
 @dataclass(frozen=True)
+class Architecture:
+    """The shape of a BERT, as its config names it: all that its speed depends on.
+
+    Attributes:
+        hidden_size: Width of its layers.
+        num_hidden_layers: Their number.
+        num_attention_heads: Heads of each.
+        intermediate_size: Width of each between its two linear maps.
+        vocab_size: Rows of the table of token vectors.
+        max_position_embeddings: Tokens that it reads at most.
+    """
+
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    vocab_size: int = 30522
+    max_position_embeddings: int = 512
+
+
+@dataclass(frozen=True)
 class ZooTeacher:
     """A teacher on the hub.
 
@@ -44,6 +65,7 @@ class ZooTeacher:
         prompts: Prompt by kind; documents have none.
         parameters: Their number, in millions.
         licence: SPDX name.
+        architecture: What it is inside.
     """
 
     hub_id: str
@@ -52,6 +74,7 @@ class ZooTeacher:
     prompts: dict[str, str]
     parameters: int
     licence: str
+    architecture: Architecture
 
 
 @dataclass(frozen=True)
@@ -82,6 +105,7 @@ ARCTIC = ZooTeacher(
     prompts=_FOR_SEARCH,
     parameters=109,
     licence="apache-2.0",
+    architecture=Architecture(768, 12, 12, 3072),
 )
 MXBAI = ZooTeacher(
     hub_id="mixedbread-ai/mxbai-embed-large-v1",
@@ -90,6 +114,7 @@ MXBAI = ZooTeacher(
     prompts=_FOR_SEARCH,
     parameters=335,
     licence="apache-2.0",
+    architecture=Architecture(1024, 24, 16, 4096),
 )
 
 ASYMMETRIC = "-asym"  # after a model's name: its queries by the student, documents by the teacher
@@ -108,6 +133,13 @@ ZOO = {
         parameters=23,
         licence="apache-2.0",
     ),
+}
+
+_SMALL = Architecture(384, 6, 12, 1536)
+# By the name that a recipe has for it: teachers, backbones, and students to go on from.
+ARCHITECTURES = {
+    **{teacher.hub_id: teacher.architecture for teacher in (ARCTIC, MXBAI)},
+    **dict.fromkeys((MINILM, MINILM_L6_H384, *ZOO, *(model.hub_id for model in ZOO.values())), _SMALL),
 }
 
 

@@ -37,7 +37,7 @@ class LocalTeacher:
         own: dict[str, str] = {kind: own_prompt(model, kind) for kind in KINDS}
         self.prompts: dict[str, str] = {**own, **(prompts or {})}
         # A GPU needs large batches to be busy, a CPU is fastest while a batch fits its caches.
-        self._batch_size = 32 if model.device.type == "cpu" else 256
+        self.batch_size = 32 if model.device.type == "cpu" else 256
         self._normalized = False
         probe = self.embed(_PROBE, "document")
         precise = model.dtype == torch.float32
@@ -76,14 +76,14 @@ class LocalTeacher:
         if not texts:
             return np.empty((0, self.model.get_embedding_dimension() or 0), dtype=np.float32)
         prompted = [self.prompts[kind] + text for text in texts]
-        order = np.argsort(_token_counts(self.model, prompted), kind="stable")[::-1]
+        order = np.argsort(token_counts(self.model, prompted), kind="stable")[::-1]
         vectors = np.empty((len(texts), self.model.get_embedding_dimension() or 0), dtype=np.float32)
-        for start in range(0, len(order), self._batch_size):
-            rows = order[start : start + self._batch_size]
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
             batch = self.model.encode(
                 [prompted[row] for row in rows],
                 prompt="",
-                batch_size=self._batch_size,
+                batch_size=self.batch_size,
                 convert_to_tensor=True,
                 show_progress_bar=False,
             )
@@ -138,7 +138,7 @@ def _pooling(model: SentenceTransformer) -> str:
     return str(modes[0]) if modes else "unknown"
 
 
-def _token_counts(model: SentenceTransformer, texts: Sequence[str]) -> NDArray[np.int64]:
+def token_counts(model: SentenceTransformer, texts: Sequence[str]) -> NDArray[np.int64]:
     """Count tokens of each text, cut at the model's maximum; shape (n,). Models without batches: characters."""
     if not callable(model.tokenizer):  # such as a table of token vectors
         return np.array([len(text) for text in texts])

@@ -9,10 +9,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import TrainerCallback
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import Kind, Recipe
@@ -58,6 +59,18 @@ class _EpochClock(TrainerCallback):
         self.ends.append(time.perf_counter())
 
 
+class Pace(NamedTuple):
+    """How fast a student is on this machine.
+
+    Attributes:
+        step: Seconds of an optimizer step.
+        row: Seconds of the validation of one row.
+    """
+
+    step: float
+    row: float
+
+
 def steps_within(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text]) -> int:
     """Return the optimizer steps that fit into the recipe's budget, its validations included.
 
@@ -69,24 +82,32 @@ def steps_within(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text]
     Raises:
         InputError: If not even one step fits.
     """
+    return steps_at(recipe, measure_pace(recipe, fingerprint, texts))
+
+
+def steps_at(recipe: Recipe, pace: Pace) -> int:
+    """Return the optimizer steps that fit into the recipe's budget at ``pace``, as `steps_within` does."""
     minutes = recipe.training.budget_minutes or 0.0
-    with tempfile.TemporaryDirectory(prefix="leaf-st-budget-") as folder:
-        step, row = _trial(recipe, fingerprint, texts, Path(folder))
     seconds = minutes * 60 * _MARGIN
-    validation = row * recipe.training.held_out_rows
+    validation = pace.row * recipe.training.held_out_rows
     every = training_arguments(recipe, Path(), "cpu").eval_steps or 1
     # Below 1, as the trainer reads it, it is a share of the run; otherwise a number of steps.
-    steps = int((seconds - validation / every) / step if every < 1 else seconds / (step + validation / every))
+    steps = int((seconds - validation / every) / pace.step if every < 1 else seconds / (pace.step + validation / every))
     if steps < 1:
         raise InputError(
-            f"training.budget_minutes={minutes}: a step takes {step:.2f} s and a validation {validation:.0f} s on "
+            f"training.budget_minutes={minutes}: a step takes {pace.step:.2f} s and a validation {validation:.0f} s on "
             "this machine, so nothing fits: give more time or hold out fewer rows"
         )
     return steps
 
 
-def _trial(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], folder: Path) -> tuple[float, float]:
-    """Return the seconds of a training step, and of the validation of a row."""
+def measure_pace(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text]) -> Pace:
+    """Train the student of ``recipe`` for two epochs of ``texts``, and time the second one."""
+    with tempfile.TemporaryDirectory(prefix="leaf-st-budget-") as folder:
+        return _trial(recipe, fingerprint, texts, Path(folder))
+
+
+def _trial(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], folder: Path) -> Pace:
     store = precompute(texts, _RandomTeacher(fingerprint), folder / "store", total=len(texts))
     assert store is not None  # one partition makes the whole
     quiet = {
@@ -102,8 +123,11 @@ def _trial(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], fold
     trainer = LeafTrainer(student, store, trial.training, training_arguments(trial, folder, student.device.type))
     clock = _EpochClock()
     trainer.add_callback(clock)
+    for printing in (ProgressCallback, PrinterCallback):  # what a trial learns is of no interest
+        trainer.remove_callback(printing)
     trainer.train()
     first, second = clock.ends
     started = time.perf_counter()
     trainer.evaluate()
-    return (second - first) / (trainer.state.global_step / 2), (time.perf_counter() - started) / trainer.held_out_rows
+    row = (time.perf_counter() - started) / trainer.held_out_rows
+    return Pace((second - first) / (trainer.state.global_step / 2), row)

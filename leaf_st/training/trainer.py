@@ -38,7 +38,7 @@ from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.lengths import token_lengths
 from leaf_st.training.loss import TeacherAlignedLoss
 from leaf_st.training.sampler import LengthGroupedBatchSampler
-from leaf_st.training.schedule import CyclicDecay
+from leaf_st.training.schedule import schedule
 
 _HELD_OUT_AT_MOST = 10  # one row in so many: of a small store most is to learn from
 _SECONDS_AT_RISK = 120  # of training that a kill may cost; a checkpoint takes about one
@@ -148,18 +148,9 @@ class LeafTrainer(SentenceTransformerTrainer):
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LambdaLR:
         """Return the schedule of the recipe in place of the arguments' (paper 2.2)."""
-        per_batch = self.args.train_batch_size * self.args.world_size
-        rows = self.training_rows
-        batches = rows // per_batch if self.args.dataloader_drop_last else -(-rows // per_batch)
-        decay = CyclicDecay(
-            total_steps=num_training_steps,
-            steps_per_epoch=max(1, -(-batches // self.args.gradient_accumulation_steps)),
-            end_factor=self._spec.end_learning_rate / self.args.learning_rate,
-            cycles=self._spec.cycles,
-            decay=self._spec.decay,
-        )
         optimizer = optimizer or self.optimizer
         assert optimizer is not None  # the trainer makes it before the schedule
+        decay = schedule(self._spec, self.args, self.training_rows, num_training_steps)
         self.lr_scheduler = LambdaLR(optimizer, decay)
         return self.lr_scheduler
 
@@ -172,7 +163,12 @@ class LeafTrainer(SentenceTransformerTrainer):
 
 def held_out_rows(store: EmbeddingStore, spec: TrainingSpec) -> NDArray[np.int64]:
     """Return the validation rows of ``store``, in rising order: as many as ``spec`` asks for, one in ten at most."""
-    return store.held_out(min(spec.held_out_rows, len(store) // _HELD_OUT_AT_MOST))
+    return store.held_out(held_out_count(len(store), spec))
+
+
+def held_out_count(rows: int, spec: TrainingSpec) -> int:
+    """Return how many of ``rows`` are held out."""
+    return min(spec.held_out_rows, rows // _HELD_OUT_AT_MOST)
 
 
 def last_whole_checkpoint(folder: Path) -> Path | None:

@@ -1,0 +1,46 @@
+"""Models with random weights: as fast as the real ones, where nothing but their speed matters.
+
+They are made without a network, and saved as any other model is, so that what runs on them is the real code.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Split
+from tokenizers.processors import TemplateProcessing
+from torch import nn
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from leaf_st.zoo import Architecture
+
+# Words in pieces of eight letters, and what stands between them: of English, within 3 % of the tokens of BERT.
+_PIECES = r"\w{1,8}|[^\w\s]"
+_SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+
+
+def save_unlearned(folder: Path, architecture: Architecture) -> Path:
+    """Save a BERT of ``architecture`` with random weights to ``folder`` and return it.
+
+    Its tokenizer knows no word, but counts as that of BERT does.
+    """
+    # In half of the size of float32; whoever loads it asks for the dtype it wants.
+    model = BertModel(BertConfig(**asdict(architecture)))
+    nn.Module.to(model, torch.bfloat16)
+    model.save_pretrained(folder)
+    _tokenizer(architecture).save_pretrained(folder)
+    return folder
+
+
+def _tokenizer(architecture: Architecture) -> PreTrainedTokenizerFast:
+    vocabulary = {token: index for index, token in enumerate(_SPECIAL.values())}
+    vocabulary |= {f"[unused{index}]": index for index in range(len(vocabulary), architecture.vocab_size)}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Split(Regex(_PIECES), "removed", invert=True)
+    ends = [(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer, model_max_length=architecture.max_position_embeddings, **_SPECIAL
+    )
