@@ -60,7 +60,7 @@ class TextsSpec:
             object.__setattr__(self, name, _text(f"texts.{name}", getattr(self, name)))
         _one_of("texts.kind", self.kind, KINDS)
         _true_or_false("texts.sentences", self.sentences)
-        names = (self.leave_out,) if isinstance(self.leave_out, str) else self.leave_out
+        names = self.leave_out.split(",") if isinstance(self.leave_out, str) else self.leave_out
         if not isinstance(names, Sequence):
             raise InputError(f"texts.leave_out: expected names of sources, found {names!r}")
         object.__setattr__(self, "leave_out", tuple(_text("texts.leave_out", name) for name in names))

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from leaf_st.atomic import replace_folder
-from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TrainingSpec
+from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
 from leaf_st.run import Run
 from leaf_st.student.build import build_student
 from leaf_st.student.portable import save_portable
@@ -29,7 +29,7 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
         general=recipe.general and replace(recipe.general, limit=64),
         teacher=TeacherSpec(model=str(teacher), prompts={} if goes_on else recipe.teacher.prompts),
         student=_small_student(recipe.student, start),
-        training=TrainingSpec(distance=recipe.training.distance, held_out_rows=16, arguments=arguments),
+        training=replace(recipe.training, held_out_rows=16, max_length=None, budget_minutes=None, arguments=arguments),
     )
     Run(small, folder)  # refuses a folder that is not its own, before a teacher is put there
     if not teacher.is_dir():

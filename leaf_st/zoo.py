@@ -1,12 +1,13 @@
 """The models this package knows by name: where they are and what they must hold.
 
-Sizes and scores are the paper's (arXiv 2509.12539, section 3); ids and revisions are the hub's.
+Sizes are the paper's (arXiv 2509.12539, section 3); ids and revisions are the hub's.
 """
 
 from dataclasses import dataclass
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_L6_H384 = "nreimers/MiniLM-L6-H384-uncased"  # the backbone of the paper's students (2.2)
+MINILM_L6_H384_SAFETENSORS = "refs/pr/2"  # its main branch holds pickled weights alone
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def _refused(capfd, *arguments):
 
 
 def _weights(folder):
-    return (Path(folder) / "model" / "model.safetensors").read_bytes()
+    return {path.name: path.read_bytes() for path in (Path(folder) / "model").rglob("*.safetensors")}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -97,12 +97,13 @@ def teacher_of(name: str) -> TeacherSpec:
     Raises:
         InputError: If nothing says it.
     """
-    published = ZOO.get(name)
+    # Also a folder of that name, where `pull` puts it; what its own record says goes first.
+    published = next((model for key, model in ZOO.items() if name == model.hub_id or Path(name).name == key), None)
     record = {} if published and not Path(name).is_dir() else read_record(resolve_model(name))
     try:
         return Recipe.from_dict(record["resolved"]).teacher
     except (ValueError, KeyError, TypeError, AttributeError):
-        if published:  # also in a folder of that name, where `pull` puts it
+        if published:
             return TeacherSpec(model=published.teacher.hub_id, revision=published.teacher.revision)
         raise InputError(
             f"model {name}: nothing in it names its teacher: give teacher= (teacher.model in a recipe)"

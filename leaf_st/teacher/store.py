@@ -73,6 +73,10 @@ class EmbeddingStore:
     def __len__(self) -> int:
         return self.rows
 
+    def __reduce__(self) -> tuple[type["EmbeddingStore"], tuple[Path]]:
+        # `datasets` pickles what a transform refers to, and would read all mapped shards into memory for it.
+        return EmbeddingStore, (self.folder,)
+
     def shard(self, index: int) -> Shard:
         """Return shard ``index``, mapped."""
         found = self._shards[index]
@@ -141,10 +145,10 @@ def read_header(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: If it is not there, or of a format that this version does not read.
     """
-    header = _read_json(folder / FINGERPRINT, _HEADER, "this is no embedding store")
+    header = _read_json(folder / FINGERPRINT, ("format",), "this is no embedding store")
     if header["format"] != FORMAT:
         raise InputError(f"store {folder}: expected format {FORMAT}, found {header['format']}: embed again")
-    return header
+    return _read_json(folder / FINGERPRINT, _HEADER, "this is no embedding store")
 
 
 def _read_json(path: Path, keys: Sequence[str], otherwise: str) -> dict[str, Any]:

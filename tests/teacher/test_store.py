@@ -1,3 +1,4 @@
+import pickle
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from leaf_st.errors import InputError
 from leaf_st.teacher.shard import text_id
-from leaf_st.teacher.store import FINGERPRINT, EmbeddingStore
+from leaf_st.teacher.store import FINGERPRINT, MANIFEST, EmbeddingStore
 from leaf_st.texts.text import Text
 
 # Every character but lone surrogates, which are no text.
@@ -94,12 +95,31 @@ def test_another_teacher_s_store_does_not_open(store):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("{", "is damaged"), ('{"format": 99}', "expected format 1, found 99")]
+    ("content", "message"),
+    [
+        ("{", "is damaged"),
+        ("[]", "is damaged"),
+        ('{"format": 99}', "expected format 1, found 99"),
+        ('{"format": 1}', "is damaged"),
+    ],
 )
 def test_a_header_that_cannot_be_read_is_named(store, content, message):
     (store.folder / FINGERPRINT).write_text(content)
     with pytest.raises(InputError, match=message):
         EmbeddingStore(store.folder)
+
+
+def test_a_manifest_that_says_nothing_is_named(store):
+    (store.folder / MANIFEST).write_text("{}")
+    with pytest.raises(InputError, match=r"manifest\.json is damaged"):
+        EmbeddingStore(store.folder)
+
+
+def test_a_pickled_store_is_its_folder(store):
+    assert len(list(store.ids())) > 1  # all shards are mapped now
+    copied = pickle.dumps(store)
+    assert len(copied) < 1000
+    assert len(pickle.loads(copied)) == len(store)
 
 
 def test_a_missing_shard_is_named(store):

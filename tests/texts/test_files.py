@@ -78,7 +78,7 @@ def test_beir_folder_alternates_documents_with_titles_and_queries(tmp_path):
 def test_folder_that_is_no_beir_folder(tmp_path, files):
     for name in files:
         (tmp_path / name).touch()
-    with pytest.raises(InputError, match=r"expected a BEIR folder.*found " + (", ".join(sorted(files)) or "nothing")):
+    with pytest.raises(InputError, match=r"or a BEIR folder.*found " + (", ".join(sorted(files)) or "nothing")):
         rows(tmp_path)
 
 
