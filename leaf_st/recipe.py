@@ -247,6 +247,8 @@ class Recipe:
             value = getattr(self, name)
             if not isinstance(value, part) and (name != "general" or value is not None):
                 raise InputError(f"{name}: expected a {part.__name__}, found {value!r}")
+        if self.general is not None and self.general.source == PAPER:
+            raise InputError("general.source: expected local texts, found the paper's: name a file")
         if self.general is not None and not self.general.is_limited:
             raise InputError(
                 f"general.limit: expected a limit of all rows such as {GENERAL_ROWS}, found {self.general.limit!r}: "

@@ -94,8 +94,7 @@ class Run:
         self.recipe = replace(self.recipe, teacher=resolved)
         self._write_down()
         if spec.source == PAPER:
-            fetch(spec, self.folder / "texts")
-            spec = replace(spec, source=str(self.folder / "texts"))
+            spec = fetch(spec, self.folder / "texts")
         skipped: Counter[str] = Counter()
         store = precompute(
             read_texts(spec, skipped),

@@ -132,6 +132,11 @@ def test_a_student_that_goes_on_is_built_already(other):
         StudentSpec(start="leaf-ir", **other)
 
 
+def test_the_paper_s_texts_are_not_watched():
+    with pytest.raises(InputError, match=r"general\.source: expected local texts"):
+        Recipe(name="a", general=TextsSpec(source="paper", limit=9))
+
+
 def test_a_commit_of_digits_alone_is_no_number():
     assert override(RECIPE, ["teacher.revision=1234567"]).teacher.revision == "1234567"
 

@@ -270,3 +270,14 @@ def test_a_smoke_run_leaves_a_foreign_folder_alone(recipe, tmp_path):
     with pytest.raises(InputError, match="holds something that is no run"):
         smoke(recipe, folder)
     assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
+
+
+def test_a_teacher_without_norm_1_gets_a_student_without_normalize(recipe, tiny_unnormalized_folder, tmp_path):
+    run = Run(replace(recipe, teacher=TeacherSpec(model=str(tiny_unnormalized_folder))), tmp_path / "run")
+    store = run.embed()
+    run.train()
+    modules = json.loads((run.folder / "model" / "modules.json").read_text())
+    assert [module["type"].rpartition(".")[2] for module in modules] == ["Transformer", "Pooling", "Dense"]
+    lengths = np.linalg.norm(store.embeddings(range(len(store))).astype(np.float32), axis=1)
+    assert np.abs(lengths - 1).min() > 0.1
+    assert run.measure_alignment()["l2"] < lengths.mean()  # nearer than nothing at all

@@ -19,8 +19,9 @@ from leaf_st.atomic import write_json, write_whole
 from leaf_st.errors import InputError
 from leaf_st.recipe import TextsSpec
 from leaf_st.texts.cut import Cutter
+from leaf_st.texts.sample import Position
 from leaf_st.texts.sources import SOURCES, Source
-from leaf_st.texts.stream import Position, stream_texts
+from leaf_st.texts.stream import stream_texts
 
 _PART_ROWS = 32 * 1024
 
@@ -42,8 +43,11 @@ class _Progress:
     done: bool = False
 
 
-def fetch(spec: TextsSpec, folder: Path) -> None:
+def fetch(spec: TextsSpec, folder: Path) -> TextsSpec:
     """Put the sources of ``spec`` into ``folder``, and print what there is of each beside the paper's Table 1.
+
+    Returns:
+        How to read them from there.
 
     Raises:
         InputError: If the hub cannot be reached, or a dataset is not as declared in `leaf_st.texts.sources`.
@@ -53,6 +57,7 @@ def fetch(spec: TextsSpec, folder: Path) -> None:
     for name in chosen(spec):
         rows[name] = _fetch(name, SOURCES[name], spec, folder / name, cutter)
     print(format_sources(rows), flush=True)
+    return replace(spec, source=str(folder), text_column="text", kind_column="kind")
 
 
 def chosen(spec: TextsSpec) -> list[str]:

@@ -45,6 +45,12 @@ class Source:
     named_in: tuple[str, str, str, str] | None = None
 
     @property
+    def needed(self) -> tuple[str, ...]:
+        """The columns that are read."""
+        more = [self.only[0]] if self.only else []
+        return (*self.columns, *more, *([self.named_in[3]] if self.named_in else []))
+
+    @property
     def is_open(self) -> bool:
         """Whether the licence lets anybody use the texts for anything."""
         return self.licence in _OPEN

@@ -1,50 +1,36 @@
-"""Texts of a dataset on the hub, streamed, from anywhere in it.
+"""Texts of a dataset on the hub, streamed: whole splits one after the other, or a sample from everywhere.
 
-A dataset is read in pieces: the splits of a configuration whole, or for a sample the row groups of its files in random
-order, of each at most a thirty-second of the sample. Nothing but a batch of rows is held in memory. A connection that
-breaks is made anew by the hub's client.
+Nothing but a batch of rows is held in memory. A connection that breaks is made anew by the hub's client and by
+`datasets`, many times.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import copy
-from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from typing import Any
 
 import datasets
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets.exceptions import DatasetsError
-from huggingface_hub.errors import EntryNotFoundError, HTTPError  # type: ignore[attr-defined]
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
 from leaf_st.errors import InputError
+from leaf_st.texts.sample import Position, sample_batches
 from leaf_st.texts.sources import Source
 
 _ROWS = 1024  # read at once
-_PIECES = 32  # a sample comes from so many places at least, where there are so many
-_SEED = 0
-
-
-@dataclass
-class Position:
-    """A place in a source.
-
-    Attributes:
-        config: Configuration in work.
-        taken: Texts taken of it.
-        piece: Piece of it in work.
-        of_piece: Texts taken of that.
-        offset: Place in that, as `datasets` tells it.
-    """
-
-    config: int = 0
-    taken: int = 0
-    piece: int = 0
-    of_piece: int = 0
-    offset: dict[str, Any] | None = None
+_DOWNLOAD_ERRORS = (
+    DatasetsError,
+    HTTPError,
+    pa.ArrowException,
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    zlib.error,
+)
 
 
 def stream_texts(name: str, source: Source, place: Position) -> Iterator[list[str]]:
@@ -58,77 +44,54 @@ def stream_texts(name: str, source: Source, place: Position) -> Iterator[list[st
     Raises:
         InputError: If the hub cannot be reached, or the dataset is not as ``source`` declares it.
     """
-    known = _named(name, source)
-    while place.config < len(source.configs):
-        yield from _config_texts(name, source, source.configs[place.config], place, known)
-        place.config, place.taken, place.piece = place.config + 1, 0, 0
-
-
-def _config_texts(
-    name: str, source: Source, config: str, place: Position, known: pa.Array | None
-) -> Iterator[list[str]]:
     with _named_errors(name):
-        pieces = _pieces(source, config)
-    quota = source.sample or np.inf
-    of_piece = np.ceil(quota / min(_PIECES, len(pieces)))
-    for piece in pieces[place.piece :]:
-        for batch in _batches(name, piece(), place):
-            _require_columns(name, source, config, batch)
-            most = int(min(quota - place.taken, of_piece - place.of_piece, np.iinfo(np.int64).max))
-            texts = _joined(source, batch, known)[:most]
-            place.taken += len(texts)
-            place.of_piece += len(texts)
-            yield texts
-            if place.of_piece >= of_piece or place.taken >= quota:
-                break
-        place.piece, place.of_piece, place.offset = place.piece + 1, 0, None
-        if place.taken >= quota:
-            return
+        known = _named(name, source)
+        while place.config < len(source.configs):
+            config = source.configs[place.config]
+            batches = sample_batches if source.sample else _whole_batches
+            for batch in batches(source, config, place):
+                _require_columns(name, source, config, batch)
+                texts = _joined(source, batch, known)
+                if source.sample:
+                    texts = texts[: place.wanted]
+                    place.take(len(texts))
+                yield texts
+            place.next_config()
 
 
-def _pieces(source: Source, config: str) -> list[Callable[[], datasets.IterableDataset]]:
-    """Return what is read one after the other: the splits, or for a sample the row groups of all, shuffled."""
-    whole = datasets.load_dataset(source.hub_id, config, split=source.split, revision=source.revision, streaming=True)
+def _whole_batches(source: Source, config: str, place: Position) -> Iterator[dict[str, list[Any]]]:
+    """Yield the rows of the splits of ``config`` that are wanted, one after the other."""
+    whole = _load(source, config, source.split)
     splits = [whole] if source.split else [whole[split] for split in sorted(whole)]
-    if source.sample is None:
-        return [partial(copy, split) for split in splits]
-    groups = [split.reshard() for split in splits]
-    parts = [
-        partial(split.shard, num_shards=split.num_shards, index=index)
-        for split in groups
-        for index in range(split.num_shards)
-    ]
-    return [parts[index] for index in np.random.default_rng((_SEED, len(parts))).permutation(len(parts))]
+    for split in splits[place.piece :]:
+        if place.offset is not None:
+            split.load_state_dict(place.offset)
+        for batch in split.iter(_ROWS):
+            place.offset = split.state_dict()
+            yield batch
+        place.piece, place.offset = place.piece + 1, None
 
 
-def _batches(name: str, piece: datasets.IterableDataset, place: Position) -> Iterator[dict[str, list[Any]]]:
-    """Yield the rows of a piece from where ``place`` stands."""
-    if place.offset is not None:
-        piece.load_state_dict(place.offset)
-    batches = piece.iter(_ROWS)
-    while True:
-        with _named_errors(name):
-            batch = next(batches, None)
-        if batch is None:
-            return
-        place.offset = piece.state_dict()
-        yield batch
+def _load(source: Source, config: str, split: str | None) -> Any:  # noqa: ANN401  (one split or a dict of them)
+    return datasets.load_dataset(source.hub_id, config, split=split, revision=source.revision, streaming=True)
 
 
 @contextmanager
 def _named_errors(name: str) -> Iterator[None]:
-    """Turn what a download can meet into an `InputError`; the hub's client has tried five times by then."""
-    otherwise = f"or leave it out with texts.leave_out={name}"
+    """Turn what a download can meet into an `InputError`: a hub out of reach, another dataset, a file that is none."""
     try:
         yield
-    except (pa.ArrowException, ValueError, DatasetsError, EntryNotFoundError) as error:
-        # No such dataset, configuration or split, or a file that is none.
-        raise InputError(f"source {name} is not on the hub as expected ({_first_line(error)}): {otherwise}") from error
-    except (OSError, HTTPError) as error:
+    except InputError:
+        raise
+    except _DOWNLOAD_ERRORS as error:
         raise InputError(
-            f"source {name}: the hub cannot be reached ({_first_line(error)}): run the same command again to go on, "
-            + otherwise
+            f"source {name} cannot be read from the hub ({_first_line(error)}): if the connection broke, run the same "
+            f"command again to go on; otherwise {_leave_out(name)}"
         ) from error
+
+
+def _leave_out(name: str) -> str:
+    return f"leave it out with texts.leave_out={name}, in another --output"
 
 
 def _named(name: str, source: Source) -> pa.Array | None:
@@ -136,10 +99,9 @@ def _named(name: str, source: Source) -> pa.Array | None:
     if source.named_in is None:
         return None
     config, split, column, _ = source.named_in
-    with _named_errors(name):
-        listed = datasets.load_dataset(source.hub_id, config, split=split, revision=source.revision, streaming=True)
+    listed = _load(source, config, split)
     found: set[str] = set()
-    for batch in _batches(name, listed, Position()):
+    for batch in listed.iter(_ROWS):
         if column not in batch:
             raise _other_columns(name, f"{source.hub_id} ({config})", [column], batch)
         found.update(map(str, batch[column]))
@@ -166,19 +128,14 @@ def _text(values: tuple[Any, ...]) -> list[str]:
 
 
 def _require_columns(name: str, source: Source, config: str, batch: Mapping[str, Any]) -> None:
-    needed = [*source.columns]
-    if source.only:
-        needed.append(source.only[0])
-    if source.named_in:
-        needed.append(source.named_in[3])
-    if not set(needed) <= set(batch):
-        raise _other_columns(name, f"{source.hub_id} ({config})", needed, batch)
+    if not set(source.needed) <= set(batch):
+        raise _other_columns(name, f"{source.hub_id} ({config})", source.needed, batch)
 
 
-def _other_columns(name: str, place: str, needed: list[str], batch: Mapping[str, Any]) -> InputError:
+def _other_columns(name: str, place: str, needed: Sequence[str], batch: Mapping[str, Any]) -> InputError:
     return InputError(
         f"source {name}: {place} has the columns {', '.join(batch)}, expected {', '.join(needed)}: "
-        f"the dataset has changed; leave it out with texts.leave_out={name}"
+        f"the dataset has changed; {_leave_out(name)}"
     )
 
 
