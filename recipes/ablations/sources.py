@@ -5,7 +5,7 @@ Result:   in README.md beside this file.
 
 The groups are made equal in texts as well as in samples: as many random ones of each as the smallest group has. So no
 group is read more often than another, and what differs is what the texts are. Definitions, which play the part of the
-paper's Vocabulary, are told by the column `source` of a parquet file; without it that group is left out.
+paper's Vocabulary, are told by the column `source` of a parquet file; where it names none that group is left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,44 +30,44 @@ if TYPE_CHECKING:
 DEFINITIONS = ("wordnet_glosses", "wordnet_examples")  # of words, a line each
 
 
-def groups(
-    store: EmbeddingStore, rows: NDArray[np.int64], texts: TextsSpec, definitions: bool
-) -> Mapping[str, NDArray[np.int64]]:
+def groups(store: EmbeddingStore, rows: NDArray[np.int64], texts: TextsSpec) -> Mapping[str, NDArray[np.int64]]:
     """Return the rows of each group, as many random ones as the smallest has, in rising order.
 
     Raises:
         InputError: If one is empty.
     """
     kinds = np.array([text.kind for text in store.texts(rows)])
-    defined = np.isin(np.concatenate(list(store.ids()))[rows], _ids_of_definitions(texts) if definitions else [])
+    defining = _ids_of_definitions(texts)
+    defined = np.isin(np.concatenate(list(store.ids()))[rows], defining)
     found = {"queries": kinds == "query", "documents": (kinds == "document") & ~defined}
-    if definitions:
+    if len(defining):
         found["definitions"] = (kinds == "document") & defined
     found["all"] = np.full(len(rows), True)
     fewest, name = min((chosen.sum(), name) for name, chosen in found.items())
     if fewest == 0:
-        raise InputError(
-            f"texts {texts.source}: expected some of every group, found no {name}: name others, or leave it out"
-        )
+        raise InputError(f"texts {texts.source}: expected some of every group, found no {name}: name other --texts")
     rng = np.random.default_rng(0)
     return {name: np.sort(rng.choice(rows[chosen], fewest, replace=False)) for name, chosen in found.items()}
 
 
 def _ids_of_definitions(texts: TextsSpec) -> NDArray[np.int64]:
+    """Return the `text_id` of each definition in a parquet file; of none where nothing says which they are."""
+    path = Path(texts.source)
+    if path.suffix != ".parquet" or not path.is_file() or "source" not in pq.read_schema(path).names:
+        return np.empty(0, np.int64)
     table = pq.read_table(texts.source, columns=[texts.text_column, "source"], filters=[("source", "in", DEFINITIONS)])
     return np.array([text_id(text.strip()) for text in table[texts.text_column].to_pylist()], np.int64)
 
 
 def variants(setting: Setting) -> list[Variant]:
     texts = setting.run.recipe.texts
-    parquet = Path(texts.source).suffix == ".parquet" and Path(texts.source).is_file()
-    definitions = parquet and "source" in pq.read_schema(texts.source).names
+    definitions = len(_ids_of_definitions(texts)) > 0
     names = ["queries", "documents", *(["definitions"] if definitions else []), "all"]
     if not definitions:
-        print(f"{texts.source} has no column `source`: definitions are left out")
+        print(f"{texts.source} has no {' or '.join(DEFINITIONS)} in a column `source`: definitions are left out")
 
     def pick(store: EmbeddingStore, rows: NDArray[np.int64], name: str) -> NDArray[np.int64]:
-        return groups(store, rows, texts, definitions)[name]
+        return groups(store, rows, texts)[name]
 
     return [setting.variant(name, change=f"rows of {name}", rows=partial(pick, name=name)) for name in names]
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from leaf_st.errors import InputError
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.train import new_student, training_arguments
@@ -140,7 +141,8 @@ def test_groups_are_equally_large_and_hold_what_they_say(run, texts, output):
 
     store = EmbeddingStore(output / "store")
     rows = np.arange(5, len(store))
-    found = groups(store, rows, TextsSpec(source=str(texts)), True)
+    kinds = np.array([text.kind for text in store.texts(rows)])
+    found = groups(store, rows, TextsSpec(source=str(texts)))
     source_of = dict(zip(*(pq.read_table(texts)[name].to_pylist() for name in ("text", "source")), strict=True))
     sources = {name: {source_of[text.text] for text in store.texts(chosen)} for name, chosen in found.items()}
     assert sources == {
@@ -153,6 +155,8 @@ def test_groups_are_equally_large_and_hold_what_they_say(run, texts, output):
     for chosen in found.values():
         assert len(set(chosen)) == len(chosen)
         assert set(chosen) <= set(rows)
+    with pytest.raises(InputError, match="found no queries"):
+        groups(store, rows[kinds == "document"], TextsSpec(source=str(texts)))
 
 
 def test_texts_without_sources_have_no_definitions(run, tmp_path, capsys):
@@ -161,7 +165,7 @@ def test_texts_without_sources_have_no_definitions(run, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run("sources", "--smoke", "--texts", texts, "--output", tmp_path / "run", "--variants", "definitions", "--data")
     printed = capsys.readouterr()
-    assert "has no column `source`: definitions are left out" in printed.out
+    assert "in a column `source`: definitions are left out" in printed.out
     assert "definitions: expected some of queries, documents, all" in printed.err
 
 
