@@ -1,0 +1,139 @@
+"""What a variant gave: measured, as a line of a table, and in a figure."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.atomic import write_whole
+from leaf_st.evaluation.modes import ROLES
+from leaf_st.recipe import KINDS
+from leaf_st.teacher.local import LocalTeacher, bfloat16_is_fast
+from leaf_st.teacher.store import EmbeddingStore
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MODES = [mode for mode in ROLES if mode != "teacher"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a variant gave.
+
+    Attributes:
+        name: The variant's.
+        rows: Texts that it was trained on.
+        samples: Texts that it read, the same one several times in several epochs.
+        steps: Optimizer steps.
+        seconds: Of training, without the validations.
+        l2: Mean L2 on the held-out texts after the last step: "all", and by kind.
+        curve: (samples, mean L2 on the held-out texts) during training.
+        ndcg: nDCG@10 in percent, by set and mode.
+    """
+
+    name: str
+    rows: int
+    samples: int
+    steps: int
+    seconds: float
+    l2: Mapping[str, float]
+    curve: Sequence[Sequence[float]]
+    ndcg: Mapping[str, Mapping[str, float]]
+
+    def mean_ndcg(self, mode: str) -> float:
+        """Return the mean over the sets, of which there is at least one."""
+        return float(np.mean([scores[mode] for scores in self.ndcg.values()]))
+
+
+def measure_alignment(student: SentenceTransformer, store: EmbeddingStore, rows: NDArray[np.int64]) -> dict[str, float]:
+    """Return the mean L2 between student and targets: of all ``rows``, and by kind."""
+    ours = student.encode(store.prompted(rows), prompt="", show_progress_bar=False)
+    distances = np.linalg.norm(ours - store.embeddings(rows).astype(np.float32), axis=1)
+    kinds = np.array([text.kind for text in store.texts(rows)])
+    groups = {"all": np.full(len(rows), True), **{kind: kinds == kind for kind in KINDS}}
+    return {name: float(distances[chosen].mean()) for name, chosen in groups.items() if chosen.any()}
+
+
+def measure_retrieval(
+    student: SentenceTransformer, teacher: SentenceTransformer, sets: Sequence[Path]
+) -> dict[str, dict[str, float]]:
+    """Return nDCG@10 by set and mode. Where bfloat16 is fast the student's weights become it, as the teacher's are."""
+    if not sets:
+        return {}
+    from leaf_st.evaluation.retrieval import evaluate_retrieval  # imports mteb, which takes seconds
+
+    if bfloat16_is_fast(student.device):
+        student = student.to(torch.bfloat16)
+    found: dict[str, dict[str, float]] = {}
+    for folder in sets:
+        results = evaluate_retrieval(folder, teacher=teacher, student=student, modes=list(ROLES))
+        found[folder.name] = {result.mode: result.score for result in results}
+    return found
+
+
+def remember(teacher: LocalTeacher, folder: Path) -> None:
+    """Let ``teacher`` keep its vectors of queries and documents in ``folder``: they are the same for all variants."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def remembered(encode: Callable[..., Any]) -> Callable[..., Any]:
+        def recall(texts: list[str], **options: Any) -> Any:  # noqa: ANN401  (as encode has them)
+            shaped = json.dumps([teacher.fingerprint.to_dict(), encode.__name__, texts])
+            path = folder / f"teacher-{blake2b(shaped.encode(), digest_size=8).hexdigest()}.float32"
+            if not path.is_file():
+                vectors = np.asarray(encode(texts, **options), np.float32)
+                write_whole(path, lambda temporary: vectors.tofile(temporary))
+            return np.fromfile(path, np.float32).reshape(len(texts), -1)
+
+        return recall
+
+    teacher.model.encode_query = remembered(teacher.model.encode_query)
+    teacher.model.encode_document = remembered(teacher.model.encode_document)
+
+
+def format_table(outcomes: Sequence[Outcome]) -> str:
+    """Return the outcomes as a Markdown table, the teacher's nDCG@10 in its last line."""
+    searched = all(outcome.ndcg for outcome in outcomes)
+    header = ["variant", "texts", "samples", "steps", "minutes", "L2", *(f"L2, {kind}" for kind in KINDS)]
+    lines = [header + [f"nDCG@10, {mode}" for mode in MODES if searched]]
+    for outcome in outcomes:
+        counts = [f"{count:,}" for count in (outcome.rows, outcome.samples, outcome.steps)]
+        distances = [f"{outcome.l2[name]:.4f}" if name in outcome.l2 else "-" for name in ("all", *KINDS)]
+        scores = [f"{outcome.mean_ndcg(mode):.2f}" for mode in MODES if searched]
+        lines.append([outcome.name, *counts, f"{outcome.seconds / 60:.1f}", *distances, *scores])
+    if searched:
+        score = f"{outcomes[0].mean_ndcg('teacher'):.2f}"
+        lines.append(["teacher", *[""] * (len(header) - 1), *[score] * len(MODES)])
+    lines.insert(1, ["---", *["---:"] * (len(lines[0]) - 1)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def draw_curves(axes: "Axes", outcomes: Sequence[Outcome]) -> None:
+    """Draw the validation loss of each variant over its samples."""
+    for outcome in outcomes:
+        samples, losses = zip(*outcome.curve, strict=True)
+        axes.plot(np.array(samples) / 1000, losses, marker=".", label=outcome.name)
+    axes.set(xlabel="training samples (thousands)", ylabel="mean L2, held-out texts")
+    axes.legend()
+
+
+def save_figure(draw: Callable[["Axes"], None], path: Path) -> None:
+    """Let ``draw`` fill a figure and save it to ``path`` as SVG."""
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError:
+        print("no figure without matplotlib: pip install 'leaf-st[plots]'")
+        return
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": path.name, "axes.grid": True}):
+        figure = Figure(figsize=(6, 3.6), layout="constrained")
+        draw(figure.subplots())
+        write_whole(path, lambda temporary: figure.savefig(temporary, format="svg", metadata={"Date": None}))
+    print(path)

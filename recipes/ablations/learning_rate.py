@@ -1,0 +1,92 @@
+"""How the learning rate falls, over three amounts of data (paper A.2, Figure 9).
+
+Command:  python recipes/ablations/learning_rate.py [--texts FILE] [--samples N] [--output DIR] [--smoke]
+Result:   in README.md beside this file.
+
+As in the paper a run is ten epochs, each of the number of batches of 32 that the table names; --samples is what the
+longest run reads, the others read a third and a ninth of it. A falling rate ends at a tenth of where it starts.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from _outcomes import Outcome
+from _study import BATCH, Setting, Study, StudyTrainer, Variant, main
+from numpy.typing import NDArray
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from leaf_st.errors import InputError
+from leaf_st.teacher.store import EmbeddingStore
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+EPOCHS = 10  # paper A.2
+_BATCHES = " x "  # between schedule and batches in a name
+
+
+class CosineTrainer(StudyTrainer):
+    """Lets the rate fall along half a cosine, each step."""
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LambdaLR:
+        """Return the schedule, from the start rate to the end rate."""
+        end = self._spec.end_learning_rate / self.args.learning_rate
+        last = max(1, num_training_steps - 1)
+        optimizer = optimizer or self.optimizer
+        self.lr_scheduler = LambdaLR(
+            optimizer, lambda step: end + (1 - end) * (1 + math.cos(math.pi * min(step, last) / last)) / 2
+        )
+        return self.lr_scheduler
+
+
+def some(store: EmbeddingStore, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return ``count`` random ones of ``rows``, in rising order.
+
+    Raises:
+        InputError: If there are fewer.
+    """
+    if len(rows) < count:
+        raise InputError(
+            f"an epoch takes {count:,} texts, {store.folder} has {len(rows):,} to train on: give fewer --samples"
+        )
+    return np.sort(np.random.default_rng(0).choice(rows, count, replace=False))
+
+
+def variants(setting: Setting) -> list[Variant]:
+    constant = setting.run.recipe.training.arguments["learning_rate"]
+    schedules = {
+        "constant": {"end_learning_rate": constant},
+        "linear by step": {},
+        "linear by epoch": {"decay": "epoch"},
+        "cosine by step": {"trainer": CosineTrainer, "change": "cosine, "},
+    }
+    most = setting.samples // (EPOCHS * BATCH)
+    found = []
+    for batches in sorted({max(1, most // share) for share in (9, 3, 1)}):
+        for name, changes in schedules.items():
+            few = {"rows": partial(some, count=batches * BATCH), "samples": EPOCHS * batches * BATCH}
+            change = changes.get("change", "") + f"{batches * BATCH} random rows"
+            found.append(setting.variant(f"{name}{_BATCHES}{batches}", **{**changes, **few, "change": change}))
+    return found
+
+
+def draw(axes: "Axes", outcomes: Sequence[Outcome]) -> None:
+    """Draw the last validation loss of each schedule over the amount of data, as Figure 9 does."""
+    lines: dict[str, dict[int, float]] = defaultdict(dict)
+    for outcome in outcomes:
+        schedule, _, batches = outcome.name.rpartition(_BATCHES)
+        lines[schedule][int(batches)] = outcome.l2["all"]
+    for schedule, losses in lines.items():
+        axes.plot(list(losses), list(losses.values()), marker="o", label=schedule)
+    axes.set(xscale="log", xlabel="batches of 32 in an epoch, of ten", ylabel="mean L2, held-out texts")
+    axes.set_xticks(amounts := sorted({batches for losses in lines.values() for batches in losses}), amounts)
+    axes.legend()
+
+
+if __name__ == "__main__":
+    main(Study("learning_rate", variants, draw, retrieval=False), __doc__)

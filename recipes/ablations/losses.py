@@ -1,0 +1,220 @@
+"""Other distillations on top of Eq. 3 (paper appendix B, Figure 10, Table 5): MiniLM, TinyBERT, DistilBERT.
+
+Command:  python recipes/ablations/losses.py [--texts FILE] [--samples N] [--output DIR] [--smoke]
+Result:   in README.md beside this file.
+
+These need what is inside the teacher, so it runs beside the student in every step; a store cannot hold that. They
+compare token by token, so the tokenizers must match; MiniLM and TinyBERT compare head by head, so the heads must. What
+does not match is refused; the loss of this package asks for neither. Sums over tokens leave out the padding, and all
+are averaged over the batch. The validation loss is Eq. 3 alone for all.
+"""
+
+from collections.abc import Iterable
+from copy import deepcopy
+from functools import partial
+
+import torch
+from _outcomes import draw_curves
+from _study import Setting, Study, Variant, main
+from sentence_transformers import SentenceTransformer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from leaf_st.errors import InputError
+from leaf_st.training.loss import TeacherAlignedLoss
+
+_READ = ("input_ids", "attention_mask", "token_type_ids")
+_NEVER = -1e9  # a score that softmax makes 0; with -inf the divergence would be 0 times infinity
+
+
+class Internals:
+    """What the layers of a BERT gave in the last forward pass, taken by hooks.
+
+    Args:
+        model: The model, checked by `require_match`.
+    """
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        layers = _layers(model)
+        self.layers = len(layers)
+        self.heads: int = model[0].model.config.num_attention_heads
+        self._given: dict[tuple[str, int], Tensor] = {}
+        for number, layer in enumerate(layers, start=1):
+            attention = layer.attention.self
+            parts = {"hidden": layer, "query": attention.query, "key": attention.key, "value": attention.value}
+            for name, part in parts.items():
+                part.register_forward_hook(partial(self._keep, name, number))
+
+    def _keep(self, name: str, layer: int, module: nn.Module, inputs: object, output: Tensor) -> None:
+        self._given[name, layer] = output
+
+    def hidden(self, layer: int) -> Tensor:
+        """Return h of ``layer``, counted from 1; shape (batch, T, d), float32."""
+        return self._given["hidden", layer].float()
+
+    def scores(self, left: str, right: str, layer: int) -> Tensor:
+        """Return left x right^T / sqrt(C) of ``layer``, before any softmax; shape (batch, A, T, T), float32."""
+        of_heads = (self._given[name, layer].float().unflatten(-1, (self.heads, -1)) for name in (left, right))
+        ours, theirs = (vectors.transpose(1, 2) for vectors in of_heads)
+        return ours @ theirs.mT / ours.shape[-1] ** 0.5
+
+
+class CombinedLoss(TeacherAlignedLoss):
+    """Eq. 3 plus, in training, a loss between what is inside of student and teacher.
+
+    Args:
+        model: The student.
+        teacher: The teacher.
+
+    Raises:
+        InputError: If they do not match.
+    """
+
+    name = ""
+    needs_heads = False
+
+    def __init__(self, model: SentenceTransformer, teacher: SentenceTransformer) -> None:
+        super().__init__(model)
+        self.require_match(model, teacher)
+        # In a tuple it is no part of this module, whose weights are trained and whose models are taken for the student.
+        self._teacher = (deepcopy(teacher),)
+        self.student, self.teacher = Internals(model), Internals(self._teacher[0])
+
+    @classmethod
+    def require_match(cls, model: SentenceTransformer, teacher: SentenceTransformer) -> None:
+        """Check that the loss can compare student and teacher."""
+        otherwise = f"; leave {cls.name} out with --variants, or take a backbone like the teacher"
+        ours, theirs = (each.tokenizer.get_vocab() for each in (model, teacher))
+        if ours != theirs:
+            raise InputError(
+                f"{cls.name} compares token by token: expected one vocabulary, found {len(ours):,} tokens in the "
+                f"student and {len(theirs):,} in the teacher, {len(ours.items() & theirs.items()):,} of them the same"
+                + otherwise
+            )
+        for role, each in (("student", model), ("teacher", teacher)):
+            if not _layers(each):
+                raise InputError(f"{cls.name} reads the layers of a BERT: found none in the {role}{otherwise}")
+        heads = [each[0].model.config.num_attention_heads for each in (model, teacher)]
+        if cls.needs_heads and heads[0] != heads[1]:
+            raise InputError(
+                f"{cls.name} compares head by head: found {heads[0]} heads in the student and {heads[1]} in the teacher"
+                + otherwise
+            )
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
+        """Return the scalar loss of one batch."""
+        features = list(sentence_features)
+        aligned = super().forward(features, labels)
+        if not self.model.training:
+            return aligned
+        read = {name: features[0][name] for name in _READ if name in features[0]}
+        mask = read["attention_mask"]
+        with torch.no_grad():
+            self._teacher[0](read)
+        with torch.autocast(aligned.device.type, enabled=False):
+            return aligned + self.internal(mask.float())
+
+    def internal(self, mask: Tensor) -> Tensor:
+        """Return the scalar loss between student and teacher, given the tokens that count, shape (batch, T)."""
+        raise NotImplementedError
+
+
+class MiniLM(CombinedLoss):
+    """Value relations and attention of the last layers (Eq. 4 to 8)."""
+
+    name, needs_heads = "MiniLM", True
+
+    def internal(self, mask: Tensor) -> Tensor:
+        """Return L_VR + L_Att (Eq. 8)."""
+        # Eq. 6 prints K Q^T; the attention matrix that it names has a row for each query: Q K^T.
+        return self._divergence("value", "value", mask) + self._divergence("query", "key", mask)
+
+    def _divergence(self, left: str, right: str, mask: Tensor) -> Tensor:
+        """Return D_KL(teacher || student), the mean over heads and tokens (Eq. 5 and 7)."""
+        ours, theirs = (
+            internals.scores(left, right, internals.layers)
+            .masked_fill(mask[:, None, None, :] == 0, _NEVER)
+            .log_softmax(-1)
+            for internals in (self.student, self.teacher)
+        )
+        divergences = functional.kl_div(ours, theirs, reduction="none", log_target=True).sum(-1).mean(1)
+        return _mean_of_tokens(divergences, mask)
+
+
+class TinyBERT(CombinedLoss):
+    """Hidden states and attention scores of every layer of the student (Eq. 9 to 11)."""
+
+    name, needs_heads = "TinyBERT", True
+
+    def __init__(self, model: SentenceTransformer, teacher: SentenceTransformer) -> None:
+        super().__init__(model, teacher)
+        self.w_map = _w_map(model, teacher)
+
+    @classmethod
+    def require_match(cls, model: SentenceTransformer, teacher: SentenceTransformer) -> None:
+        """Check the layers as well: g(L') = L asks that one number divides the other."""
+        super().require_match(model, teacher)
+        ours, theirs = len(_layers(model)), len(_layers(teacher))
+        if theirs % ours:
+            raise InputError(
+                f"{cls.name} compares each layer of the student with one of the teacher: found {ours} and {theirs} "
+                "layers, expected a multiple; leave it out with --variants, or keep another number of layers"
+            )
+
+    def internal(self, mask: Tensor) -> Tensor:
+        """Return L_Hidn + L_Att (Eq. 11), each divided by the teacher's L as they are printed."""
+        pairs = mask[:, None, :] * mask[:, :, None]
+        loss = torch.zeros((), device=mask.device)
+        for layer in range(1, self.student.layers + 1):
+            theirs = layer * (self.teacher.layers // self.student.layers)  # g(l)
+            hidden = (self.teacher.hidden(theirs) - self.w_map(self.student.hidden(layer))) ** 2
+            scores = (self.teacher.scores("query", "key", theirs) - self.student.scores("query", "key", layer)) ** 2
+            loss = loss + _mean_of_tokens(hidden.mean(-1), mask)  # Eq. 9
+            loss = loss + ((scores.mean(1) * pairs).sum((1, 2)) / pairs.sum((1, 2))).mean()  # Eq. 10
+        return loss / self.teacher.layers
+
+
+class DistilBERT(CombinedLoss):
+    """Cosine of the last hidden states (Eq. 12)."""
+
+    name = "DistilBERT"
+
+    def __init__(self, model: SentenceTransformer, teacher: SentenceTransformer) -> None:
+        super().__init__(model, teacher)
+        self.w_map = _w_map(model, teacher)
+
+    def internal(self, mask: Tensor) -> Tensor:
+        """Return the mean over tokens of -cos_sim (Eq. 12)."""
+        ours, theirs = self.w_map(self.student.hidden(self.student.layers)), self.teacher.hidden(self.teacher.layers)
+        return -_mean_of_tokens(functional.cosine_similarity(ours, theirs, dim=-1), mask)
+
+
+def _layers(model: SentenceTransformer) -> list[nn.Module]:
+    """Return the layers of a BERT or a model built like it; none of another."""
+    encoder = getattr(getattr(model[0], "model", None), "encoder", None)
+    layers = list(getattr(encoder, "layer", []))
+    return layers if all(hasattr(getattr(layer, "attention", None), "self") for layer in layers) else []
+
+
+def _w_map(model: SentenceTransformer, teacher: SentenceTransformer) -> nn.Linear:
+    """Return W_map, which is trained with the student and no part of it (Eq. 9 and 12)."""
+    return nn.Linear(model[0].get_embedding_dimension(), teacher[0].get_embedding_dimension(), bias=False)
+
+
+def _mean_of_tokens(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean over the tokens of each text, then over the texts; both of shape (batch, T)."""
+    return ((values * mask).sum(1) / mask.sum(1)).mean()
+
+
+def variants(setting: Setting) -> list[Variant]:
+    student = setting.student()
+    found = [setting.variant("LEAF")]
+    for loss in (MiniLM, TinyBERT, DistilBERT):
+        check = partial(loss.require_match, student, setting.teacher)
+        made = partial(loss, teacher=setting.teacher)
+        found.append(setting.variant(loss.name, change=loss.name, check=check, loss=made))
+    return found
+
+
+if __name__ == "__main__":
+    main(Study("losses", variants, draw_curves), __doc__)

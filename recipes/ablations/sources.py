@@ -1,0 +1,94 @@
+"""Which texts to learn from (paper 2.1, Figure 4): queries, documents, definitions, or all of them.
+
+Command:  python recipes/ablations/sources.py [--texts FILE] [--samples N] [--output DIR] [--smoke]
+Result:   in README.md beside this file.
+
+The groups are made equal in texts as well as in samples: as many random ones of each as the smallest group has. So no
+group is read more often than another, and what differs is what the texts are. Definitions, which play the part of the
+paper's Vocabulary, are told by the column `source` of a parquet file; where it names none that group is left out.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.parquet as pq
+from _outcomes import MODES, Outcome
+from _study import Setting, Study, Variant, main
+from numpy.typing import NDArray
+
+from leaf_st.errors import InputError
+from leaf_st.recipe import TextsSpec
+from leaf_st.teacher.shard import text_id
+from leaf_st.teacher.store import EmbeddingStore
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DEFINITIONS = ("wordnet_glosses", "wordnet_examples")  # of words, a line each
+
+
+def groups(store: EmbeddingStore, rows: NDArray[np.int64], texts: TextsSpec) -> Mapping[str, NDArray[np.int64]]:
+    """Return the rows of each group, as many random ones as the smallest has, in rising order.
+
+    Raises:
+        InputError: If one is empty.
+    """
+    kinds = np.array([text.kind for text in store.texts(rows)])
+    defining = _ids_of_definitions(texts)
+    defined = np.isin(np.concatenate(list(store.ids()))[rows], defining)
+    found = {"queries": kinds == "query", "documents": (kinds == "document") & ~defined}
+    if len(defining):
+        found["definitions"] = (kinds == "document") & defined
+    found["all"] = np.full(len(rows), True)
+    fewest, name = min((chosen.sum(), name) for name, chosen in found.items())
+    if fewest == 0:
+        raise InputError(f"texts {texts.source}: expected some of every group, found no {name}: name other --texts")
+    rng = np.random.default_rng(0)
+    return {name: np.sort(rng.choice(rows[chosen], fewest, replace=False)) for name, chosen in found.items()}
+
+
+def _ids_of_definitions(texts: TextsSpec) -> NDArray[np.int64]:
+    """Return the `text_id` of each definition in a parquet file; of none where nothing says which they are."""
+    path = Path(texts.source)
+    if path.suffix != ".parquet" or not path.is_file() or "source" not in pq.read_schema(path).names:
+        return np.empty(0, np.int64)
+    table = pq.read_table(texts.source, columns=[texts.text_column, "source"], filters=[("source", "in", DEFINITIONS)])
+    return np.array([text_id(text.strip()) for text in table[texts.text_column].to_pylist()], np.int64)
+
+
+def variants(setting: Setting) -> list[Variant]:
+    texts = setting.run.recipe.texts
+    definitions = len(_ids_of_definitions(texts)) > 0
+    names = ["queries", "documents", *(["definitions"] if definitions else []), "all"]
+    if not definitions:
+        print(f"{texts.source} has no {' or '.join(DEFINITIONS)} in a column `source`: definitions are left out")
+
+    def pick(store: EmbeddingStore, rows: NDArray[np.int64], name: str) -> NDArray[np.int64]:
+        return groups(store, rows, texts)[name]
+
+    return [setting.variant(name, change=f"rows of {name}", rows=partial(pick, name=name)) for name in names]
+
+
+def draw(axes: "Axes", outcomes: Sequence[Outcome]) -> None:
+    """Draw nDCG@10 of each group, as Figure 4 does, or the L2 by kind where nothing was searched."""
+    searched = all(outcome.ndcg for outcome in outcomes)
+    if searched:
+        bars = {mode: [outcome.mean_ndcg(mode) for outcome in outcomes] for mode in MODES}
+    else:
+        bars = {"L2": [outcome.l2["all"] for outcome in outcomes]}
+    places = np.arange(len(outcomes))
+    for number, (name, values) in enumerate(bars.items()):
+        axes.bar(places + 0.4 * number, values, 0.4, label=name)
+    axes.set_xticks(places + 0.2 * (len(bars) - 1), [outcome.name for outcome in outcomes])
+    axes.set(xlabel="training texts", ylabel="nDCG@10 (%), mean of the sets" if searched else "mean L2, held-out texts")
+    if searched:
+        axes.axhline(outcomes[0].mean_ndcg("teacher"), color="black", linestyle="--", label="teacher")
+        axes.set_ylim(bottom=0.9 * min(map(min, bars.values())))
+    axes.legend(loc="lower right")
+
+
+if __name__ == "__main__":
+    main(Study("sources", variants, draw), __doc__)
