@@ -5,6 +5,7 @@ Heavy imports wait until a command needs them, so that ``--help`` and a typing e
 
 import argparse
 import errno
+import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -37,6 +38,8 @@ _EPILOG = "https://arxiv.org/abs/2509.12539 describes the method. Each stage goe
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; exits with 2 and one line on stderr when the input cannot be used, with 130 on Ctrl-C."""
     options = _parser().parse_args(arguments)
+    if os.environ.get("RANK", "0") != "0":
+        os.environ["TQDM_DISABLE"] = "1"  # of several processes the first one shows its bars, which stand for all
     command: Callable[[argparse.Namespace], None] = options.command
     try:
         command(options)
@@ -68,22 +71,26 @@ def _run(options: argparse.Namespace) -> None:
     run = _open(options)
     if run.embed() is not None:
         run.train()
-        run.measure_alignment()
-        _print_results(run.evaluate())
+        if run.goes_on_alone():
+            run.measure_alignment()
+            _print_results(run.evaluate())
 
 
 def _embed(options: argparse.Namespace) -> None:
     index, _, count = options.partition.partition("/")
     if not (index.isdecimal() and count.isdecimal()):
         raise InputError(f"--partition {options.partition}: expected I/N, such as 0/4")
-    store = _open(options).embed((int(index), int(count)))
-    print(f"{len(store):,} rows in {store.folder}" if store else "other partitions are still to come")
+    run = _open(options)
+    store = run.embed((int(index), int(count)))
+    if run.goes_on_alone():
+        print(f"{len(store):,} rows in {store.folder}" if store else "other partitions are still to come")
 
 
 def _train(options: argparse.Namespace) -> None:
     run = _open(options)
     run.train()
-    print(f"the student is in {run.folder / 'model'}")
+    if run.goes_on_alone():
+        print(f"the student is in {run.folder / 'model'}")
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -5,6 +5,9 @@ store/        texts and targets
 checkpoints/  the trainer's own
 model/        the student, for plain SentenceTransformer(...)
 results/      measurements, one row each
+
+Several processes (`accelerate launch`) carry out one run together: each embeds a partition of the texts, all train one
+student, and the first of them writes and prints.
 """
 
 import json
@@ -15,6 +18,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.atomic import is_temporary, replace_folder, write_json
@@ -22,6 +27,7 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.alignment import AlignmentEvaluator
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result, write_results
+from leaf_st.processes import join
 from leaf_st.recipe import Precision, Recipe, StudentSpec, TeacherSpec, TrainingSpec
 from leaf_st.student.load import load_student, load_teacher
 from leaf_st.teacher.local import LocalTeacher
@@ -39,7 +45,7 @@ _PARTS = {"recipe.json", "store", "checkpoints", "model", "results", "report", "
 
 
 class Run:
-    """A recipe and the folder in which it is carried out.
+    """A recipe and the folder in which it is carried out, by this process or by all that a launcher started.
 
     Args:
         recipe: What to do.
@@ -50,6 +56,7 @@ class Run:
     """
 
     def __init__(self, recipe: Recipe, folder: Path) -> None:
+        self._processes = join(recipe.training.arguments.get("use_cpu", False))
         self.folder = folder
         self._asked = recipe
         self.recipe = recipe
@@ -64,32 +71,38 @@ class Run:
     def teacher(self) -> LocalTeacher:
         """The teacher, loaded when first asked for."""
         if self._teacher is None:
-            self._teacher = LocalTeacher.load(self.recipe.teacher)
+            self._teacher = LocalTeacher.load(self.recipe.teacher, self._device)
         return self._teacher
 
     def embed(self, partition: tuple[int, int] = (0, 1)) -> EmbeddingStore | None:
-        """Embed the texts into ``store/``; None while other partitions are still at work."""
+        """Embed the texts into ``store/``; None while other partitions are still at work.
+
+        Of several processes each does its part of the partition.
+        """
         spec = self.recipe.texts
         # What is wrong with texts, teacher, student or arguments shall be said now, not after hours of embedding.
         next(read_texts(spec, Counter()))
-        new_student(self.recipe, self.teacher.fingerprint)
-        training_arguments(self.recipe, self.folder, "cpu")
+        new_student(self.recipe, self.teacher.fingerprint, self._device)
+        training_arguments(self.recipe, self.folder, self.teacher.model.device.type)
         # "auto" is what this machine makes of it: another one that goes on shall not make it something else.
         resolved = replace(self.recipe.teacher, precision=cast(Precision, self.teacher.fingerprint.precision))
         self.recipe = replace(self.recipe, teacher=resolved)
         self._write_down()
         skipped: Counter[str] = Counter()
-        store = precompute(
+        made = precompute(
             read_texts(spec, skipped),
             self.teacher,
             self.folder / "store",
             dtype=self.recipe.teacher.store_dtype,
-            partition=partition,
+            partition=self._part_of(partition),
             skipped=skipped,
             total=spec.limit if isinstance(spec.limit, int) else sum(1 for _ in read_texts(spec, Counter())),
         )
-        if store is not None:
-            print(f"{len(store):,} texts of {spec.source}{_listed(skipped)}", flush=True)
+        # Which one came last, and so has seen all shards, only they know.
+        if not any(gather_object([made is not None])):
+            return None
+        store = EmbeddingStore(self.folder / "store")
+        self._print(f"{len(store):,} texts of {spec.source}{_listed(skipped)}")
         return store
 
     def train(self) -> SentenceTransformer:
@@ -101,7 +114,13 @@ class Run:
             return load_student(str(self.folder / "model"))
         self._write_down()
         self._fix_steps(store)
-        return train(self.recipe, store, self.folder, self._record())
+        return train(self.recipe, store, self.folder, self._record(), self._device)
+
+    def goes_on_alone(self) -> bool:
+        """End the work of several processes; True in the one that measures and prints."""
+        first: bool = self._processes.is_main_process
+        self._processes.destroy_process_group()
+        return first
 
     def evaluate(self) -> list[Result]:
         """Measure the student in ``model/`` in all modes on the sets of the recipe that are there."""
@@ -134,6 +153,8 @@ class Run:
 
     def _write_down(self) -> None:
         """Write the recipe down before any work is spent, but not before its texts and its teacher were found."""
+        if not self._processes.is_main_process:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "recipe.json", self._record())
 
@@ -142,24 +163,44 @@ class Run:
         recipe = self.recipe
         if recipe.training.budget_minutes is None or "max_steps" in recipe.training.arguments:
             return
-        require_intact(store)
+        if self._processes.is_main_process:
+            require_intact(store)
+        self._processes.wait_for_everyone()
         # From everywhere: the head of a source may have other lengths than the rest.
-        rows = np.unique(np.random.default_rng(0).integers(len(store), size=TRIAL_TEXTS)).tolist()
+        count = TRIAL_TEXTS * self._processes.num_processes
+        rows = np.unique(np.random.default_rng(0).integers(len(store), size=count)).tolist()
         held_out = replace(recipe.training, held_out_rows=max(1, len(held_out_rows(store, recipe.training))))
-        steps = steps_within(replace(recipe, training=held_out), store.fingerprint, store.texts(rows))
-        print(f"{recipe.training.budget_minutes:g} minutes hold {steps:,} steps on this machine", flush=True)
+        trial = replace(recipe, training=held_out)
+        steps = steps_within(trial, store.fingerprint, store.texts(rows), self._device)
+        self._print(f"{recipe.training.budget_minutes:g} minutes hold {steps:,} steps on this machine")
         arguments = {**recipe.training.arguments, "max_steps": steps}
         self.recipe = replace(recipe, training=replace(recipe.training, arguments=arguments))
-        write_json(self.folder / "recipe.json", self._record())
+        self._write_down()
 
     def _record(self) -> dict[str, Any]:
         return {
             "recipe": self._asked.to_dict(),
             "resolved": self.recipe.to_dict(),
             "arguments": named_arguments(self.recipe, str(self.teacher.model.device.type)),
+            "processes": self._processes.num_processes,
             "teacher": self.teacher.fingerprint.to_dict(),
             "versions": {name: version(name) for name in _LIBRARIES},
         }
+
+    @property
+    def _device(self) -> str | None:
+        """This process's device among several; alone, whichever sentence-transformers finds."""
+        return str(self._processes.device) if self._processes.num_processes > 1 else None
+
+    def _part_of(self, partition: tuple[int, int]) -> tuple[int, int]:
+        """Return this process's part of ``partition``; one that cannot be stays as it is, to be refused."""
+        index, count = partition
+        mine, processes = self._processes.process_index, self._processes.num_processes
+        return (index + count * mine, count * processes) if 0 <= index < count else partition
+
+    def _print(self, line: str) -> None:
+        if self._processes.is_main_process:
+            print(line, flush=True)
 
     def _known(self) -> dict[str, Any] | None:
         """Return the record of an earlier run in this folder, which must be of the same recipe."""
@@ -195,15 +236,16 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
     }
     small = Recipe(
         name=recipe.name,
-        texts=replace(recipe.texts, limit=256),
+        texts=replace(recipe.texts, limit=1024),  # two steps of thirty processes, too
         teacher=TeacherSpec(model=str(teacher), prompts=recipe.teacher.prompts),
         student=StudentSpec(layers=layers or (0, 2), closed_form_rows=64),
         training=TrainingSpec(distance=recipe.training.distance, held_out_rows=16, arguments=arguments),
     )
     Run(small, folder)  # refuses a folder that is not its own, before a teacher is put there
-    if not teacher.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        replace_folder(teacher, save_tiny_teacher)
+    with PartialState().main_process_first():
+        if not teacher.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            replace_folder(teacher, save_tiny_teacher)
     return small
 
 

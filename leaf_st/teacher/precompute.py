@@ -135,9 +135,13 @@ def _existing(folder: Path, number: int, block: list[Text]) -> Path | None:
     path = find_shard(folder, number)
     if path is None:
         return None
-    if not is_intact(path):
+    try:
+        intact = is_intact(path)
+    except FileNotFoundError:  # another worker found it damaged at this moment
+        return None
+    if not intact:
         tqdm.write(f"{path} is damaged: making it again")
-        path.unlink()
+        path.unlink(missing_ok=True)
         return None
     if open_shard(path).ids.tolist() != [text_id(row.text) for row in block]:
         raise _other_texts(path)

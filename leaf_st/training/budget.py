@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from numpy.typing import NDArray
 from transformers import TrainerCallback
 
@@ -51,23 +53,26 @@ class _EpochClock(TrainerCallback):
         self.ends.append(time.perf_counter())
 
 
-def steps_within(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text]) -> int:
+def steps_within(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], device: str | None = None) -> int:
     """Return the optimizer steps that fit into the recipe's budget, its validations included.
+
+    Several processes try together, as they will train, and all return what the first one found.
 
     Args:
         recipe: Has `training.budget_minutes`.
         fingerprint: The teacher's.
         texts: A sample of the training texts.
+        device: Where to train; sentence-transformers' choice if None.
 
     Raises:
         InputError: If not even one step fits.
     """
     minutes = recipe.training.budget_minutes or 0.0
     with tempfile.TemporaryDirectory(prefix="leaf-st-budget-") as folder:
-        step, row = _trial(recipe, fingerprint, texts, Path(folder))
+        step, row = broadcast_object_list(list(_trial(recipe, fingerprint, texts, Path(folder), device)))
     seconds = minutes * 60 * _MARGIN
     validation = row * recipe.training.held_out_rows
-    every = training_arguments(recipe, Path(), "cpu").eval_steps or 1
+    every = training_arguments(recipe, Path(), PartialState().device.type).eval_steps or 1
     # Below 1, as the trainer reads it, it is a share of the run; otherwise a number of steps.
     steps = int((seconds - validation / every) / step if every < 1 else seconds / (step + validation / every))
     if steps < 1:
@@ -78,7 +83,9 @@ def steps_within(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text]
     return steps
 
 
-def _trial(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], folder: Path) -> tuple[float, float]:
+def _trial(
+    recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], folder: Path, device: str | None
+) -> tuple[float, float]:
     """Return the seconds of a training step, and of the validation of a row."""
     store = precompute(texts, _RandomTeacher(fingerprint), folder / "store", total=len(texts))
     assert store is not None  # one partition makes the whole
@@ -90,7 +97,7 @@ def _trial(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], fold
     }
     arguments = {**recipe.training.arguments, **quiet, "max_steps": -1}
     trial = replace(recipe, training=replace(recipe.training, arguments=arguments))
-    student = new_student(recipe, fingerprint)
+    student = new_student(recipe, fingerprint, device)
     trainer = LeafTrainer(student, store, trial.training, training_arguments(trial, folder, student.device.type))
     clock = _EpochClock()
     trainer.add_callback(clock)

@@ -15,7 +15,8 @@ from leaf_st.student.portable import full_disk_named, save_portable
 from leaf_st.teacher.local import bfloat16_is_fast
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.store import EmbeddingStore
-from leaf_st.training.trainer import LeafTrainer, last_whole_checkpoint
+from leaf_st.training.checkpoints import last_whole_checkpoint
+from leaf_st.training.trainer import LeafTrainer
 
 _DEFAULTS: dict[str, Any] = {
     "seed": 42,
@@ -55,26 +56,37 @@ _WHOLE_NUMBERS = {
 }
 
 
-def train(recipe: Recipe, store: EmbeddingStore, run: Path, record: Any = None) -> SentenceTransformer:  # noqa: ANN401
+def train(
+    recipe: Recipe,
+    store: EmbeddingStore,
+    run: Path,
+    record: Any = None,  # noqa: ANN401
+    device: str | None = None,
+) -> SentenceTransformer:
     """Train the student of ``recipe`` on ``store``, from the last checkpoint in ``run`` if there is one.
 
     Writes ``run/checkpoints``, ``run/results/training.json`` (the losses over the steps) and, last, ``run/model``
-    with ``record``, a JSON value, as its ``recipe.json``.
+    with ``record``, a JSON value, as its ``recipe.json``. Several processes, each of which calls this, train one
+    student; the first of them writes.
 
     Returns:
         The student with the lowest validation loss.
 
     Raises:
-        InputError: If the store is too small or damaged, or an argument does not fit.
+        InputError: If the store is too small or damaged, an argument does not fit, or the checkpoint is of another
+            number of processes.
         KeyboardInterrupt: On Ctrl-C, after the batch in flight and a checkpoint.
     """
-    require_intact(store)
     torch.manual_seed({**_DEFAULTS, **recipe.training.arguments}["seed"])  # of a projection that stays random
-    student = new_student(recipe, store.fingerprint)
+    student = new_student(recipe, store.fingerprint, device)
     in_use = student.max_seq_length
     student.max_seq_length = recipe.training.max_length or in_use
-    checkpoint = last_whole_checkpoint(run / "checkpoints")
-    trainer = LeafTrainer(student, store, recipe.training, training_arguments(recipe, run, student.device.type))
+    arguments = training_arguments(recipe, run, student.device.type)
+    if arguments.process_index == 0:
+        require_intact(store)
+    with arguments.main_process_first(local=False):
+        checkpoint = last_whole_checkpoint(run / "checkpoints", arguments.world_size)
+    trainer = LeafTrainer(student, store, recipe.training, arguments)
     if checkpoint is None:
         sample = trainer.sample(recipe.student.closed_form_rows)
         if len(sample):
@@ -83,9 +95,11 @@ def train(recipe: Recipe, store: EmbeddingStore, run: Path, record: Any = None) 
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.accelerator.unwrap_model(student, keep_fp32_wrapper=False)  # else it goes on under autocast
     student.max_seq_length = in_use
-    (run / "results").mkdir(parents=True, exist_ok=True)
-    write_json(run / "results" / "training.json", trainer.state.log_history)
-    save_portable(student, run / "model", record)
+    if arguments.process_index == 0:
+        (run / "results").mkdir(parents=True, exist_ok=True)
+        write_json(run / "results" / "training.json", trainer.state.log_history)
+        save_portable(student, run / "model", record)
+    trainer.accelerator.wait_for_everyone()
     return student
 
 
@@ -95,7 +109,7 @@ def require_intact(store: EmbeddingStore) -> None:
         raise InputError(f"{damaged[0]} is damaged: run `leaf-st embed` again, it makes the shard anew")
 
 
-def new_student(recipe: Recipe, fingerprint: Fingerprint) -> SentenceTransformer:
+def new_student(recipe: Recipe, fingerprint: Fingerprint, device: str | None = None) -> SentenceTransformer:
     """Build the student that ``recipe`` names for the teacher of ``fingerprint``."""
     backbone = recipe.student.backbone or recipe.teacher.model
     revision = recipe.student.revision if recipe.student.backbone else recipe.teacher.revision
@@ -107,6 +121,7 @@ def new_student(recipe: Recipe, fingerprint: Fingerprint) -> SentenceTransformer
         layers=recipe.student.layers,
         max_length=recipe.student.max_length or fingerprint.max_length,
         prompts=fingerprint.prompts,
+        device=device,
         trust_remote_code=recipe.teacher.trust_remote_code and recipe.student.backbone is None,
     )
 
