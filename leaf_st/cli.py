@@ -8,6 +8,7 @@ import errno
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -161,10 +162,12 @@ def _open(options: argparse.Namespace) -> "Run":
 
 
 def _quieten() -> None:
-    """Turn off the bars and warnings that transformers writes for each model it loads; those of downloads stay."""
+    """Turn off the bars and warnings of libraries that tell a user nothing; the bars of downloads stay."""
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
     from transformers.utils import logging
 
+    # sentence-transformers and accelerate say this to torch, for each process.
+    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
     without_bars = are_progress_bars_disabled()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # turns off those of downloads as well

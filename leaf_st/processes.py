@@ -25,10 +25,11 @@ def join(use_cpu: bool = False) -> PartialState:
     """
     asked = parse_flag_from_env("ACCELERATE_USE_CPU")
     processes = PartialState(cpu=asked or use_cpu or get_device_name() == "cpu", timeout=_PATIENCE)
-    # What `accelerate launch --cpu --num_processes 2` leaves: a place to meet at, and nobody else who comes.
-    if asked and "MASTER_PORT" in os.environ and processes.num_processes == 1:
+    # What `accelerate launch --num_processes 2` leaves, with --cpu or without GPUs: a place to meet at, where nobody
+    # comes. Its variables are those of its launcher of one process.
+    if {"ACCELERATE_USE_CPU", "MASTER_PORT"} <= os.environ.keys() and processes.num_processes == 1:
         raise InputError(
-            "accelerate launch --cpu starts one process, whatever --num_processes says: use --multi_gpu, which takes "
-            "CPUs where there are no GPUs"
+            "accelerate launch started one process of several: it starts them all with --multi_gpu and without --cpu, "
+            "and they take CPUs where there are no GPUs"
         )
     return processes

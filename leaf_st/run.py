@@ -124,11 +124,11 @@ class Run:
 
     def evaluate(self) -> list[Result]:
         """Measure the student in ``model/`` in all modes on the sets of the recipe that are there."""
-        from leaf_st.evaluation.retrieval import evaluate_retrieval  # imports mteb, which takes seconds
-
         rows: list[Result] = []
         if not self.recipe.evaluate_on:
             return rows
+        from leaf_st.evaluation.retrieval import evaluate_retrieval  # imports mteb, which takes seconds
+
         student = load_student(str(self.folder / "model"))
         teacher = load_teacher(self.recipe.teacher, student)
         for name in self.recipe.evaluate_on:

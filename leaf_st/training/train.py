@@ -153,4 +153,6 @@ def training_arguments(recipe: Recipe, run: Path, device: str) -> SentenceTransf
 def named_arguments(recipe: Recipe, device: str) -> dict[str, Any]:
     """Return every argument of training that does not have transformers' own default, as ``recipe.json`` keeps it."""
     arguments = {"bf16": bfloat16_is_fast(torch.device(device)), **_DEFAULTS, **recipe.training.arguments}
+    if torch.distributed.is_initialized():  # the trainer would do so, and warn
+        arguments["dataloader_drop_last"] = True
     return {**arguments, "use_cpu": True} if device == "cpu" else arguments

@@ -183,9 +183,10 @@ class LeafTrainer(SentenceTransformerTrainer):
         for inputs in dataloader:
             rows = len(inputs["label"])
             loss, _, _ = self.prediction_step(self.model, inputs, prediction_loss_only=True)
+            assert loss is not None  # all rows have targets
             total += torch.stack([loss * rows, torch.full_like(loss, rows)])
         losses, count = self.accelerator.reduce(total).tolist()
-        return EvalLoopOutput(None, None, {f"{metric_key_prefix}_loss": losses / count}, int(count))
+        return EvalLoopOutput(np.empty(0), None, {f"{metric_key_prefix}_loss": losses / count}, int(count))
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LambdaLR:
         """Return the schedule of the recipe in place of the arguments' (paper 2.2)."""

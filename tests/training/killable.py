@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import random
 import signal
-import socket
 import time
 from pathlib import Path
 
@@ -19,29 +18,9 @@ _CONTEXT.set_forkserver_preload(["leaf_st.training.train"])
 
 
 def start(recipe, store, run):
-    process = _CONTEXT.Process(target=_train, args=(recipe, str(store.folder), str(run)))
+    process = _CONTEXT.Process(target=train_on, args=(recipe, str(store.folder), str(run)))
     process.start()
     return process
-
-
-def start_together(count, recipe, store, run):
-    """Start ``count`` processes that train one student, with what a launcher tells them."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    told = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    processes = []
-    for rank in range(count):
-        environment = {key: str(value) for key, value in {**told, "RANK": rank, "LOCAL_RANK": rank}.items()}
-        processes.append(_CONTEXT.Process(target=_train, args=(recipe, str(store.folder), str(run), environment)))
-        processes[-1].start()
-    return processes
-
-
-def join(processes):
-    """Wait for all of them; return the exit codes."""
-    for process in processes:
-        process.join()
-    return [process.exitcode for process in processes]
 
 
 def end(process, run, after_step, number=signal.SIGKILL):
@@ -60,7 +39,6 @@ def _step(path):
     return int(path.parent.name.removeprefix("checkpoint-"))
 
 
-def _train(recipe, store, run, environment=None):
-    os.environ.update(environment or {}, OMP_NUM_THREADS="1")
+def train_on(recipe, store, run):
     torch.set_num_threads(1)  # as in the tests, or sums would differ in their last bits
-    train(recipe, EmbeddingStore(Path(store)), Path(run))
+    train(recipe, EmbeddingStore(Path(store)), Path(run), device="cpu")

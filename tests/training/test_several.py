@@ -7,8 +7,9 @@ import signal
 import killable
 import numpy as np
 import pytest
+import together
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
@@ -38,6 +39,7 @@ def _samplers(draw):
     return one, samplers
 
 
+@settings(deadline=None)
 @given(_samplers())
 def test_the_parts_of_a_batch_are_the_batch_of_one_process(made):
     one, samplers = made
@@ -48,6 +50,7 @@ def test_the_parts_of_a_batch_are_the_batch_of_one_process(made):
     assert max(map(len, parts)) == len(batches)
 
 
+@settings(deadline=None)
 @given(_samplers())
 def test_parts_are_equally_many_and_large_where_the_last_batch_is_dropped(made):
     one, samplers = made
@@ -63,10 +66,14 @@ def doubled(recipe, changed):
     return changed(recipe, per_device_train_batch_size=16, dataloader_drop_last=True)
 
 
+def _start(recipe, store, run):
+    return together.start(2, killable.train_on, recipe, str(store.folder), str(run))
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, recipe, store):
     run = tmp_path_factory.mktemp("two")
-    assert killable.join(killable.start_together(2, recipe, store, run)) == [0, 0]
+    assert together.join(_start(recipe, store, run)) == [0, 0]
     return run
 
 
@@ -90,14 +97,13 @@ def test_two_processes_train_what_one_does_with_twice_the_batch(finished, double
             torch.testing.assert_close(ours[name], weight, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("after_step", [5, 15])  # of 24; an epoch has 12
-def test_two_killed_processes_go_on_to_the_same_model(finished, recipe, store, tmp_path, after_step):
-    processes = killable.start_together(2, recipe, store, tmp_path)
-    assert killable.end(processes[0], tmp_path, after_step) == -signal.SIGKILL
+def test_two_killed_processes_go_on_to_the_same_model(finished, recipe, store, tmp_path):
+    processes = _start(recipe, store, tmp_path)
+    assert killable.end(processes[0], tmp_path, 15) == -signal.SIGKILL  # in the second epoch
     processes[1].kill()  # as a launcher does
-    killable.join(processes)
+    together.join(processes)
     assert not (tmp_path / "model").exists()
-    assert killable.join(killable.start_together(2, recipe, store, tmp_path)) == [0, 0]
+    assert together.join(_start(recipe, store, tmp_path)) == [0, 0]
     assert _losses(tmp_path) == _losses(finished)
     assert all(torch.equal(weight, _weights(finished)[name]) for name, weight in _weights(tmp_path).items())
 
