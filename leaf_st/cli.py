@@ -5,8 +5,10 @@ Heavy imports wait until a command needs them, so that ``--help`` and a typing e
 
 import argparse
 import errno
+import os
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +40,8 @@ _EPILOG = "https://arxiv.org/abs/2509.12539 describes the method. Each stage goe
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; exits with 2 and one line on stderr when the input cannot be used, with 130 on Ctrl-C."""
     options = _parser().parse_args(arguments)
+    if os.environ.get("RANK", "0") != "0":
+        os.environ["TQDM_DISABLE"] = "1"  # of several processes the first one shows its bars, which stand for all
     command: Callable[[argparse.Namespace], None] = options.command
     try:
         command(options)
@@ -74,22 +78,26 @@ def _run(options: argparse.Namespace) -> None:
         return
     if run.embed() is not None:
         run.train()
-        run.measure_alignment()
-        _print_results(run.evaluate())
+        if run.goes_on_alone():
+            run.measure_alignment()
+            _print_results(run.evaluate())
 
 
 def _embed(options: argparse.Namespace) -> None:
     index, _, count = options.partition.partition("/")
     if not (index.isdecimal() and count.isdecimal()):
         raise InputError(f"--partition {options.partition}: expected I/N, such as 0/4")
-    store = _open(options).embed((int(index), int(count)))
-    print(f"{len(store):,} rows in {store.folder}" if store else "other partitions are still to come")
+    run = _open(options)
+    store = run.embed((int(index), int(count)))
+    if run.goes_on_alone():
+        print(f"{len(store):,} rows in {store.folder}" if store else "other partitions are still to come")
 
 
 def _train(options: argparse.Namespace) -> None:
     run = _open(options)
     run.train()
-    print(f"the student is in {run.folder / 'model'}")
+    if run.goes_on_alone():
+        print(f"the student is in {run.folder / 'model'}")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -161,10 +169,12 @@ def _open(options: argparse.Namespace) -> "Run":
 
 
 def _quieten() -> None:
-    """Turn off the bars and warnings that transformers writes for each model it loads; those of downloads stay."""
+    """Turn off the bars and warnings of libraries that tell a user nothing; the bars of downloads stay."""
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
     from transformers.utils import logging
 
+    # sentence-transformers and accelerate say this to torch, for each process.
+    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
     without_bars = are_progress_bars_disabled()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # turns off those of downloads as well

@@ -6,6 +6,9 @@ general/      those of the general domain, where the recipe names them
 checkpoints/  the trainer's own
 model/        the student, for plain SentenceTransformer(...)
 results/      measurements, one row each
+
+Several processes (`accelerate launch`) carry out one run together: each embeds a partition of the texts, all train one
+student, and the first of them writes and prints.
 """
 
 import json
@@ -18,6 +21,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from accelerate.utils import gather_object
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.atomic import is_temporary, write_json
@@ -25,13 +29,14 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.alignment import AlignmentEvaluator
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result, write_results
+from leaf_st.processes import join
 from leaf_st.recipe import OF_START, PAPER, Precision, Recipe, said_of
 from leaf_st.student.load import load_student, load_teacher, teacher_of
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import EmbeddingStore
-from leaf_st.texts.fetch import chosen, closed_licences, fetch, licences
+from leaf_st.texts.fetch import chosen, closed_licences, fetch, format_sources, licences
 from leaf_st.texts.read import read_texts
 from leaf_st.training.budget import steps_within, trial_texts
 from leaf_st.training.train import named_arguments, new_student, require_intact, train, training_arguments
@@ -46,7 +51,7 @@ _PARTS = {
 
 
 class Run:
-    """A recipe and the folder in which it is carried out.
+    """A recipe and the folder in which it is carried out, by this process or by all that a launcher started.
 
     Args:
         recipe: What to do.
@@ -57,6 +62,7 @@ class Run:
     """
 
     def __init__(self, recipe: Recipe, folder: Path) -> None:
+        self._processes = join(recipe.training.arguments.get("use_cpu", False))
         self.folder = folder
         self._asked = recipe
         self.recipe = recipe
@@ -73,11 +79,14 @@ class Run:
     def teacher(self) -> LocalTeacher:
         """The teacher, loaded when first asked for."""
         if self._teacher is None:
-            self._teacher = LocalTeacher.load(self.recipe.teacher)
+            self._teacher = LocalTeacher.load(self.recipe.teacher, self._device)
         return self._teacher
 
     def embed(self, partition: tuple[int, int] = (0, 1)) -> EmbeddingStore | None:
-        """Embed the texts into ``store/``; None while other partitions are still at work."""
+        """Embed the texts into ``store/``; None while other partitions are still at work.
+
+        Of several processes each does its part of the partition.
+        """
         spec = self.recipe.texts
         # What is wrong with texts, teacher, student or arguments shall be said now, not after hours of embedding.
         if spec.source == PAPER:
@@ -87,27 +96,33 @@ class Run:
         if self.recipe.general is not None:
             with said_of("general"):
                 next(read_texts(self.recipe.general, Counter()))
-        new_student(self.recipe, self.teacher.fingerprint)
-        training_arguments(self.recipe, self.folder, "cpu")
+        new_student(self.recipe, self.teacher.fingerprint, self._device)
+        training_arguments(self.recipe, self.folder, self.teacher.model.device.type)
         # "auto" is what this machine makes of it: another one that goes on shall not make it something else.
         resolved = replace(self.recipe.teacher, precision=cast(Precision, self.teacher.fingerprint.precision))
         self.recipe = replace(self.recipe, teacher=resolved)
         self._write_down()
         if spec.source == PAPER:
-            spec = fetch(spec, self.folder / "texts")
+            with self._processes.main_process_first():
+                rows = fetch(spec, self.folder / "texts")
+            self._print(format_sources(rows))
+            spec = replace(spec, source=str(self.folder / "texts"), text_column="text", kind_column="kind")
         skipped: Counter[str] = Counter()
-        store = precompute(
+        made = precompute(
             read_texts(spec, skipped),
             self.teacher,
             self.folder / "store",
             dtype=self.recipe.teacher.store_dtype,
-            partition=partition,
+            partition=self._part_of(partition),
             skipped=skipped,
             total=spec.limit if isinstance(spec.limit, int) else sum(1 for _ in read_texts(spec, Counter())),
         )
-        if store is not None:
-            print(f"{len(store):,} texts of {spec.source}{_listed(skipped)}", flush=True)
-            self._embed_general(store)
+        # Which one came last, and so has seen all shards, only they know.
+        if not any(gather_object([made is not None])):
+            return None
+        store = EmbeddingStore(self.folder / "store")
+        self._print(f"{len(store):,} texts of {spec.source}{_listed(skipped)}")
+        self._embed_general(store)
         return store
 
     def _embed_general(self, store: EmbeddingStore) -> None:
@@ -122,8 +137,9 @@ class Run:
         if not fresh:
             raise InputError(f"general.source {spec.source}: all of its texts are trained on: name another source")
         dtype = self.recipe.teacher.store_dtype
-        precompute(fresh, self.teacher, self.folder / "general", dtype=dtype, total=len(fresh))
-        print(f"{len(fresh):,} texts of {spec.source} to watch the general domain", flush=True)
+        with self._processes.main_process_first():
+            precompute(fresh, self.teacher, self.folder / "general", dtype=dtype, total=len(fresh))
+        self._print(f"{len(fresh):,} texts of {spec.source} to watch the general domain")
 
     def train(self) -> SentenceTransformer:
         """Train the student on ``store/``, or load it if that was done."""
@@ -134,18 +150,24 @@ class Run:
             return load_student(str(self.folder / "model"))
         general = self._general()
         if self.recipe.texts.source == PAPER and (closed := closed_licences(self.recipe.texts)):
-            print(f"not all texts are open: {closed}", flush=True)
+            self._print(f"not all texts are open: {closed}")
         self._write_down()
         self._fix_steps(store, general)
-        return train(self.recipe, store, self.folder, self._record(), general)
+        return train(self.recipe, store, self.folder, self._record(), general, self._device)
+
+    def goes_on_alone(self) -> bool:
+        """End the work of several processes; True in the one that measures and prints."""
+        first: bool = self._processes.is_main_process
+        self._processes.destroy_process_group()
+        return first
 
     def evaluate(self) -> list[Result]:
         """Measure the student in ``model/`` in all modes on the sets of the recipe that are there."""
-        from leaf_st.evaluation.retrieval import evaluate_retrieval  # imports mteb, which takes seconds
-
         rows: list[Result] = []
         if not self.recipe.evaluate_on:
             return rows
+        from leaf_st.evaluation.retrieval import evaluate_retrieval  # imports mteb, which takes seconds
+
         student = load_student(str(self.folder / "model"))
         teacher = load_teacher(self.recipe.teacher, student)
         for name in self.recipe.evaluate_on:
@@ -182,6 +204,8 @@ class Run:
 
     def _write_down(self) -> None:
         """Write the recipe down before any work is spent, but not before its texts and its teacher were found."""
+        if not self._processes.is_main_process:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "recipe.json", self._record())
 
@@ -190,16 +214,20 @@ class Run:
         recipe = self.recipe
         if recipe.training.budget_minutes is None or "max_steps" in recipe.training.arguments:
             return
-        require_intact(store)
+        if self._processes.is_main_process:
+            require_intact(store)
+        self._processes.wait_for_everyone()
         # From everywhere: the head of a source may have other lengths than the rest.
-        rows = np.unique(np.random.default_rng(0).integers(len(store), size=trial_texts(recipe))).tolist()
+        count = trial_texts(recipe) * self._processes.num_processes
+        rows = np.unique(np.random.default_rng(0).integers(len(store), size=count)).tolist()
         validation = len(held_out_rows(store, recipe.training)) + (0 if general is None else len(general))
         spec = replace(recipe.training, held_out_rows=max(1, validation))
-        steps = steps_within(replace(recipe, training=spec), store.fingerprint, store.texts(rows))
-        print(f"{recipe.training.budget_minutes:g} minutes hold {steps:,} steps on this machine", flush=True)
+        trial = replace(recipe, training=spec)
+        steps = steps_within(trial, store.fingerprint, store.texts(rows), self._device)
+        self._print(f"{recipe.training.budget_minutes:g} minutes hold {steps:,} steps on this machine")
         arguments = {**recipe.training.arguments, "max_steps": steps}
         self.recipe = replace(recipe, training=replace(recipe.training, arguments=arguments))
-        write_json(self.folder / "recipe.json", self._record())
+        self._write_down()
 
     def _record(self) -> dict[str, Any]:
         from_paper = self.recipe.texts.source == PAPER
@@ -207,10 +235,26 @@ class Run:
             "recipe": self._asked.to_dict(),
             "resolved": self.recipe.to_dict(),
             "arguments": named_arguments(self.recipe, str(self.teacher.model.device.type)),
+            "processes": self._processes.num_processes,
             "teacher": self.teacher.fingerprint.to_dict(),
             **({"licences": licences(self.recipe.texts)} if from_paper else {}),
             "versions": {name: version(name) for name in _LIBRARIES},
         }
+
+    @property
+    def _device(self) -> str | None:
+        """This process's device among several; alone, whichever sentence-transformers finds."""
+        return str(self._processes.device) if self._processes.num_processes > 1 else None
+
+    def _part_of(self, partition: tuple[int, int]) -> tuple[int, int]:
+        """Return this process's part of ``partition``; one that cannot be stays as it is, to be refused."""
+        index, count = partition
+        mine, processes = self._processes.process_index, self._processes.num_processes
+        return (index + count * mine, count * processes) if 0 <= index < count else partition
+
+    def _print(self, line: str) -> None:
+        if self._processes.is_main_process:
+            print(line, flush=True)
 
     def _known(self) -> dict[str, Any] | None:
         """Return the record of an earlier run in this folder, which must be of the same recipe."""

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+from accelerate import PartialState
+
 from leaf_st.atomic import replace_folder
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
 from leaf_st.run import Run
@@ -25,18 +27,20 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
     start = folder / "start"
     small = Recipe(
         name=recipe.name,
-        texts=replace(recipe.texts, limit=256, per_source=32, tokenizer=recipe.texts.tokenizer and str(teacher)),
+        # Two steps of thirty processes, too.
+        texts=replace(recipe.texts, limit=1024, per_source=128, tokenizer=recipe.texts.tokenizer and str(teacher)),
         general=recipe.general and replace(recipe.general, limit=64),
         teacher=TeacherSpec(model=str(teacher), prompts={} if goes_on else recipe.teacher.prompts),
         student=_small_student(recipe.student, start),
         training=replace(recipe.training, held_out_rows=16, max_length=None, budget_minutes=None, arguments=arguments),
     )
     Run(small, folder)  # refuses a folder that is not its own, before a teacher is put there
-    if not teacher.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        replace_folder(teacher, save_tiny_teacher)
-    if goes_on and not start.is_dir():
-        save_portable(build_student(teacher, dimension=WIDTH, normalized=True, layers=(0, 2)), start)
+    with PartialState().main_process_first():
+        if not teacher.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            replace_folder(teacher, save_tiny_teacher)
+        if goes_on and not start.is_dir():
+            save_portable(build_student(teacher, dimension=WIDTH, normalized=True, layers=(0, 2)), start)
     return small
 
 

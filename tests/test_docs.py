@@ -16,6 +16,12 @@ from leaf_st import cli
 
 ROOT = Path(__file__).parents[1]
 CLI_PAGE = ROOT / "docs" / "cli.md"
+SEVERAL = """\
+On several GPUs, `accelerate launch -m leaf_st run RECIPE` embeds and trains with all of them, in one run folder that
+each sees; `embed` and `train` likewise. A step has `per_device_train_batch_size` texts of each process: four of them
+with a quarter of the batch train what one does. Training goes on where it was stopped with as many processes as before.
+Without GPUs, `accelerate launch --multi_gpu --num_processes 2 -m leaf_st run RECIPE` starts two processes on the CPU.
+"""
 
 
 def blocks(language: str) -> list[str]:
@@ -28,7 +34,8 @@ def cli_page() -> str:
     commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     parts = [("leaf-st", parser), *((f"leaf-st {name}", sub) for name, sub in commands.choices.items())]
     sections = [f"## {name}\n\n```text\n{part.format_help()}```\n" for name, part in parts]
-    return "# The command line\n\nMade from `--help`: `python tests/test_docs.py`.\n\n" + "\n".join(sections)
+    head = f"# The command line\n\nMade from `--help`: `python tests/test_docs.py`.\n\n{SEVERAL}\n"
+    return head + "\n".join(sections)
 
 
 def test_cli_page_is_the_help(monkeypatch: pytest.MonkeyPatch):

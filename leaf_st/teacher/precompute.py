@@ -133,9 +133,13 @@ def _existing(path: Path | None, block: list[Text]) -> Path | None:
     """Return the shard at ``path`` if it is whole; remove a damaged one, and say so; one of other texts is an error."""
     if path is None:
         return None
-    if not is_intact(path):
+    try:
+        intact = is_intact(path)
+    except FileNotFoundError:  # another worker found it damaged at this moment
+        return None
+    if not intact:
         tqdm.write(f"{path} is damaged: making it again")
-        path.unlink()
+        path.unlink(missing_ok=True)
         return None
     if open_shard(path).ids.tolist() != [text_id(row.text) for row in block]:
         raise _other_texts(path)

@@ -43,11 +43,8 @@ class _Progress:
     done: bool = False
 
 
-def fetch(spec: TextsSpec, folder: Path) -> TextsSpec:
-    """Put the sources of ``spec`` into ``folder``, and print what there is of each beside the paper's Table 1.
-
-    Returns:
-        How to read them from there.
+def fetch(spec: TextsSpec, folder: Path) -> dict[str, int]:
+    """Put the sources of ``spec`` into ``folder``; returns how many texts there are of each.
 
     Raises:
         InputError: If the hub cannot be reached, or a dataset is not as declared in `leaf_st.texts.sources`.
@@ -56,8 +53,7 @@ def fetch(spec: TextsSpec, folder: Path) -> TextsSpec:
     rows = {}
     for name in chosen(spec):
         rows[name] = _fetch(name, SOURCES[name], spec, folder / name, cutter)
-    print(format_sources(rows), flush=True)
-    return replace(spec, source=str(folder), text_column="text", kind_column="kind")
+    return rows
 
 
 def chosen(spec: TextsSpec) -> list[str]:

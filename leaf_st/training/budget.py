@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from numpy.typing import NDArray
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
@@ -71,18 +73,21 @@ class Pace(NamedTuple):
     row: float
 
 
-def steps_within(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text]) -> int:
+def steps_within(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], device: str | None = None) -> int:
     """Return the optimizer steps that fit into the recipe's budget, its validations included.
+
+    Several processes try together, as they will train, and all return what the first one found.
 
     Args:
         recipe: Has `training.budget_minutes`.
         fingerprint: The teacher's.
         texts: A sample of the training texts.
+        device: Where to train; sentence-transformers' choice if None.
 
     Raises:
         InputError: If not even one step fits.
     """
-    return steps_at(recipe, measure_pace(recipe, fingerprint, texts))
+    return steps_at(recipe, measure_pace(recipe, fingerprint, texts, device))
 
 
 def steps_at(recipe: Recipe, pace: Pace) -> int:
@@ -90,7 +95,7 @@ def steps_at(recipe: Recipe, pace: Pace) -> int:
     minutes = recipe.training.budget_minutes or 0.0
     seconds = minutes * 60 * _MARGIN
     validation = pace.row * recipe.training.held_out_rows
-    every = training_arguments(recipe, Path(), "cpu").eval_steps or 1
+    every = training_arguments(recipe, Path(), PartialState().device.type).eval_steps or 1
     # Below 1, as the trainer reads it, it is a share of the run; otherwise a number of steps.
     steps = int((seconds - validation / every) / pace.step if every < 1 else seconds / (pace.step + validation / every))
     if steps < 1:
@@ -101,13 +106,13 @@ def steps_at(recipe: Recipe, pace: Pace) -> int:
     return steps
 
 
-def measure_pace(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text]) -> Pace:
+def measure_pace(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], device: str | None = None) -> Pace:
     """Train the student of ``recipe`` for two epochs of ``texts``, and time the second one."""
     with tempfile.TemporaryDirectory(prefix="leaf-st-budget-") as folder:
-        return _trial(recipe, fingerprint, texts, Path(folder))
+        return Pace(*broadcast_object_list(list(_trial(recipe, fingerprint, texts, Path(folder), device))))
 
 
-def _trial(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], folder: Path) -> Pace:
+def _trial(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], folder: Path, device: str | None) -> Pace:
     store = precompute(texts, _RandomTeacher(fingerprint), folder / "store", total=len(texts))
     assert store is not None  # one partition makes the whole
     quiet = {
@@ -119,7 +124,7 @@ def _trial(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], fold
     }
     arguments = {**recipe.training.arguments, **quiet, "max_steps": -1}
     trial = replace(recipe, training=replace(recipe.training, arguments=arguments))
-    student = new_student(recipe, fingerprint)
+    student = new_student(recipe, fingerprint, device)
     trainer = LeafTrainer(student, store, trial.training, training_arguments(trial, folder, student.device.type))
     clock = _EpochClock()
     trainer.add_callback(clock)

@@ -18,7 +18,8 @@ from leaf_st.student.static import build_static, fit_table
 from leaf_st.teacher.local import LocalTeacher, bfloat16_is_fast
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.store import EmbeddingStore
-from leaf_st.training.trainer import DOMAIN, GENERAL, LeafTrainer, last_whole_checkpoint
+from leaf_st.training.checkpoints import last_whole_checkpoint
+from leaf_st.training.trainer import DOMAIN, GENERAL, LeafTrainer
 
 _DEFAULTS: dict[str, Any] = {
     "seed": 42,
@@ -66,29 +67,34 @@ def train(
     run: Path,
     record: Any = None,  # noqa: ANN401  (any JSON value)
     general: EmbeddingStore | None = None,
+    device: str | None = None,
 ) -> SentenceTransformer:
     """Train the student of ``recipe`` on ``store``, from the last checkpoint in ``run`` if there is one.
 
     Writes ``run/checkpoints``, ``run/results/training.json`` (the losses over the steps) and, last, ``run/model``
     with ``record``, a JSON value, as its ``recipe.json``. With ``general``, the store of the recipe's `general`, its
-    loss stands beside that of the rows held out of ``store``: ``eval_general_loss`` and ``eval_domain_loss``.
+    loss stands beside that of the rows held out of ``store``: ``eval_general_loss`` and ``eval_domain_loss``. Several
+    processes, each of which calls this, train one student; the first of them writes.
 
     Returns:
         The student with the lowest validation loss.
 
     Raises:
-        InputError: If the store is too small or damaged, or an argument does not fit.
+        InputError: If the store is too small or damaged, an argument does not fit, or the checkpoint is of another
+            number of processes.
         KeyboardInterrupt: On Ctrl-C, after the batch in flight and a checkpoint.
     """
-    for part in filter(None, (store, general)):
-        require_intact(part)
     torch.manual_seed({**_DEFAULTS, **recipe.training.arguments}["seed"])  # of a projection that stays random
-    student = new_student(recipe, store.fingerprint)
+    student = new_student(recipe, store.fingerprint, device)
     in_use = student.max_seq_length
     if recipe.training.max_length is not None:
         student.max_seq_length = recipe.training.max_length
-    checkpoint = last_whole_checkpoint(run / "checkpoints")
     arguments = training_arguments(recipe, run, student.device.type)
+    if arguments.process_index == 0:
+        for part in filter(None, (store, general)):
+            require_intact(part)
+    with arguments.main_process_first(local=False):
+        checkpoint = last_whole_checkpoint(run / "checkpoints", arguments.world_size)
     arguments.eval_on_start &= checkpoint is None  # where it goes on is not where it began
     trainer = LeafTrainer(student, store, recipe.training, arguments, general)
     if checkpoint is None and recipe.student.start is None:
@@ -98,11 +104,13 @@ def train(
     trainer.accelerator.unwrap_model(student, keep_fp32_wrapper=False)  # else it goes on under autocast
     if recipe.training.max_length is not None:
         student.max_seq_length = in_use
-    (run / "results").mkdir(parents=True, exist_ok=True)
-    write_json(run / "results" / "training.json", trainer.state.log_history)
-    save_portable(student, run / "model", record)
-    if general is not None:
-        print(before_and_after(trainer, recipe.training.distance), flush=True)
+    if arguments.process_index == 0:
+        (run / "results").mkdir(parents=True, exist_ok=True)
+        write_json(run / "results" / "training.json", trainer.state.log_history)
+        save_portable(student, run / "model", record)
+        if general is not None:
+            print(before_and_after(trainer, recipe.training.distance), flush=True)
+    trainer.accelerator.wait_for_everyone()
     return student
 
 
@@ -136,11 +144,12 @@ def require_intact(store: EmbeddingStore) -> None:
         raise InputError(f"{damaged[0]} is damaged: run `leaf-st embed` again, it makes the shard anew")
 
 
-def new_student(recipe: Recipe, fingerprint: Fingerprint) -> SentenceTransformer:
+def new_student(recipe: Recipe, fingerprint: Fingerprint, device: str | None = None) -> SentenceTransformer:
     """Build, or load to go on with it, the student that ``recipe`` names for the teacher of ``fingerprint``."""
     spec = recipe.student
     if spec.start is not None:
-        return load_start(spec.start, fingerprint, revision=spec.revision, max_length=spec.max_length)
+        student = load_start(spec.start, fingerprint, revision=spec.revision, max_length=spec.max_length)
+        return student.to(device) if device else student
     if spec.static:
         return build_static(
             recipe.teacher.model,
@@ -148,6 +157,7 @@ def new_student(recipe: Recipe, fingerprint: Fingerprint) -> SentenceTransformer
             dimension=fingerprint.dimension,
             normalized=fingerprint.normalized,
             prompts=fingerprint.prompts,
+            device=device,
             trust_remote_code=recipe.teacher.trust_remote_code,
         )
     backbone = recipe.student.backbone or recipe.teacher.model
@@ -160,6 +170,7 @@ def new_student(recipe: Recipe, fingerprint: Fingerprint) -> SentenceTransformer
         layers=recipe.student.layers,
         max_length=recipe.student.max_length or fingerprint.max_length,
         prompts=fingerprint.prompts,
+        device=device,
         trust_remote_code=recipe.teacher.trust_remote_code and recipe.student.backbone is None,
     )
 
@@ -196,4 +207,6 @@ def named_arguments(recipe: Recipe, device: str) -> dict[str, Any]:
         **(_WITH_GENERAL if recipe.general else {}),
     }
     arguments = {**defaults, **recipe.training.arguments}
+    if torch.distributed.is_initialized():  # the trainer would do so, and warn
+        arguments["dataloader_drop_last"] = True
     return {**arguments, "use_cpu": True} if device == "cpu" else arguments

@@ -3,21 +3,19 @@
 Rows come from an `EmbeddingStore` by number: texts and targets are read from the memory map when a batch is made,
 so that neither is ever held whole. Batches hold texts of similar length, the learning rate follows `CyclicDecay`, and
 checkpoints hold safetensors and no model card.
+
+Several processes (`accelerate launch`) train as one would with batches as large as theirs together, but for the last
+incomplete batch of an epoch, which is left out: their parts of it would not be equally large.
 """
 
-import shutil
-import signal
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import datasets
 import numpy as np
 import torch
+from accelerate.data_loader import prepare_data_loader
 from numpy.typing import NDArray
 from sentence_transformers import (
     SentenceTransformer,
@@ -27,25 +25,23 @@ from sentence_transformers import (
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import BatchSampler
+from torch.utils.data import BatchSampler, DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import TrainOutput
+from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
-from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
 from leaf_st.recipe import TrainingSpec
 from leaf_st.teacher.store import EmbeddingStore
+from leaf_st.training.checkpoints import MarkWhole, SaveByTheClock, Stop, asked_to_stop
 from leaf_st.training.lengths import token_lengths
 from leaf_st.training.loss import TeacherAlignedLoss
 from leaf_st.training.sampler import LengthGroupedBatchSampler
 from leaf_st.training.schedule import schedule
 
 _HELD_OUT_AT_MOST = 10  # one row in so many: of a small store most is to learn from
-_SECONDS_AT_RISK = 120  # of training that a kill may cost; a checkpoint takes about one
 _MAPPED_FROM = 1 << 25  # bytes; glibc's malloc maps such a block anew each time
 _FUSED_ABOVE = 256  # tokens; the fused kernel's use above it is that it holds no table of tokens by tokens
 DOMAIN, GENERAL = "domain", "general"  # what the validation sets are called where there are two
-_WHOLE = "complete.json"  # written last into a checkpoint: without it a kill came between
 
 
 class LeafTrainer(SentenceTransformerTrainer):
@@ -59,7 +55,7 @@ class LeafTrainer(SentenceTransformerTrainer):
         general: Texts and targets of the general domain, a second set for validation.
 
     Raises:
-        InputError: If the store is so small that nothing can be held out.
+        InputError: If the store is so small that nothing can be held out, or that no batch is full where it has to be.
     """
 
     def __init__(
@@ -77,18 +73,25 @@ class LeafTrainer(SentenceTransformerTrainer):
             )
         self._spec = spec
         self._held_out = held_out_rows(store, spec)
-        self._lengths = token_lengths(store, student)
+        with args.main_process_first(local=False):
+            self._lengths = token_lengths(store, student)
+            self._general = None if general is None else (_dataset(general), token_lengths(general, student))
+        rows_of_step = args.train_batch_size * args.world_size
+        if args.dataloader_drop_last and self.training_rows < rows_of_step:
+            raise InputError(
+                f"a step of {args.world_size} processes takes {rows_of_step} texts, found {self.training_rows} to "
+                "train on: lower per_device_train_batch_size, or embed more"
+            )
         rows = _dataset(store)
         validation = rows.select(self._held_out)
-        self._general = None if general is None else (_dataset(general), token_lengths(general, student))
-        self._stop = _Stop()
+        self._stop = Stop()
         super().__init__(
             model=student,
             args=args,
             train_dataset=rows,
             eval_dataset={DOMAIN: validation, GENERAL: self._general[0]} if self._general else validation,
             loss=TeacherAlignedLoss(student, spec.distance),
-            callbacks=[self._stop, _SaveByTheClock(), _KeptGradients(), _MarkWhole()],
+            callbacks=[self._stop, SaveByTheClock(), _KeptGradients(), MarkWhole()],
         )
 
     @property
@@ -107,7 +110,8 @@ class LeafTrainer(SentenceTransformerTrainer):
         The base class would take one step more there, if that is in the middle of an epoch.
 
         Raises:
-            KeyboardInterrupt: On Ctrl-C, after the batch in flight and a checkpoint; at once on a second one.
+            KeyboardInterrupt: On Ctrl-C, after the batch in flight and a checkpoint; at once on a second one, or if
+                there are several processes.
         """
         if isinstance(resume_from_checkpoint, str):
             state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / "trainer_state.json"))
@@ -116,7 +120,7 @@ class LeafTrainer(SentenceTransformerTrainer):
                 best = Path(state.best_model_checkpoint or resume_from_checkpoint).name  # the run may have been moved
                 self._load_from_checkpoint(str(Path(resume_from_checkpoint).with_name(best)))
                 return TrainOutput(state.global_step, 0.0, {})
-        with _asked_to_stop(self._stop):
+        with asked_to_stop(self._stop) if self.args.world_size == 1 else nullcontext():
             return super().train(resume_from_checkpoint, *others, **more)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *others: Any, **more: Any) -> Any:  # noqa: ANN401
@@ -139,12 +143,57 @@ class LeafTrainer(SentenceTransformerTrainer):
         generator: torch.Generator | None = None,
         seed: int = 0,
     ) -> BatchSampler:
-        """Return batches of similar length, of the held-out rows, of the general ones, or of all others."""
+        """Return this process's part of batches of similar length: of held-out rows, general ones, or all others."""
+        rows, part = batch_size * self.args.world_size, (self.args.process_index, self.args.world_size)
         if self._general is not None and dataset is self._general[0]:
-            return LengthGroupedBatchSampler(self._general[1], batch_size, seed)
+            return LengthGroupedBatchSampler(self._general[1], rows, seed, part=part)
         if len(dataset) == len(self._held_out):
-            return LengthGroupedBatchSampler(self._lengths[self._held_out], batch_size, seed)
-        return LengthGroupedBatchSampler(self._lengths, batch_size, seed, leave_out=self._held_out, drop_last=drop_last)
+            return LengthGroupedBatchSampler(self._lengths[self._held_out], rows, seed, part=part)
+        return LengthGroupedBatchSampler(
+            self._lengths, rows, seed, leave_out=self._held_out, drop_last=drop_last, part=part
+        )
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return this process's part of the training batches."""
+        return self._loader(self.train_dataset, self.args.train_batch_size, "train")
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:  # noqa: ANN401
+        """Return this process's part of the validation batches, of one set or of the one of that name."""
+        sets: Any = self.eval_dataset
+        chosen = sets[eval_dataset] if isinstance(eval_dataset, str) else eval_dataset or sets
+        return self._loader(chosen, self.args.eval_batch_size, "eval")
+
+    def _loader(self, dataset: datasets.Dataset, batch_size: int, kind: str) -> DataLoader[Any]:
+        # Accelerator.prepare would take a part of the part. Its own cutting repeats rows to fill the last batch, and
+        # leaves the epoch of the sampler unset where a training by several processes goes on in mid-epoch.
+        loader = self._build_dataloader(dataset, batch_size, kind)
+        prepared: DataLoader[Any] = prepare_data_loader(
+            loader, self.args.device, num_processes=1, process_index=0, put_on_device=True
+        )
+        return prepared
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader[Any],
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Return the mean loss over all rows, also where each process has a part of them, larger or smaller."""
+        if self.args.world_size == 1:
+            return super().evaluation_loop(
+                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+            )
+        self.model.eval()
+        total = torch.zeros(2, device=self.args.device)  # sum of the losses, rows
+        for inputs in dataloader:
+            rows = len(inputs["label"])
+            loss, _, _ = self.prediction_step(self.model, inputs, prediction_loss_only=True)
+            assert loss is not None  # all rows have targets
+            total += torch.stack([loss * rows, torch.full_like(loss, rows)])
+        losses, count = self.accelerator.reduce(total).tolist()
+        return EvalLoopOutput(np.empty(0), None, {f"{metric_key_prefix}_loss": losses / count}, int(count))
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LambdaLR:
         """Return the schedule of the recipe in place of the arguments' (paper 2.2)."""
@@ -171,17 +220,6 @@ def held_out_count(rows: int, spec: TrainingSpec) -> int:
     return min(spec.held_out_rows, rows // _HELD_OUT_AT_MOST)
 
 
-def last_whole_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint in ``folder`` that was written to its end; remove those that were not."""
-    whole: dict[int, Path] = {}
-    for path in folder.glob("checkpoint-*"):
-        if (path / _WHOLE).is_file():
-            whole[int(path.name.rpartition("-")[2])] = path
-        else:
-            shutil.rmtree(path)
-    return whole[max(whole)] if whole else None
-
-
 def _dataset(store: EmbeddingStore) -> datasets.Dataset:
     """Return the rows of ``store``: when n are read, their texts, and their targets of shape (n, d) in float32."""
 
@@ -204,15 +242,6 @@ def _attention(inputs: dict[str, Any], args: TrainingArguments) -> AbstractConte
     if args.bf16 and args.device.type == "cpu" and tokens <= _FUSED_ABOVE:
         return sdpa_kernel(SDPBackend.MATH)
     return nullcontext()
-
-
-class _MarkWhole(TrainerCallback):
-    """Says of a checkpoint that it is whole, after everything else of it was written."""
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        if state.is_world_process_zero:
-            write_json(folder / _WHOLE, {"step": state.global_step})
 
 
 class _KeptGradients(TrainerCallback):
@@ -250,51 +279,3 @@ class _KeptGradients(TrainerCallback):
         for table, _gradient in self._kept:
             table.sparse = False
         self._kept = []
-
-
-class _SaveByTheClock(TrainerCallback):
-    """Asks for a checkpoint when the last one is so old that a kill would cost more than a moment."""
-
-    def __init__(self) -> None:
-        self._saved = time.monotonic()
-
-    def on_train_begin(self, *_: object, **__: object) -> None:
-        self._saved = time.monotonic()
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        if args.save_strategy != "no" and time.monotonic() - self._saved > _SECONDS_AT_RISK:
-            control.should_save = True
-
-    def on_save(self, *_: object, **__: object) -> None:
-        self._saved = time.monotonic()
-
-
-class _Stop(TrainerCallback):
-    """Ends training after the batch in flight, with a checkpoint to go on from, once asked to."""
-
-    asked = False
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        if self.asked:
-            control.should_save = control.should_training_stop = True
-
-
-@contextmanager
-def _asked_to_stop(stop: _Stop) -> Iterator[None]:
-    """Let Ctrl-C ask ``stop`` instead of interrupting; whatever happens within, the old answer to it comes back."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        stop.asked = True
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if stop.asked:
-        raise KeyboardInterrupt

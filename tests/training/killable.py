@@ -18,7 +18,7 @@ _CONTEXT.set_forkserver_preload(["leaf_st.training.train"])
 
 
 def start(recipe, store, run):
-    process = _CONTEXT.Process(target=_train, args=(recipe, str(store.folder), str(run)))
+    process = _CONTEXT.Process(target=train_on, args=(recipe, str(store.folder), str(run)))
     process.start()
     return process
 
@@ -39,6 +39,6 @@ def _step(path):
     return int(path.parent.name.removeprefix("checkpoint-"))
 
 
-def _train(recipe, store, run):
+def train_on(recipe, store, run):
     torch.set_num_threads(1)  # as in the tests, or sums would differ in their last bits
-    train(recipe, EmbeddingStore(Path(store)), Path(run))
+    train(recipe, EmbeddingStore(Path(store)), Path(run), device="cpu")

@@ -1,0 +1,35 @@
+"""The processes that `accelerate launch` or `torchrun` started to do one piece of work together."""
+
+import os
+from datetime import timedelta
+
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
+from sentence_transformers.util import get_device_name
+
+from leaf_st.errors import InputError
+
+# How long one waits for the others, of which one may embed for hours what the rest had done before. If one fails, the
+# launcher ends them all.
+_PATIENCE = timedelta(days=7)
+
+
+def join(use_cpu: bool = False) -> PartialState:
+    """Join the processes of this launch; a process that no launcher started is the first of one.
+
+    Args:
+        use_cpu: Leave GPUs alone.
+
+    Raises:
+        InputError: If others were asked for that the launcher does not start.
+    """
+    asked = parse_flag_from_env("ACCELERATE_USE_CPU")
+    processes = PartialState(cpu=asked or use_cpu or get_device_name() == "cpu", timeout=_PATIENCE)
+    # What `accelerate launch --num_processes 2` leaves, with --cpu or without GPUs: a place to meet at, where nobody
+    # comes. Its variables are those of its launcher of one process.
+    if {"ACCELERATE_USE_CPU", "MASTER_PORT"} <= os.environ.keys() and processes.num_processes == 1:
+        raise InputError(
+            "accelerate launch started one process of several: it starts them all with --multi_gpu and without --cpu, "
+            "and they take CPUs where there are no GPUs"
+        )
+    return processes
