@@ -11,8 +11,6 @@ Several processes (`accelerate launch`) carry out one run together: each embeds 
 student, and the first of them writes and prints.
 """
 
-import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,13 +22,14 @@ import numpy as np
 from accelerate.utils import gather_object
 from sentence_transformers import SentenceTransformer
 
-from leaf_st.atomic import is_temporary, write_json
+from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
 from leaf_st.evaluation.alignment import AlignmentEvaluator
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result, write_results
 from leaf_st.processes import join
 from leaf_st.recipe import OF_START, PAPER, Precision, Recipe, said_of
+from leaf_st.record import differences, known_record
 from leaf_st.student.load import load_student, load_teacher, teacher_of
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.precompute import precompute
@@ -43,11 +42,6 @@ from leaf_st.training.train import named_arguments, new_student, require_intact,
 from leaf_st.training.trainer import held_out_rows
 
 _LIBRARIES = ("leaf-st", "sentence-transformers", "transformers", "torch", "datasets", "accelerate", "mteb")
-
-_PARTS = {
-    *("recipe.json", "texts", "store", "general", "checkpoints", "model", "results", "report", "held_out"),
-    *("teacher", "start"),  # of a smoke run
-}
 
 
 class Run:
@@ -67,12 +61,12 @@ class Run:
         self._asked = recipe
         self.recipe = recipe
         self._teacher: LocalTeacher | None = None
-        known = self._known()
+        known = known_record(folder, recipe)
         if known is None:
             self.recipe = _with_teacher(recipe)
         else:
             resolved = Recipe.from_dict(known["resolved"])
-            same = not _differences(known["recipe"], _as_json(recipe))
+            same = not differences(known["recipe"], recipe)
             self.recipe = resolved if same else replace(recipe, teacher=resolved.teacher)
 
     @property
@@ -256,32 +250,6 @@ class Run:
         if self._processes.is_main_process:
             print(line, flush=True)
 
-    def _known(self) -> dict[str, Any] | None:
-        """Return the record of an earlier run in this folder, which must be of the same recipe."""
-        path = self.folder / "recipe.json"
-        if not path.is_file():
-            if self.folder.exists() and (not self.folder.is_dir() or _foreign(self.folder)):
-                raise InputError(f"{self.folder} holds something that is no run: name another --output")
-            return None
-        known = _read_record(path)
-        for key in _differences(known["recipe"], _as_json(self._asked)):
-            if re.split(r"[. ]", key)[0] in self._made_of():
-                raise InputError(
-                    f"{self.folder} is a run of another recipe ({key}): name another --output, or delete it"
-                )
-        return known
-
-    def _made_of(self) -> list[str]:
-        """Return the parts of the recipe that shaped what lies in the folder already."""
-        parts = ["texts", "teacher"]
-        if (self.folder / "general").exists():
-            parts.append("general")
-        if any((self.folder / name).exists() for name in ("checkpoints", "model")):
-            parts += ["general", "student", "training"]
-        elif self._asked.teacher.model == OF_START:
-            parts.append("student")
-        return parts
-
 
 def _with_teacher(recipe: Recipe) -> Recipe:
     """Return ``recipe`` with a teacher that has a name, where it asks for that of the student."""
@@ -298,38 +266,7 @@ def _alignment(name: str, store: EmbeddingStore, rows: Sequence[int], student: S
     return {"set": name, "rows": len(rows), **found}
 
 
-def _foreign(folder: Path) -> bool:
-    return any(path.name not in _PARTS and not is_temporary(path) for path in folder.iterdir())
-
-
-def _as_json(recipe: Recipe) -> Any:  # noqa: ANN401  (JSON)
-    return json.loads(json.dumps(recipe.to_dict()))
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    """Return the record that an earlier run wrote to ``path``."""
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}): name another --output, or delete it") from error
-    if not isinstance(known, dict) or not {"recipe", "resolved"} <= set(known):
-        raise InputError(f"{path} is no record of a run: name another --output, or delete it")
-    return known
-
-
 def _listed(skipped: Counter[str]) -> str:
     if not skipped:
         return ""
     return "; left out: " + ", ".join(f"{count:,} {reason}" for reason, count in skipped.most_common())
-
-
-def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
-    """Name the values in which two recipes differ."""
-    found: list[str] = []
-    for key in {**before, **now}:
-        old, new = before.get(key), now.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += _differences(old, new, f"{prefix}{key}.")
-        elif old != new:
-            found.append(f"{prefix}{key} was {old!r}, is {new!r}")
-    return found
