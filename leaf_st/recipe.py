@@ -39,8 +39,6 @@ class TextsSpec:
         sentences: Take a sentence of each document as a query as well, also of documents above the limit.
         leave_out: Names of the paper's sources that are not wanted.
         per_source: Texts to take of each of the paper's sources at most; all if None.
-        tokenizer: Hub id or folder of the student's tokenizer, by which the paper's sources are cut, and which is one.
-        max_tokens: Tokens at which they are cut.
     """
 
     source: str = DOCSTRINGS
@@ -51,8 +49,6 @@ class TextsSpec:
     sentences: bool = False
     leave_out: Sequence[str] = ()
     per_source: int | None = None
-    tokenizer: str | None = None
-    max_tokens: int | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -65,8 +61,11 @@ class TextsSpec:
             raise InputError(f"texts.leave_out: expected names of sources, found {names!r}")
         object.__setattr__(self, "leave_out", tuple(_text("texts.leave_out", name) for name in names))
         _at_least("texts.per_source", self.per_source, 1)
-        object.__setattr__(self, "tokenizer", _text_or_none("texts.tokenizer", self.tokenizer))
-        _at_least("texts.max_tokens", self.max_tokens, 3)
+        if self.source != PAPER and (self.leave_out or self.per_source):
+            raise InputError(
+                f"texts.leave_out and texts.per_source choose among the sources of texts.source={PAPER}, found "
+                f"{self.source!r}: leave them out"
+            )
         if not isinstance(self.limit, Mapping):
             _at_least("texts.limit", self.limit, 1)
             return

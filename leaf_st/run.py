@@ -28,14 +28,14 @@ from leaf_st.evaluation.alignment import AlignmentEvaluator
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result, write_results
 from leaf_st.processes import join
-from leaf_st.recipe import OF_START, PAPER, Precision, Recipe, said_of
+from leaf_st.recipe import OF_START, PAPER, Precision, Recipe, TextsSpec, said_of
 from leaf_st.record import differences, known_record
 from leaf_st.student.load import load_student, load_teacher, teacher_of
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import EmbeddingStore
-from leaf_st.texts.fetch import chosen, closed_licences, fetch, format_sources, licences
+from leaf_st.texts.fetch import chosen, closed_licences, fetch, format_sources, provenance
 from leaf_st.texts.read import read_texts
 from leaf_st.training.budget import steps_within, trial_texts
 from leaf_st.training.train import named_arguments, new_student, require_intact, train, training_arguments
@@ -90,17 +90,20 @@ class Run:
         if self.recipe.general is not None:
             with said_of("general"):
                 next(read_texts(self.recipe.general, Counter()))
-        new_student(self.recipe, self.teacher.fingerprint, self._device)
+        student = new_student(self.recipe, self.teacher.fingerprint, self._device)
         training_arguments(self.recipe, self.folder, self.teacher.model.device.type)
         # "auto" is what this machine makes of it: another one that goes on shall not make it something else.
         resolved = replace(self.recipe.teacher, precision=cast(Precision, self.teacher.fingerprint.precision))
         self.recipe = replace(self.recipe, teacher=resolved)
         self._write_down()
+        total = None
         if spec.source == PAPER:
             with self._processes.main_process_first():
-                rows = fetch(spec, self.folder / "texts")
+                rows = fetch(spec, self.folder / "texts", student)
             self._print(format_sources(rows))
-            spec = replace(spec, source=str(self.folder / "texts"), text_column="text", kind_column="kind")
+            spec = TextsSpec(str(self.folder / "texts"), limit=spec.limit, sentences=spec.sentences)
+            if spec.limit is None and not spec.sentences:
+                total = sum(rows.values())
         skipped: Counter[str] = Counter()
         made = precompute(
             read_texts(spec, skipped),
@@ -109,7 +112,7 @@ class Run:
             dtype=self.recipe.teacher.store_dtype,
             partition=self._part_of(partition),
             skipped=skipped,
-            total=spec.limit if isinstance(spec.limit, int) else sum(1 for _ in read_texts(spec, Counter())),
+            total=total or sum(1 for _ in read_texts(spec, Counter())),
         )
         # Which one came last, and so has seen all shards, only they know.
         if not any(gather_object([made is not None])):
@@ -231,7 +234,7 @@ class Run:
             "arguments": named_arguments(self.recipe, str(self.teacher.model.device.type)),
             "processes": self._processes.num_processes,
             "teacher": self.teacher.fingerprint.to_dict(),
-            **({"licences": licences(self.recipe.texts)} if from_paper else {}),
+            **({"sources": provenance(self.recipe.texts, self.folder / "texts")} if from_paper else {}),
             "versions": {name: version(name) for name in _LIBRARIES},
         }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from accelerate import PartialState
 
 from leaf_st.atomic import replace_folder
-from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
+from leaf_st.recipe import PAPER, Recipe, StudentSpec, TeacherSpec
 from leaf_st.run import Run
 from leaf_st.student.build import build_student
 from leaf_st.student.portable import save_portable
@@ -28,7 +28,7 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
     small = Recipe(
         name=recipe.name,
         # Two steps of thirty processes, too.
-        texts=replace(recipe.texts, limit=1024, per_source=128, tokenizer=recipe.texts.tokenizer and str(teacher)),
+        texts=replace(recipe.texts, limit=1024, per_source=128 if recipe.texts.source == PAPER else None),
         general=recipe.general and replace(recipe.general, limit=64),
         teacher=TeacherSpec(model=str(teacher), prompts={} if goes_on else recipe.teacher.prompts),
         student=_small_student(recipe.student, start),

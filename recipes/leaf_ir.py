@@ -18,7 +18,7 @@ from leaf_st.zoo import ARCTIC, MINILM_L6_H384, MINILM_L6_H384_SAFETENSORS
 
 recipe = Recipe(
     name="leaf-ir",
-    texts=TextsSpec(source=PAPER, tokenizer=MINILM_L6_H384, max_tokens=512),
+    texts=TextsSpec(source=PAPER),
     teacher=TeacherSpec(model=ARCTIC.hub_id, revision=ARCTIC.revision, prompts=ARCTIC.prompts, max_length=512),
     # The paper's projection starts random.
     student=StudentSpec(backbone=MINILM_L6_H384, revision=MINILM_L6_H384_SAFETENSORS, closed_form_rows=0),

@@ -20,7 +20,7 @@ from leaf_st.zoo import MINILM_L6_H384, MINILM_L6_H384_SAFETENSORS, MXBAI
 
 recipe = Recipe(
     name="leaf-mt",
-    texts=TextsSpec(source=PAPER, tokenizer=MINILM_L6_H384, max_tokens=512),
+    texts=TextsSpec(source=PAPER),
     teacher=TeacherSpec(model=MXBAI.hub_id, revision=MXBAI.revision, prompts=MXBAI.prompts, max_length=512),
     # The paper's projection starts random.
     student=StudentSpec(backbone=MINILM_L6_H384, revision=MINILM_L6_H384_SAFETENSORS, closed_form_rows=0),

@@ -26,6 +26,8 @@ class Hub:
         cut: Files that are sent only in half.
         cut_once: Files of which the next answer is cut in half.
         downloads: Names of the files that were sent.
+        newest: The commit that all repositories are at.
+        commits: Of those files.
     """
 
     models: Mapping[str, Path]
@@ -35,6 +37,8 @@ class Hub:
     cut: frozenset[str] = frozenset()
     cut_once: set[str] = field(default_factory=set)
     downloads: list[str] = field(default_factory=list)
+    newest: str = COMMIT
+    commits: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -82,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         for api, (place, folder) in repositories.items():
             name = api.partition("/")[2]
             if path.startswith(f"/api/{api}/revision/") or path == f"/api/{api}":
-                return self._json({"id": name, "sha": _commit(path), "siblings": []}, body)
+                return self._json({"id": name, "sha": self._commit(), "siblings": []}, body)
             if path.startswith((f"/api/{api}/tree/", f"/api/{api}/paths-info/")):
                 return self._json(self._entries(folder, path, api), body)
             if path.startswith(f"{place}/resolve/"):
@@ -107,7 +111,8 @@ class _Handler(BaseHTTPRequestHandler):
         content = path.read_bytes()
         if body:
             self.served.downloads.append(name)
-        headers = {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": _commit(self.path), "Accept-Ranges": "bytes"}
+            self.served.commits.append(self._commit())
+        headers = {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": self._commit(), "Accept-Ranges": "bytes"}
         status = 200
         if span := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
             start, end = int(span[1]), min(int(span[2] or len(content)), len(content) - 1)
@@ -117,6 +122,11 @@ class _Handler(BaseHTTPRequestHandler):
         if body:
             self.served.cut_once.discard(name)
         return self._send(status, content, body, headers, cut=cut)
+
+    def _commit(self):
+        """Return the commit that is asked for, or else the newest."""
+        named = re.search("/([0-9a-f]{40})(/|$)", unquote(urlsplit(self.path).path))
+        return named[1] if named else self.served.newest
 
     def _json(self, value, body):
         return self._send(200, json.dumps(value).encode(), body, {"Content-Type": "application/json"})
@@ -128,12 +138,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if body:
             self.wfile.write(content[: len(content) // 2] if cut else content)
-
-
-def _commit(path):
-    """Return the commit that ``path`` names, or else that of the newest."""
-    named = re.search("/([0-9a-f]{40})(/|$)", path)
-    return named[1] if named else COMMIT
 
 
 def _entry(folder, file):

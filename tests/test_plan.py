@@ -114,7 +114,7 @@ def out_of_reach(recipe, monkeypatch):
     monkeypatch.setattr("leaf_st.texts.survey.SAMPLE", 100)
     return replace(
         recipe,
-        texts=TextsSpec(source=PAPER, tokenizer=MINILM_L6_H384, max_tokens=512),
+        texts=TextsSpec(source=PAPER),
         teacher=TeacherSpec(model=ARCTIC.hub_id, revision=ARCTIC.revision, prompts=ARCTIC.prompts, max_length=512),
         student=StudentSpec(backbone=MINILM_L6_H384, closed_form_rows=0),
     )

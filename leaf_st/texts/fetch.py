@@ -3,25 +3,30 @@
 texts/NAME/00000.parquet  columns text, kind
 texts/NAME/progress.json  what was read so far; written after each part
 
-Nothing but the part in flight is held in memory; a kill loses no more than that, and the next call goes on behind it.
+Nothing but the part in flight is held in memory; a kill loses no more than that, and the next call goes on behind it,
+at the same commit of the dataset.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock
+from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
 from leaf_st.atomic import write_json, write_whole
 from leaf_st.errors import InputError
 from leaf_st.recipe import TextsSpec
 from leaf_st.texts.cut import Cutter
+from leaf_st.texts.dedupe import Deduplicator
 from leaf_st.texts.sample import Position
 from leaf_st.texts.sources import SOURCES, Source
-from leaf_st.texts.stream import stream_texts
+from leaf_st.texts.stream import check_source, stream_texts
+from leaf_st.texts.text import Text
 
 _PART_ROWS = 32 * 1024
 
@@ -35,25 +40,32 @@ class _Progress:
         rows: Texts in them.
         place: Behind the last of these.
         done: Whether nothing is left.
+        commit: Of the dataset.
     """
 
     parts: int = 0
     rows: int = 0
     place: Position = field(default_factory=Position)
     done: bool = False
+    commit: str | None = None
 
 
-def fetch(spec: TextsSpec, folder: Path) -> dict[str, int]:
-    """Put the sources of ``spec`` into ``folder``; returns how many texts there are of each.
+def fetch(spec: TextsSpec, folder: Path, student: SentenceTransformer) -> dict[str, int]:
+    """Put the sources of ``spec`` into ``folder``, cut to what ``student`` reads; returns the texts of each.
+
+    All datasets are looked into before the first is read. While one process fetches, others wait.
 
     Raises:
         InputError: If the hub cannot be reached, or a dataset is not as declared in `leaf_st.texts.sources`.
     """
-    cutter = Cutter(spec)
-    rows = {}
-    for name in chosen(spec):
-        rows[name] = _fetch(name, SOURCES[name], spec, folder / name, cutter)
-    return rows
+    cutter = Cutter(student)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        begun = {name: _read_progress(folder / name) for name in chosen(spec)}
+        new = [name for name, progress in begun.items() if progress.commit is None and SOURCES[name].hub_id]
+        for name in tqdm(new, desc="looking into the datasets", unit=" datasets", disable=not new):
+            begun[name].commit = check_source(name, SOURCES[name])
+        return {name: _fetch(name, spec, folder / name, cutter, progress) for name, progress in begun.items()}
 
 
 def chosen(spec: TextsSpec) -> list[str]:
@@ -70,9 +82,16 @@ def chosen(spec: TextsSpec) -> list[str]:
     return names
 
 
-def licences(spec: TextsSpec) -> dict[str, str]:
-    """Return the licence of each source of ``spec``."""
-    return {name: SOURCES[name].licence for name in chosen(spec)}
+def provenance(spec: TextsSpec, folder: Path) -> dict[str, dict[str, str | None]]:
+    """Return dataset, commit (None before it was looked into) and licence of each source of ``spec``."""
+    return {
+        name: {
+            "dataset": SOURCES[name].hub_id,
+            "commit": _read_progress(folder / name).commit,
+            "licence": SOURCES[name].licence,
+        }
+        for name in chosen(spec)
+    }
 
 
 def closed_licences(spec: TextsSpec) -> str:
@@ -92,19 +111,24 @@ def format_sources(rows: Mapping[str, int]) -> str:
     return "\n".join(lines)
 
 
-def _fetch(name: str, source: Source, spec: TextsSpec, folder: Path, cutter: Cutter) -> int:
-    """Fetch one source; returns its number of texts."""
-    folder.mkdir(parents=True, exist_ok=True)
-    progress = _read_progress(folder / "progress.json")
-    most = spec.per_source
+def _fetch(name: str, spec: TextsSpec, folder: Path, cutter: Cutter, progress: _Progress) -> int:
+    """Fetch one source from where it stands; returns its number of texts."""
     if progress.done:
         return progress.rows
+    folder.mkdir(exist_ok=True)
+    source = replace(SOURCES[name], revision=progress.commit)
+    most = spec.per_source
     if source.sample and most:  # as many of each configuration
         source = replace(source, sample=min(source.sample, -(-most // len(source.configs))))
     texts: list[str] = []
-    with tqdm(total=most or source.expected, initial=progress.rows, unit=" texts", desc=name, smoothing=0.1) as bar:
+    bar = tqdm(total=most or source.expected, initial=progress.rows, unit=" texts", desc=name, smoothing=0.1)
+    with bar, Deduplicator() as seen:
+        if source.distinct:
+            for part in range(progress.parts):
+                _new(pq.read_table(_part(folder, part))["text"].to_pylist(), source, seen)
         for batch in _texts(name, source, progress.place, cutter):
-            texts += batch if most is None else batch[: most - progress.rows - len(texts)]
+            new = _new(batch, source, seen) if source.distinct else batch
+            texts += new if most is None else new[: most - progress.rows - len(texts)]
             bar.update(len(texts) + progress.rows - bar.n)
             enough = most is not None and progress.rows + len(texts) >= most
             if len(texts) >= _PART_ROWS or enough:
@@ -120,21 +144,32 @@ def _fetch(name: str, source: Source, spec: TextsSpec, folder: Path, cutter: Cut
 def _write_part(folder: Path, texts: list[str], source: Source, progress: _Progress) -> None:
     if texts:
         table = pa.table({"text": texts, "kind": [source.kind] * len(texts)})
-        path = folder / f"{progress.parts:05}.parquet"
-        write_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+        write_whole(
+            _part(folder, progress.parts), lambda temporary: pq.write_table(table, temporary, compression="zstd")
+        )
         progress.parts += 1
         progress.rows += len(texts)
     write_json(folder / "progress.json", asdict(progress))
 
 
-def _read_progress(path: Path) -> _Progress:
+def _part(folder: Path, number: int) -> Path:
+    return folder / f"{number:05}.parquet"
+
+
+def _new(texts: Sequence[str], source: Source, seen: Deduplicator) -> list[str]:
+    """Return those of ``texts`` that were not seen before."""
+    return [text for text in texts if seen.is_new(Text(text, source.kind))]
+
+
+def _read_progress(folder: Path) -> _Progress:
+    path = folder / "progress.json"
     if not path.is_file():
         return _Progress()
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
         return _Progress(**{**known, "place": Position(**known["place"])})
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path} is damaged ({error}): delete {path.parent}, it is fetched again") from error
+        raise InputError(f"{path} is damaged ({error}): delete {folder}, it is fetched again") from error
 
 
 def _texts(name: str, source: Source, place: Position, cutter: Cutter) -> Iterator[list[str]]:

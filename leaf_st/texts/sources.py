@@ -1,6 +1,6 @@
 """The nine sources of training texts of the paper (Table 1), as they lie on the hub.
 
-Ids and columns are from the datasets' public pages; `leaf_st.texts.fetch` checks the columns when it reads them.
+Ids and columns are from the datasets' public pages; `leaf_st.texts.fetch` checks all columns before it reads any.
 Counts and lengths are the paper's.
 """
 
@@ -25,10 +25,11 @@ class Source:
         expected: Texts that the paper counts.
         characters: Their mean length in the paper.
         split: The split to read; all if None.
-        revision: Commit or branch; the newest if None.
+        revision: Commit or branch; the newest when it is first asked for if None.
         sample: Texts to take of each configuration, from places spread over the whole; all if None.
         only: (column, value): take only rows where the column has this value.
         named_in: (configuration, split, column there, column here): take only rows that are named there.
+        distinct: Take each text once.
     """
 
     hub_id: str | None
@@ -43,6 +44,7 @@ class Source:
     sample: int | None = None
     only: tuple[str, str] | None = None
     named_in: tuple[str, str, str, str] | None = None
+    distinct: bool = False
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -104,6 +106,7 @@ SOURCES = {
         licence="mit",
         expected=979_000,
         characters=87.2,
+        distinct=True,
     ),
     "lotte": Source(
         hub_id="mteb/LoTTE",

@@ -7,6 +7,7 @@ Nothing but a batch of rows is held in memory. A connection that breaks is made 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -14,6 +15,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets.exceptions import DatasetsError
+from huggingface_hub import HfApi
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
 from leaf_st.errors import InputError
@@ -33,6 +35,23 @@ _DOWNLOAD_ERRORS = (
 )
 
 
+def check_source(name: str, source: Source) -> str:
+    """Read the head of each configuration of ``source``, a dataset; returns the commit that it is at.
+
+    Raises:
+        InputError: If the hub cannot be reached, or the dataset is not as ``source`` declares it.
+    """
+    with _named_errors(name):
+        commit = str(HfApi().dataset_info(str(source.hub_id), revision=source.revision).sha)
+        source = replace(source, revision=commit)
+        for config in source.configs:
+            _require(name, source, config, source.needed, next(_batches(source, config, Position()), {}))
+        if source.named_in is not None:
+            config, split, column, _ = source.named_in
+            _require(name, source, config, [column], next(_load(source, config, split).iter(1), {}))
+        return commit
+
+
 def stream_texts(name: str, source: Source, place: Position) -> Iterator[list[str]]:
     """Yield the texts of ``source`` from ``place`` on, by the batch.
 
@@ -48,15 +67,18 @@ def stream_texts(name: str, source: Source, place: Position) -> Iterator[list[st
         known = _named(name, source)
         while place.config < len(source.configs):
             config = source.configs[place.config]
-            batches = sample_batches if source.sample else _whole_batches
-            for batch in batches(source, config, place):
-                _require_columns(name, source, config, batch)
+            for batch in _batches(source, config, place):
+                _require(name, source, config, source.needed, batch)
                 texts = _joined(source, batch, known)
                 if source.sample:
                     texts = texts[: place.wanted]
                     place.take(len(texts))
                 yield texts
             place.next_config()
+
+
+def _batches(source: Source, config: str, place: Position) -> Iterator[dict[str, list[Any]]]:
+    return (sample_batches if source.sample else _whole_batches)(source, config, place)
 
 
 def _whole_batches(source: Source, config: str, place: Position) -> Iterator[dict[str, list[Any]]]:
@@ -102,8 +124,7 @@ def _named(name: str, source: Source) -> pa.Array | None:
     listed = _load(source, config, split)
     found: set[str] = set()
     for batch in listed.iter(_ROWS):
-        if column not in batch:
-            raise _other_columns(name, f"{source.hub_id} ({config})", [column], batch)
+        _require(name, source, config, [column], batch)
         found.update(map(str, batch[column]))
     return pa.array(sorted(found))
 
@@ -127,16 +148,13 @@ def _text(values: tuple[Any, ...]) -> list[str]:
     return [": ".join(value.strip() for value in values if isinstance(value, str) and value.strip())]
 
 
-def _require_columns(name: str, source: Source, config: str, batch: Mapping[str, Any]) -> None:
-    if not set(source.needed) <= set(batch):
-        raise _other_columns(name, f"{source.hub_id} ({config})", source.needed, batch)
-
-
-def _other_columns(name: str, place: str, needed: Sequence[str], batch: Mapping[str, Any]) -> InputError:
-    return InputError(
-        f"source {name}: {place} has the columns {', '.join(batch)}, expected {', '.join(needed)}: "
-        f"the dataset has changed; {_leave_out(name)}"
-    )
+def _require(name: str, source: Source, config: str, needed: Sequence[str], batch: Mapping[str, Any]) -> None:
+    """Check that ``batch`` has the columns that are needed."""
+    if not set(needed) <= set(batch):
+        raise InputError(
+            f"source {name}: {source.hub_id} ({config}) has the columns {', '.join(batch)}, expected "
+            f"{', '.join(needed)}: the dataset has changed; {_leave_out(name)}"
+        )
 
 
 def _first_line(error: Exception) -> str:

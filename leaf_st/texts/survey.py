@@ -16,7 +16,6 @@ from leaf_st.texts.sources import SOURCES
 from leaf_st.texts.text import Text
 
 SAMPLE = 1536
-_CHARACTERS = 4.8  # of a token of BERT in English
 # Common words and rare ones: 4.6 characters a token in the vocabulary of BERT.
 _WORDS = """
 the of and in to a is for with, on as by that from are was it or which these, at be this an have not between their
@@ -88,9 +87,8 @@ def _declared(spec: TextsSpec) -> Iterator[SourceRows]:
         rows = min(source.expected, spec.per_source or source.expected, left[source.kind], in_all)
         left[source.kind] -= rows
         in_all -= rows
-        characters = min(source.characters, (spec.max_tokens or source.characters) * _CHARACTERS)
         if rows:
-            yield SourceRows(name, source.kind, rows, characters, round(rows * characters))
+            yield SourceRows(name, source.kind, rows, source.characters, round(rows * source.characters))
 
 
 def _made_up(sources: Sequence[SourceRows]) -> list[Text]:

@@ -1,8 +1,8 @@
 """Fetch sources in a process of its own, as the hub's client reads its address when it is imported.
 
-Command:  python fetching.py FOLDER TOKENIZER NAMES [ROWS_PER_PART] [KILL_AFTER_PARTS]
+Command:  python fetching.py FOLDER STUDENT NAMES [ROWS_PER_PART] [KILL_AFTER_PARTS]
 
-Prints the error of each source in turn, or else the table.
+NAMES are fetched one after the other, those joined by "+" together. Prints the error of each.
 """
 
 import os
@@ -10,12 +10,14 @@ import signal
 import sys
 from pathlib import Path
 
+from sentence_transformers import SentenceTransformer
+
 from leaf_st.errors import InputError
 from leaf_st.recipe import PAPER, TextsSpec
 from leaf_st.texts import fetch
 from leaf_st.texts.sources import SOURCES
 
-folder, tokenizer, names, *more = sys.argv[1:]
+folder, model, names, *more = sys.argv[1:]
 if more:
     fetch._PART_ROWS = int(more[0])
 if more[1:]:
@@ -28,10 +30,12 @@ if more[1:]:
 
     fetch._write_part = write_and_die
 
-for name in names.split(","):
-    others = tuple(other for other in SOURCES if other != name)
+student = SentenceTransformer(model, device="cpu")
+student.max_seq_length = 64
+for chosen in names.split(","):
+    others = tuple(other for other in SOURCES if other not in chosen.split("+"))
     try:
-        spec = TextsSpec(source=PAPER, leave_out=others, tokenizer=tokenizer, max_tokens=64)
-        fetch.fetch(spec, Path(folder))
+        spec = TextsSpec(source=PAPER, leave_out=others)
+        fetch.fetch(spec, Path(folder), student)
     except InputError as error:
         print("InputError", error)

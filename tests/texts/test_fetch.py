@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from hub import serve
+from hub import COMMIT, serve
 from hub_sources import ROWS, make_sources
 from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import PAPER, TextsSpec
-from leaf_st.texts.fetch import chosen, closed_licences, format_sources, licences
+from leaf_st.texts.fetch import chosen, closed_licences, format_sources, provenance
 from leaf_st.texts.read import read_texts
 from leaf_st.texts.sources import SOURCES
 
@@ -30,10 +30,10 @@ def published(tmp_path_factory):
     return make_sources(tmp_path_factory.mktemp("sources"))
 
 
-def _fetch(hub, folder, tokenizer, names, *more):
+def _fetch(hub, folder, student, names, *more):
     environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
     environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": f"{folder}-home", "no_proxy": "127.0.0.1"}
-    command = [sys.executable, str(FETCHING), str(folder), str(tokenizer), ",".join(names), *map(str, more)]
+    command = [sys.executable, str(FETCHING), str(folder), str(student), ",".join(names), *map(str, more)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -63,7 +63,7 @@ def test_each_source_gives_its_texts(fetched, tiny_teacher_folder):
     assert len(rows["fineweb"]) == 2 * ROWS
     assert len(rows["cc-news"]) == 9 * ROWS // 2  # the others are not English
     assert len(rows["vocabulary"]) == 2 * ROWS
-    assert len(rows["amazon-qa"]) == ROWS + 1
+    assert len(rows["amazon-qa"]) == ROWS  # one question comes twice
     assert len(rows["lotte"]) == 10 * 2 * 4
     assert rows["msmarco"] == [f"search number {row} of the search texts" for row in range(9)]
     assert len(rows["pubmedqa"]) == 2 * ROWS
@@ -95,8 +95,7 @@ def test_what_was_fetched_is_read_as_texts(fetched):
     skipped = Counter()
     rows = list(read_texts(TextsSpec(source=str(fetched)), skipped))
     kinds = Counter(row.kind for row in rows)
-    assert kinds["query"] == ROWS + 80 + 9 + 2 * ROWS + ROWS  # one question of Amazon's comes twice
-    assert skipped["duplicate"] >= 1
+    assert kinds["query"] == ROWS + 80 + 9 + 2 * ROWS + ROWS
 
 
 def test_a_kill_loses_no_more_than_a_part(published, tiny_teacher_folder, fetched, tmp_path):
@@ -134,6 +133,30 @@ def test_datasets_that_are_not_as_declared(tiny_teacher_folder, tmp_path):
     assert "leave it out with texts.leave_out=triviaqa" in trivia_qa
 
 
+def test_all_datasets_are_looked_into_before_the_first_is_read(published, tiny_teacher_folder, tmp_path):
+    changed = dict(published) | make_sources(tmp_path / "sources")
+    trivia = changed["sentence-transformers/trivia-qa"] / "pair" / "train-00000-of-00001.parquet"
+    pq.write_table(pq.read_table(trivia).rename_columns(["question", "answer"]), trivia)
+    with serve({}, changed) as hub:
+        done = _fetch(hub, tmp_path / "texts", tiny_teacher_folder, ["vocabulary+pubmedqa+triviaqa"])
+    assert done.stdout.startswith("InputError source triviaqa: "), done.stderr
+    assert not list((tmp_path / "texts").rglob("*.parquet"))
+
+
+def test_a_dataset_is_read_to_its_end_at_the_commit_where_it_was_begun(published, tiny_teacher_folder, tmp_path):
+    folder, names = tmp_path / "texts", ["pubmedqa"]
+    with serve({}, published) as hub:
+        _fetch(hub, folder, tiny_teacher_folder, names, 30, 1)
+        hub.newest = "f" * 40
+        again = _fetch(hub, folder, tiny_teacher_folder, names, 30)
+    assert again.returncode == 0, again.stderr
+    assert len(_texts(folder, "pubmedqa")) == 2 * ROWS
+    others = tuple(name for name in SOURCES if name not in names)
+    dataset = {"dataset": "qiaojin/PubMedQA", "commit": COMMIT, "licence": "mit"}
+    assert provenance(TextsSpec(source=PAPER, leave_out=others), folder) == {"pubmedqa": dataset}
+    assert hub.commits[-1] == COMMIT
+
+
 def test_a_hub_that_cannot_be_reached(tiny_teacher_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")  # with retries it would be half a minute
     with serve({}) as hub:
@@ -146,7 +169,7 @@ def test_sources_are_left_out_by_name():
     spec = TextsSpec(source=PAPER, leave_out=("msmarco", "cc-news"))
     assert chosen(spec) == [name for name in SOURCES if name not in ("msmarco", "cc-news")]
     assert closed_licences(spec) == "triviaqa: not stated"
-    assert licences(spec)["fineweb"] == "odc-by"
+    assert provenance(spec, Path("nowhere"))["fineweb"]["licence"] == "odc-by"
     with pytest.raises(InputError, match=r"texts\.leave_out: no source 'msmacro', expected some of fineweb, "):
         chosen(TextsSpec(source=PAPER, leave_out="msmacro"))
     with pytest.raises(InputError, match="at least one source that stays"):
@@ -171,6 +194,7 @@ def test_the_paper_s_recipes_run_small(name, published, tmp_path):
     assert done.returncode == 0, done.stderr
     assert re.search(r"msmarco +query +9 +502,939 +non-commercial .*not open", done.stdout)
     assert "not all texts are open: cc-news: Common Crawl terms of use, msmarco: " in done.stdout
-    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["licences"]["pubmedqa"] == "mit"
+    sources = json.loads((tmp_path / "run" / "model" / "recipe.json").read_text())["sources"]
+    assert sources["pubmedqa"] == {"dataset": "qiaojin/PubMedQA", "commit": COMMIT, "licence": "mit"}
     query = "Represent this sentence for searching relevant passages: "
     assert SentenceTransformer(str(tmp_path / "run" / "model")).prompts == {"query": query, "document": ""}

@@ -10,7 +10,7 @@ from leaf_st.recipe import PAPER, TextsSpec
 from leaf_st.texts import survey as module
 from leaf_st.texts.read import read_texts
 from leaf_st.texts.sources import SOURCES
-from leaf_st.texts.survey import SourceRows, survey
+from leaf_st.texts.survey import survey
 
 
 @pytest.fixture
@@ -76,12 +76,6 @@ def test_the_paper_s_sources_say_their_size():
 def test_limits_hold_for_the_paper_s_sources(limits, expected):
     parts, _ = survey(TextsSpec(source=PAPER, **limits))
     assert {part.name: part.rows for part in parts} == expected
-
-
-def test_texts_that_will_be_cut_are_as_long_as_what_is_left():
-    parts, sample = survey(TextsSpec(source=PAPER, leave_out=tuple(SOURCES)[1:], max_tokens=100))
-    assert parts == [SourceRows("fineweb", "document", 3_000_000, 480.0, 1_440_000_000)]
-    assert {len(text.text) for text in sample} <= {479, 480}
 
 
 def test_a_source_that_there_is_not():
