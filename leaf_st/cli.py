@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from leaf_st import __version__
 from leaf_st.errors import InputError
+from leaf_st.launch import is_one_of_several, start_all
 from leaf_st.recipe import TeacherSpec, TextsSpec
 from leaf_st.recipe_file import load_recipe
 
@@ -40,6 +41,8 @@ _EPILOG = "https://arxiv.org/abs/2509.12539 describes the method. Each stage goe
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; exits with 2 and one line on stderr when the input cannot be used, with 130 on Ctrl-C."""
     options = _parser().parse_args(arguments)
+    if arguments is None and is_one_of_several():
+        start_all(sys.argv[1:])
     if os.environ.get("RANK", "0") != "0":
         os.environ["TQDM_DISABLE"] = "1"  # of several processes the first one shows its bars, which stand for all
     command: Callable[[argparse.Namespace], None] = options.command

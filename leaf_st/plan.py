@@ -7,14 +7,14 @@ in their shape, which are as fast. Nothing is written but temporary files.
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from leaf_st.errors import InputError
-from leaf_st.recipe import Recipe, said_of
+from leaf_st.recipe import PAPER, Recipe, said_of
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.rate import seconds_per_text
 from leaf_st.teacher.resolve import resolve_model
@@ -57,7 +57,7 @@ class Speed:
         pace: Of the student.
         dimension: Width of the teacher's vectors.
         precision: Of the teacher's weights.
-        unlearned: Models that were measured with random weights.
+        unlearned: Models that were measured with random weights, and why.
     """
 
     device: str
@@ -65,7 +65,7 @@ class Speed:
     pace: Pace
     dimension: int
     precision: str
-    unlearned: tuple[str, ...]
+    unlearned: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,11 @@ class Plan:
     def text_bytes(self) -> int:
         """Size of the texts on disk, and of what a store holds beside them and the vectors."""
         return sum(part.size + part.rows * (_ROW_BYTES + len(part.kind)) for part in (*self.texts, *self.general))
+
+    @property
+    def fetched_bytes(self) -> int:
+        """Size on disk of texts from the hub before compression, which makes less of it."""
+        return sum(part.size for part in self.texts) if self.recipe.texts.source == PAPER else 0
 
     @property
     def validation_rows(self) -> int:
@@ -197,28 +202,30 @@ def _spread(sample: Sequence[Text], rows: int) -> list[Text]:
     return [by_length[place] for place in places]
 
 
-def _loadable(recipe: Recipe, folder: Path) -> tuple[Recipe, tuple[str, ...]]:
-    """Return ``recipe`` with models of random weights in ``folder`` for those that are nowhere, and their names."""
-    teacher, student, unlearned = recipe.teacher, recipe.student, []
-    if made := _unlearned(teacher.model, teacher.revision, folder / "teacher"):
-        teacher = replace(teacher, model=made, revision=None)
-        unlearned.append(recipe.teacher.model)
+def _loadable(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
+    """Return ``recipe`` with models of random weights in ``folder`` for the missing ones, and why they are missing."""
+    teacher, student, unlearned = recipe.teacher, recipe.student, {}
+    if reason := _missing(teacher.model, teacher.revision):
+        unlearned[teacher.model] = reason
+        made = save_unlearned(folder / "teacher", ARCHITECTURES[teacher.model])
+        teacher = replace(teacher, model=str(made), revision=None)
     name = student.start or student.backbone
-    if name and (made := _unlearned(name, student.revision, folder / "student")):
-        student = replace(student, start=None, backbone=made, revision=None)
-        unlearned.append(name)
-    return replace(recipe, teacher=teacher, student=student), tuple(unlearned)
+    if name and (reason := _missing(name, student.revision)):
+        unlearned[name] = reason
+        made = save_unlearned(folder / "student", ARCHITECTURES[name])
+        student = replace(student, start=None, backbone=str(made), revision=None)
+    return replace(recipe, teacher=teacher, student=student), unlearned
 
 
-def _unlearned(name: str, revision: str | None, folder: Path) -> str | None:
-    """Return a folder with random weights in the shape of model ``name``, or None where the model itself is at hand."""
+def _missing(name: str, revision: str | None) -> str:
+    """Return why a model whose architecture is known cannot be had; nothing if it is at hand."""
     try:
         resolve_model(name, revision)
-    except InputError:
+    except InputError as error:
         if name not in ARCHITECTURES:
             raise
-        return str(save_unlearned(folder, ARCHITECTURES[name]))
-    return None
+        return str(error)
+    return ""
 
 
 def _existing(folder: Path) -> Path:
@@ -230,12 +237,13 @@ def format_plan(plan: Plan) -> str:
     """Return ``plan`` as text."""
     spec, speed, pace = plan.recipe, plan.speed, plan.speed.pace
     epochs = plan.steps * plan.batch / max(1, sum(part.rows for part in plan.texts) - plan.held_out)
-    enough = plan.vector_bytes + plan.text_bytes < plan.free_bytes
+    enough = plan.vector_bytes + plan.text_bytes + plan.fetched_bytes < plan.free_bytes
     lines = [
-        f"plan of {spec.name} in {plan.folder}, of which nothing is begun",
+        f"plan of {spec.name} in {plan.folder}, from its beginning to its end",
         "",
         *_table(plan),
         "",
+        *([f"texts      less than {_gb(plan.fetched_bytes)}, fetched and compressed"] if plan.fetched_bytes else []),
         f"store      {_gb(plan.vector_bytes)} of vectors ({speed.dimension} x {spec.teacher.store_dtype}) and "
         f"{_gb(plan.text_bytes)} of texts; {_gb(plan.free_bytes)} are free{'' if enough else ', which is too little'}",
         f"embedding  {plan.embedding_hours:,.2f} hours: {plan.rows:,} texts, {1 / speed.text:,.1f} a second by "
@@ -253,8 +261,7 @@ def format_plan(plan: Plan) -> str:
     )
     hours = plan.embedding_hours + plan.training_hours
     lines.append(f"in all     {hours:,.2f} hours at the rates measured on this machine just now ({speed.device})")
-    if speed.unlearned:
-        lines.append(f"measured with random weights, since the hub cannot be reached: {', '.join(speed.unlearned)}")
+    lines += [f"measured with random weights: {reason}" for reason in speed.unlearned.values()]
     return "\n".join(lines)
 
 

@@ -1,6 +1,5 @@
 """The processes that `accelerate launch` or `torchrun` started to do one piece of work together."""
 
-import os
 from datetime import timedelta
 
 from accelerate import PartialState
@@ -8,6 +7,7 @@ from accelerate.utils import parse_flag_from_env
 from sentence_transformers.util import get_device_name
 
 from leaf_st.errors import InputError
+from leaf_st.launch import is_one_of_several
 
 # How long one waits for the others, of which one may embed for hours what the rest had done before. If one fails, the
 # launcher ends them all.
@@ -25,9 +25,7 @@ def join(use_cpu: bool = False) -> PartialState:
     """
     asked = parse_flag_from_env("ACCELERATE_USE_CPU")
     processes = PartialState(cpu=asked or use_cpu or get_device_name() == "cpu", timeout=_PATIENCE)
-    # What `accelerate launch --num_processes 2` leaves, with --cpu or without GPUs: a place to meet at, where nobody
-    # comes. Its variables are those of its launcher of one process.
-    if {"ACCELERATE_USE_CPU", "MASTER_PORT"} <= os.environ.keys() and processes.num_processes == 1:
+    if processes.num_processes == 1 and is_one_of_several():  # of a program of its own, or of a launcher's settings
         raise InputError(
             "accelerate launch started one process of several: it starts them all with --multi_gpu and without --cpu, "
             "and they take CPUs where there are no GPUs"

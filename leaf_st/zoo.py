@@ -145,7 +145,7 @@ ARCHITECTURES = {
 
 
 def describe_zoo() -> str:
-    """Return a table of the models, their teachers, widths, sizes and licences."""
+    """Return a table of the models, their teachers, widths, sizes and licences, and below it the prompts."""
     rows = [("model", "queries by", "documents by", "dimension", "parameters", "licence")]
     for name, model in ZOO.items():
         teacher = model.teacher
@@ -154,4 +154,9 @@ def describe_zoo() -> str:
         rows.append((name + ASYMMETRIC, model.hub_id, teacher.hub_id, str(teacher.dimension), sizes, model.licence))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-    return "\n".join(lines)
+    prompts: dict[str, list[str]] = {}
+    for name, model in ZOO.items():
+        for kind, prompt in model.teacher.prompts.items():
+            prompts.setdefault(f'prompt of a {kind}: "{prompt}"', []).append(name)
+    said = (f"{prompt} ({', '.join(names)})" for prompt, names in prompts.items())
+    return "\n".join([*lines, "", *said, "No prompt stands before a document."])

@@ -18,7 +18,6 @@ from leaf_st.processes import join
 from leaf_st.recipe_file import load_recipe
 from leaf_st.run import Run
 
-# With --multi_gpu it starts processes, and without GPUs they take CPUs.
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--main_process_port", "0"]
 TEXTS = 1100  # two shards, one for each process
 RECIPE = """
@@ -53,11 +52,12 @@ def alone(tmp_path_factory, recipe):
     return folder
 
 
-@pytest.fixture(scope="module")
-def launched(tmp_path_factory, recipe):
+# accelerate starts the processes for --multi_gpu alone, and without GPUs they take CPUs; for --cpu leaf_st starts them.
+@pytest.fixture(scope="module", params=["--cpu", "--multi_gpu"])
+def launched(tmp_path_factory, recipe, request):
     folder = tmp_path_factory.mktemp("together") / "run"
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    command = [*LAUNCH, "--multi_gpu", "-m", "leaf_st", "run", str(recipe), "--output", str(folder)]
+    command = [*LAUNCH, request.param, "-m", "leaf_st", "run", str(recipe), "--output", str(folder)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     (folder.parent / "stdout").write_text(done.stdout)
