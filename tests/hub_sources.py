@@ -102,7 +102,9 @@ def _pubmedqa(folder: Path) -> None:
     configs = SOURCES["pubmedqa"].configs
     for config in configs:
         texts = _texts(f"{config} question")
-        _parquet(folder / config / "train-00000-of-00001.parquet", {"pubid": list(range(ROWS)), "question": texts})
+        for part, half in enumerate((texts[: ROWS // 2], texts[ROWS // 2 :])):
+            columns = {"pubid": list(range(len(half))), "question": half}
+            _parquet(folder / config / f"train-{part:05}-of-00002.parquet", columns)
     _card(folder, {config: {"train": f"{config}/train-*"} for config in configs})
 
 

@@ -14,12 +14,13 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import PAPER, TextsSpec
-from leaf_st.texts import fetch
+from leaf_st.texts import fetch, stream
 from leaf_st.texts.sources import SOURCES
 
 folder, model, names, *more = sys.argv[1:]
 if more:
     fetch._PART_ROWS = int(more[0])
+    stream._ROWS = 7
 if more[1:]:
     write_part = fetch._write_part
 

@@ -1,8 +1,14 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leaf_st.training.schedule import CyclicDecay
+from leaf_st.recipe_file import load_recipe
+from leaf_st.training.schedule import CyclicDecay, schedule, steps_of_run
+from leaf_st.training.train import training_arguments
+
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 START, END = 1e-4, 1e-5  # paper 2.2
 
@@ -12,10 +18,18 @@ def _rates(total, per_epoch, cycles, decay):
     return [START * schedule(step) for step in range(total)]
 
 
-def test_the_paper_s_schedule():
-    rates = _rates(total=30 * 7, per_epoch=7, cycles=3, decay="epoch")
+@pytest.mark.parametrize("name", ["leaf_ir", "leaf_mt"])
+def test_the_paper_s_schedule(name, tmp_path):
+    recipe = load_recipe(RECIPES / f"{name}.py")
+    args = training_arguments(recipe, tmp_path, "cpu")
+    rows = 7 * 32  # of the paper's 200,000 batches
+    steps = steps_of_run(rows, args)
+    decay = schedule(recipe.training, args, rows, steps)
     cycle = [10e-5, 9e-5, 8e-5, 7e-5, 6e-5, 5e-5, 4e-5, 3e-5, 2e-5, 1e-5]
-    assert rates == pytest.approx([rate for rate in 3 * cycle for _ in range(7)])
+    expected = [rate for rate in 3 * cycle for _ in range(7)]
+    assert [args.learning_rate * decay(step) for step in range(steps)] == pytest.approx(expected)
+    assert (args.adam_beta1, args.adam_beta2, args.weight_decay, args.warmup_steps) == (0.9, 0.999, 0.01, 0)
+    assert recipe.training.held_out_rows == 128 * 32
 
 
 def test_an_epoch_cut_short_counts_as_one():
