@@ -16,7 +16,7 @@ recipe = Recipe(
         budget_minutes=5,
         held_out_rows=1024,
         arguments={
-            "learning_rate": 3e-3,
+            "learning_rate": 1e-2,
             "weight_decay": 0.0,
             "per_device_train_batch_size": 1024,
             "per_device_eval_batch_size": 1024,
