@@ -11,7 +11,7 @@ from _study import BATCH, Setting, Study, Variant, main
 
 
 def variants(setting: Setting) -> list[Variant]:
-    sizes = [16, 32, 64, 128]  # the paper's, but for 256
+    sizes = [16, 32, 64, 128, 256]
     others = {size: {"per_device_train_batch_size": size} if size != BATCH else {} for size in sizes}
     return [setting.variant(f"batches of {size}", **changes) for size, changes in others.items()]
 

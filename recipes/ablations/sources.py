@@ -74,20 +74,17 @@ def variants(setting: Setting) -> list[Variant]:
 
 def draw(axes: "Axes", outcomes: Sequence[Outcome]) -> None:
     """Draw nDCG@10 of each group, as Figure 4 does, or the L2 by kind where nothing was searched."""
+    names = [outcome.name for outcome in outcomes]
     searched = all(outcome.ndcg for outcome in outcomes)
-    if searched:
-        bars = {mode: [outcome.mean_ndcg(mode) for outcome in outcomes] for mode in MODES}
-    else:
-        bars = {"L2": [outcome.l2["all"] for outcome in outcomes]}
-    places = np.arange(len(outcomes))
-    for number, (name, values) in enumerate(bars.items()):
-        axes.bar(places + 0.4 * number, values, 0.4, label=name)
-    axes.set_xticks(places + 0.2 * (len(bars) - 1), [outcome.name for outcome in outcomes])
-    axes.set(xlabel="training texts", ylabel="nDCG@10 (%), mean of the sets" if searched else "mean L2, held-out texts")
+    for mode in MODES if searched else ():
+        axes.plot(names, [outcome.mean_ndcg(mode) for outcome in outcomes], "o", markersize=9, label=mode)
     if searched:
         axes.axhline(outcomes[0].mean_ndcg("teacher"), color="black", linestyle="--", label="teacher")
-        axes.set_ylim(bottom=0.9 * min(map(min, bars.values())))
-    axes.legend(loc="lower right")
+    else:
+        axes.plot(names, [outcome.l2["all"] for outcome in outcomes], "o", markersize=9, label="student")
+    axes.set(xlabel="training texts", ylabel="nDCG@10 (%), mean of the sets" if searched else "mean L2, held-out texts")
+    axes.margins(0.15)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.15), ncols=3)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ README = Path(__file__).parents[2] / "recipes" / "ablations" / "README.md"
 VARIANTS = {
     "pooling": ["mean", "cls", "max"],
     "learning_rate": [f"{name} x 1" for name in ("constant", "linear by step", "linear by epoch", "cosine by step")],
-    "batch_size": [f"batches of {size}" for size in (16, 32, 64, 128)],
+    "batch_size": [f"batches of {size}" for size in (16, 32, 64, 128, 256)],
     "sources": ["queries", "documents", "definitions", "all"],
     "losses": ["LEAF", "MiniLM", "TinyBERT", "DistilBERT"],
 }
