@@ -73,7 +73,10 @@ def _check_the_store(folder):
     assert rotated.texts(rows) == plain.texts(rows)
     model = SentenceTransformer(str(folder / "teacher"), device="cpu")
     vectors = rotated.embeddings(rows).astype(np.float32)
-    np.testing.assert_allclose(vectors, model.encode(rotated.prompted(rows), prompt=""), atol=0.03)  # of bfloat16
+    weight = model[-2].linear.weight.detach().numpy()
+    np.testing.assert_allclose(vectors, plain.embeddings(rows).astype(np.float32) @ weight.T, atol=1e-3)  # of float16
+    given = model.encode(rotated.prompted(rows), prompt="")
+    assert np.linalg.norm(vectors - given, axis=1).mean() < 0.05  # the teacher of the store ran in bfloat16
     spread = vectors.var(axis=0)
     assert (np.diff(spread) < 1e-4).all()
     assert spread[0] > 4 * spread[-1]

@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(folder, models):
-    return measure_index(folder, **models, expansions=EXPANSIONS, connectivity=3)
+    return measure_index(folder, **models, expansions=EXPANSIONS, connectivity=4)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def _of(rows, **values):
 def test_there_is_a_row_for_each_search(rows):
     places = [(row.precision, row.mode, row.expansion) for row in rows]
     assert places == [(p, mode, e) for p in CODINGS for mode in MODES for e in (None, *EXPANSIONS)]
-    assert {(row.connectivity, row.expansion_add, row.documents, row.queries) for row in rows} == {(3, 128, 300, 12)}
+    assert {(row.connectivity, row.expansion_add, row.documents, row.queries) for row in rows} == {(4, 128, 300, 12)}
     assert {row.model for row in _of(rows, mode="teacher")} == {rows[0].teacher}
     json.dumps([asdict(row) for row in rows])
 
@@ -68,7 +68,7 @@ def test_exact_search_is_that_of_numpy_and_of_compression(folder, rows, sides, m
 def test_recall_and_ndcg_are_those_of_what_the_index_finds(folder, rows, sides):
     """The same graph built here, its answers counted against NumPy's order of all documents."""
     beir, (queries, documents) = load_beir(folder), sides
-    index = Index(ndim=32, metric="cos", dtype="f32", connectivity=3, expansion_add=128)
+    index = Index(ndim=32, metric="cos", dtype="f32", connectivity=4, expansion_add=128)
     index.add(np.arange(DOCUMENTS), documents.astype(np.float32), threads=1)
     for row in _of(rows, precision="float32"):
         if row.expansion is None:
@@ -99,7 +99,7 @@ def test_a_wider_search_compares_more_and_finds_all_in_the_end(rows):
 
 
 def test_the_same_vectors_give_the_same_numbers(folder, models, rows):
-    again = measure_index(folder, **models, expansions=EXPANSIONS, connectivity=3)
+    again = measure_index(folder, **models, expansions=EXPANSIONS, connectivity=4)
     assert again == rows
 
 
