@@ -75,4 +75,13 @@ def draw_curves(
     axes.set_xscale("log", base=2)
     axes.set_xticks(sorted(places), [f"{place:,}" for place in sorted(places)])
     axes.minorticks_off()
-    axes.legend()
+    axes.legend(  # in one row above the curves, which leave no corner free
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=len(modes) + len(names),
+        fontsize="small",
+        frameon=False,
+        handlelength=1.5,
+        columnspacing=1,
+        borderaxespad=0,
+    )

@@ -186,7 +186,7 @@ def test_the_table_has_means_over_sets(rows):
 
 @pytest.mark.parametrize(
     ("value", "label"),
-    [("recall", "recall@10 (%) of exact search, mean of the sets"), ("score", "nDCG@10 (%), mean of the sets")],
+    [("recall", "recall@10 (%), mean of the sets"), ("score", "nDCG@10 (%), mean of the sets")],
 )
 def test_the_figure_is_over_the_expansion_and_its_axes_say_so(rows, value, label):
     figure = pytest.importorskip("matplotlib.figure").Figure()
