@@ -149,7 +149,7 @@ def draw_compression(axes: "Axes", rows: Sequence[Compressed]) -> None:
         InputError: If the rows are of more than one student or teacher.
     """
     sizes = {(row.dimension, row.precision): row.bytes for row in rows}
-    points = {
+    points: dict[tuple[Mode, str, int], float] = {
         (mode, precision, sizes[dimension, precision]): score
         for (mode, dimension, precision), score in _scores(rows).items()
     }

@@ -214,7 +214,9 @@ def draw_index(axes: "Axes", rows: Sequence[Searched], value: Literal["recall", 
         InputError: If the rows are of more than one student or teacher.
     """
     found = means(rows, _place, _recall if value == "recall" else _score)
-    points = {(mode, precision, x): y for (mode, precision, x), y in found.items() if x is not None}
+    points: dict[tuple[Mode, str, int], float] = {
+        (mode, precision, x): y for (mode, precision, x), y in found.items() if x is not None
+    }
     draw_curves(axes, points)
     label = "recall@10" if value == "recall" else "nDCG@10"
     axes.set(xlabel="expansion: candidates that a search keeps (log scale)", ylabel=f"{label} (%), mean of the sets")
