@@ -11,7 +11,6 @@ Teacher and student read 128 tokens of a text: the documents of the retrieval se
 
 import argparse
 import json
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,16 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from _command import common_parser, common_recipe, refusing
 from _outcomes import Outcome, format_table, measure_alignment, measure_retrieval, remember, save_figure
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from torch.utils.data import BatchSampler
-from transformers.utils import logging
 
 from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import check_folders
-from leaf_st.recipe import DOCSTRINGS, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.recipe import TrainingSpec
 from leaf_st.run import Run
 from leaf_st.smoke import smoke
 from leaf_st.student.closed_form import fit_projection
@@ -39,7 +38,6 @@ from leaf_st.training.loss import TeacherAlignedLoss
 from leaf_st.training.sampler import LengthGroupedBatchSampler
 from leaf_st.training.train import new_student, training_arguments
 from leaf_st.training.trainer import LeafTrainer, held_out_rows
-from leaf_st.zoo import MINILM
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,9 +45,6 @@ if TYPE_CHECKING:
 BATCH = 32
 _SMOKE_SAMPLES = 320  # of which two steps are taken
 _UNSAVED = {"save_strategy": "no", "load_best_model_at_end": False}
-_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-_OPEN_MIX = _DATA / "texts" / "open_mix.parquet"
-_SETS = [_DATA / "retrieval" / name for name in ("cranfield", "nfcorpus", "nq_utd")]  # small, and of three kinds
 
 
 class StudyTrainer(LeafTrainer):
@@ -175,48 +170,19 @@ class Study:
 
 def main(study: Study, description: str | None, arguments: Sequence[str] | None = None) -> None:
     """Run ``study`` as the command line says; exits with 2 and one line on stderr when the input cannot be used."""
-    options = _parser(description).parse_args(arguments)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
+    parser = common_parser(description, "runs/ablations, shared by all studies")
+    parser.add_argument("--variants", nargs="+", metavar="NAME", help="train and show these alone")
+    options = parser.parse_args(arguments)
+    with refusing(study.name):
         setting = _setting(options, study)
         variants = _chosen(study.variants(setting), options.variants)
         _conduct(study, setting, variants)
-    except InputError as error:
-        print(f"{study.name}: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
-def _parser(description: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    texts = str(_OPEN_MIX) if _OPEN_MIX.is_file() else DOCSTRINGS
-    parser.add_argument("--texts", default=texts, metavar="FILE", help="training texts (default: %(default)s)")
-    parser.add_argument("--teacher", default=MINILM, metavar="MODEL", help="default: %(default)s")
-    parser.add_argument("--backbone", metavar="MODEL", help="student's; by default layers 0, 4 and 5 of the teacher")
-    parser.add_argument("--samples", type=int, default=75_000, help="texts that a variant reads (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=42, help="of batches and starts (default: %(default)s)")
-    parser.add_argument("--variants", nargs="+", metavar="NAME", help="train and show these alone")
-    sets = [folder for folder in _SETS if folder.is_dir()]
-    parser.add_argument("--data", nargs="*", type=Path, default=sets, metavar="FOLDER", help="BEIR folders to search")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="shared by all studies (default: runs/ablations)")
-    parser.add_argument("--smoke", action="store_true", help="two steps a variant with tiny models")
-    return parser
 
 
 def _setting(options: argparse.Namespace, study: Study) -> Setting:
-    recipe = Recipe(
-        name="ablations",
-        # Queries have 14 tokens, documents 56 of at most 128: three fifths of the texts are a quarter of the work.
-        texts=TextsSpec(source=options.texts, limit={"query": 60 * 1024, "document": 40 * 1024}),
-        teacher=TeacherSpec(model=options.teacher, max_length=128),
-        student=StudentSpec(backbone=options.backbone, layers=None if options.backbone else (0, 4, 5)),
-        training=TrainingSpec(
-            held_out_rows=1024,
-            # Three times the paper's rates, falling to a tenth as they do: a run is 2,000 steps and not 600,000.
-            end_learning_rate=3e-5,
-            arguments={"learning_rate": 3e-4, "seed": options.seed, **_UNSAVED},
-        ),
-    )
+    recipe = common_recipe("ablations", options)
+    unsaved = {**recipe.training.arguments, **_UNSAVED}
+    recipe = replace(recipe, training=replace(recipe.training, arguments=unsaved))
     folder = options.output or Path("runs") / ("ablations-smoke" if options.smoke else "ablations")
     run = Run(smoke(recipe, folder) if options.smoke else recipe, folder)
     sets = options.data if study.retrieval else []

@@ -192,9 +192,9 @@ def test_training_reads_the_rows_it_is_given_alone(run, texts, output, tiny_teac
 
 
 def test_the_readme_shows_commands_that_parse(run):
-    import _study
+    import _command
 
     commands = re.findall(r"python recipes/ablations/(\w+)\.py(.*)", README.read_text(encoding="utf-8"))
-    assert {name for name, _ in commands} == set(VARIANTS)
+    assert {name for name, _ in commands} == {*VARIANTS, "matryoshka"}
     for _, arguments in commands:
-        _study._parser(None).parse_args(shlex.split(arguments, comments=True))
+        _command.common_parser(None, "").parse_args(shlex.split(arguments, comments=True))

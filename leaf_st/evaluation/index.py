@@ -1,0 +1,234 @@
+"""The teacher's document vectors in an HNSW index, searched with the teacher's queries and with the student's.
+
+An index is a graph of the documents; a search walks it and keeps the ``expansion`` nearest that it met. The graph is of
+the teacher's making, and the student's queries are only near to its: how much wider it has to search for them is
+what is measured here. The index is usearch's, built and searched by one thread in the order of the corpus, so that the
+same vectors give the same numbers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.beir import BeirSet, load_beir
+from leaf_st.evaluation.coding import CODINGS, Coding, check_codings, code, compare, cut, length_is_free
+from leaf_st.evaluation.display import aligned, draw_curves, means
+from leaf_st.evaluation.modes import ROLES, Mode, model_name
+from leaf_st.evaluation.ranking import K, Vectors, embed_set, ndcg, rank, tenth_best
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MODES: tuple[Mode, ...] = ("teacher", "asymmetric")  # those whose documents are the teacher's
+EXPANSIONS = (10, 20, 40, 80, 160, 320)
+# Half of usearch's own: with 16, and some thousand documents, nearly all is found however narrow the search.
+CONNECTIVITY = 8
+EXPANSION_ADD = 128  # usearch's own
+_METRICS = {"cosine": "cos", "dot": "ip", "euclidean": "l2sq"}
+_SAME = 1e-6  # relative: the index rounds otherwise, and documents that are equally near are equally right
+
+
+@dataclass(frozen=True)
+class Searched:
+    """One measurement.
+
+    Attributes:
+        set: Name of the set.
+        mode: "teacher" or "asymmetric": who embedded the queries.
+        precision: How vectors are stored, see `leaf_st.evaluation.coding`.
+        expansion: Candidates that a search keeps; None for exact search.
+        recall: Documents found of the ten that exact search finds in the same precision, in percent.
+        score: nDCG@10 in percent, 0 to 100, not rounded.
+        comparisons: Documents that a query was compared with, mean over the queries.
+        connectivity: Neighbours of a document in the graph.
+        expansion_add: Candidates when it was built.
+        model: Name or path of the model of the queries.
+        teacher: Name or path of the teacher.
+        queries: Number of queries.
+        documents: Number of documents.
+    """
+
+    set: str
+    mode: Mode
+    precision: Coding
+    expansion: int | None
+    recall: float
+    score: float
+    comparisons: float
+    connectivity: int
+    expansion_add: int
+    model: str
+    teacher: str
+    queries: int
+    documents: int
+
+
+def measure_index(
+    folder: Path,
+    *,
+    teacher: SentenceTransformer,
+    student: SentenceTransformer,
+    precisions: Sequence[Coding] = CODINGS,
+    expansions: Sequence[int] = EXPANSIONS,
+    connectivity: int = CONNECTIVITY,
+    batch_size: int = 32,
+) -> list[Searched]:
+    """Search the BEIR folder ``folder`` exactly and through an index, for queries of teacher and student.
+
+    nDCG@10 is that of the documents found, by their exact similarity. Memory holds all similarities of queries to
+    documents.
+
+    Args:
+        folder: See `leaf_st.evaluation.beir`.
+        teacher: The teacher, whose documents are in the index.
+        student: The student.
+        precisions: How vectors are stored, in the index and for exact search.
+        expansions: Candidates that a search keeps; below 10 it keeps 10.
+        connectivity: Neighbours of a document in the graph.
+        batch_size: Texts that a model encodes at a time.
+
+    Raises:
+        InputError: If usearch is not installed, or the folder, a number or the models' vectors cannot be used.
+    """
+    check_codings(precisions)
+    for name, least, values in (("expansion", 1, expansions), ("connectivity", 2, [connectivity])):
+        if bad := [value for value in values if value < least]:
+            raise InputError(f"{name} {bad[0]}: expected at least {least}")
+    new_index, metric = _index_class(), _metric(teacher)
+    beir = load_beir(folder)
+    embedder, vectors = embed_set(beir, teacher=teacher, student=student, modes=MODES, batch_size=batch_size)
+    unit = length_is_free(teacher, *(side for mode in MODES for side in vectors[mode]))
+    rows = []
+    for precision in precisions:
+        coded = {mode: _code(vectors[mode], precision, unit) for mode in MODES}
+        index = _build(new_index, coded["teacher"][1], metric, connectivity)
+        rows += [
+            Searched(
+                beir.name,
+                mode,
+                precision,
+                *found,
+                connectivity=connectivity,
+                expansion_add=EXPANSION_ADD,
+                model=model_name(embedder.models[ROLES[mode]["query"]]),
+                teacher=model_name(teacher),
+                queries=len(beir.queries),
+                documents=len(beir.corpus),
+            )
+            for mode in MODES
+            for found in _search(index, beir, *coded[mode], teacher, expansions)
+        ]
+    return rows
+
+
+def _code(vectors: Vectors, precision: Coding, unit: bool) -> tuple[NDArray[Any], NDArray[Any]]:
+    queries, documents = (cut(side, side.shape[1], unit) for side in vectors)
+    return code(queries, documents, precision)
+
+
+def _index_class() -> Any:  # noqa: ANN401  (of a library that may be absent)
+    try:
+        from usearch.index import Index
+    except ImportError as error:
+        raise InputError("search in an index needs usearch: pip install 'leaf-st[index]'") from error
+    return Index
+
+
+def _metric(model: SentenceTransformer) -> str:
+    name = model.similarity_fn_name
+    if name not in _METRICS:
+        raise InputError(f"the teacher compares by {name}: expected one of {', '.join(_METRICS)}, which an index knows")
+    return _METRICS[name]
+
+
+def _build(new_index: Any, documents: NDArray[Any], metric: str, connectivity: int) -> Any:  # noqa: ANN401  (as above)
+    """Return an index of coded documents, shape (n, d) or, in bits, (n, ceil(d / 8))."""
+    bits = documents.dtype == np.uint8
+    index = new_index(
+        ndim=documents.shape[1] * (8 if bits else 1),
+        metric="hamming" if bits else metric,
+        dtype="b1" if bits else {"float32": "f32", "int8": "i8"}[documents.dtype.name],
+        connectivity=connectivity,
+        expansion_add=EXPANSION_ADD,
+    )
+    index.add(np.arange(len(documents)), documents, threads=1)
+    return index
+
+
+def _search(
+    index: Any,  # noqa: ANN401  (as above)
+    beir: BeirSet,
+    queries: NDArray[Any],
+    documents: NDArray[Any],
+    model: SentenceTransformer,
+    expansions: Sequence[int],
+) -> list[tuple[int | None, float, float, float]]:
+    """Return expansion, recall, nDCG@10 and comparisons of exact search and of each of ``expansions``."""
+    scores = compare(queries, documents, model)
+    tenth = tenth_best(scores)
+    near = scores >= tenth - _SAME * np.abs(tenth)
+    names = [row["id"] for row in beir.queries]
+    k = min(K, len(documents))
+    best = ndcg(beir, rank(names, beir, scores, [np.flatnonzero(row) for row in near]))
+    rows: list[tuple[int | None, float, float, float]] = [(None, 100.0, best, float(len(documents)))]
+    for expansion in expansions:
+        index.expansion_search = expansion
+        batch = index.search(queries, k, threads=1)
+        found = [match.keys.astype(np.int64) for match in ([batch] if len(queries) == 1 else batch)]
+        hits = [near[place, keys].sum() for place, keys in enumerate(found)]
+        score = ndcg(beir, rank(names, beir, scores, found))
+        rows.append((expansion, 100 * float(np.mean(hits)) / k, score, batch.computed_distances / len(queries)))
+    return rows
+
+
+def format_index(rows: Sequence[Searched]) -> str:
+    """Return the means over the sets as an aligned table, a line for each precision and expansion.
+
+    Raises:
+        InputError: If the rows are of more than one student or teacher.
+    """
+    values = [means(rows, _place, value) for value in (_recall, _score, lambda row: row.comparisons)]
+    modes = [mode for mode in MODES if any(row.mode == mode for row in rows)]
+    names = {"teacher": "teacher's", "asymmetric": "student's"}
+    columns = [f"{what}, {names[mode]}" for what in ("recall@10", "nDCG@10", "comparisons") for mode in modes]
+    lines = [["precision", "expansion", *columns]]
+    for precision, expansion in dict.fromkeys((row.precision, row.expansion) for row in rows):
+        cells = []
+        for value, digits in zip(values, (1, 2, 0), strict=True):
+            found = [value.get((mode, precision, expansion)) for mode in modes]
+            cells += ["-" if number is None else f"{number:,.{digits}f}" for number in found]
+        lines.append([precision, "exact" if expansion is None else str(expansion), *cells])
+    return aligned(lines)
+
+
+def draw_index(axes: "Axes", rows: Sequence[Searched], value: Literal["recall", "score"] = "recall") -> None:
+    """Draw mean recall@10 or nDCG@10 over the sets against the expansion, a curve per mode and precision.
+
+    Raises:
+        InputError: If the rows are of more than one student or teacher.
+    """
+    found = means(rows, _place, _recall if value == "recall" else _score)
+    points: dict[tuple[Mode, str, int], float] = {
+        (mode, precision, x): y for (mode, precision, x), y in found.items() if x is not None
+    }
+    draw_curves(axes, points)
+    label = "recall@10" if value == "recall" else "nDCG@10"
+    axes.set(xlabel="expansion: candidates that a search keeps (log scale)", ylabel=f"{label} (%), mean of the sets")
+
+
+def _place(row: Searched) -> tuple[Mode, Coding, int | None]:
+    return row.mode, row.precision, row.expansion
+
+
+def _recall(row: Searched) -> float:
+    return row.recall
+
+
+def _score(row: Searched) -> float:
+    return row.score

@@ -1,0 +1,76 @@
+"""Retrieval sets of random letters, and what measurements on them must give, from the definitions alone."""
+
+import json
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.student.build import build_student
+from leaf_st.teacher.tiny import WIDTH
+
+
+def save_set(folder, documents, queries, seed=0):
+    """Save a BEIR folder of so many documents, some without a title, and queries, with grades from 0 to 2."""
+    draw = np.random.default_rng(seed)
+
+    def words(count):
+        return " ".join("".join(draw.choice(list("abcdefgh"), 3)) for _ in range(count))
+
+    corpus = [{"_id": f"d{i}", "title": words(1) if i % 3 else "", "text": words(5)} for i in range(documents)]
+    rows = {"corpus": corpus, "queries": [{"_id": f"q{i}", "text": words(2)} for i in range(queries)]}
+    for name, table in rows.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table))
+    few = max(1, documents // 3)
+    judged = [(f"q{i}", f"d{j}", draw.integers(3)) for i in range(queries) for j in draw.choice(documents, few, False)]
+    judged += [(f"q{i}", "d0", 2) for i in range(queries)]
+    lines = ["query-id\tcorpus-id\tscore", *("\t".join(map(str, row)) for row in judged)]
+    (folder / "qrels.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def load_models(folder):
+    """Return the tiny teacher in ``folder`` and an untrained student of it, for many tests at once."""
+    torch.manual_seed(13)
+    student = build_student(folder, dimension=WIDTH, normalized=True, layers=(0, 2), device="cpu")
+    return {"teacher": SentenceTransformer(str(folder), device="cpu"), "student": student}
+
+
+def vectors(model, beir):
+    """Return the vectors of queries and documents in float64."""
+    queries = model.encode([row["text"] for row in beir.queries])
+    documents = model.encode([f"{row['title']} {row['text']}".strip() for row in beir.corpus])
+    return queries.astype(np.float64), documents.astype(np.float64)
+
+
+def ndcg_at_10(beir, scores):
+    """Return nDCG@10 in percent; of equal scores the larger document id goes first."""
+    ids = [row["id"] for row in beir.corpus]
+    values = []
+    for query, row in zip(beir.queries, scores.tolist(), strict=True):
+        grades = beir.qrels[query["id"]]
+        order = sorted(zip(row, ids, strict=True), reverse=True)[:10]
+        found = [grades.get(name, 0) for _, name in order]
+        best = sorted(grades.values(), reverse=True)[:10]
+        gains = [sum(grade / np.log2(rank + 2) for rank, grade in enumerate(ranks)) for ranks in (found, best)]
+        values.append(gains[0] / gains[1])
+    return 100 * np.mean(values)
+
+
+def normalized(matrix):
+    return matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+
+
+def similarities(queries, documents, precision):
+    """Return how alike vectors of any length are in ``precision``, by the angle between their codes."""
+    if precision == "binary":
+        return np.array(
+            [[sum((a > 0) == (b > 0) for a, b in zip(q, d, strict=True)) for d in documents] for q in queries]
+        )
+    if precision == "int8":
+        largest = max(abs(value) for row in documents for value in row)
+        queries, documents = (
+            np.array([[max(-127, min(127, round(127 * value / largest))) for value in row] for row in side])
+            for side in (queries, documents)
+        )
+    return normalized(queries) @ normalized(documents).T
