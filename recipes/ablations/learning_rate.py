@@ -81,10 +81,11 @@ def draw(axes: "Axes", outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         schedule, _, batches = outcome.name.rpartition(_BATCHES)
         lines[schedule][int(batches)] = outcome.l2["all"]
-    for schedule, losses in lines.items():
-        axes.plot(list(losses), list(losses.values()), marker="o", label=schedule)
+    for (schedule, losses), style in zip(lines.items(), ("-", "--", ":", "-."), strict=False):  # some lie on others
+        axes.plot(list(losses), list(losses.values()), marker="o", linestyle=style, label=schedule)
     axes.set(xscale="log", xlabel="batches of 32 in an epoch, of ten", ylabel="mean L2, held-out texts")
     axes.set_xticks(amounts := sorted({batches for losses in lines.values() for batches in losses}), amounts)
+    axes.minorticks_off()
     axes.legend()
 
 
