@@ -77,7 +77,9 @@ def _run(options: argparse.Namespace) -> None:
     if options.dry_run:
         from leaf_st.plan import format_plan, plan
 
-        print(format_plan(plan(run.recipe, run.folder)))
+        planned = plan(run.recipe, run.folder)
+        if run.goes_on_alone():
+            print(format_plan(planned))
         return
     if run.embed() is not None:
         run.train()

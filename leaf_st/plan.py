@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from accelerate import PartialState
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import PAPER, Recipe, said_of
@@ -83,6 +84,7 @@ class Plan:
         batch: Texts of an optimizer step.
         validations: Their number.
         free_bytes: Room on the disk.
+        processes: That work together.
     """
 
     recipe: Recipe
@@ -95,6 +97,7 @@ class Plan:
     batch: int
     validations: int
     free_bytes: int
+    processes: int
 
     @property
     def rows(self) -> int:
@@ -128,8 +131,8 @@ class Plan:
 
     @property
     def embedding_hours(self) -> float:
-        """Hours of embedding."""
-        return self.rows * self.speed.text / 3600
+        """Hours of embedding, of which each process does its part."""
+        return self.rows * self.speed.text / self.processes / 3600
 
     @property
     def training_hours(self) -> float:
@@ -170,6 +173,7 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
         batch=args.train_batch_size * args.world_size * args.gradient_accumulation_steps,
         validations=validations_of_run(steps, steps_per_epoch(rows - held_out, args), args),
         free_bytes=shutil.disk_usage(_existing(folder)).free,
+        processes=PartialState().num_processes,
     )
 
 
@@ -246,8 +250,8 @@ def format_plan(plan: Plan) -> str:
         *([f"texts      less than {_gb(plan.fetched_bytes)}, fetched and compressed"] if plan.fetched_bytes else []),
         f"store      {_gb(plan.vector_bytes)} of vectors ({speed.dimension} x {spec.teacher.store_dtype}) and "
         f"{_gb(plan.text_bytes)} of texts; {_gb(plan.free_bytes)} are free{'' if enough else ', which is too little'}",
-        f"embedding  {plan.embedding_hours:,.2f} hours: {plan.rows:,} texts, {1 / speed.text:,.1f} a second by "
-        f"{spec.teacher.model} in {speed.precision}",
+        f"embedding  {plan.embedding_hours:,.2f} hours: {plan.rows:,} texts, "
+        f"{plan.processes / speed.text:,.1f} a second by {spec.teacher.model} in {speed.precision}",
         f"training   {plan.training_hours:,.2f} hours: {plan.steps:,} steps of {plan.batch} texts, {pace.step:.3f} s "
         f"each; {epochs:,.1f} epochs",
     ]

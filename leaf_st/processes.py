@@ -27,7 +27,7 @@ def join(use_cpu: bool = False) -> PartialState:
     processes = PartialState(cpu=asked or use_cpu or get_device_name() == "cpu", timeout=_PATIENCE)
     if processes.num_processes == 1 and is_one_of_several():  # of a program of its own, or of a launcher's settings
         raise InputError(
-            "accelerate launch started one process of several: it starts them all with --multi_gpu and without --cpu, "
-            "and they take CPUs where there are no GPUs"
+            "accelerate launch started one process of several: say --num_processes on its command line, with -m "
+            "leaf_st, or --multi_gpu, whose processes take CPUs where there are no GPUs"
         )
     return processes

@@ -56,7 +56,9 @@ class TextsSpec:
             object.__setattr__(self, name, _text(f"texts.{name}", getattr(self, name)))
         _one_of("texts.kind", self.kind, KINDS)
         _true_or_false("texts.sentences", self.sentences)
-        names = self.leave_out.split(",") if isinstance(self.leave_out, str) else self.leave_out
+        names = self.leave_out
+        if isinstance(names, str):
+            names = [name.strip() for name in names.split(",") if name.strip()]
         if not isinstance(names, Sequence):
             raise InputError(f"texts.leave_out: expected names of sources, found {names!r}")
         object.__setattr__(self, "leave_out", tuple(_text("texts.leave_out", name) for name in names))
@@ -65,6 +67,11 @@ class TextsSpec:
             raise InputError(
                 f"texts.leave_out and texts.per_source choose among the sources of texts.source={PAPER}, found "
                 f"{self.source!r}: leave them out"
+            )
+        if self.source == PAPER and self.limit is not None:
+            raise InputError(
+                f"texts.limit: expected none with texts.source={PAPER}, found {self.limit!r}: all would be fetched and "
+                "most thrown away; set texts.per_source"
             )
         if not isinstance(self.limit, Mapping):
             _at_least("texts.limit", self.limit, 1)

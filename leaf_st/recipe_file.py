@@ -34,34 +34,43 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
-    """Return ``recipe`` with ``key=value`` settings applied.
+    """Return ``recipe`` with ``key=value`` settings applied, all of them before any is checked.
 
     A key is a field (``name``), a field of a part (``student.layers``) or a training argument
     (``learning_rate``). A value is a Python literal, or else a string.
     """
+    changed: dict[str, Any] = {}
+    of_parts: dict[str, dict[str, Any]] = {}
     for setting in settings:
         key, separator, text = setting.partition("=")
         if not separator:
             raise InputError(f"--set {setting}: expected key=value")
-        recipe = _set(recipe, key, _literal(text))
-    return recipe
-
-
-def _set(recipe: Recipe, key: str, value: Any) -> Recipe:  # noqa: ANN401  (any literal)
-    part, dot, name = key.partition(".")
-    known = _settable()
-    if name == "revision" and isinstance(value, int):  # a commit of digits alone
-        value = str(value)
-    if key in known:
-        if not dot:
-            return replace(recipe, **{key: value})
+        part, name = _place(key)
+        value = _literal(text)
+        if name == "revision" and isinstance(value, int):  # a commit of digits alone
+            value = str(value)
+        if part is None:
+            changed[name] = value
+        elif part == "arguments":
+            training = of_parts.setdefault("training", {})
+            training["arguments"] = {**training.get("arguments", recipe.training.arguments), name: value}
+        else:
+            of_parts.setdefault(part, {})[name] = value
+    for part, values in of_parts.items():
         before: Any = getattr(recipe, part) or TextsSpec(limit=GENERAL_ROWS)  # of the parts only `general` may be None
         with said_of(part):
-            changed = replace(before, **{name: value})
-        return replace(recipe, **{part: changed})
+            changed[part] = replace(before, **values)
+    return replace(recipe, **changed)
+
+
+def _place(key: str) -> tuple[str | None, str]:
+    """Return the part of a recipe that ``key`` is in, or "arguments" of training, or None, and its name there."""
+    known = _settable()
+    part, dot, name = key.partition(".")
+    if key in known:
+        return (part, name) if dot else (None, key)
     if key in _training_arguments():
-        training = replace(recipe.training, arguments={**recipe.training.arguments, key: value})
-        return replace(recipe, training=training)
+        return "arguments", key
     raise InputError(
         f"--set {key}: no such key; expected one of {', '.join(sorted(known))}, or a keyword of "
         "SentenceTransformerTrainingArguments such as learning_rate"

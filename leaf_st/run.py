@@ -101,9 +101,8 @@ class Run:
             with self._processes.main_process_first():
                 rows = fetch(spec, self.folder / "texts", student)
             self._print(format_sources(rows))
-            spec = TextsSpec(str(self.folder / "texts"), limit=spec.limit, sentences=spec.sentences)
-            if spec.limit is None and not spec.sentences:
-                total = sum(rows.values())
+            spec = TextsSpec(str(self.folder / "texts"), sentences=spec.sentences)
+            total = None if spec.sentences else sum(rows.values())
         skipped: Counter[str] = Counter()
         made = precompute(
             read_texts(spec, skipped),
@@ -118,7 +117,7 @@ class Run:
         if not any(gather_object([made is not None])):
             return None
         store = EmbeddingStore(self.folder / "store")
-        self._print(f"{len(store):,} texts of {spec.source}{_listed(skipped)}")
+        self._print(f"{len(store):,} texts of {self.recipe.texts.source}{_listed(skipped)}")
         self._embed_general(store)
         return store
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from accelerate import PartialState
 
 from leaf_st.atomic import replace_folder
-from leaf_st.recipe import PAPER, Recipe, StudentSpec, TeacherSpec
+from leaf_st.recipe import PAPER, Recipe, StudentSpec, TeacherSpec, TextsSpec
 from leaf_st.run import Run
 from leaf_st.student.build import build_student
 from leaf_st.student.portable import save_portable
@@ -28,7 +28,7 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
     small = Recipe(
         name=recipe.name,
         # Two steps of thirty processes, too.
-        texts=replace(recipe.texts, limit=1024, per_source=128 if recipe.texts.source == PAPER else None),
+        texts=_few(recipe.texts),
         general=recipe.general and replace(recipe.general, limit=64),
         teacher=TeacherSpec(model=str(teacher), prompts={} if goes_on else recipe.teacher.prompts),
         student=_small_student(recipe.student, start),
@@ -42,6 +42,11 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
         if goes_on and not start.is_dir():
             save_portable(build_student(teacher, dimension=WIDTH, normalized=True, layers=(0, 2)), start)
     return small
+
+
+def _few(texts: TextsSpec) -> TextsSpec:
+    """Return some of ``texts``: some of each source of the paper, of which no limit holds for all."""
+    return replace(texts, per_source=128) if texts.source == PAPER else replace(texts, limit=1024)
 
 
 def _small_student(spec: StudentSpec, start: Path) -> StudentSpec:

@@ -19,7 +19,8 @@ CLI_PAGE = ROOT / "docs" / "cli.md"
 SEVERAL = """\
 On several GPUs, `accelerate launch -m leaf_st run RECIPE` embeds and trains with all of them, in one run folder that
 each sees; `embed` and `train` likewise. A step has `per_device_train_batch_size` texts of each process: four of them
-with a quarter of the batch train what one does. Training goes on where it was stopped with as many processes as before.
+with a quarter of the batch train what one does with `dataloader_drop_last=True`. Training goes on with as many
+processes as before, from the last checkpoint that the recipe asks for: those of the clock are for one process.
 `accelerate launch --cpu --num_processes 2 -m leaf_st run RECIPE` starts two processes on the CPU.
 """
 

@@ -133,5 +133,5 @@ def test_all_train_as_many_steps_as_the_first_found_time_for(recipe, tmp_path):
 def test_a_launcher_that_starts_too_few_is_named(monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
     monkeypatch.setenv("MASTER_PORT", "29500")
-    with pytest.raises(InputError, match="started one process of several"):
+    with pytest.raises(InputError, match="started one process of several: say --num_processes"):
         join()

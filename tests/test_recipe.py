@@ -53,6 +53,12 @@ def test_training_arguments_are_set_beside_those_of_the_recipe():
     assert RECIPE.training.arguments == {"learning_rate": 1.0}
 
 
+def test_settings_are_checked_together():
+    table = override(RECIPE, ["student.static=True", "student.layers=None", "texts.source=paper", "texts.limit=None"])
+    assert table.student.static
+    assert override(RECIPE, ["student.start=leaf-ir", "student.layers=None"]).student.start == "leaf-ir"
+
+
 @pytest.mark.parametrize("key", ["layers", "student", "student.depth", "training.arguments", "texts.", "."])
 def test_an_unknown_key_names_the_known_ones(key):
     with pytest.raises(InputError, match=rf"--set {key}: no such key; expected one of .*student\.layers, "):
@@ -134,7 +140,9 @@ def test_a_student_that_goes_on_is_built_already(other):
 
 def test_the_paper_s_texts_are_not_watched():
     with pytest.raises(InputError, match=r"general\.source: expected local texts"):
-        Recipe(name="a", general=TextsSpec(source="paper", limit=9))
+        Recipe(name="a", general=TextsSpec(source="paper"))
+    with pytest.raises(InputError, match=r"texts\.limit: expected none with texts\.source=paper, found 9"):
+        TextsSpec(source="paper", limit=9)
 
 
 def test_a_commit_of_digits_alone_is_no_number():

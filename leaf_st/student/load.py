@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from leaf_st.teacher.resolve import resolve_model
 from leaf_st.zoo import ASYMMETRIC, ZOO
 
 
-def load(name: str, *, asymmetric: bool = False, teacher: str | None = None) -> SentenceTransformer:
+def load(
+    name: str | Path, *, asymmetric: bool = False, teacher: str | None = None, trust_remote_code: bool = False
+) -> SentenceTransformer:
     """Load a student, or the student for queries together with its teacher for documents.
 
     Args:
@@ -26,16 +29,19 @@ def load(name: str, *, asymmetric: bool = False, teacher: str | None = None) -> 
             ``runs/leaf-mini/model``, or a hub id.
         asymmetric: Compose it with its teacher.
         teacher: Folder or hub id of the teacher, where neither the zoo nor the model's ``recipe.json`` names it.
+        trust_remote_code: Run the models' own code.
 
     Raises:
         InputError: If a model is nowhere or cannot be loaded, or nothing names the teacher.
     """
+    name = str(name)
     if _is_asymmetric(name):
         name, asymmetric = name.removesuffix(ASYMMETRIC), True
-    student = load_student(name)
+    student = load_student(name, trust_remote_code=trust_remote_code)
     if not asymmetric:
         return student
-    return compose(student, load_teacher(TeacherSpec(model=teacher) if teacher else teacher_of(name), student))
+    spec = TeacherSpec(model=teacher) if teacher else teacher_of(name)
+    return compose(student, load_teacher(replace(spec, trust_remote_code=trust_remote_code), student))
 
 
 def pull(name: str, folder: Path) -> None:
@@ -50,6 +56,8 @@ def pull(name: str, folder: Path) -> None:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} holds something already: name another --output, or delete it")
+    if folder.resolve() == Path.cwd():
+        raise InputError(f"--output {folder}: expected a folder that can be made anew, found the one you are in")
     folder.parent.mkdir(parents=True, exist_ok=True)
     if _is_asymmetric(name):
         model = load(name)
@@ -94,6 +102,8 @@ def _is_asymmetric(name: str) -> bool:
 def teacher_of(name: str) -> TeacherSpec:
     """Return the teacher that the model ``name`` learned from: the zoo's, or what its ``recipe.json`` says.
 
+    That file may be a stranger's: whether code of the teacher may run is nothing that it can say.
+
     Raises:
         InputError: If nothing says it.
     """
@@ -101,10 +111,11 @@ def teacher_of(name: str) -> TeacherSpec:
     published = next((model for key, model in ZOO.items() if name == model.hub_id or Path(name).name == key), None)
     record = {} if published and not Path(name).is_dir() else read_record(resolve_model(name))
     try:
-        return Recipe.from_dict(record["resolved"]).teacher
+        return replace(Recipe.from_dict(record["resolved"]).teacher, trust_remote_code=False)
     except (ValueError, KeyError, TypeError, AttributeError):
         if published:
-            return TeacherSpec(model=published.teacher.hub_id, revision=published.teacher.revision)
+            its = published.teacher
+            return TeacherSpec(model=its.hub_id, revision=its.revision, prompts=its.prompts)
         raise InputError(
             f"model {name}: nothing in it names its teacher: give teacher= (teacher.model in a recipe)"
         ) from None

@@ -1,14 +1,16 @@
 """From the name of a model to a folder that holds it: a folder, the hub's cache, the hub, or a package."""
 
 import hashlib
+import json
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import get_cached_repo_tree, snapshot_download
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
+    CachedRepoTreeNotFoundError,
     HFValidationError,
     HTTPError,  # of whichever HTTP library the client is built on
     LocalEntryNotFoundError,
@@ -46,9 +48,14 @@ def resolve_model(name: str, revision: str | None = None, code: bool = False) ->
         if _is_whole(folder) or name not in PACKAGED:
             return _whole(folder, name)
     except HFValidationError:
-        raise InputError(f"model {name}: no such folder, and not a hub id either") from None
+        raise InputError(
+            f"model {name}: no such folder, and not a hub id either: name one of these, or {' or '.join(ZOO)}"
+        ) from None
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise InputError(f"model {name}: the hub has no such model or revision: {_first_line(error)}") from error
+        raise InputError(
+            f"model {name}: the hub has no such model or revision ({_first_line(error)}), and the names known here are "
+            f"{', '.join(ZOO)}: name one of them, a hub id or a folder"
+        ) from error
     except (OSError, HTTPError) as error:
         reason = _first_line(error)
     if name in PACKAGED and revision is None:
@@ -68,13 +75,35 @@ def content_hash(folder: Path) -> str:
 
 
 def _from_cache_or_hub(name: str, revision: str | None, files: list[str]) -> Path:
-    """Ask the cache first: a model that is there needs no network and no wait for one."""
+    """Ask the cache first: a model that is wholly there needs no network and no wait for one.
+
+    Another program may have fetched a part of it, such as the encoder alone. Whether all is there the cache knows
+    where it has the hub's list of the files; otherwise the hub is asked.
+    """
     kept = partial(snapshot_download, name, revision=revision, allow_patterns=files, ignore_patterns=_NOT_FILES)
-    with suppress(LocalEntryNotFoundError):
-        folder = Path(kept(local_files_only=True))
-        if _is_whole(folder):  # another program may have fetched a tokenizer alone
-            return folder
-    return Path(kept(etag_timeout=5))
+    if _is_listed(name, revision):
+        with suppress(LocalEntryNotFoundError):
+            return Path(kept(local_files_only=True))
+    folder = Path(kept(etag_timeout=5))
+    if not _is_listed(name, revision) and not _has_its_modules(folder):
+        raise OSError("the cache holds a part of it, perhaps not all")
+    return folder
+
+
+def _is_listed(name: str, revision: str | None) -> bool:
+    try:
+        return bool(get_cached_repo_tree(name, revision=revision))
+    except CachedRepoTreeNotFoundError:
+        return False
+
+
+def _has_its_modules(folder: Path) -> bool:
+    """Return whether all modules of sentence-transformers that ``folder`` names are in it."""
+    try:
+        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        return all((folder / module["path"]).is_dir() for module in modules)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _is_whole(folder: Path) -> bool:

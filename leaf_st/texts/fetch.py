@@ -25,7 +25,7 @@ from leaf_st.texts.cut import Cutter
 from leaf_st.texts.dedupe import Deduplicator
 from leaf_st.texts.sample import Position
 from leaf_st.texts.sources import SOURCES, Source
-from leaf_st.texts.stream import check_source, stream_texts
+from leaf_st.texts.stream import check_source, leave_out, stream_texts
 from leaf_st.texts.text import Text
 
 _PART_ROWS = 32 * 1024
@@ -136,6 +136,8 @@ def _fetch(name: str, spec: TextsSpec, folder: Path, cutter: Cutter, progress: _
                 texts = []
             if enough:
                 break
+        if not progress.rows + len(texts):
+            raise InputError(f"source {name} has no texts, expected {source.expected:,}: {leave_out(name)}")
         progress.done = True
         _write_part(folder, texts, source, progress)
     return progress.rows
@@ -167,9 +169,12 @@ def _read_progress(folder: Path) -> _Progress:
         return _Progress()
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
-        return _Progress(**{**known, "place": Position(**known["place"])})
+        progress = _Progress(**{**known, "place": Position(**known["place"])})
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path} is damaged ({error}): delete {folder}, it is fetched again") from error
+    if lost := [part for part in range(progress.parts) if not _part(folder, part).is_file()]:
+        raise InputError(f"{_part(folder, lost[0])} is not there any more: delete {folder}, it is fetched again")
+    return progress
 
 
 def _texts(name: str, source: Source, place: Position, cutter: Cutter) -> Iterator[list[str]]:

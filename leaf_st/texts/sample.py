@@ -80,7 +80,10 @@ def sample_batches(source: Source, config: str, place: Position) -> Iterator[dic
         place: Where to begin. Of each batch ``place.wanted`` texts are to be taken at most, and to be counted there.
     """
     builder = datasets.load_dataset_builder(source.hub_id, config, revision=source.revision)
-    files = list((builder.config.data_files or {})[source.split or "train"])
+    splits, wanted = builder.config.data_files or {}, source.split or "train"
+    if wanted not in splits:
+        raise ValueError(f"it has the splits {', '.join(map(str, splits)) or 'none'}, expected {wanted}")
+    files = list(splits[wanted])
     order = np.random.default_rng(_SEED).permutation(len(files))
     most = source.sample or 0
     spread = min(_PLACES, len(files), max(1, most // _ROWS))

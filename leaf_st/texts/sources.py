@@ -19,7 +19,7 @@ class Source:
     Attributes:
         hub_id: The dataset; None for the vocabulary of the student's tokenizer, which is no dataset.
         configs: Its configurations, read one after the other.
-        columns: Their texts are joined by ": "; a column that holds lists gives a text for each entry.
+        columns: Their texts are joined by ": ".
         kind: Of all texts.
         licence: As the dataset states it.
         expected: Texts that the paper counts.
@@ -30,6 +30,7 @@ class Source:
         only: (column, value): take only rows where the column has this value.
         named_in: (configuration, split, column there, column here): take only rows that are named there.
         distinct: Take each text once.
+        listed: Its column holds lists, and each entry is a text.
     """
 
     hub_id: str | None
@@ -45,6 +46,7 @@ class Source:
     only: tuple[str, str] | None = None
     named_in: tuple[str, str, str, str] | None = None
     distinct: bool = False
+    listed: bool = False
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -97,6 +99,7 @@ SOURCES = {
         licence="apache-2.0",
         expected=800_000,
         characters=91.0,
+        listed=True,
     ),
     "amazon-qa": Source(
         hub_id="embedding-data/Amazon-QA",

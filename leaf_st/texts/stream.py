@@ -45,7 +45,9 @@ def check_source(name: str, source: Source) -> str:
         commit = str(HfApi().dataset_info(str(source.hub_id), revision=source.revision).sha)
         source = replace(source, revision=commit)
         for config in source.configs:
-            _require(name, source, config, source.needed, next(_batches(source, config, Position()), {}))
+            head = next(_batches(source, config, Position()), {})
+            _require(name, source, config, source.needed, head)
+            _require_texts(name, source, config, head)
         if source.named_in is not None:
             config, split, column, _ = source.named_in
             _require(name, source, config, [column], next(_load(source, config, split).iter(1), {}))
@@ -108,11 +110,24 @@ def _named_errors(name: str) -> Iterator[None]:
     except _DOWNLOAD_ERRORS as error:
         raise InputError(
             f"source {name} cannot be read from the hub ({_first_line(error)}): if the connection broke, run the same "
-            f"command again to go on; otherwise {_leave_out(name)}"
+            f"command again to go on; otherwise {leave_out(name)}"
         ) from error
 
 
-def _leave_out(name: str) -> str:
+def _require_texts(name: str, source: Source, config: str, batch: Mapping[str, list[Any]]) -> None:
+    """Check that the columns of texts in ``batch`` hold texts, or lists of texts; some may be missing."""
+    for column in source.columns:
+        for value in batch[column]:
+            entries = value if source.listed else [value]
+            if value is not None and not (isinstance(entries, list) and all(isinstance(each, str) for each in entries)):
+                raise InputError(
+                    f"source {name}: {source.hub_id} ({config}) holds {value!r:.60} in {column}, expected "
+                    f"{'a list of texts' if source.listed else 'a text'}: the dataset has changed; {leave_out(name)}"
+                )
+
+
+def leave_out(name: str) -> str:
+    """Return what helps where a source cannot be used."""
     return f"leave it out with texts.leave_out={name}, in another --output"
 
 
@@ -153,7 +168,7 @@ def _require(name: str, source: Source, config: str, needed: Sequence[str], batc
     if not set(needed) <= set(batch):
         raise InputError(
             f"source {name}: {source.hub_id} ({config}) has the columns {', '.join(batch)}, expected "
-            f"{', '.join(needed)}: the dataset has changed; {_leave_out(name)}"
+            f"{', '.join(needed)}: the dataset has changed; {leave_out(name)}"
         )
 
 

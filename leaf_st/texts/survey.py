@@ -6,7 +6,7 @@ not read, and the sample is of made-up texts of their lengths.
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from leaf_st.recipe import KINDS, PAPER, Kind, TextsSpec
@@ -77,18 +77,11 @@ def _counted(spec: TextsSpec) -> tuple[list[SourceRows], list[Text]]:
 
 
 def _declared(spec: TextsSpec) -> Iterator[SourceRows]:
-    """Yield what the paper says of its sources, within the limits of ``spec``; `sentences` are not counted."""
-    by_kind = spec.limit if isinstance(spec.limit, Mapping) else {}
-    total = sum(SOURCES[name].expected for name in chosen(spec))
-    in_all = spec.limit if isinstance(spec.limit, int) else total
-    left = {kind: total if by_kind.get(kind) is None else int(by_kind[kind] or 0) for kind in KINDS}
-    for name in sorted(chosen(spec)):  # as the files are read
+    """Yield what the paper says of its sources; `sentences` are not counted."""
+    for name in chosen(spec):
         source = SOURCES[name]
-        rows = min(source.expected, spec.per_source or source.expected, left[source.kind], in_all)
-        left[source.kind] -= rows
-        in_all -= rows
-        if rows:
-            yield SourceRows(name, source.kind, rows, source.characters, round(rows * source.characters))
+        rows = min(source.expected, spec.per_source or source.expected)
+        yield SourceRows(name, source.kind, rows, source.characters, round(rows * source.characters))
 
 
 def _made_up(sources: Sequence[SourceRows]) -> list[Text]:

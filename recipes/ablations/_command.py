@@ -55,7 +55,7 @@ def common_recipe(name: str, options: argparse.Namespace) -> Recipe:
         student=StudentSpec(backbone=options.backbone, layers=None if options.backbone else (0, 4, 5)),
         training=TrainingSpec(
             held_out_rows=1024,
-            # Three times the paper's rates, falling to a tenth as they do: a run is 2,000 steps and not 600,000.
+            # Three times the paper's rates, falling to a tenth as they do: a run is 2,000 steps and not 6,000,000.
             end_learning_rate=3e-5,
             arguments={"learning_rate": 3e-4, "seed": options.seed},
         ),

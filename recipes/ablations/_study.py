@@ -58,8 +58,8 @@ class StudyTrainer(LeafTrainer):
         args: SentenceTransformerTrainingArguments,
         rows: NDArray[np.int64],
     ) -> None:
+        self._rows = rows  # which the trainer counts when it is made
         super().__init__(student, store, spec, args)
-        self._rows = rows
 
     @property
     def training_rows(self) -> int:

@@ -13,7 +13,7 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.modes import model_name
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
 from leaf_st.student.asymmetric import compose
-from leaf_st.student.load import load, pull
+from leaf_st.student.load import load, pull, teacher_of
 from leaf_st.student.portable import save_portable
 from leaf_st.student.static import build_static
 from leaf_st.teacher.tiny import WIDTH
@@ -105,9 +105,22 @@ def test_a_folder_with_something_in_it_is_not_pulled_into(tiny_teacher_folder, t
 def test_a_recipe_s_own_model_knows_its_teacher(tiny_student, tiny_teacher_folder, expected, tmp_path):
     recipe = Recipe(name="own", teacher=TeacherSpec(model=str(tiny_teacher_folder)), student=StudentSpec(layers=(0, 2)))
     save_portable(tiny_student, tmp_path / "model", {"resolved": recipe.to_dict()})
-    model = load(str(tmp_path / "model"), asymmetric=True)
+    model = load(tmp_path / "model", asymmetric=True)
     np.testing.assert_allclose(model.encode_query(TEXTS), expected.encode_query(TEXTS), atol=1e-6)
     np.testing.assert_allclose(model.encode_document(TEXTS), expected.encode_document(TEXTS), atol=1e-6)
+
+
+def test_a_record_does_not_let_code_run(tiny_student, tiny_teacher_folder, tmp_path):
+    teacher = TeacherSpec(model=str(tiny_teacher_folder), trust_remote_code=True)
+    recipe = Recipe(name="own", teacher=teacher, student=StudentSpec(layers=(0, 2)))
+    save_portable(tiny_student, tmp_path / "model", {"resolved": recipe.to_dict()})
+    assert not teacher_of(str(tmp_path / "model")).trust_remote_code
+
+
+def test_the_folder_that_one_is_in_is_not_pulled_into(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"--output \.: expected a folder that can be made anew"):
+        pull("leaf-ir", Path())
 
 
 @pytest.mark.parametrize("record", [None, {}, {"resolved": 3}, {"resolved": {"unknown": 1}}])
@@ -132,5 +145,6 @@ def test_a_table_of_tokens_knows_its_name_and_its_teacher(tiny_teacher, tiny_tea
 
 def test_the_table_of_models_names_each_once():
     lines = describe_zoo().splitlines()
-    assert [line.split()[0] for line in lines[1:]] == ["leaf-ir", "leaf-ir-asym", "leaf-mt", "leaf-mt-asym"]
+    assert [line.split()[0] for line in lines[1:5]] == ["leaf-ir", "leaf-ir-asym", "leaf-mt", "leaf-mt-asym"]
     assert json.dumps(describe_zoo()).count("Snowflake") == 1
+    assert 'prompt of a query: "Represent this sentence for searching relevant passages: " (leaf-ir, leaf-mt)' in lines

@@ -128,6 +128,22 @@ def test_a_cache_without_weights_is_filled(published, tmp_path):
     assert (folder / "model.safetensors").is_file()
 
 
+def test_a_part_of_a_model_in_the_cache_is_not_the_model(published, tmp_path):
+    with serve({"us/tiny": published}) as hub:
+        folder = Path(_resolve(hub.url, tmp_path / "home", "us/tiny").stdout.strip())
+        whole = {path.relative_to(folder) for path in folder.rglob("*")}
+        shutil.rmtree(folder.parents[1] / "trees")
+        for part in ("modules.json", "1_Pooling/config.json"):  # as after AutoModel.from_pretrained
+            (folder / part).unlink()
+        assert _resolve(hub.url, tmp_path / "home", "us/tiny").stdout == f"{folder}\n"
+        assert {path.relative_to(folder) for path in folder.rglob("*")} == whole
+    shutil.rmtree(folder.parents[1] / "trees")
+    (folder / "modules.json").unlink()
+    alone = _resolve(hub.url, tmp_path / "home", "us/tiny")  # the server is stopped by now
+    assert alone.stdout.startswith("InputError model us/tiny: ")
+    assert "the cache holds a part of it, perhaps not all" in alone.stdout
+
+
 def test_a_model_that_the_hub_does_not_have_is_named(published, tmp_path):
     with serve({"us/tiny": published}) as hub:
         missing = _resolve(hub.url, tmp_path / "home", "us/other")

@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hub import COMMIT, serve
@@ -146,6 +148,33 @@ def test_all_datasets_are_looked_into_before_the_first_is_read(published, tiny_t
         done = _fetch(hub, tmp_path / "texts", tiny_teacher_folder, ["vocabulary+pubmedqa+triviaqa"])
     assert done.stdout.startswith("InputError source triviaqa: "), done.stderr
     assert not list((tmp_path / "texts").rglob("*.parquet"))
+
+
+def test_columns_hold_texts_and_sources_are_not_empty(tiny_teacher_folder, tmp_path):
+    published = make_sources(tmp_path / "sources")
+    trivia = published["sentence-transformers/trivia-qa"] / "pair" / "train-00000-of-00001.parquet"
+    pq.write_table(pa.table({"query": [1, 2], "answer": ["one", "two"]}), trivia)
+    words = published["MongoDB/english-words-definitions"] / "data" / "train-00000-of-00001.parquet"
+    pq.write_table(pa.table({"definitions": ['["a meaning"]']}), words)
+    (published["mteb/msmarco"] / "qrels" / "train.jsonl").write_text('{"query-id": "none", "corpus-id": "7"}\n')
+    card = published["HuggingFaceFW/fineweb"] / "README.md"
+    card.write_text(card.read_text().replace("train", "test"))
+    with serve({}, published) as hub:
+        names = ["triviaqa", "vocabulary", "msmarco", "fineweb"]
+        done = _fetch(hub, tmp_path / "texts", tiny_teacher_folder, names)
+    trivia_qa, vocabulary, ms_marco, fine_web = done.stdout.splitlines()
+    assert "holds 1 in query, expected a text" in trivia_qa
+    assert """holds '["a meaning"]' in definitions, expected a list of texts""" in vocabulary
+    assert "source msmarco has no texts, expected 502,939" in ms_marco
+    assert "it has the splits test, expected train" in fine_web
+
+
+def test_a_part_that_is_lost_is_named(fetched, tiny_teacher_folder, tmp_path):
+    folder = shutil.copytree(fetched, tmp_path / "texts")
+    (folder / "triviaqa" / "00000.parquet").unlink()
+    others = tuple(name for name in SOURCES if name != "triviaqa")
+    with pytest.raises(InputError, match=r"triviaqa/00000\.parquet is not there any more: delete "):
+        provenance(TextsSpec(source=PAPER, leave_out=others), folder)
 
 
 def test_a_dataset_is_read_to_its_end_at_the_commit_where_it_was_begun(published, tiny_teacher_folder, tmp_path):

@@ -68,9 +68,15 @@ def test_the_paper_s_sources_say_their_size():
     ("limits", "expected"),
     [
         ({"per_source": 9}, dict.fromkeys(SOURCES, 9)),
-        ({"limit": 30, "per_source": 20}, {"amazon-qa": 20, "bert-tokens": 10}),
-        ({"limit": {"query": 30, "document": 0}, "per_source": 20}, {"amazon-qa": 20, "lotte": 10}),
-        ({"limit": {"document": 7}, "leave_out": tuple(SOURCES)[1:]}, {"fineweb": 7}),
+        (
+            {"per_source": 30_000, "leave_out": tuple(SOURCES)[:5]},
+            {
+                "lotte": 27_000,
+                "msmarco": 30_000,
+                "pubmedqa": 30_000,
+                "triviaqa": 30_000,
+            },
+        ),
     ],
 )
 def test_limits_hold_for_the_paper_s_sources(limits, expected):
