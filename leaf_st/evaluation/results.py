@@ -96,11 +96,12 @@ def require_same_models(path: Path, student: Identity, teacher: Identity | None)
         InputError: If they are of another student or teacher, so that one table of them would be of both.
     """
     for row in read_results(path) if path.exists() else []:
-        theirs = None if row.teacher is None else Identity(row.teacher, str(row.teacher_revision))
-        ours = theirs if row.mode == "teacher" else Identity(row.model, str(row.revision))
-        for before, now in ((ours, teacher if row.mode == "teacher" else student), (theirs, teacher)):
-            if before != now and before is not None and now is not None:
-                raise InputError(f"{path} holds results of {before}, not of {now}: name another --output")
+        pairs = [(row.teacher, row.teacher_revision, teacher)]
+        if row.mode != "teacher":
+            pairs.append((row.model, row.revision, student))
+        for name, revision, now in pairs:
+            if name is not None and now is not None and (name, revision) != (now.name, now.revision):
+                raise InputError(f"{path} holds results of {name} ({revision}), not of {now}: name another --output")
 
 
 def format_table(rows: Sequence[Result]) -> str:
