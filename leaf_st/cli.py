@@ -5,6 +5,7 @@ Heavy imports wait until a command needs them, so that ``--help`` and a typing e
 
 import argparse
 import errno
+import logging
 import os
 import shutil
 import sys
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except InputError as error:
         _fail(str(error))
     except KeyboardInterrupt:
-        print("\nstopped; embedding and training go on from here with the same command", file=sys.stderr)
+        print("\nstopped; embedding, training and evaluation go on from here with the same command", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
         if error.errno not in _UNWRITABLE:
@@ -104,24 +105,28 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from leaf_st.evaluation.beir import check_folders
-    from leaf_st.evaluation.results import write_results
-    from leaf_st.evaluation.retrieval import evaluate_retrieval
+    from leaf_st.evaluation.results import TASKS
+    from leaf_st.evaluation.runner import evaluate
+    from leaf_st.evaluation.tasks import find_tasks
     from leaf_st.student.load import load_student, load_teacher
 
     _quieten()
-    check_folders(options.data)
+    tasks = find_tasks(options.tasks)
     student = load_student(options.model)
     teacher = load_teacher(TeacherSpec(model=options.teacher), student) if options.teacher else None
     modes: Sequence[Mode] = list(dict.fromkeys(options.modes or ())) or (MODES if teacher else ["standard"])
-    rows: list[Result] = []
-    if options.json and (options.json.is_dir() or not options.json.resolve().parent.is_dir()):
-        raise InputError(f"--json {options.json}: expected a file in a folder that is there")
-    for folder in options.data:
-        rows += evaluate_retrieval(folder, teacher=teacher, student=student, modes=modes)
-        if options.json:
-            write_results(options.json, rows)
+    folder = options.output or _results_folder(options.model)
+    rows = evaluate(tasks, teacher=teacher, student=student, modes=modes, folder=folder)
     _print_results(rows)
+    print(f"kept in {folder / TASKS}")
+
+
+def _results_folder(model: str) -> Path:
+    """Return where the results of ``model`` go: into its run, if it lies in one."""
+    folder = Path(model).resolve()
+    if folder.name == "model" and (folder.parent / "recipe.json").is_file():
+        return Path(model).parent / "results"
+    return Path("results") / folder.name
 
 
 def _search(options: argparse.Namespace) -> None:
@@ -174,13 +179,16 @@ def _open(options: argparse.Namespace) -> "Run":
 def _quieten() -> None:
     """Turn off the bars and warnings of libraries that tell a user nothing; the bars of downloads stay."""
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
-    from transformers.utils import logging
+    from transformers.utils import logging as of_transformers
 
+    # Which of mteb's tasks have a successor, and which of them are new.
+    warnings.filterwarnings("ignore", category=UserWarning, module="mteb")
+    logging.getLogger("mteb").setLevel(logging.ERROR)
     # sentence-transformers and accelerate say this to torch, for each process.
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
     without_bars = are_progress_bars_disabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # turns off those of downloads as well
+    of_transformers.set_verbosity_error()  # type: ignore[no-untyped-call]
+    of_transformers.disable_progress_bar()  # type: ignore[no-untyped-call]  # turns off those of downloads as well
     if not without_bars:
         enable_progress_bars()
 
@@ -191,7 +199,7 @@ def _print_results(rows: Sequence["Result"]) -> None:
     if rows:
         print(format_table(rows))
     else:
-        print("no retrieval set of the recipe is here: leaf-st evaluate MODEL --teacher TEACHER --data FOLDER")
+        print("no set of the recipe is here: leaf-st evaluate MODEL --teacher TEACHER --tasks NAME")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -209,7 +217,7 @@ def _parser() -> argparse.ArgumentParser:
         ("train", _train, "train the student on what was embedded"),
     ):
         _add_stage(commands.add_parser(name, help=text), name, command)
-    _add_evaluate(commands.add_parser("evaluate", help="measure retrieval, beside the teacher and together with it"))
+    _add_evaluate(commands.add_parser("evaluate", help="measure tasks, beside the teacher and together with it"))
     _add_search(commands.add_parser("search", help="search a file of documents, beside the teacher"))
     models = commands.add_parser("models", help="list the models that have a name here")
     models.set_defaults(command=_models)
@@ -244,9 +252,22 @@ def _add_stage(parser: argparse.ArgumentParser, name: str, command: Callable[[ar
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="student: folder or hub id")
     parser.add_argument("--teacher", help="teacher: folder or hub id")
-    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="FOLDER", help="BEIR folders")
+    parser.add_argument(
+        "--tasks",
+        nargs="+",
+        required=True,
+        metavar="NAME",
+        help='benchmark or task of mteb, such as NanoBEIR, "MTEB(eng, v2)" or SciFact; BEIR folder; folder with train '
+        "and test.parquet (text, label); parquet with sentence1, sentence2 and score or label, or with text, label",
+    )
     parser.add_argument("--modes", nargs="+", choices=MODES, metavar="MODE", help=f"of {', '.join(MODES)}")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, a row each")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="results folder of this model, where measurements are kept and go on (default: results/ of its run, "
+        "or results/NAME)",
+    )
     parser.set_defaults(command=_evaluate)
 
 

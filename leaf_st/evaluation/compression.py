@@ -11,7 +11,8 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import load_beir
 from leaf_st.evaluation.coding import CODINGS, Coding, check_codings, code, cut, length_is_free
 from leaf_st.evaluation.display import aligned, draw_curves, means
-from leaf_st.evaluation.modes import ROLES, Mode, model_name
+from leaf_st.evaluation.identity import identify
+from leaf_st.evaluation.modes import ROLES, Mode
 from leaf_st.evaluation.ranking import embed_set, exact_ndcg
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ class Compressed:
         precision: How each is stored, see `leaf_st.evaluation.coding`.
         bytes: Of one stored document vector.
         score: nDCG@10 in percent, 0 to 100, not rounded.
-        model: Name or path of the model that was measured: the student, or the teacher in mode "teacher".
-        teacher: Name or path of the teacher; None where none took part.
+        model: Name of the model that was measured: the student, or the teacher in mode "teacher".
+        teacher: Name of the teacher; None where none took part.
         queries: Number of queries.
         documents: Number of documents.
     """
@@ -98,8 +99,8 @@ def measure_compression(
                         precision=precision,
                         bytes=coded[1][0].nbytes,
                         score=exact_ndcg(beir, *coded, model),
-                        model=model_name(embedder.models[ROLES[mode]["query"]]),
-                        teacher=None if teacher is None else model_name(teacher),
+                        model=identify(embedder.models[ROLES[mode]["query"]]).name,
+                        teacher=None if teacher is None else identify(teacher).name,
                         queries=len(beir.queries),
                         documents=len(beir.corpus),
                     )

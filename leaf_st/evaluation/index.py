@@ -19,7 +19,8 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import BeirSet, load_beir
 from leaf_st.evaluation.coding import CODINGS, Coding, check_codings, code, compare, cut, length_is_free
 from leaf_st.evaluation.display import aligned, draw_curves, means
-from leaf_st.evaluation.modes import ROLES, Mode, model_name
+from leaf_st.evaluation.identity import identify
+from leaf_st.evaluation.modes import ROLES, Mode
 from leaf_st.evaluation.ranking import K, Vectors, embed_set, ndcg, rank, tenth_best
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ class Searched:
         comparisons: Documents that a query was compared with, mean over the queries.
         connectivity: Neighbours of a document in the graph.
         expansion_add: Candidates when it was built.
-        model: Name or path of the model of the queries.
-        teacher: Name or path of the teacher.
+        model: Name of the model of the queries.
+        teacher: Name of the teacher.
         queries: Number of queries.
         documents: Number of documents.
     """
@@ -116,8 +117,8 @@ def measure_index(
                 *found,
                 connectivity=connectivity,
                 expansion_add=EXPANSION_ADD,
-                model=model_name(embedder.models[ROLES[mode]["query"]]),
-                teacher=model_name(teacher),
+                model=identify(embedder.models[ROLES[mode]["query"]]).name,
+                teacher=identify(teacher).name,
                 queries=len(beir.queries),
                 documents=len(beir.corpus),
             )
