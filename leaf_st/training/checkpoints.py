@@ -75,7 +75,7 @@ class MarkWhole(TrainerCallback):
 class SaveByTheClock(TrainerCallback):
     """Asks for a checkpoint when the last one is so old that a kill would cost more than a moment.
 
-    It moves what the recipe did not ask for out of the way of the rest, and so comes before `Stop` and after `MarkWhole`.
+    It moves what the recipe did not ask for out of the way, and so comes after `MarkWhole` and before `Stop`.
     """
 
     def __init__(self) -> None:
