@@ -2,8 +2,7 @@
 
 Batches of queries and of documents are timed from text to vector, tokenizing included, as the paper's appendix G has
 them: of 1, 2, 4, 8, 16 and 24 texts, seven times. Each time other texts are drawn, the same for all models, which take
-their turn one after the other. So two models of all-MiniLM's size take a minute on two cores, one of BERT large takes
-ten: 770 queries and 770 documents each, half of them to warm up.
+their turn one after the other. So a model encodes 770 texts of each side on each backend, half of them to warm up.
 """
 
 import copy
