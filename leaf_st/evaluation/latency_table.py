@@ -154,5 +154,6 @@ def draw_latency(axes: "Axes", rows: Sequence[LatencyRow], side: Kind) -> None:
     axes.set_xlabel("batch size (queries)" if side == "query" else "batch size (documents)")
     ticks = list(dict.fromkeys(row.batch_size for row in of_side))
     axes.set_xticks(ticks, [str(size) for size in ticks])
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
-    axes.legend()
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15))  # the lines run from corner to corner

@@ -88,7 +88,7 @@ def draw_margin(axes: "Axes", rows: Sequence[MarginRow], mode: Mode = "standard"
     if line.margin is not None:
         axes.axvspan(0, line.margin, color="C2", alpha=0.2, label=f"robustness margin, L2 below {line.margin:.2f}")
     sets = len({row.set for row in rows})
-    axes.set_xlabel(f"mean L2 to the teacher's vectors of {rows[0].held_out:,} held-out texts")
+    axes.set_xlabel(f"mean L2, {rows[0].held_out:,} held-out texts")
     axes.set_ylabel(f"nDCG@10 (%), mean of {sets} sets" if sets > 1 else "nDCG@10 (%)")
     axes.legend()
 

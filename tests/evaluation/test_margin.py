@@ -275,7 +275,7 @@ def test_the_figure():
     assert list(line.get_ydata()) == pytest.approx([found.intercept, found.intercept + 0.8 * found.slope])
     assert teacher.get_ydata()[0] == 55
     assert [patch.get_width() for patch in axes.patches] == [pytest.approx(found.margin)]
-    assert axes.get_xlabel() == "mean L2 to the teacher's vectors of 4,096 held-out texts"
+    assert axes.get_xlabel() == "mean L2, 4,096 held-out texts"
     assert axes.get_ylabel() == "nDCG@10 (%), mean of 2 sets"
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == [
