@@ -83,6 +83,7 @@ def measure_compression(
     dimensions = _dimensions(dimensions, [model for model in (teacher, student) if model is not None])
     beir = load_beir(folder)
     embedder, vectors = embed_set(beir, teacher=teacher, student=student, modes=modes, batch_size=batch_size)
+    names = {role: identify(model).name for role, model in embedder.models.items()}
     rows = []
     for mode in modes:
         model = embedder.document_model(mode)
@@ -99,8 +100,8 @@ def measure_compression(
                         precision=precision,
                         bytes=coded[1][0].nbytes,
                         score=exact_ndcg(beir, *coded, model),
-                        model=identify(embedder.models[ROLES[mode]["query"]]).name,
-                        teacher=None if teacher is None else identify(teacher).name,
+                        model=names[ROLES[mode]["query"]],
+                        teacher=names.get("teacher"),
                         queries=len(beir.queries),
                         documents=len(beir.corpus),
                     )

@@ -105,6 +105,7 @@ def measure_index(
     beir = load_beir(folder)
     embedder, vectors = embed_set(beir, teacher=teacher, student=student, modes=MODES, batch_size=batch_size)
     unit = length_is_free(teacher, *(side for mode in MODES for side in vectors[mode]))
+    names = {role: identify(model).name for role, model in embedder.models.items()}
     rows = []
     for precision in precisions:
         coded = {mode: _code(vectors[mode], precision, unit) for mode in MODES}
@@ -117,8 +118,8 @@ def measure_index(
                 *found,
                 connectivity=connectivity,
                 expansion_add=EXPANSION_ADD,
-                model=identify(embedder.models[ROLES[mode]["query"]]).name,
-                teacher=identify(teacher).name,
+                model=names[ROLES[mode]["query"]],
+                teacher=names["teacher"],
                 queries=len(beir.queries),
                 documents=len(beir.corpus),
             )
