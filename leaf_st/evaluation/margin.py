@@ -187,8 +187,8 @@ def _remembering(teacher: SentenceTransformer) -> SentenceTransformer:
 def _search(
     folders: Sequence[Path], teacher: SentenceTransformer, student: SentenceTransformer, with_teacher: bool
 ) -> Iterator[Result]:
-    from leaf_st.evaluation.retrieval import evaluate_retrieval  # imports mteb, which takes seconds
+    from leaf_st.evaluation.runner import evaluate  # imports mteb, which takes seconds
+    from leaf_st.evaluation.tasks import find_tasks
 
     modes: list[Mode] = [TEACHER, *STUDENT_MODES] if with_teacher else [*STUDENT_MODES]
-    for folder in folders:
-        yield from evaluate_retrieval(folder, teacher=teacher, student=student, modes=modes)
+    yield from evaluate(find_tasks([str(folder) for folder in folders]), teacher=teacher, student=student, modes=modes)

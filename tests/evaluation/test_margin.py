@@ -12,8 +12,10 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation import margin
 from leaf_st.evaluation.margin import MarginRow, measure_margin
 from leaf_st.evaluation.margin_trend import draw_margin, format_margin, trend
-from leaf_st.evaluation.retrieval import evaluate_retrieval
+from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.rows import read_rows, write_rows
+from leaf_st.evaluation.runner import evaluate
+from leaf_st.evaluation.tasks import find_tasks
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.run import Run
 from leaf_st.teacher.store import EmbeddingStore
@@ -134,9 +136,7 @@ def test_the_scores_are_those_of_the_model_in_use(measured, run, sets, tiny_teac
     state = json.loads((run / "checkpoints" / "checkpoint-12" / "trainer_state.json").read_text())
     best = Path(state["best_model_checkpoint"]).name
     for folder in sets:
-        expected = evaluate_retrieval(
-            folder, teacher=teacher, student=model, modes=["teacher", "standard", "asymmetric"]
-        )
+        expected = evaluate(find_tasks([str(folder)]), teacher=teacher, student=model, modes=list(ROLES))
         found = {row.mode: row.score for row in measured[0] if row.set == folder.name and row.checkpoint == best}
         found["teacher"] = next(row.score for row in measured[0] if row.set == folder.name and row.mode == "teacher")
         assert found == {row.mode: row.score for row in expected}
