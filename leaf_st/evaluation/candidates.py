@@ -13,6 +13,7 @@ from leaf_st.evaluation.onnx_encoder import GRAPH
 from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TeacherSpec, TextsSpec
 from leaf_st.student.build import build_student
 from leaf_st.student.load import load_student, load_teacher, teacher_of
+from leaf_st.teacher.resolve import resolve_model
 from leaf_st.teacher.unlearned import save_unlearned, why_missing
 from leaf_st.texts.read import read_texts
 from leaf_st.zoo import ARCHITECTURES, ZOO
@@ -75,7 +76,7 @@ def _teacher(spec: TeacherSpec, student: SentenceTransformer) -> Candidate:
 
 
 def _graph(name: str) -> Path | None:
-    path = Path(name) / GRAPH
+    path = resolve_model(name) / GRAPH
     return path if path.is_file() else None
 
 
