@@ -1,10 +1,11 @@
-"""The command line: ``leaf-st demo | run | embed | train | evaluate | search | models | pull``.
+"""The command line: what each command does; `leaf_st.arguments` says what it takes.
 
 Heavy imports wait until a command needs them, so that ``--help`` and a typing error answer at once.
 """
 
 import argparse
 import errno
+import logging
 import os
 import shutil
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leaf_st import __version__
+from leaf_st.arguments import MODES, build_parser
 from leaf_st.errors import InputError
 from leaf_st.launch import is_one_of_several, start_all
 from leaf_st.recipe import TeacherSpec, TextsSpec
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from leaf_st.evaluation.results import Result
     from leaf_st.run import Run
 
-MODES: tuple["Mode", ...] = ("teacher", "standard", "asymmetric")
 _UNWRITABLE = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -35,23 +35,21 @@ _UNWRITABLE = {
     errno.ENOTDIR,
     errno.ENAMETOOLONG,
 }
-_EPILOG = "https://arxiv.org/abs/2509.12539 describes the method. Each stage goes on where it was stopped."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; exits with 2 and one line on stderr when the input cannot be used, with 130 on Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     if arguments is None and is_one_of_several():
         start_all(sys.argv[1:])
     if os.environ.get("RANK", "0") != "0":
         os.environ["TQDM_DISABLE"] = "1"  # of several processes the first one shows its bars, which stand for all
-    command: Callable[[argparse.Namespace], None] = options.command
     try:
-        command(options)
+        _COMMANDS[options.command](options)
     except InputError as error:
         _fail(str(error))
     except KeyboardInterrupt:
-        print("\nstopped; embedding and training go on from here with the same command", file=sys.stderr)
+        print("\nstopped; embedding, training and evaluation go on from here with the same command", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
         if error.errno not in _UNWRITABLE:
@@ -106,24 +104,46 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from leaf_st.evaluation.beir import check_folders
-    from leaf_st.evaluation.results import write_results
-    from leaf_st.evaluation.retrieval import evaluate_retrieval
+    from leaf_st.evaluation.results import TASKS
+    from leaf_st.evaluation.runner import evaluate
+    from leaf_st.evaluation.tasks import find_tasks
     from leaf_st.student.load import load_student, load_teacher
 
     _quieten()
-    check_folders(options.data)
+    tasks = find_tasks(options.tasks)
     student = load_student(options.model)
     teacher = load_teacher(TeacherSpec(model=options.teacher), student) if options.teacher else None
     modes: Sequence[Mode] = list(dict.fromkeys(options.modes or ())) or (MODES if teacher else ["standard"])
-    rows: list[Result] = []
-    if options.json and (options.json.is_dir() or not options.json.resolve().parent.is_dir()):
-        raise InputError(f"--json {options.json}: expected a file in a folder that is there")
-    for folder in options.data:
-        rows += evaluate_retrieval(folder, teacher=teacher, student=student, modes=modes)
-        if options.json:
-            write_results(options.json, rows)
+    folder = options.output or _results_folder(options.model)
+    rows = evaluate(tasks, teacher=teacher, student=student, modes=modes, folder=folder)
     _print_results(rows)
+    print(f"kept in {folder / TASKS}")
+
+
+def _measure(options: argparse.Namespace) -> None:
+    from leaf_st import measure
+
+    _quieten()
+    first = options.models[0] if options.what == "latency" else options.model
+    folder = options.output or _results_folder(first)
+    if options.what == "latency":
+        table = measure.measure_latency(options.models, options.teacher, options.texts, folder)
+    elif options.what == "margin":
+        table = measure.measure_margin(Path(options.model), options.data, folder)
+    elif options.what == "index":
+        table = measure.measure_index(options.model, options.teacher, options.data, folder)
+    else:
+        table = measure.measure_compression(options.model, options.teacher, options.data, folder)
+    print(f"{table}\nkept in {folder / options.what}.json")
+
+
+def _results_folder(model: str) -> Path:
+    """Return where the results of ``model`` go: into its run, if it is one or lies in one."""
+    folder = Path(model).resolve()
+    for run, path in ((folder, Path(model)), (folder.parent, Path(model).parent)):
+        if (run / "recipe.json").is_file() and (run / "model").is_dir():
+            return path / "results"
+    return Path("results") / folder.name
 
 
 def _search(options: argparse.Namespace) -> None:
@@ -176,13 +196,16 @@ def _open(options: argparse.Namespace) -> "Run":
 def _quieten() -> None:
     """Turn off the bars and warnings of libraries that tell a user nothing; the bars of downloads stay."""
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
-    from transformers.utils import logging
+    from transformers.utils import logging as of_transformers
 
+    # Which of mteb's tasks have a successor, and which of them are new.
+    warnings.filterwarnings("ignore", category=UserWarning, module="mteb")
+    logging.getLogger("mteb").setLevel(logging.ERROR)
     # sentence-transformers and accelerate say this to torch, for each process.
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
     without_bars = are_progress_bars_disabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # turns off those of downloads as well
+    of_transformers.set_verbosity_error()  # type: ignore[no-untyped-call]
+    of_transformers.disable_progress_bar()  # type: ignore[no-untyped-call]  # turns off those of downloads as well
     if not without_bars:
         enable_progress_bars()
 
@@ -193,75 +216,17 @@ def _print_results(rows: Sequence["Result"]) -> None:
     if rows:
         print(format_table(rows))
     else:
-        print("no retrieval set of the recipe is here: leaf-st evaluate MODEL --teacher TEACHER --data FOLDER")
+        print("no set of the recipe is here: leaf-st evaluate MODEL --teacher TEACHER --tasks NAME")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="leaf-st",
-        description="Distil a text-embedding model into a small one that lives in its vector space.",
-        epilog=_EPILOG,
-    )
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_demo(commands.add_parser("demo", help="distil, measure and search, on this machine's own documentation"))
-    for name, command, text in (
-        ("run", _run, "embed, train and evaluate"),
-        ("embed", _embed, "embed the texts with the teacher"),
-        ("train", _train, "train the student on what was embedded"),
-    ):
-        _add_stage(commands.add_parser(name, help=text), name, command)
-    _add_evaluate(commands.add_parser("evaluate", help="measure retrieval, beside the teacher and together with it"))
-    _add_search(commands.add_parser("search", help="search a file of documents, beside the teacher"))
-    models = commands.add_parser("models", help="list the models that have a name here")
-    models.set_defaults(command=_models)
-    _add_pull(commands.add_parser("pull", help="put a model into a folder"))
-    return parser
-
-
-def _add_demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", type=Path, default=Path("leaf-demo"), metavar="DIR", help="where the model goes")
-    parser.set_defaults(command=_demo)
-
-
-def _add_stage(parser: argparse.ArgumentParser, name: str, command: Callable[[argparse.Namespace], None]) -> None:
-    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="Python file with a module-level `recipe`")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a value of the recipe, such as student.layers=0,5 or learning_rate=2e-5; may come often",
-    )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="run folder (default: runs/NAME)")
-    shorter = parser.add_mutually_exclusive_group()
-    shorter.add_argument("--smoke", action="store_true", help="two steps with tiny models, to see that it runs")
-    if name == "run":
-        shorter.add_argument("--dry-run", action="store_true", help="say what it would take, and begin nothing")
-    if name == "embed":
-        parser.add_argument("--partition", default="0/1", metavar="I/N", help="do part I of N, counted from 0")
-    parser.set_defaults(command=command)
-
-
-def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="student: folder or hub id")
-    parser.add_argument("--teacher", help="teacher: folder or hub id")
-    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="FOLDER", help="BEIR folders")
-    parser.add_argument("--modes", nargs="+", choices=MODES, metavar="MODE", help=f"of {', '.join(MODES)}")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, a row each")
-    parser.set_defaults(command=_evaluate)
-
-
-def _add_search(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("query", help="what to search for")
-    parser.add_argument("--model", required=True, help="student: folder or hub id")
-    parser.add_argument("--teacher", help="teacher: folder or hub id")
-    parser.add_argument("--documents", type=Path, required=True, metavar="FILE", help="texts, one a row")
-    parser.add_argument("--text-column", default="text", metavar="NAME", help="column of a table (default: text)")
-    parser.set_defaults(command=_search)
-
-
-def _add_pull(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="name that `leaf-st models` lists, or hub id")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where it goes (default: its name)")
-    parser.set_defaults(command=_pull)
+_COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "demo": _demo,
+    "run": _run,
+    "embed": _embed,
+    "train": _train,
+    "evaluate": _evaluate,
+    "measure": _measure,
+    "search": _search,
+    "models": _models,
+    "pull": _pull,
+}

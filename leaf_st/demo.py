@@ -22,7 +22,7 @@ from leaf_st.atomic import replace_folder, write_json
 from leaf_st.errors import InputError
 from leaf_st.evaluation.latency import encode_speed
 from leaf_st.evaluation.modes import ROLES
-from leaf_st.evaluation.results import Result, retention, write_results
+from leaf_st.evaluation.results import Result, retention
 from leaf_st.recipe import DOCSTRINGS, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.run import Run
 from leaf_st.student.load import load_student, load_teacher
@@ -137,11 +137,11 @@ def _is_replaceable(output: Path) -> bool:
 
 
 def _measure(run: Run, folder: Path, teacher: SentenceTransformer, student: SentenceTransformer) -> list[Result]:
-    from leaf_st.evaluation.retrieval import evaluate_retrieval  # imports mteb, which takes seconds
+    from leaf_st.evaluation.runner import evaluate  # imports mteb, which takes seconds
+    from leaf_st.evaluation.tasks import find_tasks
 
-    results = evaluate_retrieval(folder, teacher=teacher, student=student, modes=list(ROLES))
-    write_results(run.folder / "results" / "retrieval.json", results)
-    return results
+    results = run.folder / "results"
+    return evaluate(find_tasks([str(folder)]), teacher=teacher, student=student, modes=list(ROLES), folder=results)
 
 
 def _speeds(folder: Path, models: Mapping[str, SentenceTransformer]) -> dict[str, dict[str, float]]:

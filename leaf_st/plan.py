@@ -14,12 +14,10 @@ from pathlib import Path
 import numpy as np
 from accelerate import PartialState
 
-from leaf_st.errors import InputError
 from leaf_st.recipe import PAPER, Recipe, said_of
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.rate import seconds_per_text
-from leaf_st.teacher.resolve import resolve_model
-from leaf_st.teacher.unlearned import save_unlearned
+from leaf_st.teacher.unlearned import save_unlearned, why_missing
 from leaf_st.texts.survey import SourceRows, survey
 from leaf_st.texts.text import Text
 from leaf_st.training.budget import Pace, measure_pace, steps_at
@@ -209,27 +207,16 @@ def _spread(sample: Sequence[Text], rows: int) -> list[Text]:
 def _loadable(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
     """Return ``recipe`` with models of random weights in ``folder`` for the missing ones, and why they are missing."""
     teacher, student, unlearned = recipe.teacher, recipe.student, {}
-    if reason := _missing(teacher.model, teacher.revision):
+    if reason := why_missing(teacher.model, teacher.revision):
         unlearned[teacher.model] = reason
         made = save_unlearned(folder / "teacher", ARCHITECTURES[teacher.model])
         teacher = replace(teacher, model=str(made), revision=None)
     name = student.start or student.backbone
-    if name and (reason := _missing(name, student.revision)):
+    if name and (reason := why_missing(name, student.revision)):
         unlearned[name] = reason
         made = save_unlearned(folder / "student", ARCHITECTURES[name])
         student = replace(student, start=None, backbone=str(made), revision=None)
     return replace(recipe, teacher=teacher, student=student), unlearned
-
-
-def _missing(name: str, revision: str | None) -> str:
-    """Return why a model whose architecture is known cannot be had; nothing if it is at hand."""
-    try:
-        resolve_model(name, revision)
-    except InputError as error:
-        if name not in ARCHITECTURES:
-            raise
-        return str(error)
-    return ""
 
 
 def _existing(folder: Path) -> Path:

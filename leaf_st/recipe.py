@@ -234,7 +234,8 @@ class Recipe:
         teacher: The model that gives the targets.
         student: The model that learns.
         training: How it learns.
-        evaluate_on: BEIR folders that `leaf-st run` measures on after training; those absent are left out, and said so.
+        evaluate_on: Sets on this disk that `leaf-st run` measures on after training (`leaf-st evaluate --help` has
+            their kinds); those absent are left out, and said so.
     """
 
     name: str
@@ -268,7 +269,7 @@ class Recipe:
             )
         folders = (self.evaluate_on,) if isinstance(self.evaluate_on, str | Path) else self.evaluate_on
         if not isinstance(folders, Sequence):
-            raise InputError(f"evaluate_on: expected BEIR folders, found {folders!r}")
+            raise InputError(f"evaluate_on: expected sets on this disk, found {folders!r}")
         object.__setattr__(self, "evaluate_on", tuple(_text("evaluate_on", folder) for folder in folders))
 
     def to_dict(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
 from leaf_st.evaluation.alignment import AlignmentEvaluator
 from leaf_st.evaluation.modes import ROLES
-from leaf_st.evaluation.results import Result, write_results
+from leaf_st.evaluation.results import Result
 from leaf_st.processes import join
 from leaf_st.recipe import OF_START, PAPER, Precision, Recipe, TextsSpec, said_of
 from leaf_st.record import differences, known_record
@@ -159,20 +159,21 @@ class Run:
 
     def evaluate(self) -> list[Result]:
         """Measure the student in ``model/`` in all modes on the sets of the recipe that are there."""
-        rows: list[Result] = []
-        if not self.recipe.evaluate_on:
-            return rows
-        from leaf_st.evaluation.retrieval import evaluate_retrieval  # imports mteb, which takes seconds
+        here = []
+        for name in self.recipe.evaluate_on:
+            if Path(name).exists():
+                here.append(name)
+            else:
+                print(f"{name} is not there: left out")
+        if not here:
+            return []
+        from leaf_st.evaluation.runner import evaluate  # imports mteb, which takes seconds
+        from leaf_st.evaluation.tasks import find_tasks
 
         student = load_student(str(self.folder / "model"))
         teacher = load_teacher(self.recipe.teacher, student)
-        for name in self.recipe.evaluate_on:
-            if not Path(name).is_dir():
-                print(f"{name} is not there: left out")
-                continue
-            rows += evaluate_retrieval(Path(name), teacher=teacher, student=student, modes=list(ROLES))
-            write_results(self.folder / "results" / "retrieval.json", rows)
-        return rows
+        folder = self.folder / "results"
+        return evaluate(find_tasks(here), teacher=teacher, student=student, modes=list(ROLES), folder=folder)
 
     def measure_alignment(self) -> dict[str, Any]:
         """Measure how far the student in ``model/`` is from the targets of the held-out rows (paper Eq. 2).

@@ -123,9 +123,16 @@ def test_stages_alone_make_what_can_be_measured_and_searched(recipe, tiny_teache
     assert "90 rows in out/store" in capsys.readouterr().out
     _run("train", recipe, "--output", "out")
     assert "the student is in out/model" in capsys.readouterr().out
-    _run("evaluate", "out/model", "--teacher", tiny_teacher_folder, "--data", beir, "--json", "rows.json")
-    assert "asymmetric retention" in capsys.readouterr().out
-    assert [row["mode"] for row in json.loads(Path("rows.json").read_text())] == ["teacher", "standard", "asymmetric"]
+    _run("evaluate", "out/model", "--teacher", tiny_teacher_folder, "--tasks", beir)
+    written = capsys.readouterr().out
+    assert "asymmetric retention" in written
+    assert "kept in out/results/tasks.json" in written
+    rows = json.loads(Path("out/results/tasks.json").read_text())
+    assert {(row["mode"], row["model"]) for row in rows} == {
+        ("teacher", f"local/{tiny_teacher_folder.name}"),
+        ("standard", "local/tiny"),
+        ("asymmetric", "local/tiny"),
+    }
     _run("search", "text 7", "--model", "out/model", "--documents", "texts.jsonl")
     assert capsys.readouterr().out.startswith("standard\n 1 ")
 
@@ -160,9 +167,9 @@ def test_layers_that_do_not_exist_are_one_line(recipe, capfd):
 
 
 def test_missing_input_of_a_measurement_is_one_line(model, beir, capfd):
-    assert "none" in _refused(capfd, "evaluate", "./none", "--data", beir)
-    assert "none" in _refused(capfd, "evaluate", model, "--teacher", "./none", "--data", beir)
-    assert "none" in _refused(capfd, "evaluate", model, "--data", "none")
+    assert "none" in _refused(capfd, "evaluate", "./none", "--tasks", beir)
+    assert "none" in _refused(capfd, "evaluate", model, "--teacher", "./none", "--tasks", beir)
+    assert "task none: no such file or folder" in _refused(capfd, "evaluate", model, "--tasks", "none")
     assert "none.txt: no such file" in _refused(capfd, "search", "a", "--model", model, "--documents", "none.txt")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from leaf_st import cli
+from leaf_st.arguments import build_parser
 
 ROOT = Path(__file__).parents[1]
 CLI_PAGE = ROOT / "docs" / "cli.md"
@@ -31,7 +31,7 @@ def blocks(language: str) -> list[str]:
 
 def cli_page() -> str:
     os.environ["COLUMNS"] = "100"
-    parser = cli._parser()
+    parser = build_parser()
     commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     parts = [("leaf-st", parser), *((f"leaf-st {name}", sub) for name, sub in commands.choices.items())]
     sections = [f"## {name}\n\n```text\n{part.format_help()}```\n" for name, part in parts]
@@ -67,7 +67,7 @@ def test_readme_python_runs(block: str, tiny_teacher_folder: Path, tmp_path: Pat
     ],
 )
 def test_readme_commands_parse(line: str):
-    options = cli._parser().parse_args(shlex.split(line, comments=True)[1:])
+    options = build_parser().parse_args(shlex.split(line, comments=True)[1:])
     assert callable(options.command)
     recipe = getattr(options, "recipe", None)
     assert recipe is None or (ROOT / recipe).is_file()

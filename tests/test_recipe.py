@@ -105,7 +105,7 @@ def test_a_setting_needs_a_value():
         ("general.limit={'query': 5}", "a limit of all rows such as 2048"),
         ("general.limit=0", "general.limit: expected a whole number of at least 1"),
         ("general.kind=both", "one of query, document"),
-        ("evaluate_on=5", "BEIR folders"),
+        ("evaluate_on=5", "sets on this disk"),
         ("evaluate_on=[5]", "a text"),
         ("student.max_length=1", "a whole number of at least 2"),
         ("student.closed_form_rows=-1", "a whole number of at least 0"),

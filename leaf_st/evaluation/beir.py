@@ -47,8 +47,7 @@ def load_beir(folder: Path) -> BeirSet:
         InputError: If a file or column is missing or unreadable, an id comes twice, a judgement names an
             unknown id, or nothing is judged relevant.
     """
-    corpus_path, queries_path = (_find(folder, TEXT_FILES[name]) for name in ("corpus", "queries"))
-    qrels_path = _find(folder, QRELS_FILES)
+    corpus_path, queries_path, qrels_path = beir_files(folder)
     corpus, queries = _read_texts(corpus_path), _read_texts(queries_path)
     qrels = _read_qrels(qrels_path)
     _check_ids(qrels_path, "query-id", qrels, queries, queries_path)
@@ -63,6 +62,20 @@ def load_beir(folder: Path) -> BeirSet:
     )
 
 
+def is_beir(folder: Path) -> bool:
+    """Say whether ``folder`` holds some file of a retrieval set."""
+    return any((folder / name).is_file() for names in (*TEXT_FILES.values(), QRELS_FILES) for name in names)
+
+
+def beir_files(folder: Path) -> list[Path]:
+    """Return the files of corpus, queries and qrels in ``folder``, without reading them.
+
+    Raises:
+        InputError: If one is missing.
+    """
+    return [_find(folder, names) for names in (*TEXT_FILES.values(), QRELS_FILES)]
+
+
 def check_folders(folders: Sequence[Path]) -> None:
     """Look for the files of each set, without reading them.
 
@@ -71,8 +84,7 @@ def check_folders(folders: Sequence[Path]) -> None:
     """
     names: dict[str, Path] = {}
     for folder in folders:
-        for files in (*TEXT_FILES.values(), QRELS_FILES):
-            _find(folder, files)
+        beir_files(folder)
         other = names.setdefault(folder.resolve().name, folder)
         if other is not folder:
             raise InputError(f"retrieval sets {other} and {folder} have one name: measure them one by one")

@@ -10,9 +10,11 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import load_beir
 from leaf_st.evaluation.coding import CODINGS, Coding, check_codings, code, cut, length_is_free
-from leaf_st.evaluation.display import aligned, draw_curves, means
-from leaf_st.evaluation.modes import ROLES, Mode, model_name
+from leaf_st.evaluation.display import draw_curves, means
+from leaf_st.evaluation.identity import identify
+from leaf_st.evaluation.modes import ROLES, Mode
 from leaf_st.evaluation.ranking import embed_set, exact_ndcg
+from leaf_st.evaluation.rows import aligned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,8 +35,8 @@ class Compressed:
         precision: How each is stored, see `leaf_st.evaluation.coding`.
         bytes: Of one stored document vector.
         score: nDCG@10 in percent, 0 to 100, not rounded.
-        model: Name or path of the model that was measured: the student, or the teacher in mode "teacher".
-        teacher: Name or path of the teacher; None where none took part.
+        model: Name of the model that was measured: the student, or the teacher in mode "teacher".
+        teacher: Name of the teacher; None where none took part.
         queries: Number of queries.
         documents: Number of documents.
     """
@@ -82,6 +84,7 @@ def measure_compression(
     dimensions = _dimensions(dimensions, [model for model in (teacher, student) if model is not None])
     beir = load_beir(folder)
     embedder, vectors = embed_set(beir, teacher=teacher, student=student, modes=modes, batch_size=batch_size)
+    names = {role: identify(model).name for role, model in embedder.models.items()}
     rows = []
     for mode in modes:
         model = embedder.document_model(mode)
@@ -98,8 +101,8 @@ def measure_compression(
                         precision=precision,
                         bytes=coded[1][0].nbytes,
                         score=exact_ndcg(beir, *coded, model),
-                        model=model_name(embedder.models[ROLES[mode]["query"]]),
-                        teacher=None if teacher is None else model_name(teacher),
+                        model=names[ROLES[mode]["query"]],
+                        teacher=names.get("teacher"),
                         queries=len(beir.queries),
                         documents=len(beir.corpus),
                     )

@@ -1,6 +1,6 @@
-"""How measurements on several sets are shown: their means, an aligned table, curves by mode."""
+"""How measurements on several sets are shown: their means, curves by mode."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from leaf_st.errors import InputError
@@ -39,16 +39,6 @@ def means(rows: Iterable[Row], key: Callable[[Row], Key], value: Callable[[Row],
         of_key[row.set] = value(row)
     sets = {name for of_key in found.values() for name in of_key}
     return {name: sum(of_key.values()) / len(sets) for name, of_key in found.items() if of_key.keys() == sets}
-
-
-def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Return ``lines`` as a table, the first column to the left and all others to the right."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        line[0].ljust(widths[0])
-        + "".join(f"  {cell:>{width}}" for cell, width in zip(line[1:], widths[1:], strict=True))
-        for line in lines
-    )
 
 
 def draw_curves(

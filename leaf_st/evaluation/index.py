@@ -18,9 +18,11 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import BeirSet, load_beir
 from leaf_st.evaluation.coding import CODINGS, Coding, check_codings, code, compare, cut, length_is_free
-from leaf_st.evaluation.display import aligned, draw_curves, means
-from leaf_st.evaluation.modes import ROLES, Mode, model_name
+from leaf_st.evaluation.display import draw_curves, means
+from leaf_st.evaluation.identity import identify
+from leaf_st.evaluation.modes import ROLES, Mode
 from leaf_st.evaluation.ranking import K, Vectors, embed_set, ndcg, rank, tenth_best
+from leaf_st.evaluation.rows import aligned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,8 +50,8 @@ class Searched:
         comparisons: Documents that a query was compared with, mean over the queries.
         connectivity: Neighbours of a document in the graph.
         expansion_add: Candidates when it was built.
-        model: Name or path of the model of the queries.
-        teacher: Name or path of the teacher.
+        model: Name of the model of the queries.
+        teacher: Name of the teacher.
         queries: Number of queries.
         documents: Number of documents.
     """
@@ -104,6 +106,7 @@ def measure_index(
     beir = load_beir(folder)
     embedder, vectors = embed_set(beir, teacher=teacher, student=student, modes=MODES, batch_size=batch_size)
     unit = length_is_free(teacher, *(side for mode in MODES for side in vectors[mode]))
+    names = {role: identify(model).name for role, model in embedder.models.items()}
     rows = []
     for precision in precisions:
         coded = {mode: _code(vectors[mode], precision, unit) for mode in MODES}
@@ -116,8 +119,8 @@ def measure_index(
                 *found,
                 connectivity=connectivity,
                 expansion_add=EXPANSION_ADD,
-                model=model_name(embedder.models[ROLES[mode]["query"]]),
-                teacher=model_name(teacher),
+                model=names[ROLES[mode]["query"]],
+                teacher=names["teacher"],
                 queries=len(beir.queries),
                 documents=len(beir.corpus),
             )

@@ -1,5 +1,6 @@
 """Which model embeds which side in which mode (contract 10), and each text embedded once for all modes."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Literal
@@ -13,6 +14,7 @@ from leaf_st.recipe import Kind
 
 Mode = Literal["teacher", "standard", "asymmetric"]
 Role = Literal["teacher", "student"]
+Side = Kind | None  # None: a text that is neither query nor document, such as a sentence to classify
 
 ROLES: dict[Mode, dict[Kind, Role]] = {
     "teacher": {"query": "teacher", "document": "teacher"},
@@ -49,56 +51,65 @@ class Embedder:
         batch_size: int = 32,
         progress: Callable[[int], object] | None = None,
     ) -> None:
-        _check_modes(modes, teacher, student)
+        check_modes(modes, teacher, student)
         self.models: dict[Role, SentenceTransformer] = {"student": student}
         if teacher is not None:
             self.models["teacher"] = teacher
         self.batch_size = batch_size
         self.progress = progress
-        passes = sorted({(ROLES[mode][side], side) for mode in modes for side in ROLES[mode]})
-        self._known: dict[tuple[Role, Kind], dict[str, NDArray[np.float32]]] = {key: {} for key in passes}
-        self._seconds = dict.fromkeys(passes, 0.0)
+        self._modes = list(modes)
+        self._known: defaultdict[tuple[Role, Side, str | None], dict[str, NDArray[np.float32]]] = defaultdict(dict)
+        self._seconds: defaultdict[tuple[Role, Side], float] = defaultdict(float)
 
     def passes(self, side: Kind) -> int:
         """Return how many models have to encode the texts of ``side``."""
-        return sum(known_side == side for _, known_side in self._known)
+        return len({ROLES[mode][side] for mode in self._modes})
 
     def seconds(self, mode: Mode) -> float:
         """Return what encoding cost for ``mode``, as if no other mode had shared it."""
-        return sum(self._seconds[role, side] for side, role in ROLES[mode].items())
+        return sum(self._seconds[_role(mode, side), side] for side in (*ROLES[mode], None))
 
     def document_model(self, mode: Mode) -> SentenceTransformer:
         """Return the model that embeds the documents: its similarity function is that of the index."""
         return self.models[ROLES[mode]["document"]]
 
-    def embed(self, mode: Mode, side: Kind, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return the vectors of ``texts``, shape (n, d), with the model's own prompt for ``side``.
+    def finish(self, mode: Mode) -> None:
+        """Forget the vectors that no other mode needs."""
+        self._modes.remove(mode)
+        needed = {(_role(other, side), side) for other in self._modes for side in (*ROLES[other], None)}
+        for key in [key for key in self._known if key[:2] not in needed]:
+            del self._known[key]
+
+    def embed(self, mode: Mode, side: Side, texts: Sequence[str], prompt: str | None = None) -> NDArray[np.float32]:
+        """Return the vectors of ``texts``, shape (n, d), with ``prompt``, or else the model's own for ``side``.
 
         Raises:
             InputError: If a vector is not finite.
         """
-        role = ROLES[mode][side]
-        known = self._known[role, side]
+        role = _role(mode, side)
+        known = self._known[role, side, prompt]
         for start in range(0, len(texts), BLOCK):
             block = texts[start : start + BLOCK]
             new = [text for text in dict.fromkeys(block) if text not in known]
             if new:
-                known.update(zip(new, self._encode(role, side, new), strict=True))
+                known.update(zip(new, self._encode(role, side, new, prompt), strict=True))
                 if self.progress is not None:
                     self.progress(len(block))
         return np.stack([known[text] for text in texts])
 
-    def _encode(self, role: Role, side: Kind, texts: list[str]) -> NDArray[np.float32]:
+    def _encode(self, role: Role, side: Side, texts: list[str], prompt: str | None) -> NDArray[np.float32]:
         model = self.models[role]
-        encode = model.encode_query if side == "query" else model.encode_document
+        encoders = {"query": model.encode_query, "document": model.encode_document}
+        encode = model.encode if side is None else encoders[side]
         start = perf_counter()
-        vectors = np.asarray(encode(texts, batch_size=self.batch_size, show_progress_bar=False), np.float32)
+        encoded = encode(texts, prompt=prompt, batch_size=self.batch_size, show_progress_bar=False)
+        vectors = np.asarray(encoded, np.float32)
         self._seconds[role, side] += perf_counter() - start
         broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if broken.size:
             raise InputError(
                 f"the {role} gives NaN or infinite numbers for {broken.size} of {len(texts)} texts, such as "
-                f"the {side} {texts[broken[0]][:60]!r}: check its weights, or load it in float32"
+                f"the {side or 'text'} {texts[broken[0]][:60]!r}: check its weights, or load it in float32"
             )
         return vectors
 
@@ -111,7 +122,17 @@ def model_name(model: SentenceTransformer) -> str:
     return str(transformer.config._name_or_path) if transformer is not None else "unnamed"
 
 
-def _check_modes(modes: Sequence[Mode], teacher: SentenceTransformer | None, student: SentenceTransformer) -> None:
+def _role(mode: Mode, side: Side) -> Role:
+    """Return which model embeds ``side``; what has no side goes with the documents, as in a Router."""
+    return ROLES[mode][side or "document"]
+
+
+def check_modes(modes: Sequence[Mode], teacher: SentenceTransformer | None, student: SentenceTransformer) -> None:
+    """Look whether these models can be measured in ``modes``.
+
+    Raises:
+        InputError: If a mode is unknown or lacks its teacher, or the two models cannot be compared.
+    """
     for mode in modes:
         if mode not in ROLES:
             raise InputError(f"mode {mode!r} is unknown: expected one of {', '.join(ROLES)}")

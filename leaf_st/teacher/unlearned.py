@@ -14,11 +14,28 @@ from tokenizers.processors import TemplateProcessing
 from torch import nn
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from leaf_st.zoo import Architecture
+from leaf_st.errors import InputError
+from leaf_st.teacher.resolve import resolve_model
+from leaf_st.zoo import ARCHITECTURES, Architecture
 
 # Words in pieces of eight letters, and what stands between them: of English, within 3 % of the tokens of BERT.
 _PIECES = r"\w{1,8}|[^\w\s]"
 _SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+
+
+def why_missing(name: str, revision: str | None) -> str:
+    """Return why a model whose architecture is known cannot be had; nothing if it is at hand.
+
+    Raises:
+        InputError: If it cannot be had and its architecture is not known.
+    """
+    try:
+        resolve_model(name, revision)
+    except InputError as error:
+        if name not in ARCHITECTURES:
+            raise
+        return str(error)
+    return ""
 
 
 def save_unlearned(folder: Path, architecture: Architecture) -> Path:

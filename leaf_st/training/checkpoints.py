@@ -1,5 +1,8 @@
 """When a checkpoint is written, which one a training goes on from, and how Ctrl-C ends at one.
 
+A checkpoint that the recipe asks for stays, as far as its ``save_total_limit`` goes. One that came by the clock or by
+Ctrl-C is there to go on from and goes when the next one is whole; it lies apart, or it would push out the others.
+
 Of several processes each would decide for itself by its own clock and its own signals, and then wait for the others
 for ever. So there checkpoints come by the steps alone, and Ctrl-C ends the processes at once.
 """
@@ -16,12 +19,19 @@ from types import FrameType
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import SaveStrategy
 
 from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
 
 _SECONDS_AT_RISK = 120  # of training that a kill may cost; a checkpoint takes about one
 _WHOLE = "complete.json"  # written last into a checkpoint: without it a kill came between
+_PASSING = "passing"  # folder of the one that is there to go on from
+
+
+def whole_checkpoints(folder: Path) -> dict[int, Path]:
+    """Return the checkpoints in ``folder`` that the recipe asked for, by step, in rising order."""
+    return dict(sorted((_step(path), path) for path in folder.glob("checkpoint-*") if (path / _WHOLE).is_file()))
 
 
 def last_whole_checkpoint(folder: Path, processes: int = 1) -> Path | None:
@@ -30,11 +40,9 @@ def last_whole_checkpoint(folder: Path, processes: int = 1) -> Path | None:
     Raises:
         InputError: If it is of another number of ``processes``: its steps had another number of rows.
     """
-    whole: dict[int, Path] = {}
+    whole = {**whole_checkpoints(folder / _PASSING), **whole_checkpoints(folder)}
     for path in folder.glob("checkpoint-*"):
-        if (path / _WHOLE).is_file():
-            whole[int(path.name.rpartition("-")[2])] = path
-        else:
+        if path not in whole.values():
             shutil.rmtree(path)
     if not whole:
         return None
@@ -46,6 +54,10 @@ def last_whole_checkpoint(folder: Path, processes: int = 1) -> Path | None:
             f"{folder} to train from the start"
         )
     return last
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 class MarkWhole(TrainerCallback):
@@ -61,10 +73,14 @@ class MarkWhole(TrainerCallback):
 
 
 class SaveByTheClock(TrainerCallback):
-    """Asks for a checkpoint when the last one is so old that a kill would cost more than a moment."""
+    """Asks for a checkpoint when the last one is so old that a kill would cost more than a moment.
+
+    It moves what the recipe did not ask for out of the way, and so comes after `MarkWhole` and before `Stop`.
+    """
 
     def __init__(self) -> None:
         self._saved = time.monotonic()
+        self._is_asked_for = False
 
     def on_train_begin(self, *_: object, **__: object) -> None:
         """Count from here."""
@@ -72,13 +88,30 @@ class SaveByTheClock(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Ask, if it is time."""
+        self._is_asked_for = control.should_save
         late = time.monotonic() - self._saved > _SECONDS_AT_RISK
-        if late and args.save_strategy != "no" and args.world_size == 1:
+        if late and args.save_strategy != SaveStrategy.NO and args.world_size == 1:
             control.should_save = True
 
-    def on_save(self, *_: object, **__: object) -> None:
-        """Count from here."""
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Remember who asks."""
+        self._is_asked_for = control.should_save
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Count from here, and leave one checkpoint to go on from."""
         self._saved = time.monotonic()
+        if not state.is_world_process_zero:
+            return
+        folder = Path(str(args.output_dir))
+        passing = folder / _PASSING
+        before = list(passing.glob("checkpoint-*"))
+        # With BEST it is the validation that asks, after the step.
+        if not self._is_asked_for and args.save_strategy != SaveStrategy.BEST:
+            passing.mkdir(exist_ok=True)
+            made = folder / f"checkpoint-{state.global_step}"
+            made.replace(passing / made.name)
+        for path in before:
+            shutil.rmtree(path)
 
 
 class Stop(TrainerCallback):

@@ -91,7 +91,7 @@ class LeafTrainer(SentenceTransformerTrainer):
             train_dataset=rows,
             eval_dataset={DOMAIN: validation, GENERAL: self._general[0]} if self._general else validation,
             loss=TeacherAlignedLoss(student, spec.distance),
-            callbacks=[self._stop, SaveByTheClock(), _KeptGradients(), MarkWhole()],
+            callbacks=[MarkWhole(), SaveByTheClock(), self._stop, _KeptGradients()],
         )
 
     @property
@@ -117,8 +117,10 @@ class LeafTrainer(SentenceTransformerTrainer):
             state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / "trainer_state.json"))
             if state.global_step >= state.max_steps:
                 self.state = state
-                best = Path(state.best_model_checkpoint or resume_from_checkpoint).name  # the run may have been moved
-                self._load_from_checkpoint(str(Path(resume_from_checkpoint).with_name(best)))
+                best = state.best_model_checkpoint  # but the run may have been moved
+                self._load_from_checkpoint(
+                    str(Path(str(self.args.output_dir)) / Path(best).name) if best else resume_from_checkpoint
+                )
                 return TrainOutput(state.global_step, 0.0, {})
         with asked_to_stop(self._stop) if self.args.world_size == 1 else nullcontext():
             return super().train(resume_from_checkpoint, *others, **more)

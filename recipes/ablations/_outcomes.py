@@ -68,14 +68,14 @@ def measure_retrieval(
     """Return nDCG@10 by set and mode. Where bfloat16 is fast the student's weights become it, as the teacher's are."""
     if not sets:
         return {}
-    from leaf_st.evaluation.retrieval import evaluate_retrieval  # imports mteb, which takes seconds
+    from leaf_st.evaluation.runner import evaluate  # imports mteb, which takes seconds
+    from leaf_st.evaluation.tasks import find_tasks
 
     if bfloat16_is_fast(student.device):
         student = student.to(torch.bfloat16)
     found: dict[str, dict[str, float]] = {}
-    for folder in sets:
-        results = evaluate_retrieval(folder, teacher=teacher, student=student, modes=list(ROLES))
-        found[folder.name] = {result.mode: result.score for result in results}
+    for result in evaluate(find_tasks(list(map(str, sets))), teacher=teacher, student=student, modes=list(ROLES)):
+        found.setdefault(result.set, {})[result.mode] = result.score
     return found
 
 

@@ -15,7 +15,8 @@ from leaf_st.evaluation.beir import load_beir
 from leaf_st.evaluation.coding import CODINGS, code, compare, cut
 from leaf_st.evaluation.compression import draw_compression, format_compression, halves, measure_compression
 from leaf_st.evaluation.modes import ROLES
-from leaf_st.evaluation.retrieval import evaluate_retrieval
+from leaf_st.evaluation.runner import evaluate
+from leaf_st.evaluation.tasks import find_tasks
 
 DIMENSIONS = (32, 12, 8)  # 12 does not fill its bytes
 
@@ -52,7 +53,7 @@ def test_scores_equal_the_definition(folder, rows, models):
 
 def test_all_of_it_in_float32_is_what_mteb_gives(folder, rows, models):
     whole = {row.mode: row for row in rows if (row.dimension, row.precision) == (32, "float32")}
-    for result in evaluate_retrieval(folder, **models, modes=tuple(ROLES)):
+    for result in evaluate(find_tasks([str(folder)]), **models, modes=tuple(ROLES)):
         row = whole[result.mode]
         assert row.score == pytest.approx(result.score, abs=1e-3)  # mteb rounds to five digits
         for name in ("set", "model", "teacher", "queries", "documents"):

@@ -65,18 +65,59 @@ def test_another_file_is_not_overwritten(tmp_path, content):
 
 def test_table():
     assert format_table(ROWS).splitlines() == [
-        "set      teacher  standard  asymmetric  standard retention  asymmetric retention",
-        "one        50.00     45.00       48.00               90.0%                 96.0%",
-        "another    30.00     15.00       33.00               50.0%                110.0%",
-        "average    40.00     30.00       40.50               75.0%                101.2%",
+        "task             metric      teacher  standard  asymmetric  standard retention  asymmetric retention",
+        "one              ndcg_at_10    50.00     45.00       48.00               90.0%                 96.0%",
+        "another          ndcg_at_10    30.00     15.00       33.00               50.0%                110.0%",
+        "mean of 2 tasks                40.00     30.00       40.50               75.0%                101.2%",
+        "seconds                          3.0       3.0         3.0",
     ]
 
 
+def _similar(name, mode, score):
+    return replace(_row(name, mode, score), type="STS", metric="cosine_spearman", queries=None, documents=None)
+
+
+def test_a_task_of_one_side_counts_in_asymmetric_mode_as_in_standard_mode():
+    rows = [
+        *ROWS,
+        _similar("alike", "teacher", 80.0),
+        _similar("alike", "standard", 76.0),
+    ]
+    assert format_table(rows).splitlines() == [
+        "task              metric           teacher  standard  asymmetric  standard retention  asymmetric retention",
+        "one               ndcg_at_10         50.00     45.00       48.00               90.0%                 96.0%",
+        "another           ndcg_at_10         30.00     15.00       33.00               50.0%                110.0%",
+        "alike             cosine_spearman    80.00     76.00           -               95.0%                     -",
+        "Retrieval (2)                        40.00     30.00       40.50               75.0%                101.2%",
+        "STS (1)                              80.00     76.00           -               95.0%                     -",
+        "mean of 2 types                      60.00     53.00       58.25               88.3%                 97.1%",
+        "mean of 3 tasks                      53.33     45.33       52.33               85.0%                 98.1%",
+        "seconds, 2 tasks                       3.0       3.0         3.0",
+        "STS: no queries and documents, so no asymmetric mode; its means take the standard scores (paper Table 3)",
+    ]
+    assert retention(rows) == pytest.approx({"standard": 85.0, "asymmetric": 100 * 157 / 160})
+
+
+def test_the_paper_s_averages():
+    """Table 3: means of leaf-mt over types and datasets, from the means of its types."""
+    counts = {"Class.": 8, "Cluster.": 8, "Pair": 3, "Reranking": 2, "Retrieval": 10, "STS": 9, "Summ.": 1}
+    standard = dict(zip(counts, (76.9, 46.5, 84.5, 46.9, 47.3, 82.8, 30.9), strict=True))
+    rows = [
+        replace(_row(f"{kind} {number}", mode, score), type=kind)
+        for mode, scores in (("standard", standard), ("asymmetric", {"Reranking": 47.3, "Retrieval": 51.8}))
+        for kind, score in scores.items()
+        for number in range(counts[kind])
+    ]
+    lines = {line[:16].strip(): line.split() for line in format_table(rows).splitlines()}
+    assert [float(cell) for cell in lines["mean of 7 types"][-4:-2]] == pytest.approx([59.4, 60.1], abs=0.05)
+    assert [float(cell) for cell in lines["mean of 41 tasks"][-4:-2]] == pytest.approx([63.0, 64.1], abs=0.05)
+
+
 def test_table_shows_what_is_missing():
-    other_metric = replace(ROWS[0], metric="recall_at_10", set="elsewhere")
-    lines = format_table([ROWS[0], ROWS[1], ROWS[4], other_metric]).splitlines()
+    lines = format_table([ROWS[0], replace(ROWS[1], seconds=None), ROWS[4]]).splitlines()
     assert [line.split() for line in lines[1:]] == [
-        ["one", "50.00", "45.00", "-", "90.0%", "-"],
-        ["another", "-", "15.00", "-", "-", "-"],
-        ["average", "-", "30.00", "-", "-", "-"],
+        ["one", "ndcg_at_10", "50.00", "45.00", "-", "90.0%", "-"],
+        ["another", "ndcg_at_10", "-", "15.00", "-", "-", "-"],
+        ["mean", "of", "2", "tasks", "-", "30.00", "-", "-", "-"],
+        ["seconds,", "1", "tasks", "1.5", "-", "-"],
     ]

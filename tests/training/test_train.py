@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.errors import InputError
 from leaf_st.recipe import StudentSpec
 from leaf_st.teacher.precompute import precompute
-from leaf_st.training.checkpoints import last_whole_checkpoint
+from leaf_st.training.checkpoints import Stop, last_whole_checkpoint, whole_checkpoints
 from leaf_st.training.train import new_student, train, training_arguments
 from leaf_st.training.trainer import LeafTrainer
 
@@ -289,3 +289,39 @@ def test_a_random_projection_is_the_same_in_every_run(tmp_path, recipe, store, c
         train(short, store, tmp_path / name)
         torch.rand(1)
     assert _same_model(tmp_path / "one", tmp_path / "two")
+
+
+def _steps(folder):
+    return sorted(int(path.name.removeprefix("checkpoint-")) for path in folder.glob("checkpoint-*"))
+
+
+def test_checkpoints_by_the_clock_do_not_push_out_those_asked_for(tmp_path, recipe, store, changed, monkeypatch):
+    monkeypatch.setattr("leaf_st.training.checkpoints._SECONDS_AT_RISK", 0)  # one after each step
+    several = changed(recipe, max_steps=12, eval_steps=3, save_steps=3, save_total_limit=4)
+    train(several, store, tmp_path)
+    assert _steps(tmp_path / "checkpoints") == [3, 6, 9, 12]
+    assert list(whole_checkpoints(tmp_path / "checkpoints")) == [3, 6, 9, 12]
+    assert not _steps(tmp_path / "checkpoints" / "passing")
+
+
+def test_a_training_goes_on_from_a_checkpoint_by_the_clock(tmp_path, recipe, store, changed, monkeypatch):
+    short = changed(recipe, max_steps=12, eval_steps=6, save_steps=6)
+    train(short, store, tmp_path / "whole")
+    monkeypatch.setattr("leaf_st.training.checkpoints._SECONDS_AT_RISK", 0)
+    monkeypatch.setattr(Stop, "on_step_end", _break_after(8))
+    with pytest.raises(KeyboardInterrupt):
+        train(short, store, tmp_path / "killed")
+    assert _steps(tmp_path / "killed" / "checkpoints") == [6]
+    assert last_whole_checkpoint(tmp_path / "killed" / "checkpoints").parts[-2:] == ("passing", "checkpoint-7")
+    monkeypatch.undo()
+    train(short, store, tmp_path / "killed")
+    assert _same_model(tmp_path / "killed", tmp_path / "whole")
+    assert not _steps(tmp_path / "killed" / "checkpoints" / "passing")
+
+
+def _break_after(step):
+    def on_step_end(self, args, state, control, **_):
+        if state.global_step == step:
+            raise KeyboardInterrupt
+
+    return on_step_end

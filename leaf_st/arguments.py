@@ -1,0 +1,111 @@
+"""What the commands of the command line take."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from leaf_st import __version__
+
+if TYPE_CHECKING:
+    from leaf_st.evaluation.modes import Mode
+
+MODES: tuple["Mode", ...] = ("teacher", "standard", "asymmetric")
+_EPILOG = "https://arxiv.org/abs/2509.12539 describes the method. Each stage goes on where it was stopped."
+_MODEL = "student: run folder, model folder, name that `leaf-st models` lists, or hub id"
+_TEACHER = "teacher: folder or hub id"
+_RESULTS = "(default: results/ of its run, or results/NAME)"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser; ``command`` of what it parses names the command."""
+    parser = argparse.ArgumentParser(
+        prog="leaf-st",
+        description="Distil a text-embedding model into a small one that lives in its vector space.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="command")
+    demo = commands.add_parser("demo", help="distil, measure and search, on this machine's own documentation")
+    demo.add_argument("--output", type=Path, default=Path("leaf-demo"), metavar="DIR", help="where the model goes")
+    for name, text in (
+        ("run", "embed, train and evaluate"),
+        ("embed", "embed the texts with the teacher"),
+        ("train", "train the student on what was embedded"),
+    ):
+        _add_stage(commands.add_parser(name, help=text), name)
+    _add_evaluate(commands.add_parser("evaluate", help="measure tasks, beside the teacher and together with it"))
+    _add_measure(commands.add_parser("measure", help="measure what it costs and bears: bytes, index, error, time"))
+    _add_search(commands.add_parser("search", help="search a file of documents, beside the teacher"))
+    commands.add_parser("models", help="list the models that have a name here")
+    pull = commands.add_parser("pull", help="put a model into a folder")
+    pull.add_argument("model", metavar="MODEL", help="name that `leaf-st models` lists, or hub id")
+    pull.add_argument("--output", type=Path, metavar="DIR", help="where it goes (default: its name)")
+    return parser
+
+
+def _add_stage(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="Python file with a module-level `recipe`")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a value of the recipe, such as student.layers=0,5 or learning_rate=2e-5; may come often",
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="run folder (default: runs/NAME)")
+    shorter = parser.add_mutually_exclusive_group()
+    shorter.add_argument("--smoke", action="store_true", help="two steps with tiny models, to see that it runs")
+    if name == "run":
+        shorter.add_argument("--dry-run", action="store_true", help="say what it would take, and begin nothing")
+    if name == "embed":
+        parser.add_argument("--partition", default="0/1", metavar="I/N", help="do part I of N, counted from 0")
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=_MODEL)
+    parser.add_argument("--teacher", help=_TEACHER)
+    parser.add_argument(
+        "--tasks",
+        nargs="+",
+        required=True,
+        metavar="NAME",
+        help='benchmark or task of mteb, such as NanoBEIR, "MTEB(eng, v2)" or SciFact; BEIR folder; folder with train '
+        "and test.parquet (text, label); parquet with sentence1, sentence2 and score or label, or with text, label",
+    )
+    parser.add_argument("--modes", nargs="+", choices=MODES, metavar="MODE", help=f"of {', '.join(MODES)}")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help=f"results folder of this model, where measurements are kept and go on {_RESULTS}",
+    )
+
+
+def _add_measure(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(title="measurements", metavar="WHAT", required=True, dest="what")
+    for what, text in (
+        ("compression", "nDCG@10 of fewer dimensions, int8 and binary (paper Figures 5 and 6)"),
+        ("index", "recall and nDCG@10 through an HNSW index of the teacher's documents"),
+        ("margin", "error and nDCG@10 of the checkpoints of a run (paper Figures 7 and 11)"),
+        ("latency", "time of queries and documents, beside the teacher (paper Table 8 and Figure 12)"),
+    ):
+        kind = kinds.add_parser(what, help=text)
+        if what == "latency":
+            kind.add_argument("models", nargs="+", metavar="MODEL", help=_MODEL)
+            texts = "queries and documents to time: BEIR folder, or table with a column `kind` (default: documentation)"
+            kind.add_argument("--texts", metavar="FILE", help=texts)
+        else:
+            kind.add_argument("model", metavar="RUN" if what == "margin" else "MODEL", help=_MODEL)
+            sets = "BEIR folders to search (default: those of the recipe that are here)"
+            kind.add_argument("--data", type=Path, nargs="+", default=[], metavar="FOLDER", help=sets)
+        if what != "margin":
+            kind.add_argument("--teacher", help=f"{_TEACHER} (default: the one that it learned from)")
+        kind.add_argument("--output", type=Path, metavar="DIR", help=f"results folder {_RESULTS}")
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("query", help="what to search for")
+    parser.add_argument("--model", required=True, help=_MODEL)
+    parser.add_argument("--teacher", help=_TEACHER)
+    parser.add_argument("--documents", type=Path, required=True, metavar="FILE", help="texts, one a row")
+    parser.add_argument("--text-column", default="text", metavar="NAME", help="column of a table (default: text)")

@@ -1,0 +1,92 @@
+"""What is timed: students and their teachers, or, where these cannot be had, random weights in their shape."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.latency import Candidate
+from leaf_st.evaluation.onnx_encoder import GRAPH
+from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TeacherSpec, TextsSpec
+from leaf_st.student.build import build_student
+from leaf_st.student.load import load_student, load_teacher, teacher_of
+from leaf_st.teacher.resolve import resolve_model
+from leaf_st.teacher.unlearned import save_unlearned, why_missing
+from leaf_st.texts.read import read_texts
+from leaf_st.zoo import ARCHITECTURES, ZOO
+
+_TEXTS = 1024  # of each side, of which less than half are drawn
+
+
+def candidates(names: Sequence[str], teacher: str | None = None) -> list[Candidate]:
+    """Return the students ``names`` and their teachers, each once and a teacher before its students.
+
+    ``candidates(["leaf-ir", "leaf-mt"])`` are the models of the paper's Table 8, without a network too.
+
+    Args:
+        names: Folders, names of the zoo, or hub ids.
+        teacher: Folder or hub id of their teacher, where neither the zoo nor a student's ``recipe.json`` names it.
+
+    Raises:
+        InputError: If a model cannot be had and its shape is not known, or nothing names the teacher.
+    """
+    found: dict[str, Candidate] = {}
+    for name in names:
+        spec = TeacherSpec(model=teacher) if teacher else teacher_of(name)
+        student = _student(name, spec)
+        if spec.model not in found:
+            found[spec.model] = _teacher(spec, student.model)
+        found[name] = student
+    return list(found.values())
+
+
+def latency_texts(source: str = DOCSTRINGS) -> dict[Kind, list[str]]:
+    """Return queries and documents of ``source``, which is as in `TextsSpec`: the first thousand of each.
+
+    Raises:
+        InputError: If the source cannot be read or lacks one of them.
+    """
+    texts: dict[Kind, list[str]] = {kind: [] for kind in KINDS}
+    for row in read_texts(TextsSpec(source=source, limit=dict.fromkeys(KINDS, _TEXTS)), Counter()):
+        texts[row.kind].append(row.text)
+    for kind, of_kind in texts.items():
+        if not of_kind:
+            raise InputError(
+                f"texts.source {source}: expected queries and documents, found no {kind}: name a BEIR folder, or a "
+                "table with a column `kind`"
+            )
+    return texts
+
+
+def _student(name: str, teacher: TeacherSpec) -> Candidate:
+    if reason := why_missing(name, None):
+        return _unlearned(name, teacher.model, reason)
+    return Candidate(name, load_student(name), teacher.model, _graph(name))
+
+
+def _teacher(spec: TeacherSpec, student: SentenceTransformer) -> Candidate:
+    if reason := why_missing(spec.model, spec.revision):
+        unlearned = _unlearned(spec.model, spec.model, reason)
+        unlearned.model.prompts = dict(student.prompts)
+        return unlearned
+    return Candidate(spec.model, load_teacher(spec, student), spec.model, _graph(spec.model))
+
+
+def _graph(name: str) -> Path | None:
+    path = resolve_model(name) / GRAPH
+    return path if path.is_file() else None
+
+
+def _unlearned(name: str, teacher: str, reason: str) -> Candidate:
+    print(f"{name} has random weights, which are as fast: {reason}", flush=True)
+    with TemporaryDirectory(prefix="leaf-st-latency-") as temporary:
+        folder = save_unlearned(Path(temporary) / "model", ARCHITECTURES[name])
+        known = next((model.teacher for key, model in ZOO.items() if name in (key, model.hub_id)), None)
+        if known is None:
+            model = load_student(str(folder))
+        else:
+            model = build_student(folder, dimension=known.dimension, normalized=True, prompts=known.prompts)
+    return Candidate(name, model, teacher, random_weights=True)

@@ -1,0 +1,77 @@
+"""What is measured of a model beside its tasks, for `leaf-st measure`: compression, index, margin, latency.
+
+Each measurement reads models, leaves its rows in the results folder of the student, and is shown as a table.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.beir import check_folders
+from leaf_st.evaluation.rows import write_rows
+from leaf_st.recipe import DOCSTRINGS, Recipe, TeacherSpec
+from leaf_st.student.load import load_student, load_teacher, read_record, teacher_of
+from leaf_st.teacher.resolve import resolve_model
+
+COMPRESSION, INDEX, MARGIN, LATENCY = "compression.json", "index.json", "margin.json", "latency.json"
+
+
+def measure_compression(model: str, teacher: str | None, sets: Sequence[Path], folder: Path) -> str:
+    """Measure nDCG@10 in fewer bytes; rows in ``compression.json`` of ``folder``. Returns the table."""
+    from leaf_st.evaluation import compression
+
+    sets = _sets(model, sets)
+    ours, theirs = _pair(model, teacher)
+    rows = [row for each in sets for row in compression.measure_compression(each, teacher=theirs, student=ours)]
+    write_rows(folder / COMPRESSION, rows)
+    return compression.format_compression(rows)
+
+
+def measure_index(model: str, teacher: str | None, sets: Sequence[Path], folder: Path) -> str:
+    """Measure search in an index; rows in ``index.json`` of ``folder``. Returns the table."""
+    from leaf_st.evaluation import index
+
+    sets = _sets(model, sets)
+    ours, theirs = _pair(model, teacher)
+    rows = [row for each in sets for row in index.measure_index(each, teacher=theirs, student=ours)]
+    write_rows(folder / INDEX, rows)
+    return index.format_index(rows)
+
+
+def measure_margin(run: Path, sets: Sequence[Path], folder: Path) -> str:
+    """Measure the checkpoints of ``run``; rows in ``margin.json`` of ``folder``. Returns the table."""
+    from leaf_st.evaluation import margin
+    from leaf_st.evaluation.margin_trend import format_margin
+
+    rows = margin.measure_margin(run, sets)
+    write_rows(folder / MARGIN, rows)
+    return format_margin(rows)
+
+
+def measure_latency(models: Sequence[str], teacher: str | None, texts: str | None, folder: Path) -> str:
+    """Time students and their teachers; rows in ``latency.json`` of ``folder``. Returns the table."""
+    from leaf_st.evaluation import latency
+    from leaf_st.evaluation.candidates import candidates, latency_texts
+    from leaf_st.evaluation.latency_table import format_latency
+
+    rows = latency.measure_latency(candidates(models, teacher), latency_texts(texts or DOCSTRINGS))
+    write_rows(folder / LATENCY, rows)
+    return format_latency(rows)
+
+
+def _pair(model: str, teacher: str | None) -> tuple[SentenceTransformer, SentenceTransformer]:
+    student = load_student(model)
+    return student, load_teacher(TeacherSpec(model=teacher) if teacher else teacher_of(model), student)
+
+
+def _sets(model: str, named: Sequence[Path]) -> list[Path]:
+    """Return the BEIR folders that are named, or else those of the model's recipe that are there."""
+    resolved = read_record(resolve_model(model)).get("resolved")
+    known = Recipe.from_dict(resolved).evaluate_on if isinstance(resolved, dict) else ()
+    folders = list(named) or [Path(name) for name in known if Path(name).is_dir()]
+    if not folders:
+        raise InputError("--data: expected BEIR folders, found none, and the model's recipe names none that is here")
+    check_folders(folders)
+    return folders

@@ -1,0 +1,46 @@
+import shutil
+
+import pytest
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.tasks import find_tasks
+
+
+def _names(*names):
+    return [task.metadata.name for task in find_tasks([str(name) for name in names])]
+
+
+def test_benchmarks_tasks_and_paths_have_names(sts, retrieval):
+    assert _names("STSBenchmark", sts, retrieval) == ["STSBenchmark", "similar", retrieval.name]
+    nano = _names("NanoBEIR")
+    assert len(nano) == 13
+    assert _names("NanoSciFactRetrieval", "NanoBEIR", "NanoBEIR")[0] == "NanoSciFactRetrieval"
+    assert len(_names("NanoSciFactRetrieval", "NanoBEIR", "NanoBEIR")) == 13
+    assert {task.metadata.type for task in find_tasks(["MTEB(eng, v2)"])} == {
+        *("Classification", "Clustering", "PairClassification"),
+        *("Reranking", "Retrieval", "STS", "Summarization"),
+    }
+    assert "CQADupstackRetrieval" in _names("BEIR")
+
+
+def test_an_unknown_name_is_told_its_neighbours():
+    with pytest.raises(InputError, match=r"task nanobier: no such file or folder, .*; did you mean NanoBEIR or "):
+        find_tasks(["nanobier"])
+    with pytest.raises(InputError, match=r"task scifakt: .*; did you mean SciFact"):
+        find_tasks(["STSBenchmark", "scifakt"])
+    with pytest.raises(
+        InputError, match=r"task \./none/such: no such file or folder, and mteb knows none of that name$"
+    ):
+        find_tasks(["./none/such"])
+
+
+def test_one_name_for_two_sets_is_refused(sts, tmp_path):
+    shutil.copy(sts, tmp_path / "similar.parquet")
+    assert _names(sts, sts) == ["similar"]
+    with pytest.raises(InputError, match=r"have one name, similar: measure them one by one"):
+        find_tasks([str(sts), str(tmp_path / "similar.parquet")])
+
+
+def test_tasks_on_pictures_are_refused():
+    with pytest.raises(InputError, match=r"task CIFAR10: it is about image, and models here read texts alone"):
+        find_tasks(["CIFAR10"])
