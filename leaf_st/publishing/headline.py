@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from leaf_st.evaluation.latency_table import speeds
 from leaf_st.evaluation.modes import Mode
 from leaf_st.evaluation.results import averages, retention
-from leaf_st.publishing import commands
 from leaf_st.publishing.measured import Measured
 from leaf_st.recipe import DOCSTRINGS, PAPER, StudentSpec, TextsSpec
 
@@ -18,13 +17,13 @@ class Tile:
         label: What it is.
         value: It; empty if it was not measured.
         note: What it is a number of.
-        command: What measures it; empty if it was.
+        section: Id of the section that says what measures it; empty if it was measured.
     """
 
     label: str
     value: str
     note: str
-    command: str = ""
+    section: str = ""
 
 
 def lead(measured: Measured) -> str:
@@ -78,7 +77,7 @@ def tiles(measured: Measured) -> list[Tile]:
 def _size(measured: Measured) -> Tile:
     sizes = {row.role: row.parameters for row in measured.sizes}
     if (ours := sizes.get("student")) is None:
-        return Tile("Size", "", "parameters", commands.evaluate(measured))
+        return Tile("Size", "", "parameters", "tasks")
     theirs = sizes.get("teacher")
     beside = f"; the teacher has {short(theirs)}" if theirs else ""
     return Tile("Size", short(ours), f"parameters{beside}")
@@ -104,14 +103,14 @@ def _speed(measured: Measured) -> Tile:
     if rate := measured.speed.get("queries"):
         rates = f"{rate.student:,.0f} a second, the teacher {rate.teacher:,.0f}"
         return Tile("Queries", f"{rate.student / rate.teacher:.1f}x", f"as fast: {rates}")
-    return Tile("Queries", "", "speed", commands.measure(measured, "latency"))
+    return Tile("Queries", "", "speed beside the teacher", "latency")
 
 
 def _kept(measured: Measured, mode: Mode) -> Tile:
     label = f"Retention, {mode}"
     kept = retention(measured.tasks).get(mode)
     if kept is None:
-        return Tile(label, "", "of the teacher's score", commands.evaluate(measured))
+        return Tile(label, "", "of the teacher's score", "tasks")
     means = averages(measured.tasks)
     tasks = len({row.set for row in measured.tasks})
     over = f"mean of {tasks} tasks" if tasks > 1 else measured.tasks[0].set

@@ -39,6 +39,8 @@ def tasks(measured: Measured) -> Section:
         one_sided(rows),
     ]
     missing = [Missing(f"Not measured: {', '.join(absent)} mode.", evaluate)] if absent else []
+    if all(row.role != "student" for row in measured.sizes):
+        missing.append(Missing("The sizes of the models were not written down.", evaluate))
     return Section("tasks", title, [line for line in text if line], tables=tables, missing=missing)
 
 

@@ -167,6 +167,16 @@ def test_without_the_recipe_s_sets_a_folder_is_asked_for(run):
     assert any(code.endswith("--tasks NanoBEIR") for code in codes)
 
 
+def test_what_the_head_lacks_is_named_below_it(run):
+    (run / "results" / "models.json").unlink()
+    _write(run, "tasks", [row for row in _rows(run, "tasks") if row["mode"] == "standard"])
+    page = _page(run)
+    assert "Size \N{EN DASH} parameters: not measured" in page.text
+    assert "Retention, asymmetric \N{EN DASH} of the teacher's score: not measured" in page.text
+    assert "Not measured: teacher, asymmetric mode." in page.text
+    assert sum(code.startswith("leaf-st evaluate ") for code in page.codes) == 2
+
+
 def test_earlier_results_without_a_histogram_lack_the_figure_alone(run):
     (row,) = _rows(run, "alignment")
     _write(run, "alignment", [{key: row[key] for key in ("set", "rows", "l2", "cosine")}])
