@@ -154,7 +154,7 @@ def _stairs(axes: "Axes", histogram: Histogram, mean: float, colour: str, label:
 def compression_figure(rows: Sequence[Compressed]) -> Drawn:
     """Return nDCG@10 over the bytes of a stored vector."""
     return Drawn(
-        draw("Compression", _on_axes(lambda axes: draw_compression(axes, rows)), (6.4, 3.6)),
+        draw("Compression", _on_axes(lambda axes: draw_compression(axes, rows)), (5.6, 3.5)),
         "nDCG@10 when stored document vectors are cut to fewer dimensions and coded in fewer bits.",
     )
 

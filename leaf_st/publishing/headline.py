@@ -30,26 +30,25 @@ def lead(measured: Measured) -> str:
     """Return in one sentence what was distilled into what."""
     recipe = measured.recipe
     return (
-        f"A student in the vector space of {recipe.teacher.model}: {_shape(recipe.student, recipe.teacher.model)}, "
-        f"trained on {texts_name(recipe.texts)}."
+        f"A student in the vector space of {recipe.teacher.model}: {_shape(recipe.student)}, "
+        f"trained on {_texts(recipe.texts)}."
     )
 
 
-def texts_name(spec: TextsSpec) -> str:
+def _texts(spec: TextsSpec) -> str:
     """Return what a reader calls the texts."""
     known = {DOCSTRINGS: "documentation strings", PAPER: "the nine sources of the paper"}
     return known.get(spec.source, spec.source.rstrip("/").rpartition("/")[2])
 
 
-def _shape(student: StudentSpec, teacher: str) -> str:
+def _shape(student: StudentSpec) -> str:
     if student.start is not None:
         return f"{student.start}, trained further"
     if student.static:
         return "a table of its tokens' vectors"
     if student.layers is None:
         return str(student.backbone)
-    layers = ", ".join(map(str, student.layers))
-    return f"layers {layers} of {student.backbone or 'its encoder'}" if student.backbone != teacher else layers
+    return f"layers {', '.join(map(str, student.layers))} of {student.backbone or 'its encoder'}"
 
 
 def facts(measured: Measured) -> list[str]:

@@ -15,7 +15,7 @@ def recipe(measured: Measured) -> Section:
     record = measured.record
     values = {**record.resolved, "arguments": record.arguments}
     tables = [
-        Table("recipe", ["value", "resolved to"], [list(line) for line in _flat(values)], left=2, caption="Recipe"),
+        Table("recipe", ["value", "resolved to"], [list(line) for line in _flat(values)], left=2, caption="Values"),
         Table(
             "teacher",
             ["value", "resolved to"],

@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from markupsafe import Markup
@@ -70,7 +70,8 @@ def draw(name: str, fill: Callable[["Figure"], None], size: tuple[float, float] 
     from cycler import cycler
     from matplotlib.figure import Figure
 
-    style = {**_STYLE, "svg.hashsalt": name, "axes.prop_cycle": cycler(color=_SERIES)}
+    # Any: in matplotlib's types the keys are literals, one by one.
+    style: Any = {**_STYLE, "svg.hashsalt": name, "axes.prop_cycle": cycler(color=_SERIES)}
     with matplotlib.rc_context(style):
         figure = Figure(figsize=size, layout="constrained")
         fill(figure)

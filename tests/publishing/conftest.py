@@ -81,5 +81,14 @@ def whole(trained, search_set, tmp_path_factory):
 def run(whole, tmp_path):
     """A copy of ``whole`` without store and checkpoints, to be changed."""
     folder = tmp_path / "a run"
-    shutil.copytree(whole, folder, ignore=shutil.ignore_patterns("store", "checkpoints", "model", "mteb"))
+    shutil.copytree(whole, folder, ignore=shutil.ignore_patterns("store", "checkpoints", "model", "mteb", "report"))
     return folder
+
+
+@pytest.fixture
+def few(run):
+    """The same with its tasks, sizes and samples alone: figures take the most time."""
+    for path in (run / "results").iterdir():
+        if path.stem not in ("tasks", "models", "samples"):
+            path.unlink()
+    return run

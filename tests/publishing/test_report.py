@@ -74,7 +74,7 @@ def test_the_head_says_what_the_results_say(page, whole):
     for mode in ("standard", "asymmetric"):
         kept = 100 * tasks[mode]["score"] / tasks["teacher"]["score"]
         scores = f"{tasks[mode]['score']:.2f} of the teacher's {tasks['teacher']['score']:.2f}, letters"
-        assert re.search(rf"Retention, {mode} {kept:.1f}% .{{30,60}}; {scores}", page.text)
+        assert re.search(rf"Retention, {mode} {kept:.1f}% .{{20,60}}; {scores}", page.text)
     teacher, student = (f"{sizes[role]['parameters'] / 1000:.1f}K" for role in ("teacher", "student"))
     assert f"Size {student} parameters; the teacher has {teacher}" in page.text
     rates = {}
@@ -167,10 +167,10 @@ def test_without_the_recipe_s_sets_a_folder_is_asked_for(run):
     assert any(code.endswith("--tasks NanoBEIR") for code in codes)
 
 
-def test_what_the_head_lacks_is_named_below_it(run):
-    (run / "results" / "models.json").unlink()
-    _write(run, "tasks", [row for row in _rows(run, "tasks") if row["mode"] == "standard"])
-    page = _page(run)
+def test_what_the_head_lacks_is_named_below_it(few):
+    (few / "results" / "models.json").unlink()
+    _write(few, "tasks", [row for row in _rows(few, "tasks") if row["mode"] == "standard"])
+    page = _page(few)
     assert "Size \N{EN DASH} parameters: not measured" in page.text
     assert "Retention, asymmetric \N{EN DASH} of the teacher's score: not measured" in page.text
     assert "Not measured: teacher, asymmetric mode." in page.text
@@ -185,12 +185,12 @@ def test_earlier_results_without_a_histogram_lack_the_figure_alone(run):
     assert f"leaf-st measure alignment {shlex.quote(str(run))}" in page.codes
 
 
-def test_words_of_others_stay_words(run):
+def test_words_of_others_stay_words(few):
     evil = '<script>alert("1")</script></td></table>$x$ \ud800 & \'"'
-    samples, tasks = _rows(run, "samples"), _rows(run, "tasks")
-    _write(run, "samples", [{**row, "text": evil, "asked": evil} for row in samples])
-    _write(run, "tasks", [{**row, "set": '"><b onclick="x">'} for row in tasks])
-    page = _page(run)
+    samples, tasks = _rows(few, "samples"), _rows(few, "tasks")
+    _write(few, "samples", [{**row, "text": evil, "asked": evil} for row in samples])
+    _write(few, "tasks", [{**row, "set": '"><b onclick="x">'} for row in tasks])
+    page = _page(few)
     _require_nothing_is_asked_for(page)
     assert "b" not in page.tags
     assert page.tables[0][1][0] == '"><b onclick="x">'
@@ -198,13 +198,13 @@ def test_words_of_others_stay_words(run):
     assert list(page.downloads.values()) == page.tables
 
 
-def test_several_types_have_means_of_their_own(run):
-    tasks = _rows(run, "tasks")
+def test_several_types_have_means_of_their_own(few):
+    tasks = _rows(few, "tasks")
     alike = [{**row, "set": "alike", "type": "STS", "metric": "cosine_spearman", "score": 50} for row in tasks[:2]]
     assert [row["mode"] for row in alike if row["mode"] != "asymmetric"] == ["teacher"]
     alike[1]["mode"] = "standard"
-    _write(run, "tasks", [*tasks, *alike])
-    page = _page(run)
+    _write(few, "tasks", [*tasks, *alike])
+    page = _page(few)
     assert [row[0] for row in page.tables[0]] == [
         "type (tasks)",
         "Retrieval (1)",
@@ -216,30 +216,30 @@ def test_several_types_have_means_of_their_own(run):
     assert "no queries and documents, so no asymmetric mode" in page.text
 
 
-def test_the_demo_s_speeds_are_shown_where_no_latency_was_measured(run):
-    (run / "results" / "latency.json").unlink()
-    _write(run, "speed", {"queries": {"teacher": 100.0, "student": 250.0}})
-    page = _page(run)
+def test_the_demo_s_speeds_are_shown_where_no_latency_was_measured(few):
+    _write(few, "speed", {"queries": {"teacher": 100.0, "student": 250.0}})
+    page = _page(few)
     assert "Queries 2.5x as fast: 250 a second, the teacher 100" in page.text
     assert page.downloads["tiny-speed.csv"][1] == ["queries", "100.0", "250.0", "2.50x"]
 
 
-def test_texts_of_the_paper_are_shown_with_their_licences(run):
-    record = _record(run)
+def test_texts_of_the_paper_are_shown_with_their_licences(few):
+    record = _record(few)
     record["sources"] = {"fineweb": {"dataset": "HuggingFaceFW/fineweb", "commit": "abc", "licence": "odc-by"}}
-    (run / "recipe.json").write_text(json.dumps(record))
-    assert _page(run).downloads["tiny-texts.csv"][1] == ["fineweb", "HuggingFaceFW/fineweb", "abc", "odc-by"]
+    (few / "recipe.json").write_text(json.dumps(record))
+    assert _page(few).downloads["tiny-texts.csv"][1] == ["fineweb", "HuggingFaceFW/fineweb", "abc", "odc-by"]
 
 
 @pytest.mark.parametrize("name", EACH)
-@pytest.mark.parametrize("content", ["{", "{}", "[1]", '[{"set": "one"}]'])
-def test_a_damaged_file_is_named_and_an_earlier_report_stays(run, name, content):
-    earlier = write_report(run)
-    before = earlier.read_bytes()
-    (run / "results" / f"{name}.json").write_text(content)
-    with pytest.raises(InputError, match=rf"results/{name}\.json: expected a JSON list of measurements"):
-        write_report(run)
-    assert earlier.read_bytes() == before
+def test_a_damaged_file_is_named_and_an_earlier_report_stays(run, name):
+    earlier = run / "report" / "report.html"
+    earlier.parent.mkdir()
+    earlier.write_text("earlier")
+    for content in ("{", "{}", "[1]", '[{"set": "one"}]', "\0", "[" * 99_999):
+        (run / "results" / f"{name}.json").write_text(content)
+        with pytest.raises(InputError, match=rf"results/{name}\.json: expected a JSON list of measurements"):
+            write_report(run)
+    assert earlier.read_text() == "earlier"
     assert list(earlier.parent.iterdir()) == [earlier]
 
 
