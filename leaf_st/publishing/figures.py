@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -154,15 +155,15 @@ def _stairs(axes: "Axes", histogram: Histogram, mean: float, colour: str, label:
 def compression_figure(rows: Sequence[Compressed]) -> Drawn:
     """Return nDCG@10 over the bytes of a stored vector."""
     return Drawn(
-        draw("Compression", _on_axes(lambda axes: draw_compression(axes, rows)), (5.6, 3.5)),
+        draw("Compression", _on_axes(partial(draw_compression, rows=rows)), (5.6, 3.5)),
         "nDCG@10 when stored document vectors are cut to fewer dimensions and coded in fewer bits.",
     )
 
 
 def index_figures(rows: Sequence[Searched]) -> list[Drawn]:
     """Return recall@10 and nDCG@10 over the width of the search."""
-    recall = draw("Recall in the index", _on_axes(lambda axes: draw_index(axes, rows, "recall")))
-    score = draw("nDCG@10 in the index", _on_axes(lambda axes: draw_index(axes, rows, "score")))
+    recall = draw("Recall in the index", _on_axes(partial(draw_index, rows=rows, value="recall")))
+    score = draw("nDCG@10 in the index", _on_axes(partial(draw_index, rows=rows, value="score")))
     return [
         Drawn(recall, "Documents found of the ten that exact search finds, as the search gets wider."),
         Drawn(score, "nDCG@10 of what was found."),
@@ -173,7 +174,7 @@ def margin_figures(rows: Sequence[MarginRow]) -> list[Drawn]:
     """Return nDCG@10 over the error of each checkpoint, for each mode of the student."""
     return [
         Drawn(
-            draw(f"Robustness margin, {mode}", _on_axes(lambda axes, mode=mode: draw_margin(axes, rows, mode))),
+            draw(f"Robustness margin, {mode}", _on_axes(partial(draw_margin, rows=rows, mode=mode))),
             f"Error and nDCG@10 of each checkpoint in {mode} mode.",
         )
         for mode in STUDENT_MODES
@@ -185,7 +186,7 @@ def latency_figures(rows: Sequence[LatencyRow]) -> list[Drawn]:
     sides: dict[Kind, str] = {"query": "queries", "document": "documents"}
     return [
         Drawn(
-            draw(f"Latency of {name}", _on_axes(lambda axes, side=side: draw_latency(axes, rows, side)), (4.8, 4.6)),
+            draw(f"Latency of {name}", _on_axes(partial(draw_latency, rows=rows, side=side)), (4.8, 4.6)),
             f"Time of a batch of {name}, tokenizing included.",
         )
         for side, name in sides.items()

@@ -1,11 +1,11 @@
 """The report of a run: one page of all that was measured, from its results alone; no model is loaded."""
 
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from leaf_st import __version__
 from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
 from leaf_st.publishing import cost, figures, headline, provenance, quality
@@ -65,7 +65,7 @@ def _page(measured: Measured) -> str:
         tiles=headline.tiles(measured),
         figure=figures.retention_figure(measured.tasks) if measured.tasks else None,
         sections=sections,
-        version=__version__,
+        version=version("leaf-st"),
     )
 
 
