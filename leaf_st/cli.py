@@ -124,6 +124,9 @@ def _measure(options: argparse.Namespace) -> None:
     from leaf_st import measure
 
     _quieten()
+    if options.what == "alignment":
+        print(f"kept in {measure.measure_alignment(Path(options.model))}")
+        return
     first = options.models[0] if options.what == "latency" else options.model
     folder = options.output or _results_folder(first)
     if options.what == "latency":
@@ -132,9 +135,17 @@ def _measure(options: argparse.Namespace) -> None:
         table = measure.measure_margin(Path(options.model), options.data, folder)
     elif options.what == "index":
         table = measure.measure_index(options.model, options.teacher, options.data, folder)
+    elif options.what == "samples":
+        table = measure.measure_samples(options.model, options.teacher, options.data, folder)
     else:
         table = measure.measure_compression(options.model, options.teacher, options.data, folder)
     print(f"{table}\nkept in {folder / options.what}.json")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from leaf_st.publishing.report import write_report
+
+    print(f"the report is {write_report(options.run)}")
 
 
 def _results_folder(model: str) -> Path:
@@ -227,6 +238,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "evaluate": _evaluate,
     "measure": _measure,
     "search": _search,
+    "report": _report,
     "models": _models,
     "pull": _pull,
 }

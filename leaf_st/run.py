@@ -6,6 +6,7 @@ general/      those of the general domain, where the recipe names them
 checkpoints/  the trainer's own
 model/        the student, for plain SentenceTransformer(...)
 results/      measurements, one row each
+report/       a page of them
 
 Several processes (`accelerate launch`) carry out one run together: each embeds a partition of the texts, all train one
 student, and the first of them writes and prints.
@@ -24,9 +25,10 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
-from leaf_st.evaluation.alignment import AlignmentEvaluator
+from leaf_st.evaluation.alignment import Alignment, AlignmentEvaluator
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result
+from leaf_st.evaluation.rows import ALIGNMENT, write_rows
 from leaf_st.processes import join
 from leaf_st.recipe import OF_START, PAPER, Precision, Recipe, TextsSpec, said_of
 from leaf_st.record import differences, known_record
@@ -175,7 +177,7 @@ class Run:
         folder = self.folder / "results"
         return evaluate(find_tasks(here), teacher=teacher, student=student, modes=list(ROLES), folder=folder)
 
-    def measure_alignment(self) -> dict[str, Any]:
+    def measure_alignment(self) -> Alignment:
         """Measure how far the student in ``model/`` is from the targets of the held-out rows (paper Eq. 2).
 
         Those of the general domain are measured too, where the recipe names them; returned are the held-out ones.
@@ -188,7 +190,7 @@ class Run:
         measured = [_alignment("held-out texts", store, held_out_rows(store, self.recipe.training).tolist(), student)]
         if general is not None:
             measured.append(_alignment("general texts", general, range(len(general)), student))
-        write_json(self.folder / "results" / "alignment.json", measured)
+        write_rows(self.folder / "results" / ALIGNMENT, measured)
         return measured[0]
 
     def _general(self) -> EmbeddingStore | None:
@@ -263,10 +265,10 @@ def _with_teacher(recipe: Recipe) -> Recipe:
     return replace(recipe, teacher=replace(recipe.teacher, model=its.model, revision=its.revision, prompts=prompts))
 
 
-def _alignment(name: str, store: EmbeddingStore, rows: Sequence[int], student: SentenceTransformer) -> dict[str, Any]:
-    found = AlignmentEvaluator(store.prompted(rows), store.embeddings(rows))(student)
-    print(f"{len(rows):,} {name}: mean L2 {found['l2']:.4f}, mean cosine {found['cosine']:.4f}")
-    return {"set": name, "rows": len(rows), **found}
+def _alignment(name: str, store: EmbeddingStore, rows: Sequence[int], student: SentenceTransformer) -> Alignment:
+    found = AlignmentEvaluator(store.prompted(rows), store.embeddings(rows)).measure(student, name)
+    print(f"{found.rows:,} {name}: mean L2 {found.l2:.4f}, mean cosine {found.cosine:.4f}")
+    return found
 
 
 def _listed(skipped: Counter[str]) -> str:
