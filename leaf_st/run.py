@@ -33,6 +33,7 @@ from leaf_st.record import differences, known_record
 from leaf_st.student.load import load_student, load_teacher, teacher_of
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.precompute import precompute
+from leaf_st.teacher.resolve import commit_of, resolve_model
 from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.texts.fetch import chosen, closed_licences, fetch, format_sources, provenance
@@ -100,7 +101,7 @@ class Run:
         if spec.source == PAPER:
             with self._processes.main_process_first():
                 rows = fetch(spec, self.folder / "texts", student)
-            self._print(format_sources(rows))
+            self._print(format_sources(rows, spec.per_source))
             spec = TextsSpec(str(self.folder / "texts"), sentences=spec.sentences)
             total = None if spec.sentences else sum(rows.values())
         skipped: Counter[str] = Counter()
@@ -233,6 +234,7 @@ class Run:
             "arguments": named_arguments(self.recipe, str(self.teacher.model.device.type)),
             "processes": self._processes.num_processes,
             "teacher": self.teacher.fingerprint.to_dict(),
+            "commits": _commits(self.recipe),
             **({"sources": provenance(self.recipe.texts, self.folder / "texts")} if from_paper else {}),
             "versions": {name: version(name) for name in _LIBRARIES},
         }
@@ -260,6 +262,13 @@ def _with_teacher(recipe: Recipe) -> Recipe:
     its = teacher_of(recipe.student.start)
     prompts = recipe.teacher.prompts or its.prompts
     return replace(recipe, teacher=replace(recipe.teacher, model=its.model, revision=its.revision, prompts=prompts))
+
+
+def _commits(recipe: Recipe) -> dict[str, str | None]:
+    """Return the commits that teacher and student's start or backbone are at, whatever revision names them."""
+    student = recipe.student.start or recipe.student.backbone
+    named = {"teacher": (recipe.teacher.model, recipe.teacher.revision), "student": (student, recipe.student.revision)}
+    return {part: commit_of(resolve_model(name, revision)) for part, (name, revision) in named.items() if name}
 
 
 def _alignment(name: str, store: EmbeddingStore, rows: Sequence[int], student: SentenceTransformer) -> dict[str, Any]:
