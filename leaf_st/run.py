@@ -35,6 +35,7 @@ from leaf_st.record import differences, known_record
 from leaf_st.student.load import load_student, load_teacher, teacher_of
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.precompute import precompute
+from leaf_st.teacher.resolve import commit_of, resolve_model
 from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.texts.fetch import chosen, closed_licences, fetch, format_sources, provenance
@@ -102,7 +103,7 @@ class Run:
         if spec.source == PAPER:
             with self._processes.main_process_first():
                 rows = fetch(spec, self.folder / "texts", student)
-            self._print(format_sources(rows))
+            self._print(format_sources(rows, spec.per_source))
             spec = TextsSpec(str(self.folder / "texts"), sentences=spec.sentences)
             total = None if spec.sentences else sum(rows.values())
         skipped: Counter[str] = Counter()
@@ -236,6 +237,7 @@ class Run:
             "arguments": named_arguments(self.recipe, str(self.teacher.model.device.type)),
             "processes": self._processes.num_processes,
             "teacher": self.teacher.fingerprint.to_dict(),
+            "commits": _commits(self.recipe),
             **({"sources": provenance(self.recipe.texts, self.folder / "texts")} if from_paper else {}),
             "versions": {name: version(name) for name in _LIBRARIES},
         }
@@ -269,6 +271,13 @@ def _alignment(name: str, store: EmbeddingStore, rows: Sequence[int], student: S
     found = AlignmentEvaluator(store.prompted(rows), store.embeddings(rows)).measure(student, name)
     print(f"{found.rows:,} {name}: mean L2 {found.l2:.4f}, mean cosine {found.cosine:.4f}")
     return found
+
+
+def _commits(recipe: Recipe) -> dict[str, str | None]:
+    """Return the commits that teacher and student's start or backbone are at, whatever revision names them."""
+    student = recipe.student.start or recipe.student.backbone
+    named = {"teacher": (recipe.teacher.model, recipe.teacher.revision), "student": (student, recipe.student.revision)}
+    return {part: commit_of(resolve_model(name, revision)) for part, (name, revision) in named.items() if name}
 
 
 def _listed(skipped: Counter[str]) -> str:

@@ -35,6 +35,7 @@ def test_the_recipe_is_written_down_as_asked_and_as_resolved(recipe, tmp_path):
     resolved = replace(recipe, teacher=replace(recipe.teacher, precision=precision))
     assert Recipe.from_dict(record["resolved"]) == resolved
     assert record["arguments"]["weight_decay"] == 0.01
+    assert record["commits"] == {"teacher": None}  # a folder
     assert "sentence-transformers" in record["versions"]
 
 
@@ -281,3 +282,17 @@ def test_a_teacher_without_norm_1_gets_a_student_without_normalize(recipe, tiny_
     lengths = np.linalg.norm(store.embeddings(range(len(store))).astype(np.float32), axis=1)
     assert np.abs(lengths - 1).min() > 0.1
     assert run.measure_alignment().l2 < lengths.mean()  # nearer than nothing at all
+
+
+def test_a_source_may_be_left_out_until_something_is_embedded(recipe, tmp_path):
+    paper = replace(recipe, texts=TextsSpec(source="paper"))
+    without = replace(recipe, texts=TextsSpec(source="paper", leave_out="triviaqa"))
+    (tmp_path / "run" / "texts").mkdir(parents=True)
+    record = {"recipe": paper.to_dict(), "resolved": paper.to_dict()}
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(record))
+    assert Run(without, tmp_path / "run").recipe.texts.leave_out == ("triviaqa",)
+    with pytest.raises(InputError, match=r"texts\.per_source was None, is 9"):
+        Run(replace(recipe, texts=TextsSpec(source="paper", per_source=9)), tmp_path / "run")
+    (tmp_path / "run" / "store").mkdir()
+    with pytest.raises(InputError, match=r"texts\.leave_out was \[\], is \['triviaqa'\]\): name another --output"):
+        Run(without, tmp_path / "run")
