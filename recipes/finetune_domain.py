@@ -7,7 +7,10 @@ Command:  leaf-st run recipes/finetune_domain.py --set texts.source=FILE        
 Texts:    FILE holds your texts, without labels: parquet, jsonl, csv, txt or a BEIR folder. GENERAL holds texts like
           those that the student learned from, to see what it forgets; without it, 2,048 of this machine's
           documentation, which is what the demo's student learned from. None of it is trained on here.
-Result:   the last lines say the loss on both, before and after; `results/training.json` has it over the steps.
+Hardware: one core of an EPYC with AVX-512 and bfloat16; 606 steps of about a second, after embedding 7,161 texts.
+Result:   the last lines say the loss on both, before and after; `results/training.json` has it over the steps. The
+          student of leaf_mini.py on the 3,633 documents of nfcorpus (medicine) and a sentence of each: mean L2 to the
+          teacher 0.353 -> 0.266 there and 0.239 -> 0.272 on 2,048 general texts.
 """
 
 from pathlib import Path
@@ -18,13 +21,14 @@ _DEMO = "leaf-demo"  # where `leaf-st demo` puts its student
 
 recipe = Recipe(
     name="finetune-domain",
-    texts=TextsSpec(source="texts.txt"),
+    # Where there are documents alone, a sentence of each stands for the queries that it will be searched with.
+    texts=TextsSpec(source="texts.txt", sentences=True),
     general=TextsSpec(source=DOCSTRINGS, limit=2048),
     teacher=TeacherSpec(model=OF_START),
     student=StudentSpec(start=_DEMO if Path(_DEMO).is_dir() else "leaf-ir"),
     training=TrainingSpec(
         end_learning_rate=1e-6,
         held_out_rows=1024,
-        arguments={"learning_rate": 2e-5, "num_train_epochs": 3},
+        arguments={"learning_rate": 1e-4, "num_train_epochs": 3},
     ),
 )
