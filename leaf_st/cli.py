@@ -137,6 +137,20 @@ def _measure(options: argparse.Namespace) -> None:
     print(f"{table}\nkept in {folder / options.what}.json")
 
 
+def _export(options: argparse.Namespace) -> None:
+    from leaf_st import measure
+
+    _quieten()
+    if not Path(options.model).is_dir():
+        _pull(argparse.Namespace(model=options.model, output=None))
+        options.model = options.model.rpartition("/")[2]
+    folder = options.output or _results_folder(options.model)
+    table, wrong = measure.export(options.model, options.texts, options.data, folder)
+    print(f"{table}\nkept in {folder / measure.EXPORT}")
+    if wrong:
+        raise InputError(f"not written: {'; '.join(wrong)}")
+
+
 def _results_folder(model: str) -> Path:
     """Return where the results of ``model`` go: into its run, if it is one or lies in one."""
     folder = Path(model).resolve()
@@ -226,6 +240,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "train": _train,
     "evaluate": _evaluate,
     "measure": _measure,
+    "export": _export,
     "search": _search,
     "models": _models,
     "pull": _pull,

@@ -1,0 +1,1 @@
+"""Sixth stage: bring a student to those who use it."""
