@@ -11,6 +11,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 from sentence_transformers import SentenceTransformer
 
@@ -158,8 +159,8 @@ def _rows(
     weights = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
     rows = []
     for backend, of_backend in times.items():
-        graph = graphs.get(backend)  # type: ignore[call-overload]  # torch's have none
-        of = found.get(backend)  # type: ignore[call-overload]
+        kind = cast(GraphKind, backend)  # or torch's, which has none of what is looked up
+        graph, of = graphs.get(kind), found.get(kind)
         rows.append(
             ExportRow(
                 backend=backend,
