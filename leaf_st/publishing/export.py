@@ -4,13 +4,14 @@ Whatever each form gains or loses on this machine is in the rows. A form that is
 comes into its folder, nor does an older one stay there.
 """
 
+import shutil
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import cast
 
 from sentence_transformers import SentenceTransformer
@@ -94,17 +95,32 @@ def export(
     check_exportable(model)
     model = model.to("cpu").eval()
     compared = {side: of_side[:_COMPARED] for side, of_side in texts.items()}
-    # Beside the files to be, so that they can be renamed.
-    with TemporaryDirectory(prefix=".onnx.", suffix=".tmp", dir=folder) as temporary:
-        graphs = _make(model, Path(temporary))
+    with _scratch(folder) as scratch:
+        graphs = _make(model, scratch)
         encoders = {kind: OnnxEncoder(path, model) for kind, path in graphs.items()}
+        sizes = " and ".join(f"{len(of_side)} texts of kind {side}" for side, of_side in compared.items())
+        print(f"{len(graphs)} graphs made; compared with torch on {sizes}", flush=True)
         found = {kind: parity(encode, model, compared) for kind, encode in encoders.items()}
+        if sets:
+            print(f"searched: {', '.join(folder.name for folder in sets)}", flush=True)
         # The packed graph is the fastest in float32, and the last one before int8.
         of_sets = kept(encoders["onnx int8"], list(encoders.values())[-2], model, sets)
         wrong = dict(_wrong(found, of_sets))
         _keep({kind: path for kind, path in graphs.items() if kind not in wrong}, folder)
     rows = _rows(model, folder, texts, found, of_sets)
     return rows, list(wrong.values())
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """Make a folder beside the files to be, so that they can be renamed; what a kill left of another one goes."""
+    scratch = folder / ".onnx.new"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch)
 
 
 def _make(model: SentenceTransformer, folder: Path) -> dict[GraphKind, Path]:

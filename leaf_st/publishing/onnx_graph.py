@@ -10,6 +10,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
+from leaf_st.errors import InputError
 from leaf_st.evaluation.onnx_encoder import INPUTS
 
 if TYPE_CHECKING:
@@ -25,19 +26,25 @@ def whole_graph(model: SentenceTransformer) -> "ModelProto":
     Returns:
         Graph from ``input_ids`` and ``attention_mask``, both (n, length) of int64, to ``sentence_embedding`` (n, d) and
         ``token_embeddings`` (n, length, d').
+
+    Raises:
+        InputError: If torch cannot export it.
     """
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=model.max_seq_length)}
     ids = torch.ones(_EXAMPLE, dtype=torch.int64)
-    with _quiet():
-        program = torch.onnx.export(
-            _Whole(model).eval(),
-            (ids, torch.ones_like(ids)),
-            dynamo=True,
-            verbose=False,
-            input_names=INPUTS,
-            output_names=OUTPUTS,
-            dynamic_shapes=dict.fromkeys(INPUTS, axes),
-        )
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                _Whole(model).eval(),
+                (ids, torch.ones_like(ids)),
+                dynamo=True,
+                verbose=False,
+                input_names=INPUTS,
+                output_names=OUTPUTS,
+                dynamic_shapes=dict.fromkeys(INPUTS, axes),
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise InputError(f"torch cannot export this model to ONNX: {error}") from error
     assert program is not None  # it is for the older exporter
     graph: ModelProto = program.model_proto
     # The shapes that torch notes inside keep onnxruntime's quantization from working them out.

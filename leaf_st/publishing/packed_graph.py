@@ -12,12 +12,12 @@ Documents per second in batches of 16, on one core of an EPYC with AVX-512, Mini
 | torch (bfloat16: 32) | 13 | |
 | graph as torch exports it | 17 | 34 |
 | the same by OpenVINO (bfloat16: 45) | 24 | |
-| packed, but attention on the padded batch, with a mask | 54 | |
-| packed | 82 | 145 |
+| packed, but attention on the padded batch, with a mask (bfloat16 by OpenVINO: 106) | 54 | |
+| packed (OpenVINO 2026.4 crashes on it) | 82 | 145 |
 
-One query at a time they are 61 (bfloat16: 104), 142 and 329, 164 (bfloat16: 260), 154, and 150 and 321. Tried and
-left: `onnxruntime.transformers.optimizer` on torch's graph, which fuses no attention; query, key and value as one
-product, which is no faster.
+One query at a time they are 61 (bfloat16: 104), 142 and 329, 164 (bfloat16: 260), 154 (bfloat16: 256), and 150 and 321.
+So OpenVINO is left out. Tried and left too: `onnxruntime.transformers.optimizer` on torch's graph, which fuses no
+attention; query, key and value as one product, which is no faster.
 """
 
 from typing import TYPE_CHECKING, Any, cast

@@ -114,6 +114,7 @@ def test_what_is_not_near_enough_is_not_written_and_does_not_stay(exported, tmp_
 def test_an_export_that_breaks_off_changes_nothing(exported, tmp_path, monkeypatch):
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
+    (folder / ".onnx.new").mkdir()  # of an export that was killed
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     def broken(*_):
@@ -124,6 +125,7 @@ def test_an_export_that_breaks_off_changes_nothing(exported, tmp_path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         export(load_student(str(folder)), folder, TEXTS)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert not (folder / ".onnx.new").exists()
 
 
 def test_a_float32_that_differs_is_refused(exported, tmp_path, monkeypatch):
@@ -143,6 +145,17 @@ def test_a_float32_that_differs_is_refused(exported, tmp_path, monkeypatch):
     assert len(wrong) == 1
     assert wrong[0].startswith("model.onnx differs by ")
     assert not (folder / GRAPHS["onnx"]).exists()
+
+
+def test_another_architecture_keeps_its_padding(exported, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    shutil.copytree(exported[0], folder)
+    monkeypatch.setattr(exporting, "whole_graph", exporting.packed_graph)
+    monkeypatch.setattr(exporting, "can_be_packed", lambda _: False)
+    rows, wrong = export(load_student(str(folder)), folder, TEXTS)
+    assert not wrong
+    assert [row.backend for row in rows if row.backend.startswith("onnx")] == ["onnx", "onnx int8"]
+    assert {path.name for path in (folder / "onnx").iterdir()} == NAMES - {"model_packed.onnx"}
 
 
 def test_what_cannot_be_exported(tiny_teacher_folder, tiny_student, monkeypatch):

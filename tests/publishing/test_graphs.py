@@ -4,6 +4,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
+from leaf_st.errors import InputError
 from leaf_st.publishing.onnx_graph import OUTPUTS, whole_graph
 from leaf_st.publishing.packed_graph import can_be_packed, packed_graph
 from leaf_st.student.build import build_student
@@ -95,3 +96,12 @@ def test_what_packing_does_not_know_is_not_packed(tiny_teacher_folder, tiny_teac
     tiny_teacher[1] = Pooling(WIDTH, "cls")
     assert not can_be_packed(tiny_teacher)
     assert not can_be_packed(build_static(tiny_teacher_folder, dimension=WIDTH, normalized=True, device="cpu"))
+
+
+def test_what_torch_cannot_export_is_said(tiny_teacher, monkeypatch):
+    def fails(*_, **__):
+        raise torch.onnx.OnnxExporterError("an operator is not known")
+
+    monkeypatch.setattr("torch.onnx.export", fails)
+    with pytest.raises(InputError, match="torch cannot export this model to ONNX: an operator is not known"):
+        whole_graph(tiny_teacher)
