@@ -37,6 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_measure(commands.add_parser("measure", help="measure what it costs and bears: bytes, index, error, time"))
     _add_export(commands.add_parser("export", help="write it as ONNX, beside itself, and compare and time that"))
     _add_search(commands.add_parser("search", help="search a file of documents, beside the teacher"))
+    report = commands.add_parser("report", help="write a page of all results of a run, as one file")
+    report.add_argument("run", type=Path, metavar="RUN", help="run folder; the page is RUN/report/report.html")
     commands.add_parser("models", help="list the models that have a name here")
     pull = commands.add_parser("pull", help="put a model into a folder")
     pull.add_argument("model", metavar="MODEL", help="name that `leaf-st models` lists, or hub id")
@@ -84,10 +86,14 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 def _add_measure(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(title="measurements", metavar="WHAT", required=True, dest="what")
+    held_out = "distance to the teacher on the held-out texts of a run, as after its training"
+    alignment = kinds.add_parser("alignment", help=held_out)
+    alignment.add_argument("model", metavar="RUN", help="run folder")
     for what, text in (
         ("compression", "nDCG@10 of fewer dimensions, int8 and binary (paper Figures 5 and 6)"),
         ("index", "recall and nDCG@10 through an HNSW index of the teacher's documents"),
         ("margin", "error and nDCG@10 of the checkpoints of a run (paper Figures 7 and 11)"),
+        ("samples", "ten nearest documents of five queries, side by side (paper Table 6)"),
         ("latency", "time of queries and documents, beside the teacher (paper Table 8 and Figure 12)"),
     ):
         kind = kinds.add_parser(what, help=text)
@@ -97,7 +103,8 @@ def _add_measure(parser: argparse.ArgumentParser) -> None:
             kind.add_argument("--texts", metavar="FILE", help=texts)
         else:
             kind.add_argument("model", metavar="RUN" if what == "margin" else "MODEL", help=_MODEL)
-            sets = "BEIR folders to search (default: those of the recipe that are here)"
+            default = "the first" if what == "samples" else "those"
+            sets = f"BEIR folders to search (default: {default} of the recipe that are here)"
             kind.add_argument("--data", type=Path, nargs="+", default=[], metavar="FOLDER", help=sets)
         if what != "margin":
             kind.add_argument("--teacher", help=f"{_TEACHER} (default: the one that it learned from)")

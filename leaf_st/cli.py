@@ -10,7 +10,8 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,22 +45,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
         start_all(sys.argv[1:])
     if os.environ.get("RANK", "0") != "0":
         os.environ["TQDM_DISABLE"] = "1"  # of several processes the first one shows its bars, which stand for all
-    try:
+    with ending_in_a_line("leaf-st", "embedding, training and evaluation go on from here with the same command"):
         _COMMANDS[options.command](options)
+
+
+@contextmanager
+def ending_in_a_line(program: str, resumption: str) -> Iterator[None]:
+    """End the process with 2 and one line on stderr when the input cannot be used, with 130 on Ctrl-C.
+
+    Args:
+        program: Stands before what is wrong.
+        resumption: What of it goes on, and how; said on Ctrl-C.
+    """
+    try:
+        yield
     except InputError as error:
-        _fail(str(error))
+        _fail(program, str(error))
     except KeyboardInterrupt:
-        print("\nstopped; embedding, training and evaluation go on from here with the same command", file=sys.stderr)
+        print(f"\nstopped; {resumption}", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
-        _fail(f"{error.strerror}: {error.filename or 'output'}; make room there or name another place, then go on")
+        reason = f"{error.strerror}: {error.filename or 'output'}; make room there or name another place, then go on"
+        _fail(program, reason)
 
 
-def _fail(message: str) -> None:
+def _fail(program: str, message: str) -> None:
     line = " ".join(part.strip() for part in message.splitlines() if part.strip())
-    print(f"leaf-st: {line}", file=sys.stderr)
+    print(f"{program}: {line}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -124,6 +138,9 @@ def _measure(options: argparse.Namespace) -> None:
     from leaf_st import measure
 
     _quieten()
+    if options.what == "alignment":
+        print(f"kept in {measure.measure_alignment(Path(options.model))}")
+        return
     first = options.models[0] if options.what == "latency" else options.model
     folder = options.output or _results_folder(first)
     if options.what == "latency":
@@ -132,6 +149,8 @@ def _measure(options: argparse.Namespace) -> None:
         table = measure.measure_margin(Path(options.model), options.data, folder)
     elif options.what == "index":
         table = measure.measure_index(options.model, options.teacher, options.data, folder)
+    elif options.what == "samples":
+        table = measure.measure_samples(options.model, options.teacher, options.data, folder)
     else:
         table = measure.measure_compression(options.model, options.teacher, options.data, folder)
     print(f"{table}\nkept in {folder / options.what}.json")
@@ -146,9 +165,15 @@ def _export(options: argparse.Namespace) -> None:
         options.model = options.model.rpartition("/")[2]
     folder = options.output or _results_folder(options.model)
     table, wrong = measure.export(options.model, options.texts, options.data, folder)
-    print(f"{table}\nkept in {folder / measure.EXPORT}")
+    print(f"{table}\nkept in {folder / 'export.json'}")
     if wrong:
         raise InputError(f"not written: {'; '.join(wrong)}")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from leaf_st.publishing.report import write_report
+
+    print(f"the report is {write_report(options.run)}")
 
 
 def _results_folder(model: str) -> Path:
@@ -195,6 +220,8 @@ def _pull(options: argparse.Namespace) -> None:
     output = options.output or Path(options.model.rpartition("/")[2])
     pull(options.model, output)
     print(f'{options.model} is in {output}: SentenceTransformer("{output}")')
+    if not any(output.rglob("README.md")):
+        print("its card and licence were not to be had: look at them on the hub before you hand it on")
 
 
 def _open(options: argparse.Namespace) -> "Run":
@@ -242,6 +269,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "measure": _measure,
     "export": _export,
     "search": _search,
+    "report": _report,
     "models": _models,
     "pull": _pull,
 }

@@ -10,13 +10,11 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import check_folders
-from leaf_st.evaluation.rows import write_rows
+from leaf_st.evaluation.rows import ALIGNMENT, COMPRESSION, EXPORT, INDEX, LATENCY, MARGIN, SAMPLES, write_rows
 from leaf_st.recipe import DOCSTRINGS, Kind, Recipe, TeacherSpec, TextsSpec
+from leaf_st.record import read_run
 from leaf_st.student.load import load_student, load_teacher, read_record, teacher_of
 from leaf_st.teacher.resolve import resolve_model
-
-COMPRESSION, INDEX, MARGIN, LATENCY = "compression.json", "index.json", "margin.json", "latency.json"
-EXPORT = "export.json"
 
 
 def measure_compression(model: str, teacher: str | None, sets: Sequence[Path], folder: Path) -> str:
@@ -60,6 +58,26 @@ def measure_latency(models: Sequence[str], teacher: str | None, texts: str | Non
     rows = latency.measure_latency(candidates(models, teacher), latency_texts(texts or DOCSTRINGS))
     write_rows(folder / LATENCY, rows)
     return format_latency(rows)
+
+
+def measure_alignment(run: Path) -> Path:
+    """Measure the student of ``run`` on its held-out texts, and print it. Returns the file of the rows."""
+    from leaf_st.run import Run
+
+    Run(Recipe.from_dict(read_run(run)["recipe"]), run).measure_alignment()
+    return run / "results" / ALIGNMENT
+
+
+def measure_samples(model: str, teacher: str | None, sets: Sequence[Path], folder: Path) -> str:
+    """Search some queries in every mode; rows in ``samples.json`` of ``folder``. Returns the lists side by side."""
+    from leaf_st.evaluation import samples
+
+    sets = sets or _sets(model, sets)[:1]
+    check_folders(sets)
+    ours, theirs = _pair(model, teacher)
+    rows = [row for each in sets for row in samples.measure_samples(each, teacher=theirs, student=ours)]
+    write_rows(folder / SAMPLES, rows)
+    return samples.format_samples(rows)
 
 
 def export(model: str, texts: str | None, sets: Sequence[Path], folder: Path) -> tuple[str, list[str]]:

@@ -23,7 +23,7 @@ from leaf_st.texts.text import Text
 from leaf_st.training.budget import Pace, measure_pace, steps_at
 from leaf_st.training.schedule import CyclicDecay, schedule, steps_of_run, steps_per_epoch, validations_of_run
 from leaf_st.training.train import new_student, training_arguments
-from leaf_st.training.trainer import held_out_count
+from leaf_st.training.trainer import held_out_count, require_full_batch
 from leaf_st.zoo import ARCHITECTURES
 
 _TRIAL_CHARACTERS = 1 << 18  # of which two epochs take ten to twenty seconds on two cores
@@ -145,7 +145,7 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
     Raises:
         InputError: If the run would be refused, or a model is nowhere and not of a known architecture.
     """
-    training_arguments(recipe, folder, "cpu")  # what is wrong with them shall be said before texts are counted
+    args = training_arguments(recipe, folder, "cpu")  # what is wrong with them shall be said before texts are counted
     texts, sample = survey(recipe.texts)
     general: Sequence[SourceRows] = ()
     if recipe.general is not None:
@@ -153,6 +153,7 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
             general, _ = survey(recipe.general)
     rows, watched = (sum(part.rows for part in parts) for parts in (texts, general))
     held_out = held_out_count(rows, recipe.training)
+    require_full_batch(rows - held_out, args)
     spec = replace(recipe.training, held_out_rows=max(1, held_out + watched))
     speed = _measure(replace(recipe, training=spec), sample)
     if spec.budget_minutes is not None and "max_steps" not in spec.arguments:

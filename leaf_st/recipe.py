@@ -161,8 +161,8 @@ class StudentSpec:
             object.__setattr__(self, "layers", _layers(self.layers))
         _true_or_false("student.static", self.static)
         if self.start is not None:
-            for name in ("backbone", "layers"):
-                if getattr(self, name) is not None:
+            for name in ("backbone", "layers", "static"):
+                if getattr(self, name) not in (None, False):
                     raise InputError(
                         f"student.start and student.{name} are both given: a student that goes on is built already, "
                         "leave one of them out"

@@ -6,6 +6,7 @@ general/      those of the general domain, where the recipe names them
 checkpoints/  the trainer's own
 model/        the student, for plain SentenceTransformer(...)
 results/      measurements, one row each
+report/       a page of them
 
 Several processes (`accelerate launch`) carry out one run together: each embeds a partition of the texts, all train one
 student, and the first of them writes and prints.
@@ -24,15 +25,17 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
-from leaf_st.evaluation.alignment import AlignmentEvaluator
+from leaf_st.evaluation.alignment import Alignment, AlignmentEvaluator
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result
+from leaf_st.evaluation.rows import ALIGNMENT, write_rows
 from leaf_st.processes import join
 from leaf_st.recipe import OF_START, PAPER, Precision, Recipe, TextsSpec, said_of
 from leaf_st.record import differences, known_record
 from leaf_st.student.load import load_student, load_teacher, teacher_of
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.precompute import precompute
+from leaf_st.teacher.resolve import commit_of, resolve_model
 from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.texts.fetch import chosen, closed_licences, fetch, format_sources, provenance
@@ -100,7 +103,7 @@ class Run:
         if spec.source == PAPER:
             with self._processes.main_process_first():
                 rows = fetch(spec, self.folder / "texts", student)
-            self._print(format_sources(rows))
+            self._print(format_sources(rows, spec.per_source))
             spec = TextsSpec(str(self.folder / "texts"), sentences=spec.sentences)
             total = None if spec.sentences else sum(rows.values())
         skipped: Counter[str] = Counter()
@@ -175,7 +178,7 @@ class Run:
         folder = self.folder / "results"
         return evaluate(find_tasks(here), teacher=teacher, student=student, modes=list(ROLES), folder=folder)
 
-    def measure_alignment(self) -> dict[str, Any]:
+    def measure_alignment(self) -> Alignment:
         """Measure how far the student in ``model/`` is from the targets of the held-out rows (paper Eq. 2).
 
         Those of the general domain are measured too, where the recipe names them; returned are the held-out ones.
@@ -188,7 +191,7 @@ class Run:
         measured = [_alignment("held-out texts", store, held_out_rows(store, self.recipe.training).tolist(), student)]
         if general is not None:
             measured.append(_alignment("general texts", general, range(len(general)), student))
-        write_json(self.folder / "results" / "alignment.json", measured)
+        write_rows(self.folder / "results" / ALIGNMENT, measured)
         return measured[0]
 
     def _general(self) -> EmbeddingStore | None:
@@ -234,6 +237,7 @@ class Run:
             "arguments": named_arguments(self.recipe, str(self.teacher.model.device.type)),
             "processes": self._processes.num_processes,
             "teacher": self.teacher.fingerprint.to_dict(),
+            "commits": _commits(self.recipe),
             **({"sources": provenance(self.recipe.texts, self.folder / "texts")} if from_paper else {}),
             "versions": {name: version(name) for name in _LIBRARIES},
         }
@@ -263,10 +267,17 @@ def _with_teacher(recipe: Recipe) -> Recipe:
     return replace(recipe, teacher=replace(recipe.teacher, model=its.model, revision=its.revision, prompts=prompts))
 
 
-def _alignment(name: str, store: EmbeddingStore, rows: Sequence[int], student: SentenceTransformer) -> dict[str, Any]:
-    found = AlignmentEvaluator(store.prompted(rows), store.embeddings(rows))(student)
-    print(f"{len(rows):,} {name}: mean L2 {found['l2']:.4f}, mean cosine {found['cosine']:.4f}")
-    return {"set": name, "rows": len(rows), **found}
+def _alignment(name: str, store: EmbeddingStore, rows: Sequence[int], student: SentenceTransformer) -> Alignment:
+    found = AlignmentEvaluator(store.prompted(rows), store.embeddings(rows)).measure(student, name)
+    print(f"{found.rows:,} {name}: mean L2 {found.l2:.4f}, mean cosine {found.cosine:.4f}")
+    return found
+
+
+def _commits(recipe: Recipe) -> dict[str, str | None]:
+    """Return the commits that teacher and student's start or backbone are at, whatever revision names them."""
+    student = recipe.student.start or recipe.student.backbone
+    named = {"teacher": (recipe.teacher.model, recipe.teacher.revision), "student": (student, recipe.student.revision)}
+    return {part: commit_of(resolve_model(name, revision)) for part, (name, revision) in named.items() if name}
 
 
 def _listed(skipped: Counter[str]) -> str:

@@ -13,26 +13,14 @@ Expected: BEIR nDCG@10 53.9 standard, 54.8 asymmetric (paper, Table 2); the publ
           Not trained here yet.
 """
 
-from leaf_st.recipe import PAPER, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
-from leaf_st.zoo import ARCTIC, MINILM_L6_H384, MINILM_L6_H384_SAFETENSORS
+from leaf_st.paper import STUDENT, TEXTS, TRAINING
+from leaf_st.recipe import Recipe, TeacherSpec
+from leaf_st.zoo import ARCTIC
 
 recipe = Recipe(
     name="leaf-ir",
-    texts=TextsSpec(source=PAPER),
+    texts=TEXTS,
     teacher=TeacherSpec(model=ARCTIC.hub_id, revision=ARCTIC.revision, prompts=ARCTIC.prompts, max_length=512),
-    # The paper's projection starts random.
-    student=StudentSpec(backbone=MINILM_L6_H384, revision=MINILM_L6_H384_SAFETENSORS, closed_form_rows=0),
-    training=TrainingSpec(
-        end_learning_rate=1e-5,
-        cycles=3,
-        decay="epoch",
-        held_out_rows=128 * 32,
-        arguments={
-            "learning_rate": 1e-4,
-            "num_train_epochs": 30,
-            "eval_strategy": "epoch",
-            "save_strategy": "epoch",
-            "logging_steps": 5000,
-        },
-    ),
+    student=STUDENT,
+    training=TRAINING,
 )

@@ -1,4 +1,16 @@
-"""leaf-static: all-MiniLM-L6-v2 as a table of its tokens' vectors, trained in five minutes on two CPU cores."""
+"""leaf-static: all-MiniLM-L6-v2 as a table of its tokens' vectors, trained in five minutes on one CPU core.
+
+Source:   LEAF, arXiv 2509.12539, with a student that is sentence-transformers' StaticEmbedding: the mean of vectors that
+          do not see each other. The table starts as the teacher's vectors of the single tokens (the paper's BERT tokens),
+          weighted down by frequency as in SIF (Arora et al., 2017), and is projected in closed form.
+Command:  leaf-st run recipes/leaf_static.py
+          leaf-st run recipes/leaf_static.py --set texts.source=texts.parquet
+Hardware: one core of an EPYC with AVX-512; 2,071 steps of 1,024 texts in five minutes, after embedding 388,496 texts at
+          320 a second on two.
+Result:   mean L2 to the teacher 0.500; nDCG@10 over six sets 87.4 % of the teacher's standard, 94.7 % asymmetric;
+          @SPEED@ queries a second on one core (`recipes/benchmarks/query_speed.py`, batches of 32).
+Rate:     1e-2, far above that of a transformer: a step moves only the vectors of the tokens that are in its texts.
+"""
 
 from pathlib import Path
 

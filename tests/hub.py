@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ class Hub:
         cut: Files that are sent only in half.
         cut_once: Files of which the next answer is cut in half.
         downloads: Names of the files that were sent.
+        sent: Bytes sent, by name of the file.
         newest: The commit that all repositories are at.
         commits: Of those files.
     """
@@ -37,6 +39,7 @@ class Hub:
     cut: frozenset[str] = frozenset()
     cut_once: set[str] = field(default_factory=set)
     downloads: list[str] = field(default_factory=list)
+    sent: Counter[str] = field(default_factory=Counter)
     newest: str = COMMIT
     commits: list[str] = field(default_factory=list)
 
@@ -121,6 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
         cut = name in self.served.cut or (body and name in self.served.cut_once)
         if body:
             self.served.cut_once.discard(name)
+            self.served.sent[name] += len(content)
         return self._send(status, content, body, headers, cut=cut)
 
     def _commit(self):

@@ -16,7 +16,7 @@ import torch
 from leaf_st.cli import main
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.py"))
-COMMANDS = ["demo", "run", "embed", "train", "evaluate", "export", "search", "models", "pull"]
+COMMANDS = ["demo", "run", "embed", "train", "evaluate", "measure", "export", "report", "search", "models", "pull"]
 STEPS = 24
 # One clean process imports the libraries, which takes seconds, and is forked for each command.
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -232,7 +232,7 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(recipe):
     process.join()
     errors = Path("errors.txt").read_text()
     assert process.exitcode == 130
-    assert "stopped; embedding and training go on from here with the same command" in errors
+    assert "stopped; embedding, training and evaluation go on from here with the same command" in errors
     assert "Traceback" not in errors
     assert not Path("out/model").exists()
     _run("train", recipe, "--output", "out")

@@ -8,11 +8,13 @@ import os
 import re
 import shlex
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from leaf_st.arguments import build_parser
+from leaf_st.cli import _COMMANDS
 
 ROOT = Path(__file__).parents[1]
 CLI_PAGE = ROOT / "docs" / "cli.md"
@@ -32,11 +34,18 @@ def blocks(language: str) -> list[str]:
 def cli_page() -> str:
     os.environ["COLUMNS"] = "100"
     parser = build_parser()
-    commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    parts = [("leaf-st", parser), *((f"leaf-st {name}", sub) for name, sub in commands.choices.items())]
+    parts = [("leaf-st", parser), *_commands("leaf-st", parser)]
     sections = [f"## {name}\n\n```text\n{part.format_help()}```\n" for name, part in parts]
     head = f"# The command line\n\nMade from `--help`: `python tests/test_docs.py`.\n\n{SEVERAL}\n"
     return head + "\n".join(sections)
+
+
+def _commands(name: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, command in action.choices.items():
+                yield f"{name} {word}", command
+                yield from _commands(f"{name} {word}", command)
 
 
 def test_cli_page_is_the_help(monkeypatch: pytest.MonkeyPatch):
@@ -68,7 +77,7 @@ def test_readme_python_runs(block: str, tiny_teacher_folder: Path, tmp_path: Pat
 )
 def test_readme_commands_parse(line: str):
     options = build_parser().parse_args(shlex.split(line, comments=True)[1:])
-    assert callable(options.command)
+    assert options.command in _COMMANDS
     recipe = getattr(options, "recipe", None)
     assert recipe is None or (ROOT / recipe).is_file()
 

@@ -132,7 +132,7 @@ def test_a_value_out_of_range_is_named(setting, expected):
         assert value in message
 
 
-@pytest.mark.parametrize("other", [{"backbone": "us/small"}, {"layers": (0, 2)}])
+@pytest.mark.parametrize("other", [{"backbone": "us/small"}, {"layers": (0, 2)}, {"static": True}])
 def test_a_student_that_goes_on_is_built_already(other):
     with pytest.raises(InputError, match=f"student.start and student.{next(iter(other))} are both given"):
         StudentSpec(start="leaf-ir", **other)
@@ -230,3 +230,10 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path, content, message):
 def test_a_missing_recipe_is_named(tmp_path):
     with pytest.raises(InputError, match=r"recipe .*none\.py: no such file"):
         load_recipe(tmp_path / "none.py")
+
+
+def test_the_paper_s_recipes_train_alike():
+    ir, mt = (load_recipe(RECIPES[0].with_name(f"leaf_{name}.py")) for name in ("ir", "mt"))
+    assert (ir.texts, ir.student, ir.training) == (mt.texts, mt.student, mt.training)
+    assert (ir.training.end_learning_rate, ir.training.arguments["learning_rate"]) == (1e-5, 1e-4)  # paper 2.2
+    assert ir.teacher != mt.teacher

@@ -35,6 +35,7 @@ def test_the_recipe_is_written_down_as_asked_and_as_resolved(recipe, tmp_path):
     resolved = replace(recipe, teacher=replace(recipe.teacher, precision=precision))
     assert Recipe.from_dict(record["resolved"]) == resolved
     assert record["arguments"]["weight_decay"] == 0.01
+    assert record["commits"] == {"teacher": None}  # a folder
     assert "sentence-transformers" in record["versions"]
 
 
@@ -87,7 +88,7 @@ def test_alignment_is_that_of_the_held_out_rows(recipe, tmp_path):
     rows = store.held_out(6).tolist()  # one in ten of 60
     vectors = student.encode(store.prompted(rows))
     expected = np.linalg.norm(vectors - store.embeddings(rows).astype(np.float32), axis=1).mean()
-    assert run.measure_alignment()["l2"] == pytest.approx(float(expected), abs=1e-4)
+    assert run.measure_alignment().l2 == pytest.approx(float(expected), abs=1e-4)
     assert json.loads((run.folder / "results" / "alignment.json").read_text())[0]["rows"] == 6
 
 
@@ -259,7 +260,7 @@ def test_a_smoke_run_of_a_table_is_a_table(recipe, tmp_path):
     run = Run(small, tmp_path / "smoke")
     run.embed()
     run.train()
-    assert run.measure_alignment()["l2"] > 0
+    assert run.measure_alignment().l2 > 0
     assert (tmp_path / "smoke" / "model" / "0_StaticEmbedding" / "model.safetensors").is_file()
 
 
@@ -280,4 +281,18 @@ def test_a_teacher_without_norm_1_gets_a_student_without_normalize(recipe, tiny_
     assert [module["type"].rpartition(".")[2] for module in modules] == ["Transformer", "Pooling", "Dense"]
     lengths = np.linalg.norm(store.embeddings(range(len(store))).astype(np.float32), axis=1)
     assert np.abs(lengths - 1).min() > 0.1
-    assert run.measure_alignment()["l2"] < lengths.mean()  # nearer than nothing at all
+    assert run.measure_alignment().l2 < lengths.mean()  # nearer than nothing at all
+
+
+def test_a_source_may_be_left_out_until_something_is_embedded(recipe, tmp_path):
+    paper = replace(recipe, texts=TextsSpec(source="paper"))
+    without = replace(recipe, texts=TextsSpec(source="paper", leave_out="triviaqa"))
+    (tmp_path / "run" / "texts").mkdir(parents=True)
+    record = {"recipe": paper.to_dict(), "resolved": paper.to_dict()}
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(record))
+    assert Run(without, tmp_path / "run").recipe.texts.leave_out == ("triviaqa",)
+    with pytest.raises(InputError, match=r"texts\.per_source was None, is 9"):
+        Run(replace(recipe, texts=TextsSpec(source="paper", per_source=9)), tmp_path / "run")
+    (tmp_path / "run" / "store").mkdir()
+    with pytest.raises(InputError, match=r"texts\.leave_out was \[\], is \['triviaqa'\]\): name another --output"):
+        Run(without, tmp_path / "run")

@@ -124,7 +124,16 @@ def _dimensions(wanted: Sequence[int] | None, models: Sequence[SentenceTransform
 
 
 def format_compression(rows: Sequence[Compressed]) -> str:
-    """Return mean nDCG@10 over the sets as an aligned table, a line for each dimension and precision, largest first.
+    """Return `compression_lines` as an aligned table.
+
+    Raises:
+        InputError: If the rows are of more than one student or teacher.
+    """
+    return aligned(compression_lines(rows))
+
+
+def compression_lines(rows: Sequence[Compressed]) -> list[list[str]]:
+    """Return mean nDCG@10 over the sets as cells, a line for each dimension and precision, largest first.
 
     "kept" is what is left of a mode's own score with all dimensions in float32, in percent.
 
@@ -142,7 +151,7 @@ def format_compression(rows: Sequence[Compressed]) -> str:
         kept = [f"{100 * part / all_:.1f}%" if part and all_ else "-" for part, all_ in zip(found, full, strict=True)]
         cells = [f"{score:.2f}" if score is not None else "-" for score in found]
         lines.append([str(dimension), precision, f"{size:,}", *cells, *kept])
-    return aligned(lines)
+    return lines
 
 
 def draw_compression(axes: "Axes", rows: Sequence[Compressed]) -> None:

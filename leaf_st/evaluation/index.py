@@ -191,7 +191,16 @@ def _search(
 
 
 def format_index(rows: Sequence[Searched]) -> str:
-    """Return the means over the sets as an aligned table, a line for each precision and expansion.
+    """Return `index_lines` as an aligned table.
+
+    Raises:
+        InputError: If the rows are of more than one student or teacher.
+    """
+    return aligned(index_lines(rows))
+
+
+def index_lines(rows: Sequence[Searched]) -> list[list[str]]:
+    """Return the means over the sets as cells, a line for each precision and expansion.
 
     Raises:
         InputError: If the rows are of more than one student or teacher.
@@ -207,7 +216,7 @@ def format_index(rows: Sequence[Searched]) -> str:
             found = [value.get((mode, precision, expansion)) for mode in modes]
             cells += ["-" if number is None else f"{number:,.{digits}f}" for number in found]
         lines.append([precision, "exact" if expansion is None else str(expansion), *cells])
-    return aligned(lines)
+    return lines
 
 
 def draw_index(axes: "Axes", rows: Sequence[Searched], value: Literal["recall", "score"] = "recall") -> None:

@@ -100,7 +100,12 @@ def _speed(rows: Sequence[LatencyRow], rate: float, teachers: float | None) -> S
 
 
 def format_latency(rows: Sequence[LatencyRow]) -> str:
-    """Return what ``rows`` say as an aligned table in the form of Table 8, with its lines for the models it has."""
+    """Return `latency_lines` as an aligned table below `conditions`."""
+    return f"{conditions(rows)}\n{aligned(latency_lines(rows), left=2)}"
+
+
+def latency_lines(rows: Sequence[LatencyRow]) -> list[list[str]]:
+    """Return what ``rows`` say as cells in the form of Table 8, with its lines for the models it has."""
     ours = speeds(rows)
     models = dict.fromkeys(speed.model for speed in ours)
     beside = [speed for model in models for speed in (*ours, *PAPER_TABLE_8) if speed.model == model]
@@ -111,7 +116,7 @@ def format_latency(rows: Sequence[LatencyRow]) -> str:
     for (model, backend), of_line in groupby(beside, lambda speed: (speed.model, speed.backend)):
         by_side = {speed.side: speed for speed in of_line}
         lines.append([model, backend, *(cell for side in _SIDES for cell in _cells(by_side.get(side)))])
-    return f"{_conditions(rows)}\n{aligned(lines, left=2)}"
+    return lines
 
 
 def _cells(speed: Speed | None) -> list[str]:
@@ -131,7 +136,8 @@ def _milliseconds(seconds: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def _conditions(rows: Sequence[LatencyRow]) -> str:
+def conditions(rows: Sequence[LatencyRow]) -> str:
+    """Return what was timed, where and how."""
     first = rows[0]
     machines = dict.fromkeys(f"{row.processor} ({row.device}, {row.threads} threads)" for row in rows)
     tokens = {row.side: round(row.tokens) for row in rows if row.model == first.model}

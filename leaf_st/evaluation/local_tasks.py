@@ -58,7 +58,7 @@ class LocalTask(AbsTask):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.metadata = TaskMetadata(
+        self._metadata = TaskMetadata(
             name=path.resolve().stem if path.is_file() else path.resolve().name,
             description=f"The set in a local {'file' if path.is_file() else 'folder'} of that name.",
             dataset={"path": str(path), "revision": _hash(self.files())},
@@ -69,6 +69,11 @@ class LocalTask(AbsTask):
             main_score=self.main_score,
         )
         super().__init__()
+
+    @property
+    def metadata(self) -> TaskMetadata:  # type: ignore[override]
+        """What mteb calls the metadata of the task; a property, as mteb unloads those of an instance with its data."""
+        return self._metadata
 
     def load_data(
         self,

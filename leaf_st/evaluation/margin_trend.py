@@ -60,7 +60,12 @@ def trend(rows: Sequence[MarginRow], mode: Mode = "standard") -> Trend:
 
 
 def format_margin(rows: Sequence[MarginRow]) -> str:
-    """Return the points as an aligned table, the teacher last, and the line through those of each mode."""
+    """Return the points as an aligned table, and the line through those of each mode."""
+    return "\n".join([aligned(margin_lines(rows)), *trend_lines(rows)])
+
+
+def margin_lines(rows: Sequence[MarginRow]) -> list[list[str]]:
+    """Return the points as cells, a line for each checkpoint, the teacher last."""
     header = ["checkpoint", "mean L2", *(f"nDCG@10, {mode}" for mode in STUDENT_MODES)]
     names = list(_by_checkpoint(rows, STUDENT_MODES[0]))
     columns = [_errors(rows), *(_scores(rows, mode) for mode in STUDENT_MODES)]
@@ -69,8 +74,12 @@ def format_margin(rows: Sequence[MarginRow]) -> str:
         for name, error, *scores in zip(names, *columns, strict=True)
     ]
     taught = f"{_scores(rows, TEACHER)[0]:.2f}"
-    lines = [header, *lines, [TEACHER, "0", *[taught] * len(STUDENT_MODES)]]
-    return "\n".join([aligned(lines), *(_said(trend(rows, mode), mode) for mode in STUDENT_MODES)])
+    return [header, *lines, [TEACHER, "0", *[taught] * len(STUDENT_MODES)]]
+
+
+def trend_lines(rows: Sequence[MarginRow]) -> list[str]:
+    """Return what the line through the points of each mode says."""
+    return [_said(trend(rows, mode), mode) for mode in STUDENT_MODES]
 
 
 def _said(line: Trend, mode: Mode) -> str:

@@ -1,6 +1,5 @@
 """Measurements as rows: a JSON file that grows, retention (contract 10), and the table in the terminal."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,12 +8,14 @@ from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
 from leaf_st.evaluation.identity import Identity
 from leaf_st.evaluation.modes import ROLES, Mode
+from leaf_st.evaluation.rows import read_rows
 
 TASKS = "tasks.json"  # the file of the rows in a results folder
 NDCG = "ndcg_at_10"
 STUDENT_MODES: tuple[Mode, ...] = ("standard", "asymmetric")
 # mteb's types of tasks with queries and documents, where asymmetric mode is another one (paper 3.2)
 TWO_SIDED = ("Retrieval", "Reranking", "InstructionRetrieval", "InstructionReranking")
+HEADER = ["task", "metric", *ROLES, *(f"{mode} retention" for mode in STUDENT_MODES)]
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,16 @@ def retention(results: Iterable[Result]) -> dict[Mode, float]:
     Raises:
         InputError: If the rows are of more than one student or teacher.
     """
-    return _retained(_averages(_scores(_completed(list(results)))))
+    return _retained(averages(list(results)))
+
+
+def averages(results: Sequence[Result]) -> dict[Mode, float]:
+    """Return the mean score of each mode over the sets of ``results``, with the same rules as `retention`.
+
+    Raises:
+        InputError: If the rows are of more than one student or teacher.
+    """
+    return _averages(_scores(_completed(results)))
 
 
 def read_results(path: Path) -> list[Result]:
@@ -69,10 +79,7 @@ def read_results(path: Path) -> list[Result]:
     Raises:
         InputError: If the file is missing or holds something else.
     """
-    try:
-        return [Result(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
-    except (OSError, TypeError, ValueError) as error:
-        raise InputError(f"results {path}: expected a JSON list of measurements: {error}") from error
+    return read_rows(path, Result)
 
 
 def write_results(path: Path, rows: Sequence[Result]) -> None:
@@ -115,16 +122,7 @@ def format_table(rows: Sequence[Result]) -> str:
     Raises:
         InputError: If the rows are of more than one student or teacher.
     """
-    lines = [["task", "metric", *ROLES, *(f"{mode} retention" for mode in STUDENT_MODES)]]
-    types = {kind: [row for row in rows if row.type == kind] for kind in dict.fromkeys(row.type for row in rows)}
-    for of_type in types.values():
-        for name in dict.fromkeys(row.set for row in of_type):
-            of_task = [row for row in of_type if row.set == name]
-            lines.append(_line(name, of_task[0].metric, _averages(_scores(of_task))))
-    if len(types) > 1:
-        lines += [_line(_counted(kind, of_type), "", _averages(_scores(of_type))) for kind, of_type in types.items()]
-        lines.append(_line(f"mean of {len(types)} types", "", _mean_over_types(rows)))
-    lines.append(_line(f"mean of {_count(rows)} tasks", "", _averages(_scores(_completed(rows)))))
+    lines = [HEADER, *task_lines(rows), *mean_lines(rows)]
     if seconds := _seconds(rows):
         lines.append(seconds)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -135,13 +133,47 @@ def format_table(rows: Sequence[Result]) -> str:
         + "".join(f"  {cell:>{width}}" for cell, width in zip(line[2:], widths[2:], strict=True))
         for line in lines
     ]
-    one_sided = [kind for kind in types if kind not in TWO_SIDED]
-    if one_sided and any(row.teacher for row in rows):
-        table.append(
-            f"{', '.join(one_sided)}: no queries and documents, so no asymmetric mode; "
-            "its means take the standard scores (paper Table 3)"
-        )
+    if note := one_sided(rows):
+        table.append(note)
     return "\n".join(line.rstrip() for line in table)
+
+
+def task_lines(rows: Sequence[Result]) -> list[list[str]]:
+    """Return the cells of a line per task, by type, below `HEADER`."""
+    return [
+        _line(name, of_task[0].metric, _averages(_scores(of_task)))
+        for of_type in by_type(rows).values()
+        for name in dict.fromkeys(row.set for row in of_type)
+        for of_task in [[row for row in of_type if row.set == name]]
+    ]
+
+
+def mean_lines(rows: Sequence[Result]) -> list[list[str]]:
+    """Return the cells of the means, below `HEADER`: of several types a line per type and their mean, then of all."""
+    types, lines = by_type(rows), []
+    if len(types) > 1:
+        lines += [_line(_counted(kind, of_type), "", _averages(_scores(of_type))) for kind, of_type in types.items()]
+        lines.append(_line(f"mean of {len(types)} types", "", _mean_over_types(rows)))
+    return [*lines, _line(f"mean of {_count(rows)} tasks", "", averages(rows))]
+
+
+def by_type(rows: Iterable[Result]) -> dict[str, list[Result]]:
+    """Return the rows of each type of tasks."""
+    types: dict[str, list[Result]] = {}
+    for row in rows:
+        types.setdefault(row.type, []).append(row)
+    return types
+
+
+def one_sided(rows: Sequence[Result]) -> str:
+    """Return what has to be said of the types that have no asymmetric mode; empty if there is nothing."""
+    kinds = [kind for kind in by_type(rows) if kind not in TWO_SIDED]
+    if not kinds or not any(row.teacher for row in rows):
+        return ""
+    return (
+        f"{', '.join(kinds)}: no queries and documents, so no asymmetric mode; "
+        "its means take the standard scores (paper Table 3)"
+    )
 
 
 def _line(name: str, metric: str, scores: Mapping[Mode, float]) -> list[str]:

@@ -6,8 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
 from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
+
+# The files of a results folder that hold rows, beside `leaf_st.evaluation.results.TASKS`.
+ALIGNMENT, EXPORT, MODELS, SAMPLES = "alignment.json", "export.json", "models.json", "samples.json"
+COMPRESSION, INDEX, MARGIN, LATENCY = "compression.json", "index.json", "margin.json", "latency.json"
 
 R = TypeVar("R")
 
@@ -19,15 +25,31 @@ def write_rows(path: Path, rows: Sequence[Any]) -> None:
 
 
 def read_rows(path: Path, kind: type[R]) -> list[R]:
-    """Return the rows of ``path``, each a ``kind``.
+    """Return the rows of ``path``, each a ``kind`` with values of its types.
+
+    Raises:
+        InputError: If the file is missing or holds something else.
+    """
+    return read_as(path, list[kind], f"a JSON list of measurements ({kind.__name__})")  # type: ignore[valid-type]
+
+
+def read_as(path: Path, shape: type[R], expected: str) -> R:
+    """Return the JSON of ``path`` as a ``shape`` of Python, which ``expected`` names.
 
     Raises:
         InputError: If the file is missing or holds something else.
     """
     try:
-        return [kind(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
-    except (OSError, TypeError, ValueError) as error:
-        raise InputError(f"results {path}: expected a JSON list of {kind.__name__}: {error}") from error
+        # Not validate_json, which rounds otherwise than json.
+        return TypeAdapter(shape).validate_python(json.loads(path.read_bytes()))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:  # a ValueError too
+        first = error.errors()[0]
+        place = ", ".join(f"row {part + 1}" if isinstance(part, int) else str(part) for part in first["loc"])
+        raise InputError(f"{path}: expected {expected}: {place}: {first['msg']}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: expected {expected}: {error}") from error
 
 
 def aligned(lines: Sequence[Sequence[str]], left: int = 1) -> str:

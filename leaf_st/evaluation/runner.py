@@ -19,8 +19,9 @@ from tqdm import tqdm
 from leaf_st.errors import InputError
 from leaf_st.evaluation.encoder import ModeEncoder, meta_of
 from leaf_st.evaluation.identity import Identity, identify
-from leaf_st.evaluation.modes import ROLES, Embedder, Mode, check_modes
+from leaf_st.evaluation.modes import ROLES, Embedder, Mode, Role, check_modes
 from leaf_st.evaluation.results import TASKS, TWO_SIDED, Result, read_results, require_same_models, write_results
+from leaf_st.evaluation.sizes import write_sizes
 
 CACHE = "mteb"  # mteb's own results, in a results folder: a ResultCache
 
@@ -37,8 +38,9 @@ def evaluate(
     """Measure each mode on each task by the task's main metric; asymmetric mode where there are queries and documents.
 
     Texts are encoded once per model and task, not once per mode. With a ``folder`` every measurement is kept as soon as
-    it is made, and taken from there the next time: the rows in ``tasks.json``, mteb's own results in ``mteb/``. Nothing
-    else is written, except that importing mteb makes its empty cache folder, ``~/.cache/mteb`` or MTEB_CACHE.
+    it is made, and taken from there the next time: the rows in ``tasks.json``, mteb's own results in ``mteb/``, the
+    sizes of the models in ``models.json``. Nothing else is written, except that importing mteb makes its empty cache
+    folder, ``~/.cache/mteb`` or MTEB_CACHE.
 
     Args:
         tasks: From `leaf_st.evaluation.tasks.find_tasks`.
@@ -83,13 +85,18 @@ class _Runner:
         self.teacher, self.student, self.batch_size = teacher, student, batch_size
         self.ours = identify(student)
         self.theirs = None if teacher is None else identify(teacher)
-        self.rows, self.cache = None, None
+        self.rows: Path | None = None
+        self.cache: mteb.ResultCache | None = None
         if folder is not None:
             if folder.exists() and not folder.is_dir():
                 raise InputError(f"results folder {folder}: a file has that name, name another --output")
             self.rows = folder / TASKS
             require_same_models(self.rows, self.ours, self.theirs)
             self.cache = mteb.ResultCache(folder / CACHE)
+            models: dict[Role, tuple[Identity, SentenceTransformer]] = {"student": (self.ours, student)}
+            if teacher is not None and self.theirs is not None:
+                models["teacher"] = self.theirs, teacher
+            write_sizes(folder, models)
 
     def measure(self, task: AbsTask, modes: Sequence[Mode]) -> list[Result]:
         """Return the rows of a task, each written down as it comes."""

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,8 @@ from leaf_st.atomic import replace_folder
 from leaf_st.errors import InputError
 from leaf_st.recipe import Recipe, TeacherSpec
 from leaf_st.student.asymmetric import compose
-from leaf_st.teacher.resolve import resolve_model
-from leaf_st.zoo import ASYMMETRIC, ZOO
+from leaf_st.teacher.resolve import PAPERS, resolve_model
+from leaf_st.zoo import ASYMMETRIC, ZOO, ZooModel
 
 
 def load(
@@ -46,8 +48,10 @@ def load(
 def pull(name: str, folder: Path) -> None:
     """Put the model ``name`` into ``folder``, where ``SentenceTransformer(folder)`` finds it.
 
+    Its card and licence come with it, where they can be had: they belong to a model that one hands on.
+
     Args:
-        name: As for `load`; with ``-asym`` the folder holds student and teacher.
+        name: As for `load`; with ``-asym`` the folder holds student and teacher, the cards in folders of these names.
         folder: New or empty.
 
     Raises:
@@ -59,11 +63,30 @@ def pull(name: str, folder: Path) -> None:
         raise InputError(f"--output {folder}: expected a folder that can be made anew, found the one you are in")
     folder.parent.mkdir(parents=True, exist_ok=True)
     if _is_asymmetric(name):
-        model = load(name)
-        replace_folder(folder, lambda fresh: model.save_pretrained(str(fresh), create_model_card=False))
+        model, alone = load(name), name.removesuffix(ASYMMETRIC)
+        teacher = ZOO[alone].teacher
+        found = {"student": _with_papers(alone), "teacher": _with_papers(teacher.hub_id, teacher.revision)}
+        replace_folder(folder, lambda fresh: _save_both(model, found, fresh))
     else:
-        found = resolve_model(name)
-        replace_folder(folder, lambda fresh: shutil.copytree(found, fresh))  # the cache's links become files
+        whole = _with_papers(name)
+        replace_folder(folder, lambda fresh: shutil.copytree(whole, fresh))  # the cache's links become files
+
+
+def _with_papers(name: str, revision: str | None = None) -> Path:
+    """Return a local folder that holds the model ``name``, its card and licence in it where they can be had."""
+    try:
+        return resolve_model(name, revision, papers=True)
+    except InputError:  # a cache may hold all but them, while the hub is out of reach
+        return resolve_model(name, revision)
+
+
+def _save_both(model: SentenceTransformer, found: Mapping[str, Path], folder: Path) -> None:
+    """Save ``model``, made of those in ``found``, with the card and licence of each."""
+    model.save_pretrained(str(folder), create_model_card=False)
+    for part, its in found.items():
+        (folder / part).mkdir()
+        for path in chain.from_iterable(its.glob(pattern) for pattern in PAPERS):
+            shutil.copy(path, folder / part)
 
 
 def load_student(name: str, revision: str | None = None, trust_remote_code: bool = False) -> SentenceTransformer:
@@ -106,8 +129,7 @@ def teacher_of(name: str) -> TeacherSpec:
     Raises:
         InputError: If nothing says it.
     """
-    # Also a folder of that name, where `pull` puts it; what its own record says goes first.
-    published = next((model for key, model in ZOO.items() if name == model.hub_id or Path(name).name == key), None)
+    published = published_as(name)
     record = {} if published and not Path(name).is_dir() else read_record(resolve_model(name))
     try:
         return replace(Recipe.from_dict(record["resolved"]).teacher, trust_remote_code=False)
@@ -118,6 +140,14 @@ def teacher_of(name: str) -> TeacherSpec:
         raise InputError(
             f"model {name}: nothing in it names its teacher: give teacher= (teacher.model in a recipe)"
         ) from None
+
+
+def published_as(name: str) -> ZooModel | None:
+    """Return the model of the zoo that ``name`` is: its name, its hub id, or a folder of its name, as `pull` makes.
+
+    Where that folder has a record of its own, what it says goes first.
+    """
+    return next((model for key, model in ZOO.items() if name == model.hub_id or Path(name).name == key), None)
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from leaf_st.errors import InputError
 from leaf_st.recipe import KINDS
 from leaf_st.student.build import disable_dropout, set_max_length
-from leaf_st.student.load import load_student, read_record
+from leaf_st.student.load import load_student, published_as, read_record
+from leaf_st.student.static import is_static
 from leaf_st.teacher.local import own_prompt
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.resolve import resolve_model
@@ -47,6 +48,11 @@ def load_start(
 
 def _require_shape(student: SentenceTransformer, name: str) -> None:
     """Check that ``student`` has the modules of Eq. 1 of the paper, which are those that are saved right."""
+    if is_static(student):
+        raise InputError(
+            f"student.start {name} is a static student, a table of token vectors; expected one with an encoder: train "
+            "a table from its closed-form start, with student.static=True and without student.start"
+        )
     parts = list(student)
     expected = (Transformer, Pooling, Dense, Normalize)
     right = len(parts) in (3, 4) and all(isinstance(part, kind) for part, kind in zip(parts, expected, strict=False))
@@ -65,6 +71,13 @@ def _require_teacher(student: SentenceTransformer, name: str, folder: Path, fing
         raise InputError(
             f"student.start {name} learned from {known.get('teacher')} ({known.get('revision')}), the teacher here is "
             f"{fingerprint.teacher} ({fingerprint.revision}): set teacher.model to the one it learned from"
+        )
+    published, here = published_as(name), fingerprint.teacher
+    # What is in a folder its name does not say.
+    if known is None and published and here != published.teacher.hub_id and not Path(here).is_dir():
+        raise InputError(
+            f"student.start {name} learned from {published.teacher.hub_id}, the teacher here is {here}: set "
+            "teacher.model to the one it learned from"
         )
     width = student.get_embedding_dimension()
     if width != fingerprint.dimension:

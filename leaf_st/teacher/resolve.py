@@ -23,11 +23,12 @@ from leaf_st.zoo import PACKAGED, ZOO
 
 # Weights as safetensors only, and what a sentence-transformers folder needs beside them.
 _FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+PAPERS = ["README.md", "LICEN[CS]E*", "NOTICE*"]
 _NOT_FILES = ["onnx/*", "openvino/*"]
 _HASHED = ("**/*.safetensors", "config.json", "*/config.json", "modules.json", "tokenizer.json", "vocab.txt")
 
 
-def resolve_model(name: str, revision: str | None = None, code: bool = False) -> Path:
+def resolve_model(name: str, revision: str | None = None, code: bool = False, papers: bool = False) -> Path:
     """Return a local folder that holds the model ``name``.
 
     Args:
@@ -35,6 +36,7 @@ def resolve_model(name: str, revision: str | None = None, code: bool = False) ->
             hub, else from the package that carries it (checked against the hub's hash).
         revision: Commit, branch or tag on the hub.
         code: Fetch the model's own code too.
+        papers: Fetch its card, licence and notices too.
 
     Raises:
         InputError: If it is nowhere, or a package's weights are not the hub's.
@@ -42,9 +44,10 @@ def resolve_model(name: str, revision: str | None = None, code: bool = False) ->
     if Path(name).is_dir():
         return _whole(_of_run(Path(name)), name)
     if name in ZOO:
-        return resolve_model(ZOO[name].hub_id, revision or ZOO[name].revision, code)
+        return resolve_model(ZOO[name].hub_id, revision or ZOO[name].revision, code, papers)
     try:
-        folder = _from_cache_or_hub(name, revision, [*_FILES, "*.py"] if code else _FILES)
+        files = [*_FILES, *(["*.py"] if code else []), *(PAPERS if papers else [])]
+        folder = _from_cache_or_hub(name, revision, files)
         if _is_whole(folder) or name not in PACKAGED:
             return _whole(folder, name)
     except HFValidationError:
@@ -64,6 +67,11 @@ def resolve_model(name: str, revision: str | None = None, code: bool = False) ->
         f"model {name}: no such folder, not in the hub's cache, and the hub cannot be reached ({reason}): "
         "name a local folder, or run once with a network"
     )
+
+
+def commit_of(folder: Path) -> str | None:
+    """Return the commit that ``folder`` of the hub's cache holds; None of another folder."""
+    return folder.name if folder.parent.name == "snapshots" else None
 
 
 def content_hash(folder: Path) -> str:

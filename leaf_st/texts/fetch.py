@@ -3,8 +3,8 @@
 texts/NAME/00000.parquet  columns text, kind
 texts/NAME/progress.json  what was read so far; written after each part
 
-Nothing but the part in flight is held in memory; a kill loses no more than that, and the next call goes on behind it,
-at the same commit of the dataset.
+The texts of the part in flight are held in memory, and what `leaf_st.texts.stream` holds. A kill loses no more than
+that part, and the next call goes on behind it, at the same commit of the dataset.
 """
 
 import json
@@ -29,6 +29,7 @@ from leaf_st.texts.stream import check_source, leave_out, stream_texts
 from leaf_st.texts.text import Text
 
 _PART_ROWS = 32 * 1024
+_FAR_BELOW = 0.9  # of the paper's count, which is rounded
 
 
 @dataclass
@@ -56,11 +57,13 @@ def fetch(spec: TextsSpec, folder: Path, student: SentenceTransformer) -> dict[s
     All datasets are looked into before the first is read. While one process fetches, others wait.
 
     Raises:
-        InputError: If the hub cannot be reached, or a dataset is not as declared in `leaf_st.texts.sources`.
+        InputError: If the hub cannot be reached, a dataset is not as declared in `leaf_st.texts.sources`, or texts are
+            there of a source that is left out now.
     """
     cutter = Cutter(student)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
+        _require_no_others(folder, spec)
         begun = {name: _read_progress(folder / name) for name in chosen(spec)}
         new = [name for name, progress in begun.items() if progress.commit is None and SOURCES[name].hub_id]
         for name in tqdm(new, desc="looking into the datasets", unit=" datasets", disable=not new):
@@ -99,16 +102,33 @@ def closed_licences(spec: TextsSpec) -> str:
     return ", ".join(f"{name}: {SOURCES[name].licence}" for name in chosen(spec) if not SOURCES[name].is_open)
 
 
-def format_sources(rows: Mapping[str, int]) -> str:
-    """Return a table of ``rows`` by source, beside the paper's counts (Table 1)."""
+def format_sources(rows: Mapping[str, int], per_source: int | None = None) -> str:
+    """Return a table of ``rows`` by source, beside the paper's counts (Table 1).
+
+    A last line calls out the sources with far fewer texts, but for those of which ``per_source`` asks for fewer.
+    """
     lines = [f"{'source':<12} {'kind':<9} {'texts':>10} {'paper':>10}  licence"]
     for name, count in rows.items():
         source = SOURCES[name]
         licence = source.licence if source.is_open else f"{source.licence} (not open)"
         lines.append(f"{name:<12} {source.kind:<9} {count:>10,} {source.expected:>10,}  {licence}")
-    expected = sum(SOURCES[name].expected for name in rows)
-    lines.append(f"{'total':<12} {'':<9} {sum(rows.values()):>10,} {expected:>10,}")
+    expected = {name: SOURCES[name].expected for name in rows}
+    lines.append(f"{'total':<12} {'':<9} {sum(rows.values()):>10,} {sum(expected.values()):>10,}")
+    asked = {name: count for name, count in expected.items() if per_source is None or per_source >= count}
+    if few := [name for name, count in asked.items() if rows[name] < _FAR_BELOW * count]:
+        found = ", ".join(f"{name} ({rows[name] / expected[name]:.1%})" for name in few)
+        lines.append(f"far fewer texts than in the paper: {found}; the student will learn from another mix")
     return "\n".join(lines)
+
+
+def _require_no_others(folder: Path, spec: TextsSpec) -> None:
+    """Check that ``folder``, all of which is read as texts, holds none of a source that is left out."""
+    for name in spec.leave_out:
+        if any((folder / name).glob("*.parquet")):
+            raise InputError(
+                f"texts.leave_out: {folder / name} holds texts of {name}, which is left out: delete that folder, or "
+                "do not leave it out"
+            )
 
 
 def _fetch(name: str, spec: TextsSpec, folder: Path, cutter: Cutter, progress: _Progress) -> int:
@@ -120,27 +140,40 @@ def _fetch(name: str, spec: TextsSpec, folder: Path, cutter: Cutter, progress: _
     most = spec.per_source
     if source.sample and most:  # as many of each configuration
         source = replace(source, sample=min(source.sample, -(-most // len(source.configs))))
-    texts: list[str] = []
-    bar = tqdm(total=most or source.expected, initial=progress.rows, unit=" texts", desc=name, smoothing=0.1)
-    with bar, Deduplicator() as seen:
-        if source.distinct:
-            for part in range(progress.parts):
-                _new(pq.read_table(_part(folder, part))["text"].to_pylist(), source, seen)
-        for batch in _texts(name, source, progress.place, cutter):
-            new = _new(batch, source, seen) if source.distinct else batch
-            texts += new if most is None else new[: most - progress.rows - len(texts)]
-            bar.update(len(texts) + progress.rows - bar.n)
-            enough = most is not None and progress.rows + len(texts) >= most
-            if len(texts) >= _PART_ROWS or enough:
-                _write_part(folder, texts, source, progress)
-                texts = []
-            if enough:
-                break
-        if not progress.rows + len(texts):
-            raise InputError(f"source {name} has no texts, expected {source.expected:,}: {leave_out(name)}")
-        progress.done = True
-        _write_part(folder, texts, source, progress)
+    batches = _texts(name, source, progress.place, cutter)
+    if source.distinct:
+        batches = _distinct(batches, source, [_part(folder, part) for part in range(progress.parts)])
+    if most:
+        batches = _first(batches, most - progress.rows)
+    part: list[str] = []
+    with tqdm(total=most or source.expected, initial=progress.rows, unit=" texts", desc=name, smoothing=0.1) as bar:
+        for texts in batches:
+            part += texts
+            bar.update(len(texts))
+            if len(part) >= _PART_ROWS:
+                _write_part(folder, part, source, progress)
+                part = []
+    if not progress.rows + len(part):
+        raise InputError(f"source {name} has no texts, expected {source.expected:,}: {leave_out(name)}")
+    progress.done = True
+    _write_part(folder, part, source, progress)
     return progress.rows
+
+
+def _distinct(batches: Iterator[list[str]], source: Source, parts: Sequence[Path]) -> Iterator[list[str]]:
+    """Yield of ``batches`` the texts that neither came before nor are in ``parts``."""
+    with Deduplicator() as seen:
+        for part in parts:
+            _new(pq.read_table(part)["text"].to_pylist(), source, seen)
+        for texts in batches:
+            yield _new(texts, source, seen)
+
+
+def _first(batches: Iterator[list[str]], most: int) -> Iterator[list[str]]:
+    """Yield the first ``most`` texts of ``batches``."""
+    while most > 0 and (texts := next(batches, None)) is not None:
+        yield texts[:most]
+        most -= len(texts)
 
 
 def _write_part(folder: Path, texts: list[str], source: Source, progress: _Progress) -> None:

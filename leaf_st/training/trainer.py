@@ -66,22 +66,12 @@ class LeafTrainer(SentenceTransformerTrainer):
         args: SentenceTransformerTrainingArguments,
         general: EmbeddingStore | None = None,
     ) -> None:
-        if len(store) < _HELD_OUT_AT_MOST:
-            raise InputError(
-                f"store {store.folder} has {len(store)} texts, expected at least {_HELD_OUT_AT_MOST}, of which one "
-                "is held out for validation: embed more"
-            )
         self._spec = spec
         self._held_out = held_out_rows(store, spec)
         with args.main_process_first(local=False):
             self._lengths = token_lengths(store, student)
             self._general = None if general is None else (_dataset(general), token_lengths(general, student))
-        rows_of_step = args.train_batch_size * args.world_size
-        if args.dataloader_drop_last and self.training_rows < rows_of_step:
-            raise InputError(
-                f"a step of {args.world_size} processes takes {rows_of_step} texts, found {self.training_rows} to "
-                "train on: lower per_device_train_batch_size, or embed more"
-            )
+        require_full_batch(self.training_rows, args)
         rows = _dataset(store)
         validation = rows.select(self._held_out)
         self._stop = Stop()
@@ -218,8 +208,27 @@ def held_out_rows(store: EmbeddingStore, spec: TrainingSpec) -> NDArray[np.int64
 
 
 def held_out_count(rows: int, spec: TrainingSpec) -> int:
-    """Return how many of ``rows`` are held out."""
+    """Return how many of ``rows`` are held out.
+
+    Raises:
+        InputError: If there are too few to hold any out.
+    """
+    if rows < _HELD_OUT_AT_MOST:
+        raise InputError(
+            f"found {rows} texts, expected at least {_HELD_OUT_AT_MOST}, of which one is held out for validation: "
+            "embed more"
+        )
     return min(spec.held_out_rows, rows // _HELD_OUT_AT_MOST)
+
+
+def require_full_batch(rows: int, args: TrainingArguments) -> None:
+    """Raise an `InputError` if batches have to be full and the ``rows`` to train on do not fill one."""
+    rows_of_step = args.train_batch_size * args.world_size
+    if args.dataloader_drop_last and rows < rows_of_step:
+        raise InputError(
+            f"a step of {args.world_size} processes takes {rows_of_step} texts, found {rows} to train on: lower "
+            "per_device_train_batch_size, or embed more"
+        )
 
 
 def _dataset(store: EmbeddingStore) -> datasets.Dataset:

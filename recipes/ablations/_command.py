@@ -1,14 +1,13 @@
 """What the commands of all ablations understand, and the recipe that they make of it."""
 
 import argparse
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from transformers.utils import logging
 
-from leaf_st.errors import InputError
+from leaf_st.cli import ending_in_a_line
 from leaf_st.recipe import DOCSTRINGS, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.zoo import MINILM
 
@@ -19,14 +18,11 @@ _SETS = [_DATA / "retrieval" / name for name in ("cranfield", "nfcorpus", "nq_ut
 
 @contextmanager
 def refusing(name: str) -> Iterator[None]:
-    """Quieten the libraries, and end the process with 2 and one line on stderr when the input cannot be used."""
+    """Quieten the libraries, and end the process as `leaf-st` does: in one line, and with 2, or 130 on Ctrl-C."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    try:
+    with ending_in_a_line(name, "what is embedded and trained is kept, and the same command goes on"):
         yield
-    except InputError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 def common_parser(description: str | None, output: str) -> argparse.ArgumentParser:

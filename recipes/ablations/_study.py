@@ -12,8 +12,10 @@ Teacher and student read 128 tokens of a text: the documents of the retrieval se
 import argparse
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,10 +36,11 @@ from leaf_st.run import Run
 from leaf_st.smoke import smoke
 from leaf_st.student.closed_form import fit_projection
 from leaf_st.teacher.store import MANIFEST, EmbeddingStore
+from leaf_st.texts.read import read_texts
 from leaf_st.training.loss import TeacherAlignedLoss
 from leaf_st.training.sampler import LengthGroupedBatchSampler
 from leaf_st.training.train import new_student, training_arguments
-from leaf_st.training.trainer import LeafTrainer, held_out_rows
+from leaf_st.training.trainer import LeafTrainer, held_out_count, held_out_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -137,6 +140,12 @@ class Setting:
     def teacher(self) -> SentenceTransformer:
         """The teacher."""
         return self.run.teacher.model
+
+    @cached_property
+    def training_rows(self) -> int:
+        """Texts that a variant may be trained on, counted before they are embedded."""
+        rows = sum(1 for _ in read_texts(self.run.recipe.texts, Counter()))
+        return rows - held_out_count(rows, self.run.recipe.training)
 
     def student(self) -> SentenceTransformer:
         """Return a student as every variant gets it, its projection still random."""

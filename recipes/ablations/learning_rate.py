@@ -44,16 +44,17 @@ class CosineTrainer(StudyTrainer):
         return self.lr_scheduler
 
 
-def some(store: EmbeddingStore, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Return ``count`` random ones of ``rows``, in rising order.
-
-    Raises:
-        InputError: If there are fewer.
-    """
-    if len(rows) < count:
+def require(setting: Setting, count: int) -> None:
+    """Raise an `InputError` if there are fewer than ``count`` texts to train on."""
+    if setting.training_rows < count:
         raise InputError(
-            f"an epoch takes {count:,} texts, {store.folder} has {len(rows):,} to train on: give fewer --samples"
+            f"--samples: an epoch of {count:,} texts is asked for, {setting.run.recipe.texts.source} has "
+            f"{setting.training_rows:,} to train on: give fewer --samples, or more --texts"
         )
+
+
+def some(_: EmbeddingStore, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return ``count`` random ones of ``rows``, in rising order."""
     return np.sort(np.random.default_rng(0).choice(rows, count, replace=False))
 
 
@@ -69,9 +70,14 @@ def variants(setting: Setting) -> list[Variant]:
     found = []
     for batches in sorted({max(1, most // share) for share in (9, 3, 1)}):
         for name, changes in schedules.items():
-            few = {"rows": partial(some, count=batches * BATCH), "samples": EPOCHS * batches * BATCH}
-            change = changes.get("change", "") + f"{batches * BATCH} random rows"
-            found.append(setting.variant(f"{name}{_BATCHES}{batches}", **{**changes, **few, "change": change}))
+            count = batches * BATCH
+            few = {
+                "rows": partial(some, count=count),
+                "samples": EPOCHS * count,
+                "change": changes.get("change", "") + f"{count} random rows",
+                "check": partial(require, setting, count),
+            }
+            found.append(setting.variant(f"{name}{_BATCHES}{batches}", **{**changes, **few}))
     return found
 
 

@@ -8,12 +8,14 @@ group is read more often than another, and what differs is what the texts are. D
 paper's Vocabulary, are told by the column `source` of a parquet file; where it names none that group is left out.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from _outcomes import MODES, Outcome
 from _study import Setting, Study, Variant, main
@@ -23,6 +25,7 @@ from leaf_st.errors import InputError
 from leaf_st.recipe import TextsSpec
 from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import EmbeddingStore
+from leaf_st.texts.read import read_texts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,9 +46,9 @@ def groups(store: EmbeddingStore, rows: NDArray[np.int64], texts: TextsSpec) -> 
     if len(defining):
         found["definitions"] = (kinds == "document") & defined
     found["all"] = np.full(len(rows), True)
-    fewest, name = min((chosen.sum(), name) for name, chosen in found.items())
-    if fewest == 0:
-        raise InputError(f"texts {texts.source}: expected some of every group, found no {name}: name other --texts")
+    counts = {name: int(chosen.sum()) for name, chosen in found.items()}
+    _require_some(counts, texts)  # all of one may be held out
+    fewest = min(counts.values())
     rng = np.random.default_rng(0)
     return {name: np.sort(rng.choice(rows[chosen], fewest, replace=False)) for name, chosen in found.items()}
 
@@ -53,10 +56,31 @@ def groups(store: EmbeddingStore, rows: NDArray[np.int64], texts: TextsSpec) -> 
 def _ids_of_definitions(texts: TextsSpec) -> NDArray[np.int64]:
     """Return the `text_id` of each definition in a parquet file; of none where nothing says which they are."""
     path = Path(texts.source)
-    if path.suffix != ".parquet" or not path.is_file() or "source" not in pq.read_schema(path).names:
+    if path.suffix != ".parquet" or not path.is_file():
         return np.empty(0, np.int64)
-    table = pq.read_table(texts.source, columns=[texts.text_column, "source"], filters=[("source", "in", DEFINITIONS)])
-    return np.array([text_id(text.strip()) for text in table[texts.text_column].to_pylist()], np.int64)
+    try:
+        if "source" not in pq.read_schema(path).names:
+            return np.empty(0, np.int64)
+        table = pq.read_table(path, columns=[texts.text_column, "source"], filters=[("source", "in", DEFINITIONS)])
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"texts {path}: broken parquet ({error}): copy or make it anew") from error
+    return np.array([text_id(text.strip()) for text in table[texts.text_column].drop_null().to_pylist()], np.int64)
+
+
+def require_every_group(texts: TextsSpec) -> None:
+    """Raise an `InputError` if a group is empty, before any text is embedded."""
+    defining = set(_ids_of_definitions(texts).tolist())
+    found = Counter(queries=0, documents=0, **({"definitions": 0} if defining else {}))
+    for row in read_texts(texts, Counter()):
+        document = "definitions" if text_id(row.text) in defining else "documents"
+        found["queries" if row.kind == "query" else document] += 1
+    _require_some(found, texts)
+
+
+def _require_some(found: Mapping[str, int], texts: TextsSpec) -> None:
+    """Raise an `InputError` if one of the groups is empty."""
+    if empty := [name for name, count in found.items() if not count]:
+        raise InputError(f"texts {texts.source}: expected some of every group, found no {empty[0]}: name other --texts")
 
 
 def variants(setting: Setting) -> list[Variant]:
@@ -69,7 +93,10 @@ def variants(setting: Setting) -> list[Variant]:
     def pick(store: EmbeddingStore, rows: NDArray[np.int64], name: str) -> NDArray[np.int64]:
         return groups(store, rows, texts)[name]
 
-    return [setting.variant(name, change=f"rows of {name}", rows=partial(pick, name=name)) for name in names]
+    check = cache(partial(require_every_group, texts))
+    return [
+        setting.variant(name, change=f"rows of {name}", rows=partial(pick, name=name), check=check) for name in names
+    ]
 
 
 def draw(axes: "Axes", outcomes: Sequence[Outcome]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -101,6 +102,49 @@ def test_what_cannot_be_run_is_refused_before_embedding(
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run" / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "arguments", "message"),
+    [
+        ("sources", b"PAR1 no footer PAR1", [], "sources: texts "),
+        ("sources", {"text": ["a", "b"]}, [], "expected some of every group, found no queries"),
+        (
+            "learning_rate",
+            {"text": list("abcdefghijkl")},
+            ["--samples", "3200"],
+            "has 11 to train on: give fewer --samples",
+        ),
+    ],
+)
+def test_texts_that_do_not_do_are_refused_before_embedding(
+    run, tiny_teacher_folder, tmp_path, capsys, name, content, arguments, message
+):
+    texts = tmp_path / "texts.parquet"
+    if isinstance(content, bytes):
+        texts.write_bytes(content)
+    else:
+        pq.write_table(pa.table(content), texts)
+    common = ("--teacher", tiny_teacher_folder, "--texts", texts, "--output", tmp_path / "run")
+    with pytest.raises(SystemExit) as stopped:
+        run(name, *common, *arguments, "--data")
+    assert stopped.value.code == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert len(printed.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_is_one_line(run, texts, tmp_path, capsys, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("leaf_st.run.Run.embed", interrupt)
+    with pytest.raises(SystemExit) as stopped:
+        run("pooling", "--smoke", "--texts", texts, "--output", tmp_path / "run", "--data")
+    assert stopped.value.code == 130
+    expected = "stopped; what is embedded and trained is kept, and the same command goes on"
+    assert capsys.readouterr().err.strip().splitlines()[-1] == expected
 
 
 def test_pooling_is_what_its_name_says(run, texts, output, tiny_student):

@@ -52,7 +52,7 @@ def pairs(tmp_path_factory):
 
 def _labelled(count, seed):
     """Texts of three classes, each with words of its own."""
-    draw, letters = np.random.default_rng(seed), ("abc", "cde", "efa")
+    draw, letters = np.random.default_rng(seed), ("abc", "def", "ghi")
     labels = draw.integers(3, size=count)
     texts = [" ".join("".join(draw.choice(list(letters[label]), 3)) for _ in range(2)) for label in labels]
     return pa.table({"text": texts, "label": [letters[label] for label in labels]})

@@ -23,6 +23,19 @@ def test_equals_numpy(tiny_student):
     assert metrics == pytest.approx({"l2": l2, "cosine": cosine}, rel=1e-5)
 
 
+def test_what_is_kept_says_how_the_rows_are_spread(tiny_student):
+    targets = tiny_student.encode(TEXTS) + np.array([[0.1], [0.2], [0.3], [0.3]]) * np.eye(32)[:4]
+    evaluator = AlignmentEvaluator(TEXTS, targets)
+    kept = evaluator.measure(tiny_student, "held-out texts")
+    assert (kept.set, kept.rows) == ("held-out texts", 4)
+    assert {"l2": kept.l2, "cosine": kept.cosine} == evaluator(tiny_student)
+    histogram = kept.l2_histogram
+    assert (histogram.low, histogram.high) == pytest.approx((0.1, 0.3), abs=1e-5)
+    assert [histogram.counts[place] for place in (0, -1)] == [1, 2]
+    assert sum(histogram.counts) == sum(kept.cosine_histogram.counts) == 4
+    assert kept.cosine_histogram.low < kept.cosine < kept.cosine_histogram.high
+
+
 def test_the_teacher_is_aligned_with_itself(tiny_teacher):
     metrics = AlignmentEvaluator(TEXTS, tiny_teacher.encode(TEXTS), batch_size=2)(tiny_teacher)
     assert metrics["l2"] == pytest.approx(0, abs=1e-5)

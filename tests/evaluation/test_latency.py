@@ -235,7 +235,7 @@ def test_rows_survive_the_file(rows, tmp_path):
     assert read_rows(path, LatencyRow) == rows
     assert json.loads(path.read_text())[0]["seconds"] == list(rows[0].seconds)
     path.write_text('[{"model": "leaf-ir"}]')
-    with pytest.raises(InputError, match=r"latency\.json: expected a JSON list of LatencyRow"):
+    with pytest.raises(InputError, match=r"latency\.json: expected a JSON list .*LatencyRow\): row 1, teacher: Field"):
         read_rows(path, LatencyRow)
 
 

@@ -41,7 +41,8 @@ def _files(folder):
 def test_what_was_measured_is_not_measured_again(retrieval, sts, models, tmp_path):
     folder = tmp_path / "runs" / "results"
     rows = _measure(folder, retrieval, sts, **models)
-    assert read_results(folder / TASKS) == rows
+    # Modes of one document model are measured together, so that they are not written in the order of the table.
+    assert sorted(read_results(folder / TASKS), key=str) == sorted(rows, key=str)
     assert _encoded(models) > 0
     again = _measure(folder, retrieval, sts, **models)
     assert _encoded(models) == 0
@@ -101,7 +102,7 @@ def test_other_data_of_the_same_name_are_measured(retrieval, models, tmp_path):
     after = _measure(tmp_path / "results", folder, **models)
     assert [row.score for row in after] != [row.score for row in before]
     assert {row.queries for row in after} == {1}
-    assert read_results(tmp_path / "results" / TASKS) == after
+    assert sorted(read_results(tmp_path / "results" / TASKS), key=str) == sorted(after, key=str)
 
 
 def _other_weights(model):

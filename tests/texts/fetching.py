@@ -20,7 +20,7 @@ from leaf_st.texts.sources import SOURCES
 folder, model, names, *more = sys.argv[1:]
 if more:
     fetch._PART_ROWS = int(more[0])
-    stream._ROWS = 7
+    stream.ROWS = 7
 if more[1:]:
     write_part = fetch._write_part
 

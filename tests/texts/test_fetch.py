@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ from transformers import AutoTokenizer
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import PAPER, TextsSpec
-from leaf_st.texts.fetch import chosen, closed_licences, format_sources, provenance
+from leaf_st.texts.fetch import chosen, closed_licences, fetch, format_sources, provenance
 from leaf_st.texts.read import read_texts
 from leaf_st.texts.sources import SOURCES
 
@@ -45,7 +46,7 @@ def fetched(published, tiny_teacher_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fetched") / "texts"
     with serve({}, published) as hub:
         hub.cut_once.add("2019_0000.parquet")
-        done = _fetch(hub, folder, tiny_teacher_folder, SOURCES)
+        done = _fetch(hub, folder, tiny_teacher_folder, ["+".join(SOURCES)])
         assert not hub.cut_once
     assert done.returncode == 0, done.stderr
     assert "InputError" not in done.stdout, done.stdout
@@ -137,7 +138,7 @@ def test_datasets_that_are_not_as_declared(tiny_teacher_folder, tmp_path):
     assert vocabulary.startswith("InputError source vocabulary cannot be read from the hub (")
     assert "mteb/msmarco (default) has the columns query, expected query-id" in ms_marco
     assert amazon_qa.startswith("InputError source amazon-qa cannot be read from the hub (")
-    assert "leave it out with texts.leave_out=triviaqa" in trivia_qa
+    assert "leave it out with texts.leave_out=triviaqa, beside what is left out already" in trivia_qa
 
 
 def test_all_datasets_are_looked_into_before_the_first_is_read(published, tiny_teacher_folder, tmp_path):
@@ -220,6 +221,33 @@ def test_the_table_stands_beside_the_paper_s():
     assert "(not open)" in lines[2]
     assert lines[3].split() == ["total", "3,502,938", "3,502,939"]
     assert sum(source.expected for source in SOURCES.values()) == 6_585_325  # about 200k batches of 32 (paper 2.2)
+
+
+def test_sources_far_below_their_count_are_called_out():
+    rows = {"fineweb": 2_999_999, "lotte": 27_000 * 9 // 10, "vocabulary": 400_000, "msmarco": 9}
+    last = format_sources(rows).splitlines()[-1]
+    assert last.startswith("far fewer texts than in the paper: vocabulary (50.0%), msmarco (0.0%);")
+    asked = format_sources(rows, per_source=500_000).splitlines()  # fewer than the paper has of these two
+    assert asked[-1].startswith("total ")
+    assert "paper: msmarco (0.0%);" in format_sources(rows, per_source=600_000)
+
+
+def test_what_was_fetched_of_a_source_that_is_left_out_is_not_read(fetched, tiny_student):
+    with pytest.raises(InputError, match=r"triviaqa holds texts of triviaqa, which is left out: delete that folder"):
+        fetch(TextsSpec(source=PAPER, leave_out="triviaqa"), fetched, tiny_student)
+
+
+def test_columns_that_are_not_wanted_are_not_fetched(tiny_teacher_folder, tmp_path):
+    published = make_sources(tmp_path / "sources")
+    file = published["qiaojin/PubMedQA"] / "pqa_artificial" / "train-00000-of-00002.parquet"
+    context = [random.Random(row).randbytes(1 << 20).hex() for row in range(20)]
+    table = pa.table({"question": ["short question"] * 20, "context": context})
+    pq.write_table(table, file, compression="none")
+    with serve({}, published) as hub:
+        done = _fetch(hub, tmp_path / "texts", tiny_teacher_folder, ["pubmedqa"])
+    assert "InputError" not in done.stdout, done.stdout
+    assert _texts(tmp_path / "texts", "pubmedqa").count("short question") == 20
+    assert hub.sent[file.relative_to(published["qiaojin/PubMedQA"]).as_posix()] < file.stat().st_size / 3
 
 
 @pytest.mark.parametrize("name", ["leaf_ir", "leaf_mt"])

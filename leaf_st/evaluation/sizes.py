@@ -1,0 +1,45 @@
+"""How large the models of a results folder are: known where they are loaded, needed where nothing is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.evaluation.identity import Identity
+from leaf_st.evaluation.modes import Role
+from leaf_st.evaluation.rows import MODELS, read_rows, write_rows
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model.
+
+    Attributes:
+        role: Teacher or student.
+        model: Its name.
+        revision: Hash of it (`leaf_st.evaluation.identity`).
+        parameters: Number of its weights.
+        dimension: Width of its vectors.
+    """
+
+    role: Role
+    model: str
+    revision: str
+    parameters: int
+    dimension: int
+
+
+def write_sizes(folder: Path, models: Mapping[Role, tuple[Identity, SentenceTransformer]]) -> None:
+    """Write the sizes of ``models`` to ``models.json`` of ``folder``; the row of a role that they lack stays.
+
+    Raises:
+        InputError: If the file is there and holds something else.
+    """
+    path = folder / MODELS
+    sizes = {row.role: row for row in (read_rows(path, Size) if path.exists() else [])}
+    for role, (identity, model) in models.items():
+        parameters = sum(weight.numel() for weight in model.parameters())
+        dimension = model.get_embedding_dimension() or 0
+        sizes[role] = Size(role, identity.name, identity.revision, parameters, dimension)
+    write_rows(path, [sizes[role] for role in ("teacher", "student") if role in sizes])

@@ -1,0 +1,67 @@
+"""The section on how a student was made: its recipe, its texts and their licences, versions."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from leaf_st.publishing.measured import Measured
+from leaf_st.publishing.section import Section
+from leaf_st.publishing.table import Table
+from leaf_st.recipe import DOCSTRINGS, TextsSpec
+
+
+def recipe(measured: Measured) -> Section:
+    """Return every value that shaped the run."""
+    record = measured.record
+    values = {**record.resolved, "arguments": record.arguments}
+    tables = [
+        Table("recipe", ["value", "resolved to"], [list(line) for line in _flat(values)], left=2, caption="Values"),
+        Table(
+            "teacher",
+            ["value", "resolved to"],
+            [list(line) for line in _flat(record.teacher)],
+            left=2,
+            caption="Teacher's vectors",
+        ),
+        Table(
+            "versions",
+            ["library", "version"],
+            [list(line) for line in _flat(record.versions)],
+            left=2,
+            caption="Versions",
+        ),
+    ]
+    text = ["What the run was resolved to, from its recipe.json; values that were not set are left out."]
+    return Section("recipe", "Recipe", text, tables=[table for table in tables if table.rows])
+
+
+def texts(measured: Measured) -> Section:
+    """Return where the texts are from, and under which licences, as far as the run knows."""
+    sources = measured.record.sources
+    title, id_ = "Texts and their licences", "texts"
+    if sources:
+        lines = [
+            [name, *(str(source.get(key) or "-") for key in ("dataset", "commit", "licence"))]
+            for name, source in sources.items()
+        ]
+        text = ["As each dataset states it. Not all need be open: read them before a model is published."]
+        return Section(id_, title, text, tables=[Table("texts", ["source", "dataset", "commit", "licence"], lines, 4)])
+    named = {"Training texts": measured.recipe.texts, "General texts": measured.recipe.general}
+    return Section(id_, title, [f"{name}: {_licence(spec)}" for name, spec in named.items() if spec is not None])
+
+
+def _licence(spec: TextsSpec) -> str:
+    if spec.source == DOCSTRINGS:
+        return (
+            "documentation strings of the Python packages on the machine of the run, each under its package's licence."
+        )
+    return f"{spec.source}. The run knows no licence of them: whoever publishes the model has to."
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield key and value of what is set, with the keys of what it lies in."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif value is not None and value != [] and value != "":
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,103 @@
+"""matplotlib's figures as SVG inside a page: its fonts and its colours, light or dark, are those of the page."""
+
+import io
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from markupsafe import Markup
+
+from leaf_st.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
+# Colours that nobody picks, which stand for those of the page.
+_INK, _WARNING = "#010203", "#ff0000"
+_SERIES = tuple(f"#0{number}0a0b" for number in range(1, 9))
+_OF_PAGE = {
+    _INK: "currentColor",
+    "#000000": "currentColor",
+    _WARNING: "var(--warning)",
+    **{colour: f"var(--series-{number})" for number, colour in enumerate(_SERIES)},
+}
+_STYLE = {
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "text.parse_math": False,  # names of sets may hold dollars
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _INK,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.facecolor": "none",
+    "grid.color": _INK,
+    "grid.alpha": 0.15,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+}
+
+
+def require_matplotlib() -> None:
+    """Look whether figures can be drawn.
+
+    Raises:
+        InputError: If not.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise InputError("the figures of a report need matplotlib: pip install 'leaf-st[plots]'") from error
+
+
+def draw(name: str, fill: Callable[["Figure"], None], size: tuple[float, float] = (4.8, 3.2)) -> Markup:
+    """Return the figure that ``fill`` draws, as an SVG element.
+
+    Args:
+        name: Told to those who cannot see it, and unlike that of any other figure of the page.
+        fill: Draws.
+        size: Inches of 96 pixels.
+    """
+    import matplotlib
+    from cycler import cycler
+    from matplotlib.figure import Figure
+
+    # Any: in matplotlib's types the keys are literals, one by one.
+    style: Any = {**_STYLE, "svg.hashsalt": name, "axes.prop_cycle": cycler(color=_SERIES)}
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=size, layout="constrained")
+        fill(figure)
+        written = io.BytesIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(written, format="svg", metadata=nothing)
+    return Markup(_embedded(written.getvalue(), name))  # matplotlib and ElementTree escape all texts
+
+
+def _embedded(svg: bytes, name: str) -> str:
+    """Return a whole SVG file as an element of a page that has others of its kind."""
+    root = ElementTree.fromstring(svg)
+    for element in root.iter():
+        element.tag = element.tag.removeprefix(_SVG)
+        if link := element.attrib.pop(_LINK, None):
+            element.set("href", link)
+    for parent in list(root.iter()):  # rules that would hold for the whole page
+        for child in [child for child in parent if child.tag in ("style", "metadata")]:
+            parent.remove(child)
+    text = ElementTree.tostring(root, encoding="unicode")
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+    text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
+    text = re.sub(r" font-family: [^;]+;", "", text)
+    for colour, of_page in _OF_PAGE.items():
+        text = text.replace(colour, of_page)
+    box = root.attrib["viewBox"]
+    pixels = round(float(box.split()[2]) * 96 / 72)
+    body = text.partition(">")[2]
+    return f'<svg viewBox="{box}" style="max-width: {pixels}px" role="img" aria-label="{Markup.escape(name)}">{body}'

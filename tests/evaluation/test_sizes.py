@@ -1,0 +1,23 @@
+import pytest
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.identity import identify
+from leaf_st.evaluation.rows import MODELS, read_rows
+from leaf_st.evaluation.runner import evaluate
+from leaf_st.evaluation.sizes import Size
+from leaf_st.evaluation.tasks import find_tasks
+
+
+def test_an_evaluation_leaves_the_sizes_of_its_models(sts, tiny_teacher, tiny_student, tmp_path):
+    tasks = find_tasks([str(sts)])
+    evaluate(tasks, teacher=tiny_teacher, student=tiny_student, modes=["standard"], folder=tmp_path)
+    # Without a teacher its row stays.
+    evaluate(tasks, teacher=None, student=tiny_student, modes=["standard"], folder=tmp_path)
+    expected = [
+        Size(role, *vars(identify(model)).values(), sum(part.numel() for part in model.parameters()), 32)
+        for role, model in (("teacher", tiny_teacher), ("student", tiny_student))
+    ]
+    assert read_rows(tmp_path / MODELS, Size) == expected
+    (tmp_path / MODELS).write_text("{}")
+    with pytest.raises(InputError, match=r"models\.json: expected a JSON list of measurements \(Size\)"):
+        evaluate(tasks, teacher=None, student=tiny_student, modes=["standard"], folder=tmp_path)

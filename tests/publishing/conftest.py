@@ -1,0 +1,94 @@
+import json
+import random
+import shutil
+
+import pytest
+
+from leaf_st.evaluation.compression import measure_compression
+from leaf_st.evaluation.index import measure_index
+from leaf_st.evaluation.latency import Candidate, measure_latency
+from leaf_st.evaluation.margin import measure_margin
+from leaf_st.evaluation.rows import COMPRESSION, INDEX, LATENCY, MARGIN, SAMPLES, write_rows
+from leaf_st.evaluation.samples import measure_samples
+from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.run import Run
+from leaf_st.student.load import load_student, load_teacher
+
+
+def _words(count, rng):
+    return " ".join("".join(rng.choices("abcdefgh", k=3)) for _ in range(count))
+
+
+@pytest.fixture(scope="session")
+def search_set(tmp_path_factory):
+    """20 documents and 6 queries of random letters."""
+    folder, rng = tmp_path_factory.mktemp("sets") / "letters", random.Random(0)
+    folder.mkdir()
+    corpus = [{"_id": f"d{number}", "title": _words(1, rng), "text": _words(60, rng)} for number in range(20)]
+    queries = [{"_id": f"q{number}", "text": _words(2, rng)} for number in range(6)]
+    for name, rows in (("corpus", corpus), ("queries", queries)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    judged = [f"q{query}\td{document}\t1" for query in range(6) for document in rng.sample(range(20), 4)]
+    (folder / "qrels.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *judged]) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, tiny_teacher_folder, search_set):
+    """A run that was trained and not measured."""
+    folder, rng = tmp_path_factory.mktemp("report"), random.Random(1)
+    texts = folder / "texts.jsonl"
+    rows = ({"text": _words(8, rng), "kind": ("query", "document")[number % 2]} for number in range(60))
+    texts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = {"max_steps": 9, "eval_steps": 3, "save_steps": 3, "save_total_limit": 4, "logging_steps": 1}
+    arguments |= {"per_device_train_batch_size": 8, "learning_rate": 1e-2, "use_cpu": True, "bf16": False}
+    recipe = Recipe(
+        name="tiny",
+        texts=TextsSpec(source=str(texts)),
+        teacher=TeacherSpec(model=str(tiny_teacher_folder), precision="float32"),
+        student=StudentSpec(layers=(0, 2), closed_form_rows=0),
+        training=TrainingSpec(end_learning_rate=1e-3, arguments=arguments),
+        evaluate_on=[str(search_set)],
+    )
+    run = Run(recipe, folder / "run")
+    run.embed()
+    run.train()
+    return run
+
+
+@pytest.fixture(scope="session")
+def whole(trained, search_set, tmp_path_factory):
+    """The folder of a run of which everything was measured."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    shutil.copytree(trained.folder, folder)
+    run = Run(trained.recipe, folder)
+    run.measure_alignment()
+    run.evaluate()
+    student = load_student(str(folder / "model"))
+    models = {"teacher": load_teacher(run.recipe.teacher, student), "student": student}
+    results = folder / "results"
+    write_rows(results / COMPRESSION, measure_compression(search_set, **models))
+    write_rows(results / INDEX, measure_index(search_set, **models, expansions=(10, 20)))
+    write_rows(results / SAMPLES, measure_samples(search_set, **models))
+    write_rows(results / MARGIN, measure_margin(folder))
+    candidates = [Candidate(name, model, "teacher") for name, model in models.items()]
+    texts = {"query": ["a b", "c"] * 2, "document": ["a b c d", "e f"] * 2}
+    write_rows(results / LATENCY, measure_latency(candidates, texts, batch_sizes=(1, 2), repeats=2))
+    return folder
+
+
+@pytest.fixture
+def run(whole, tmp_path):
+    """A copy of ``whole`` without store and checkpoints, to be changed."""
+    folder = tmp_path / "a run"
+    shutil.copytree(whole, folder, ignore=shutil.ignore_patterns("store", "checkpoints", "model", "mteb", "report"))
+    return folder
+
+
+@pytest.fixture
+def few(run):
+    """The same with its tasks, sizes and samples alone: figures take the most time."""
+    for path in (run / "results").iterdir():
+        if path.stem not in ("tasks", "models", "samples"):
+            path.unlink()
+    return run
