@@ -35,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_stage(commands.add_parser(name, help=text), name)
     _add_evaluate(commands.add_parser("evaluate", help="measure tasks, beside the teacher and together with it"))
     _add_measure(commands.add_parser("measure", help="measure what it costs and bears: bytes, index, error, time"))
+    _add_export(commands.add_parser("export", help="write it as ONNX, beside itself, and compare and time that"))
     _add_search(commands.add_parser("search", help="search a file of documents, beside the teacher"))
     report = commands.add_parser("report", help="write a page of all results of a run, as one file")
     report.add_argument("run", type=Path, metavar="RUN", help="run folder; the page is RUN/report/report.html")
@@ -108,6 +109,15 @@ def _add_measure(parser: argparse.ArgumentParser) -> None:
         if what != "margin":
             kind.add_argument("--teacher", help=f"{_TEACHER} (default: the one that it learned from)")
         kind.add_argument("--output", type=Path, metavar="DIR", help=f"results folder {_RESULTS}")
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=f"{_MODEL}; what is no folder is pulled into one of its name")
+    texts = "queries and documents to compare and to time: BEIR folder, or table with a column `kind`"
+    parser.add_argument("--texts", metavar="FILE", help=f"{texts} (default: those of the recipe, or documentation)")
+    sets = "BEIR folders to search with int8 (default: those of the recipe that are here)"
+    parser.add_argument("--data", type=Path, nargs="+", default=[], metavar="FOLDER", help=sets)
+    parser.add_argument("--output", type=Path, metavar="DIR", help=f"results folder {_RESULTS}")
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:

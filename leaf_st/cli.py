@@ -156,6 +156,20 @@ def _measure(options: argparse.Namespace) -> None:
     print(f"{table}\nkept in {folder / options.what}.json")
 
 
+def _export(options: argparse.Namespace) -> None:
+    from leaf_st import measure
+
+    _quieten()
+    if not Path(options.model).is_dir():
+        _pull(argparse.Namespace(model=options.model, output=None))
+        options.model = options.model.rpartition("/")[2]
+    folder = options.output or _results_folder(options.model)
+    table, wrong = measure.export(options.model, options.texts, options.data, folder)
+    print(f"{table}\nkept in {folder / 'export.json'}")
+    if wrong:
+        raise InputError(f"not written: {'; '.join(wrong)}")
+
+
 def _report(options: argparse.Namespace) -> None:
     from leaf_st.publishing.report import write_report
 
@@ -253,6 +267,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "train": _train,
     "evaluate": _evaluate,
     "measure": _measure,
+    "export": _export,
     "search": _search,
     "report": _report,
     "models": _models,

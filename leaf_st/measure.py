@@ -1,4 +1,4 @@
-"""What is measured of a model beside its tasks, for `leaf-st measure`.
+"""What is measured of a model beside its tasks, for `leaf-st measure` and `leaf-st export`.
 
 Each measurement reads models, leaves its rows in the results folder of the student, and is shown as a table.
 """
@@ -10,8 +10,8 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import check_folders
-from leaf_st.evaluation.rows import ALIGNMENT, COMPRESSION, INDEX, LATENCY, MARGIN, SAMPLES, write_rows
-from leaf_st.recipe import DOCSTRINGS, Recipe, TeacherSpec
+from leaf_st.evaluation.rows import ALIGNMENT, COMPRESSION, EXPORT, INDEX, LATENCY, MARGIN, SAMPLES, write_rows
+from leaf_st.recipe import DOCSTRINGS, Kind, Recipe, TeacherSpec, TextsSpec
 from leaf_st.record import read_run
 from leaf_st.student.load import load_student, load_teacher, read_record, teacher_of
 from leaf_st.teacher.resolve import resolve_model
@@ -80,17 +80,60 @@ def measure_samples(model: str, teacher: str | None, sets: Sequence[Path], folde
     return samples.format_samples(rows)
 
 
+def export(model: str, texts: str | None, sets: Sequence[Path], folder: Path) -> tuple[str, list[str]]:
+    """Write the ONNX files of ``model`` into its folder; rows in ``export.json`` of ``folder``.
+
+    Returns:
+        The table, and what is wrong with each file that was not written.
+    """
+    from leaf_st.publishing import export as exporting
+
+    sets = sets_of(model, sets)
+    student = load_student(model)
+    exporting.check_exportable(student)
+    of_sides = _texts_of(model, texts)
+    rows, wrong = exporting.export(student, resolve_model(model), of_sides, sets)
+    write_rows(folder / EXPORT, rows)
+    return exporting.format_export(rows), wrong
+
+
+def _texts_of(model: str, named: str | None) -> dict[Kind, list[str]]:
+    """Return queries and documents of what is named, or else of what the model learned from, if it is here."""
+    from leaf_st.evaluation.candidates import latency_texts
+
+    learned = _recipe_of(model)
+    spec = TextsSpec(source=named or DOCSTRINGS)
+    if named is None and learned is not None and Path(learned.texts.source).exists():
+        spec = learned.texts
+    print(f"texts of {spec.source}", flush=True)
+    return latency_texts(spec)
+
+
 def _pair(model: str, teacher: str | None) -> tuple[SentenceTransformer, SentenceTransformer]:
     student = load_student(model)
     return student, load_teacher(TeacherSpec(model=teacher) if teacher else teacher_of(model), student)
 
 
-def _sets(model: str, named: Sequence[Path]) -> list[Path]:
-    """Return the BEIR folders that are named, or else those of the model's recipe that are there."""
-    resolved = read_record(resolve_model(model)).get("resolved")
-    known = Recipe.from_dict(resolved).evaluate_on if isinstance(resolved, dict) else ()
+def sets_of(model: str, named: Sequence[Path]) -> list[Path]:
+    """Return the BEIR folders that are named, or else those of the model's recipe that are there, if any.
+
+    Raises:
+        InputError: If one of them is none.
+    """
+    recipe = _recipe_of(model)
+    known = recipe.evaluate_on if recipe else ()
     folders = list(named) or [Path(name) for name in known if Path(name).is_dir()]
+    check_folders(folders)
+    return folders
+
+
+def _recipe_of(model: str) -> Recipe | None:
+    resolved = read_record(resolve_model(model)).get("resolved")
+    return Recipe.from_dict(resolved) if isinstance(resolved, dict) else None
+
+
+def _sets(model: str, named: Sequence[Path]) -> list[Path]:
+    folders = sets_of(model, named)
     if not folders:
         raise InputError("--data: expected BEIR folders, found none, and the model's recipe names none that is here")
-    check_folders(folders)
     return folders

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.latency import Candidate
-from leaf_st.evaluation.onnx_encoder import GRAPH
+from leaf_st.evaluation.onnx_encoder import GRAPHS, GraphKind
 from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TeacherSpec, TextsSpec
 from leaf_st.student.build import build_student
 from leaf_st.student.load import load_student, load_teacher, teacher_of
@@ -43,20 +44,21 @@ def candidates(names: Sequence[str], teacher: str | None = None) -> list[Candida
     return list(found.values())
 
 
-def latency_texts(source: str = DOCSTRINGS) -> dict[Kind, list[str]]:
+def latency_texts(source: str | TextsSpec = DOCSTRINGS) -> dict[Kind, list[str]]:
     """Return queries and documents of ``source``, which is as in `TextsSpec`: the first thousand of each.
 
     Raises:
         InputError: If the source cannot be read or lacks one of them.
     """
     texts: dict[Kind, list[str]] = {kind: [] for kind in KINDS}
-    for row in read_texts(TextsSpec(source=source, limit=dict.fromkeys(KINDS, _TEXTS)), Counter()):
+    spec = TextsSpec(source=source) if isinstance(source, str) else source
+    for row in read_texts(replace(spec, limit=dict.fromkeys(KINDS, _TEXTS)), Counter()):
         texts[row.kind].append(row.text)
     for kind, of_kind in texts.items():
         if not of_kind:
             raise InputError(
-                f"texts.source {source}: expected queries and documents, found no {kind}: name a BEIR folder, or a "
-                "table with a column `kind`"
+                f"texts.source {spec.source}: expected queries and documents, found no {kind}: name a BEIR folder, or "
+                "a table with a column `kind`"
             )
     return texts
 
@@ -64,7 +66,7 @@ def latency_texts(source: str = DOCSTRINGS) -> dict[Kind, list[str]]:
 def _student(name: str, teacher: TeacherSpec) -> Candidate:
     if reason := why_missing(name, None):
         return _unlearned(name, teacher.model, reason)
-    return Candidate(name, load_student(name), teacher.model, _graph(name))
+    return Candidate(name, load_student(name), teacher.model, _graphs(name))
 
 
 def _teacher(spec: TeacherSpec, student: SentenceTransformer) -> Candidate:
@@ -72,12 +74,12 @@ def _teacher(spec: TeacherSpec, student: SentenceTransformer) -> Candidate:
         unlearned = _unlearned(spec.model, spec.model, reason)
         unlearned.model.prompts = dict(student.prompts)
         return unlearned
-    return Candidate(spec.model, load_teacher(spec, student), spec.model, _graph(spec.model))
+    return Candidate(spec.model, load_teacher(spec, student), spec.model, _graphs(spec.model))
 
 
-def _graph(name: str) -> Path | None:
-    path = resolve_model(name) / GRAPH
-    return path if path.is_file() else None
+def _graphs(name: str) -> dict[GraphKind, Path]:
+    folder = resolve_model(name)
+    return {kind: folder / path for kind, path in GRAPHS.items() if (folder / path).is_file()}
 
 
 def _unlearned(name: str, teacher: str, reason: str) -> Candidate:

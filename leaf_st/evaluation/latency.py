@@ -10,7 +10,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -21,7 +21,7 @@ from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.onnx_encoder import OnnxEncoder, onnxruntime_is_here
+from leaf_st.evaluation.onnx_encoder import GraphKind, OnnxEncoder, onnxruntime_is_here
 from leaf_st.recipe import Kind
 from leaf_st.student.static import is_static
 from leaf_st.teacher.local import bfloat16_is_fast, own_prompt
@@ -31,7 +31,7 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 24)  # paper G
 REPEATS = 7  # paper G
 _WARM = 32  # texts
 
-Backend = Literal["torch float32", "torch bfloat16", "onnx"]
+Backend = Literal["torch float32", "torch bfloat16"] | GraphKind
 Encoder = Callable[[Kind, Sequence[str]], object]
 Name = TypeVar("Name")
 
@@ -44,14 +44,14 @@ class Candidate:
         name: What rows call it.
         model: It, in float32.
         teacher: Name of the candidate whose speed its own is compared with; of a teacher its own name.
-        graph: Its ONNX graph; None if there is none.
+        graphs: Its ONNX graphs by kind.
         random_weights: Whether it has the shape of the model of that name alone, which is as fast.
     """
 
     name: str
     model: SentenceTransformer
     teacher: str
-    graph: Path | None = None
+    graphs: Mapping[GraphKind, Path] = field(default_factory=dict)
     random_weights: bool = False
 
 
@@ -191,7 +191,7 @@ def _shown(batches: Iterable[list[str]], bar: "tqdm[None]") -> Iterator[list[str
 def _row(
     candidate: Candidate, backend: Backend, side: Kind, size: int, seconds: Sequence[float], tokens: float
 ) -> LatencyRow:
-    device = torch.device("cpu") if backend == "onnx" else candidate.model.device
+    device = torch.device("cpu") if backend in candidate.graphs else candidate.model.device
     return LatencyRow(
         model=candidate.name,
         teacher=candidate.teacher,
@@ -209,14 +209,15 @@ def _row(
 
 
 def _backends(candidate: Candidate) -> Iterator[tuple[Backend, Encoder]]:
-    """Yield what can run ``candidate`` here, and says so where its graph is left out."""
+    """Yield what can run ``candidate`` here, and says so where its graphs are left out."""
     yield "torch float32", partial(_encode, candidate.model)
     if bfloat16_is_fast(candidate.model.device):
         yield "torch bfloat16", partial(_encode, copy.deepcopy(candidate.model).to(torch.bfloat16))
-    if candidate.graph is not None and not onnxruntime_is_here():
-        print(f"{candidate.graph} is not timed: pip install 'leaf-st[onnx]'", flush=True)
-    elif candidate.graph is not None:
-        yield "onnx", OnnxEncoder(candidate.graph, candidate.model)
+    for kind, graph in candidate.graphs.items():
+        if onnxruntime_is_here():
+            yield kind, OnnxEncoder(graph, candidate.model)
+        else:
+            print(f"{graph} is not timed: pip install 'leaf-st[onnx]'", flush=True)
 
 
 def _encode(model: SentenceTransformer, side: Kind, texts: Sequence[str]) -> object:

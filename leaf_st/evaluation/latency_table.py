@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from leaf_st.evaluation.latency import LatencyRow
 from leaf_st.evaluation.rows import aligned
@@ -18,7 +18,13 @@ SLOWEST = 0.1  # seconds until a user feels a wait (paper G)
 PAPER = "paper, ONNX on an i3.large"  # as backend
 
 _SIDES: tuple[Kind, ...] = ("document", "query")
-_STYLES = {"torch float32": "-", "torch bfloat16": "--", "onnx": ":"}
+_STYLES: dict[str, Any] = {
+    "torch float32": "-",
+    "torch bfloat16": "--",
+    "onnx": ":",
+    "onnx packed": "-.",
+    "onnx int8": (0, (1, 3)),
+}
 
 
 @dataclass(frozen=True)

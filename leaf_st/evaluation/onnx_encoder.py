@@ -1,8 +1,9 @@
-"""A model's ONNX graph, from token ids to vectors, run by onnxruntime without torch."""
+"""A model's ONNX graphs, from token ids to vectors, run by onnxruntime without torch."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,7 +15,14 @@ from leaf_st.recipe import KINDS, Kind
 from leaf_st.teacher.local import own_prompt
 from leaf_st.texts.cut import own_tokenizer
 
-GRAPH = Path("onnx") / "model.onnx"  # in the folder of a model
+GraphKind = Literal["onnx", "onnx packed", "onnx int8"]
+
+# In the folder of a model. The first and the last have the names that transformers.js knows.
+GRAPHS: dict[GraphKind, Path] = {
+    "onnx": Path("onnx") / "model.onnx",
+    "onnx packed": Path("onnx") / "model_packed.onnx",
+    "onnx int8": Path("onnx") / "model_int8.onnx",
+}
 INPUTS = ("input_ids", "attention_mask")
 
 

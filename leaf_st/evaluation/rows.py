@@ -12,7 +12,7 @@ from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
 
 # The files of a results folder that hold rows, beside `leaf_st.evaluation.results.TASKS`.
-ALIGNMENT, MODELS, SAMPLES = "alignment.json", "models.json", "samples.json"
+ALIGNMENT, EXPORT, MODELS, SAMPLES = "alignment.json", "export.json", "models.json", "samples.json"
 COMPRESSION, INDEX, MARGIN, LATENCY = "compression.json", "index.json", "margin.json", "latency.json"
 
 R = TypeVar("R")

@@ -1,1 +1,1 @@
-"""What a run is shown as."""
+"""Sixth stage: bring a student to those who use it."""

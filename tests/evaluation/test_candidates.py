@@ -5,7 +5,7 @@ import torch
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.candidates import candidates, latency_texts
-from leaf_st.evaluation.onnx_encoder import GRAPH
+from leaf_st.evaluation.onnx_encoder import GRAPHS
 from leaf_st.recipe import Recipe, TeacherSpec
 from leaf_st.student.portable import save_portable
 from leaf_st.zoo import ARCHITECTURES, ARCTIC, MXBAI, Architecture
@@ -36,13 +36,13 @@ def test_a_student_brings_the_teacher_that_its_record_names(tmp_path, tiny_stude
     recipe = Recipe("tiny", teacher=TeacherSpec(model=str(tiny_teacher_folder)))
     save_portable(tiny_student, tmp_path / "model", {"resolved": recipe.to_dict()})
     save_portable(tiny_student, tmp_path / "other")
-    graph = tmp_path / "model" / GRAPH
+    graph = tmp_path / "model" / GRAPHS["onnx packed"]
     graph.parent.mkdir()
     graph.touch()
     names = [str(tmp_path / name) for name in ("model", "other")]
     teacher, student = candidates(names[:1])
-    assert (teacher.name, teacher.graph, teacher.random_weights) == (str(tiny_teacher_folder), None, False)
-    assert (student.name, student.graph, student.teacher) == (names[0], graph, teacher.name)
+    assert (teacher.name, teacher.graphs, teacher.random_weights) == (str(tiny_teacher_folder), {}, False)
+    assert (student.name, student.graphs, student.teacher) == (names[0], {"onnx packed": graph}, teacher.name)
     assert teacher.model.prompts["query"] == "q: "
     with pytest.raises(InputError, match="nothing in it names its teacher"):
         candidates(names)

@@ -1,0 +1,112 @@
+"""Exported speed: a student's ONNX files beside itself in torch and beside a teacher of BERT-base's shape.
+
+Command:  python recipes/benchmarks/exported_speed.py MODEL --texts FOLDER
+
+MODEL is a folder into which `leaf-st export` has written, FOLDER a BEIR folder or a table with a column `kind`. The
+teacher has random weights, which are as fast. All take their turn with each query, one at a time, and each form of the
+student with each batch of 16 documents.
+Then each way to encode one query is started anew several times, from the start of a process to the first vector.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from leaf_st.evaluation.candidates import latency_texts
+from leaf_st.evaluation.latency import Candidate, LatencyRow, measure_latency, processor_name
+from leaf_st.evaluation.onnx_encoder import GRAPHS
+from leaf_st.evaluation.rows import aligned
+from leaf_st.publishing.export import rate
+from leaf_st.publishing.snippet import onnx_snippet
+from leaf_st.student.load import load_student
+from leaf_st.teacher.resolve import resolve_model
+from leaf_st.teacher.unlearned import save_unlearned
+from leaf_st.zoo import ARCTIC
+
+TEACHER = "BERT-base"
+TORCH = "torch float32"
+# What is promised, as multiples: of a query of its own, and of 16 documents.
+TARGETS = {("query", 1, TEACHER): 25.0, ("query", 1, "student"): 3.5, ("document", 16, "student"): 3.0}
+STARTS = 5
+WITH_TORCH = """
+from sentence_transformers import SentenceTransformer
+SentenceTransformer({folder!r}, device="cpu").encode_query(["what is a student?"])
+"""
+# KiB, as Linux counts them; what the parent process learns of its child counts its own memory too, from the fork.
+PEAK = """
+print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0], flush=True)
+"""
+
+
+def main() -> None:
+    """Print speeds, what is left of the targets, and what a start costs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", metavar="MODEL", help="folder of the student, exported")
+    parser.add_argument("--texts", required=True, metavar="FOLDER", help="real queries and documents")
+    parser.add_argument("--repeats", type=int, default=25, help="batches of each size")
+    options = parser.parse_args()
+    folder = resolve_model(options.model)
+    graphs = {kind: folder / path for kind, path in GRAPHS.items() if (folder / path).is_file()}
+    student = load_student(str(folder)).to("cpu")
+    with TemporaryDirectory() as temporary:
+        teacher = load_student(str(save_unlearned(Path(temporary) / "model", ARCTIC.architecture))).to("cpu")
+    teacher.prompts = dict(student.prompts)
+    ours = Candidate("student", student, TEACHER, graphs)
+    texts = latency_texts(options.texts)
+    of_queries = {"query": texts["query"]}
+    rows = measure_latency([Candidate(TEACHER, teacher, TEACHER), ours], of_queries, (1,), options.repeats)
+    rows += measure_latency([ours], {"document": texts["document"]}, (16,), options.repeats)
+    print(f"{processor_name(torch.device('cpu'))}, {torch.get_num_threads()} threads; texts per second")
+    print(_speeds(rows))
+    print(_reached(rows))
+    print(f"\nfrom the start of a process to the first vector, median of {STARTS}, and its largest memory")
+    starts = {TORCH: WITH_TORCH.format(folder=str(folder))}
+    starts |= {kind: onnx_snippet(student, str(folder), kind).partition("documents =")[0] for kind in graphs}
+    print(aligned([_start(name, code) for name, code in starts.items()]))
+
+
+def _speeds(rows: list[LatencyRow]) -> str:
+    columns = list(dict.fromkeys((row.side, row.batch_size) for row in rows))
+    lines = [["model", "backend", *(f"{side} by {size}" for side, size in columns)]]
+    for name in dict.fromkeys((row.model, row.backend) for row in rows):
+        found = {(row.side, row.batch_size): rate(row) for row in rows if (row.model, row.backend) == name}
+        lines.append([*name, *(f"{found[column]:,.1f}" if column in found else "-" for column in columns)])
+    return aligned(lines, left=2)
+
+
+def _reached(rows: list[LatencyRow]) -> str:
+    rates = {(row.model, row.backend, row.side, row.batch_size): rate(row) for row in rows}
+    lines = []
+    for (side, size, beside), wanted in TARGETS.items():
+        forms = {kind: rates["student", kind, side, size] for kind in GRAPHS if ("student", kind, side, size) in rates}
+        best = max(forms, key=forms.__getitem__)
+        times = forms[best] / rates[beside, TORCH, side, size]
+        lines.append([f"{side} by {size}, {best}: {times:.1f} times {beside} in {TORCH}", f"wanted {wanted:g}"])
+    return aligned(lines)
+
+
+def _start(name: str, code: str) -> list[str]:
+    seconds, kibibytes = zip(*(_run(code + PEAK) for _ in range(STARTS)), strict=True)
+    return [name, f"{statistics.median(seconds):.2f} s", f"{max(kibibytes) * 1024 / 1e6:.0f} MB"]
+
+
+def _run(code: str) -> tuple[float, int]:
+    """Return the seconds until a process of its own has said how much memory it took, and that."""
+    started = time.perf_counter()
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None  # it is piped
+        said = process.stdout.readline()
+        seconds = time.perf_counter() - started
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, process.args)
+    return seconds, int(said)
+
+
+if __name__ == "__main__":
+    main()
