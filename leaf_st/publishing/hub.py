@@ -210,8 +210,8 @@ class Hub:
 
 
 def _explained(error: Exception, target: Target) -> str:
+    said = getattr(error, "server_message", None) or " ".join(str(error).split())
     for cause, status in answers(error):
-        said = getattr(cause, "server_message", None) or str(cause).strip().partition("\n")[0]
         if isinstance(cause, OfflineModeIsEnabled):
             return "the hub is switched off by HF_HUB_OFFLINE: unset it to publish"
         if status == 401:
@@ -223,8 +223,8 @@ def _explained(error: Exception, target: Target) -> str:
             )
         if status == 404:
             return f"{target.repo_id}: the hub has no such repository or branch, or does not show it to this token"
-        if status is not None and status < 429:
-            return f"the hub does not take it ({status}: {said})"
         if status is not None:
-            return f"the hub answers {status} after all attempts: the same command goes on from here later"
-    return f"the hub was not reached ({said}): the same command goes on from here when it is"
+            return f"the hub does not take it ({status}: {said}): the same command goes on from here"
+        if isinstance(cause, HTTPError | ConnectionError | TimeoutError):
+            return f"the hub was not reached ({said}): the same command goes on from here when it is"
+    return f"the upload failed ({said}): the same command goes on from here"

@@ -30,6 +30,16 @@ def prepare(run: Path, repo_id: str, *, asymmetric: bool = False, without_result
     Raises:
         InputError: If there is no model, no teacher, or no result, or a check failed.
     """
+    model = make_folder(run, repo_id, asymmetric=asymmetric, without_results=without_results)
+    checks = verify(run / PUBLISH, model)
+    if failed := [check for check in checks if check.state == "failed"]:
+        found = "; ".join(f"{check.name}: {check.detail}" for check in failed)
+        raise InputError(f"{run / PUBLISH} cannot be published: {found}")
+    return checks
+
+
+def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: bool) -> SentenceTransformer:
+    """Make ``publish`` of ``run`` anew, unchecked; returns the model that must be in it. As `prepare`."""
     if not is_run(run):
         raise InputError(f"{run}: expected the folder of a run with a trained model in model/: train one, or name it")
     if not (without_results or _has_results(run)):
@@ -41,11 +51,7 @@ def prepare(run: Path, repo_id: str, *, asymmetric: bool = False, without_result
     if asymmetric:
         model = compose(model, load_teacher(teacher_of(str(run / "model")), model))
     replace_folder(run / PUBLISH, lambda fresh: _fill(fresh, run, repo_id, model if asymmetric else None))
-    checks = verify(run / PUBLISH, model)
-    if failed := [check for check in checks if check.state == "failed"]:
-        found = "; ".join(f"{check.name}: {check.detail}" for check in failed)
-        raise InputError(f"{run / PUBLISH} cannot be published: {found}")
-    return checks
+    return model
 
 
 def _has_results(run: Path) -> bool:
