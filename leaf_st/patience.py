@@ -16,6 +16,9 @@ T = TypeVar("T")
 PAUSES: tuple[float, ...] = (1, 2, 4, 8, 16, 32)  # seconds
 # Busy or out of order, and 409 and 412: somebody else wrote in between, so what was read before is read again.
 _PASSING = {408, 409, 412, 429, 500, 502, 503, 504}
+# By name, since the HTTP library below the hub's client is its own affair: nobody answers at all, and a name that is
+# wrong or a network that is off does not come by waiting.
+_NOBODY = {"ConnectError", "ConnectTimeout", "ProxyError", "ConnectionRefusedError", "OfflineModeIsEnabled"}
 
 
 def patiently(attempt: Callable[[], T]) -> T:
@@ -59,7 +62,6 @@ def _passing(error: BaseException) -> tuple[str, float] | None:
             limit = parse_ratelimit_headers(headers)
             asked = str(limit.reset_in_seconds if limit and not limit.remaining else headers.get("Retry-After", "0"))
             return f"the hub answers {status} ({HTTPStatus(status).phrase})", float(asked) if asked.isdigit() else 0
-        # Nobody answers at all: a name that is wrong or a network that is off does not come by waiting.
-        if isinstance(cause, HTTPError | ConnectionError | TimeoutError) and "Connect" not in type(cause).__name__:
+        if isinstance(cause, HTTPError | ConnectionError | TimeoutError) and type(cause).__name__ not in _NOBODY:
             return f"the connection to the hub broke off ({type(cause).__name__})", 0
     return None

@@ -137,7 +137,7 @@ def _dimension(reading: Reading, trained: SentenceTransformer | None) -> str:
 
 
 def _norm(reading: Reading, trained: SentenceTransformer | None) -> str:
-    norms = np.linalg.norm(np.concatenate([reading.query, reading.document]), axis=1)
+    norms = np.concatenate([np.linalg.norm(side, axis=1) for side in (reading.query, reading.document)])
     if not np.isfinite(norms).all():
         raise _FailedError("some vectors are not finite")
     normalized = trained is not None and _is_normalized(trained)
@@ -167,8 +167,8 @@ def _vectors(reading: Reading, trained: SentenceTransformer | None) -> str:
     sides = ((reading.query, trained.encode_query(texts)), (reading.document, trained.encode_document(texts)))
     if any(found.shape != np.shape(expected) for found, expected in sides):
         raise _FailedError("they have not the width of the trained model's")
-    furthest = max(_furthest(found, expected) for found, expected in sides)
-    if furthest > SAME:
+    furthest = np.max([_furthest(found, expected) for found, expected in sides])
+    if not furthest <= SAME:  # nor is it, where it is not a number
         raise _FailedError(f"{furthest:.1e} from the trained model's at most, expected {SAME:g}")
     return f"{furthest:.1e} from the trained model's at most"
 
@@ -198,7 +198,7 @@ def _graph(graph: Path, reading: Reading, model: SentenceTransformer) -> str:
         raise _FailedError(f"{graph.name} gives the shape {found.shape}, expected {width} dimensions of each text")
     if graph.name == GRAPH.name:
         furthest = _furthest(found, reading.query)
-        if not furthest <= SAME_GRAPH:  # nor is it, where it is not a number
+        if not furthest <= SAME_GRAPH:
             raise _FailedError(f"{graph.name} is {furthest:.1e} off at most, expected {SAME_GRAPH:g}")
         return f"{graph.name} {furthest:.1e} off at most"
     norms = np.linalg.norm(found, axis=1) * np.linalg.norm(reading.query, axis=1)

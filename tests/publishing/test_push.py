@@ -20,12 +20,13 @@ from leaf_st.publishing import prepare as preparing
 from leaf_st.publishing.prepare import prepare
 from leaf_st.student.load import load_student
 
-# Consumers and the first pauses take seconds each: two commands with everything in them.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
 _BOTH = """
 import sys
 from leaf_st.cli import main
 run, repo = sys.argv[1:]
-main(["push", run, "--repo-id", repo, "--private"])
+main(["push", run, "--repo-id", repo, "--private", "--asymmetric"])
 main(["pull", repo, "--output", "pulled"])
 """
 
@@ -38,7 +39,7 @@ def _python(url, folder, *arguments, token=TOKEN):
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
-def test_pushed_and_pulled_by_the_command(run, tmp_path):
+def test_pushed_and_pulled_by_the_command(run, tiny_teacher, tmp_path):
     account = Account(tmp_path / "hub", failures=[("info", 429), ("upload", "cut"), ("commit", "lost")])
     with serve({}, account=account) as served:
         done = _python(served.url, tmp_path, "-c", _BOTH, run, REPO)
@@ -46,6 +47,7 @@ def test_pushed_and_pulled_by_the_command(run, tmp_path):
     assert account.failures == []
     assert "the hub answers 429 (Too Many Requests): again in 1 seconds" in done.stderr
     assert "vectors    ok" in done.stdout
+    assert "Router by sentence-transformers" in done.stdout
     tag = json.loads((run / "publish" / "leaf_st.json").read_text())["tag"]
     assert (
         f"us/tiny is up to date, 0 files sent, as {tag}: {served.url}/us/tiny" in done.stdout
@@ -56,6 +58,7 @@ def test_pushed_and_pulled_by_the_command(run, tmp_path):
             assert (tmp_path / "pulled" / path.relative_to(run / "publish")).read_bytes() == path.read_bytes()
     pulled, trained = SentenceTransformer(str(tmp_path / "pulled"), device="cpu"), load_student(str(run / "model"))
     assert np.array_equal(pulled.encode_query(["a text"]), trained.encode_query(["a text"]))
+    assert np.array_equal(pulled.encode_document(["a text"]), tiny_teacher.encode_document(["a text"]))
     assert TOKEN not in done.stdout + done.stderr
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
 

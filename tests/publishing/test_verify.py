@@ -1,24 +1,40 @@
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+import leaf_st
 from leaf_st.errors import InputError
 from leaf_st.publishing import verify as verifying
 from leaf_st.publishing.consumer import read_as_consumer
-from leaf_st.publishing.prepare import make_folder, prepare
+from leaf_st.publishing.prepare import prepare
 from leaf_st.publishing.verify import verify, verify_by_name
 from leaf_st.student.load import load_student
 
-pytest.importorskip("onnxruntime")
+_NO_NETWORK = "OSError: the network was asked for"
 
 
 @pytest.fixture(scope="session")
-def reading(ready):
-    """What a consumer gets of the folder, asked for once; each takes seconds."""
-    return read_as_consumer(ready, verifying._TEXTS)
+def prepared(finished, tmp_path_factory):
+    """A run that is ready, its checks, and what a consumer got of it: asked for once, since it takes seconds."""
+    run = shutil.copytree(finished, tmp_path_factory.mktemp("prepared") / "tiny")
+    readings = []
+
+    def read(*given):
+        readings.append(read_as_consumer(*given))
+        return readings[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verifying, "read_as_consumer", read)
+        return run, {check.name: check for check in prepare(run, "us/tiny")}, readings[0]
+
+
+@pytest.fixture
+def reading(prepared):
+    return prepared[2]
 
 
 @pytest.fixture
@@ -44,8 +60,8 @@ def _change(path, change):
     path.write_text(json.dumps(value))
 
 
-def test_a_run_is_fit_to_be_published(run):
-    checks = {check.name: check for check in prepare(run, "us/tiny")}
+def test_a_run_is_fit_to_be_published(prepared):
+    checks = prepared[1]
     assert {name: check.state for name, check in checks.items()} == {
         **dict.fromkeys(("load", "dimension", "norm", "prompts", "vectors", "layout", "secrets", "card"), "ok"),
         "onnx": "skipped",
@@ -56,21 +72,13 @@ def test_a_run_is_fit_to_be_published(run):
     assert checks["vectors"].detail.endswith("from the trained model's at most")
 
 
-def test_student_and_teacher_in_one_folder(run):
-    make_folder(run, "us/tiny", asymmetric=True, without_results=False)
-    folder, checks = verify_by_name(run)
-    assert folder == run / "publish"
-    assert {check.state for check in checks if check.name != "onnx"} == {"ok"}
-    assert checks[0].detail.startswith("Router by ")
-    assert json.loads((folder / "recipe.json").read_text())["resolved"]["name"] == "tiny"
-
-
-def test_a_consumer_has_neither_this_package_nor_a_network(folder):
-    _change(folder / "modules.json", lambda modules: modules[0].update(type="leaf_st.student.projection.Projection"))
-    assert "leaf_st" in read_as_consumer(folder, ["a"])
-    (folder / "config.json").unlink()
-    (check,) = (check for check in verify(folder, None) if check.name == "load")
-    assert check.state == "failed"
+@pytest.mark.parametrize("forbidden", ["import leaf_st", "import socket; socket.create_connection(('127.0.0.1', 9))"])
+def test_a_consumer_has_neither_this_package_nor_a_network(tmp_path, monkeypatch, forbidden):
+    lines = ["class SentenceTransformer:", "    def __init__(self, *_, **__):", f"        {forbidden}"]
+    (tmp_path / "sentence_transformers.py").write_text("\n".join(lines))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(leaf_st.__file__).parents[1]}")
+    failed = read_as_consumer(tmp_path, ["a"])
+    assert failed in ("ModuleNotFoundError: import of leaf_st halted; None in sys.modules", _NO_NETWORK)
 
 
 def test_other_weights(folder, run, checked, reading):
@@ -154,11 +162,13 @@ def test_a_graph(folder, checked, reading, monkeypatch, name, off, state, expect
     (folder / "onnx" / name).touch()
     _Graph.vectors = reading.query
     monkeypatch.setattr(verifying, "OnnxEncoder", lambda *_: _Graph(off))
+    monkeypatch.setattr(verifying, "onnxruntime_is_here", lambda: True)
     found = checked(folder)["onnx"]
     assert (found.state, expected in found.detail) == (state, True), found
 
 
 def test_a_graph_that_cannot_be_run(folder, checked, monkeypatch):
+    pytest.importorskip("onnxruntime")
     (folder / "onnx").mkdir()
     (folder / "onnx" / "model.onnx").write_bytes(b"none")
     assert "model.onnx cannot be loaded" in checked(folder)["onnx"].detail
