@@ -197,8 +197,10 @@ def _push(options: argparse.Namespace) -> None:
     if done is None:
         print(describe(options.run, options.repo_id))
     else:
-        tagged = f"as {done.tag}" if done.tag else "in a pull request; when it is merged, push again to tag it"
-        print(f"{options.repo_id} is up to date, {done.sent} files sent, {tagged}: {done.url}")
+        tagged = (
+            f"it has the tag {done.tag}" if done.tag else "push again without --create-pr once it is merged, to tag it"
+        )
+        print(f"{done.sent} files sent to {done.url}; {tagged}")
 
 
 def _models(_: argparse.Namespace) -> None:

@@ -61,10 +61,12 @@ def changes(
     """
 
     def is_ours(name: str) -> bool:
+        if name == MANIFEST:
+            return bool(former.files)
         return name in former.files and is_same(there[name], former.files[name])
 
     send = [name for name, hashes in wanted.items() if name not in there or not is_same(there[name], hashes)]
-    foreign = [name for name in send if name in there and name != MANIFEST and not is_ours(name)]
+    foreign = [name for name in send if name in there and not is_ours(name)]
     if foreign and not replace:
         raise InputError(
             f"{where} holds {_listed(foreign)}, which this command did not write or somebody changed since: look at "

@@ -28,6 +28,16 @@ from leaf_st.publishing.changes import changes, is_same, wanted_files
 from leaf_st.publishing.manifest import MANIFEST, Hashes, Manifest, read_manifest
 
 MAIN = "main"
+# What its client raises; PermissionError and ConnectionError are those of hf_xet, which sends large files.
+_OF_THE_HUB = (
+    HTTPError,
+    ConnectionError,
+    TimeoutError,
+    PermissionError,
+    LocalEntryNotFoundError,
+    RuntimeError,
+    ValueError,
+)
 
 T = TypeVar("T")
 
@@ -68,7 +78,7 @@ class Published:
 
     Attributes:
         url: Where it is.
-        tag: Name of its content; None in a pull request, which is tagged by the same command after it was merged.
+        tag: Name of its content; None if it has none yet, since a pull request is tagged by a later call.
         sent: Number of files that were sent; 0 if all was there.
     """
 
@@ -161,7 +171,9 @@ class Hub:
             self._require_arrived(wanted, head)
             if made.pr_url:
                 return Published(made.pr_url, None, len(changed.send))
-        if not target.pull_request and manifest.tag not in tags:
+        if manifest.tag not in tags:
+            if target.pull_request:
+                return Published(f"{api.endpoint}/{target.repo_id}", None, 0)
             api.create_tag(target.repo_id, tag=manifest.tag, revision=head, exist_ok=True)
         return Published(f"{api.endpoint}/{target.repo_id}", manifest.tag, len(changed.send))
 
@@ -205,7 +217,9 @@ class Hub:
             return patiently(attempt)
         except InputError:
             raise
-        except (HTTPError, ConnectionError, TimeoutError, LocalEntryNotFoundError, RuntimeError, ValueError) as error:
+        except _OF_THE_HUB as error:
+            if isinstance(error, PermissionError) and error.filename:
+                raise  # a file of this machine
             raise InputError(_explained(error, self._target).replace(self._token, "***")) from error
 
 
@@ -216,7 +230,7 @@ def _explained(error: Exception, target: Target) -> str:
             return "the hub is switched off by HF_HUB_OFFLINE: unset it to publish"
         if status == 401:
             return "the hub does not know the token (401): log in with `hf auth login`, or set HF_TOKEN to another one"
-        if status == 403:
+        if status == 403 or isinstance(cause, PermissionError):
             return (
                 f"the token may not write to {target.repo_id} (403: {said}): take one with write permission, or name a "
                 "--repo-id of your own"

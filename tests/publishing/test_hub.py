@@ -119,7 +119,7 @@ def test_the_next_publication_replaces_the_last_and_nothing_else(hub, ready, oth
 def test_a_file_of_somebody_else_is_not_written_over(hub, ready, file):
     hub.account.create(REPO, files={"README.md": "mine", file: "mine"})
     with pytest.raises(
-        InputError, match=r"us/tiny \(.*\) holds README.md, which this command did not write.*--replace"
+        InputError, match=r"us/tiny \(.*\) holds README\.md.*, which this command did not write.*--replace"
     ):
         _publish(ready)
     assert _files(hub.account.repositories[REPO].at("main"))["README.md"] == b"mine"
@@ -168,8 +168,11 @@ def test_one_pull_request_however_often(hub, ready, how):
     assert _files(repository.at(commit)).keys() >= _files(ready).keys()
     assert (repository.branches["main"], repository.tags) == (before, {})
     repository.branches["main"] = commit  # merged
+    repository.pulls.clear()
+    assert _publish(ready, pull_request=True).tag is None
     _publish(ready)
     _is_published(hub, ready)
+    assert _publish(ready, pull_request=True).tag in repository.tags
 
 
 def test_a_writer_in_between_is_not_undone(hub, ready):

@@ -98,9 +98,8 @@ def test_the_helper_does_the_same(hub, run, unchecked):
 def test_a_pull_request_by_the_command(hub, run, unchecked, capsys):
     hub.account.create(REPO)
     main(["push", str(run), "--repo-id", REPO, "--create-pr"])
-    assert f"in a pull request; when it is merged, push again to tag it: {hub.url}/us/tiny/discussions/1" in (
-        capsys.readouterr().out
-    )
+    written = capsys.readouterr().out
+    assert f"files sent to {hub.url}/us/tiny/discussions/1; push again without --create-pr once it is" in written
 
 
 def test_bad_input_is_one_line_and_nothing_is_made(hub, run, tmp_path, capsys, unchecked):
