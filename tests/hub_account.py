@@ -54,7 +54,9 @@ class Repository:
     pulls: list[tuple[str, str]] = field(default_factory=list)
 
     def at(self, revision: str) -> Path:
-        """Return the files of a branch, a tag or a commit."""
+        """Return the files of a branch, a tag, a commit, or a pull request."""
+        if revision.startswith("refs/pr/"):
+            revision = self.pulls[int(revision.rpartition("/")[2]) - 1][1]
         return self.folder / (self.branches.get(revision) or self.tags.get(revision) or revision)
 
     def commit(self, parent: str | None, change) -> str:

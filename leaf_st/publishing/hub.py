@@ -148,7 +148,7 @@ class Hub:
             # None leaves the choice to the settings of the owner.
             api.create_repo(target.repo_id, private=target.private or None, exist_ok=True)
         title = f"leaf-st {manifest.tag}"
-        if target.pull_request and (url := self._pull_request(title)):
+        if target.pull_request and (url := self._pull_request(title, wanted)):
             return Published(url, None, 0)
         head, tags = self._refs()
         there = self._files(head)
@@ -177,12 +177,13 @@ class Hub:
             api.create_tag(target.repo_id, tag=manifest.tag, revision=head, exist_ok=True)
         return Published(f"{api.endpoint}/{target.repo_id}", manifest.tag, len(changed.send))
 
-    def _pull_request(self, title: str) -> str | None:
-        """Return the address of the open pull request that has this content already."""
+    def _pull_request(self, title: str, wanted: Mapping[str, Hashes]) -> str | None:
+        """Return the address of the open pull request that has this content already: others may call theirs so too."""
         found = self._api.get_repo_discussions(
             self._target.repo_id, discussion_type="pull_request", discussion_status="open"
         )
-        return next((request.url for request in found if request.title == title), None)
+        same = (request for request in found if request.title == title)
+        return next((each.url for each in same if not self._lacking(wanted, f"refs/pr/{each.num}")), None)
 
     def _refs(self) -> tuple[str, set[str]]:
         """Return the commit of the branch, which is made if it is not there, and the tags."""
@@ -201,11 +202,14 @@ class Hub:
             return Manifest("", {})
         return read_manifest(Path(self._api.hf_hub_download(self._target.repo_id, MANIFEST, revision=commit)))
 
+    def _lacking(self, wanted: Mapping[str, Hashes], revision: str) -> list[str]:
+        """Return the files that a commit has not, or has otherwise."""
+        there = self._files(revision)
+        return [name for name, hashes in wanted.items() if name not in there or not is_same(there[name], hashes)]
+
     def _require_arrived(self, wanted: Mapping[str, Hashes], commit: str) -> None:
         """Refuse to go on where the repository ignores files (.gitignore) or holds others than were sent."""
-        there = self._files(commit)
-        lost = [name for name, hashes in wanted.items() if name not in there or not is_same(there[name], hashes)]
-        if lost:
+        if lost := self._lacking(wanted, commit):
             raise InputError(
                 f"{self._target.repo_id} has not got {', '.join(lost)} as it was sent: see whether a .gitignore there "
                 "leaves it out, and run this again"

@@ -175,6 +175,12 @@ def test_one_pull_request_however_often(hub, ready, how):
     assert _publish(ready, pull_request=True).tag in repository.tags
 
 
+def test_a_pull_request_of_somebody_else_by_the_same_name(hub, ready):
+    repository = hub.account.create(REPO)
+    repository.pulls.append((f"leaf-st {read_manifest(ready / MANIFEST).tag}", repository.branches["main"]))
+    assert _publish(ready, pull_request=True).url.endswith("/discussions/2")
+
+
 def test_a_writer_in_between_is_not_undone(hub, ready):
     repository = hub.account.create(REPO)
     answer = hub.account.answer
