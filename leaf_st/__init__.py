@@ -23,6 +23,7 @@ _PUBLIC = {
     "compose": "leaf_st.student.asymmetric",
     "load": "leaf_st.student.load",
     "precompute": "leaf_st.teacher.precompute",
+    "push_to_hub": "leaf_st.publishing.push",
     "save_portable": "leaf_st.student.portable",
 }
 

@@ -39,6 +39,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_search(commands.add_parser("search", help="search a file of documents, beside the teacher"))
     report = commands.add_parser("report", help="write a page of all results of a run, as one file")
     report.add_argument("run", type=Path, metavar="RUN", help="run folder; the page is RUN/report/report.html")
+    verify = commands.add_parser("verify", help="check what somebody else meets in a model folder")
+    verify.add_argument("folder", type=Path, metavar="FOLDER", help="model folder, or run folder")
+    verify.add_argument("--model", metavar="MODEL", help="what it must equal (default: the student of its run)")
+    _add_push(commands.add_parser("push", help="check the model of a run and put it on the hub"))
     commands.add_parser("models", help="list the models that have a name here")
     pull = commands.add_parser("pull", help="put a model into a folder")
     pull.add_argument("model", metavar="MODEL", help="name that `leaf-st models` lists, or hub id")
@@ -126,3 +130,16 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher", help=_TEACHER)
     parser.add_argument("--documents", type=Path, required=True, metavar="FILE", help="texts, one a row")
     parser.add_argument("--text-column", default="text", metavar="NAME", help="column of a table (default: text)")
+
+
+def _add_push(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder; what is sent lies in its publish/")
+    parser.add_argument("--repo-id", required=True, metavar="ID", help="OWNER/NAME on the hub, made if it is not there")
+    parser.add_argument("--private", action="store_true", help="make it for its owners alone")
+    branch = parser.add_mutually_exclusive_group()
+    branch.add_argument("--create-pr", action="store_true", help="make a pull request, not a commit on main")
+    branch.add_argument("--revision", metavar="BRANCH", help="branch in place of main, made if it is not there")
+    parser.add_argument("--asymmetric", action="store_true", help="put the teacher in for documents")
+    parser.add_argument("--dry-run", action="store_true", help="prepare and check, list the files, and send nothing")
+    parser.add_argument("--replace", action="store_true", help="write over files there that somebody else wrote")
+    parser.add_argument("--without-results", action="store_true", help="let the card have no results")

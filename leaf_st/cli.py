@@ -207,6 +207,41 @@ def _search(options: argparse.Namespace) -> None:
     print(format_hits(hits, shutil.get_terminal_size((150, 24)).columns))
 
 
+def _verify(options: argparse.Namespace) -> None:
+    from leaf_st.publishing.verify import verify_by_name
+
+    _quieten()
+    folder, checks = verify_by_name(options.folder, options.model)
+    print(*(str(check) for check in checks), sep="\n")
+    if any(check.state == "failed" for check in checks):
+        print(f"leaf-st: {folder} is not fit to be published", file=sys.stderr)
+        sys.exit(1)
+
+
+def _push(options: argparse.Namespace) -> None:
+    from leaf_st.publishing.push import describe, push_to_hub
+
+    _quieten()
+    done = push_to_hub(
+        options.run,
+        options.repo_id,
+        private=options.private,
+        create_pr=options.create_pr,
+        asymmetric=options.asymmetric,
+        revision=options.revision,
+        dry_run=options.dry_run,
+        replace=options.replace,
+        without_results=options.without_results,
+    )
+    if done is None:
+        print(describe(options.run, options.repo_id))
+    else:
+        tagged = (
+            f"it has the tag {done.tag}" if done.tag else "push again without --create-pr once it is merged, to tag it"
+        )
+        print(f"{done.sent} files sent to {done.url}; {tagged}")
+
+
 def _models(_: argparse.Namespace) -> None:
     from leaf_st.zoo import describe_zoo
 
@@ -270,6 +305,8 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "export": _export,
     "search": _search,
     "report": _report,
+    "verify": _verify,
+    "push": _push,
     "models": _models,
     "pull": _pull,
 }

@@ -10,7 +10,7 @@ from leaf_st.errors import InputError
 from leaf_st.recipe import OF_START, Recipe
 
 _PARTS = {
-    *("recipe.json", "texts", "store", "general", "checkpoints", "model", "results", "report", "held_out"),
+    *("recipe.json", "texts", "store", "general", "checkpoints", "model", "results", "report", "publish", "held_out"),
     *("teacher", "start"),  # of a smoke run
 }
 

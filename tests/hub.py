@@ -1,4 +1,7 @@
-"""A stand-in for the model hub on loopback: enough of its HTTP interface for the real client to download from."""
+"""A stand-in for the model hub on loopback: enough of its HTTP interface for the real client.
+
+Folders are served as they are; what can be written to is an `Account`.
+"""
 
 import hashlib
 import json
@@ -11,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from hub_account import Account
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -30,6 +35,7 @@ class Hub:
         sent: Bytes sent, by name of the file.
         newest: The commit that all repositories are at.
         commits: Of those files.
+        account: Repositories that can be written to.
     """
 
     models: Mapping[str, Path]
@@ -42,12 +48,15 @@ class Hub:
     sent: Counter[str] = field(default_factory=Counter)
     newest: str = COMMIT
     commits: list[str] = field(default_factory=list)
+    account: Account | None = None
 
 
 @contextmanager
-def serve(models: Mapping[str, Path], datasets: Mapping[str, Path] | None = None) -> Iterator[Hub]:
-    """Serve ``models`` and ``datasets`` until the block ends."""
-    hub = Hub(models, datasets or {})
+def serve(
+    models: Mapping[str, Path], datasets: Mapping[str, Path] | None = None, account: Account | None = None
+) -> Iterator[Hub]:
+    """Serve ``models``, ``datasets`` and the repositories of ``account`` until the block ends."""
+    hub = Hub(models, datasets or {}, account=account)
 
     class Handler(_Handler):
         served = hub
@@ -73,6 +82,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         self._answer(body=True)
 
+    def do_PUT(self):
+        self._answer(body=True)
+
     def do_HEAD(self):
         self._answer(body=False)
 
@@ -83,6 +95,8 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         if self.served.fail_with is not None:
             return self._send(self.served.fail_with, b"", body)
+        if self.served.account is not None and self.served.account.answer(self, body):
+            return None
         repositories = {f"models/{name}": (f"/{name}", folder) for name, folder in self.served.models.items()}
         for name, folder in self.served.datasets.items():
             repositories[f"datasets/{name}"] = (f"/datasets/{name}", folder)
@@ -107,15 +121,15 @@ class _Handler(BaseHTTPRequestHandler):
             wanted = sorted((folder / below).rglob("*") if deep else (folder / below).glob("*"))
         return [_entry(folder, file) for file in wanted if file.exists()]
 
-    def _file(self, folder, name, body):
+    def _file(self, folder, name, body, commit=None):
         path = folder / name
         if not path.is_file():
             return self._send(404, b"", body, {"X-Error-Code": "EntryNotFound"})
         content = path.read_bytes()
         if body:
             self.served.downloads.append(name)
-            self.served.commits.append(self._commit())
-        headers = {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": self._commit(), "Accept-Ranges": "bytes"}
+            self.served.commits.append(commit or self._commit())
+        headers = {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": commit or self._commit(), "Accept-Ranges": "bytes"}
         status = 200
         if span := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
             start, end = int(span[1]), min(int(span[2] or len(content)), len(content) - 1)

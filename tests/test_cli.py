@@ -16,7 +16,8 @@ import torch
 from leaf_st.cli import main
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.py"))
-COMMANDS = ["demo", "run", "embed", "train", "evaluate", "measure", "export", "report", "search", "models", "pull"]
+COMMANDS = ["demo", "run", "embed", "train", "evaluate", "measure", "export", "report", "search", "verify", "push"]
+COMMANDS += ["models", "pull"]
 STEPS = 24
 # One clean process imports the libraries, which takes seconds, and is forked for each command.
 _CONTEXT = multiprocessing.get_context("forkserver")

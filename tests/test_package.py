@@ -11,7 +11,7 @@ import leaf_st
 ROOT = Path(leaf_st.__file__).parent
 SOURCES = sorted(ROOT.rglob("*.py"))
 STAGES = ["texts", "teacher", "student", "training", "evaluation", "publishing"]  # a stage imports those before it
-FOR_ALL = {"recipe", "recipe_file", "record", "paper", "zoo", "errors", "atomic", "launch", "processes"}
+FOR_ALL = {"recipe", "recipe_file", "record", "paper", "zoo", "errors", "atomic", "launch", "processes", "patience"}
 KNOW_THE_WAY = {"arguments", "run", "measure", "smoke", "plan", "cli", "demo", "__main__", "__init__"}
 
 

@@ -1,1 +1,1 @@
-"""Sixth stage: bring a student to those who use it."""
+"""Publishing a student: the folder that everybody can load, its checks, its card, and the hub."""

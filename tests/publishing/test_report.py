@@ -17,16 +17,16 @@ from leaf_st.publishing.report import write_report
 EACH = ("alignment", "compression", "index", "latency", "margin", "models", "samples", "tasks", "training")
 
 
-def _page(run):
-    return Page(write_report(run).read_text(encoding="utf-8"))
+def _page(measured):
+    return Page(write_report(measured).read_text(encoding="utf-8"))
 
 
-def _rows(run, name):
-    return json.loads((run / "results" / f"{name}.json").read_text())
+def _rows(measured, name):
+    return json.loads((measured / "results" / f"{name}.json").read_text())
 
 
-def _write(run, name, rows):
-    (run / "results" / f"{name}.json").write_text(json.dumps(rows))
+def _write(measured, name, rows):
+    (measured / "results" / f"{name}.json").write_text(json.dumps(rows))
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +89,8 @@ def test_the_head_says_what_the_results_say(page, whole):
     assert f"in the vector space of {_record(whole)['resolved']['teacher']['model']}: layers 0, 2" in page.text
 
 
-def _record(run):
-    return json.loads((run / "recipe.json").read_text())
+def _record(measured):
+    return json.loads((measured / "recipe.json").read_text())
 
 
 def test_every_table_can_be_had_as_it_is(page):
@@ -156,14 +156,14 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(empty, search_s
     }
 
 
-def test_without_the_recipe_s_sets_a_folder_is_asked_for(run):
-    record = _record(run)
+def test_without_the_recipe_s_sets_a_folder_is_asked_for(measured):
+    record = _record(measured)
     record["resolved"]["evaluate_on"] = ["nowhere"]
-    (run / "recipe.json").write_text(json.dumps(record))
+    (measured / "recipe.json").write_text(json.dumps(record))
     for name in ("compression", "tasks"):
-        (run / "results" / f"{name}.json").unlink()
-    codes = _page(run).codes
-    assert f"leaf-st measure compression {shlex.quote(str(run))} --data FOLDER" in codes
+        (measured / "results" / f"{name}.json").unlink()
+    codes = _page(measured).codes
+    assert f"leaf-st measure compression {shlex.quote(str(measured))} --data FOLDER" in codes
     assert any(code.endswith("--tasks NanoBEIR") for code in codes)
 
 
@@ -177,12 +177,12 @@ def test_what_the_head_lacks_is_named_below_it(few):
     assert sum(code.startswith("leaf-st evaluate ") for code in page.codes) == 2
 
 
-def test_earlier_results_without_a_histogram_lack_the_figure_alone(run):
-    (row,) = _rows(run, "alignment")
-    _write(run, "alignment", [{key: row[key] for key in ("set", "rows", "l2", "cosine")}])
-    page = _page(run)
+def test_earlier_results_without_a_histogram_lack_the_figure_alone(measured):
+    (row,) = _rows(measured, "alignment")
+    _write(measured, "alignment", [{key: row[key] for key in ("set", "rows", "l2", "cosine")}])
+    page = _page(measured)
     assert f"{row['l2']:.4f}" in page.text
-    assert f"leaf-st measure alignment {shlex.quote(str(run))}" in page.codes
+    assert f"leaf-st measure alignment {shlex.quote(str(measured))}" in page.codes
 
 
 def test_words_of_others_stay_words(few):
@@ -231,50 +231,50 @@ def test_texts_of_the_paper_are_shown_with_their_licences(few):
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_a_damaged_file_is_named_and_an_earlier_report_stays(run, name):
-    earlier = run / "report" / "report.html"
+def test_a_damaged_file_is_named_and_an_earlier_report_stays(measured, name):
+    earlier = measured / "report" / "report.html"
     earlier.parent.mkdir()
     earlier.write_text("earlier")
     for content in ("{", "{}", "[1]", '[{"set": "one"}]', "\0", "[" * 99_999):
-        (run / "results" / f"{name}.json").write_text(content)
+        (measured / "results" / f"{name}.json").write_text(content)
         with pytest.raises(InputError, match=rf"results/{name}\.json: expected a JSON list of measurements"):
-            write_report(run)
+            write_report(measured)
     assert earlier.read_text() == "earlier"
     assert list(earlier.parent.iterdir()) == [earlier]
 
 
 @pytest.mark.parametrize("name", ["compression", "index", "models", "samples", "tasks"])
-def test_results_of_another_model_are_refused(run, name):
-    rows = _rows(run, name)
+def test_results_of_another_model_are_refused(measured, name):
+    rows = _rows(measured, name)
     assert rows[-1]["model"] == "local/tiny"
-    _write(run, name, [*rows[:-1], {**rows[-1], "model": "local/other"}])
+    _write(measured, name, [*rows[:-1], {**rows[-1], "model": "local/other"}])
     with pytest.raises(
         InputError, match=rf"results/{name}\.json holds results of local/other, not of local/tiny: move"
     ):
-        write_report(run)
+        write_report(measured)
 
 
-def test_results_of_another_training_are_refused(run):
-    rows = _rows(run, "models")
-    _write(run, "models", [*rows[:-1], {**rows[-1], "revision": "0"}])
+def test_results_of_another_training_are_refused(measured):
+    rows = _rows(measured, "models")
+    _write(measured, "models", [*rows[:-1], {**rows[-1], "revision": "0"}])
     with pytest.raises(InputError, match="results of several students of one name"):
-        write_report(run)
-    _write(run, "models", [*rows[:-1], {**rows[-1], "parameters": 7}])
+        write_report(measured)
+    _write(measured, "models", [*rows[:-1], {**rows[-1], "parameters": 7}])
     with pytest.raises(InputError, match=r"latency\.json begins with student of [\d,]+ parameters, .* has 7"):
-        write_report(run)
+        write_report(measured)
 
 
-def test_results_twice_are_refused(run):
-    rows = _rows(run, "compression")
-    _write(run, "compression", [*rows, rows[0]])
+def test_results_twice_are_refused(measured):
+    rows = _rows(measured, "compression")
+    _write(measured, "compression", [*rows, rows[0]])
     with pytest.raises(InputError, match="results: letters was measured twice"):
-        write_report(run)
+        write_report(measured)
 
 
-def test_rows_that_lack_others_are_refused(run):
-    _write(run, "margin", [row for row in _rows(run, "margin") if row["mode"] != "teacher"])
+def test_rows_that_lack_others_are_refused(measured):
+    _write(measured, "margin", [row for row in _rows(measured, "margin") if row["mode"] != "teacher"])
     with pytest.raises(InputError, match=r"results: the rows of margin do not belong together .* measure them again"):
-        write_report(run)
+        write_report(measured)
 
 
 def test_only_a_run_has_a_report(whole, tmp_path, capfd):
@@ -287,18 +287,18 @@ def test_only_a_run_has_a_report(whole, tmp_path, capfd):
         assert not (folder / "report").exists()
 
 
-def test_a_damaged_record_is_one_line(run, capfd):
-    (run / "recipe.json").write_text("{")
+def test_a_damaged_record_is_one_line(measured, capfd):
+    (measured / "recipe.json").write_text("{")
     with pytest.raises(SystemExit, match="2"):
-        main(["report", str(run)])
+        main(["report", str(measured)])
     assert "recipe.json is damaged" in capfd.readouterr().err
 
 
-def test_without_matplotlib_its_extra_is_named(run, monkeypatch):
+def test_without_matplotlib_its_extra_is_named(measured, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(InputError, match=r"pip install 'leaf-st\[plots\]'"):
-        write_report(run)
-    assert not (run / "report").exists()
+        write_report(measured)
+    assert not (measured / "report").exists()
 
 
 def test_the_commands_say_where_it_is(whole, tmp_path, capsys):

@@ -5,7 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling
 
+from leaf_st.errors import InputError
+from leaf_st.student.asymmetric import compose
 from leaf_st.student.build import build_student
 from leaf_st.student.portable import save_portable
 from leaf_st.student.static import build_static
@@ -140,3 +144,63 @@ def test_lengths_read_in_training_leave_no_trace_in_the_tokenizer(tmp_path, stud
     save_portable(student, tmp_path / "after")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         assert _json(tmp_path / "after" / name) == _json(tmp_path / "before" / name)
+
+
+def test_student_and_teacher_in_one_folder(tmp_path, static, tiny_student, tiny_teacher):
+    tiny_student.prompts = {"query": "find: ", "document": ""}
+    for name, student in (("layers", tiny_student), ("table", static)):
+        teacher = tiny_teacher if name == "layers" else student
+        made = compose(student, teacher)
+        save_portable(made, tmp_path / name)
+        assert [module["type"] for module in _json(tmp_path / name / "modules.json")] == [
+            "sentence_transformers.models.Router"
+        ]
+        config = _json(tmp_path / name / "router_config.json")
+        assert {kind.rpartition(".")[0] for kind in config["types"].values()} == {"sentence_transformers.models"}
+        # No more than these: the constructor of 5.0 takes no other.
+        assert config["parameters"] == {"default_route": "document", "allow_empty_key": True}
+        read = SentenceTransformer(str(tmp_path / name), device="cpu")
+        for encode in ("encode_query", "encode_document"):
+            assert np.array_equal(getattr(read, encode)(TEXTS), getattr(made, encode)(TEXTS))
+    folder = tmp_path / "layers"
+    assert _json(folder / "query_1_Pooling" / "config.json")["pooling_mode_mean_tokens"]
+    assert _json(folder / "query_0_Transformer" / "sentence_bert_config.json")["max_seq_length"] == 64
+    assert not list((tmp_path / "table").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "active"),
+    [
+        ("cls", {"cls_token"}),
+        ("lasttoken", {"lasttoken"}),
+        (("max", "weightedmean"), {"max_tokens", "weightedmean_tokens"}),
+    ],
+)
+def test_a_teacher_pools_as_it_does(tmp_path, tiny_teacher, mode, active):
+    made = SentenceTransformer(modules=[tiny_teacher[0], Pooling(WIDTH, mode, include_prompt=False)], device="cpu")
+    save_portable(made, tmp_path / "model")
+    config = _json(tmp_path / "model" / "1_Pooling" / "config.json")
+    assert {key.removeprefix("pooling_mode_") for key, on in config.items() if on is True} == active
+    assert config["include_prompt"] is False
+    read = SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    assert read[1].get_config_dict() == made[1].get_config_dict()
+
+
+def test_the_version_that_reads_it(tmp_path, student, static, tiny_teacher):
+    models = {"3.0": student, "3.2": static, "5.0": compose(tiny_teacher, tiny_teacher)}
+    for least, model in models.items():
+        save_portable(model, tmp_path / least)
+        known = _json(tmp_path / least / "config_sentence_transformers.json")["requirements"]
+        assert known["sentence_transformers"]["specifier"] == f">={least}"
+    save_portable(tiny_teacher, tmp_path / "any")
+    assert "requirements" not in _json(tmp_path / "any" / "config_sentence_transformers.json")
+
+
+def test_code_of_a_model_s_own_is_refused(tmp_path, tiny_teacher):
+    class Own(Pooling):
+        pass
+
+    made = SentenceTransformer(modules=[tiny_teacher[0], Own(WIDTH, "mean")], device="cpu")
+    with pytest.raises(InputError, match="Own is code of the model's own"):
+        save_portable(made, tmp_path / "model")
+    assert not (tmp_path / "model").exists()

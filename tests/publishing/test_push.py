@@ -1,0 +1,168 @@
+"""The command, with the libraries in a process of its own and a real HF_ENDPOINT; and what it refuses beforehand."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import REPO
+from hub import serve
+from hub_account import TOKEN, Account
+from sentence_transformers import SentenceTransformer
+
+import leaf_st
+from leaf_st.cli import main
+from leaf_st.errors import InputError
+from leaf_st.publishing import prepare as preparing
+from leaf_st.publishing.prepare import prepare
+from leaf_st.student.load import load_student
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+_BOTH = """
+import sys
+from leaf_st.cli import main
+run, repo = sys.argv[1:]
+main(["push", run, "--repo-id", repo, "--private", "--asymmetric"])
+main(["pull", repo, "--output", "pulled"])
+"""
+
+
+def _python(url, folder, *arguments, token=TOKEN):
+    environment = {key: value for key, value in os.environ.items() if not key.lower().startswith(("hf_", "http"))}
+    environment |= {"HF_ENDPOINT": url, "HF_HOME": str(folder / "home"), "no_proxy": "127.0.0.1"}
+    environment |= {"HF_HUB_DISABLE_XET": "1", "HF_TOKEN": token}
+    command = [sys.executable, *(str(argument) for argument in arguments)]
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def test_pushed_and_pulled_by_the_command(run, tiny_teacher, tmp_path):
+    account = Account(tmp_path / "hub", failures=[("info", 429), ("upload", "cut"), ("commit", "lost")])
+    with serve({}, account=account) as served:
+        done = _python(served.url, tmp_path, "-c", _BOTH, run, REPO)
+    assert done.returncode == 0, done.stderr
+    assert account.failures == []
+    assert "the hub answers 429 (Too Many Requests): again in 1 seconds" in done.stderr
+    assert "vectors    ok" in done.stdout
+    assert "Router by sentence-transformers" in done.stdout
+    tag = json.loads((run / "publish" / "leaf_st.json").read_text())["tag"]
+    assert f"files sent to {served.url}/us/tiny; it has the tag {tag}" in done.stdout
+    assert account.repositories[REPO].private
+    for path in (run / "publish").rglob("*"):
+        if path.is_file():
+            assert (tmp_path / "pulled" / path.relative_to(run / "publish")).read_bytes() == path.read_bytes()
+    pulled, trained = SentenceTransformer(str(tmp_path / "pulled"), device="cpu"), load_student(str(run / "model"))
+    assert np.array_equal(pulled.encode_query(["a text"]), trained.encode_query(["a text"]))
+    assert np.array_equal(pulled.encode_document(["a text"]), tiny_teacher.encode_document(["a text"]))
+    assert TOKEN not in done.stdout + done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Leave the checks out, which take seconds."""
+    monkeypatch.setattr(preparing, "verify", lambda *_: [])
+
+
+def _refused(capsys, *arguments):
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    written = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2
+    return written[-1].removeprefix("leaf-st: ")
+
+
+def test_a_dry_run_sends_nothing(hub, run, unchecked, capsys, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN")
+    main(["push", str(run), "--repo-id", REPO, "--dry-run"])
+    written = capsys.readouterr().out
+    assert hub.account.steps == []
+    files = [path for path in (run / "publish").rglob("*") if path.is_file()]
+    assert f"{sum(path.stat().st_size for path in files):,}  bytes in {len(files)} files, as v" in written
+    assert "for us/tiny: nothing was sent" in written
+
+
+def test_the_helper_does_the_same(hub, run, unchecked):
+    done = leaf_st.push_to_hub(run, REPO, revision="next")
+    assert hub.account.repositories[REPO].branches.keys() == {"main", "next"}
+    assert leaf_st.push_to_hub(run, REPO, revision="next").sent == 0
+    assert done.tag in hub.account.repositories[REPO].tags
+
+
+def test_a_pull_request_by_the_command(hub, run, unchecked, capsys):
+    hub.account.create(REPO)
+    main(["push", str(run), "--repo-id", REPO, "--create-pr"])
+    written = capsys.readouterr().out
+    assert f"files sent to {hub.url}/us/tiny/discussions/1; push again without --create-pr once it is" in written
+
+
+def test_bad_input_is_one_line_and_nothing_is_made(hub, run, tmp_path, capsys, unchecked):
+    other = tmp_path / "other"
+    other.mkdir()
+    assert "expected the folder of a run with a trained model" in _refused(capsys, "push", other, "--repo-id", REPO)
+    assert "--repo-id tiny: expected OWNER/NAME" in _refused(capsys, "push", run, "--repo-id", "tiny")
+    (run / "results" / "tasks.json").unlink()
+    assert "--without-results" in _refused(capsys, "push", run, "--repo-id", REPO)
+    assert hub.account.repositories == {}
+    main(["push", str(run), "--repo-id", REPO, "--without-results"])
+    assert "It has not been measured." in (run / "publish" / "README.md").read_text()
+    main(["push", str(run), "--repo-id", REPO, "--without-results"])
+
+
+def _with_teacher(run, folder):
+    path = run / "model" / "recipe.json"
+    record = json.loads(path.read_text())
+    record["resolved"]["teacher"]["model"] = str(folder)
+    path.write_text(json.dumps(record))
+
+
+def test_a_teacher_that_is_missing_or_another(hub, run, tmp_path, capsys):
+    _with_teacher(run, tmp_path / "none")
+    assert "none" in _refused(capsys, "push", run, "--repo-id", REPO, "--asymmetric")
+    narrow = shutil.copytree(run / "model", tmp_path / "narrow")
+    from leaf_st.student.build import build_student
+    from leaf_st.student.portable import save_portable
+
+    save_portable(build_student(narrow, dimension=16, normalized=True, layers=(0,), device="cpu"), tmp_path / "narrow")
+    _with_teacher(run, tmp_path / "narrow")
+    refused = _refused(capsys, "push", run, "--repo-id", REPO, "--asymmetric")
+    assert "teacher gives 16 dimensions, student gives 32" in refused
+    assert hub.account.repositories == {}
+    assert not (run / "publish").exists()
+
+
+def test_a_failed_check_is_not_published(hub, run, capsys, monkeypatch):
+    from leaf_st.publishing.verify import Check
+
+    monkeypatch.setattr(preparing, "verify", lambda *_: [Check("norm", "failed", "expected 1, found 2")])
+    assert "cannot be published: norm: expected 1, found 2" in _refused(capsys, "push", run, "--repo-id", REPO)
+    assert hub.account.repositories == {}
+
+
+def test_a_card_of_one_s_own_is_kept(run, unchecked):
+    (run / "model" / "README.md").write_text("mine")
+    prepare(run, REPO)
+    assert (run / "publish" / "README.md").read_text() == "mine"
+
+
+def test_verify_by_the_command(run, capsys, monkeypatch):
+    from leaf_st.publishing import verify as verifying
+
+    monkeypatch.setattr(verifying, "read_as_consumer", lambda *_: "OSError: none")
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", str(run)])
+    written = capsys.readouterr()
+    assert ended.value.code == 1
+    assert "load       failed   OSError: none" in written.out.splitlines()
+    assert "card       skipped  there is no README.md" in written.out.splitlines()
+    assert written.err.splitlines()[-1] == f"leaf-st: {run / 'model'} is not fit to be published"
+
+
+def test_a_missing_results_file_is_named(run):
+    (run / "results" / "tasks.json").write_text("{")
+    with pytest.raises(InputError, match="expected a JSON list"):
+        prepare(run, REPO)

@@ -1,0 +1,184 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import leaf_st
+from leaf_st.errors import InputError
+from leaf_st.publishing import verify as verifying
+from leaf_st.publishing.consumer import read_as_consumer
+from leaf_st.publishing.prepare import prepare
+from leaf_st.publishing.verify import verify, verify_by_name
+from leaf_st.student.load import load_student
+
+_NO_NETWORK = "OSError: the network was asked for"
+
+
+@pytest.fixture(scope="session")
+def prepared(finished, tmp_path_factory):
+    """A run that is ready, its checks, and what a consumer got of it: asked for once, since it takes seconds."""
+    run = shutil.copytree(finished, tmp_path_factory.mktemp("prepared") / "tiny")
+    readings = []
+
+    def read(*given):
+        readings.append(read_as_consumer(*given))
+        return readings[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verifying, "read_as_consumer", read)
+        return run, {check.name: check for check in prepare(run, "us/tiny")}, readings[0]
+
+
+@pytest.fixture
+def reading(prepared):
+    return prepared[2]
+
+
+@pytest.fixture
+def folder(ready, tmp_path):
+    return shutil.copytree(ready, tmp_path / "folder")
+
+
+@pytest.fixture
+def checked(finished, reading, monkeypatch):
+    """Check a folder whose vectors are ``reading``."""
+    trained = load_student(str(finished / "model"))
+
+    def check(folder, found=reading, model=trained):
+        monkeypatch.setattr(verifying, "read_as_consumer", lambda *_: found)
+        return {check.name: check for check in verify(folder, model)}
+
+    return check
+
+
+def _change(path, change):
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+def test_a_run_is_fit_to_be_published(prepared):
+    checks = prepared[1]
+    assert {name: check.state for name, check in checks.items()} == {
+        **dict.fromkeys(("load", "dimension", "norm", "prompts", "vectors", "layout", "secrets", "card"), "ok"),
+        "onnx": "skipped",
+    }
+    assert checks["load"].detail.startswith("Transformer, Pooling, Dense, Normalize by sentence-transformers ")
+    assert checks["dimension"].detail == "32"
+    assert checks["prompts"].detail == "query 'find: ', document ''"
+    assert checks["vectors"].detail.endswith("from the trained model's at most")
+
+
+@pytest.mark.parametrize("forbidden", ["import leaf_st", "import socket; socket.create_connection(('127.0.0.1', 9))"])
+def test_a_consumer_has_neither_this_package_nor_a_network(tmp_path, monkeypatch, forbidden):
+    lines = ["class SentenceTransformer:", "    def __init__(self, *_, **__):", f"        {forbidden}"]
+    (tmp_path / "sentence_transformers.py").write_text("\n".join(lines))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(leaf_st.__file__).parents[1]}")
+    failed = read_as_consumer(tmp_path, ["a"])
+    assert failed in ("ModuleNotFoundError: import of leaf_st halted; None in sys.modules", _NO_NETWORK)
+
+
+def test_other_weights(folder, run, checked, reading):
+    found = checked(folder, type(reading)(**{**vars(reading), "query": reading.query + np.float32(2e-6)}))
+    assert (found["vectors"].state, found["load"].state) == ("failed", "ok")
+    assert "from the trained model's at most, expected 1e-06" in found["vectors"].detail
+    weights = load_file(run / "model" / "2_Dense" / "model.safetensors")
+    save_file({name: value * 2 for name, value in weights.items()}, run / "model" / "2_Dense" / "model.safetensors")
+    stretched = checked(folder, model=load_student(str(run / "model")))
+    assert stretched["vectors"].state == "ok"  # since they are normalised
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "expected"),
+    [
+        ({"dimension": 31}, "dimension", "expected 32 everywhere, found [31, 32]"),
+        ({"prompts": {"query": ""}}, "prompts", 'expected {"query": "find: ", "document": ""}, found {"query": ""}'),
+        ({"query": np.full((5, 32), 0.2, np.float32)}, "norm", "expected 1, found"),
+        ({"query": np.full((5, 32), np.nan, np.float32)}, "norm", "some vectors are not finite"),
+        ({"query": np.full((5, 32), np.nan, np.float32)}, "vectors", "nan from the trained model's"),
+        ({"query": np.ones((5, 16), np.float32)}, "vectors", "not the width"),
+    ],
+)
+def test_other_vectors(folder, checked, reading, change, name, expected):
+    found = checked(folder, type(reading)(**{**vars(reading), **change}))[name]
+    assert found.state == "failed"
+    assert expected in found.detail
+
+
+def test_without_a_model_to_compare_with(folder, checked):
+    found = checked(folder, model=None)
+    assert found["vectors"].state == "skipped"
+    assert {check.state for name, check in found.items() if name not in ("vectors", "onnx")} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "name", "expected"),
+    [
+        ("pytorch_model.bin", "", "layout", "pytorch_model.bin: weights must be safetensors"),
+        ("notes.txt", "hf_" + "a1B2" * 9, "secrets", "notes.txt holds a token of the hub"),
+        ("README.md", "---\nlicense: mit\n---\n", "card", "no library_name, base_model, pipeline_tag, tags"),
+        ("README.md", "---\nlicense: [\n---\n", "card", "its head is no valid metadata"),
+        ("README.md", "a card", "card", "no license, library_name, base_model, pipeline_tag, tags"),
+    ],
+)
+def test_files_that_are_not_fit(folder, checked, file, text, name, expected):
+    (folder / file).write_text(text)
+    found = checked(folder)[name]
+    assert found.state == "failed"
+    assert expected in found.detail
+
+
+def test_class_paths_of_new_versions_alone(folder, checked):
+    new = "sentence_transformers.base.modules.dense.Dense"
+    _change(folder / "modules.json", lambda modules: modules[2].update(type=new))
+    assert checked(folder)["layout"].detail.startswith(f"{new}: old versions")
+
+
+class _Graph:
+    """Stands for the graph of a model: its vectors, moved by ``off``."""
+
+    def __init__(self, off):
+        self.off = off
+
+    def __call__(self, side, texts):
+        return self.vectors + np.float32(self.off)
+
+
+@pytest.mark.parametrize(
+    ("name", "off", "state", "expected"),
+    [
+        ("model.onnx", 5e-6, "ok", "model.onnx 5.0e-06 off at most"),
+        ("model.onnx", 5e-5, "failed", "model.onnx is 5.0e-05 off at most, expected 1e-05"),
+        ("model_int8.onnx", 5e-3, "ok", "model_int8.onnx mean cosine 0.99"),
+        ("model_int8.onnx", 0.5, "failed", "expected at least 0.99"),
+        ("model_int8.onnx", np.nan, "failed", "mean cosine nan"),
+    ],
+)
+def test_a_graph(folder, checked, reading, monkeypatch, name, off, state, expected):
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / name).touch()
+    _Graph.vectors = reading.query
+    monkeypatch.setattr(verifying, "OnnxEncoder", lambda *_: _Graph(off))
+    monkeypatch.setattr(verifying, "onnxruntime_is_here", lambda: True)
+    found = checked(folder)["onnx"]
+    assert (found.state, expected in found.detail) == (state, True), found
+
+
+def test_a_graph_that_cannot_be_run(folder, checked, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "model.onnx").write_bytes(b"none")
+    assert "model.onnx cannot be loaded" in checked(folder)["onnx"].detail
+    monkeypatch.setattr(verifying, "onnxruntime_is_here", lambda: False)
+    found = checked(folder)["onnx"]
+    assert (found.state, "onnxruntime is not installed" in found.detail) == ("skipped", True)
+
+
+def test_what_cannot_be_checked(tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        verify_by_name(tmp_path / "none")
+    with pytest.raises(InputError, match=r"holds no model, expected modules\.json"):
+        verify_by_name(tmp_path)
