@@ -3,12 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit clean
+FOLDER ?= runs/leaf-mini/publish
+WORK ?= build/consumers
+
+.PHONY: help demo test lint unit consumers clean
 
 help:
 	@echo "make demo   distil a real teacher on real text, measure it, search with it (under 10 minutes on 2 cores)"
 	@echo "make test   lint, types and tests"
-	@echo "make clean  remove .venv and what the demo wrote"
+	@echo "make consumers [FOLDER=runs/leaf-mini/publish] [WORK=build/consumers]"
+	@echo "            read a published folder with what others wrote, in environments that it installs"
+	@echo "make clean  remove .venv, what the demo wrote, and the environments of make consumers"
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "leaf_st needs Python >= 3.11, found " + sys.version.split()[0])'
@@ -29,5 +34,8 @@ lint: .venv/.installed
 unit: .venv/.installed
 	$(BIN)/python -m pytest
 
+consumers: .venv/.installed
+	$(BIN)/python recipes/benchmarks/consumers.py $(FOLDER) --work $(WORK)
+
 clean:
-	rm -rf .venv leaf-demo runs/leaf-demo
+	rm -rf .venv leaf-demo runs/leaf-demo build/consumers

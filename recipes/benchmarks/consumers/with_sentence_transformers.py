@@ -1,0 +1,19 @@
+"""sentence-transformers of today, from the folder alone: FOLDER TEXTS.json VECTORS.json."""
+
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from sentence_transformers import SentenceTransformer
+
+folder, texts, vectors = sys.argv[1:]
+read = json.loads(Path(texts).read_text(encoding="utf-8"))
+
+model = SentenceTransformer(folder, device="cpu")
+query = model.encode_query(read["query"], batch_size=16)
+document = model.encode_document(read["document"], batch_size=16)
+
+versions = {name: version(name) for name in ("sentence-transformers", "transformers", "torch")}
+written = {"versions": versions, "query": query.tolist(), "document": document.tolist()}
+Path(vectors).write_text(json.dumps(written), encoding="utf-8")
