@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from hub import serve
-from hub_account import TOKEN, Account
+from hub_account import REPO, TOKEN, Account
 from huggingface_hub import close_session, constants
 
 from leaf_st.atomic import write_json
@@ -15,8 +15,6 @@ from leaf_st.publishing.prepare import make_folder
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
 from leaf_st.student.build import build_student
 from leaf_st.student.portable import save_portable
-
-REPO = "us/tiny"
 
 
 @pytest.fixture(scope="session")
