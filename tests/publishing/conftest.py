@@ -65,7 +65,7 @@ def trained(tmp_path_factory, tiny_teacher_folder, search_set):
     run = Run(recipe, folder / "run")
     run.embed()
     run.train()
-    return measured
+    return run
 
 
 @pytest.fixture(scope="session")
