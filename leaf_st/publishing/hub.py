@@ -7,6 +7,7 @@ was lost, is made good by the same call: it finds what arrived.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +22,6 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 from huggingface_hub.hf_api import ModelInfo, RepoFile
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from leaf_st import __version__
 from leaf_st.errors import InputError
 from leaf_st.patience import answers, patiently
 from leaf_st.publishing.changes import changes, is_same, wanted_files
@@ -104,7 +104,7 @@ class Hub:
             raise InputError("no token for the hub: log in with `hf auth login`, or set HF_TOKEN")
         self._token = token
         self._target = target
-        self._api = HfApi(token=token, library_name="leaf_st", library_version=__version__)
+        self._api = HfApi(token=token, library_name="leaf_st", library_version=version("leaf-st"))
 
     def check(self) -> None:
         """Ask for the repository, before other work is spent.

@@ -4,9 +4,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
-from leaf_st import __version__
 from leaf_st.atomic import write_json
 
 MANIFEST = "leaf_st.json"
@@ -48,7 +48,7 @@ def write_manifest(folder: Path) -> Manifest:
     digest = hashlib.sha256("".join(f"{name}\0{of.sha256}\n" for name, of in files.items()).encode())
     manifest = Manifest(f"v{digest.hexdigest()[:8]}", files)
     listed = {name: asdict(of) for name, of in files.items()}
-    write_json(folder / MANIFEST, {"leaf_st": __version__, "tag": manifest.tag, "files": listed})
+    write_json(folder / MANIFEST, {"leaf_st": version("leaf-st"), "tag": manifest.tag, "files": listed})
     return manifest
 
 
