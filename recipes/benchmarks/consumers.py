@@ -12,11 +12,7 @@ Results: recipes/benchmarks/README.md.
 
 import argparse
 import json
-import os
-import shutil
-import subprocess
 import sys
-import venv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,35 +20,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from _environments import Failed, Skipped, call, prepare
 from numpy.typing import ArrayLike, NDArray
+from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.rows import aligned
 from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TextsSpec
 from leaf_st.student.load import load_student
+from leaf_st.teacher.local import own_prompt
+from leaf_st.texts.cut import own_tokenizer
 from leaf_st.texts.read import read_texts
 
 LARGEST_DIFFERENCE = 1e-4  # of a coordinate, in float32
 _EACH = 25  # texts of each kind
 _GRAPH = Path("onnx") / "model.onnx"
 _PROGRAMS = Path(__file__).resolve().with_suffix("")
-
-_TORCH = ("torch==2.13.0", "numpy==2.4.6")
-_NOW = (*_TORCH, "sentence-transformers==6.2.0", "transformers==5.23.0")
-# Environments by name; what they hold of npm's packages is below.
-_PIP = {
-    "sentence-transformers": _NOW,
-    "sentence-transformers-3": (*_TORCH, "sentence-transformers==3.4.1", "transformers==4.49.0"),
-    "onnxruntime": ("onnxruntime==1.31.1", "tokenizers==0.23.3", "numpy==2.4.6"),
-    "frameworks": (
-        *_NOW,
-        "langchain-huggingface==1.2.3",
-        "langchain-core==1.7.0",
-        "llama-index-embeddings-huggingface==0.8.0",
-        "llama-index-core==0.14.25",
-    ),
-}
-_NPM = {"node": ("@huggingface/transformers@4.3.1",)}
 
 
 @dataclass(frozen=True)
@@ -62,14 +45,16 @@ class Consumer:
     Attributes:
         name: In the table.
         program: File in `consumers/`.
-        environment: What it runs in, of `_PIP` or `_NPM`.
+        environment: What it runs in, of `PIP` or `NPM`.
         graph: Whether it reads the ONNX file.
+        whole: Whether it can be right only on texts that the model reads to their end.
     """
 
     name: str
     program: str
     environment: str
     graph: bool = False
+    whole: bool = False
 
 
 CONSUMERS = (
@@ -77,20 +62,27 @@ CONSUMERS = (
     Consumer("sentence-transformers 3", "with_sentence_transformers_3.py", "sentence-transformers-3"),
     Consumer("onnxruntime without torch", "with_onnxruntime.py", "onnxruntime", graph=True),
     Consumer("transformers.js", "with_transformers_js.mjs", "node", graph=True),
-    Consumer("transformers.js, pipeline", "with_transformers_js_pipeline.mjs", "node", graph=True),
+    # It cuts the closing token off with the rest of a long text, and leaves no place to put it back.
+    Consumer("transformers.js, pipeline", "with_transformers_js_pipeline.mjs", "node", graph=True, whole=True),
     Consumer("LangChain", "with_langchain.py", "frameworks"),
     Consumer("LlamaIndex", "with_llama_index.py", "frameworks"),
 )
 
+Texts = Mapping[Kind, Sequence[str]]
 Vectors = Mapping[Kind, NDArray[np.float32]]
 
 
-class Skipped(Exception):
-    """A consumer cannot run here: the message says what is missing."""
+@dataclass(frozen=True)
+class Exercise:
+    """Texts for consumers.
 
+    Attributes:
+        file: JSON list of texts by kind.
+        expected: Their vectors by kind, shape (n, d).
+    """
 
-class Failed(Exception):
-    """A consumer did not give its vectors, or gave others: the message says why."""
+    file: Path
+    expected: Vectors
 
 
 @dataclass(frozen=True)
@@ -123,20 +115,41 @@ def texts_of(source: str) -> dict[Kind, list[str]]:
     texts: dict[Kind, list[str]] = {kind: [] for kind in KINDS}
     for row in read_texts(TextsSpec(source=source, limit=dict.fromkeys(KINDS, _EACH)), Counter()):
         texts[row.kind].append(" ".join(row.text.split()))  # LangChain takes newlines for spaces
-    if missing := [kind for kind, of_kind in texts.items() if not of_kind]:
-        raise InputError(
-            f"{source}: expected queries and documents, found no {missing[0]}: name a BEIR folder, or a table with a "
-            "column `kind`"
-        )
+    _check_both(texts, source, "no")
     texts["document"].append(" ".join(100 * texts["document"])[:50_000])
     return texts
 
 
-def reference(folder: Path, texts: Mapping[Kind, Sequence[str]]) -> Vectors:
-    """Return the vectors of sentence-transformers in this process, of shape (n, d)."""
-    model = load_student(str(folder)).to("cpu")
+def whole_texts(model: SentenceTransformer, texts: Texts) -> dict[Kind, list[str]]:
+    """Return the ``texts`` that ``model`` reads to their end, with its prompts.
+
+    Raises:
+        InputError: If there is none of a kind.
+    """
+    tokenizer = own_tokenizer(model)
+    whole: dict[Kind, list[str]] = {
+        kind: [text for text in of_kind if not tokenizer.encode(own_prompt(model, kind) + text).overflowing]
+        for kind, of_kind in texts.items()
+    }
+    _check_both(whole, "texts", f"none in {model.max_seq_length} tokens that is a")
+    return whole
+
+
+def _check_both(texts: Texts, source: str, none: str) -> None:
+    if missing := [kind for kind, of_kind in texts.items() if not of_kind]:
+        raise InputError(
+            f"{source}: expected queries and documents, found {none} {missing[0]}: name a BEIR folder, or a table with "
+            "a column `kind`"
+        )
+
+
+def exercise(model: SentenceTransformer, texts: Texts, file: Path) -> Exercise:
+    """Write ``texts`` to ``file``, and encode them by sentence-transformers in this process."""
+    file.write_text(json.dumps(texts), encoding="utf-8")
     encoders = {"query": model.encode_query, "document": model.encode_document}
-    return {kind: encoders[kind](of_kind, convert_to_numpy=True) for kind, of_kind in texts.items()}
+    return Exercise(
+        file, {kind: encoders[kind](list(of_kind), convert_to_numpy=True) for kind, of_kind in texts.items()}
+    )
 
 
 def largest_difference(expected: Vectors, found: Mapping[str, ArrayLike]) -> float:
@@ -170,69 +183,21 @@ def judge(name: str, expected: Vectors, written: Mapping[str, object]) -> Outcom
     return Outcome(name, "failed", difference, compared, versions, reason)
 
 
-def consult(consumer: Consumer, folder: Path, texts: Path, expected: Vectors, work: Path) -> Outcome:
-    """Run ``consumer`` on ``folder`` and the file ``texts``, in its environment in ``work``."""
+def consult(consumer: Consumer, folder: Path, given: Exercise, work: Path) -> Outcome:
+    """Run ``consumer`` on ``folder`` and the texts ``given``, in its environment in ``work``."""
     try:
         if consumer.graph and not (folder / _GRAPH).is_file():
             raise Skipped(f"{folder} has no {_GRAPH.as_posix()}: leaf-st export {folder}")
-        runner = _environment(consumer.environment, work)
+        runner = prepare(consumer.environment, work)
         with TemporaryDirectory(prefix="leaf-st-consumers-") as temporary:
             vectors = Path(temporary) / "vectors.json"
-            _call([*runner, _PROGRAMS / consumer.program, folder, texts, vectors], work / consumer.environment)
+            call([*runner, _PROGRAMS / consumer.program, folder, given.file, vectors], work / consumer.environment)
             written = json.loads(vectors.read_text(encoding="utf-8"))
     except Skipped as error:
         return Outcome(consumer.name, "skipped", reason=str(error))
     except Failed as error:
         return Outcome(consumer.name, "failed", reason=str(error))
-    return judge(consumer.name, expected, written)
-
-
-def _environment(name: str, work: Path) -> list[str | Path]:
-    """Build the environment ``name`` if it is not there as it should be, and return what runs a program in it."""
-    folder = work / name
-    packages = _NPM[name] if name in _NPM else _PIP[name]
-    marker = folder / "installed.txt"
-    there = marker.is_file() and marker.read_text(encoding="utf-8").split() == [*packages]
-    if not there:
-        shutil.rmtree(folder, ignore_errors=True)
-        print(f"{folder}: installing {' '.join(packages)}", flush=True)
-    runner = _with_npm(folder, packages, there) if name in _NPM else _with_pip(folder, packages, there)
-    marker.write_text("\n".join(packages), encoding="utf-8")
-    return runner
-
-
-def _with_pip(folder: Path, packages: Sequence[str], there: bool) -> list[str | Path]:
-    python = folder / "bin" / "python"
-    if not there:
-        venv.create(folder, with_pip=True, symlinks=True)
-        _call([python, "-m", "pip", "install", "--quiet", "--no-compile", *packages], folder, offline=False)
-    return [python, "-I"]  # neither PYTHONPATH nor the program's folder, so that it sees no more than the environment
-
-
-def _with_npm(folder: Path, packages: Sequence[str], there: bool) -> list[str | Path]:
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None:
-        raise Skipped("node not found: install Node.js 20 or later")
-    if not there:
-        if npm is None:
-            raise Skipped("npm not found: install it beside Node.js")
-        folder.mkdir(parents=True)
-        (folder / "package.json").write_text('{"private": true}', encoding="utf-8")
-        # What the scripts would fetch from elsewhere is for GPUs.
-        _call([npm, "install", "--silent", "--ignore-scripts", *packages], folder, offline=False)
-    return [node]
-
-
-def _call(command: Sequence[str | Path], folder: Path, offline: bool = True) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    if offline:
-        environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
-    if done.returncode:
-        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise Failed(f"{Path(command[0]).name} ended with {done.returncode}: {said[-1] if said else 'it said nothing'}")
+    return judge(consumer.name, given.expected, written)
 
 
 def format_outcomes(outcomes: Sequence[Outcome]) -> str:
@@ -280,11 +245,11 @@ def _run(folder: Path, source: str, work: Path) -> list[Outcome]:
     if not (folder / "modules.json").is_file():
         raise InputError(f"{folder}: expected the folder of a model, found no modules.json: name another FOLDER")
     texts = texts_of(source)
-    expected = reference(folder, texts)
+    model = load_student(str(folder)).to("cpu")
     work.mkdir(parents=True, exist_ok=True)
-    file = work / "texts.json"
-    file.write_text(json.dumps(texts), encoding="utf-8")
-    return [consult(consumer, folder, file, expected, work) for consumer in CONSUMERS]
+    every = exercise(model, texts, work / "texts.json")
+    whole = exercise(model, whole_texts(model, texts), work / "whole.json")
+    return [consult(consumer, folder, whole if consumer.whole else every, work) for consumer in CONSUMERS]
 
 
 if __name__ == "__main__":

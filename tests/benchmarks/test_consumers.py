@@ -25,6 +25,13 @@ def consumers(monkeypatch):
 
 
 @pytest.fixture
+def environments(consumers):
+    import _environments
+
+    return _environments
+
+
+@pytest.fixture
 def expected():
     rng = np.random.default_rng(0)
     vectors = {"query": rng.normal(size=(3, 8)), "document": rng.normal(size=(4, 8))}
@@ -40,9 +47,9 @@ def consult(consumers, expected, monkeypatch, tmp_path):
         (tmp_path / "texts.json").write_text(json.dumps({"query": ["a", "b", "c"]}))
         (tmp_path / "here").mkdir()
         monkeypatch.setattr(consumers, "_PROGRAMS", tmp_path)
-        monkeypatch.setattr(consumers, "_environment", lambda name, work: [sys.executable, "-I"])
+        monkeypatch.setattr(consumers, "prepare", lambda name, work: [sys.executable, "-I"])
         made = consumers.Consumer("theirs", "program.py", "here", **consumer)
-        return consumers.consult(made, tmp_path, tmp_path / "texts.json", expected, tmp_path)
+        return consumers.consult(made, tmp_path, consumers.Exercise(tmp_path / "texts.json", expected), tmp_path)
 
     return consult
 
@@ -109,35 +116,36 @@ def test_without_node_its_consumers_are_skipped(consumers, expected, monkeypatch
     javascript = next(consumer for consumer in consumers.CONSUMERS if consumer.environment == "node")
     (tmp_path / "onnx").mkdir()
     (tmp_path / "onnx" / "model.onnx").touch()
-    row = consumers.consult(javascript, tmp_path, tmp_path / "texts.json", expected, tmp_path / "work")
+    given = consumers.Exercise(tmp_path / "texts.json", expected)
+    row = consumers.consult(javascript, tmp_path, given, tmp_path / "work")
     assert (row.result, row.reason) == ("skipped", "node not found: install Node.js 20 or later")
     assert not (tmp_path / "work" / "node").exists()
 
 
-def test_an_environment_is_built_once_and_again_for_other_versions(consumers, monkeypatch, tmp_path):
+def test_an_environment_is_built_once_and_again_for_other_versions(environments, monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(consumers.venv, "create", lambda folder, **_: folder.mkdir())
-    monkeypatch.setattr(consumers, "_call", lambda command, folder, offline: calls.append(command[-1]))
+    monkeypatch.setattr(environments.venv, "create", lambda folder, **_: folder.mkdir())
+    monkeypatch.setattr(environments, "call", lambda command, folder, offline: calls.append(command[-1]))
     for version in ("1", "1", "2"):
-        monkeypatch.setitem(consumers._PIP, "onnxruntime", (f"onnxruntime=={version}",))
-        runner = consumers._environment("onnxruntime", tmp_path)
+        monkeypatch.setitem(environments.PIP, "onnxruntime", (f"onnxruntime=={version}",))
+        runner = environments.prepare("onnxruntime", tmp_path)
     assert calls == ["onnxruntime==1", "onnxruntime==2"]
     assert runner == [tmp_path / "onnxruntime" / "bin" / "python", "-I"]
 
 
-def test_an_installation_that_failed_is_begun_again(consumers, monkeypatch, tmp_path):
-    monkeypatch.setattr(consumers.venv, "create", lambda folder, **_: folder.mkdir())
-    with pytest.raises((consumers.Failed, OSError)):  # there is no Python in it
-        consumers._environment("onnxruntime", tmp_path)
-    monkeypatch.setattr(consumers, "_call", lambda *_, **__: None)
-    consumers._environment("onnxruntime", tmp_path)
+def test_an_installation_that_failed_is_begun_again(environments, monkeypatch, tmp_path):
+    monkeypatch.setattr(environments.venv, "create", lambda folder, **_: folder.mkdir())
+    with pytest.raises((environments.Failed, OSError)):  # there is no Python in it
+        environments.prepare("onnxruntime", tmp_path)
+    monkeypatch.setattr(environments, "call", lambda *_, **__: None)
+    environments.prepare("onnxruntime", tmp_path)
     assert (tmp_path / "onnxruntime" / "installed.txt").is_file()
 
 
-def test_every_program_stands_alone(consumers):
+def test_every_program_stands_alone(consumers, environments):
     programs = {path.name: path.read_text() for path in (FOLDER / "consumers").iterdir() if path.is_file()}
     assert {consumer.program for consumer in consumers.CONSUMERS} == set(programs)
-    assert {consumer.environment for consumer in consumers.CONSUMERS} == {*consumers._PIP, *consumers._NPM}
+    assert {consumer.environment for consumer in consumers.CONSUMERS} == {*environments.PIP, *environments.NPM}
     assert not [name for name, text in programs.items() if "leaf_st" in text]
 
 
@@ -155,12 +163,21 @@ def test_texts_are_of_both_kinds_and_one_is_longer_than_any_model_reads(consumer
         consumers.texts_of(str(path))
 
 
+def test_a_text_is_whole_if_it_is_read_to_its_end_behind_the_prompt(consumers, tiny_teacher_folder):
+    model = SentenceTransformer(str(tiny_teacher_folder), device="cpu", prompts={"query": "a ", "document": ""})
+    model.max_seq_length = 5  # two of them open and close
+    texts = {"query": ["a b", "a b c"], "document": ["a b c", "a b c d"]}
+    assert consumers.whole_texts(model, texts) == {"query": ["a b"], "document": ["a b c"]}
+    with pytest.raises(InputError, match="found none in 5 tokens that is a document"):
+        consumers.whole_texts(model, {"query": ["a"], "document": ["a b c d"]})
+
+
 def test_a_model_is_read_with_its_prompts(consumers, monkeypatch, capsys, tiny_teacher_folder, tmp_path):
     model = SentenceTransformer(str(tiny_teacher_folder), device="cpu")
     model.prompts = {"query": "find: ", "document": ""}
     model.save_pretrained(str(tmp_path / "model"), create_model_card=False)
     pq.write_table(pa.table({"text": ["a", "b c"], "kind": ["query", "document"]}), tmp_path / "texts.parquet")
-    monkeypatch.setattr(consumers, "_environment", lambda name, work: [sys.executable, "-I"])
+    monkeypatch.setattr(consumers, "prepare", lambda name, work: [sys.executable, "-I"])
     monkeypatch.setattr(consumers, "CONSUMERS", consumers.CONSUMERS[:1])
     (tmp_path / "work" / "sentence-transformers").mkdir(parents=True)
     arguments = [tmp_path / "model", "--texts", tmp_path / "texts.parquet", "--work", tmp_path / "work"]
@@ -173,7 +190,7 @@ def test_a_model_is_read_with_its_prompts(consumers, monkeypatch, capsys, tiny_t
 
     model.prompts["query"] = ""
     unprompted = model.encode(["a"])
-    monkeypatch.setattr(consumers, "reference", lambda *_: {"query": unprompted})
+    monkeypatch.setattr(consumers, "exercise", lambda _, __, file: consumers.Exercise(file, {"query": unprompted}))
     with pytest.raises(SystemExit) as ended:
         consumers.main()
     assert ended.value.code == 1

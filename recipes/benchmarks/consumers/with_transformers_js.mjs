@@ -20,11 +20,22 @@ env.localModelPath = dirname(folder);
 const tokenizer = await AutoTokenizer.from_pretrained(basename(folder));
 const model = await AutoModel.from_pretrained(basename(folder), { dtype: "fp32" });
 
+// transformers.js cuts a long text's closing token, [SEP], off with the rest.
+const closing = tokenizer("").input_ids.data.at(-1);
+function closeAgain({ data, dims: [, length] }) {
+  if (length < tokenizer.model_max_length) return;
+  for (let end = length - 1; end < data.length; end += length) {
+    if (data[end] !== BigInt(tokenizer.pad_token_id)) data[end] = closing;
+  }
+}
+
 async function encode(kind) {
   const rows = [];
   for (let start = 0; start < read[kind].length; start += 16) {
     const batch = read[kind].slice(start, start + 16).map((text) => prompts[kind] + text);
-    const { sentence_embedding } = await model(tokenizer(batch, { padding: true, truncation: true }));
+    const inputs = tokenizer(batch, { padding: true, truncation: true });
+    closeAgain(inputs.input_ids);
+    const { sentence_embedding } = await model(inputs);
     rows.push(...sentence_embedding.tolist());
   }
   return rows;

@@ -1,0 +1,80 @@
+"""The environments of `consumers.py`: pinned packages in folders of their own, built once."""
+
+import os
+import shutil
+import subprocess
+import venv
+from collections.abc import Sequence
+from pathlib import Path
+
+_TORCH = ("torch==2.13.0", "numpy==2.4.6")
+_NOW = (*_TORCH, "sentence-transformers==6.2.0", "transformers==5.23.0")
+# Environments by name; what they hold of npm's packages is below.
+PIP = {
+    "sentence-transformers": _NOW,
+    "sentence-transformers-3": (*_TORCH, "sentence-transformers==3.4.1", "transformers==4.49.0"),
+    "onnxruntime": ("onnxruntime==1.31.1", "tokenizers==0.23.3", "numpy==2.4.6"),
+    "frameworks": (
+        *_NOW,
+        "huggingface-hub==1.33.0",  # LangChain takes none from 2.0 on
+        "langchain-huggingface==1.2.3",
+        "langchain-core==1.7.0",
+        "llama-index-embeddings-huggingface==0.8.0",
+        "llama-index-core==0.14.25",
+    ),
+}
+NPM = {"node": ("@huggingface/transformers@4.3.1",)}
+
+
+class Skipped(Exception):
+    """A consumer cannot run here: the message says what is missing."""
+
+
+class Failed(Exception):
+    """A consumer did not give its vectors, or gave others: the message says why."""
+
+
+def prepare(name: str, work: Path) -> list[str | Path]:
+    """Build the environment ``name`` if it is not there as it should be, and return what runs a program in it."""
+    folder = work / name
+    packages = NPM[name] if name in NPM else PIP[name]
+    marker = folder / "installed.txt"
+    there = marker.is_file() and marker.read_text(encoding="utf-8").split() == [*packages]
+    if not there:
+        shutil.rmtree(folder, ignore_errors=True)
+        print(f"{folder}: installing {' '.join(packages)}", flush=True)
+    runner = _with_npm(folder, packages, there) if name in NPM else _with_pip(folder, packages, there)
+    marker.write_text("\n".join(packages), encoding="utf-8")
+    return runner
+
+
+def _with_pip(folder: Path, packages: Sequence[str], there: bool) -> list[str | Path]:
+    python = folder / "bin" / "python"
+    if not there:
+        venv.create(folder, with_pip=True, symlinks=True)
+        call([python, "-m", "pip", "install", "--quiet", "--no-compile", *packages], folder, offline=False)
+    return [python, "-I"]  # neither PYTHONPATH nor the program's folder, so that it sees no more than the environment
+
+
+def _with_npm(folder: Path, packages: Sequence[str], there: bool) -> list[str | Path]:
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None:
+        raise Skipped("node not found: install Node.js 20 or later")
+    if not there:
+        if npm is None:
+            raise Skipped("npm not found: install it beside Node.js")
+        folder.mkdir(parents=True)
+        (folder / "package.json").write_text('{"private": true}', encoding="utf-8")
+        # What the scripts would fetch from elsewhere is for GPUs.
+        call([npm, "install", "--silent", "--ignore-scripts", *packages], folder, offline=False)
+    return [node]
+
+
+def call(command: Sequence[str | Path], folder: Path, offline: bool = True) -> None:
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    if offline:
+        variables |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    done = subprocess.run(command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        raise Failed(f"{Path(command[0]).name} ended with {done.returncode}: {said[-1] if said else 'it said nothing'}")
