@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
+REPO = "us/tiny"
 TOKEN = "hf_" + "tokenOfTheTests" * 3
 FOREIGN_TOKEN = "hf_" + "tokenOfSomebody" * 3  # may read, and not write
 _ID = r"(?P<id>[^/]+/[^/]+)"

@@ -154,7 +154,9 @@ def mean_lines(rows: Sequence[Result]) -> list[list[str]]:
     if len(types) > 1:
         lines += [_line(_counted(kind, of_type), "", _averages(_scores(of_type))) for kind, of_type in types.items()]
         lines.append(_line(f"mean of {len(types)} types", "", _mean_over_types(rows)))
-    return [*lines, _line(f"mean of {_count(rows)} tasks", "", averages(rows))]
+    if (count := _count(rows)) > 1:
+        lines.append(_line(f"mean of {count} tasks", "", averages(rows)))
+    return lines
 
 
 def by_type(rows: Iterable[Result]) -> dict[str, list[Result]]:

@@ -30,8 +30,7 @@ def tasks(measured: Measured) -> Section:
         tables.append(Table("types", columns, cells, strong=frozenset({len(cells) - 2, len(cells) - 1})))
         tables.append(Table("tasks", HEADER, shown, left=2))
     else:
-        several = means if len(shown) > 1 else []
-        tables.append(Table("tasks", HEADER, [*shown, *several], left=2, strong=frozenset({len(shown)})))
+        tables.append(Table("tasks", HEADER, [*shown, *means], left=2, strong=frozenset({len(shown)})))
     absent = [mode for mode in ("teacher", *STUDENT_MODES) if all(row.mode != mode for row in rows)]
     text = [
         "Scores in percent, by mteb. Teacher: it embeds both sides. Standard: the student embeds both sides. "

@@ -37,8 +37,8 @@ _POOLING_KEYS = {
     "mean": "mean_tokens",
     "max": "max_tokens",
     "mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "weightedmean": "weightedmean_tokens",
 }
+_LATER_POOLING_KEYS = {"weightedmean": "weightedmean_tokens", "lasttoken": "lasttoken"}
 
 
 def save_portable(model: SentenceTransformer, folder: Path, record: Any = None) -> None:  # noqa: ANN401
@@ -170,7 +170,8 @@ def _keep_keys(path: Path, keys: Sequence[str]) -> None:
 
 def _pooling_config(pooling: Pooling) -> dict[str, int | bool]:
     modes = (pooling.pooling_mode,) if isinstance(pooling.pooling_mode, str) else pooling.pooling_mode
-    active = {_POOLING_KEYS.get(mode, mode) for mode in modes}
+    names = {**_POOLING_KEYS, **_LATER_POOLING_KEYS}
+    active = [names[mode] for mode in modes]
     # Those that all versions know are written in any case; others, and a prompt that is left out, where they are used.
     keys = {**dict.fromkeys(_POOLING_KEYS.values(), False), **dict.fromkeys(active, True)}
     prompt = {} if pooling.include_prompt else {"include_prompt": False}

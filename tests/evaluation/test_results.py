@@ -121,3 +121,8 @@ def test_table_shows_what_is_missing():
         ["mean", "of", "2", "tasks", "-", "30.00", "-", "-", "-"],
         ["seconds,", "1", "tasks", "1.5", "-", "-"],
     ]
+
+
+def test_one_task_has_no_mean():
+    one = [_row("a", mode, 50.0) for mode in ("teacher", "standard")]
+    assert "mean" not in format_table(one)

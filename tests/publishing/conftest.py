@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from hub import serve
-from hub_account import TOKEN, Account
+from hub_account import REPO, TOKEN, Account
 from huggingface_hub import close_session, constants
 
 from leaf_st.atomic import write_json
@@ -25,8 +25,6 @@ from leaf_st.run import Run
 from leaf_st.student.build import build_student
 from leaf_st.student.load import load_student, load_teacher
 from leaf_st.student.portable import save_portable
-
-REPO = "us/tiny"
 
 
 def _words(count, rng):
@@ -67,7 +65,7 @@ def trained(tmp_path_factory, tiny_teacher_folder, search_set):
     run = Run(recipe, folder / "run")
     run.embed()
     run.train()
-    return measured
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,7 @@ import json
 import shutil
 
 import pytest
-from conftest import REPO
-from hub_account import FOREIGN_TOKEN, TOKEN
+from hub_account import FOREIGN_TOKEN, REPO, TOKEN
 
 from leaf_st.errors import InputError
 from leaf_st.publishing.hub import Hub, Target

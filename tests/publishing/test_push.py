@@ -8,9 +8,8 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import REPO
 from hub import serve
-from hub_account import TOKEN, Account
+from hub_account import REPO, TOKEN, Account
 from sentence_transformers import SentenceTransformer
 
 import leaf_st
@@ -36,7 +35,7 @@ def _python(url, folder, *arguments, token=TOKEN):
     environment |= {"HF_ENDPOINT": url, "HF_HOME": str(folder / "home"), "no_proxy": "127.0.0.1"}
     environment |= {"HF_HUB_DISABLE_XET": "1", "HF_TOKEN": token}
     command = [sys.executable, *(str(argument) for argument in arguments)]
-    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=600)
 
 
 def test_pushed_and_pulled_by_the_command(run, tiny_teacher, tmp_path):
