@@ -11,6 +11,7 @@ from leaf_st.recipe import OF_START, Recipe
 
 _PARTS = {
     *("recipe.json", "texts", "store", "general", "checkpoints", "model", "results", "report", "publish", "held_out"),
+    "mteb-results",
     *("teacher", "start"),  # of a smoke run
 }
 

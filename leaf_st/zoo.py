@@ -136,6 +136,14 @@ ZOO = {
     ),
 }
 
+# Of weights that a student can begin from or learn from, as their cards on the hub state them.
+LICENCES = {
+    **{teacher.hub_id: teacher.licence for teacher in (ARCTIC, MXBAI)},
+    **{model.hub_id: model.licence for model in ZOO.values()},
+    MINILM: "apache-2.0",
+    MINILM_L6_H384: "mit",
+}
+
 _SMALL = Architecture(384, 6, 12, 1536)
 # By the name that a recipe has for it: teachers, backbones, and students to go on from.
 ARCHITECTURES = {

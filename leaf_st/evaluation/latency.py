@@ -226,7 +226,7 @@ def _encode(model: SentenceTransformer, side: Kind, texts: Sequence[str]) -> obj
 
 
 def _mean_tokens(model: SentenceTransformer, side: Kind, texts: Sequence[str]) -> float:
-    prompt, tokenizer = own_prompt(model, side), own_tokenizer(model)
+    prompt, tokenizer = own_prompt(model.prompts, side), own_tokenizer(model)
     encoded = tokenizer.encode_batch([prompt + text for text in texts], add_special_tokens=not is_static(model))
     return statistics.fmean(len(text.ids) for text in encoded)
 

@@ -108,12 +108,16 @@ def latency_lines(rows: Sequence[LatencyRow]) -> list[list[str]]:
     """Return what ``rows`` say as cells in the form of Table 8, with its lines for the models it has."""
     ours = speeds(rows)
     models = dict.fromkeys(speed.model for speed in ours)
-    beside = [speed for model in models for speed in (*ours, *PAPER_TABLE_8) if speed.model == model]
+    return speed_lines([speed for model in models for speed in (*ours, *PAPER_TABLE_8) if speed.model == model])
+
+
+def speed_lines(found: Iterable[Speed]) -> list[list[str]]:
+    """Return ``found`` as cells in the form of Table 8, a line for each model and backend, which come together."""
     header = ["model", "backend"]
     for side in ("docs", "queries"):
         header += [f"{side}/s", "speed-up", "min latency", "max N"]
     lines = [header]
-    for (model, backend), of_line in groupby(beside, lambda speed: (speed.model, speed.backend)):
+    for (model, backend), of_line in groupby(found, lambda speed: (speed.model, speed.backend)):
         by_side = {speed.side: speed for speed in of_line}
         lines.append([model, backend, *(cell for side in _SIDES for cell in _cells(by_side.get(side)))])
     return lines

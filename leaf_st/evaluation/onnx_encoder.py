@@ -62,7 +62,7 @@ class OnnxEncoder:
             raise InputError(f"{graph}: expected the inputs {', '.join(INPUTS)}, found {', '.join(found)}")
         self._tokenizer = own_tokenizer(model)
         self._tokenizer.enable_padding(pad_id=model.tokenizer.pad_token_id, pad_token=model.tokenizer.pad_token)
-        self._prompts = {kind: own_prompt(model, kind) for kind in KINDS}
+        self._prompts = {kind: own_prompt(model.prompts, kind) for kind in KINDS}
 
     def __call__(self, side: Kind, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the vectors of n texts as one batch, shape (n, d), with the model's own prompt for ``side``."""

@@ -1,54 +1,144 @@
-"""The model card: what the run in a folder says of its model, as README.md."""
+"""The model card: what a run and its results say of its model, as README.md. Nothing is measured or loaded here."""
 
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from huggingface_hub import ModelCardData
+from mteb.abstasks.task_metadata import TaskMetadata
 
-from leaf_st.evaluation.results import TASKS, Result, read_results
-from leaf_st.recipe import Recipe
-from leaf_st.student.load import read_record
-from leaf_st.zoo import ZOO
+from leaf_st.errors import InputError
+from leaf_st.evaluation.onnx_encoder import GraphKind
+from leaf_st.evaluation.results import TASKS, read_results
+from leaf_st.publishing import cost, headline, provenance, quality
+from leaf_st.publishing.bare import without_folders
+from leaf_st.publishing.hosted import Hosted, read_hosted
+from leaf_st.publishing.markdown import as_code, environment
+from leaf_st.publishing.measured import Measured, read_measured
+from leaf_st.publishing.metadata import Source, card_data, closed_texts, said_of_licence, shown_mode
+from leaf_st.publishing.registered import Registered, registered
+from leaf_st.publishing.section import Section
+from leaf_st.publishing.snippet import onnx_snippet
+
+_RESULTS: tuple[Callable[[Measured], Section], ...] = (quality.tasks, cost.compression, cost.index, cost.latency)
 
 
-def card_text(run: Path, repo_id: str) -> str:
-    """Return the card of the model in ``run`` as it is published under ``repo_id``."""
-    recipe = Recipe.from_dict(read_record(run)["resolved"])
-    teacher = recipe.teacher.model
-    licences = {model.teacher.hub_id: model.teacher.licence for model in ZOO.values()}
-    data = ModelCardData(
-        license=licences.get(teacher, "unknown"),
-        language="en",
-        library_name="sentence-transformers",
-        pipeline_tag="sentence-similarity",
-        base_model=list(dict.fromkeys(_hub_name(name) for name in (recipe.student.backbone, teacher) if name)),
-        tags=["sentence-transformers", "feature-extraction", "sentence-similarity", "leaf", "distillation"],
-    )
+def card_text(run: Path, repo_id: str, *, asymmetric: bool = False, without_results: bool = False) -> str:
+    """Return the card of the model in ``run`` as it is published under ``repo_id``.
+
+    Args:
+        run: Folder of a run with a trained model.
+        repo_id: OWNER/NAME.
+        asymmetric: The teacher is published along, for documents.
+        without_results: Let the card have no results.
+
+    Raises:
+        InputError: If ``run`` is no such folder, its results cannot be used, or there are none.
+    """
+    require_results(run, without_results)
+    hosted = read_hosted(run / "model", repo_id, asymmetric=asymmetric)
+    measured = read_measured(run)
+    tasks = {name: of.task for name, of in of_mteb(measured, hosted).items()}
+    return render(without_folders(measured), hosted, tasks)
+
+
+def require_results(run: Path, without_results: bool = False) -> None:
+    """Look whether ``run`` has results, if it must.
+
+    Raises:
+        InputError: If it has none.
+    """
     path = run / "results" / TASKS
-    return f"""---
-{data.to_yaml()}
----
-
-# {repo_id.rpartition("/")[2]}
-
-A text-embedding model that lives in the vector space of {_hub_name(teacher)}, distilled by LEAF
-([arXiv 2509.12539](https://arxiv.org/abs/2509.12539)).
-
-```python
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("{repo_id}")
-queries, documents = model.encode_query(["a query"]), model.encode_document(["a document"])
-```
-
-{_table(read_results(path)) if path.is_file() else "It has not been measured."}
-"""
+    if not (without_results or (path.is_file() and read_results(path))):
+        raise InputError(
+            f"{run / 'results'} holds no results for the card: `leaf-st evaluate` measures some, or go on with "
+            "--without-results"
+        )
 
 
-def _hub_name(model: str) -> str:
-    """Return the name of a model; of a folder its last part, since the card must hold no path."""
-    return Path(model).name if Path(model).is_dir() else model
+def of_mteb(measured: Measured, hosted: Hosted) -> dict[str, Registered]:
+    """Return the results on tasks that mteb knows, in the mode that the model is published in."""
+    mode = shown_mode(hosted)
+    return registered(measured.run / "results", [row for row in measured.tasks if row.mode == mode])
 
 
-def _table(rows: list[Result]) -> str:
-    lines = ["| set | mode | metric | score |", "|---|---|---|---:|"]
-    return "\n".join([*lines, *(f"| {row.set} | {row.mode} | {row.metric} | {row.score:.2f} |" for row in rows)])
+def render(
+    measured: Measured,
+    hosted: Hosted,
+    tasks: Mapping[str, TaskMetadata],
+    *,
+    obtained: Sequence[str] = (),
+    further: Sequence[Section] = (),
+    source: Source | None = None,
+    licence: str | None = None,
+) -> str:
+    """Return the card from the template.
+
+    Args:
+        measured: What was measured, or published, without paths.
+        hosted: The model.
+        tasks: What mteb knows of the sets that were measured.
+        obtained: How results were obtained that are not of a run.
+        further: Sections after those of the results.
+        source: Where such results are from.
+        licence: That its authors gave the model.
+    """
+    head = card_data(measured, hosted, tasks, source)
+    if licence is not None:
+        head.license, head.license_name, head.license_link = licence, None, None
+    sections = [make(measured) for make in _RESULTS]
+    if measured.exported and hosted.graphs:
+        sections.append(cost.exported(measured.exported))
+    sections += further
+    text = (
+        environment()
+        .get_template("card.md.jinja")
+        .render(
+            head=as_code(head.to_yaml()),
+            hosted=hosted,
+            measured=measured,
+            recipe=measured.recipe,
+            dimension=next((row.dimension for row in measured.sizes if row.role == "student"), None),
+            lead=headline.lead(measured),
+            facts=headline.facts(measured),
+            tiles=[tile for tile in headline.tiles(measured) if tile.value],
+            quoted=lambda text: as_code(json.dumps(text, ensure_ascii=False)),
+            code=as_code,
+            snippet=as_code(_snippet(hosted)),
+            obtained=obtained or _obtained(measured, hosted),
+            sections=[replace(section, missing=()) for section in sections if section.tables],
+            made=provenance.recipe(measured),
+            texts=provenance.texts(measured),
+            licence=head.license,
+            licences=said_of_licence(measured),
+            closed=closed_texts(measured),
+        )
+    )
+    # A lone surrogate in somebody's text has no bytes.
+    return text.encode(errors="replace").decode()
+
+
+def _snippet(hosted: Hosted) -> str:
+    if not hosted.graphs or hosted.length is None:
+        return ""
+    kind: GraphKind = "onnx int8" if "onnx int8" in hosted.graphs else hosted.graphs[0]
+    return onnx_snippet(hosted.name, hosted.prompts, hosted.length, kind)
+
+
+def _obtained(measured: Measured, hosted: Hosted) -> list[str]:
+    """Return how the results of a run were obtained."""
+    sets = list(dict.fromkeys(row.set for row in measured.tasks))
+    if not sets:
+        return []
+    teacher = f"--teacher {shlex.quote(measured.recipe.teacher.model)} " if _has_teacher(measured) else ""
+    command = f"leaf-st evaluate {shlex.quote(hosted.name)} {teacher}--tasks {shlex.join(sets)}"
+    versions = measured.record.versions
+    by = ", ".join(
+        f"{name} {versions[name]}" for name in ("mteb", "sentence-transformers", "torch") if name in versions
+    )
+    return [f"Measured by {command}{f' ({by})' if by else ''}, both models by the same command on one machine."]
+
+
+def _has_teacher(measured: Measured) -> bool:
+    return any(row.teacher for row in measured.tasks)

@@ -1,12 +1,13 @@
 """The sections on what a student costs: bytes of its vectors, work of a search, time."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from leaf_st.evaluation.compression import compression_lines
 from leaf_st.evaluation.display import OfSet
 from leaf_st.evaluation.index import index_lines
 from leaf_st.evaluation.latency_table import conditions, latency_lines
 from leaf_st.publishing import commands, figures
+from leaf_st.publishing.export import ExportRow, export_lines
 from leaf_st.publishing.measured import Measured
 from leaf_st.publishing.section import Missing, Section
 from leaf_st.publishing.table import Table
@@ -52,20 +53,35 @@ def latency(measured: Measured) -> Section:
     title, rows = "Latency", measured.latency
     if not rows:
         return Section("latency", title, tables=_of_demo(measured), missing=[_missing(measured, "latency")])
-    header, *lines = latency_lines(rows)
-    # The columns of documents and those of queries one below the other: side by side they are wider than a page.
-    shown = ["model", "backend", "texts", "per second", *header[3:6]]
-    turned = [
-        [*line[:2], side, *cells]
-        for line in lines
-        for side, cells in (("documents", line[2:6]), ("queries", line[6:]))
-        if any(cell != "-" for cell in cells)
-    ]
     text = [
         "Texts encoded in turns by student and teacher (paper Table 8).",
         *(f"{line}." for line in conditions(rows).splitlines()),
     ]
-    return Section("latency", title, text, figures.latency_figures(rows), [Table("latency", shown, turned, left=3)])
+    return Section("latency", title, text, figures.latency_figures(rows), [latency_table(latency_lines(rows))])
+
+
+def latency_table(lines: Sequence[Sequence[str]]) -> Table:
+    """Return lines in the form of the paper's Table 8 as a table."""
+    header, *body = lines
+    # The columns of documents and those of queries one below the other: side by side they are wider than a page.
+    shown = ["model", "backend", "texts", "per second", *header[3:6]]
+    turned = [
+        [*line[:2], side, *cells]
+        for line in body
+        for side, cells in (("documents", line[2:6]), ("queries", line[6:]))
+        if any(cell != "-" for cell in cells)
+    ]
+    return Table("latency", shown, turned, left=3)
+
+
+def exported(rows: Sequence[ExportRow]) -> Section:
+    """Return size, likeness and speed of each file that holds the model."""
+    header, *lines = export_lines(rows)
+    text = [
+        "Error: largest difference of a component to torch; cosine: mean to torch; nDCG@10 kept: of the same model in "
+        f"float32. Medians of batches in turn, on {rows[0].processor} ({rows[0].threads} threads)."
+    ]
+    return Section("files", "Files", text, tables=[Table("files", header, lines, left=2)])
 
 
 def _of_demo(measured: Measured) -> list[Table]:

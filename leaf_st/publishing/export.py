@@ -199,7 +199,13 @@ def rate(row: LatencyRow) -> float:
 
 
 def format_export(rows: Sequence[ExportRow]) -> str:
-    """Return ``rows`` as an aligned table."""
+    """Return `export_lines` as an aligned table."""
+    lines = aligned(export_lines(rows), left=2)
+    return f"{lines}\nmedians of batches in turn, on {rows[0].processor} ({rows[0].threads} threads)"
+
+
+def export_lines(rows: Sequence[ExportRow]) -> list[list[str]]:
+    """Return ``rows`` as cells, below a header."""
     columns: list[tuple[Kind, int]] = [(side, size) for side in KINDS for size in BATCH_SIZES]
     names = {"query": "queries", "document": "docs"}
     lines = [["backend", "file", "MB", "error", "cosine", "nDCG@10 kept"]]
@@ -208,7 +214,7 @@ def format_export(rows: Sequence[ExportRow]) -> str:
         cells = [_cell(row.error, "{:.0e}"), _cell(row.cosine, "{:.4f}"), _cell(row.kept, "{:.1f}%")]
         rates = [f"{row.rates[f'{side} {size}']:,.0f}" for side, size in columns]
         lines.append([row.backend, row.file, f"{row.megabytes:.1f}", *cells, *rates])
-    return f"{aligned(lines, left=2)}\nmedians of batches in turn, on {rows[0].processor} ({rows[0].threads} threads)"
+    return lines
 
 
 def _cell(value: float | None, form: str) -> str:

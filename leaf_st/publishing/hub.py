@@ -13,18 +13,17 @@ from typing import TypeVar
 
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
-    HFValidationError,
     HTTPError,  # of whichever HTTP library the client is built on
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
 from huggingface_hub.hf_api import ModelInfo, RepoFile
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from leaf_st.errors import InputError
 from leaf_st.patience import answers, patiently
 from leaf_st.publishing.changes import changes, is_same, wanted_files
+from leaf_st.publishing.hosted import check_repo_id
 from leaf_st.publishing.manifest import MANIFEST, Hashes, Manifest, read_manifest
 
 MAIN = "main"
@@ -62,12 +61,7 @@ class Target:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        try:
-            validate_repo_id(self.repo_id)
-        except HFValidationError as error:
-            raise InputError(f"--repo-id {self.repo_id}: {str(error).partition(chr(10))[0]}") from error
-        if self.repo_id.count("/") != 1:
-            raise InputError(f"--repo-id {self.repo_id}: expected OWNER/NAME, such as me/{self.repo_id}")
+        check_repo_id(self.repo_id)
         if self.pull_request and self.revision != MAIN:
             raise InputError(f"--revision {self.revision}: a pull request is made on {MAIN}: leave out one of the two")
 

@@ -17,6 +17,7 @@ from leaf_st.evaluation.results import TASKS, Result
 from leaf_st.evaluation.rows import read_as, read_rows
 from leaf_st.evaluation.samples import Sampled
 from leaf_st.evaluation.sizes import Size
+from leaf_st.publishing.export import ExportRow
 from leaf_st.recipe import Recipe
 from leaf_st.record import read_run
 
@@ -78,6 +79,7 @@ class Measured:
         index: ``index.json``.
         margin: ``margin.json``.
         latency: ``latency.json``.
+        exported: ``export.json``.
         samples: ``samples.json``.
         speed: Texts per second by side and model, ``speed.json``, which the demo writes.
     """
@@ -93,6 +95,7 @@ class Measured:
     index: list[Searched]
     margin: list[MarginRow]
     latency: list[LatencyRow]
+    exported: list[ExportRow]
     samples: list[Sampled]
     speed: dict[str, Rates]
 
@@ -106,7 +109,7 @@ def read_measured(run: Path) -> Measured:
     read_run(run)
     record = read_as(run / "recipe.json", Record, "the record of a run")
     results = run / "results"
-    if not results.is_dir():
+    if not (results.is_dir() or (run / "model").is_dir()):
         raise InputError(f"{run}: expected results/ beside recipe.json, found none: name the folder of a trained run")
     measured = Measured(
         run=run,
@@ -120,6 +123,7 @@ def read_measured(run: Path) -> Measured:
         index=_rows(results / files.INDEX, Searched),
         margin=_rows(results / files.MARGIN, MarginRow),
         latency=_rows(results / files.LATENCY, LatencyRow),
+        exported=_rows(results / files.EXPORT, ExportRow),
         samples=_rows(results / files.SAMPLES, Sampled),
         speed=_speed(results / "speed.json"),
     )

@@ -1,21 +1,27 @@
 """From a run to the folder that goes to the hub: model, card, list of files, in RUN/publish."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.atomic import is_temporary, replace_folder
 from leaf_st.errors import InputError
-from leaf_st.evaluation.results import TASKS, read_results
-from leaf_st.publishing.card import card_text
-from leaf_st.publishing.manifest import write_manifest
+from leaf_st.evaluation.encoder import meta_of
+from leaf_st.evaluation.identity import Identity
+from leaf_st.publishing.card import card_text, of_mteb, require_results
+from leaf_st.publishing.hosted import read_hosted
+from leaf_st.publishing.manifest import MANIFEST, read_manifest, write_manifest
+from leaf_st.publishing.measured import read_measured
+from leaf_st.publishing.registered import Registered, write_eval_results, write_results_repository
 from leaf_st.publishing.verify import PUBLISH, Check, is_run, verify
 from leaf_st.student.asymmetric import compose
 from leaf_st.student.load import load_student, load_teacher, read_record, teacher_of
 from leaf_st.student.portable import save_portable
 
 CARD = "README.md"
+MTEB_RESULTS = "mteb-results"  # folder of a run, in the layout of mteb's repository of results
 
 
 def prepare(run: Path, repo_id: str, *, asymmetric: bool = False, without_results: bool = False) -> list[Check]:
@@ -42,32 +48,41 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
     """Make ``publish`` of ``run`` anew, unchecked; returns the model that must be in it. As `prepare`."""
     if not is_run(run):
         raise InputError(f"{run}: expected the folder of a run with a trained model in model/: train one, or name it")
-    if not (without_results or _has_results(run)):
-        raise InputError(
-            f"{run / 'results'} holds no results for the card: `leaf-st evaluate` measures some, or publish with "
-            "--without-results"
-        )
+    require_results(run, without_results)
     model = load_student(str(run / "model"))
     if asymmetric:
         model = compose(model, load_teacher(teacher_of(str(run / "model")), model))
-    replace_folder(run / PUBLISH, lambda fresh: _fill(fresh, run, repo_id, model if asymmetric else None))
+    card = card_text(run, repo_id, asymmetric=asymmetric, without_results=without_results)
+    found = of_mteb(read_measured(run), read_hosted(run / "model", repo_id, asymmetric=asymmetric))
+    replace_folder(run / PUBLISH, lambda fresh: _fill(fresh, run, card, found, model if asymmetric else None))
+    _fill_results_repository(run, repo_id, found)
     return model
 
 
-def _has_results(run: Path) -> bool:
-    path = run / "results" / TASKS
-    return path.is_file() and bool(read_results(path))
-
-
-def _fill(folder: Path, run: Path, repo_id: str, composed: SentenceTransformer | None) -> None:
+def _fill(
+    folder: Path, run: Path, card: str, found: Mapping[str, Registered], composed: SentenceTransformer | None
+) -> None:
     """Put the model of ``run`` into the new ``folder``, or the composition in its place, and what describes it."""
     if composed is None:
         shutil.copytree(run / "model", folder, ignore=_temporary)
     else:
         save_portable(composed, folder, read_record(run / "model") or None)
     if not (folder / CARD).is_file():
-        (folder / CARD).write_text(card_text(run, repo_id), encoding="utf-8")
+        (folder / CARD).write_text(card, encoding="utf-8")
+    write_eval_results(folder, found)
     write_manifest(folder)
+
+
+def _fill_results_repository(run: Path, repo_id: str, found: Mapping[str, Registered]) -> None:
+    """Put what mteb's own repository of results would take of ``run`` beside what goes to the hub."""
+    folder = run / MTEB_RESULTS
+    if found:
+        # Its tag is the one name that a publication has before it is one.
+        revision = read_manifest(run / PUBLISH / MANIFEST).tag
+        meta = meta_of(Identity(repo_id, revision))
+        replace_folder(folder, lambda fresh: write_results_repository(fresh, found, meta))
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _temporary(folder: str, names: list[str]) -> list[str]:

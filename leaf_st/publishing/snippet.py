@@ -1,27 +1,27 @@
 """Code for a model card: how to encode where neither torch nor sentence-transformers is installed."""
 
+from collections.abc import Mapping
 from importlib.resources import files
 from string import Template
-
-from sentence_transformers import SentenceTransformer
 
 from leaf_st.evaluation.onnx_encoder import GRAPHS, GraphKind
 from leaf_st.teacher.local import own_prompt
 
 
-def onnx_snippet(model: SentenceTransformer, folder: str, kind: GraphKind = "onnx int8") -> str:
+def onnx_snippet(folder: str, prompts: Mapping[str, str | None], length: int, kind: GraphKind = "onnx int8") -> str:
     """Return Python that encodes with onnxruntime, tokenizers and NumPy alone.
 
     Args:
-        model: For its prompts and the number of tokens that it reads.
-        folder: Where the reader has it.
+        folder: Where the reader has the model.
+        prompts: The model's, by name.
+        length: Tokens that it reads of a text.
         kind: Which of its graphs.
     """
     template = Template(files("leaf_st.publishing").joinpath("snippets/onnx.template").read_text(encoding="utf-8"))
     return template.substitute(
         folder=folder,
-        length=model.max_seq_length,
+        length=length,
         graph=GRAPHS[kind].as_posix(),
-        query=repr(own_prompt(model, "query")),
-        document=repr(own_prompt(model, "document")),
+        query=repr(own_prompt(prompts, "query")),
+        document=repr(own_prompt(prompts, "document")),
     )

@@ -91,7 +91,7 @@ def _require_teacher(student: SentenceTransformer, name: str, folder: Path, fing
             "to the one it learned from"
         )
     for kind in KINDS:
-        ours, theirs = own_prompt(student, kind), fingerprint.prompts[kind]
+        ours, theirs = own_prompt(student.prompts, kind), fingerprint.prompts[kind]
         if ours != theirs:
             raise InputError(
                 f"student.start {name} has the prompt {ours!r} for kind {kind}, teacher {fingerprint.teacher} has "

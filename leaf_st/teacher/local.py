@@ -34,7 +34,7 @@ class LocalTeacher:
         self, model: SentenceTransformer, name: str, revision: str, prompts: Mapping[str, str] | None = None
     ) -> None:
         self.model = model.eval()
-        own: dict[str, str] = {kind: own_prompt(model, kind) for kind in KINDS}
+        own: dict[str, str] = {kind: own_prompt(model.prompts, kind) for kind in KINDS}
         self.prompts: dict[str, str] = {**own, **(prompts or {})}
         # A GPU needs large batches to be busy, a CPU is fastest while a batch fits its caches.
         self.batch_size = 32 if model.device.type == "cpu" else 256
@@ -93,10 +93,10 @@ class LocalTeacher:
         return vectors
 
 
-def own_prompt(model: SentenceTransformer, kind: Kind) -> str:
-    """Return the prompt that ``encode_query`` or ``encode_document`` would take."""
+def own_prompt(prompts: Mapping[str, str | None], kind: Kind) -> str:
+    """Return the prompt that ``encode_query`` or ``encode_document`` of a model with ``prompts`` would take."""
     names = ("query",) if kind == "query" else ("document", "passage", "corpus")
-    return next((model.prompts[name] or "" for name in names if name in model.prompts), "")
+    return next((prompts[name] or "" for name in names if name in prompts), "")
 
 
 def load_model(folder: Any, spec: TeacherSpec, device: str | None = None) -> SentenceTransformer:  # noqa: ANN401

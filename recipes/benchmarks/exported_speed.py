@@ -67,7 +67,8 @@ def main() -> None:
     print(_reached(rows))
     print(f"\nfrom the start of a process to the first vector, median of {STARTS}, and its largest memory")
     starts = {TORCH: WITH_TORCH.format(folder=str(folder))}
-    starts |= {kind: onnx_snippet(student, str(folder), kind).partition("documents =")[0] for kind in graphs}
+    of_model = (str(folder), student.prompts, student.max_seq_length)
+    starts |= {kind: onnx_snippet(*of_model, kind).partition("documents =")[0] for kind in graphs}
     print(aligned([_start(name, code) for name, code in starts.items()]))
 
 

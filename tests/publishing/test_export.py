@@ -180,7 +180,7 @@ sys.meta_path.insert(0, Without())
 def test_the_snippet_runs_without_torch(exported, tmp_path, kind):
     folder, *_ = exported
     model = load_student(str(folder))
-    code = onnx_snippet(model, str(folder), kind)
+    code = onnx_snippet(str(folder), model.prompts, model.max_seq_length, kind)
     compile(code, "snippet", "exec")
     shown = "print(repr(queries.tolist()), file=sys.stderr)"
     done = subprocess.run(

@@ -1,0 +1,27 @@
+"""A run as it may be shown to others: models and files by name, without the folders of a machine."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from leaf_st.publishing.measured import Measured, Record
+from leaf_st.recipe import Recipe
+
+
+def without_folders(measured: Measured) -> Measured:
+    """Return ``measured`` with the last part alone of each path."""
+    record = Record.model_validate(_bare(measured.record.model_dump()))
+    timed = [replace(row, model=_bare(row.model), teacher=_bare(row.teacher)) for row in measured.latency]
+    return replace(measured, record=record, recipe=Recipe.from_dict(record.resolved), latency=timed)
+
+
+def _bare(value: Any) -> Any:  # noqa: ANN401  (JSON)
+    if isinstance(value, dict):
+        return {key: _bare(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_bare(item) for item in value]
+    return Path(value).name if isinstance(value, str) and _is_path(value) else value
+
+
+def _is_path(text: str) -> bool:
+    return len(text) > 1 and (Path(text).is_absolute() or ("/" in text and len(text) < 1024 and Path(text).exists()))

@@ -1,0 +1,81 @@
+"""What a card has to say of the folder that a model is in, beside its results."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.onnx_encoder import GRAPHS, GraphKind
+from leaf_st.recipe import KINDS
+from leaf_st.teacher.local import own_prompt
+
+
+@dataclass(frozen=True)
+class Hosted:
+    """A model as it is published.
+
+    Attributes:
+        repo_id: OWNER/NAME.
+        prompts: Prompt of each kind of text, empty where it has none.
+        length: Tokens that it reads of a text; None if all.
+        graphs: ONNX files that are in its folder.
+        asymmetric: Whether its teacher is in it, for documents.
+        exported_by: What writes the graphs, where they are not in the repository.
+    """
+
+    repo_id: str
+    prompts: Mapping[str, str]
+    length: int | None
+    graphs: Sequence[GraphKind] = ()
+    asymmetric: bool = False
+    exported_by: str = ""
+
+    @property
+    def name(self) -> str:
+        """The part of the id that is not the owner, and the folder in which snippets have the model."""
+        return self.repo_id.rpartition("/")[2]
+
+
+def read_hosted(folder: Path, repo_id: str, *, asymmetric: bool = False) -> Hosted:
+    """Return what the card of the model in ``folder`` says of it under ``repo_id``; nothing is loaded.
+
+    Raises:
+        InputError: If ``repo_id`` can be none, or ``folder`` holds no model.
+    """
+    check_repo_id(repo_id)
+    prompts = _read(folder / "config_sentence_transformers.json")["prompts"]
+    reading = folder / "sentence_bert_config.json"  # a table has none, and reads all
+    return Hosted(
+        repo_id,
+        {kind: own_prompt(prompts, kind) for kind in KINDS},
+        _read(reading)["max_seq_length"] if reading.is_file() else None,
+        () if asymmetric else [kind for kind, path in GRAPHS.items() if (folder / path).is_file()],
+        asymmetric,
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}): train the model anew") from error
+    return known
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Look whether ``repo_id`` can be one.
+
+    Raises:
+        InputError: If it cannot.
+    """
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise InputError(f"--repo-id {repo_id}: {str(error).partition(chr(10))[0]}") from error
+    if repo_id.count("/") != 1:
+        raise InputError(f"--repo-id {repo_id}: expected OWNER/NAME, such as me/{repo_id}")
