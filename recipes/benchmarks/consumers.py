@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from _environments import Failed, Skipped, call, prepare
@@ -170,7 +171,7 @@ def largest_difference(expected: Vectors, found: Mapping[str, ArrayLike]) -> flo
     return largest
 
 
-def judge(name: str, expected: Vectors, written: Mapping[str, object]) -> Outcome:
+def judge(name: str, expected: Vectors, written: Mapping[str, Any]) -> Outcome:
     """Return what to say of the vectors that a consumer has ``written``."""
     versions, compared = written["versions"], sum(map(len, expected.values()))
     try:

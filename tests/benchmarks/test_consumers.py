@@ -186,15 +186,17 @@ def test_a_model_is_read_with_its_prompts(consumers, monkeypatch, capsys, tiny_t
     with pytest.raises(SystemExit) as ended:
         consumers.main()
     assert ended.value.code == 0
-    assert "ok" in capsys.readouterr().out
+    assert "  ok  " in capsys.readouterr().out
 
-    model.prompts["query"] = ""
-    unprompted = model.encode(["a"])
-    monkeypatch.setattr(consumers, "exercise", lambda _, __, file: consumers.Exercise(file, {"query": unprompted}))
+    vectors = {kind: model.encode([text]).tolist() for kind, text in (("query", "a"), ("document", "b c"))}
+    (tmp_path / "unprompted.py").write_text(f"{READER}json.dump({{'versions': {{}}, **{vectors}}}, open(vectors, 'w'))")
+    monkeypatch.setattr(consumers, "_PROGRAMS", tmp_path)
+    unprompted = consumers.Consumer("unprompted", "unprompted.py", "sentence-transformers", whole=True)
+    monkeypatch.setattr(consumers, "CONSUMERS", [unprompted])
     with pytest.raises(SystemExit) as ended:
         consumers.main()
     assert ended.value.code == 1
-    assert "failed" in capsys.readouterr().out
+    assert "unprompted: failed: differs by" in capsys.readouterr().out
 
 
 def test_a_folder_without_a_model_is_refused(consumers, monkeypatch, capsys, tmp_path):
