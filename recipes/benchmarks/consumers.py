@@ -129,7 +129,7 @@ def whole_texts(model: SentenceTransformer, texts: Texts) -> dict[Kind, list[str
     """
     tokenizer = own_tokenizer(model)
     whole: dict[Kind, list[str]] = {
-        kind: [text for text in of_kind if not tokenizer.encode(own_prompt(model, kind) + text).overflowing]
+        kind: [text for text in of_kind if not tokenizer.encode(own_prompt(model.prompts, kind) + text).overflowing]
         for kind, of_kind in texts.items()
     }
     _check_both(whole, "texts", f"none in {model.max_seq_length} tokens that is a")
