@@ -18,6 +18,7 @@ from leaf_st.recipe import PAPER, Recipe, said_of
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.rate import seconds_per_text
 from leaf_st.teacher.unlearned import save_unlearned, why_missing
+from leaf_st.texts.fetch import closed_licences
 from leaf_st.texts.survey import SourceRows, survey
 from leaf_st.texts.text import Text
 from leaf_st.training.budget import Pace, measure_pace, steps_at
@@ -229,12 +230,14 @@ def format_plan(plan: Plan) -> str:
     """Return ``plan`` as text."""
     spec, speed, pace = plan.recipe, plan.speed, plan.speed.pace
     epochs = plan.steps * plan.batch / max(1, sum(part.rows for part in plan.texts) - plan.held_out)
+    closed = closed_licences(spec.texts) if spec.texts.source == PAPER else ""
     enough = plan.vector_bytes + plan.text_bytes + plan.fetched_bytes < plan.free_bytes
     lines = [
         f"plan of {spec.name} in {plan.folder}, from its beginning to its end",
         "",
         *_table(plan),
         "",
+        *([f"licences   not all open: {closed}"] if closed else []),
         *([f"texts      less than {_gb(plan.fetched_bytes)}, fetched and compressed"] if plan.fetched_bytes else []),
         f"store      {_gb(plan.vector_bytes)} of vectors ({speed.dimension} x {spec.teacher.store_dtype}) and "
         f"{_gb(plan.text_bytes)} of texts; {_gb(plan.free_bytes)} are free{'' if enough else ', which is too little'}",

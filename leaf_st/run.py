@@ -101,6 +101,7 @@ class Run:
         self._write_down()
         total = None
         if spec.source == PAPER:
+            self._name_closed_licences()
             with self._processes.main_process_first():
                 rows = fetch(spec, self.folder / "texts", student)
             self._print(format_sources(rows, spec.per_source))
@@ -148,11 +149,15 @@ class Run:
         if (self.folder / "model").is_dir():
             return load_student(str(self.folder / "model"))
         general = self._general()
-        if self.recipe.texts.source == PAPER and (closed := closed_licences(self.recipe.texts)):
-            self._print(f"not all texts are open: {closed}")
+        self._name_closed_licences()
         self._write_down()
         self._fix_steps(store, general)
         return train(self.recipe, store, self.folder, self._record(), general, self._device)
+
+    def _name_closed_licences(self) -> None:
+        """Say it before anything is fetched, and again before training, which may be a command of its own."""
+        if self.recipe.texts.source == PAPER and (closed := closed_licences(self.recipe.texts)):
+            self._print(f"not all texts are open: {closed}")
 
     def goes_on_alone(self) -> bool:
         """End the work of several processes; True in the one that measures and prints."""

@@ -130,6 +130,7 @@ def test_without_the_hub_random_weights_are_timed(out_of_reach, tmp_path):
         r"fineweb +document +3,000,000 +1,840\.2",
         r"msmarco +query +502,939 +33\.2",
         r"total +6,585,325 +1,096\.8",
+        r"licences +not all open: cc-news: Common Crawl terms of use, msmarco: ",
         r"texts +less than 7\.2 GB, fetched",
         r"store +0\.4 GB of vectors \(32 x float16\) and 7\.4 GB of texts; .* are free",
         r"embedding +[\d.,]+ hours: 6,585,325 texts, [\d,.]+ a second by Snowflake/",
