@@ -20,7 +20,7 @@ _NO_NETWORK = "OSError: the network was asked for"
 
 @pytest.fixture(scope="session")
 def prepared(finished, tmp_path_factory):
-    """A run that is ready, its checks, and what a consumer got of it: here, since a process of its own takes seconds."""
+    """A run that is ready, its checks, and what a consumer got of it, here: a process of its own takes seconds."""
     run = shutil.copytree(finished, tmp_path_factory.mktemp("prepared") / "tiny")
     readings = []
 
