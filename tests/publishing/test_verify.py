@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from sentence_transformers import SentenceTransformer
 
 import leaf_st
 from leaf_st.errors import InputError
 from leaf_st.publishing import verify as verifying
-from leaf_st.publishing.consumer import read_as_consumer
+from leaf_st.publishing.consumer import Reading, read_as_consumer
 from leaf_st.publishing.prepare import prepare
 from leaf_st.publishing.verify import verify, verify_by_name
 from leaf_st.student.load import load_student
@@ -19,12 +20,15 @@ _NO_NETWORK = "OSError: the network was asked for"
 
 @pytest.fixture(scope="session")
 def prepared(finished, tmp_path_factory):
-    """A run that is ready, its checks, and what a consumer got of it: asked for once, since it takes seconds."""
+    """A run that is ready, its checks, and what a consumer got of it, here: a process of its own takes seconds."""
     run = shutil.copytree(finished, tmp_path_factory.mktemp("prepared") / "tiny")
     readings = []
 
-    def read(*given):
-        readings.append(read_as_consumer(*given))
+    def read(folder, texts):
+        model = SentenceTransformer(str(folder), device="cpu")
+        names = [type(module).__name__ for module in model]
+        vectors = model.encode_query(list(texts)), model.encode_document(list(texts))
+        readings.append(Reading(names, "6.2", model.get_embedding_dimension(), model.prompts, *vectors))
         return readings[-1]
 
     with pytest.MonkeyPatch.context() as patch:
