@@ -32,7 +32,7 @@ from leaf_st.evaluation.rows import ALIGNMENT, write_rows
 from leaf_st.processes import join
 from leaf_st.recipe import OF_START, PAPER, Precision, Recipe, TextsSpec, said_of
 from leaf_st.record import differences, known_record
-from leaf_st.student.load import load_student, load_teacher, teacher_of
+from leaf_st.student.load import load_student, load_teacher, published_as, read_record, teacher_of
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.resolve import commit_of, resolve_model
@@ -235,7 +235,7 @@ class Run:
         self._write_down()
 
     def _record(self) -> dict[str, Any]:
-        from_paper = self.recipe.texts.source == PAPER
+        sources = self._sources()
         return {
             "recipe": self._asked.to_dict(),
             "resolved": self.recipe.to_dict(),
@@ -243,9 +243,15 @@ class Run:
             "processes": self._processes.num_processes,
             "teacher": self.teacher.fingerprint.to_dict(),
             "commits": _commits(self.recipe),
-            **({"sources": provenance(self.recipe.texts, self.folder / "texts")} if from_paper else {}),
+            **({"sources": sources} if sources else {}),
             "versions": {name: version(name) for name in _LIBRARIES},
         }
+
+    def _sources(self) -> dict[str, Any]:
+        """Return the sources of the texts that the student learns from, and learned from before it came here."""
+        start, texts = self.recipe.student.start, self.recipe.texts
+        before = _learned_before(start, self.recipe.student.revision) if start else {}
+        return {**before, **(provenance(texts, self.folder / "texts") if texts.source == PAPER else {})}
 
     @property
     def _device(self) -> str | None:
@@ -270,6 +276,13 @@ def _with_teacher(recipe: Recipe) -> Recipe:
     its = teacher_of(recipe.student.start)
     prompts = recipe.teacher.prompts or its.prompts
     return replace(recipe, teacher=replace(recipe.teacher, model=its.model, revision=its.revision, prompts=prompts))
+
+
+def _learned_before(start: str, revision: str | None) -> dict[str, Any]:
+    folder = resolve_model(start, revision)
+    known: dict[str, Any] = read_record(folder).get("sources", {})
+    # Those of the paper's authors came without a record, and without commits of their texts.
+    return known or (provenance(TextsSpec(PAPER), folder / "texts") if published_as(start) else {})
 
 
 def _alignment(name: str, store: EmbeddingStore, rows: Sequence[int], student: SentenceTransformer) -> Alignment:

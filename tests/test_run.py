@@ -198,6 +198,15 @@ def test_going_on_is_with_the_student_s_own_teacher(going_on, tiny_teacher_folde
     assert Run(going_on, run.folder).recipe == run.recipe
 
 
+def test_the_record_names_what_the_student_learned_from_before(going_on, finished, tmp_path):
+    start = shutil.copytree(finished / "model", tmp_path / "start")
+    sources = {"msmarco": {"dataset": "mteb/msmarco", "commit": "0" * 40, "licence": "non-commercial"}}
+    record = json.loads((start / "recipe.json").read_text())
+    (start / "recipe.json").write_text(json.dumps({**record, "sources": sources}))
+    Run(replace(going_on, student=StudentSpec(start=str(start))), tmp_path / "run").embed()
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["sources"] == sources
+
+
 def test_general_texts_that_are_trained_on_are_left_out(going_on, tmp_path, capsys):
     run = Run(going_on, tmp_path / "run")
     run.embed()
