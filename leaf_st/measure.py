@@ -3,10 +3,9 @@
 Each measurement reads models, leaves its rows in the results folder of the student, and is shown as a table.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-
-from sentence_transformers import SentenceTransformer
+from typing import TypeVar
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import check_folders
@@ -16,14 +15,14 @@ from leaf_st.record import read_run
 from leaf_st.student.load import load_student, load_teacher, read_record, teacher_of
 from leaf_st.teacher.resolve import resolve_model
 
+R = TypeVar("R")
+
 
 def measure_compression(model: str, teacher: str | None, sets: Sequence[Path], folder: Path) -> str:
     """Measure nDCG@10 in fewer bytes; rows in ``compression.json`` of ``folder``. Returns the table."""
     from leaf_st.evaluation import compression
 
-    sets = _sets(model, sets)
-    ours, theirs = _pair(model, teacher)
-    rows = [row for each in sets for row in compression.measure_compression(each, teacher=theirs, student=ours)]
+    rows = _over(_sets(model, sets), model, teacher, compression.measure_compression)
     write_rows(folder / COMPRESSION, rows)
     return compression.format_compression(rows)
 
@@ -32,9 +31,7 @@ def measure_index(model: str, teacher: str | None, sets: Sequence[Path], folder:
     """Measure search in an index; rows in ``index.json`` of ``folder``. Returns the table."""
     from leaf_st.evaluation import index
 
-    sets = _sets(model, sets)
-    ours, theirs = _pair(model, teacher)
-    rows = [row for each in sets for row in index.measure_index(each, teacher=theirs, student=ours)]
+    rows = _over(_sets(model, sets), model, teacher, index.measure_index)
     write_rows(folder / INDEX, rows)
     return index.format_index(rows)
 
@@ -74,8 +71,7 @@ def measure_samples(model: str, teacher: str | None, sets: Sequence[Path], folde
 
     sets = sets or _sets(model, sets)[:1]
     check_folders(sets)
-    ours, theirs = _pair(model, teacher)
-    rows = [row for each in sets for row in samples.measure_samples(each, teacher=theirs, student=ours)]
+    rows = _over(sets, model, teacher, samples.measure_samples)
     write_rows(folder / SAMPLES, rows)
     return samples.format_samples(rows)
 
@@ -109,9 +105,11 @@ def _texts_of(model: str, named: str | None) -> dict[Kind, list[str]]:
     return latency_texts(spec)
 
 
-def _pair(model: str, teacher: str | None) -> tuple[SentenceTransformer, SentenceTransformer]:
+def _over(sets: Sequence[Path], model: str, teacher: str | None, measure: Callable[..., Sequence[R]]) -> list[R]:
+    """Return the rows that ``measure`` gives for each of ``sets``, with one student and its teacher for all."""
     student = load_student(model)
-    return student, load_teacher(TeacherSpec(model=teacher) if teacher else teacher_of(model), student)
+    theirs = load_teacher(TeacherSpec(model=teacher) if teacher else teacher_of(model), student)
+    return [row for folder in sets for row in measure(folder, teacher=theirs, student=student)]
 
 
 def sets_of(model: str, named: Sequence[Path]) -> list[Path]:

@@ -13,23 +13,14 @@ from leaf_st.recipe import DOCSTRINGS, TextsSpec
 def recipe(measured: Measured) -> Section:
     """Return every value that shaped the run."""
     record = measured.record
-    values = {**record.resolved, "arguments": record.arguments}
+    parts = (
+        ("recipe", "Values", ["value", "resolved to"], {**record.resolved, "arguments": record.arguments}),
+        ("teacher", "Teacher's vectors", ["value", "resolved to"], record.teacher),
+        ("versions", "Versions", ["library", "version"], record.versions),
+    )
     tables = [
-        Table("recipe", ["value", "resolved to"], [list(line) for line in _flat(values)], left=2, caption="Values"),
-        Table(
-            "teacher",
-            ["value", "resolved to"],
-            [list(line) for line in _flat(record.teacher)],
-            left=2,
-            caption="Teacher's vectors",
-        ),
-        Table(
-            "versions",
-            ["library", "version"],
-            [list(line) for line in _flat(record.versions)],
-            left=2,
-            caption="Versions",
-        ),
+        Table(name, header, [list(line) for line in _flat(values)], left=2, caption=caption)
+        for name, caption, header, values in parts
     ]
     text = ["What the run was resolved to, from its recipe.json; values that were not set are left out."]
     return Section("recipe", "Recipe", text, tables=[table for table in tables if table.rows])
