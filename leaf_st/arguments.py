@@ -42,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="check what somebody else meets in a model folder")
     verify.add_argument("folder", type=Path, metavar="FOLDER", help="model folder, or run folder")
     verify.add_argument("--model", metavar="MODEL", help="what it must equal (default: the student of its run)")
+    _add_card(commands.add_parser("card", help="print the model card of a run"))
     _add_push(commands.add_parser("push", help="check the model of a run and put it on the hub"))
     commands.add_parser("models", help="list the models that have a name here")
     pull = commands.add_parser("pull", help="put a model into a folder")
@@ -130,6 +131,13 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher", help=_TEACHER)
     parser.add_argument("--documents", type=Path, required=True, metavar="FILE", help="texts, one a row")
     parser.add_argument("--text-column", default="text", metavar="NAME", help="column of a table (default: text)")
+
+
+def _add_card(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder with a trained model")
+    parser.add_argument("--repo-id", required=True, metavar="ID", help="OWNER/NAME that the model will have on the hub")
+    parser.add_argument("--asymmetric", action="store_true", help="of student and teacher together")
+    parser.add_argument("--without-results", action="store_true", help="let the card have no results")
 
 
 def _add_push(parser: argparse.ArgumentParser) -> None:

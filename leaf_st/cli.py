@@ -176,6 +176,16 @@ def _report(options: argparse.Namespace) -> None:
     print(f"the report is {write_report(options.run)}")
 
 
+def _card(options: argparse.Namespace) -> None:
+    from leaf_st.publishing.card import card_text
+
+    _quieten()
+    made = card_text(
+        options.run, options.repo_id, asymmetric=options.asymmetric, without_results=options.without_results
+    )
+    print(made, end="")
+
+
 def _results_folder(model: str) -> Path:
     """Return where the results of ``model`` go: into its run, if it is one or lies in one."""
     folder = Path(model).resolve()
@@ -305,6 +315,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "export": _export,
     "search": _search,
     "report": _report,
+    "card": _card,
     "verify": _verify,
     "push": _push,
     "models": _models,

@@ -64,6 +64,7 @@ class ZooTeacher:
         revision: The commit that the published students learned from.
         dimension: Width of its vectors.
         prompts: Prompt by kind; documents have none.
+        normalized: Whether its vectors have norm 1 (paper F).
         parameters: Their number, in millions.
         licence: SPDX name.
         architecture: What it is inside.
@@ -73,6 +74,7 @@ class ZooTeacher:
     revision: str
     dimension: int
     prompts: dict[str, str]
+    normalized: bool
     parameters: int
     licence: str
     architecture: Architecture
@@ -104,6 +106,7 @@ ARCTIC = ZooTeacher(
     revision="97eab2e17fcb7ccb8bb94d6e547898fa1a6a0f47",
     dimension=768,
     prompts=_FOR_SEARCH,
+    normalized=True,
     parameters=109,
     licence="apache-2.0",
     architecture=Architecture(768, 12, 12, 3072),
@@ -113,6 +116,7 @@ MXBAI = ZooTeacher(
     revision="990580e27d329c7408b3741ecff85876e128e203",
     dimension=1024,
     prompts=_FOR_SEARCH,
+    normalized=False,
     parameters=335,
     licence="apache-2.0",
     architecture=Architecture(1024, 24, 16, 4096),

@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mteb.abstasks.task_metadata import TaskMetadata
@@ -22,6 +22,25 @@ from leaf_st.publishing.section import Section
 from leaf_st.publishing.snippet import onnx_snippet
 
 _RESULTS: tuple[Callable[[Measured], Section], ...] = (quality.tasks, cost.compression, cost.index, cost.latency)
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What a card says of a model that others made and measured.
+
+    Attributes:
+        source: Where its scores are from.
+        licence: That they gave it.
+        obtained: Where all figures are from.
+        recipe: What its recipe is.
+        sections: More results.
+    """
+
+    source: Source
+    licence: str
+    obtained: str
+    recipe: str
+    sections: Sequence[Section]
 
 
 def card_text(run: Path, repo_id: str, *, asymmetric: bool = False, without_results: bool = False) -> str:
@@ -67,11 +86,7 @@ def render(
     measured: Measured,
     hosted: Hosted,
     tasks: Mapping[str, TaskMetadata],
-    *,
-    obtained: Sequence[str] = (),
-    further: Sequence[Section] = (),
-    source: Source | None = None,
-    licence: str | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> str:
     """Return the card from the template.
 
@@ -79,41 +94,39 @@ def render(
         measured: What was measured, or published, without paths.
         hosted: The model.
         tasks: What mteb knows of the sets that were measured.
-        obtained: How results were obtained that are not of a run.
-        further: Sections after those of the results.
-        source: Where such results are from.
-        licence: That its authors gave the model.
+        elsewhere: What is said of a model that is not of a run.
     """
-    head = card_data(measured, hosted, tasks, source)
-    if licence is not None:
-        head.license, head.license_name, head.license_link = licence, None, None
+    head = card_data(measured, hosted, tasks, elsewhere.source if elsewhere else None)
+    made = provenance.recipe(measured)
+    if elsewhere:
+        head.license, head.license_name, head.license_link = elsewhere.licence, None, None
+        made = replace(made, text=[elsewhere.recipe])
     sections = [make(measured) for make in _RESULTS]
     if measured.exported and hosted.graphs:
         sections.append(cost.exported(measured.exported))
-    sections += further
-    text = (
-        environment()
-        .get_template("card.md.jinja")
-        .render(
-            head=as_code(head.to_yaml()),
-            hosted=hosted,
-            measured=measured,
-            recipe=measured.recipe,
-            dimension=next((row.dimension for row in measured.sizes if row.role == "student"), None),
-            lead=headline.lead(measured),
-            facts=headline.facts(measured),
-            tiles=[tile for tile in headline.tiles(measured) if tile.value],
-            quoted=lambda text: as_code(json.dumps(text, ensure_ascii=False)),
-            code=as_code,
-            snippet=as_code(_snippet(hosted)),
-            obtained=obtained or _obtained(measured, hosted),
-            sections=[replace(section, missing=()) for section in sections if section.tables],
-            made=provenance.recipe(measured),
-            texts=provenance.texts(measured),
-            licence=head.license,
-            licences=said_of_licence(measured),
-            closed=closed_texts(measured),
-        )
+    sections += elsewhere.sections if elsewhere else []
+    template = environment().get_template("card.md.jinja")
+    text = template.render(
+        head=as_code(head.to_yaml()),
+        hosted=hosted,
+        measured=measured,
+        recipe=measured.recipe,
+        dimension=next((row.dimension for row in measured.sizes if row.role == "student"), None),
+        lead=headline.lead(measured),
+        facts=headline.facts(measured),
+        tiles=[tile for tile in headline.tiles(measured) if tile.value],
+        quoted=lambda text: as_code(json.dumps(text, ensure_ascii=False)),
+        code=as_code,
+        snippet=as_code(_snippet(hosted)),
+        elsewhere=elsewhere,
+        command="" if elsewhere else as_code(_command(measured, hosted)),
+        versions=_versions(measured),
+        sections=[replace(section, missing=()) for section in sections if section.tables],
+        made=made,
+        texts=provenance.texts(measured),
+        licence=head.license,
+        licences=said_of_licence(measured),
+        closed=closed_texts(measured),
     )
     # A lone surrogate in somebody's text has no bytes.
     return text.encode(errors="replace").decode()
@@ -126,19 +139,15 @@ def _snippet(hosted: Hosted) -> str:
     return onnx_snippet(hosted.name, hosted.prompts, hosted.length, kind)
 
 
-def _obtained(measured: Measured, hosted: Hosted) -> list[str]:
-    """Return how the results of a run were obtained."""
+def _command(measured: Measured, hosted: Hosted) -> str:
+    """Return the command that gives the results of a run."""
     sets = list(dict.fromkeys(row.set for row in measured.tasks))
-    if not sets:
-        return []
-    teacher = f"--teacher {shlex.quote(measured.recipe.teacher.model)} " if _has_teacher(measured) else ""
-    command = f"leaf-st evaluate {shlex.quote(hosted.name)} {teacher}--tasks {shlex.join(sets)}"
-    versions = measured.record.versions
-    by = ", ".join(
-        f"{name} {versions[name]}" for name in ("mteb", "sentence-transformers", "torch") if name in versions
-    )
-    return [f"Measured by {command}{f' ({by})' if by else ''}, both models by the same command on one machine."]
+    teacher = ["--teacher", measured.recipe.teacher.model] if any(row.teacher for row in measured.tasks) else []
+    words = ["leaf-st", "evaluate", hosted.name, *teacher, "--tasks", *sets]
+    return shlex.join(" ".join(word.split()) for word in words) if sets else ""
 
 
-def _has_teacher(measured: Measured) -> bool:
-    return any(row.teacher for row in measured.tasks)
+def _versions(measured: Measured) -> str:
+    """Return the versions that scores depend on."""
+    known = measured.record.versions
+    return ", ".join(f"{name} {known[name]}" for name in ("mteb", "sentence-transformers", "torch") if name in known)

@@ -23,22 +23,26 @@ class Hosted:
         repo_id: OWNER/NAME.
         prompts: Prompt of each kind of text, empty where it has none.
         length: Tokens that it reads of a text; None if all.
+        normalized: Whether its vectors have norm 1.
         graphs: ONNX files that are in its folder.
         asymmetric: Whether its teacher is in it, for documents.
         exported_by: What writes the graphs, where they are not in the repository.
+        folder: Where snippets have the model; the part of the id that is not the owner if empty.
     """
 
     repo_id: str
     prompts: Mapping[str, str]
     length: int | None
+    normalized: bool
     graphs: Sequence[GraphKind] = ()
     asymmetric: bool = False
     exported_by: str = ""
+    folder: str = ""
 
     @property
     def name(self) -> str:
-        """The part of the id that is not the owner, and the folder in which snippets have the model."""
-        return self.repo_id.rpartition("/")[2]
+        """Its title, and where snippets have it."""
+        return self.folder or self.repo_id.rpartition("/")[2]
 
 
 def read_hosted(folder: Path, repo_id: str, *, asymmetric: bool = False) -> Hosted:
@@ -54,17 +58,17 @@ def read_hosted(folder: Path, repo_id: str, *, asymmetric: bool = False) -> Host
         repo_id,
         {kind: own_prompt(prompts, kind) for kind in KINDS},
         _read(reading)["max_seq_length"] if reading.is_file() else None,
+        any(module["type"].endswith(".Normalize") for module in _read(folder / "modules.json")),
         () if asymmetric else [kind for kind, path in GRAPHS.items() if (folder / path).is_file()],
         asymmetric,
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Any:  # noqa: ANN401  (JSON)
     try:
-        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}): train the model anew") from error
-    return known
 
 
 def check_repo_id(repo_id: str) -> None:

@@ -19,7 +19,7 @@ RESTRICTED = "restricted-training-texts"
 
 @dataclass(frozen=True)
 class Source:
-    """Where figures are from that were not measured here.
+    """Where figures are from that are not of a run.
 
     Attributes:
         name: What.
@@ -100,12 +100,14 @@ def closed_texts(measured: Measured) -> list[str]:
 def _eval_result(row: Result, task: TaskMetadata | None, source: Source | None) -> EvalResult:
     """Return ``row`` for the index of the model; a local set has its name alone."""
     path = task.dataset["path"] if task else row.set
+    # mteb says in a sentence that a mean over tasks has no data; and of figures from elsewhere it does not know which.
+    data = task.dataset if task and not source and " " not in path else None
     return EvalResult(
         task_type=row.type,
-        dataset_type=row.set if " " in path else path,  # mteb says in a sentence that a mean over tasks has no data
+        dataset_type=row.set if " " in path else path,
         dataset_name=f"MTEB {row.set}" if task else row.set,
-        dataset_split=task.eval_splits[0] if task else None,
-        dataset_revision=task.dataset["revision"] if task else None,
+        dataset_split=task.eval_splits[0] if task and data else None,
+        dataset_revision=data["revision"] if data else None,
         metric_type=row.metric,
         metric_name=f"{row.metric} ({row.mode})",
         metric_value=round(row.score, 2),
@@ -119,7 +121,7 @@ def said_of_licence(measured: Measured) -> Sequence[str]:
     said = [f"{name}: {LICENCES.get(name, 'its licence is not known here')}." for name in base_models(measured)]
     if closed := closed_texts(measured):
         said.append(
-            f"Training texts that are not open: {', '.join(closed)}. Whoever uses the model has to see whether their "
-            "terms let him; to train without them, texts.leave_out names them."
+            f"Training texts that are not open: {', '.join(closed)}. Whoever uses the model has to see what their "
+            "terms allow; texts.leave_out of a recipe trains without them."
         )
     return said

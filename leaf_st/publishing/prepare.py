@@ -8,13 +8,11 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.atomic import is_temporary, replace_folder
 from leaf_st.errors import InputError
-from leaf_st.evaluation.encoder import meta_of
-from leaf_st.evaluation.identity import Identity
 from leaf_st.publishing.card import card_text, of_mteb, require_results
-from leaf_st.publishing.hosted import read_hosted
+from leaf_st.publishing.hosted import Hosted, read_hosted
 from leaf_st.publishing.manifest import MANIFEST, read_manifest, write_manifest
-from leaf_st.publishing.measured import read_measured
-from leaf_st.publishing.registered import Registered, write_eval_results, write_results_repository
+from leaf_st.publishing.measured import Measured, read_measured
+from leaf_st.publishing.registered import Registered, published_meta, write_eval_results, write_results_repository
 from leaf_st.publishing.verify import PUBLISH, Check, is_run, verify
 from leaf_st.student.asymmetric import compose
 from leaf_st.student.load import load_student, load_teacher, read_record, teacher_of
@@ -53,9 +51,10 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
     if asymmetric:
         model = compose(model, load_teacher(teacher_of(str(run / "model")), model))
     card = card_text(run, repo_id, asymmetric=asymmetric, without_results=without_results)
-    found = of_mteb(read_measured(run), read_hosted(run / "model", repo_id, asymmetric=asymmetric))
+    hosted, measured = read_hosted(run / "model", repo_id, asymmetric=asymmetric), read_measured(run)
+    found = of_mteb(measured, hosted)
     replace_folder(run / PUBLISH, lambda fresh: _fill(fresh, run, card, found, model if asymmetric else None))
-    _fill_results_repository(run, repo_id, found)
+    _fill_results_repository(measured, hosted, found)
     return model
 
 
@@ -73,13 +72,14 @@ def _fill(
     write_manifest(folder)
 
 
-def _fill_results_repository(run: Path, repo_id: str, found: Mapping[str, Registered]) -> None:
-    """Put what mteb's own repository of results would take of ``run`` beside what goes to the hub."""
-    folder = run / MTEB_RESULTS
+def _fill_results_repository(measured: Measured, hosted: Hosted, found: Mapping[str, Registered]) -> None:
+    """Put what mteb's own repository of results would take of a run beside what goes to the hub."""
+    folder = measured.run / MTEB_RESULTS
     if found:
         # Its tag is the one name that a publication has before it is one.
-        revision = read_manifest(run / PUBLISH / MANIFEST).tag
-        meta = meta_of(Identity(repo_id, revision))
+        revision = read_manifest(measured.run / PUBLISH / MANIFEST).tag
+        size = next((row for row in measured.sizes if row.role == "student"), None)
+        meta = published_meta(hosted, size, revision)
         replace_folder(folder, lambda fresh: write_results_repository(fresh, found, meta))
     else:
         shutil.rmtree(folder, ignore_errors=True)

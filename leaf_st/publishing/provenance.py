@@ -7,7 +7,7 @@ from typing import Any
 from leaf_st.publishing.measured import Measured
 from leaf_st.publishing.section import Section
 from leaf_st.publishing.table import Table
-from leaf_st.recipe import DOCSTRINGS, TextsSpec
+from leaf_st.recipe import DOCSTRINGS, PAPER, TextsSpec
 
 
 def recipe(measured: Measured) -> Section:
@@ -30,15 +30,18 @@ def texts(measured: Measured) -> Section:
     """Return where the texts are from, and under which licences, as far as the run knows."""
     sources = measured.record.sources
     title, id_ = "Texts and their licences", "texts"
+    text, tables = [], []
     if sources:
         lines = [
             [name, *(str(source.get(key) or "-") for key in ("dataset", "commit", "licence"))]
             for name, source in sources.items()
         ]
         text = ["As each dataset states it. Not all need be open: read them before a model is published."]
-        return Section(id_, title, text, tables=[Table("texts", ["source", "dataset", "commit", "licence"], lines, 4)])
+        tables = [Table("texts", ["source", "dataset", "commit", "licence"], lines, 4)]
     named = {"Training texts": measured.recipe.texts, "General texts": measured.recipe.general}
-    return Section(id_, title, [f"{name}: {_licence(spec)}" for name, spec in named.items() if spec is not None])
+    # The paper's are in the table; a student that goes on may have learned from those and from others.
+    own = [f"{name}: {_licence(spec)}" for name, spec in named.items() if spec is not None and spec.source != PAPER]
+    return Section(id_, title, [*own, *text], tables=tables)
 
 
 def _licence(spec: TextsSpec) -> str:

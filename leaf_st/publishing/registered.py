@@ -21,6 +21,8 @@ from leaf_st.evaluation.encoder import meta_of
 from leaf_st.evaluation.identity import Identity
 from leaf_st.evaluation.results import Result
 from leaf_st.evaluation.runner import CACHE
+from leaf_st.evaluation.sizes import Size
+from leaf_st.publishing.hosted import Hosted
 
 EVAL_RESULTS = ".eval_results"  # where the hub looks for them in a model's folder
 SOURCE = "https://github.com/embeddings-benchmark/mteb"
@@ -93,13 +95,29 @@ def _entries(of: Registered) -> Iterator[EvalResultEntry]:
         yield EvalResultEntry(
             dataset_id=of.task.dataset["path"],
             task_id=task_id,
-            value=round(100 * score, 5),
+            value=round(100 * float(score), 5),
             dataset_revision=of.task.dataset["revision"],
             date=of.result.date.date().isoformat() if of.result.date else None,
             source_url=SOURCE,
             source_name="MTEB",
             notes=f"mteb {of.result.mteb_version}",
         )
+
+
+def published_meta(hosted: Hosted, size: Size | None, revision: str) -> ModelMeta:
+    """Return what mteb is told of a model as it is published."""
+    known = {
+        "name": hosted.repo_id,
+        "revision": revision,
+        "n_parameters": size.parameters if size else None,
+        "embed_dim": size.dimension if size else None,
+        "max_tokens": hosted.length,
+        "open_weights": True,
+        "framework": ["Sentence Transformers", "safetensors"],
+        "reference": f"https://huggingface.co/{hosted.repo_id}",
+        "use_instructions": any(hosted.prompts.values()),
+    }
+    return ModelMeta.create_empty(known)
 
 
 def write_results_repository(folder: Path, found: Mapping[str, Registered], meta: ModelMeta) -> None:

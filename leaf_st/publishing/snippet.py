@@ -1,5 +1,6 @@
 """Code for a model card: how to encode where neither torch nor sentence-transformers is installed."""
 
+import json
 from collections.abc import Mapping
 from importlib.resources import files
 from string import Template
@@ -22,6 +23,6 @@ def onnx_snippet(folder: str, prompts: Mapping[str, str | None], length: int, ki
         folder=folder,
         length=length,
         graph=GRAPHS[kind].as_posix(),
-        query=repr(own_prompt(prompts, "query")),
-        document=repr(own_prompt(prompts, "document")),
+        query=json.dumps(own_prompt(prompts, "query"), ensure_ascii=False),
+        document=json.dumps(own_prompt(prompts, "document"), ensure_ascii=False),
     )

@@ -1,6 +1,7 @@
 import contextlib
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,8 +17,10 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.onnx_encoder import GRAPHS, OnnxEncoder
 from leaf_st.evaluation.rows import read_rows
 from leaf_st.publishing import export as exporting
+from leaf_st.publishing.card import card_text
 from leaf_st.publishing.export import ExportRow, check_exportable, export
 from leaf_st.publishing.snippet import onnx_snippet
+from leaf_st.recipe import Recipe, StudentSpec
 from leaf_st.student.build import build_student
 from leaf_st.student.load import load_student
 from leaf_st.student.portable import save_portable
@@ -191,6 +194,37 @@ def test_the_snippet_runs_without_torch(exported, tmp_path, kind):
     assert query @ expected > (0.98 if kind == "onnx int8" else 0.999999)
     assert len(code.strip().splitlines()) <= 20
     assert done.stdout.startswith("[[")
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A folder of packages with what the snippet imports and nothing else."""
+    packages, installed = tmp_path / "packages", Path(np.__file__).parents[1]
+    packages.mkdir()
+    for name in ("numpy", "numpy.libs", "onnxruntime", "tokenizers"):
+        if (installed / name).exists():
+            (packages / name).symlink_to(installed / name)
+    return packages
+
+
+def test_the_snippet_on_a_card_runs_as_it_stands_where_there_is_no_torch(exported, bare, tmp_path):
+    folder, *_ = exported
+    run = shutil.copytree(folder.parent, tmp_path / "run")
+    recipe = Recipe(name="tiny", student=StudentSpec(layers=(0, 5))).to_dict()
+    (run / "recipe.json").write_text(json.dumps({"recipe": recipe, "resolved": recipe}))
+    card = card_text(run, "us/tiny", without_results=True)
+    assert "`hf download us/tiny --local-dir tiny`" in card
+    assert 'const name = "us/tiny";' in card
+    assert "| onnx int8 | onnx/model_int8.onnx |" in card
+    (snippet,) = (block for block in re.findall(r"```python\n(.*?)```", card, re.DOTALL) if "onnxruntime" in block)
+    (run / "model").rename(tmp_path / "tiny")
+    head = f"import sys; sys.path.append({str(bare)!r})\n"
+    tail = "\nfrom importlib.util import find_spec\nassert not find_spec('torch')\nprint(queries.tolist())"
+    command = [sys.executable, "-I", "-S", "-c", head + snippet + tail]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (query,) = np.array(json.loads(done.stdout.splitlines()[-1]))
+    assert query @ load_student(str(folder)).encode_query("what is a student?") > 0.98
 
 
 def test_rows_survive_json(exported):

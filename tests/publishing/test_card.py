@@ -1,0 +1,263 @@
+"""A card says what the results say, is read by the hub's own library, and its code runs."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import mteb
+import pytest
+import yaml
+from conftest import REPO
+from huggingface_hub import ModelCard, parse_eval_result_entries
+from mteb.results import TaskResult
+
+from leaf_st.cli import main
+from leaf_st.errors import InputError
+from leaf_st.evaluation.encoder import meta_of
+from leaf_st.evaluation.identity import Identity
+from leaf_st.evaluation.modes import ROLES
+from leaf_st.publishing.card import card_text
+from leaf_st.publishing.manifest import read_manifest
+from leaf_st.publishing.model_cards import add_run, model_cards, write_model_cards
+from leaf_st.publishing.prepare import make_folder
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+
+@pytest.fixture
+def own(whole, tmp_path):
+    """A measured run of one's own, with its model."""
+    return shutil.copytree(whole, tmp_path / "runs" / "tiny", ignore=shutil.ignore_patterns("store", "checkpoints"))
+
+
+def _rows(run, name="tasks"):
+    return json.loads((run / "results" / f"{name}.json").read_text())
+
+
+def _write(run, rows, name="tasks"):
+    (run / "results" / f"{name}.json").write_text(json.dumps(rows))
+
+
+def _record(run, change):
+    record = json.loads((run / "recipe.json").read_text())
+    change(record)
+    (run / "recipe.json").write_text(json.dumps(record))
+
+
+def _head(text):
+    return ModelCard(text).data
+
+
+def _blocks(text, language="python"):
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def _cells(text):
+    lines = (line for line in text.splitlines() if line.startswith("| "))
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def test_the_hub_s_library_reads_the_head(own):
+    data = _head(card_text(own, REPO))
+    assert (data.library_name, data.pipeline_tag) == ("sentence-transformers", "sentence-similarity")
+    assert {"sentence-transformers", "leaf"} <= set(data.tags)
+    standard = [row for row in _rows(own) if row["mode"] == "standard"]
+    found = {(of.dataset_name, of.metric_type): of.metric_value for of in data.eval_results}
+    assert found == {(row["set"], row["metric"]): round(row["score"], 2) for row in standard}
+    assert data.to_dict()["model-index"][0]["name"] == "tiny"
+
+
+def test_the_numbers_are_those_of_the_results(own):
+    text = card_text(own, REPO)
+    scores = {row["mode"]: row["score"] for row in _rows(own)}
+    kept = [f"{100 * scores[mode] / scores['teacher']:.1f}%" for mode in ("standard", "asymmetric")]
+    assert ["letters", "nDCG@10", *(f"{scores[mode]:.2f}" for mode in ROLES), *kept] in _cells(text)
+    for row in _rows(own, "models"):
+        assert any(cells[0] == row["role"] and cells[2] == f"{row['parameters']:,}" for cells in _cells(text))
+    assert f"mean L2 {_rows(own, 'alignment')[0]['l2']:.4f}" in text
+    for row in _rows(own, "compression"):
+        assert any(cells[:2] == [str(row["dimension"]), row["precision"]] for cells in _cells(text))
+    assert "leaf-st evaluate tiny --teacher teacher --tasks letters" in _blocks(text, "bash")[0]
+
+
+def test_no_folder_of_this_machine_is_named(own, tiny_teacher_folder):
+    for asymmetric in (False, True):
+        text = card_text(own, REPO, asymmetric=asymmetric)
+        assert str(tiny_teacher_folder.parent) not in text
+        assert "/tmp" not in text
+        assert str(Path.home()) not in text
+
+
+def test_words_of_others_stay_words(own):
+    evil = 'a|b\n---\n# <script>alert("1")</script> [x](http://y) `c` **d** $e$ &amp; \ud800'
+    _write(own, [{**row, "set": evil} for row in _rows(own)])
+    text = card_text(own, REPO)
+    assert _head(text).eval_results[0].dataset_name.startswith("a|b")
+    (line,) = (cells for cells in _cells(text) if cells[0].startswith("a\\|b"))
+    assert len(line) == 7
+    body = text.partition("\n# tiny")[2]
+    assert not re.search(r"^(---|# <)", body, re.MULTILINE)
+    outside = re.sub(r"```.*?```", "", body, flags=re.DOTALL)
+    for raw in ("<script>", "[x]", "`c`", "**d**", "$e$", " &amp; "):
+        assert raw not in outside.replace("&amp;amp;", "")
+
+
+def test_the_asymmetric_card_is_of_both(own):
+    text = card_text(own, REPO, asymmetric=True)
+    (result,) = _head(text).eval_results
+    (row,) = (row for row in _rows(own) if row["mode"] == "asymmetric")
+    assert (result.metric_value, result.metric_name) == (round(row["score"], 2), "ndcg_at_10 (asymmetric)")
+    assert "holds two models" in text
+    assert "onnxruntime" not in text
+
+
+def test_without_results_a_card_has_to_be_asked_for(own, capsys):
+    (own / "results" / "tasks.json").unlink()
+    with pytest.raises(SystemExit, match="2"):
+        main(["card", str(own), "--repo-id", REPO])
+    assert "holds no results for the card: `leaf-st evaluate`" in capsys.readouterr().err
+    shutil.rmtree(own / "results")
+    main(["card", str(own), "--repo-id", REPO, "--without-results"])
+    text = capsys.readouterr().out
+    assert "It has not been measured." in text
+    assert _head(text).eval_results is None
+
+
+def test_bad_names_and_folders_are_refused(own, tmp_path):
+    with pytest.raises(InputError, match="expected OWNER/NAME"):
+        card_text(own, "tiny")
+    with pytest.raises(InputError, match="holds no results"):
+        card_text(tmp_path, REPO)
+    (own / "model" / "modules.json").unlink()
+    with pytest.raises(InputError, match=r"modules\.json cannot be read"):
+        card_text(own, REPO)
+
+
+def test_results_of_another_model_are_refused(own):
+    _write(own, [{**row, "model": "local/other"} for row in _rows(own)])
+    with pytest.raises(InputError, match="results of local/other"):
+        make_folder(own, REPO, asymmetric=False, without_results=False)
+    assert not (own / "publish").exists()
+
+
+TEACHER, BACKBONE = "Snowflake/snowflake-arctic-embed-m-v1.5", "nreimers/MiniLM-L6-H384-uncased"
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"), [(["fineweb", "lotte"], "apache-2.0"), (["fineweb", "msmarco"], "other"), ([], "apache-2.0")]
+)
+def test_the_licence_is_the_teacher_s_unless_texts_are_not_open(own, texts, expected):
+    licences = {"fineweb": "odc-by", "lotte": "mit", "msmarco": "non-commercial research (MS MARCO terms)"}
+
+    def change(record):
+        record["resolved"]["teacher"]["model"] = TEACHER
+        record["resolved"]["student"] |= {"backbone": BACKBONE, "layers": None}
+        record["resolved"]["texts"]["source"] = "paper" if texts else "mine.parquet"
+        record["sources"] = {
+            name: {"dataset": f"of/{name}", "commit": "abc", "licence": licences[name]} for name in texts
+        }
+
+    _record(own, change)
+    text = card_text(own, REPO)
+    data = _head(text)
+    assert (data.license, data.language, data.base_model) == (expected, "en", [BACKBONE, TEACHER])
+    assert data.datasets == ([f"of/{name}" for name in texts] or None)
+    for name in texts:
+        assert [name, f"of/{name}", "abc", licences[name]] in _cells(text)
+    limits = text.partition("## Limits")[2]
+    assert ("may not be for commercial use: msmarco" in limits) == (expected == "other")
+    assert (data.license_name, data.license_link) == (
+        ("restricted-training-texts", f"https://huggingface.co/{REPO}#licences")
+        if expected == "other"
+        else (None, None)
+    )
+    assert ("does not know all licences" in limits) == (not texts)
+
+
+def test_a_student_that_goes_on_names_its_texts_and_those_before(own):
+    source = {"dataset": "mteb/msmarco", "commit": None, "licence": "non-commercial research (MS MARCO terms)"}
+    _record(own, lambda record: record.update(sources={"msmarco": source}))
+    text = card_text(own, REPO)
+    assert ["msmarco", "mteb/msmarco", "-", source["licence"]] in _cells(text)
+    assert "Training texts: texts.jsonl. The run knows no licence of them" in text
+    limits = text.partition("## Limits")[2]
+    assert "may not be for commercial use: msmarco" in limits
+    assert "does not know all licences" in limits
+
+
+def test_a_licence_that_nobody_knows_is_not_made_up(own):
+    data = _head(card_text(own, REPO))
+    assert (data.license, data.language, data.base_model) == ("unknown", None, ["teacher"])
+
+
+def _as_registered(run, revision, score=0.5):
+    """Let the first row be of mteb's SciFact, with mteb's own results beside it."""
+    task = mteb.get_task("SciFact")
+    (row,) = (row for row in _rows(run) if row["mode"] == "standard")
+    row = {**row, "set": "SciFact", "score": 100 * score}
+    scores = {"test": {"default": {"main_score": score, "ndcg_at_10": score}}}
+    result = TaskResult.from_task_results(task, scores, evaluation_time=1.0)
+    result.dataset_revision = revision
+    cache = mteb.ResultCache(run / "results" / "mteb")
+    cache.save_to_cache(result, meta_of(Identity(row["model"], row["revision"])))
+    _write(run, [*_rows(run), row])
+    return result
+
+
+def test_results_on_tasks_of_mteb_go_where_leaderboards_read_them(own):
+    task = mteb.get_task("SciFact").metadata
+    result = _as_registered(own, task.revision)
+    make_folder(own, REPO, asymmetric=False, without_results=False)
+    written = own / "publish" / ".eval_results"
+    assert [path.name for path in written.iterdir()] == ["SciFact.yaml"]
+    entries = parse_eval_result_entries(yaml.safe_load((written / "SciFact.yaml").read_text()))
+    theirs = result._to_hf_benchmark_result().root  # the ids that mteb gives its tasks on the hub
+    assert [(of.dataset_id, of.task_id, of.value, of.dataset_revision) for of in entries] == [
+        (of.dataset.id, of.dataset.task_id, of.value, of.dataset.revision) for of in theirs
+    ]
+    indexed = {of.dataset_name: of for of in _head((own / "publish" / "README.md").read_text()).eval_results}
+    assert indexed["MTEB SciFact"].dataset_type == task.dataset["path"]
+    assert indexed["letters"].dataset_type == "letters"
+    tag = read_manifest(own / "publish" / "leaf_st.json").tag
+    there = own / "mteb-results" / "results" / "us__tiny" / tag
+    assert {path.name for path in there.iterdir()} == {"SciFact.json", "model_meta.json"}
+    meta = json.loads((there / "model_meta.json").read_text())
+    size = next(row for row in _rows(own, "models") if row["role"] == "student")
+    assert (meta["name"], meta["revision"], meta["embed_dim"]) == (REPO, tag, size["dimension"])
+    assert TaskResult.from_disk(there / "SciFact.json").get_score() == 0.5
+
+
+def test_a_local_set_with_the_name_of_a_task_stays_local(own):
+    _as_registered(own, "another")
+    (own / "mteb-results").mkdir()
+    make_folder(own, REPO, asymmetric=False, without_results=False)
+    assert not (own / "publish" / ".eval_results").exists()
+    assert not (own / "mteb-results").exists()
+    assert "MTEB SciFact" not in (own / "publish" / "README.md").read_text()
+
+
+def test_its_python_runs(own, tiny_teacher_folder, tmp_path, monkeypatch):
+    # A folder of that name comes before the hub.
+    shutil.copytree(own / "model", tmp_path / REPO)
+    shutil.copytree(tiny_teacher_folder, tmp_path / "teacher")
+    blocks = _blocks(card_text(own, REPO))
+    monkeypatch.chdir(tmp_path)
+    assert len(blocks) == 3
+    for block in blocks:
+        exec(compile(block, "card", "exec"), {})
+
+
+def test_a_run_s_card_can_be_made_again_without_the_run(own, tmp_path, monkeypatch):
+    cards = tmp_path / "cards"
+    expected = card_text(own, REPO)
+    add_run(own, REPO, cards)
+    shutil.rmtree(own)
+    monkeypatch.chdir(tmp_path)
+    assert dict(model_cards(cards))["tiny"] == expected
+    assert cards / "tiny.md" in write_model_cards(cards)
+    assert (cards / "tiny.md").read_text() == expected
+    kept = {path.relative_to(cards / "tiny").as_posix() for path in (cards / "tiny").rglob("*") if path.is_file()}
+    assert kept >= {"recipe.json", "hosted.json", "results/tasks.json", "results/latency.json"}
+    assert "results/samples.json" not in kept
+    assert all(str(tmp_path.parent.parent) not in (cards / "tiny" / name).read_text() for name in kept)
