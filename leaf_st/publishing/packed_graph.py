@@ -20,17 +20,18 @@ So OpenVINO is left out. Tried and left too: `onnxruntime.transformers.optimizer
 attention; query, key and value as one product, which is no faster.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Transformer
 from torch import nn
 
 from leaf_st.evaluation.onnx_encoder import INPUTS
 from leaf_st.publishing.graph_builder import GraphBuilder
-from leaf_st.publishing.onnx_graph import OUTPUTS
+from leaf_st.publishing.onnx_graph import OUTPUTS, linear_layers
 from leaf_st.publishing.packed_attention import attention_of_each
 
 if TYPE_CHECKING:
@@ -40,23 +41,12 @@ _QKV = ("query", "key", "value")
 
 
 def can_be_packed(model: SentenceTransformer) -> bool:
-    """Say whether `packed_graph` knows all that is in ``model``: a BERT, mean pooling, and linear layers behind it."""
-    first, *rest = model.children()
-    if not isinstance(first, Transformer) or not rest:
+    """Say whether `packed_graph` knows all that is in ``model``: a BERT, and behind it what `linear_layers` knows."""
+    first = next(model.children())
+    if not isinstance(first, Transformer) or linear_layers(model) is None:
         return False
-    config, (pooling, *behind) = first.model.config, rest
-    return (
-        config.model_type == "bert"
-        and config.hidden_act == "gelu"
-        and not config.is_decoder
-        and isinstance(pooling, Pooling)
-        and pooling.pooling_mode == "mean"
-        and all(_is_linear(module) or isinstance(module, Normalize) for module in behind)
-    )
-
-
-def _is_linear(module: nn.Module) -> bool:
-    return isinstance(module, Dense) and isinstance(module.activation_function, nn.Identity)
+    config = first.model.config
+    return config.model_type == "bert" and config.hidden_act == "gelu" and not config.is_decoder
 
 
 def packed_graph(model: SentenceTransformer) -> "ModelProto":
@@ -68,15 +58,12 @@ def packed_graph(model: SentenceTransformer) -> "ModelProto":
     transformer = cast(Transformer, first).model
     weights = {name: tensor.detach().cpu().float().numpy() for name, tensor in transformer.state_dict().items()}
     graph = GraphBuilder()
-    hidden = _Bert(graph, weights, transformer.config).run()
-    vector = _mean(graph, hidden)
-    for module in behind:
-        vector = _behind(graph, module, vector)
+    vector = _mean(graph, _Bert(graph, weights, transformer.config).run(linear_layers(model) or []))
+    if any(isinstance(module, Normalize) for module in behind):
+        vector = graph.node("LpNormalization", vector, axis=-1, p=2)
     graph.node("Identity", vector, output=OUTPUTS[0])
-    widths = (model.get_embedding_dimension() or 0, transformer.config.hidden_size)
-    places = ("batch", "length")
-    shapes = {OUTPUTS[0]: ("batch", widths[0]), OUTPUTS[1]: (*places, widths[1])}
-    return graph.finish(dict.fromkeys(INPUTS, places), shapes)
+    width, places = model.get_embedding_dimension() or 0, ("batch", "length")
+    return graph.finish(dict.fromkeys(INPUTS, places), {OUTPUTS[0]: ("batch", width), OUTPUTS[1]: (*places, width)})
 
 
 class _Bert:
@@ -102,15 +89,15 @@ class _Bert:
         before = graph.node("Sub", graph.node("CumSum", flat, axis), graph.constant([1]))
         self.places = graph.node("Max", before, graph.constant([0]))
 
-    def run(self) -> str:
-        """Return the tokens' vectors in their places, shape (n, length, d'), 0 where there is none."""
-        hidden = self._embed()
+    def run(self, layers: Sequence[Dense]) -> str:
+        """Return the tokens' vectors behind ``layers``, in their places, shape (n, length, d), 0 for padding."""
+        graph, hidden = self.graph, self._embed()
         for layer in range(self.config.num_hidden_layers):
             hidden = self._layer(f"encoder.layer.{layer}", hidden)
-        graph = self.graph
-        shape = graph.node(
-            "Concat", graph.node("Shape", "input_ids"), graph.constant([self.config.hidden_size]), axis=0
-        )
+        for number, dense in enumerate(layers):
+            hidden = _linear(graph, f"linear.{number}", dense.linear, hidden)
+        width = layers[-1].out_features if layers else self.config.hidden_size
+        shape = graph.node("Concat", graph.node("Shape", "input_ids"), graph.constant([width]), axis=0)
         tokens = graph.node("Reshape", graph.node("Gather", hidden, self.places), shape)
         return graph.node("Mul", tokens, _float_mask(graph), output=OUTPUTS[1])
 
@@ -170,12 +157,8 @@ def _mean(graph: GraphBuilder, tokens: str) -> str:
     return graph.node("Div", graph.node("ReduceSum", tokens, axis, keepdims=0), count)
 
 
-def _behind(graph: GraphBuilder, module: nn.Module, vector: str) -> str:
-    if isinstance(module, Normalize):
-        return graph.node("LpNormalization", vector, axis=-1, p=2)
-    linear = cast(Dense, module).linear
-    name = f"linear_{len(graph.nodes)}"
-    vector = graph.node("MatMul", vector, graph.constant(linear.weight.detach().cpu().numpy().T, f"{name}.weight"))
+def _linear(graph: GraphBuilder, name: str, linear: nn.Linear, tokens: str) -> str:
+    tokens = graph.node("MatMul", tokens, graph.constant(linear.weight.detach().cpu().numpy().T, f"{name}.weight"))
     if linear.bias is None:
-        return vector
-    return graph.node("Add", vector, graph.constant(linear.bias.detach().cpu().numpy(), f"{name}.bias"))
+        return tokens
+    return graph.node("Add", tokens, graph.constant(linear.bias.detach().cpu().numpy(), f"{name}.bias"))

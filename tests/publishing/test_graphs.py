@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling
 
 from leaf_st.errors import InputError
-from leaf_st.publishing.onnx_graph import OUTPUTS, whole_graph
+from leaf_st.evaluation.onnx_encoder import INPUTS
+from leaf_st.publishing.onnx_graph import OUTPUTS, _Whole, linear_layers, whole_graph
 from leaf_st.publishing.packed_graph import can_be_packed, packed_graph
 from leaf_st.student.build import build_student
 from leaf_st.student.static import build_static
@@ -22,10 +23,20 @@ def _student(folder, normalized):
     return build_student(folder, dimension=48, normalized=normalized, layers=(0, 5), device="cpu").eval()
 
 
-@pytest.fixture(params=["normalized", "of any length", "no projection"])
+def _with_biases(folder):
+    """A model with two layers behind the pooling."""
+    torch.manual_seed(0)
+    first, pooling, *_ = SentenceTransformer(str(folder), device="cpu")
+    layers = [Dense(WIDTH, 24, activation_function=None), Dense(24, 40, activation_function=None)]
+    return SentenceTransformer(modules=[first, pooling, *layers, Normalize()], device="cpu").eval()
+
+
+@pytest.fixture(params=["normalized", "of any length", "no projection", "biases"])
 def model(request, tiny_teacher_folder):
     if request.param == "no projection":
         return SentenceTransformer(str(tiny_teacher_folder), device="cpu").eval()
+    if request.param == "biases":
+        return _with_biases(tiny_teacher_folder)
     return _student(tiny_teacher_folder, request.param == "normalized")
 
 
@@ -43,6 +54,8 @@ def _runs(graph):
 def _torch(model, inputs):
     with torch.inference_mode():
         found = model({name: torch.from_numpy(values) for name, values in inputs.items()})
+        for layer in linear_layers(model) or []:
+            found["token_embeddings"] = layer.linear(found["token_embeddings"])
     return [found[name].numpy() for name in OUTPUTS]
 
 
@@ -63,10 +76,41 @@ def test_packed_is_torch_s(model):
 
 
 def test_whole_is_torch_s(tiny_teacher_folder):
-    model = _student(tiny_teacher_folder, True)
+    model = _with_biases(tiny_teacher_folder)
     graph = whole_graph(model)
     assert {opset.domain for opset in graph.opset_import} == {""}
     _assert_equals_torch(graph, model)
+
+
+def test_whoever_pools_the_tokens_gets_the_vectors(tiny_teacher_folder):
+    model = _with_biases(tiny_teacher_folder)
+    inputs = _inputs((3, 9), [9, 1, 4])
+    expected, _ = _torch(model, inputs)
+    _, tokens = _runs(packed_graph(model))(inputs)
+    mask = inputs["attention_mask"][:, :, None]
+    means = (tokens * mask).sum(axis=1) / mask.sum(axis=1)
+    assert means / np.linalg.norm(means, axis=1, keepdims=True) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        [Dense(WIDTH, 24)],
+        [Dense(WIDTH, 24, activation_function=None), Dense(24, 24)],
+        [Normalize(), Dense(WIDTH, 24, activation_function=None)],
+        [Dense(WIDTH, WIDTH, activation_function=None, use_residual=True)],
+    ],
+)
+def test_the_tokens_before_what_is_not_linear_are_the_transformer_s(tiny_teacher, behind):
+    first, pooling, *_ = tiny_teacher
+    model = SentenceTransformer(modules=[first, pooling, *behind], device="cpu").eval()
+    assert linear_layers(model) is None
+    assert not can_be_packed(model)
+    inputs = _inputs((2, 9), [9, 4])
+    with torch.inference_mode():  # what is exported, which takes seconds
+        found = _Whole(model)(*(torch.from_numpy(inputs[name]) for name in INPUTS))
+    for ours, theirs in zip(found, _torch(model, inputs), strict=True):
+        assert ours.numpy() == pytest.approx(theirs, abs=1e-6)
 
 
 def test_padding_changes_nothing(tiny_teacher_folder):
@@ -95,6 +139,7 @@ def test_what_packing_does_not_know_is_not_packed(tiny_teacher_folder, tiny_teac
     assert not can_be_packed(student)
     tiny_teacher[1] = Pooling(WIDTH, "cls")
     assert not can_be_packed(tiny_teacher)
+    assert linear_layers(tiny_teacher) is None
     assert not can_be_packed(build_static(tiny_teacher_folder, dimension=WIDTH, normalized=True, device="cpu"))
 
 
