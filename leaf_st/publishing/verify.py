@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, ParamSpec
+from typing import Any, Literal, ParamSpec
 
 import numpy as np
 from huggingface_hub import ModelCard
@@ -223,6 +223,27 @@ def _layout(folder: Path) -> str:
     return "safetensors, and the names of modules that every version and server knows"
 
 
+def _length(folder: Path) -> str:
+    """Compare the length that sentence-transformers reads with the tokenizer's, which others go by."""
+    lengths = []
+    for path in sorted(folder.rglob("sentence_bert_config.json")):
+        beside = path.with_name("tokenizer_config.json")
+        length, found = _value(path, "max_seq_length"), _value(beside, "model_max_length")
+        if length is not None and found != length:
+            raise _FailedError(
+                f"{beside.relative_to(folder).as_posix()}: expected model_max_length {length}, the max_seq_length of "
+                f"{path.name}, found {found}: transformers.js knows no other length"
+            )
+        lengths.append(f"{length}")
+    if not lengths:
+        raise _SkippedError("a table reads all tokens")
+    return f"{' and '.join(lengths)} tokens"
+
+
+def _value(path: Path, key: str) -> Any:  # noqa: ANN401  (JSON)
+    return json.loads(path.read_text(encoding="utf-8")).get(key) if path.is_file() else None
+
+
 def _secrets(folder: Path) -> str:
     for file in _files(folder):
         if Path(file).suffix in _READABLE and _SECRET.search((folder / file).read_text(encoding="utf-8")):
@@ -250,4 +271,4 @@ def _files(folder: Path) -> Iterator[str]:
 
 
 _OF_VECTORS = {"dimension": _dimension, "norm": _norm, "prompts": _prompts, "vectors": _vectors}
-_OF_FILES = {"layout": _layout, "secrets": _secrets, "card": _card}
+_OF_FILES = {"layout": _layout, "length": _length, "secrets": _secrets, "card": _card}

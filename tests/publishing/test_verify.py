@@ -13,7 +13,12 @@ from leaf_st.publishing import verify as verifying
 from leaf_st.publishing.consumer import Reading, read_as_consumer
 from leaf_st.publishing.prepare import prepare
 from leaf_st.publishing.verify import verify, verify_by_name
+from leaf_st.student.asymmetric import compose
+from leaf_st.student.build import build_student
 from leaf_st.student.load import load_student
+from leaf_st.student.portable import save_portable
+from leaf_st.student.static import build_static
+from leaf_st.teacher.tiny import WIDTH
 
 _NO_NETWORK = "OSError: the network was asked for"
 
@@ -67,7 +72,9 @@ def _change(path, change):
 def test_a_run_is_fit_to_be_published(prepared):
     checks = prepared[1]
     assert {name: check.state for name, check in checks.items()} == {
-        **dict.fromkeys(("load", "dimension", "norm", "prompts", "vectors", "layout", "secrets", "card"), "ok"),
+        **dict.fromkeys(
+            ("load", "dimension", "norm", "prompts", "vectors", "layout", "length", "secrets", "card"), "ok"
+        ),
         "onnx": "skipped",
     }
     assert checks["load"].detail.startswith("Transformer, Pooling, Dense, Normalize by sentence-transformers ")
@@ -133,6 +140,28 @@ def test_files_that_are_not_fit(folder, checked, file, text, name, expected):
     found = checked(folder)[name]
     assert found.state == "failed"
     assert expected in found.detail
+
+
+def test_another_length_in_the_tokenizer(folder, checked):
+    assert checked(folder)["length"].detail == "64 tokens"
+    _change(folder / "tokenizer_config.json", lambda config: config.update(model_max_length=512))
+    found = checked(folder)["length"]
+    expected = "tokenizer_config.json: expected model_max_length 64, the max_seq_length of sentence_bert_config.json"
+    assert found.state == "failed"
+    assert found.detail.startswith(f"{expected}, found 512")
+    (folder / "tokenizer_config.json").unlink()
+    assert "found None" in checked(folder)["length"].detail
+
+
+def test_lengths_of_others_than_one_student(tmp_path, checked, tiny_teacher_folder, tiny_teacher):
+    student = build_student(tiny_teacher_folder, dimension=WIDTH, normalized=True, max_length=21, device="cpu")
+    save_portable(compose(student, tiny_teacher), tmp_path / "both")
+    assert checked(tmp_path / "both")["length"].detail == "64 and 21 tokens"
+    path = tmp_path / "both" / "query_0_Transformer" / "tokenizer_config.json"
+    _change(path, lambda config: config.pop("model_max_length"))
+    assert checked(tmp_path / "both")["length"].detail.startswith("query_0_Transformer/tokenizer_config.json: expected")
+    save_portable(build_static(tiny_teacher_folder, dimension=WIDTH, normalized=True, device="cpu"), tmp_path / "table")
+    assert checked(tmp_path / "table")["length"].state == "skipped"
 
 
 def test_class_paths_of_new_versions_alone(folder, checked):

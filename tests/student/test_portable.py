@@ -77,6 +77,7 @@ def test_layout(tmp_path, student):
         "activation_function": "torch.nn.modules.linear.Identity",
     }
     assert _json(tmp_path / "model" / "sentence_bert_config.json") == {"max_seq_length": 21, "do_lower_case": False}
+    assert _json(tmp_path / "model" / "tokenizer_config.json")["model_max_length"] == 21  # transformers.js reads this
 
 
 def test_layout_of_a_table(tmp_path, static):
@@ -165,6 +166,8 @@ def test_student_and_teacher_in_one_folder(tmp_path, static, tiny_student, tiny_
     folder = tmp_path / "layers"
     assert _json(folder / "query_1_Pooling" / "config.json")["pooling_mode_mean_tokens"]
     assert _json(folder / "query_0_Transformer" / "sentence_bert_config.json")["max_seq_length"] == 64
+    for part in ("query", "document"):
+        assert _json(folder / f"{part}_0_Transformer" / "tokenizer_config.json")["model_max_length"] == 64
     assert not list((tmp_path / "table").glob("*.safetensors"))
 
 
