@@ -10,18 +10,21 @@ from leaf_st.recipe import Recipe
 
 def without_folders(measured: Measured) -> Measured:
     """Return ``measured`` with the last part alone of each path."""
-    record = Record.model_validate(_bare(measured.record.model_dump()))
-    timed = [replace(row, model=_bare(row.model), teacher=_bare(row.teacher)) for row in measured.latency]
+    record = Record.model_validate(bare(measured.record.model_dump()))
+    timed = [replace(row, model=bare(row.model), teacher=bare(row.teacher)) for row in measured.latency]
     return replace(measured, record=record, recipe=Recipe.from_dict(record.resolved), latency=timed)
 
 
-def _bare(value: Any) -> Any:  # noqa: ANN401  (JSON)
+def bare(value: Any) -> Any:  # noqa: ANN401  (JSON)
+    """Return a JSON value with the last part alone of each path in it."""
     if isinstance(value, dict):
-        return {key: _bare(item) for key, item in value.items()}
+        return {key: bare(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_bare(item) for item in value]
+        return [bare(item) for item in value]
     return Path(value).name if isinstance(value, str) and _is_path(value) else value
 
 
 def _is_path(text: str) -> bool:
-    return len(text) > 1 and (Path(text).is_absolute() or ("/" in text and len(text) < 1024 and Path(text).exists()))
+    if text.startswith(("~/", "./", "../")) or (len(text) > 1 and Path(text).is_absolute()):
+        return True
+    return "/" in text and len(text) < 1024 and Path(text).exists()

@@ -79,6 +79,9 @@ def whole_graph(model: SentenceTransformer) -> "ModelProto":
     graph: ModelProto = program.model_proto
     # The shapes that torch notes inside keep onnxruntime's quantization from working them out.
     del graph.graph.value_info[:]
+    # Where in whose folders each node comes from, which is nobody's business.
+    for part in (graph, graph.graph, *graph.graph.node, *graph.graph.input, *graph.graph.output):
+        del part.metadata_props[:]
     return graph
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
-from leaf_st.atomic import is_temporary, replace_folder
+from leaf_st.atomic import is_temporary, replace_folder, write_json
 from leaf_st.errors import InputError
+from leaf_st.publishing.bare import bare
 from leaf_st.publishing.card import card_text, of_mteb, require_results
 from leaf_st.publishing.hosted import Hosted, read_hosted
 from leaf_st.publishing.manifest import MANIFEST, read_manifest, write_manifest
@@ -19,6 +20,7 @@ from leaf_st.student.load import load_student, load_teacher, read_record, teache
 from leaf_st.student.portable import save_portable
 
 CARD = "README.md"
+_RECORD = "recipe.json"
 MTEB_RESULTS = "mteb-results"  # folder of a run, in the layout of mteb's repository of results
 
 
@@ -62,10 +64,13 @@ def _fill(
     folder: Path, run: Path, card: str, found: Mapping[str, Registered], composed: SentenceTransformer | None
 ) -> None:
     """Put the model of ``run`` into the new ``folder``, or the composition in its place, and what describes it."""
+    record = bare(read_record(run / "model")) or None
     if composed is None:
-        shutil.copytree(run / "model", folder, ignore=_temporary)
+        shutil.copytree(run / "model", folder, ignore=_left)
+        if record:
+            write_json(folder / _RECORD, record)
     else:
-        save_portable(composed, folder, read_record(run / "model") or None)
+        save_portable(composed, folder, record)
     if not (folder / CARD).is_file():
         (folder / CARD).write_text(card, encoding="utf-8")
     write_eval_results(folder, found)
@@ -85,5 +90,6 @@ def _fill_results_repository(measured: Measured, hosted: Hosted, found: Mapping[
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _temporary(folder: str, names: list[str]) -> list[str]:
-    return [name for name in names if is_temporary(Path(folder, name))]
+def _left(folder: str, names: list[str]) -> list[str]:
+    """Name what does not go along: what a kill left, and the record, which holds paths of this machine."""
+    return [name for name in names if is_temporary(Path(folder, name)) or name == _RECORD]

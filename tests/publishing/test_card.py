@@ -40,9 +40,13 @@ def _write(run, rows, name="tasks"):
 
 
 def _record(run, change):
-    record = json.loads((run / "recipe.json").read_text())
+    _change(run / "recipe.json", change)
+
+
+def _change(path, change):
+    record = json.loads(path.read_text())
     change(record)
-    (run / "recipe.json").write_text(json.dumps(record))
+    path.write_text(json.dumps(record))
 
 
 def _head(text):
@@ -87,6 +91,26 @@ def test_no_folder_of_this_machine_is_named(own, tiny_teacher_folder):
         assert str(tiny_teacher_folder.parent) not in text
         assert "/tmp" not in text
         assert str(Path.home()) not in text
+
+
+@pytest.mark.parametrize("asymmetric", [False, True])
+def test_no_published_file_names_a_folder_of_this_machine(own, tiny_teacher_folder, search_set, asymmetric):
+    _as_registered(own, mteb.get_task("SciFact").metadata.revision)
+    # As one is that began from a model in a folder, and whose texts are no longer here.
+    _change(own / "model" / "recipe.json", lambda record: record["resolved"]["student"].update(start="~/mine/start"))
+    record = json.loads((own / "model" / "recipe.json").read_text())
+    named = [record["resolved"]["texts"]["source"], str(tiny_teacher_folder), str(search_set), "~/mine/start"]
+    assert all(json.dumps(name) in json.dumps(record) for name in named)
+    make_folder(own, REPO, asymmetric=asymmetric, without_results=False)
+    folders = {str(own.parent), str(Path.home()), "~/", *(str(Path(name).parent) for name in named[:3])}
+    files = [path for place in ("publish", "mteb-results") for path in (own / place).rglob("*") if path.is_file()]
+    assert {"recipe.json", "README.md", "SciFact.yaml"} <= {path.name for path in files} or asymmetric
+    for path in files:
+        assert not [folder for folder in folders if folder.encode() in path.read_bytes()], path
+    published = json.loads((own / "publish" / "recipe.json").read_text())["resolved"]
+    assert published["teacher"]["model"] == tiny_teacher_folder.name
+    assert (published["texts"]["source"], published["evaluate_on"]) == ("texts.jsonl", ["letters"])
+    assert published["student"]["start"] == "start"
 
 
 def test_words_of_others_stay_words(own):

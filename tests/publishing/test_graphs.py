@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from leaf_st.teacher.tiny import WIDTH
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
+ROOT = Path(torch.__file__).parents[1]
 SHAPES = {(1, 1): [1], (1, 40): [40], (3, 9): [9, 1, 4], (5, 64): [2, 64, 7, 33, 2]}  # with the tokens of each text
 
 
@@ -79,6 +82,7 @@ def test_whole_is_torch_s(tiny_teacher_folder):
     model = _with_biases(tiny_teacher_folder)
     graph = whole_graph(model)
     assert {opset.domain for opset in graph.opset_import} == {""}
+    assert str(ROOT).encode() not in graph.SerializeToString()  # torch notes the file and line of each node
     _assert_equals_torch(graph, model)
 
 
