@@ -6,7 +6,7 @@ from pathlib import Path
 from accelerate import PartialState
 
 from leaf_st.atomic import replace_folder
-from leaf_st.recipe import PAPER, Recipe, StudentSpec, TeacherSpec, TextsSpec
+from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, StudentSpec, TeacherSpec, TextsSpec
 from leaf_st.run import Run
 from leaf_st.student.build import build_student
 from leaf_st.student.portable import save_portable
@@ -45,8 +45,16 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
 
 
 def _few(texts: TextsSpec) -> TextsSpec:
-    """Return some of ``texts``: some of each source of the paper, of which no limit holds for all."""
-    return replace(texts, per_source=128) if texts.source == PAPER else replace(texts, limit=1024)
+    """Return some of ``texts``: some of each source of the paper, of which no limit holds for all.
+
+    Of a file that is not there, as where a recipe waits for the user's own, documentation takes the place.
+    """
+    if texts.source == PAPER:
+        return replace(texts, per_source=128)
+    if texts.source != DOCSTRINGS and not Path(texts.source).exists():
+        print(f"{texts.source} is not there: this machine's documentation takes its place", flush=True)
+        return TextsSpec(sentences=texts.sentences, limit=1024)
+    return replace(texts, limit=1024)
 
 
 def _small_student(spec: StudentSpec, start: Path) -> StudentSpec:

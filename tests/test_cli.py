@@ -99,6 +99,13 @@ def test_every_recipe_runs_small(path, tmp_path, capfd):
     assert _weights("out") == before
 
 
+def test_domain_tuning_runs_small_without_texts(capfd):
+    path = next(path for path in RECIPES if path.stem == "finetune_domain")
+    _run("embed", path, "--smoke", "--output", "out")
+    assert "texts.txt is not there: this machine's documentation takes its place" in capfd.readouterr().out
+    assert Path("out/store/manifest.json").is_file()
+
+
 def test_a_dry_run_says_what_it_takes_and_begins_nothing(recipe, capfd):
     _run("run", recipe, "--dry-run", "--output", "out")
     written = capfd.readouterr().out
@@ -146,6 +153,8 @@ def model(tmp_path_factory, tiny_teacher_folder):
 def test_a_bad_recipe_is_one_line(recipe, capfd):
     assert "recipe none.py: no such file" in _refused(capfd, "run", "none.py")
     assert "--set depth: no such key" in _refused(capfd, "run", recipe, "--set", "depth=3")
+    refused = _refused(capfd, "run", recipe, "--set", "held_out_rows=32")
+    assert "--set held_out_rows: no such key, did you mean training.held_out_rows? expected one of" in refused
     assert "texts.limit: expected a whole number" in _refused(capfd, "run", recipe, "--set", "texts.limit=some")
 
 

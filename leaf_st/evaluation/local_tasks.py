@@ -232,6 +232,8 @@ def _read(path: Path, texts: Sequence[str], value: str) -> dict[str, list[Any]]:
 
 def _read_labelled(path: Path) -> dict[str, list[Any]]:
     columns = _read(path, ("text",), "label")
+    if not columns["text"]:
+        raise InputError(f"{path}: expected texts and their labels, found no row")
     _require_each(path, "label", columns["label"], lambda label: isinstance(label, str | int), "a text or whole number")
     return columns
 
