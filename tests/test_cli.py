@@ -99,13 +99,6 @@ def test_every_recipe_runs_small(path, tmp_path, capfd):
     assert _weights("out") == before
 
 
-def test_domain_tuning_runs_small_without_texts(capfd):
-    path = next(path for path in RECIPES if path.stem == "finetune_domain")
-    _run("embed", path, "--smoke", "--output", "out")
-    assert "texts.txt is not there: this machine's documentation takes its place" in capfd.readouterr().out
-    assert Path("out/store/manifest.json").is_file()
-
-
 def test_a_dry_run_says_what_it_takes_and_begins_nothing(recipe, capfd):
     _run("run", recipe, "--dry-run", "--output", "out")
     written = capfd.readouterr().out

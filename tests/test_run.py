@@ -264,6 +264,14 @@ def test_a_smoke_run_goes_on_with_a_student_too(going_on, tmp_path):
     assert len(EmbeddingStore(folder / "general")) == 10
 
 
+def test_a_smoke_run_does_without_the_user_s_own_texts(going_on, tmp_path, capsys):
+    waiting = replace(going_on, texts=TextsSpec(source="my.txt", sentences=True), general=TextsSpec(limit=2048))
+    small = smoke(waiting, tmp_path / "smoke")
+    assert (small.texts.source, small.texts.sentences) == (DOCSTRINGS, True)
+    assert small.general.limit > small.texts.limit  # the first ones are trained on
+    assert capsys.readouterr().out == "my.txt is not there: this machine's documentation takes its place\n"
+
+
 def test_a_smoke_run_of_a_table_is_a_table(recipe, tmp_path):
     small = smoke(replace(recipe, student=StudentSpec(static=True)), tmp_path / "smoke")
     run = Run(small, tmp_path / "smoke")
