@@ -1,15 +1,30 @@
 """What is measured of a model beside its tasks, for `leaf-st measure` and `leaf-st export`.
 
-Each measurement reads models, leaves its rows in the results folder of the student, and is shown as a table.
+Each measurement reads models, leaves its rows in the results folder of the student, and is shown as a table. What is
+measured on several sets keeps those that are finished, under a hash of the models and the data, and goes on from there.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.beir import check_folders
-from leaf_st.evaluation.rows import ALIGNMENT, COMPRESSION, EXPORT, INDEX, LATENCY, MARGIN, SAMPLES, write_rows
+from leaf_st.evaluation.beir import beir_files, check_folders
+from leaf_st.evaluation.identity import hash_files, identify
+from leaf_st.evaluation.rows import (
+    ALIGNMENT,
+    COMPRESSION,
+    EXPORT,
+    INDEX,
+    LATENCY,
+    MARGIN,
+    SAMPLES,
+    once,
+    part_of,
+    write_rows,
+)
+from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.recipe import DOCSTRINGS, Kind, Recipe, TeacherSpec, TextsSpec
 from leaf_st.record import read_run
 from leaf_st.student.load import load_student, load_teacher, read_record, teacher_of
@@ -22,7 +37,7 @@ def measure_compression(model: str, teacher: str | None, sets: Sequence[Path], f
     """Measure nDCG@10 in fewer bytes; rows in ``compression.json`` of ``folder``. Returns the table."""
     from leaf_st.evaluation import compression
 
-    rows = _over(_sets(model, sets), model, teacher, compression.measure_compression)
+    rows = _over(_sets(model, sets), model, teacher, compression.measure_compression, compression.Compressed, folder)
     write_rows(folder / COMPRESSION, rows)
     return compression.format_compression(rows)
 
@@ -31,7 +46,7 @@ def measure_index(model: str, teacher: str | None, sets: Sequence[Path], folder:
     """Measure search in an index; rows in ``index.json`` of ``folder``. Returns the table."""
     from leaf_st.evaluation import index
 
-    rows = _over(_sets(model, sets), model, teacher, index.measure_index)
+    rows = _over(_sets(model, sets), model, teacher, index.measure_index, index.Searched, folder)
     write_rows(folder / INDEX, rows)
     return index.format_index(rows)
 
@@ -41,7 +56,7 @@ def measure_margin(run: Path, sets: Sequence[Path], folder: Path) -> str:
     from leaf_st.evaluation import margin
     from leaf_st.evaluation.margin_trend import format_margin
 
-    rows = margin.measure_margin(run, sets)
+    rows = margin.measure_margin(run, sets, folder)
     write_rows(folder / MARGIN, rows)
     return format_margin(rows)
 
@@ -52,7 +67,11 @@ def measure_latency(models: Sequence[str], teacher: str | None, texts: str | Non
     from leaf_st.evaluation.candidates import candidates, latency_texts
     from leaf_st.evaluation.latency_table import format_latency
 
-    rows = latency.measure_latency(candidates(models, teacher), latency_texts(texts or DOCSTRINGS))
+    found = candidates(models, teacher)
+    first = next(candidate for candidate in found if candidate.name == models[0])
+    if not first.random_weights:
+        require_same_sizes(folder, {"student": (identify(first.model), first.model)})
+    rows = latency.measure_latency(found, latency_texts(texts or DOCSTRINGS))
     write_rows(folder / LATENCY, rows)
     return format_latency(rows)
 
@@ -71,7 +90,7 @@ def measure_samples(model: str, teacher: str | None, sets: Sequence[Path], folde
 
     sets = sets or _sets(model, sets)[:1]
     check_folders(sets)
-    rows = _over(sets, model, teacher, samples.measure_samples)
+    rows = _over(sets, model, teacher, samples.measure_samples, samples.Sampled, folder)
     write_rows(folder / SAMPLES, rows)
     return samples.format_samples(rows)
 
@@ -105,11 +124,24 @@ def _texts_of(model: str, named: str | None) -> dict[Kind, list[str]]:
     return latency_texts(spec)
 
 
-def _over(sets: Sequence[Path], model: str, teacher: str | None, measure: Callable[..., Sequence[R]]) -> list[R]:
-    """Return the rows that ``measure`` gives for each of ``sets``, with one student and its teacher for all."""
+def _over(
+    sets: Sequence[Path], model: str, teacher: str | None, measure: Callable[..., list[R]], kind: type[R], folder: Path
+) -> list[R]:
+    """Return the rows that ``measure`` gives for each of ``sets``, with one student and its teacher for all.
+
+    Those of each set are kept in ``folder`` as soon as they are made.
+    """
     student = load_student(model)
     theirs = load_teacher(TeacherSpec(model=teacher) if teacher else teacher_of(model), student)
-    return [row for folder in sets for row in measure(folder, teacher=theirs, student=student)]
+    models: Models = {"teacher": (identify(theirs), theirs), "student": (identify(student), student)}
+    require_same_sizes(folder, models)
+    what, names = measure.__name__.removeprefix("measure_"), [str(identity) for identity, _ in models.values()]
+    rows: list[R] = []
+    for data in sets:
+        part = part_of(folder, what, data.resolve().name, *names, hash_files(beir_files(data)))
+        rows += once(part, kind, partial(measure, data, teacher=theirs, student=student))
+        write_sizes(folder, models)
+    return rows
 
 
 def sets_of(model: str, named: Sequence[Path]) -> list[Path]:

@@ -71,8 +71,10 @@ def _place(key: str) -> tuple[str | None, str]:
         return (part, name) if dot else (None, key)
     if key in _training_arguments():
         return "arguments", key
+    near = [full for full in sorted(known) if full.rpartition(".")[2] == key.rpartition(".")[2]]
+    meant = f", did you mean {' or '.join(near)}?" if near else ";"
     raise InputError(
-        f"--set {key}: no such key; expected one of {', '.join(sorted(known))}, or a keyword of "
+        f"--set {key}: no such key{meant} expected one of {', '.join(sorted(known))}, or a keyword of "
         "SentenceTransformerTrainingArguments such as learning_rate"
     )
 

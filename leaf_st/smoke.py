@@ -6,11 +6,13 @@ from pathlib import Path
 from accelerate import PartialState
 
 from leaf_st.atomic import replace_folder
-from leaf_st.recipe import PAPER, Recipe, StudentSpec, TeacherSpec, TextsSpec
+from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, StudentSpec, TeacherSpec, TextsSpec
 from leaf_st.run import Run
 from leaf_st.student.build import build_student
 from leaf_st.student.portable import save_portable
 from leaf_st.teacher.tiny import LAYERS, WIDTH, save_tiny_teacher
+
+_TEXTS = 1024
 
 
 def smoke(recipe: Recipe, folder: Path) -> Recipe:
@@ -23,13 +25,15 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
         "save_steps": 0.5,
         "use_cpu": True,
     }
-    goes_on = recipe.student.start is not None
+    goes_on, few = recipe.student.start is not None, _few(recipe.texts)
+    # Of one source the first texts are trained on, and the general ones come after them.
+    unseen = 64 + (_TEXTS if recipe.general and recipe.general.source == few.source else 0)
     start = folder / "start"
     small = Recipe(
         name=recipe.name,
         # Two steps of thirty processes, too.
-        texts=_few(recipe.texts),
-        general=recipe.general and replace(recipe.general, limit=64),
+        texts=few,
+        general=recipe.general and replace(recipe.general, limit=unseen),
         teacher=TeacherSpec(model=str(teacher), prompts={} if goes_on else recipe.teacher.prompts),
         student=_small_student(recipe.student, start),
         training=replace(recipe.training, held_out_rows=16, max_length=None, budget_minutes=None, arguments=arguments),
@@ -45,8 +49,16 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
 
 
 def _few(texts: TextsSpec) -> TextsSpec:
-    """Return some of ``texts``: some of each source of the paper, of which no limit holds for all."""
-    return replace(texts, per_source=128) if texts.source == PAPER else replace(texts, limit=1024)
+    """Return some of ``texts``: some of each source of the paper, of which no limit holds for all.
+
+    Of a file that is not there, as where a recipe waits for the user's own, documentation takes the place.
+    """
+    if texts.source == PAPER:
+        return replace(texts, per_source=128)
+    if texts.source != DOCSTRINGS and not Path(texts.source).exists():
+        print(f"{texts.source} is not there: this machine's documentation takes its place", flush=True)
+        return TextsSpec(sentences=texts.sentences, limit=_TEXTS)
+    return replace(texts, limit=_TEXTS)
 
 
 def _small_student(spec: StudentSpec, start: Path) -> StudentSpec:

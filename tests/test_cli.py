@@ -146,6 +146,8 @@ def model(tmp_path_factory, tiny_teacher_folder):
 def test_a_bad_recipe_is_one_line(recipe, capfd):
     assert "recipe none.py: no such file" in _refused(capfd, "run", "none.py")
     assert "--set depth: no such key" in _refused(capfd, "run", recipe, "--set", "depth=3")
+    refused = _refused(capfd, "run", recipe, "--set", "held_out_rows=32")
+    assert "--set held_out_rows: no such key, did you mean training.held_out_rows? expected one of" in refused
     assert "texts.limit: expected a whole number" in _refused(capfd, "run", recipe, "--set", "texts.limit=some")
 
 

@@ -61,8 +61,13 @@ def test_settings_are_checked_together():
 
 @pytest.mark.parametrize("key", ["layers", "student", "student.depth", "training.arguments", "texts.", "."])
 def test_an_unknown_key_names_the_known_ones(key):
-    with pytest.raises(InputError, match=rf"--set {key}: no such key; expected one of .*student\.layers, "):
+    with pytest.raises(InputError, match=rf"--set {key}: no such key[;,] .*expected one of .*student\.layers, "):
         override(RECIPE, [f"{key}=1"])
+
+
+def test_a_key_without_its_part_is_said_with_it():
+    with pytest.raises(InputError, match=r"no such key, did you mean general\.limit or texts\.limit\? expected"):
+        override(RECIPE, ["limit=1"])
 
 
 def test_a_setting_needs_a_value():

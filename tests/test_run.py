@@ -8,7 +8,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
-from leaf_st.recipe import OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.recipe import DOCSTRINGS, OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.run import Run
 from leaf_st.smoke import smoke
 from leaf_st.teacher.store import EmbeddingStore
@@ -262,6 +262,14 @@ def test_a_smoke_run_goes_on_with_a_student_too(going_on, tmp_path):
     run.embed()
     run.train()
     assert len(EmbeddingStore(folder / "general")) == 10
+
+
+def test_a_smoke_run_does_without_the_user_s_own_texts(going_on, tmp_path, capsys):
+    waiting = replace(going_on, texts=TextsSpec(source="my.txt", sentences=True), general=TextsSpec(limit=2048))
+    small = smoke(waiting, tmp_path / "smoke")
+    assert (small.texts.source, small.texts.sentences) == (DOCSTRINGS, True)
+    assert small.general.limit > small.texts.limit  # the first ones are trained on
+    assert capsys.readouterr().out == "my.txt is not there: this machine's documentation takes its place\n"
 
 
 def test_a_smoke_run_of_a_table_is_a_table(recipe, tmp_path):

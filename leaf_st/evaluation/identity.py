@@ -1,7 +1,8 @@
-"""Which model a measurement is of: a name, and a hash of what shapes the model's vectors."""
+"""Which model a measurement is of: a name, and a hash of what shapes the model's vectors; and which data."""
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -58,6 +59,15 @@ def identify(model: SentenceTransformer) -> Identity:
         # NumPy has no bfloat16.
         digest.update(weights.detach().cpu().reshape(-1).view(torch.uint8).numpy())
     return Identity(_owned(model_name(model)), digest.hexdigest()[:16])
+
+
+def hash_files(files: Sequence[Path]) -> str:
+    """Return a hash of the contents of ``files``: the revision of a set on this disk."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as handle:
+            digest.update(hashlib.file_digest(handle, "sha256").digest())
+    return digest.hexdigest()[:16]
 
 
 def _owned(name: str) -> str:

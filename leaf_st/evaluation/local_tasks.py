@@ -12,7 +12,6 @@ Metrics and their settings are those of mteb's own tasks of the kind: eight text
 over; ten samples of 16,384 texts to cluster.
 """
 
-import hashlib
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +35,7 @@ from mteb.timing import TimingStack
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import beir_files, is_beir, load_beir
+from leaf_st.evaluation.identity import hash_files
 from leaf_st.evaluation.results import NDCG
 
 SPLIT = "test"
@@ -61,7 +61,7 @@ class LocalTask(AbsTask):
         self._metadata = TaskMetadata(
             name=path.resolve().stem if path.is_file() else path.resolve().name,
             description=f"The set in a local {'file' if path.is_file() else 'folder'} of that name.",
-            dataset={"path": str(path), "revision": _hash(self.files())},
+            dataset={"path": str(path), "revision": hash_files(self.files())},
             type=self.kind,
             category=self.category,
             eval_splits=[SPLIT],
@@ -211,14 +211,6 @@ def local_task(path: Path) -> LocalTask:
     )
 
 
-def _hash(files: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as handle:
-            digest.update(hashlib.file_digest(handle, "sha256").digest())
-    return digest.hexdigest()[:16]
-
-
 def _columns(path: Path) -> list[str]:
     with _readable(path):
         names: list[str] = pq.read_schema(path).names
@@ -240,6 +232,8 @@ def _read(path: Path, texts: Sequence[str], value: str) -> dict[str, list[Any]]:
 
 def _read_labelled(path: Path) -> dict[str, list[Any]]:
     columns = _read(path, ("text",), "label")
+    if not columns["text"]:
+        raise InputError(f"{path}: expected texts and their labels, found no row")
     _require_each(path, "label", columns["label"], lambda label: isinstance(label, str | int), "a text or whole number")
     return columns
 

@@ -4,10 +4,12 @@ Each gives a point: its mean L2 to the teacher's vectors of the held-out rows, a
 embeds both sides (standard mode); here asymmetric mode is measured beside it.
 """
 
+import hashlib
 import json
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +19,12 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.alignment import AlignmentEvaluator
-from leaf_st.evaluation.beir import check_folders
+from leaf_st.evaluation.beir import beir_files, check_folders
+from leaf_st.evaluation.identity import hash_files, identify
 from leaf_st.evaluation.modes import Mode
 from leaf_st.evaluation.results import STUDENT_MODES, Result
+from leaf_st.evaluation.rows import once, part_of
+from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.recipe import Recipe
 from leaf_st.student.load import load_student, load_teacher, read_record
 from leaf_st.student.static import is_static
@@ -29,6 +34,7 @@ from leaf_st.training.schedule import CyclicDecay
 from leaf_st.training.trainer import held_out_rows
 
 TEACHER: Literal["teacher"] = "teacher"  # as checkpoint and as mode
+_WHAT = "margin"
 FEWEST = 3  # points that a line does not go through anyway
 
 
@@ -64,46 +70,62 @@ class MarginRow(Point):
     score: float
 
 
-def measure_margin(run: Path, sets: Sequence[Path] = ()) -> list[MarginRow]:
+def measure_margin(run: Path, sets: Sequence[Path], folder: Path) -> list[MarginRow]:
     """Measure every checkpoint of ``run`` that its recipe asked to keep, in both modes of a student.
 
     Left out, as in the paper (footnote 6), are those at the start rate of a cycle: by epoch, its first one. The teacher
-    embeds each text once, and its vectors of all sets are kept in memory.
+    embeds each text once, and its vectors of all sets are kept in memory. The error of a checkpoint and its scores on a
+    set are kept in ``folder`` as soon as they are measured, under a hash of the models and the data, and taken from
+    there the next time.
 
     Args:
         run: Folder of a finished run.
         sets: BEIR folders; those of the recipe that are there if none.
+        folder: Results folder.
 
     Returns:
         The teacher's rows, then those of each checkpoint, by step.
 
     Raises:
-        InputError: If the run has too few checkpoints or is not finished, or a set cannot be used.
+        InputError: If the run has too few checkpoints or is not finished, a set cannot be used, or the results folder
+            is of other models.
     """
     recipe = _recipe(run)
-    checkpoints, folders = _checkpoints(run, recipe), _sets(recipe, sets)
+    checkpoints, data = _checkpoints(run, recipe), _sets(recipe, sets)
     if not (run / "model").is_dir():
         raise InputError(f"{run / 'model'} is not there: run `leaf-st train` first")
     in_use = load_student(str(run / "model"))
     teacher = _remembering(load_teacher(recipe.teacher, in_use))
+    models: Models = {"teacher": (identify(teacher), teacher), "student": (identify(in_use), in_use)}
+    require_same_sizes(folder, models)
     targets = _held_out(run, recipe)
-    rows: list[MarginRow] = []
-    for step, path in checkpoints.items():
+    taught = Point(TEACHER, None, 0.0, len(targets.texts))
+    rows = [_row(taught, result) for result in _search(data, teacher, in_use, [TEACHER], folder)]
+    write_sizes(folder, models)
+    for path in checkpoints.values():
         student = load_student(str(path))
         student.prompts = in_use.prompts
         # As in training: the targets may be of the head of a text, where the student in use reads on.
         _read_as_far(student, recipe.training.max_length or in_use.max_seq_length)
-        point = Point(path.name, step, targets(student)["l2"], len(targets.texts))
+        point = _point(path, student, targets, folder)
         _read_as_far(student, in_use.max_seq_length)
-        found = list(_search(folders, teacher, student, with_teacher=not rows))
+        found = _search(data, teacher, student, STUDENT_MODES, folder)
         rows += [_row(point, result) for result in found]
         print(_said(point, found), flush=True)
-    return sorted(rows, key=lambda row: row.step or 0)
+    return rows
+
+
+def _point(checkpoint: Path, student: SentenceTransformer, targets: AlignmentEvaluator, folder: Path) -> Point:
+    def measure() -> list[Point]:
+        step = int(checkpoint.name.rpartition("-")[2])
+        return [Point(checkpoint.name, step, targets(student)["l2"], len(targets.texts))]
+
+    texts = hashlib.sha256(json.dumps(targets.texts).encode() + targets.targets.tobytes()).hexdigest()
+    (point,) = once(part_of(folder, _WHAT, checkpoint.name, str(identify(student)), texts), Point, measure)
+    return point
 
 
 def _row(point: Point, result: Result) -> MarginRow:
-    if result.mode == TEACHER:
-        point = Point(TEACHER, None, 0.0, point.held_out)
     return MarginRow(**vars(point), set=result.set, mode=result.mode, score=result.score)
 
 
@@ -185,10 +207,24 @@ def _remembering(teacher: SentenceTransformer) -> SentenceTransformer:
 
 
 def _search(
-    folders: Sequence[Path], teacher: SentenceTransformer, student: SentenceTransformer, with_teacher: bool
-) -> Iterator[Result]:
+    folders: Sequence[Path],
+    teacher: SentenceTransformer,
+    student: SentenceTransformer,
+    modes: Sequence[Mode],
+    results: Path,
+) -> list[Result]:
+    made_of = [str(identify(model)) for model in ((teacher,) if modes == [TEACHER] else (teacher, student))]
+    found = []
+    for folder in folders:
+        part = part_of(results, _WHAT, folder.resolve().name, *made_of, hash_files(beir_files(folder)))
+        found += once(part, Result, partial(_evaluate, folder, teacher, student, modes))
+    return found
+
+
+def _evaluate(
+    folder: Path, teacher: SentenceTransformer, student: SentenceTransformer, modes: Sequence[Mode]
+) -> list[Result]:
     from leaf_st.evaluation.runner import evaluate  # imports mteb, which takes seconds
     from leaf_st.evaluation.tasks import find_tasks
 
-    modes: list[Mode] = [TEACHER, *STUDENT_MODES] if with_teacher else [*STUDENT_MODES]
-    yield from evaluate(find_tasks([str(folder) for folder in folders]), teacher=teacher, student=student, modes=modes)
+    return evaluate(find_tasks([str(folder)]), teacher=teacher, student=student, modes=modes)

@@ -1,7 +1,8 @@
 """Measurements of one kind: a JSON list of rows in a file, and an aligned table in the terminal."""
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,8 @@ from leaf_st.errors import InputError
 # The files of a results folder that hold rows, beside `leaf_st.evaluation.results.TASKS`.
 ALIGNMENT, EXPORT, MODELS, SAMPLES = "alignment.json", "export.json", "models.json", "samples.json"
 COMPRESSION, INDEX, MARGIN, LATENCY = "compression.json", "index.json", "margin.json", "latency.json"
+# Folder of a results folder: the rows of each part of a measurement that is finished, so that a stopped one goes on.
+PARTS = "parts"
 
 R = TypeVar("R")
 
@@ -31,6 +34,30 @@ def read_rows(path: Path, kind: type[R]) -> list[R]:
         InputError: If the file is missing or holds something else.
     """
     return read_as(path, list[kind], f"a JSON list of measurements ({kind.__name__})")  # type: ignore[valid-type]
+
+
+def once(part: Path, kind: type[R], make: Callable[[], Sequence[R]]) -> list[R]:
+    """Return the rows that ``part`` (see `part_of`) holds, or else those that ``make`` gives, which it then holds.
+
+    Raises:
+        InputError: If the file is there and holds something else.
+    """
+    if not part.exists():
+        write_rows(part, make())
+    return read_rows(part, kind)
+
+
+def part_of(folder: Path, what: str, name: str, *made_of: str) -> Path:
+    """Return the file for a part of the measurement ``what`` in the results folder ``folder``.
+
+    Args:
+        folder: Results folder.
+        what: The measurement, such as "margin".
+        name: Of the part, for those who look.
+        made_of: All that shapes its rows: with another model or other data it is another file.
+    """
+    digest = hashlib.sha256("\0".join(made_of).encode(errors="surrogatepass")).hexdigest()[:16]
+    return folder / PARTS / what / f"{name}-{digest}.json"
 
 
 def read_as(path: Path, shape: type[R], expected: str) -> R:

@@ -21,7 +21,7 @@ from leaf_st.evaluation.encoder import ModeEncoder, meta_of
 from leaf_st.evaluation.identity import Identity, identify
 from leaf_st.evaluation.modes import ROLES, Embedder, Mode, Role, check_modes
 from leaf_st.evaluation.results import TASKS, TWO_SIDED, Result, read_results, require_same_models, write_results
-from leaf_st.evaluation.sizes import write_sizes
+from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 
 CACHE = "mteb"  # mteb's own results, in a results folder: a ResultCache
 
@@ -93,10 +93,7 @@ class _Runner:
             self.rows = folder / TASKS
             require_same_models(self.rows, self.ours, self.theirs)
             self.cache = mteb.ResultCache(folder / CACHE)
-            models: dict[Role, tuple[Identity, SentenceTransformer]] = {"student": (self.ours, student)}
-            if teacher is not None and self.theirs is not None:
-                models["teacher"] = self.theirs, teacher
-            write_sizes(folder, models)
+            require_same_sizes(folder, self._models())
 
     def measure(self, task: AbsTask, modes: Sequence[Mode]) -> list[Result]:
         """Return the rows of a task, each written down as it comes."""
@@ -104,8 +101,16 @@ class _Runner:
         for mode, outcome in self._outcomes(task, modes):
             rows[mode] = self._row(task, mode, outcome)
             if self.rows is not None:
+                # Not before there is a result: models that cannot be measured leave the folder to others.
+                write_sizes(self.rows.parent, self._models())
                 write_results(self.rows, [rows[mode]])
         return [rows[mode] for mode in modes]
+
+    def _models(self) -> Models:
+        models: dict[Role, tuple[Identity, SentenceTransformer]] = {"student": (self.ours, self.student)}
+        if self.teacher is not None and self.theirs is not None:
+            models["teacher"] = self.theirs, self.teacher
+        return models
 
     def _outcomes(self, task: AbsTask, modes: Sequence[Mode]) -> Iterator[tuple[Mode, _Outcome]]:
         if not isinstance(task, AbsTaskAggregate):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
+from leaf_st.errors import InputError
 from leaf_st.evaluation.identity import Identity
 from leaf_st.evaluation.modes import Role
 from leaf_st.evaluation.rows import MODELS, read_rows, write_rows
@@ -30,16 +31,37 @@ class Size:
     dimension: int
 
 
-def write_sizes(folder: Path, models: Mapping[Role, tuple[Identity, SentenceTransformer]]) -> None:
+Models = Mapping[Role, tuple[Identity, SentenceTransformer]]
+
+
+def require_same_sizes(folder: Path, models: Models) -> None:
+    """Look whether ``models.json`` of ``folder``, if it is there, is of these ``models``.
+
+    Raises:
+        InputError: If it is of others, whose results would be lost or mixed with those of these, or no such file.
+    """
+    for role, row in _read(folder).items():
+        if role in models and row.revision != models[role][0].revision:
+            raise InputError(
+                f"{folder} holds results of the {role} {row.model} ({row.revision}), not of {models[role][0]}: name "
+                "another --output"
+            )
+
+
+def write_sizes(folder: Path, models: Models) -> None:
     """Write the sizes of ``models`` to ``models.json`` of ``folder``; the row of a role that they lack stays.
 
     Raises:
         InputError: If the file is there and holds something else.
     """
-    path = folder / MODELS
-    sizes = {row.role: row for row in (read_rows(path, Size) if path.exists() else [])}
+    sizes = _read(folder)
     for role, (identity, model) in models.items():
         parameters = sum(weight.numel() for weight in model.parameters())
         dimension = model.get_embedding_dimension() or 0
         sizes[role] = Size(role, identity.name, identity.revision, parameters, dimension)
-    write_rows(path, [sizes[role] for role in ("teacher", "student") if role in sizes])
+    write_rows(folder / MODELS, [sizes[role] for role in ("teacher", "student") if role in sizes])
+
+
+def _read(folder: Path) -> dict[Role, Size]:
+    path = folder / MODELS
+    return {row.role: row for row in (read_rows(path, Size) if path.exists() else [])}

@@ -18,7 +18,7 @@ from leaf_st.patience import patiently
 from leaf_st.recipe import Recipe, TeacherSpec
 from leaf_st.student.asymmetric import compose
 from leaf_st.student.portable import save_portable
-from leaf_st.teacher.resolve import MODEL, PAPERS, WHOLE, resolve_model
+from leaf_st.teacher.resolve import MODEL, PAPERS, WHOLE, in_cache, resolve_model
 from leaf_st.zoo import ASYMMETRIC, ZOO, ZooModel
 
 
@@ -80,7 +80,9 @@ def _fetch(name: str, files: Sequence[str], revision: str | None = None) -> Path
     try:
         return patiently(lambda: resolve_model(name, revision, files=files))
     except InputError:  # a cache may hold all but them, while the hub is out of reach
-        return resolve_model(name, revision)
+        if (kept := in_cache(name, revision)) is not None:
+            return kept
+        raise
 
 
 def _save_both(model: SentenceTransformer, found: Mapping[str, Path], folder: Path) -> None:
@@ -141,7 +143,7 @@ def teacher_of(name: str) -> TeacherSpec:
             its = published.teacher
             return TeacherSpec(model=its.hub_id, revision=its.revision, prompts=its.prompts)
         raise InputError(
-            f"model {name}: nothing in it names its teacher: give teacher= (teacher.model in a recipe)"
+            f"model {name}: nothing in it names its teacher: give teacher= (--teacher, or teacher.model in a recipe)"
         ) from None
 
 

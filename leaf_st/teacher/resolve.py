@@ -4,10 +4,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import get_cached_repo_tree, snapshot_download
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
@@ -70,6 +70,19 @@ def resolve_model(name: str, revision: str | None = None, code: bool = False, fi
     ) from cause
 
 
+def in_cache(name: str, revision: str | None = None, files: Sequence[str] = MODEL) -> Path | None:
+    """Return the folder of the hub's cache that holds all ``files`` of the model ``name``; the hub is not asked.
+
+    None if there is none, or the cache lacks the hub's list of the files, without which it cannot know.
+    """
+    if name in ZOO:
+        name, revision = ZOO[name].hub_id, revision or ZOO[name].revision
+    with suppress(LocalEntryNotFoundError, HFValidationError):
+        if _is_listed(name, revision):
+            return Path(_snapshot(name, revision, files, local_files_only=True))
+    return None
+
+
 def commit_of(folder: Path) -> str | None:
     """Return the commit that ``folder`` of the hub's cache holds; None of another folder."""
     return folder.name if folder.parent.name == "snapshots" else None
@@ -89,14 +102,19 @@ def _from_cache_or_hub(name: str, revision: str | None, files: list[str]) -> Pat
     Another program may have fetched a part of it, such as the encoder alone. Whether all is there the cache knows
     where it has the hub's list of the files; otherwise the hub is asked.
     """
-    others = [pattern for pattern in _NOT_FILES if pattern not in files]
-    kept = partial(snapshot_download, name, revision=revision, allow_patterns=files, ignore_patterns=others)
-    if _is_listed(name, revision):
-        with suppress(LocalEntryNotFoundError):
-            return Path(kept(local_files_only=True))
-    folder = Path(kept(etag_timeout=5))
+    if (kept := in_cache(name, revision, files)) is not None:
+        return kept
+    folder = Path(_snapshot(name, revision, files, etag_timeout=5))
     if not _is_listed(name, revision) and not _has_its_modules(folder):
         raise OSError("the cache holds a part of it, perhaps not all")
+    return folder
+
+
+def _snapshot(name: str, revision: str | None, files: Sequence[str], **options: Any) -> str:  # noqa: ANN401
+    others = [pattern for pattern in _NOT_FILES if pattern not in files]
+    folder: str = snapshot_download(
+        name, revision=revision, allow_patterns=list(files), ignore_patterns=others, **options
+    )
     return folder
 
 

@@ -7,11 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from letters import words
 from sentence_transformers import SentenceTransformer
-
-
-def _words(draw, count):
-    return " ".join("".join(draw.choice(list("abcdefgh"), 3)) for _ in range(count))
 
 
 @pytest.fixture(scope="session")
@@ -19,9 +16,9 @@ def retrieval(tmp_path_factory):
     """40 documents and 6 queries, with random grades from 0 to 2."""
     folder, draw = tmp_path_factory.mktemp("tiny"), np.random.default_rng(0)
     # Every third document has no title, and two documents are equal.
-    corpus = [{"_id": f"d{i}", "title": _words(draw, 1) if i % 3 else "", "text": _words(draw, 5)} for i in range(40)]
+    corpus = [{"_id": f"d{i}", "title": words(draw, 1) if i % 3 else "", "text": words(draw, 5)} for i in range(40)]
     corpus[1] = {**corpus[2], "_id": "d1"}
-    queries = [{"_id": f"q{i}", "text": _words(draw, 2)} for i in range(6)]
+    queries = [{"_id": f"q{i}", "text": words(draw, 2)} for i in range(6)]
     for name, rows in (("corpus", corpus), ("queries", queries)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     judged = [(f"q{i}", f"d{j}", draw.integers(3)) for i in range(6) for j in draw.choice(40, 12, replace=False)]
@@ -32,7 +29,7 @@ def retrieval(tmp_path_factory):
 
 def _pairs(value, values, seed):
     draw = np.random.default_rng(seed)
-    sentences = {name: [_words(draw, 3) for _ in values] for name in ("sentence1", "sentence2")}
+    sentences = {name: [words(draw, 3) for _ in values] for name in ("sentence1", "sentence2")}
     return pa.table({**sentences, value: values})
 
 

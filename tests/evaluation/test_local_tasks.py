@@ -67,7 +67,10 @@ def test_the_revision_is_that_of_the_files(tmp_path):
         ({**SENTENCES, "label": [0, 0]}, r"expected at least two different values of label, found \[0\]"),
         ({"text": ["a", "b"], "label": [0.5, 1.0]}, r"label of row 1 is 0\.5, expected a text or whole number"),
         ({"text": ["a", "b"], "label": ["x", "x"]}, r"expected at least two different values of label"),
-        ({"text": pa.array([], pa.string()), "label": pa.array([], pa.int64())}, r"label, found no row"),
+        (
+            {"text": pa.array([], pa.string()), "label": pa.array([], pa.int64())},
+            r"expected texts and their labels, found no row",
+        ),
     ],
 )
 def test_bad_data_are_named(columns, message, tmp_path):

@@ -1,11 +1,12 @@
 import json
-import random
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from letters import save_set, save_texts
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
@@ -18,38 +19,25 @@ from leaf_st.evaluation.runner import evaluate
 from leaf_st.evaluation.tasks import find_tasks
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.run import Run
+from leaf_st.student.portable import save_portable
 from leaf_st.teacher.store import EmbeddingStore
 
 PROMPTS = {"query": "q: ", "document": ""}
 SHORT = 6  # tokens read in training
 
 
-def _words(count, rng):
-    return " ".join("".join(rng.choices("abcdefgh", k=3)) for _ in range(count))
-
-
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
     """Two sets of random letters."""
-    rng, folders = random.Random(0), [tmp_path_factory.mktemp("sets") / name for name in ("one", "two")]
-    for folder in folders:
-        folder.mkdir()
-        corpus = [{"_id": f"d{number}", "text": _words(6, rng)} for number in range(20)]
-        queries = [{"_id": f"q{number}", "text": _words(2, rng)} for number in range(5)]
-        for name, rows in (("corpus", corpus), ("queries", queries)):
-            (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        judged = [f"q{query}\td{document}\t1" for query in range(5) for document in rng.sample(range(20), 4)]
-        (folder / "qrels.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *judged]) + "\n")
-    return folders
+    folder = tmp_path_factory.mktemp("sets")
+    return [save_set(folder / name, documents=20, queries=5, seed=seed) for seed, name in enumerate(("one", "two"))]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, tiny_teacher_folder, sets):
     """A finished run that kept four checkpoints, and a fifth that is not whole."""
-    folder, rng = tmp_path_factory.mktemp("margin"), random.Random(1)
-    texts = folder / "texts.jsonl"
-    rows = ({"text": _words(8, rng), "kind": ("query", "document")[number % 2]} for number in range(60))
-    texts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folder = tmp_path_factory.mktemp("margin")
+    texts = save_texts(folder / "texts.jsonl", 60)
     arguments = {
         "max_steps": 12,
         "eval_steps": 3,
@@ -77,7 +65,13 @@ def run(tmp_path_factory, tiny_teacher_folder, sets):
 
 
 @pytest.fixture(scope="module")
-def measured(run, sets):
+def results(tmp_path_factory):
+    """The results folder of `measured`."""
+    return tmp_path_factory.mktemp("results")
+
+
+@pytest.fixture(scope="module")
+def measured(run, sets, results):
     """The rows on both sets, and how often the teacher was given each text."""
     given = Counter()
 
@@ -90,7 +84,7 @@ def measured(run, sets):
     load_teacher = margin.load_teacher
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(margin, "load_teacher", load_counting)
-        return measure_margin(run, sets), given
+        return measure_margin(run, sets, results), given
 
 
 def _counting(encode, given):
@@ -149,9 +143,9 @@ def test_the_teacher_embeds_each_text_once(measured, sets):
     assert set(given.values()) == {1}
 
 
-def test_by_default_the_sets_are_the_recipe_s(run, measured, monkeypatch, capsys):
+def test_by_default_the_sets_are_the_recipe_s(run, measured, results, monkeypatch, capsys):
     monkeypatch.setattr(margin, "whole_checkpoints", lambda folder: dict(list(whole(folder).items())[:3]))
-    rows = measure_margin(run)
+    rows = measure_margin(run, [], results)
     assert rows == [row for row in measured[0] if row.set == "one" and row.step != 12]
     said = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in said] == ["checkpoint-3", "checkpoint-6", "checkpoint-9"]
@@ -161,17 +155,50 @@ def test_by_default_the_sets_are_the_recipe_s(run, measured, monkeypatch, capsys
 whole = margin.whole_checkpoints
 
 
-def test_too_few_checkpoints_and_what_keeps_them(run, sets, monkeypatch):
+def test_too_few_checkpoints_and_what_keeps_them(run, sets, tmp_path, monkeypatch):
     monkeypatch.setattr(margin, "whole_checkpoints", lambda folder: dict(list(whole(folder).items())[:2]))
     with pytest.raises(InputError, match=r"at least 3 checkpoints, .* found 2: .*--set save_total_limit=10.*save_st"):
-        measure_margin(run, sets)
+        measure_margin(run, sets, tmp_path)
 
 
 def test_a_folder_that_is_no_run_or_no_set_is_named(run, tmp_path):
     with pytest.raises(InputError, match=r"recipe\.json: expected the record of a run, found none"):
-        measure_margin(tmp_path)
+        measure_margin(tmp_path, [], tmp_path)
     with pytest.raises(InputError, match=r"retrieval set .*: no such folder"):
-        measure_margin(run, [tmp_path / "none"])
+        measure_margin(run, [tmp_path / "none"], tmp_path)
+
+
+def test_a_stopped_measurement_goes_on(run, sets, measured, tmp_path, monkeypatch):
+    data, asked, evaluate_ = shutil.copytree(sets[0], tmp_path / "one"), [], margin._evaluate
+
+    def stop_at_the_third(*arguments):
+        asked.append(arguments)
+        if len(asked) in (3, 7):
+            raise KeyboardInterrupt
+        return evaluate_(*arguments)
+
+    monkeypatch.setattr(margin, "_evaluate", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):  # the teacher and one checkpoint were measured
+        measure_margin(run, [data], tmp_path)
+    rows = measure_margin(run, [data], tmp_path)
+    assert rows == [row for row in measured[0] if row.set == "one"]
+    assert len(asked) == 3 + 3
+    assert measure_margin(run, [data], tmp_path) == rows
+    assert len(asked) == 6
+    (data / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td3\t1\n")
+    with pytest.raises(KeyboardInterrupt):  # with other data nothing is known
+        measure_margin(run, [data], tmp_path)
+
+
+def test_a_results_folder_of_another_student_is_left_alone(run, sets, measured, results, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    student = SentenceTransformer(str(run / "checkpoints" / "checkpoint-3"), device="cpu")
+    save_portable(student, other / "model")
+    before = {path: path.read_bytes() for path in results.rglob("*.json")}
+    with pytest.raises(InputError, match=r"holds results of the student .*, not of .*: name another --output"):
+        measure_margin(other, sets, results)
+    assert {path: path.read_bytes() for path in results.rglob("*.json")} == before
 
 
 def _states(folder, steps):

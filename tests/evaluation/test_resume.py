@@ -9,6 +9,7 @@ import torch
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.results import TASKS, read_results
+from leaf_st.evaluation.rows import MODELS
 from leaf_st.evaluation.runner import CACHE, evaluate
 from leaf_st.evaluation.tasks import find_tasks
 from leaf_st.teacher.tiny import WIDTH
@@ -146,6 +147,14 @@ def test_an_error_leaves_what_was_measured(sts, retrieval, models, tmp_path, mon
     ):
         _measure(tmp_path, retrieval, modes=["standard"], **models)
     assert _files(tmp_path) == before
+
+
+def test_models_that_cannot_be_measured_leave_the_folder_to_others(sts, models, tmp_path, monkeypatch):
+    monkeypatch.setattr(models["teacher"], "encode", lambda inputs, **_: np.full((len(inputs), WIDTH), np.inf))
+    with pytest.raises(InputError, match="the teacher gives NaN or infinite numbers"):
+        _measure(tmp_path, sts, **models)
+    assert not (tmp_path / MODELS).exists()
+    assert not (tmp_path / TASKS).exists()
 
 
 def test_a_file_in_the_place_of_the_folder_is_named(sts, models, tmp_path):

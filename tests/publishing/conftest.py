@@ -1,7 +1,5 @@
 """A run as it was measured, a run as training leaves it, and a hub that can be written to."""
 
-import json
-import random
 import shutil
 import time
 from types import SimpleNamespace
@@ -10,6 +8,7 @@ import pytest
 from hub import serve
 from hub_account import REPO, TOKEN, Account
 from huggingface_hub import close_session, constants
+from letters import save_set, save_texts
 
 from leaf_st.atomic import write_json
 from leaf_st.evaluation.compression import measure_compression
@@ -27,31 +26,16 @@ from leaf_st.student.load import load_student, load_teacher
 from leaf_st.student.portable import save_portable
 
 
-def _words(count, rng):
-    return " ".join("".join(rng.choices("abcdefgh", k=3)) for _ in range(count))
-
-
 @pytest.fixture(scope="session")
 def search_set(tmp_path_factory):
-    """20 documents and 6 queries of random letters."""
-    folder, rng = tmp_path_factory.mktemp("sets") / "letters", random.Random(0)
-    folder.mkdir()
-    corpus = [{"_id": f"d{number}", "title": _words(1, rng), "text": _words(60, rng)} for number in range(20)]
-    queries = [{"_id": f"q{number}", "text": _words(2, rng)} for number in range(6)]
-    for name, rows in (("corpus", corpus), ("queries", queries)):
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    judged = [f"q{query}\td{document}\t1" for query in range(6) for document in rng.sample(range(20), 4)]
-    (folder / "qrels.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *judged]) + "\n")
-    return folder
+    return save_set(tmp_path_factory.mktemp("sets") / "letters", documents=20, queries=6, length=60)
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, tiny_teacher_folder, search_set):
     """A run that was trained and not measured."""
-    folder, rng = tmp_path_factory.mktemp("report"), random.Random(1)
-    texts = folder / "texts.jsonl"
-    rows = ({"text": _words(8, rng), "kind": ("query", "document")[number % 2]} for number in range(60))
-    texts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folder = tmp_path_factory.mktemp("report")
+    texts = save_texts(folder / "texts.jsonl", 60)
     arguments = {"max_steps": 9, "eval_steps": 3, "save_steps": 3, "save_total_limit": 4, "logging_steps": 1}
     arguments |= {"per_device_train_batch_size": 8, "learning_rate": 1e-2, "use_cpu": True, "bf16": False}
     recipe = Recipe(
@@ -82,7 +66,7 @@ def whole(trained, search_set, tmp_path_factory):
     write_rows(results / COMPRESSION, measure_compression(search_set, **models))
     write_rows(results / INDEX, measure_index(search_set, **models, expansions=(10, 20)))
     write_rows(results / SAMPLES, measure_samples(search_set, **models))
-    write_rows(results / MARGIN, measure_margin(folder))
+    write_rows(results / MARGIN, measure_margin(folder, [], results))
     candidates = [Candidate(name, model, "teacher") for name, model in models.items()]
     texts = {"query": ["a b", "c"] * 2, "document": ["a b c d", "e f"] * 2}
     write_rows(results / LATENCY, measure_latency(candidates, texts, batch_sizes=(1, 2), repeats=2))
@@ -93,7 +77,8 @@ def whole(trained, search_set, tmp_path_factory):
 def measured(whole, tmp_path):
     """A copy of ``whole`` without store and checkpoints, to be changed."""
     folder = tmp_path / "a run"
-    shutil.copytree(whole, folder, ignore=shutil.ignore_patterns("store", "checkpoints", "model", "mteb", "report"))
+    left_out = shutil.ignore_patterns("store", "checkpoints", "model", "mteb", "parts", "report")
+    shutil.copytree(whole, folder, ignore=left_out)
     return folder
 
 

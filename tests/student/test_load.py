@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hub import serve
+from huggingface_hub.errors import LocalEntryNotFoundError
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
@@ -16,6 +17,7 @@ from leaf_st.student.asymmetric import compose
 from leaf_st.student.load import load, pull, teacher_of
 from leaf_st.student.portable import save_portable
 from leaf_st.student.static import build_static
+from leaf_st.teacher import resolve
 from leaf_st.teacher.tiny import WIDTH
 from leaf_st.zoo import ZOO, describe_zoo
 
@@ -165,3 +167,16 @@ def test_a_model_in_the_cache_is_pulled_without_its_card(published, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "its card and licence were not to be had" in done.stdout
     assert (tmp_path / "mine" / "model.safetensors").is_file()
+
+
+def test_the_hub_is_asked_once(monkeypatch, tmp_path):
+    asked = []
+
+    def nobody(name, *, local_files_only=False, **options):
+        asked.append(local_files_only)
+        raise LocalEntryNotFoundError("nobody answers")
+
+    monkeypatch.setattr(resolve, "snapshot_download", nobody)
+    with pytest.raises(InputError, match=r"the hub cannot be reached \(nobody answers\)"):
+        pull("somebody/model", tmp_path / "model")
+    assert asked == [False]

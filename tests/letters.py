@@ -1,4 +1,4 @@
-"""Retrieval sets of random letters, and what measurements on them must give, from the definitions alone."""
+"""Sets and texts of random letters, and what measurements on them must give, from the definitions alone."""
 
 import json
 
@@ -10,15 +10,28 @@ from leaf_st.student.build import build_student
 from leaf_st.teacher.tiny import WIDTH
 
 
-def save_set(folder, documents, queries, seed=0):
+def words(draw, count):
+    """Return so many words."""
+    return " ".join("".join(draw.choice(list("abcdefgh"), 3)) for _ in range(count))
+
+
+def save_texts(path, rows):
+    """Save a table of so many texts of eight words, queries and documents in turn."""
+    draw = np.random.default_rng(1)
+    texts = ({"text": words(draw, 8), "kind": ("query", "document")[row % 2]} for row in range(rows))
+    path.write_text("".join(json.dumps(text) + "\n" for text in texts))
+    return path
+
+
+def save_set(folder, documents, queries, seed=0, length=5):
     """Save a BEIR folder of so many documents, some without a title, and queries, with grades from 0 to 2."""
+    folder.mkdir(exist_ok=True)
     draw = np.random.default_rng(seed)
-
-    def words(count):
-        return " ".join("".join(draw.choice(list("abcdefgh"), 3)) for _ in range(count))
-
-    corpus = [{"_id": f"d{i}", "title": words(1) if i % 3 else "", "text": words(5)} for i in range(documents)]
-    rows = {"corpus": corpus, "queries": [{"_id": f"q{i}", "text": words(2)} for i in range(queries)]}
+    corpus = [
+        {"_id": f"d{i}", "title": words(draw, 1) if i % 3 else "", "text": words(draw, length)}
+        for i in range(documents)
+    ]
+    rows = {"corpus": corpus, "queries": [{"_id": f"q{i}", "text": words(draw, 2)} for i in range(queries)]}
     for name, table in rows.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table))
     few = max(1, documents // 3)
