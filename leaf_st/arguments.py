@@ -71,7 +71,7 @@ def _add_stage(parser: argparse.ArgumentParser, name: str) -> None:
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=_MODEL)
-    parser.add_argument("--teacher", help=_TEACHER)
+    parser.add_argument("--teacher", help=f"{_TEACHER} (default: for modes that need it, the one that it learned from)")
     parser.add_argument(
         "--tasks",
         nargs="+",

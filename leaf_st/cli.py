@@ -121,13 +121,16 @@ def _evaluate(options: argparse.Namespace) -> None:
     from leaf_st.evaluation.results import TASKS
     from leaf_st.evaluation.runner import evaluate
     from leaf_st.evaluation.tasks import find_tasks
-    from leaf_st.student.load import load_student, load_teacher
+    from leaf_st.student.load import load_student, load_teacher, teacher_of
 
     _quieten()
     tasks = find_tasks(options.tasks)
     student = load_student(options.model)
-    teacher = load_teacher(TeacherSpec(model=options.teacher), student) if options.teacher else None
-    modes: Sequence[Mode] = list(dict.fromkeys(options.modes or ())) or (MODES if teacher else ["standard"])
+    modes: Sequence[Mode] = list(dict.fromkeys(options.modes or ())) or (MODES if options.teacher else ["standard"])
+    teacher = None
+    if options.teacher or set(modes) != {"standard"}:
+        spec = TeacherSpec(model=options.teacher) if options.teacher else teacher_of(options.model)
+        teacher = load_teacher(spec, student)
     folder = options.output or _results_folder(options.model)
     rows = evaluate(tasks, teacher=teacher, student=student, modes=modes, folder=folder)
     _print_results(rows)

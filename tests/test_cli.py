@@ -134,6 +134,9 @@ def test_stages_alone_make_what_can_be_measured_and_searched(recipe, tiny_teache
         ("standard", "local/tiny"),
         ("asymmetric", "local/tiny"),
     }
+    _run("evaluate", "out", "--tasks", beir, "--modes", "teacher", "--output", "again")
+    (again,) = json.loads(Path("again/tasks.json").read_text())
+    assert again["score"] == next(row["score"] for row in rows if row["mode"] == "teacher")
     _run("search", "text 7", "--model", "out/model", "--documents", "texts.jsonl")
     assert capsys.readouterr().out.startswith("standard\n 1 ")
 

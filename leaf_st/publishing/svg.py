@@ -1,4 +1,7 @@
-"""matplotlib's figures as SVG inside a page: its fonts and its colours, light or dark, are those of the page."""
+"""matplotlib's figures as SVG inside a page: its fonts and its colours, light or dark, are those of the page.
+
+Each can also be a file of its own, for other documents, on white.
+"""
 
 import io
 import re
@@ -23,6 +26,17 @@ _OF_PAGE = {
     _WARNING: "var(--warning)",
     **{colour: f"var(--series-{number})" for number, colour in enumerate(_SERIES)},
 }
+# Of a page on white, by the names of its style sheet.
+LIGHT = {
+    "--warning": "#b3261e",
+    **{
+        f"--series-{number}": colour
+        for number, colour in enumerate(
+            ("#58626c", "#c05a12", "#0b7285", "#7a4fb5", "#8a6d00", "#b0305c", "#2f7d32", "#4060c0")
+        )
+    },
+}
+_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
 _STYLE = {
     "svg.fonttype": "none",
     "font.size": 9,
@@ -101,3 +115,15 @@ def _embedded(svg: bytes, name: str) -> str:
     pixels = round(float(box.split()[2]) * 96 / 72)
     body = text.partition(">")[2]
     return f'<svg viewBox="{box}" style="max-width: {pixels}px" role="img" aria-label="{Markup.escape(name)}">{body}'
+
+
+def name_of(svg: Markup) -> str:
+    """Return the name that ``svg``, from `draw`, was given."""
+    return ElementTree.fromstring(svg).attrib["aria-label"]
+
+
+def standalone(svg: Markup) -> str:
+    """Return ``svg``, from `draw`, as a file of its own: dark on white, in the fonts of the system."""
+    colours = "; ".join(f"{name}: {colour}" for name, colour in LIGHT.items())
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" style="color: #1c2024; background: #fff; {colours}" '
+    return f'{head}font-family="{_FONT}" ' + svg.removeprefix("<svg ") + "\n"

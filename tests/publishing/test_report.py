@@ -5,6 +5,7 @@ import shutil
 import statistics
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from page import Page
@@ -65,6 +66,16 @@ def test_the_page_is_whole_and_asks_for_nothing(page):
     assert page.tags.count("svg") == 1 + 2 + 1 + 2 + 2 + 2
     assert "not measured" not in page.text
     assert "matplotlib" not in page.text
+
+
+def test_each_figure_is_a_file_too(page, whole):
+    files = sorted((whole / "report" / "figures").glob("*.svg"))
+    assert len(files) == page.tags.count("svg")
+    for path in files:
+        text = path.read_text()
+        assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
+        assert {name.strip() for name in re.findall(r"var\((.*?)\)", text)} <= set(re.findall(r"(--[\w-]+):", text))
+        assert not re.search(r"url\((?!#)|href=\"(?!#)", text)
 
 
 def test_the_head_says_what_the_results_say(page, whole):
