@@ -4,18 +4,17 @@ Heavy imports wait until a command needs them, so that ``--help`` and a typing e
 """
 
 import argparse
-import errno
 import logging
 import os
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leaf_st.arguments import MODES, build_parser
+from leaf_st.ending import ending_in_a_line
 from leaf_st.errors import InputError
 from leaf_st.launch import is_one_of_several, start_all
 from leaf_st.recipe import TeacherSpec, TextsSpec
@@ -25,17 +24,6 @@ if TYPE_CHECKING:
     from leaf_st.evaluation.modes import Mode
     from leaf_st.evaluation.results import Result
     from leaf_st.run import Run
-
-_UNWRITABLE = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOTDIR,
-    errno.ENAMETOOLONG,
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -47,34 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.environ["TQDM_DISABLE"] = "1"  # of several processes the first one shows its bars, which stand for all
     with ending_in_a_line("leaf-st", "embedding, training and evaluation go on from here with the same command"):
         _COMMANDS[options.command](options)
-
-
-@contextmanager
-def ending_in_a_line(program: str, resumption: str) -> Iterator[None]:
-    """End the process with 2 and one line on stderr when the input cannot be used, with 130 on Ctrl-C.
-
-    Args:
-        program: Stands before what is wrong.
-        resumption: What of it goes on, and how; said on Ctrl-C.
-    """
-    try:
-        yield
-    except InputError as error:
-        _fail(program, str(error))
-    except KeyboardInterrupt:
-        print(f"\nstopped; {resumption}", file=sys.stderr)
-        sys.exit(130)
-    except OSError as error:
-        if error.errno not in _UNWRITABLE:
-            raise
-        reason = f"{error.strerror}: {error.filename or 'output'}; make room there or name another place, then go on"
-        _fail(program, reason)
-
-
-def _fail(program: str, message: str) -> None:
-    line = " ".join(part.strip() for part in message.splitlines() if part.strip())
-    print(f"{program}: {line}", file=sys.stderr)
-    sys.exit(2)
 
 
 def _demo(options: argparse.Namespace) -> None:

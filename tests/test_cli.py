@@ -17,7 +17,7 @@ from leaf_st.cli import main
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.py"))
 COMMANDS = ["demo", "run", "embed", "train", "evaluate", "measure", "export", "report", "search", "verify", "push"]
-COMMANDS += ["models", "pull"]
+COMMANDS += ["card", "models", "pull"]
 STEPS = 24
 # One clean process imports the libraries, which takes seconds, and is forked for each command.
 _CONTEXT = multiprocessing.get_context("forkserver")

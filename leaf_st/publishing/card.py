@@ -20,6 +20,7 @@ from leaf_st.publishing.metadata import Source, card_data, closed_texts, said_of
 from leaf_st.publishing.registered import Registered, registered
 from leaf_st.publishing.section import Section
 from leaf_st.publishing.snippet import onnx_snippet
+from leaf_st.publishing.verify import require_run
 
 _RESULTS: tuple[Callable[[Measured], Section], ...] = (quality.tasks, cost.compression, cost.index, cost.latency)
 
@@ -55,6 +56,7 @@ def card_text(run: Path, repo_id: str, *, asymmetric: bool = False, without_resu
     Raises:
         InputError: If ``run`` is no such folder, its results cannot be used, or there are none.
     """
+    require_run(run)
     require_results(run, without_results)
     hosted = read_hosted(run / "model", repo_id, asymmetric=asymmetric)
     measured = read_measured(run)

@@ -57,7 +57,8 @@ def card_data(
         language="en" if set(bases) <= LICENCES.keys() else None,  # all of them are of English
         library_name="sentence-transformers",
         pipeline_tag="sentence-similarity",
-        base_model=bases,
+        # A name without an owner is that of a folder; the hub would link it to somebody else's model, or to none.
+        base_model=[name for name in bases if "/" in name] or None,
         datasets=[dataset for dataset in datasets if dataset] or None,
         tags=tags,
         model_name=hosted.name,

@@ -23,6 +23,7 @@ from leaf_st.publishing.card import of_mteb, render, require_results
 from leaf_st.publishing.hosted import Hosted, read_hosted
 from leaf_st.publishing.measured import TRAINING, read_measured
 from leaf_st.publishing.published import published_card, published_names
+from leaf_st.publishing.verify import require_run
 
 MODEL_CARDS = Path("model_cards")
 _HOSTED = "hosted.json"
@@ -57,6 +58,7 @@ def add_run(run: Path, repo_id: str, folder: Path = MODEL_CARDS) -> None:
     Raises:
         InputError: If ``run`` has no model or no results, or they cannot be used.
     """
+    require_run(run)
     require_results(run)
     hosted = read_hosted(run / "model", repo_id)
     folder.mkdir(exist_ok=True)

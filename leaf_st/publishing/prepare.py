@@ -14,7 +14,7 @@ from leaf_st.publishing.hosted import Hosted, read_hosted
 from leaf_st.publishing.manifest import MANIFEST, read_manifest, write_manifest
 from leaf_st.publishing.measured import Measured, read_measured
 from leaf_st.publishing.registered import Registered, published_meta, write_eval_results, write_results_repository
-from leaf_st.publishing.verify import PUBLISH, Check, is_run, verify
+from leaf_st.publishing.verify import PUBLISH, Check, require_run, verify
 from leaf_st.student.asymmetric import compose
 from leaf_st.student.load import load_student, load_teacher, read_record, teacher_of
 from leaf_st.student.portable import save_portable
@@ -46,8 +46,7 @@ def prepare(run: Path, repo_id: str, *, asymmetric: bool = False, without_result
 
 def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: bool) -> SentenceTransformer:
     """Make ``publish`` of ``run`` anew, unchecked; returns the model that must be in it. As `prepare`."""
-    if not is_run(run):
-        raise InputError(f"{run}: expected the folder of a run with a trained model in model/: train one, or name it")
+    require_run(run)
     require_results(run, without_results)
     model = load_student(str(run / "model"))
     if asymmetric:

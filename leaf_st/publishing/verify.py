@@ -39,7 +39,7 @@ _TEXTS = (
 _PICKLED = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 _SECRET = re.compile(r"\bhf_[A-Za-z0-9]{30,}")
 _READABLE = {".json", ".md", ".txt", ".yaml", ".yml", ".html"}
-_CARD_KEYS = ("license", "library_name", "base_model", "pipeline_tag", "tags")
+_CARD_KEYS = ("license", "library_name", "pipeline_tag", "tags")
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,18 @@ def verify_by_name(path: Path, model: str | None = None) -> tuple[Path, list[Che
 def is_run(folder: Path) -> bool:
     """Say whether ``folder`` is a run with a trained model."""
     return (folder / "recipe.json").is_file() and (folder / "model" / "modules.json").is_file()
+
+
+def require_run(folder: Path) -> None:
+    """Look whether ``folder`` is a run with a trained model.
+
+    Raises:
+        InputError: If it is none.
+    """
+    if not is_run(folder):
+        raise InputError(
+            f"{folder}: expected the folder of a run with a trained model in model/: train one, or name it"
+        )
 
 
 def _check(name: str, check: Callable[P, str], *given: P.args, **named: P.kwargs) -> Check:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers.utils import logging
 
-from leaf_st.cli import ending_in_a_line
+from leaf_st.ending import ending_in_a_line
 from leaf_st.recipe import DOCSTRINGS, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.zoo import MINILM
 

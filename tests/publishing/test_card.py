@@ -97,12 +97,15 @@ def test_no_folder_of_this_machine_is_named(own, tiny_teacher_folder):
 def test_no_published_file_names_a_folder_of_this_machine(own, tiny_teacher_folder, search_set, asymmetric):
     _as_registered(own, mteb.get_task("SciFact").metadata.revision)
     # As one is that began from a model in a folder, and whose texts are no longer here.
-    _change(own / "model" / "recipe.json", lambda record: record["resolved"]["student"].update(start="~/mine/start"))
+    _change(
+        own / "model" / "recipe.json",
+        lambda record: record["resolved"]["student"].update(start="~/mine/start", layers=None),
+    )
     record = json.loads((own / "model" / "recipe.json").read_text())
     named = [record["resolved"]["texts"]["source"], str(tiny_teacher_folder), str(search_set), "~/mine/start"]
     assert all(json.dumps(name) in json.dumps(record) for name in named)
     make_folder(own, REPO, asymmetric=asymmetric, without_results=False)
-    folders = {str(own.parent), str(Path.home()), "~/", *(str(Path(name).parent) for name in named[:3])}
+    folders = {str(own.parent), str(Path.home()), "~/mine", *(str(Path(name).parent) for name in named[:3])}
     files = [path for place in ("publish", "mteb-results") for path in (own / place).rglob("*") if path.is_file()]
     assert {"recipe.json", "README.md", "SciFact.yaml"} <= {path.name for path in files} or asymmetric
     for path in files:
@@ -151,11 +154,10 @@ def test_without_results_a_card_has_to_be_asked_for(own, capsys):
 def test_bad_names_and_folders_are_refused(own, tmp_path):
     with pytest.raises(InputError, match="expected OWNER/NAME"):
         card_text(own, "tiny")
-    with pytest.raises(InputError, match="holds no results"):
-        card_text(tmp_path, REPO)
     (own / "model" / "modules.json").unlink()
-    with pytest.raises(InputError, match=r"modules\.json cannot be read"):
-        card_text(own, REPO)
+    for folder in (own, tmp_path, tmp_path / "none"):
+        with pytest.raises(InputError, match=f"{folder}: expected the folder of a run with a trained model"):
+            card_text(folder, REPO)
 
 
 def test_results_of_another_model_are_refused(own):
@@ -212,7 +214,13 @@ def test_a_student_that_goes_on_names_its_texts_and_those_before(own):
 
 def test_a_licence_that_nobody_knows_is_not_made_up(own):
     data = _head(card_text(own, REPO))
-    assert (data.license, data.language, data.base_model) == ("unknown", None, ["teacher"])
+    assert (data.license, data.language) == ("unknown", None)
+
+
+def test_a_folder_is_no_model_of_the_hub(own):
+    assert _head(card_text(own, REPO)).base_model is None  # "teacher" would be somebody else's
+    _record(own, lambda record: record["resolved"]["student"].update(backbone=BACKBONE, layers=None))
+    assert _head(card_text(own, REPO)).base_model == [BACKBONE]
 
 
 def _as_registered(run, revision, score=0.5):

@@ -130,9 +130,9 @@ def test_without_a_model_to_compare_with(folder, checked):
     [
         ("pytorch_model.bin", "", "layout", "pytorch_model.bin: weights must be safetensors"),
         ("notes.txt", "hf_" + "a1B2" * 9, "secrets", "notes.txt holds a token of the hub"),
-        ("README.md", "---\nlicense: mit\n---\n", "card", "no library_name, base_model, pipeline_tag, tags"),
+        ("README.md", "---\nlicense: mit\n---\n", "card", "no library_name, pipeline_tag, tags"),
         ("README.md", "---\nlicense: [\n---\n", "card", "its head is no valid metadata"),
-        ("README.md", "a card", "card", "no license, library_name, base_model, pipeline_tag, tags"),
+        ("README.md", "a card", "card", "no license, library_name, pipeline_tag, tags"),
     ],
 )
 def test_files_that_are_not_fit(folder, checked, file, text, name, expected):
