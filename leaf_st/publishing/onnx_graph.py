@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import takewhile
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, cast
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -36,11 +36,11 @@ def linear_layers(model: SentenceTransformer) -> list[Dense] | None:
     if not (rest and isinstance(rest[0], Pooling) and rest[0].pooling_mode == "mean"):
         return None
     behind = rest[1:]
-    layers = list(takewhile(_is_linear, behind))
+    layers = cast(list[Dense], list(takewhile(_is_linear, behind)))
     return layers if all(isinstance(module, Normalize) for module in behind[len(layers) :]) else None
 
 
-def _is_linear(module: nn.Module) -> TypeGuard[Dense]:
+def _is_linear(module: nn.Module) -> bool:
     return (
         isinstance(module, Dense)
         and isinstance(module.activation_function, nn.Identity)
