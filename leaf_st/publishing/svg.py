@@ -124,6 +124,7 @@ def name_of(svg: Markup) -> str:
 
 def standalone(svg: Markup) -> str:
     """Return ``svg``, from `draw`, as a file of its own: dark on white, in the fonts of the system."""
+    head, _, body = str(svg).partition(">")
     colours = "; ".join(f"{name}: {colour}" for name, colour in LIGHT.items())
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" style="color: #1c2024; background: #fff; {colours}" '
-    return f'{head}font-family="{_FONT}" ' + svg.removeprefix("<svg ") + "\n"
+    style = f"<style>svg {{ color: #1c2024; background: #fff; font-family: {_FONT}; {colours} }}</style>"
+    return f'{head} xmlns="http://www.w3.org/2000/svg">{style}{body}\n'
