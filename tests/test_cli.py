@@ -135,6 +135,7 @@ def test_stages_alone_make_what_can_be_measured_and_searched(recipe, tiny_teache
         ("asymmetric", "local/tiny"),
     }
     _run("evaluate", "out", "--tasks", beir, "--modes", "teacher", "--output", "again")
+    assert "kept in again/tasks.json" in capsys.readouterr().out
     (again,) = json.loads(Path("again/tasks.json").read_text())
     assert again["score"] == next(row["score"] for row in rows if row["mode"] == "teacher")
     _run("search", "text 7", "--model", "out/model", "--documents", "texts.jsonl")
