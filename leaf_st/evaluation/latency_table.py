@@ -117,10 +117,18 @@ def speed_lines(found: Iterable[Speed]) -> list[list[str]]:
     for side in ("docs", "queries"):
         header += [f"{side}/s", "speed-up", "min latency", "max N"]
     lines = [header]
+    found = list(found)
+    names = _short(speed.model for speed in found)
     for (model, backend), of_line in groupby(found, lambda speed: (speed.model, speed.backend)):
         by_side = {speed.side: speed for speed in of_line}
-        lines.append([model, backend, *(cell for side in _SIDES for cell in _cells(by_side.get(side)))])
+        lines.append([names[model], backend, *(cell for side in _SIDES for cell in _cells(by_side.get(side)))])
     return lines
+
+
+def _short(models: Iterable[str]) -> dict[str, str]:
+    """Return names of ``models`` without folder or owner, if they stay apart."""
+    short = {model: model.rstrip("/").rpartition("/")[2] for model in models}
+    return short if len(set(short.values())) == len(short) else {model: model for model in short}
 
 
 def _cells(speed: Speed | None) -> list[str]:
@@ -160,11 +168,13 @@ def conditions(rows: Sequence[LatencyRow]) -> str:
 def draw_latency(axes: "Axes", rows: Sequence[LatencyRow], side: Kind) -> None:
     """Draw the time of a batch over its size for each model and backend (paper Figure 12)."""
     colours = {model: f"C{number}" for number, model in enumerate(dict.fromkeys(row.model for row in rows))}
+    names = _short(colours)
     of_side = [row for row in rows if row.side == side]
     for (model, backend), of_line in groupby(of_side, lambda row: (row.model, row.backend)):
         points = [(row.batch_size, 1000 * statistics.median(row.seconds)) for row in of_line]
         sizes, times = zip(*points, strict=True)
-        axes.plot(sizes, times, _STYLES[backend], color=colours[model], marker=".", label=f"{model}, {backend}")
+        label = f"{names[model]}, {backend}"
+        axes.plot(sizes, times, linestyle=_STYLES[backend], color=colours[model], marker=".", label=label)
     axes.axhline(1000 * SLOWEST, color="red", linestyle="--", label=f"{1000 * SLOWEST:.0f} ms")
     axes.set(xscale="log", yscale="log", ylabel="time of a batch (ms)")
     axes.set_xlabel("batch size (queries)" if side == "query" else "batch size (documents)")

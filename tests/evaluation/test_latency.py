@@ -2,6 +2,8 @@ import copy
 import json
 import statistics
 import types
+from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.latency import (
     BATCH_SIZES,
     REPEATS,
+    Backend,
     Candidate,
     LatencyRow,
     encode_speed,
@@ -210,8 +213,8 @@ def test_the_paper_is_beside(rows):
     assert said[1].split()[1] == ends[0]
     assert said[1].endswith(ends[1])
     assert header.split()[:3] == ["model", "backend", "docs/s"]
-    assert base.split()[:3] == [ARCTIC.hub_id, "torch", "float32"]
-    assert papers_base.split()[:2] == [ARCTIC.hub_id, "paper,"]
+    assert base.split()[:3] == ["snowflake-arctic-embed-m-v1.5", "torch", "float32"]
+    assert papers_base.split()[:2] == ["snowflake-arctic-embed-m-v1.5", "paper,"]
     assert small.startswith("leaf-ir")
     assert " ".join(papers_small.split()) == (
         f"leaf-ir {PAPER} 21.9 ± 5.5 6.5x 28.2 ± 9.69 ms 2 121.3 ± 14.0 7.3x 11.4 ± 1.38 ms 8"
@@ -252,9 +255,20 @@ def _drawn(rows, side):
     return axes, [text.get_text() for text in axes.get_legend().get_texts()]
 
 
+def test_every_backend_has_its_line(rows):
+    first = rows[: len(BATCH_SIZES)]
+    backends = [name for kinds in get_args(Backend) for name in get_args(kinds)]
+    drawn = [replace(row, backend=backend) for backend in backends for row in first]
+    axes, labels = _drawn(drawn, first[0].side)
+    assert len(labels) == len(backends) + 1
+    assert (
+        len({line.get_linestyle() for line in axes.get_lines()}) == 4
+    )  # "--" is the limit's too, ":" and dots are alike
+
+
 def test_the_figure_is_the_time_of_a_batch_over_its_size(rows):
     axes, labels = _drawn(rows, "document")
-    assert labels == [f"{ARCTIC.hub_id}, torch float32", "leaf-ir, torch float32", "100 ms"]
+    assert labels == ["snowflake-arctic-embed-m-v1.5, torch float32", "leaf-ir, torch float32", "100 ms"]
     teacher, student, limit = axes.get_lines()
     expected = [1000 * statistics.median(row.seconds) for row in rows[:6]]
     assert teacher.get_ydata() == pytest.approx(expected)
