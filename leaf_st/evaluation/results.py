@@ -73,15 +73,6 @@ def averages(results: Sequence[Result]) -> dict[Mode, float]:
     return _averages(_scores(_completed(results)))
 
 
-def read_results(path: Path) -> list[Result]:
-    """Return the rows of a results file.
-
-    Raises:
-        InputError: If the file is missing or holds something else.
-    """
-    return read_rows(path, Result)
-
-
 def write_results(path: Path, rows: Sequence[Result]) -> None:
     """Add ``rows`` to the JSON list in ``path``, made if absent.
 
@@ -90,7 +81,7 @@ def write_results(path: Path, rows: Sequence[Result]) -> None:
     Raises:
         InputError: If the file is there and holds something else.
     """
-    before = read_results(path) if path.exists() else []
+    before = read_rows(path, Result) if path.exists() else []
     merged = {(row.set, row.mode, row.metric, row.model): row for row in (*before, *rows)}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, [asdict(row) for row in merged.values()])
@@ -102,7 +93,7 @@ def require_same_models(path: Path, student: Identity, teacher: Identity | None)
     Raises:
         InputError: If they are of another student or teacher, so that one table of them would be of both.
     """
-    for row in read_results(path) if path.exists() else []:
+    for row in read_rows(path, Result) if path.exists() else []:
         pairs = [(row.teacher, row.teacher_revision, teacher)]
         if row.mode != "teacher":
             pairs.append((row.model, row.revision, student))

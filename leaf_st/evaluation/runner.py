@@ -20,7 +20,8 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.encoder import ModeEncoder, meta_of
 from leaf_st.evaluation.identity import Identity, identify
 from leaf_st.evaluation.modes import ROLES, Embedder, Mode, Role, check_modes
-from leaf_st.evaluation.results import TASKS, TWO_SIDED, Result, read_results, require_same_models, write_results
+from leaf_st.evaluation.results import TASKS, TWO_SIDED, Result, require_same_models, write_results
+from leaf_st.evaluation.rows import read_rows
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 
 CACHE = "mteb"  # mteb's own results, in a results folder: a ResultCache
@@ -192,7 +193,7 @@ class _Runner:
 
     def _as_before(self, row: Result) -> Result:
         """Return ``row``, which mteb kept, with what the row that was written then says beside the score."""
-        written = read_results(self.rows) if self.rows is not None and self.rows.exists() else []
+        written = read_rows(self.rows, Result) if self.rows is not None and self.rows.exists() else []
         for old in written:
             if (old.set, old.mode) == (row.set, row.mode):
                 return replace(row, seconds=old.seconds, queries=old.queries, documents=old.documents)

@@ -10,7 +10,8 @@ from mteb.abstasks.task_metadata import TaskMetadata
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.onnx_encoder import GraphKind
-from leaf_st.evaluation.results import TASKS, read_results
+from leaf_st.evaluation.results import TASKS, Result
+from leaf_st.evaluation.rows import read_rows
 from leaf_st.publishing import cost, headline, provenance, quality
 from leaf_st.publishing.bare import without_folders
 from leaf_st.publishing.hosted import Hosted, read_hosted
@@ -71,7 +72,7 @@ def require_results(run: Path, without_results: bool = False) -> None:
         InputError: If it has none.
     """
     path = run / "results" / TASKS
-    if not (without_results or (path.is_file() and read_results(path))):
+    if not (without_results or (path.is_file() and read_rows(path, Result))):
         raise InputError(
             f"{run / 'results'} holds no results for the card: `leaf-st evaluate` measures some, or go on with "
             "--without-results"

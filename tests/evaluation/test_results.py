@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.results import Result, format_table, read_results, retention, write_results
+from leaf_st.evaluation.results import Result, format_table, retention, write_results
+from leaf_st.evaluation.rows import read_rows
 
 
 def _row(name, mode, score, model="student"):
@@ -42,7 +43,7 @@ def test_results_survive_the_file(tmp_path):
     path = tmp_path / "results" / "retrieval.json"
     rows = [replace(ROWS[0], score=100 / 3), replace(ROWS[1], teacher=None)]
     write_results(path, rows)
-    assert read_results(path) == rows
+    assert read_rows(path, Result) == rows
     assert json.loads(path.read_text())[0]["score"] == 100 / 3
 
 
@@ -51,7 +52,7 @@ def test_a_new_measurement_replaces_the_old_one_in_its_place(tmp_path):
     other = _row("one", "standard", 7.0, model="other")
     write_results(path, ROWS[:2])
     write_results(path, [_row("one", "teacher", 51.0), other])
-    assert read_results(path) == [_row("one", "teacher", 51.0), ROWS[1], other]
+    assert read_rows(path, Result) == [_row("one", "teacher", 51.0), ROWS[1], other]
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", '[{"set": "one"}]', "{}x"])

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.results import TASKS, read_results
-from leaf_st.evaluation.rows import MODELS
+from leaf_st.evaluation.results import TASKS, Result
+from leaf_st.evaluation.rows import MODELS, read_rows
 from leaf_st.evaluation.runner import CACHE, evaluate
 from leaf_st.evaluation.tasks import find_tasks
 from leaf_st.teacher.tiny import WIDTH
@@ -43,7 +43,7 @@ def test_what_was_measured_is_not_measured_again(retrieval, sts, models, tmp_pat
     folder = tmp_path / "runs" / "results"
     rows = _measure(folder, retrieval, sts, **models)
     # Modes of one document model are measured together, so that they are not written in the order of the table.
-    assert sorted(read_results(folder / TASKS), key=str) == sorted(rows, key=str)
+    assert sorted(read_rows(folder / TASKS, Result), key=str) == sorted(rows, key=str)
     assert _encoded(models) > 0
     again = _measure(folder, retrieval, sts, **models)
     assert _encoded(models) == 0
@@ -73,7 +73,7 @@ def test_a_stopped_evaluation_goes_on(retrieval, sts, models, tmp_path, monkeypa
     monkeypatch.setattr(student, "encode", stop)
     with pytest.raises(KeyboardInterrupt):
         _measure(tmp_path, retrieval, sts, **models)
-    kept = {(row.set, row.mode) for row in read_results(tmp_path / TASKS)}
+    kept = {(row.set, row.mode) for row in read_rows(tmp_path / TASKS, Result)}
     assert kept == {*((retrieval.name, mode) for mode in MODES), ("similar", "teacher")}
     monkeypatch.undo()
     _encoded(models)
@@ -103,7 +103,7 @@ def test_other_data_of_the_same_name_are_measured(retrieval, models, tmp_path):
     after = _measure(tmp_path / "results", folder, **models)
     assert [row.score for row in after] != [row.score for row in before]
     assert {row.queries for row in after} == {1}
-    assert sorted(read_results(tmp_path / "results" / TASKS), key=str) == sorted(after, key=str)
+    assert sorted(read_rows(tmp_path / "results" / TASKS, Result), key=str) == sorted(after, key=str)
 
 
 def _other_weights(model):
@@ -135,7 +135,7 @@ def test_a_teacher_may_come_later(retrieval, models, tmp_path):
     rows = _measure(tmp_path, retrieval, **models)
     assert models["student"].seen["document"] == {}
     assert rows[1].score == pytest.approx(alone.score, abs=1e-3)
-    assert len(read_results(tmp_path / TASKS)) == 3
+    assert len(read_rows(tmp_path / TASKS, Result)) == 3
 
 
 def test_an_error_leaves_what_was_measured(sts, retrieval, models, tmp_path, monkeypatch):
