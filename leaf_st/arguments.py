@@ -80,7 +80,13 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
         help='benchmark or task of mteb, such as NanoBEIR, "MTEB(eng, v2)" or SciFact; BEIR folder; folder with train '
         "and test.parquet (text, label); parquet with sentence1, sentence2 and score or label, or with text, label",
     )
-    parser.add_argument("--modes", nargs="+", choices=MODES, metavar="MODE", help=f"of {', '.join(MODES)}")
+    parser.add_argument(
+        "--modes",
+        nargs="+",
+        choices=MODES,
+        metavar="MODE",
+        help=f"of {', '.join(MODES)} (default: all with --teacher, else standard)",
+    )
     parser.add_argument(
         "--output",
         type=Path,

@@ -250,6 +250,8 @@ def _quieten() -> None:
     # Which of mteb's tasks have a successor, and which of them are new.
     warnings.filterwarnings("ignore", category=UserWarning, module="mteb")
     logging.getLogger("mteb").setLevel(logging.ERROR)
+    # A class that no text of a small test set has, once for each metric and sample.
+    warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
     # sentence-transformers and accelerate say this to torch, for each process.
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
     without_bars = are_progress_bars_disabled()

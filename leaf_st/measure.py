@@ -106,6 +106,7 @@ def export(model: str, texts: str | None, sets: Sequence[Path], folder: Path) ->
     sets = sets_of(model, sets)
     student = load_student(model)
     exporting.check_exportable(student)
+    require_same_sizes(folder, {"student": (identify(student), student)})
     of_sides = _texts_of(model, texts)
     rows, wrong = exporting.export(student, resolve_model(model), of_sides, sets)
     write_rows(folder / EXPORT, rows)

@@ -8,7 +8,7 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation import compression, samples
 from leaf_st.evaluation.compression import Compressed
 from leaf_st.evaluation.rows import COMPRESSION, SAMPLES, read_rows
-from leaf_st.measure import measure_compression, measure_latency, measure_samples
+from leaf_st.measure import export, measure_compression, measure_latency, measure_samples
 from leaf_st.student.portable import save_portable
 
 
@@ -62,6 +62,7 @@ def test_another_student_finds_the_folder_taken(student, tiny_teacher, tiny_teac
     for measure in (
         lambda: measure_compression(teacher, teacher, sets[:1], results),
         lambda: measure_latency([teacher], teacher, None, results),
+        lambda: export(teacher, None, [], results),
     ):
         with pytest.raises(InputError, match=r"holds results of the student .*, not of .*: name another --output"):
             measure()

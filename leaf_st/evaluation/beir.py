@@ -124,16 +124,22 @@ def _require_text(path: Path, key: str, name: str, value: object) -> None:
 def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
     qrels: dict[str, dict[str, int]] = {}
     for row in _read_rows(path, ("query-id", "corpus-id", "score")):
-        try:
-            grade = int(row["score"])
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"{path}: score of query {row['query-id']!r} is {row['score']!r}, expected a whole number"
-            ) from error
+        grade = _whole_number(row["score"])
+        if grade is None:
+            raise InputError(f"{path}: score of query {row['query-id']!r} is {row['score']!r}, expected a whole number")
         qrels.setdefault(str(row["query-id"]), {})[str(row["corpus-id"])] = grade
     if not any(grade > 0 for judged in qrels.values() for grade in judged.values()):
         raise InputError(f"{path}: no score is above 0, expected at least one relevant document")
     return qrels
+
+
+def _whole_number(value: Any) -> int | None:  # noqa: ANN401  (a cell of any file)
+    if isinstance(value, float) and not value.is_integer():
+        return None
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def _check_ids(qrels_path: Path, column: str, ids: dict[str, Any], rows: dict[str, dict[str, str]], path: Path) -> None:

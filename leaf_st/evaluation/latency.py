@@ -21,6 +21,7 @@ from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
 from leaf_st.errors import InputError
+from leaf_st.evaluation.modes import model_name, require_finite
 from leaf_st.evaluation.onnx_encoder import GraphKind, OnnxEncoder, onnxruntime_is_here
 from leaf_st.recipe import Kind
 from leaf_st.student.static import is_static
@@ -147,12 +148,9 @@ def measure_latency(
     names = [candidate.name for candidate in candidates]
     if len(set(names)) < len(names):
         raise InputError(f"latency: expected models of different names, found {', '.join(names)}")
-    for side, of_side in texts.items():
-        if len(of_side) < max(batch_sizes):
-            raise InputError(
-                f"latency: expected at least {max(batch_sizes)} texts of kind {side} for a batch, "
-                f"found {len(of_side)}: name a source with more"
-            )
+    require_batches(texts, batch_sizes)
+    for candidate in candidates:
+        require_numbers(candidate.model, texts)
     ready = [(candidate, backend, encode) for candidate in candidates for backend, encode in _backends(candidate)]
     rows: list[LatencyRow] = []
     with tqdm(desc="latency", unit="text", total=len(texts) * repeats * sum(batch_sizes)) as bar:
@@ -160,6 +158,30 @@ def measure_latency(
             rows += _time_side(ready, side, of_side, list(batch_sizes) * repeats, bar)
     order = {(candidate.name, backend): place for place, (candidate, backend, _) in enumerate(ready)}
     return sorted(rows, key=lambda row: order[row.model, row.backend])
+
+
+def require_batches(texts: Mapping[Kind, Sequence[str]], batch_sizes: Sequence[int]) -> None:
+    """Look whether each side has texts enough for the largest batch.
+
+    Raises:
+        InputError: If not.
+    """
+    for side, of_side in texts.items():
+        if len(of_side) < max(batch_sizes):
+            raise InputError(
+                f"expected at least {max(batch_sizes)} texts of kind {side} to time a batch, found {len(of_side)}: "
+                "name a source with more"
+            )
+
+
+def require_numbers(model: SentenceTransformer, texts: Mapping[Kind, Sequence[str]]) -> None:
+    """Look at the vector of the first text of each side: one that holds NaN is made as fast as any other.
+
+    Raises:
+        InputError: If it is no vector of numbers.
+    """
+    first = [of_side[0] for of_side in texts.values()]
+    require_finite(model.encode(first, show_progress_bar=False), first, f"the model {model_name(model)}")
 
 
 def _time_side(

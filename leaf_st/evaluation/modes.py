@@ -105,13 +105,22 @@ class Embedder:
         encoded = encode(texts, prompt=prompt, batch_size=self.batch_size, show_progress_bar=False)
         vectors = np.asarray(encoded, np.float32)
         self._seconds[role, side] += perf_counter() - start
-        broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-        if broken.size:
-            raise InputError(
-                f"the {role} gives NaN or infinite numbers for {broken.size} of {len(texts)} texts, such as "
-                f"the {side or 'text'} {texts[broken[0]][:60]!r}: check its weights, or load it in float32"
-            )
+        require_finite(vectors, texts, f"the {role}", side or "text")
         return vectors
+
+
+def require_finite(vectors: NDArray[np.float32], texts: Sequence[str], model: str, kind: str = "text") -> None:
+    """Look whether the vectors of n ``texts``, shape (n, d), are numbers.
+
+    Raises:
+        InputError: If not: it calls the model ``model`` and a text ``kind``.
+    """
+    broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if broken.size:
+        raise InputError(
+            f"{model} gives NaN or infinite numbers for {broken.size} of {len(texts)} texts, such as "
+            f"the {kind} {texts[broken[0]][:60]!r}: check its weights, or load it in float32"
+        )
 
 
 def model_name(model: SentenceTransformer) -> str:

@@ -73,6 +73,12 @@ def averages(results: Sequence[Result]) -> dict[Mode, float]:
     return _averages(_scores(_completed(results)))
 
 
+def comparable(results: Sequence[Result], mode: Mode) -> list[Result]:
+    """Return the rows of the sets that teacher and ``mode`` have both been measured on."""
+    known = {(row.set, row.mode) for row in _completed(results)}
+    return [row for row in results if {(row.set, "teacher"), (row.set, mode)} <= known]
+
+
 def write_results(path: Path, rows: Sequence[Result]) -> None:
     """Add ``rows`` to the JSON list in ``path``, made if absent.
 
@@ -221,7 +227,7 @@ def _mean_over_types(rows: Sequence[Result]) -> dict[Mode, float]:
 
 def _retained(averages: Mapping[Mode, float]) -> dict[Mode, float]:
     theirs = averages.get("teacher")
-    if not theirs:
+    if not theirs or theirs < 0:  # a correlation can be
         return {}
     return {mode: 100 * averages[mode] / theirs for mode in STUDENT_MODES if mode in averages}
 

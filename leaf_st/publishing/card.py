@@ -23,7 +23,13 @@ from leaf_st.publishing.section import Section
 from leaf_st.publishing.snippet import onnx_snippet
 from leaf_st.publishing.verify import require_run
 
-_RESULTS: tuple[Callable[[Measured], Section], ...] = (quality.tasks, cost.compression, cost.index, cost.latency)
+_RESULTS: tuple[Callable[[Measured], Section], ...] = (
+    quality.tasks,
+    cost.compression,
+    cost.index,
+    quality.margin,
+    cost.latency,
+)
 
 
 @dataclass(frozen=True)

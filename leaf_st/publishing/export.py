@@ -18,7 +18,14 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
-from leaf_st.evaluation.latency import Backend, Candidate, LatencyRow, measure_latency
+from leaf_st.evaluation.latency import (
+    Backend,
+    Candidate,
+    LatencyRow,
+    measure_latency,
+    require_batches,
+    require_numbers,
+)
 from leaf_st.evaluation.onnx_encoder import GRAPHS, GraphKind, OnnxEncoder
 from leaf_st.evaluation.rows import aligned
 from leaf_st.publishing.int8 import save_int8
@@ -94,6 +101,8 @@ def export(
     """
     check_exportable(model)
     model = model.to("cpu").eval()
+    require_batches(texts, BATCH_SIZES)
+    require_numbers(model, texts)
     compared = {side: of_side[:_COMPARED] for side, of_side in texts.items()}
     with _scratch(folder) as scratch:
         graphs = _make(model, scratch)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from leaf_st.evaluation.latency_table import speeds
 from leaf_st.evaluation.modes import Mode
-from leaf_st.evaluation.results import averages, retention
+from leaf_st.evaluation.results import averages, comparable, retention
 from leaf_st.publishing.measured import Measured
 from leaf_st.recipe import DOCSTRINGS, PAPER, StudentSpec, TextsSpec
 
@@ -48,7 +48,8 @@ def _shape(student: StudentSpec) -> str:
         return "a table of its tokens' vectors"
     if student.layers is None:
         return str(student.backbone)
-    return f"layers {', '.join(map(str, student.layers))} of {student.backbone or 'its encoder'}"
+    what = "layer" if len(student.layers) == 1 else "layers"
+    return f"{what} {', '.join(map(str, student.layers))} of {student.backbone or 'its encoder'}"
 
 
 def facts(measured: Measured) -> list[str]:
@@ -107,11 +108,14 @@ def _speed(measured: Measured) -> Tile:
 
 def _kept(measured: Measured, mode: Mode) -> Tile:
     label = f"Retention, {mode}"
-    kept = retention(measured.tasks).get(mode)
+    rows = comparable(measured.tasks, mode)
+    kept = retention(rows).get(mode)
     if kept is None:
         return Tile(label, "", "of the teacher's score", "tasks")
-    means = averages(measured.tasks)
-    tasks = len({row.set for row in measured.tasks})
-    over = f"mean of {tasks} tasks" if tasks > 1 else measured.tasks[0].set
+    means = averages(rows)
+    names, every = {row.set for row in rows}, {row.set for row in measured.tasks}
+    over = f"mean of {len(names)} tasks" if len(names) > 1 else rows[0].set
+    if names != every:
+        over += f", of {len(every)} that were measured"
     who = {"standard": "student for both sides", "asymmetric": "student for queries, teacher for documents"}[mode]
     return Tile(label, f"{kept:.1f}%", f"{who}; {means[mode]:.2f} of the teacher's {means['teacher']:.2f}, {over}")

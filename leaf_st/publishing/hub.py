@@ -93,9 +93,11 @@ class Hub:
     """
 
     def __init__(self, target: Target, token: str | None = None) -> None:
-        token = token or get_token()
+        token = (token or get_token() or "").strip()  # a file of it ends with its line
         if not token:
             raise InputError("no token for the hub: log in with `hf auth login`, or set HF_TOKEN")
+        if not (token.isascii() and token.isprintable() and " " not in token):
+            raise InputError("the token for the hub holds blanks or other signs that none has: copy it again")
         self._token = token
         self._target = target
         self._api = HfApi(token=token, library_name="leaf_st", library_version=version("leaf-st"))

@@ -28,7 +28,7 @@ from leaf_st.publishing.verify import require_run
 MODEL_CARDS = Path("model_cards")
 _HOSTED = "hosted.json"
 # Samples are texts of others, and stay where they are.
-_COPIED = (TRAINING, files.ALIGNMENT, files.MODELS, TASKS, files.COMPRESSION, files.INDEX, files.EXPORT)
+_COPIED = (TRAINING, files.ALIGNMENT, files.MODELS, TASKS, files.COMPRESSION, files.INDEX, files.MARGIN, files.EXPORT)
 
 
 def model_cards(folder: Path = MODEL_CARDS) -> Iterator[tuple[str, str]]:

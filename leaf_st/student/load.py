@@ -78,7 +78,7 @@ def pull(name: str, folder: Path) -> None:
 def _fetch(name: str, files: Sequence[str], revision: str | None = None) -> Path:
     """Return a local folder that holds the model ``name``, with ``files`` where they can be had."""
     try:
-        return patiently(lambda: resolve_model(name, revision, files=files))
+        return patiently(lambda: resolve_model(name, revision, files=files, newest=True))
     except InputError:  # a cache may hold all but them, while the hub is out of reach
         if (kept := in_cache(name, revision)) is not None:
             return kept

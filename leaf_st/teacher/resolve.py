@@ -20,17 +20,20 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 )
 
 from leaf_st.errors import InputError
+from leaf_st.patience import answers
 from leaf_st.zoo import PACKAGED, ZOO
 
 # Weights as safetensors only, and what a sentence-transformers folder needs beside them.
 MODEL = ["*.json", "*.safetensors", "*.txt", "*.model"]
 PAPERS = ["README.md", "LICEN[CS]E*", "NOTICE*"]
 _NOT_FILES = ["onnx/*", "openvino/*"]
-WHOLE = [*MODEL, *PAPERS, "onnx/*"]  # what others need of it as well
+WHOLE = [*MODEL, *PAPERS, "onnx/*", ".eval_results/*.yaml"]  # what others need of it as well
 _HASHED = ("**/*.safetensors", "config.json", "*/config.json", "modules.json", "tokenizer.json", "vocab.txt")
 
 
-def resolve_model(name: str, revision: str | None = None, code: bool = False, files: Sequence[str] = MODEL) -> Path:
+def resolve_model(
+    name: str, revision: str | None = None, code: bool = False, files: Sequence[str] = MODEL, newest: bool = False
+) -> Path:
     """Return a local folder that holds the model ``name``.
 
     Args:
@@ -39,6 +42,7 @@ def resolve_model(name: str, revision: str | None = None, code: bool = False, fi
         revision: Commit, branch or tag on the hub.
         code: Fetch the model's own code too.
         files: Patterns of the files to fetch.
+        newest: Ask the hub what the revision is now, though the cache may hold what it was.
 
     Raises:
         InputError: If it is nowhere, or a package's weights are not the hub's.
@@ -46,9 +50,9 @@ def resolve_model(name: str, revision: str | None = None, code: bool = False, fi
     if Path(name).is_dir():
         return _whole(_of_run(Path(name)), name)
     if name in ZOO:
-        return resolve_model(ZOO[name].hub_id, revision or ZOO[name].revision, code, files)
+        return resolve_model(ZOO[name].hub_id, revision or ZOO[name].revision, code, files, newest)
     try:
-        folder = _from_cache_or_hub(name, revision, [*files, "*.py"] if code else list(files))
+        folder = _from_cache_or_hub(name, revision, [*files, "*.py"] if code else list(files), newest)
         if _is_whole(folder) or name not in PACKAGED:
             return _whole(folder, name)
     except HFValidationError:
@@ -64,6 +68,11 @@ def resolve_model(name: str, revision: str | None = None, code: bool = False, fi
         reason, cause = _first_line(error), error
     if name in PACKAGED and revision is None:
         return _packaged(name)
+    if any(status in (401, 403) for _, status in answers(cause)):
+        raise InputError(
+            f"model {name}: the hub does not take the token, or not for this model ({reason}): log in with "
+            "`hf auth login`, or set HF_TOKEN to another one"
+        ) from cause
     raise InputError(
         f"model {name}: no such folder, not in the hub's cache, and the hub cannot be reached ({reason}): "
         "name a local folder, or run once with a network"
@@ -96,13 +105,13 @@ def content_hash(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _from_cache_or_hub(name: str, revision: str | None, files: list[str]) -> Path:
-    """Ask the cache first: a model that is wholly there needs no network and no wait for one.
+def _from_cache_or_hub(name: str, revision: str | None, files: list[str], newest: bool) -> Path:
+    """Ask the cache first, but for the ``newest``: a model that is wholly there needs no network and no wait for one.
 
     Another program may have fetched a part of it, such as the encoder alone. Whether all is there the cache knows
     where it has the hub's list of the files; otherwise the hub is asked.
     """
-    if (kept := in_cache(name, revision, files)) is not None:
+    if not newest and (kept := in_cache(name, revision, files)) is not None:
         return kept
     folder = Path(_snapshot(name, revision, files, etag_timeout=5))
     if not _is_listed(name, revision) and not _has_its_modules(folder):

@@ -60,11 +60,21 @@ def test_title_may_be_absent_and_ids_numbers(tmp_path):
         ({"queries": [None]}, r"queries\.jsonl: row 1 is None, expected an object"),
         ({"qrels": QRELS[1:]}, r"test\.tsv: no score is above 0"),
         ({"qrels": [{**QRELS[0], "score": "high"}]}, r"test\.tsv: score of query 'q1' is 'high'"),
+        ({"qrels": [{**QRELS[0], "score": 0.5}]}, r"test\.tsv: score of query 'q1' is '0\.5', expected a whole number"),
     ],
 )
 def test_bad_sets_are_named(tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         load_beir(_write(tmp_path, **change))
+
+
+@pytest.mark.parametrize("score", [0.5, float("inf"), float("nan")])
+def test_scores_of_a_parquet_are_whole_numbers(tmp_path, score):
+    _write(tmp_path)
+    (tmp_path / "qrels" / "test.tsv").unlink()
+    pq.write_table(pa.Table.from_pylist([{**QRELS[0], "score": score}]), tmp_path / "qrels.parquet")
+    with pytest.raises(InputError, match=rf"qrels\.parquet: score of query 'q1' is {score}, expected a whole number"):
+        load_beir(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["corpus.jsonl", "corpus.parquet"])

@@ -154,7 +154,7 @@ def test_bfloat16_is_timed_where_it_is_fast(monkeypatch, tiny_teacher, tiny_teac
 
 
 def test_a_batch_must_be_there_and_names_differ(pair):
-    with pytest.raises(InputError, match="at least 24 texts of kind document for a batch, found 3"):
+    with pytest.raises(InputError, match="at least 24 texts of kind document to time a batch, found 3"):
         measure_latency(pair, {**TEXTS, "document": ["a"] * 3})
     with pytest.raises(InputError, match="different names, found teacher, teacher"):
         measure_latency([pair[0], pair[0]], TEXTS)

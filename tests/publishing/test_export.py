@@ -1,4 +1,5 @@
 import contextlib
+import copy
 import io
 import json
 import re
@@ -167,6 +168,18 @@ def test_what_cannot_be_exported(tiny_teacher_folder, tiny_student, monkeypatch)
     monkeypatch.setattr(exporting, "find_spec", lambda name: None if name == "onnxscript" else name)
     with pytest.raises(InputError, match=r"export needs onnxscript: pip install 'leaf-st\[onnx\]'"):
         check_exportable(tiny_student)
+
+
+def test_what_cannot_be_timed_is_not_made(tiny_student, tmp_path):
+    texts = {side: [f"text {number}" for number in range(16)] for side in ("query", "document")}
+    with pytest.raises(InputError, match="expected at least 16 texts of kind query to time a batch, found 3"):
+        export(tiny_student, tmp_path, {**texts, "query": texts["query"][:3]})
+    broken = copy.deepcopy(tiny_student)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(float("nan"))
+    with pytest.raises(InputError, match="gives NaN or infinite numbers for 2 of 2 texts"):
+        export(broken, tmp_path, texts)
+    assert not list(tmp_path.iterdir())
 
 
 WITHOUT = """

@@ -65,6 +65,33 @@ def test_what_is_pulled_is_what_was_published(hub, ready, finished, tmp_path):
     assert (model.encode_query(texts) == trained.encode_query(texts)).all()
 
 
+def test_what_is_pulled_again_is_what_was_published_since(hub, ready, other, tmp_path):
+    _publish(ready)
+    pull(REPO, tmp_path / "first")
+    (other / ".eval_results").mkdir()
+    (other / ".eval_results" / "SciFact.yaml").write_text("[]\n")
+    write_manifest(other)
+    _publish(other)
+    pull(REPO, tmp_path / "second")
+    assert _files(tmp_path / "second") == _files(other)
+
+
+def test_a_wrong_token_is_named_by_pull_too(hub, ready, tmp_path, monkeypatch):
+    _publish(ready, private=True)
+    monkeypatch.setenv("HF_TOKEN", "hf_" + "wrong" * 8)
+    with pytest.raises(InputError, match="the hub does not take the token, or not for this model"):
+        pull(REPO, tmp_path / "pulled")
+    assert not hub.slept
+    assert not (tmp_path / "pulled").exists()
+
+
+def test_a_token_with_the_end_of_its_line(hub, ready):
+    assert Hub(Target(REPO), f"{TOKEN}\n").publish(ready).sent
+    with pytest.raises(InputError, match="holds blanks or other signs") as refused:
+        Hub(Target(REPO), f"{TOKEN} \N{LATIN SMALL LETTER E WITH ACUTE}")
+    assert TOKEN not in str(refused.value)
+
+
 def test_a_second_call_sends_nothing(hub, ready):
     first = _publish(ready)
     hub.account.steps.clear()

@@ -178,6 +178,17 @@ def test_without_the_recipe_s_sets_a_folder_is_asked_for(measured):
     assert any(code.endswith("--tasks NanoBEIR") for code in codes)
 
 
+def test_a_task_in_one_mode_takes_nothing_from_the_head(measured):
+    rows = _rows(measured, "tasks")
+    before = re.findall(r"Retention, \w+ [\d.]+%", _page(measured).text)
+    (further,) = [{**row, "set": "further"} for row in rows if row["mode"] == "standard"]
+    _write(measured, "tasks", [*rows, further])
+    text = _page(measured).text
+    assert re.findall(r"Retention, \w+ [\d.]+%", text) == before
+    assert len(before) == 2
+    assert text.count("letters, of 2 that were measured") == 2
+
+
 def test_what_the_head_lacks_is_named_below_it(few):
     (few / "results" / "models.json").unlink()
     _write(few, "tasks", [row for row in _rows(few, "tasks") if row["mode"] == "standard"])
