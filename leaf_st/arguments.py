@@ -109,13 +109,15 @@ def _add_measure(parser: argparse.ArgumentParser) -> None:
     ):
         kind = kinds.add_parser(what, help=text)
         if what == "latency":
-            kind.add_argument("models", nargs="+", metavar="MODEL", help=_MODEL)
+            shape = "leaf-ir and leaf-mt are timed in their shape where they are not here"
+            kind.add_argument("models", nargs="+", metavar="MODEL", help=f"{_MODEL}; {shape}")
             texts = "queries and documents to time: BEIR folder, or table with a column `kind` (default: documentation)"
             kind.add_argument("--texts", metavar="FILE", help=texts)
         else:
-            kind.add_argument("model", metavar="RUN" if what == "margin" else "MODEL", help=_MODEL)
-            default = "the first" if what == "samples" else "those"
-            sets = f"BEIR folders to search (default: {default} of the recipe that are here)"
+            name, whole = ("RUN", "run folder") if what == "margin" else ("MODEL", _MODEL)
+            kind.add_argument("model", metavar=name, help=whole)
+            default = "the first that is here of those" if what == "samples" else "those that are here"
+            sets = f"BEIR folders to search; rows of others are replaced (default: {default} of the recipe)"
             kind.add_argument("--data", type=Path, nargs="+", default=[], metavar="FOLDER", help=sets)
         if what != "margin":
             kind.add_argument("--teacher", help=f"{_TEACHER} (default: the one that it learned from)")

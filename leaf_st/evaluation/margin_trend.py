@@ -84,7 +84,8 @@ def trend_lines(rows: Sequence[MarginRow]) -> list[str]:
 
 def _said(line: Trend, mode: Mode) -> str:
     met = f"meets the teacher's at L2 {line.margin:.3f}" if line.margin else "does not meet the teacher's above L2 0"
-    return f"{mode}: nDCG@10 = {line.intercept:.2f} {line.slope:+.2f} L2, r = {line.r:.3f}; it {met}"
+    sign = "-" if line.slope < 0 else "+"
+    return f"{mode}: nDCG@10 = {line.intercept:.2f} {sign} {abs(line.slope):.2f} L2, r = {line.r:.3f}; it {met}"
 
 
 def draw_margin(axes: "Axes", rows: Sequence[MarginRow], mode: Mode = "standard") -> None:

@@ -17,7 +17,7 @@ from leaf_st.publishing.registered import Registered, published_meta, write_eval
 from leaf_st.publishing.verify import PUBLISH, Check, require_run, verify
 from leaf_st.student.asymmetric import compose
 from leaf_st.student.load import load_student, load_teacher, read_record, teacher_of
-from leaf_st.student.portable import save_portable
+from leaf_st.student.portable import add_requirement, save_portable
 
 CARD = "README.md"
 _RECORD = "recipe.json"
@@ -54,22 +54,23 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
     card = card_text(run, repo_id, asymmetric=asymmetric, without_results=without_results)
     hosted, measured = read_hosted(run / "model", repo_id, asymmetric=asymmetric), read_measured(run)
     found = of_mteb(measured, hosted)
-    replace_folder(run / PUBLISH, lambda fresh: _fill(fresh, run, card, found, model if asymmetric else None))
+    replace_folder(run / PUBLISH, lambda fresh: _fill(fresh, run, card, found, model, asymmetric))
     _fill_results_repository(measured, hosted, found)
     return model
 
 
 def _fill(
-    folder: Path, run: Path, card: str, found: Mapping[str, Registered], composed: SentenceTransformer | None
+    folder: Path, run: Path, card: str, found: Mapping[str, Registered], model: SentenceTransformer, asymmetric: bool
 ) -> None:
-    """Put the model of ``run`` into the new ``folder``, or the composition in its place, and what describes it."""
+    """Put ``model`` into the new ``folder``: the one of ``run`` as it is, or its composition; and what describes it."""
     record = bare(read_record(run / "model")) or None
-    if composed is None:
+    if asymmetric:
+        save_portable(model, folder, record)
+    else:
         shutil.copytree(run / "model", folder, ignore=_left)
+        add_requirement(model, folder)  # runs of before have none
         if record:
             write_json(folder / _RECORD, record)
-    else:
-        save_portable(composed, folder, record)
     if not (folder / CARD).is_file():
         (folder / CARD).write_text(card, encoding="utf-8")
     write_eval_results(folder, found)

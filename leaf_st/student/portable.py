@@ -74,7 +74,7 @@ def _save(model: SentenceTransformer, folder: Path, record: Any) -> None:  # noq
         else:
             _in_legacy(module, folder / described["path"])
     write_json(folder / "modules.json", modules)
-    _add_requirement(model, folder / "config_sentence_transformers.json")
+    add_requirement(model, folder)
     if record is not None:
         write_json(folder / "recipe.json", record)
 
@@ -123,12 +123,13 @@ def _router_in_legacy(router: Router, folder: Path) -> None:
     write_json(path, config)
 
 
-def _add_requirement(model: SentenceTransformer, path: Path) -> None:
-    """Say which version of sentence-transformers reads the folder: the newest that one of its modules needs."""
+def add_requirement(model: SentenceTransformer, folder: Path) -> None:
+    """Say in ``folder`` which version of sentence-transformers reads it: the newest that one of its modules needs."""
     names = [type(module).__name__ for module in (*model, *(module for route in _routes(model) for module in route))]
     name = next((name for name in _SINCE if name in names), None)
     if name is not None:
         least, reason = _SINCE[name]
+        path = folder / "config_sentence_transformers.json"
         config = json.loads(path.read_text(encoding="utf-8"))
         config["requirements"] = {"sentence_transformers": {"specifier": f">={least}", "reason": reason}}
         write_json(path, config)

@@ -277,8 +277,8 @@ def test_the_table():
         "checkpoint-2   0.4200              53.10                54.05",
         "teacher             0              55.00                55.00",
     ]
-    assert standard == "standard: nDCG@10 = 58.45 -12.73 L2, r = -1.000; it meets the teacher's at L2 0.271"
-    assert asymmetric.startswith("asymmetric: nDCG@10 = 56.72 -6.36 L2")
+    assert standard == "standard: nDCG@10 = 58.45 - 12.73 L2, r = -1.000; it meets the teacher's at L2 0.271"
+    assert asymmetric.startswith("asymmetric: nDCG@10 = 56.72 - 6.36 L2")
     never = format_margin(_rows(ERRORS, SCORES, teacher=(90.0, 90.0)))
     assert never.splitlines()[-2].endswith("it does not meet the teacher's above L2 0")
 

@@ -160,6 +160,14 @@ def test_bad_names_and_folders_are_refused(own, tmp_path):
             card_text(folder, REPO)
 
 
+def test_a_run_of_before_is_published_with_its_requirement(own):
+    config = "config_sentence_transformers.json"
+    needed = json.loads((own / "model" / config).read_text())["requirements"]
+    _change(own / "model" / config, lambda values: values.pop("requirements"))
+    make_folder(own, REPO, asymmetric=False, without_results=False)
+    assert json.loads((own / "publish" / config).read_text())["requirements"] == needed
+
+
 def test_results_of_another_model_are_refused(own):
     _write(own, [{**row, "model": "local/other"} for row in _rows(own)])
     with pytest.raises(InputError, match="results of local/other"):
