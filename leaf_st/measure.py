@@ -69,8 +69,7 @@ def measure_latency(models: Sequence[str], teacher: str | None, texts: str | Non
 
     found = candidates(models, teacher)
     first = next(candidate for candidate in found if candidate.name == models[0])
-    if not first.random_weights:
-        require_same_sizes(folder, {"student": (identify(first.model), first.model)})
+    require_same_sizes(folder, {"student": (identify(first.model), first.model)})
     rows = latency.measure_latency(found, latency_texts(texts or DOCSTRINGS))
     write_rows(folder / LATENCY, rows)
     return format_latency(rows)

@@ -134,12 +134,11 @@ def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
 
 
 def _whole_number(value: Any) -> int | None:  # noqa: ANN401  (a cell of any file)
-    if isinstance(value, float) and not value.is_integer():
-        return None
     try:
-        return int(value)
-    except (TypeError, ValueError):
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
         return None
+    return number if isinstance(value, str) or number == value else None
 
 
 def _check_ids(qrels_path: Path, column: str, ids: dict[str, Any], rows: dict[str, dict[str, str]], path: Path) -> None:
