@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,15 +33,24 @@ _MARKERS: dict[Mode, str] = {"teacher": "|", "standard": "o", "asymmetric": "D"}
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure of the page.
+    """A figure of the page, drawn when it is looked at: a card says the same without figures, and without matplotlib.
 
     Attributes:
-        svg: It.
+        name: Told to those who cannot see it, and unlike that of any other figure of the page.
+        fill: Draws it.
         caption: What it shows.
+        size: Inches of 96 pixels.
     """
 
-    svg: Markup
+    name: str
+    fill: "Callable[[Figure], None]"
     caption: str
+    size: tuple[float, float] = (4.8, 3.2)
+
+    @cached_property
+    def svg(self) -> Markup:
+        """It."""
+        return draw(self.name, self.fill, self.size)
 
 
 def retention_figure(rows: Sequence[Result]) -> Drawn:
@@ -54,14 +63,14 @@ def retention_figure(rows: Sequence[Result]) -> Drawn:
     kept = {name: retention(of_group) for name, of_group in groups.items()}
     if any(kept.values()):
         return Drawn(
-            draw("Retention", lambda figure: _dots(figure, kept, "share of the teacher's score (%)"), _tall(kept)),
+            "Retention",
+            lambda figure: _dots(figure, kept, "share of the teacher's score (%)"),
             "What each mode keeps of the teacher's score. Standard: the student embeds both sides. Asymmetric: the "
             "student embeds queries, the teacher documents.",
+            _tall(kept),
         )
     scores = {name: averages(of_group) for name, of_group in groups.items()}
-    return Drawn(
-        draw("Scores", lambda figure: _dots(figure, scores, "score (%)"), _tall(scores)), "Main score of each task."
-    )
+    return Drawn("Scores", lambda figure: _dots(figure, scores, "score (%)"), "Main score of each task.", _tall(scores))
 
 
 def _tall(lines: dict[str, dict[Mode, float]]) -> tuple[float, float]:
@@ -97,8 +106,10 @@ def _short(name: str) -> str:
 def training_figure(rows: Sequence[Logged], loss: str) -> Drawn:
     """Return loss and learning rate over the steps; ``loss`` names what is minimised."""
     return Drawn(
-        draw("Training", lambda figure: _training(figure, rows, loss), (4.8, 3.8)),
+        "Training",
+        lambda figure: _training(figure, rows, loss),
         "Loss on training texts as it was logged, and on texts held out of training; below it the learning rate.",
+        (4.8, 3.8),
     )
 
 
@@ -127,8 +138,10 @@ def alignment_figure(rows: Sequence[Alignment]) -> Drawn | None:
     if not known:
         return None
     return Drawn(
-        draw("Distance to the teacher", lambda figure: _histograms(figure, known), (4.8, 3.8)),
+        "Distance to the teacher",
+        lambda figure: _histograms(figure, known),
         "How far each text's vector is from the teacher's; the dashed line is the mean.",
+        (4.8, 3.8),
     )
 
 
@@ -155,18 +168,23 @@ def _stairs(axes: "Axes", histogram: Histogram, mean: float, colour: str, label:
 def compression_figure(rows: Sequence[Compressed]) -> Drawn:
     """Return nDCG@10 over the bytes of a stored vector."""
     return Drawn(
-        draw("Compression", _on_axes(partial(draw_compression, rows=rows)), (5.6, 3.5)),
+        "Compression",
+        _on_axes(partial(draw_compression, rows=rows)),
         "nDCG@10 when stored document vectors are cut to fewer dimensions and coded in fewer bits.",
+        (5.6, 3.5),
     )
 
 
 def index_figures(rows: Sequence[Searched]) -> list[Drawn]:
     """Return recall@10 and nDCG@10 over the width of the search."""
-    recall = draw("Recall in the index", _on_axes(partial(draw_index, rows=rows, value="recall")))
-    score = draw("nDCG@10 in the index", _on_axes(partial(draw_index, rows=rows, value="score")))
+    recall, score = (_on_axes(partial(draw_index, rows=rows, value=value)) for value in ("recall", "score"))
     return [
-        Drawn(recall, "Documents found of the ten that exact search finds, as the search gets wider."),
-        Drawn(score, "nDCG@10 of what was found."),
+        Drawn(
+            "Recall in the index",
+            recall,
+            "Documents found of the ten that exact search finds, as the search gets wider.",
+        ),
+        Drawn("nDCG@10 in the index", score, "nDCG@10 of what was found."),
     ]
 
 
@@ -174,7 +192,8 @@ def margin_figures(rows: Sequence[MarginRow]) -> list[Drawn]:
     """Return nDCG@10 over the error of each checkpoint, for each mode of the student."""
     return [
         Drawn(
-            draw(f"Robustness margin, {mode}", _on_axes(partial(draw_margin, rows=rows, mode=mode))),
+            f"Robustness margin, {mode}",
+            _on_axes(partial(draw_margin, rows=rows, mode=mode)),
             f"Error and nDCG@10 of each checkpoint in {mode} mode.",
         )
         for mode in STUDENT_MODES
@@ -187,8 +206,10 @@ def latency_figures(rows: Sequence[LatencyRow]) -> list[Drawn]:
     tall = 3.4 + 0.17 * len({(row.model, row.backend) for row in rows})  # the legend is below
     return [
         Drawn(
-            draw(f"Latency of {name}", _on_axes(partial(draw_latency, rows=rows, side=side)), (4.8, tall)),
+            f"Latency of {name}",
+            _on_axes(partial(draw_latency, rows=rows, side=side)),
             f"Time of a batch of {name}, tokenizing included.",
+            (4.8, tall),
         )
         for side, name in sides.items()
         if any(row.side == side for row in rows)

@@ -13,7 +13,7 @@ from leaf_st.publishing import cost, headline, provenance, quality
 from leaf_st.publishing.figures import Drawn, retention_figure
 from leaf_st.publishing.measured import Measured, read_measured
 from leaf_st.publishing.section import Section
-from leaf_st.publishing.svg import LIGHT, name_of, require_matplotlib, standalone
+from leaf_st.publishing.svg import LIGHT, require_matplotlib, standalone
 
 _SECTIONS = (
     quality.tasks,
@@ -61,7 +61,7 @@ def _write(path: Path, content: bytes) -> None:
 def _write_figures(drawn: Sequence[Drawn], folder: Path) -> None:
     folder.mkdir()
     for figure in drawn:
-        name = re.sub(r"\W+", "-", name_of(figure.svg)).lower()
+        name = re.sub(r"\W+", "-", figure.name).lower()
         (folder / f"{name}.svg").write_text(standalone(figure.svg), encoding="utf-8", errors="replace")
 
 
@@ -89,7 +89,9 @@ def _section(make: Callable[[Measured], Section], measured: Measured) -> Section
     """Return what ``make`` does; rows may be whole each, and lack others that belong to them."""
     results = measured.run / "results"
     try:
-        return make(measured)
+        section = make(measured)
+        _ = [figure.svg for figure in section.figures]  # drawn here, where rows that cannot be are named
+        return section
     except InputError as error:
         raise InputError(f"{results}: {error}") from error
     except (LookupError, ValueError, ArithmeticError) as error:

@@ -72,13 +72,13 @@ def require_matplotlib() -> None:
         raise InputError("the figures of a report need matplotlib: pip install 'leaf-st[plots]'") from error
 
 
-def draw(name: str, fill: Callable[["Figure"], None], size: tuple[float, float] = (4.8, 3.2)) -> Markup:
+def draw(name: str, fill: Callable[["Figure"], None], size: tuple[float, float]) -> Markup:
     """Return the figure that ``fill`` draws, as an SVG element.
 
     Args:
-        name: Told to those who cannot see it, and unlike that of any other figure of the page.
+        name: As in `leaf_st.publishing.figures.Drawn`, and so what follows.
         fill: Draws.
-        size: Inches of 96 pixels.
+        size: Of it.
     """
     import matplotlib
     from cycler import cycler
@@ -115,11 +115,6 @@ def _embedded(svg: bytes, name: str) -> str:
     pixels = round(float(box.split()[2]) * 96 / 72)
     body = text.partition(">")[2]
     return f'<svg viewBox="{box}" style="max-width: {pixels}px" role="img" aria-label="{Markup.escape(name)}">{body}'
-
-
-def name_of(svg: Markup) -> str:
-    """Return the name that ``svg``, from `draw`, was given."""
-    return ElementTree.fromstring(svg).attrib["aria-label"]
 
 
 def standalone(svg: Markup) -> str:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import mteb
@@ -149,6 +150,14 @@ def test_without_results_a_card_has_to_be_asked_for(own, capsys):
     text = capsys.readouterr().out
     assert "It has not been measured." in text
     assert _head(text).eval_results is None
+
+
+def test_a_card_needs_nothing_that_draws(whole, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    text = card_text(whole, REPO)
+    assert "### Compression" in text
+    assert "### Latency" in text
 
 
 def test_bad_names_and_folders_are_refused(own, tmp_path):
