@@ -9,7 +9,7 @@ from pathlib import Path
 import mteb
 import pytest
 import yaml
-from conftest import REPO
+from hub_account import REPO
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from mteb.results import TaskResult
 
