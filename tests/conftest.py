@@ -11,6 +11,7 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
+from leaf_st.evaluation import latency
 from leaf_st.student.build import build_student
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.tiny import WIDTH, save_tiny_teacher
@@ -23,6 +24,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_settling() -> Iterator[None]:
+    """What settles before it is timed is the libraries on a machine, not these models, of which many are timed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency, "_SETTLED", 0.0)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,8 @@
 
 Batches of queries and of documents are timed from text to vector, tokenizing included, as the paper's appendix G has
 them: of 1, 2, 4, 8, 16 and 24 texts, seven times. Each time other texts are drawn, the same for all models, which take
-their turn one after the other. So a model encodes 770 texts of each side on each backend, half of them to warm up.
+their turn one after the other. So a model encodes 770 texts or more of each side on each backend, half of them to warm
+up.
 """
 
 import copy
@@ -31,6 +32,7 @@ from leaf_st.texts.cut import own_tokenizer
 BATCH_SIZES = (1, 2, 4, 8, 16, 24)  # paper G
 REPEATS = 7  # paper G
 _WARM = 32  # texts
+_SETTLED = 0.1  # seconds; on two cores torch took four times as long for a query right after onnxruntime
 
 Backend = Literal["torch float32", "torch bfloat16"] | GraphKind
 Encoder = Callable[[Kind, Sequence[str]], object]
@@ -73,6 +75,7 @@ class LatencyRow:
         device: "cpu" or another one of torch.
         processor: What the system calls it.
         threads: That torch and onnxruntime take on the CPU.
+        texts: What the texts are from; None if not known.
     """
 
     model: str
@@ -87,6 +90,7 @@ class LatencyRow:
     device: str
     processor: str
     threads: int
+    texts: str | None = None
 
     def __post_init__(self) -> None:
         """Make rows from JSON equal to those that were written."""
@@ -112,13 +116,17 @@ def in_turns(
 ) -> dict[Name, list[float]]:
     """Return the seconds that each encoder takes for each batch.
 
-    Before it is timed, each encodes the first texts of the batch: what a library prepares for a shape that is new to
-    it, and what another model pushed out of the caches, is not the model's.
+    Before it is timed, each encodes the first texts of the batch, again and again for a tenth of a second: what a
+    library prepares for a shape that is new to it, what another model pushed out of the caches, and the threads of the
+    library that ran before, which for a while wait for work on all cores, are not the model's.
     """
     seconds: dict[Name, list[float]] = {name: [] for name in encoders}
     for batch in batches:
         for name, encode in encoders.items():
+            settled = time.perf_counter() + _SETTLED
             encode(batch[:_WARM])
+            while time.perf_counter() < settled:
+                encode(batch[:_WARM])
             started = time.perf_counter()
             encode(batch)
             seconds[name].append(time.perf_counter() - started)

@@ -87,6 +87,12 @@ def test_a_long_batch_is_not_encoded_twice(clock):
     assert [len(texts) for _, texts in clock.seen] == [32, 100]
 
 
+def test_short_batches_are_encoded_until_the_machine_has_settled(clock, monkeypatch):
+    monkeypatch.setattr("leaf_st.evaluation.latency._SETTLED", 0.1)
+    assert in_turns({"one": clock.encoder("one", 0.03)}, [["a"]])["one"] == pytest.approx([0.03])
+    assert len(clock.seen) == 4 + 1
+
+
 def test_speed_is_the_median_of_the_rounds(clock):
     times = iter([0, 1, 0, 8, 0, 2])  # the first of each two warms up
 
