@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("models", help="list the models that have a name here")
     pull = commands.add_parser("pull", help="put a model into a folder")
     pull.add_argument("model", metavar="MODEL", help="name that `leaf-st models` lists, or hub id")
+    pull.add_argument("--revision", metavar="NAME", help="branch, tag or commit on the hub (default: main)")
     pull.add_argument("--output", type=Path, metavar="DIR", help="where it goes (default: its name)")
     return parser
 
@@ -109,7 +110,10 @@ def _add_measure(parser: argparse.ArgumentParser) -> None:
     ):
         kind = kinds.add_parser(what, help=text)
         if what == "latency":
-            shape = "leaf-ir and leaf-mt are timed in their shape where they are not here"
+            shape = (
+                "leaf-ir and leaf-mt, where they are not here, and a folder with the config.json of a BERT alone are "
+                "timed with random weights"
+            )
             kind.add_argument("models", nargs="+", metavar="MODEL", help=f"{_MODEL}; {shape}")
             texts = "queries and documents to time: BEIR folder, or table with a column `kind` (default: documentation)"
             kind.add_argument("--texts", metavar="FILE", help=texts)

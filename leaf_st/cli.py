@@ -124,7 +124,7 @@ def _export(options: argparse.Namespace) -> None:
 
     _quieten()
     if not Path(options.model).is_dir():
-        _pull(argparse.Namespace(model=options.model, output=None))
+        _pull(argparse.Namespace(model=options.model, output=None, revision=None))
         options.model = options.model.rpartition("/")[2]
     folder = options.output or _results_folder(options.model)
     table, wrong = measure.export(options.model, options.texts, options.data, folder)
@@ -151,11 +151,10 @@ def _card(options: argparse.Namespace) -> None:
 
 def _results_folder(model: str) -> Path:
     """Return where the results of ``model`` go: into its run, if it is one or lies in one."""
-    folder = Path(model).resolve()
-    for run, path in ((folder, Path(model)), (folder.parent, Path(model).parent)):
-        if (run / "recipe.json").is_file() and (run / "model").is_dir():
-            return path / "results"
-    return Path("results") / folder.name
+    from leaf_st.teacher.resolve import run_of
+
+    run = run_of(Path(model))
+    return Path("results") / Path(model).resolve().name if run is None else run / "results"
 
 
 def _search(options: argparse.Namespace) -> None:
@@ -226,7 +225,7 @@ def _pull(options: argparse.Namespace) -> None:
 
     _quieten()
     output = options.output or Path(options.model.rpartition("/")[2])
-    pull(options.model, output)
+    pull(options.model, output, options.revision)
     print(f'{options.model} is in {output}: SentenceTransformer("{output}")')
     if not any(output.rglob("README.md")):
         print("its card and licence were not to be had: look at them on the hub before you hand it on")

@@ -5,6 +5,7 @@ measured on several sets keeps those that are finished, under a hash of the mode
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -25,7 +26,7 @@ from leaf_st.evaluation.rows import (
     write_rows,
 )
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
-from leaf_st.recipe import DOCSTRINGS, Kind, Recipe, TeacherSpec, TextsSpec
+from leaf_st.recipe import DOCSTRINGS, Recipe, TeacherSpec, TextsSpec
 from leaf_st.record import read_run
 from leaf_st.student.load import load_student, load_teacher, read_record, teacher_of
 from leaf_st.teacher.resolve import resolve_model
@@ -69,9 +70,13 @@ def measure_latency(models: Sequence[str], teacher: str | None, texts: str | Non
 
     found = candidates(models, teacher)
     first = next(candidate for candidate in found if candidate.name == models[0])
-    require_same_sizes(folder, {"student": (identify(first.model), first.model)})
-    rows = latency.measure_latency(found, latency_texts(texts or DOCSTRINGS))
+    student: Models = {"student": (identify(first.model), first.model)}
+    require_same_sizes(folder, student)
+    source = texts or DOCSTRINGS
+    rows = [replace(row, texts=source) for row in latency.measure_latency(found, latency_texts(source))]
     write_rows(folder / LATENCY, rows)
+    if not first.random_weights:  # those are of no model
+        write_sizes(folder, student)
     return format_latency(rows)
 
 
@@ -100,28 +105,30 @@ def export(model: str, texts: str | None, sets: Sequence[Path], folder: Path) ->
     Returns:
         The table, and what is wrong with each file that was not written.
     """
+    from leaf_st.evaluation.candidates import latency_texts
     from leaf_st.publishing import export as exporting
 
     sets = sets_of(model, sets)
     student = load_student(model)
     exporting.check_exportable(student)
-    require_same_sizes(folder, {"student": (identify(student), student)})
-    of_sides = _texts_of(model, texts)
-    rows, wrong = exporting.export(student, resolve_model(model), of_sides, sets)
+    models: Models = {"student": (identify(student), student)}
+    require_same_sizes(folder, models)
+    spec = _texts_of(model, texts)
+    made, wrong = exporting.export(student, resolve_model(model), latency_texts(spec), sets)
+    rows = [replace(row, texts=spec.source, sets=[data.resolve().name for data in sets]) for row in made]
     write_rows(folder / EXPORT, rows)
+    write_sizes(folder, models)
     return exporting.format_export(rows), wrong
 
 
-def _texts_of(model: str, named: str | None) -> dict[Kind, list[str]]:
-    """Return queries and documents of what is named, or else of what the model learned from, if it is here."""
-    from leaf_st.evaluation.candidates import latency_texts
-
+def _texts_of(model: str, named: str | None) -> TextsSpec:
+    """Return what is named, or else what the model learned from, if it is here."""
     learned = _recipe_of(model)
     spec = TextsSpec(source=named or DOCSTRINGS)
     if named is None and learned is not None and Path(learned.texts.source).exists():
         spec = learned.texts
     print(f"texts of {spec.source}", flush=True)
-    return latency_texts(spec)
+    return spec
 
 
 def _over(

@@ -17,7 +17,7 @@ from accelerate import PartialState
 from leaf_st.recipe import PAPER, Recipe, said_of
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.rate import seconds_per_text
-from leaf_st.teacher.unlearned import save_unlearned, why_missing
+from leaf_st.teacher.unlearned import missing, save_unlearned
 from leaf_st.texts.fetch import closed_licences
 from leaf_st.texts.survey import SourceRows, survey
 from leaf_st.texts.text import Text
@@ -25,7 +25,6 @@ from leaf_st.training.budget import Pace, measure_pace, steps_at
 from leaf_st.training.schedule import CyclicDecay, schedule, steps_of_run, steps_per_epoch, validations_of_run
 from leaf_st.training.train import new_student, training_arguments
 from leaf_st.training.trainer import held_out_count, require_full_batch
-from leaf_st.zoo import ARCHITECTURES
 
 _TRIAL_CHARACTERS = 1 << 18  # of which two epochs take ten to twenty seconds on two cores
 _TRIAL_BATCHES = 8  # at least, however long the texts
@@ -209,14 +208,14 @@ def _spread(sample: Sequence[Text], rows: int) -> list[Text]:
 def _loadable(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
     """Return ``recipe`` with models of random weights in ``folder`` for the missing ones, and why they are missing."""
     teacher, student, unlearned = recipe.teacher, recipe.student, {}
-    if reason := why_missing(teacher.model, teacher.revision):
-        unlearned[teacher.model] = reason
-        made = save_unlearned(folder / "teacher", ARCHITECTURES[teacher.model])
+    if gone := missing(teacher.model, teacher.revision):
+        unlearned[teacher.model], shape = gone
+        made = save_unlearned(folder / "teacher", shape)
         teacher = replace(teacher, model=str(made), revision=None)
     name = student.start or student.backbone
-    if name and (reason := why_missing(name, student.revision)):
-        unlearned[name] = reason
-        made = save_unlearned(folder / "student", ARCHITECTURES[name])
+    if name and (gone := missing(name, student.revision)):
+        unlearned[name], shape = gone
+        made = save_unlearned(folder / "student", shape)
         student = replace(student, start=None, backbone=str(made), revision=None)
     return replace(recipe, teacher=teacher, student=student), unlearned
 

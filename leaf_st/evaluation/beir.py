@@ -77,14 +77,14 @@ def beir_files(folder: Path) -> list[Path]:
 
 
 def check_folders(folders: Sequence[Path]) -> None:
-    """Look for the files of each set, without reading them.
+    """Read each set once, before work is spent on the first of them.
 
     Raises:
-        InputError: If one is missing, or two folders have one name, so that their results could not be told apart.
+        InputError: If one cannot be used, or two folders have one name, so that their results could not be told apart.
     """
     names: dict[str, Path] = {}
     for folder in folders:
-        beir_files(folder)
+        load_beir(folder)
         other = names.setdefault(folder.resolve().name, folder)
         if other is not folder:
             raise InputError(f"retrieval sets {other} and {folder} have one name: measure them one by one")

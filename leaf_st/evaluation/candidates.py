@@ -15,9 +15,9 @@ from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TeacherSpec, TextsSpec
 from leaf_st.student.build import build_student
 from leaf_st.student.load import load_student, load_teacher, teacher_of
 from leaf_st.teacher.resolve import resolve_model
-from leaf_st.teacher.unlearned import save_unlearned, why_missing
+from leaf_st.teacher.unlearned import missing, save_unlearned
 from leaf_st.texts.read import read_texts
-from leaf_st.zoo import ARCHITECTURES, ZOO
+from leaf_st.zoo import ZOO, Architecture
 
 _TEXTS = 1024  # of each side, of which less than half are drawn
 
@@ -28,7 +28,7 @@ def candidates(names: Sequence[str], teacher: str | None = None) -> list[Candida
     ``candidates(["leaf-ir", "leaf-mt"])`` are the models of the paper's Table 8, without a network too.
 
     Args:
-        names: Folders, names of the zoo, or hub ids.
+        names: Folders, names of the zoo, or hub ids; a folder may hold the config.json of a BERT alone.
         teacher: Folder or hub id of their teacher, where neither the zoo nor a student's ``recipe.json`` names it.
 
     Raises:
@@ -64,14 +64,14 @@ def latency_texts(source: str | TextsSpec = DOCSTRINGS) -> dict[Kind, list[str]]
 
 
 def _student(name: str, teacher: TeacherSpec) -> Candidate:
-    if reason := why_missing(name, None):
-        return _unlearned(name, teacher.model, reason)
+    if gone := missing(name, None):
+        return _unlearned(name, teacher.model, *gone)
     return Candidate(name, load_student(name), teacher.model, _graphs(name))
 
 
 def _teacher(spec: TeacherSpec, student: SentenceTransformer) -> Candidate:
-    if reason := why_missing(spec.model, spec.revision):
-        unlearned = _unlearned(spec.model, spec.model, reason)
+    if gone := missing(spec.model, spec.revision):
+        unlearned = _unlearned(spec.model, spec.model, *gone)
         unlearned.model.prompts = dict(student.prompts)
         return unlearned
     return Candidate(spec.model, load_teacher(spec, student), spec.model, _graphs(spec.model))
@@ -82,10 +82,10 @@ def _graphs(name: str) -> dict[GraphKind, Path]:
     return {kind: folder / path for kind, path in GRAPHS.items() if (folder / path).is_file()}
 
 
-def _unlearned(name: str, teacher: str, reason: str) -> Candidate:
+def _unlearned(name: str, teacher: str, reason: str, shape: Architecture) -> Candidate:
     print(f"{name} has random weights, which are as fast: {reason}", flush=True)
     with TemporaryDirectory(prefix="leaf-st-latency-") as temporary:
-        folder = save_unlearned(Path(temporary) / "model", ARCHITECTURES[name])
+        folder = save_unlearned(Path(temporary) / "model", shape)
         known = next((model.teacher for key, model in ZOO.items() if name in (key, model.hub_id)), None)
         if known is None:
             model = load_student(str(folder))

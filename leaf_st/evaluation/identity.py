@@ -13,6 +13,7 @@ from sentence_transformers.base.modules import Module
 
 from leaf_st.evaluation.modes import model_name
 from leaf_st.student.load import read_record
+from leaf_st.teacher.resolve import run_of
 
 _ANY_CONFIG = ("_name_or_path", "transformers_version")  # the same model has others elsewhere
 _OF_A_CALL = ("padding", "truncation")  # a fast tokenizer keeps those of its last call
@@ -74,9 +75,11 @@ def _owned(name: str) -> str:
     folder = Path(name)
     if not folder.is_dir():
         return name if "/" in name else f"local/{name}"
-    resolved = read_record(folder).get("resolved")
-    recipe = resolved.get("name") if isinstance(resolved, dict) else None
-    return f"local/{recipe or folder.resolve().name}"
+    # A run and its model folder are one model.
+    whole = run_of(folder) or folder
+    records = (read_record(place).get("resolved") for place in (folder, whole))
+    named = (record["name"] for record in records if isinstance(record, dict) and record.get("name"))
+    return f"local/{next(named, whole.resolve().name)}"
 
 
 def _architecture(model: SentenceTransformer) -> dict[str, Any]:

@@ -102,8 +102,10 @@ class _Runner:
         for mode, outcome in self._outcomes(task, modes):
             rows[mode] = self._row(task, mode, outcome)
             if self.rows is not None:
-                # Not before there is a result: models that cannot be measured leave the folder to others.
-                write_sizes(self.rows.parent, self._models())
+                # Not before there is a result: a model that cannot be measured leaves the folder to others.
+                models = self._models()
+                known: Models = {"teacher": models["teacher"]} if mode == "teacher" else models
+                write_sizes(self.rows.parent, known)
                 write_results(self.rows, [rows[mode]])
         return [rows[mode] for mode in modes]
 

@@ -12,14 +12,15 @@ from leaf_st.evaluation.local_tasks import local_task
 
 
 def find_tasks(names: Sequence[str]) -> list[AbsTask]:
-    """Return the tasks that ``names`` stand for, each once; nothing is loaded yet.
+    """Return the tasks that ``names`` stand for, each once; sets on this disk are read once, to be checked.
 
     Args:
         names: Files and folders (see `leaf_st.evaluation.local_tasks`), benchmarks such as "NanoBEIR" or
             "MTEB(eng, v2)", and tasks such as "SciFact".
 
     Raises:
-        InputError: If a name is unknown, a task is not about texts alone, or two tasks share a name.
+        InputError: If a name is unknown, a set cannot be used, a task is not about texts alone, or two tasks share a
+            name.
     """
     found: dict[str, AbsTask] = {}
     for task in (task for name in names for task in _named(name)):
@@ -38,7 +39,9 @@ def find_tasks(names: Sequence[str]) -> list[AbsTask]:
 
 def _named(name: str) -> list[AbsTask]:
     if Path(name).exists():
-        return [local_task(Path(name))]
+        task = local_task(Path(name))
+        task.read()  # its errors are known before the first set is measured
+        return [task]
     try:
         return list(mteb.get_benchmark(name).tasks)
     except KeyError:

@@ -55,6 +55,8 @@ class ExportRow:
         rates: Texts per second by side and batch size, such as "query 1".
         processor: Where.
         threads: On so many.
+        texts: What the texts are from; None if not known.
+        sets: Names of the sets that were searched.
     """
 
     backend: Backend
@@ -66,6 +68,8 @@ class ExportRow:
     rates: Mapping[str, float]
     processor: str
     threads: int
+    texts: str | None = None
+    sets: Sequence[str] = ()
 
 
 def check_exportable(model: SentenceTransformer) -> None:

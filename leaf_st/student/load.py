@@ -47,7 +47,7 @@ def load(
     return compose(student, load_teacher(replace(spec, trust_remote_code=trust_remote_code), student))
 
 
-def pull(name: str, folder: Path) -> None:
+def pull(name: str, folder: Path, revision: str | None = None) -> None:
     """Put the model ``name`` into ``folder``, where ``SentenceTransformer(folder)`` finds it.
 
     Its card and licence come with it, where they can be had: they belong to a model that one hands on.
@@ -55,10 +55,13 @@ def pull(name: str, folder: Path) -> None:
     Args:
         name: As for `load`; with ``-asym`` the folder holds student and teacher, the cards in folders of these names.
         folder: New or empty.
+        revision: Branch, tag or commit on the hub; by default the one that the zoo names, or main.
 
     Raises:
         InputError: If the folder holds something, or the model is nowhere.
     """
+    if revision and _is_asymmetric(name):
+        raise InputError(f"--revision {revision}: {name} is two models, each at a revision of its own: pull them alone")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} holds something already: name another --output, or delete it")
     if folder.resolve() == Path.cwd():
@@ -71,7 +74,7 @@ def pull(name: str, folder: Path) -> None:
         found = {"student": _fetch(alone, files), "teacher": _fetch(teacher.hub_id, files, teacher.revision)}
         replace_folder(folder, lambda fresh: _save_both(model, found, fresh))
     else:
-        whole = _fetch(name, WHOLE)
+        whole = _fetch(name, WHOLE, revision)
         replace_folder(folder, lambda fresh: shutil.copytree(whole, fresh))  # the cache's links become files
 
 

@@ -143,9 +143,20 @@ def _has_its_modules(folder: Path) -> bool:
         return False
 
 
+def run_of(folder: Path) -> Path | None:
+    """Return the run that ``folder`` is, or whose student it is; None of any other folder."""
+    for run in (folder, folder.parent):
+        student = run / "model"
+        known = (run.resolve(), student.resolve())
+        if (run / "recipe.json").is_file() and student.is_dir() and folder.resolve() in known:
+            return run
+    return None
+
+
 def _of_run(folder: Path) -> Path:
     """Return the student of a run folder; any other folder as it is."""
-    return folder / "model" if (folder / "recipe.json").is_file() and (folder / "model").is_dir() else folder
+    run = run_of(folder)
+    return folder if run is None else run / "model"
 
 
 def _is_whole(folder: Path) -> bool:

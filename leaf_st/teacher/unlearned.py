@@ -3,7 +3,8 @@
 They are made without a network, and saved as any other model is, so that what runs on them is the real code.
 """
 
-from dataclasses import asdict
+import json
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
@@ -23,8 +24,8 @@ _PIECES = r"\w{1,8}|[^\w\s]"
 _SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
 
 
-def why_missing(name: str, revision: str | None) -> str:
-    """Return why a model whose architecture is known cannot be had; nothing if it is at hand.
+def missing(name: str, revision: str | None) -> tuple[str, Architecture] | None:
+    """Return why the model ``name`` cannot be had, and its architecture; None if it is at hand.
 
     Raises:
         InputError: If it cannot be had and its architecture is not known.
@@ -32,10 +33,23 @@ def why_missing(name: str, revision: str | None) -> str:
     try:
         resolve_model(name, revision)
     except InputError as error:
-        if name not in ARCHITECTURES:
+        if (architecture := _architecture(name)) is None:
             raise
-        return str(error)
-    return ""
+        return str(error), architecture
+    return None
+
+
+def _architecture(name: str) -> Architecture | None:
+    """Return the shape of ``name``: a model of the zoo, or a folder that holds the config.json of a BERT alone."""
+    path = Path(name) / "config.json"
+    if not path.is_file():
+        return ARCHITECTURES.get(name)
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        shape = Architecture(**{part.name: config[part.name] for part in fields(Architecture)})
+        return shape if config["model_type"] == "bert" else None
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def save_unlearned(folder: Path, architecture: Architecture) -> Path:

@@ -1,7 +1,9 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
+from transformers import BertConfig
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.candidates import candidates, latency_texts
@@ -47,6 +49,21 @@ def test_a_student_brings_the_teacher_that_its_record_names(tmp_path, tiny_stude
     with pytest.raises(InputError, match="nothing in it names its teacher"):
         candidates(names)
     assert [made.name for made in candidates(names, str(tiny_teacher_folder))] == [teacher.name, *names]
+
+
+def test_a_config_alone_is_timed_with_random_weights(tmp_path, tiny_teacher_folder):
+    for name, layers in (("student", 1), ("teacher", 3)):
+        (tmp_path / name).mkdir()
+        shape = BertConfig(**vars(replace(TINY, num_hidden_layers=layers)))
+        shape.save_pretrained(tmp_path / name)
+    teacher, student = candidates([str(tmp_path / "student")], str(tmp_path / "teacher"))
+    assert [(made.random_weights, len(made.model[0].model.encoder.layer)) for made in (teacher, student)] == [
+        (True, 3),
+        (True, 1),
+    ]
+    (tmp_path / "student" / "config.json").write_text('{"model_type": "t5"}')
+    with pytest.raises(InputError, match="holds no model"):
+        candidates([str(tmp_path / "student")], str(tmp_path / "teacher"))
 
 
 def test_a_model_of_unknown_shape_has_to_be_there(tiny_teacher_folder):

@@ -1,4 +1,5 @@
 import copy
+import json
 
 import pytest
 import torch
@@ -59,6 +60,15 @@ def test_a_trained_model_has_the_name_of_its_recipe(tiny_student, tmp_path):
     assert identify(load_student(str(tmp_path / "model"))).name == "local/own"
     save_portable(tiny_student, tmp_path / "plain")
     assert identify(load_student(str(tmp_path / "plain"))).name == "local/plain"
+
+
+@pytest.mark.parametrize("said", [{}, {"resolved": {"name": "own"}}])
+def test_a_run_and_its_model_folder_have_one_name(said, tiny_student, tmp_path, monkeypatch):
+    save_portable(tiny_student, tmp_path / "run" / "model")
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(said))
+    monkeypatch.chdir(tmp_path)
+    found = {identify(load_student(name)) for name in ("run", "run/model", str(tmp_path / "run"), "./run/model/")}
+    assert [of.name for of in found] == ["local/own" if said else "local/run"]
 
 
 def test_a_table_of_tokens_has_an_identity(tiny_teacher_folder):

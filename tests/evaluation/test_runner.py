@@ -21,7 +21,9 @@ from leaf_st.evaluation.encoder import ModeEncoder
 from leaf_st.evaluation.identity import Identity
 from leaf_st.evaluation.local_tasks import LocalRetrieval
 from leaf_st.evaluation.modes import Embedder
+from leaf_st.evaluation.rows import read_rows
 from leaf_st.evaluation.runner import evaluate
+from leaf_st.evaluation.sizes import Size
 from leaf_st.evaluation.tasks import find_tasks
 from leaf_st.student.static import build_static
 from leaf_st.teacher.tiny import WIDTH
@@ -150,6 +152,18 @@ def test_nan_vectors_are_named(retrieval, tiny_student):
         next(broken.parameters()).fill_(float("nan"))
     with pytest.raises(InputError, match="the student gives NaN or infinite numbers for 6 of 6 texts"):
         _measure(retrieval, teacher=None, student=broken, modes=["standard"])
+
+
+def test_a_student_that_gives_nan_leaves_the_folder_to_another(retrieval, tiny_teacher, tiny_student, tmp_path):
+    broken = copy.deepcopy(tiny_student)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(float("nan"))
+    options = {"teacher": tiny_teacher, "modes": MODES, "folder": tmp_path}
+    with pytest.raises(InputError, match="the student gives NaN"):
+        _measure(retrieval, student=broken, **options)
+    assert [row.role for row in read_rows(tmp_path / "models.json", Size)] == ["teacher"]
+    assert len(_measure(retrieval, student=tiny_student, **options)) == 3
+    assert [row.role for row in read_rows(tmp_path / "models.json", Size)] == ["teacher", "student"]
 
 
 def test_similarity_is_the_rank_correlation_of_the_cosines(sts, tiny_teacher, tiny_student):

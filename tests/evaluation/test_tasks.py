@@ -1,5 +1,7 @@
 import shutil
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from leaf_st.errors import InputError
@@ -39,6 +41,13 @@ def test_one_name_for_two_sets_is_refused(sts, tmp_path):
     assert _names(sts, sts) == ["similar"]
     with pytest.raises(InputError, match=r"have one name, similar: measure them one by one"):
         find_tasks([str(sts), str(tmp_path / "similar.parquet")])
+
+
+def test_a_set_that_cannot_be_used_is_known_before_anything_is_measured(sts, tmp_path):
+    bad = tmp_path / "bad.parquet"
+    pq.write_table(pa.table({"sentence1": ["a", "b"], "sentence2": ["c", "d"], "score": [1.0, 1.0]}), bad)
+    with pytest.raises(InputError, match=r"bad\.parquet: expected at least two different values of score"):
+        find_tasks([str(sts), str(bad)])
 
 
 def test_tasks_on_pictures_are_refused():

@@ -52,7 +52,7 @@ def beir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, tiny_teacher_folder, beir):
-    """A model's folder after `leaf-st export`, its results and what the command printed."""
+    """The model's folder of a run after `leaf-st export`, its results and what the command printed."""
     torch.manual_seed(0)
     prompts = {"query": "q: ", "document": ""}
     made = build_student(
@@ -60,6 +60,8 @@ def exported(tmp_path_factory, tiny_teacher_folder, beir):
     )
     folder = tmp_path_factory.mktemp("exported") / "model"
     save_portable(made, folder)
+    recipe = Recipe(name="tiny", student=StudentSpec(layers=(0, 5))).to_dict()
+    (folder.parent / "recipe.json").write_text(json.dumps({"recipe": recipe, "resolved": recipe}))
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         results = folder.parent / "results"
         main(["export", str(folder), "--texts", str(beir), "--data", str(beir), "--output", str(results)])
@@ -223,8 +225,6 @@ def bare(tmp_path):
 def test_the_snippet_on_a_card_runs_as_it_stands_where_there_is_no_torch(exported, bare, tmp_path):
     folder, *_ = exported
     run = shutil.copytree(folder.parent, tmp_path / "run")
-    recipe = Recipe(name="tiny", student=StudentSpec(layers=(0, 5))).to_dict()
-    (run / "recipe.json").write_text(json.dumps({"recipe": recipe, "resolved": recipe}))
     card = card_text(run, "us/tiny", without_results=True)
     assert "`hf download us/tiny --local-dir tiny`" in card
     assert 'const name = "us/tiny";' in card
