@@ -19,6 +19,7 @@ _ID = r"(?P<id>[^/]+/[^/]+)"
 _API = f"/api/models/{_ID}"
 _REVISION = "(?P<revision>[^/]+)"
 _STEPS = {
+    "whoami": ("GET", "/api/whoami-v2"),
     "create": ("POST", "/api/repos/create"),
     "yaml": ("POST", "/api/validate-yaml"),
     "info": ("GET", f"{_API}(/revision/{_REVISION})?"),
@@ -174,6 +175,11 @@ class _Answer:
             return {"errors": [], "warnings": []}
         answer = {"errors": [{"message": "no license"}], "warnings": []}
         return self.handler._send(400, json.dumps(answer).encode(), self.body)
+
+    def _whoami(self):
+        token = self.handler.headers["Authorization"].removeprefix("Bearer ")
+        role = "write" if token == TOKEN else "read"
+        return {"type": "user", "name": "us", "auth": {"type": "access_token", "accessToken": {"role": role}}}
 
     def _info(self):
         commit = self.repository.at(self.named.get("revision", "main")).name

@@ -26,6 +26,7 @@ class Reading:
         version: Of sentence-transformers.
         dimension: Width that the model says it has.
         prompts: Prompt by name.
+        similarity: Name of its similarity function.
         query: Vectors of ``encode_query``, shape (n, d).
         document: Vectors of ``encode_document``, shape (n, d).
     """
@@ -34,6 +35,7 @@ class Reading:
     version: str
     dimension: int
     prompts: dict[str, str]
+    similarity: str
     query: NDArray[np.float32]
     document: NDArray[np.float32]
 
@@ -68,6 +70,7 @@ def _read(folder: str, texts: list[str], vectors: str) -> dict[str, Any]:
         "version": sentence_transformers.__version__,
         "dimension": model.get_embedding_dimension(),
         "prompts": model.prompts,
+        "similarity": model.similarity_fn_name,
     }
 
 

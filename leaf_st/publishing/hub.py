@@ -5,6 +5,7 @@ makes whole or not at all: no branch ever holds a part of a publication. A call 
 was lost, is made good by the same call: it finds what arrived.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -27,6 +28,7 @@ from leaf_st.publishing.hosted import check_repo_id
 from leaf_st.publishing.manifest import MANIFEST, Hashes, Manifest, read_manifest
 
 MAIN = "main"
+_NO_BRANCH = re.compile(r"^$|^[-/.]|[\s~^:?*\[\\]|\.\.|//|/\.|@\{|[/.]$|\.lock$|^refs/")  # git check-ref-format
 # What its client raises; PermissionError and ConnectionError are those of hf_xet, which sends large files.
 _OF_THE_HUB = (
     HTTPError,
@@ -62,6 +64,10 @@ class Target:
     def __post_init__(self) -> None:
         """Check the values."""
         check_repo_id(self.repo_id)
+        if _NO_BRANCH.search(self.revision):
+            raise InputError(
+                f"--revision {self.revision!r}: expected the name of a branch, as git takes it, such as next"
+            )
         if self.pull_request and self.revision != MAIN:
             raise InputError(f"--revision {self.revision}: a pull request is made on {MAIN}: leave out one of the two")
 
@@ -103,11 +109,14 @@ class Hub:
         self._api = HfApi(token=token, library_name="leaf_st", library_version=version("leaf-st"))
 
     def check(self) -> None:
-        """Ask for the repository, before other work is spent.
+        """Ask for the token and the repository, before other work is spent.
+
+        Whether a fine-grained token may write there is known when it does.
 
         Raises:
             InputError: If the hub cannot be reached, does not take the token, or has the repository in another state.
         """
+        self._said(self._require_write)
         self._said(self._repository)
 
     def publish(self, folder: Path) -> Published:
@@ -122,6 +131,13 @@ class Hub:
         manifest = read_manifest(folder / MANIFEST)
         wanted = wanted_files(folder, manifest)
         return self._said(lambda: self._publish(folder, manifest, wanted))
+
+    def _require_write(self) -> None:
+        known = self._api.whoami().get("auth", {}).get("accessToken", {})
+        if known.get("role") == "read":
+            raise InputError(
+                f"the token may read and not write, to {self._target.repo_id} neither: take one with write permission"
+            )
 
     def _repository(self) -> ModelInfo | None:
         target = self._target

@@ -173,6 +173,13 @@ def _prompts(reading: Reading, trained: SentenceTransformer | None) -> str:
     return ", ".join(f"{kind} {prompt!r}" for kind, prompt in reading.prompts.items())
 
 
+def _similarity(reading: Reading, trained: SentenceTransformer | None) -> str:
+    expected = reading.similarity if trained is None else trained.similarity_fn_name
+    if reading.similarity != expected:
+        raise _FailedError(f"expected {expected}, found {reading.similarity}")
+    return reading.similarity
+
+
 def _vectors(reading: Reading, trained: SentenceTransformer | None) -> str:
     if trained is None:
         raise _SkippedError("nothing to compare with: name --model, or a folder that lies in its run")
@@ -194,7 +201,7 @@ def _onnx(folder: Path, reading: Reading, trained: SentenceTransformer | None) -
     place = GRAPHS["onnx"].parent
     graphs = sorted((folder / place).glob("*.onnx"))
     if not graphs:
-        raise _SkippedError(f"no graph in {place}/")
+        raise _SkippedError(f"no graph in {place}/: `leaf-st export` makes them")
     if not onnxruntime_is_here():
         raise _SkippedError("onnxruntime is not installed: pip install 'leaf-st[onnx]'")
     if trained is None or "Router" in reading.modules:
@@ -282,5 +289,11 @@ def _files(folder: Path) -> Iterator[str]:
     return (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-_OF_VECTORS = {"dimension": _dimension, "norm": _norm, "prompts": _prompts, "vectors": _vectors}
+_OF_VECTORS = {
+    "dimension": _dimension,
+    "norm": _norm,
+    "prompts": _prompts,
+    "similarity": _similarity,
+    "vectors": _vectors,
+}
 _OF_FILES = {"layout": _layout, "length": _length, "secrets": _secrets, "card": _card}

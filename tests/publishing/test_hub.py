@@ -6,6 +6,7 @@ import shutil
 import pytest
 from hub_account import FOREIGN_TOKEN, REPO, TOKEN
 
+from leaf_st.cli import main
 from leaf_st.errors import InputError
 from leaf_st.publishing.hub import Hub, Target
 from leaf_st.publishing.manifest import MANIFEST, read_manifest, write_manifest
@@ -74,6 +75,19 @@ def test_what_is_pulled_again_is_what_was_published_since(hub, ready, other, tmp
     _publish(other)
     pull(REPO, tmp_path / "second")
     assert _files(tmp_path / "second") == _files(other)
+
+
+def test_a_revision_is_pulled(hub, ready, other, tmp_path, monkeypatch):
+    tag = _publish(ready).tag
+    _publish(other)
+    monkeypatch.chdir(tmp_path)
+    main(["pull", REPO, "--revision", tag, "--output", "first"])
+    assert _files(tmp_path / "first") == _files(ready)
+    with pytest.raises(InputError, match="no such model or revision"):
+        pull(REPO, tmp_path / "none", "none")
+    with pytest.raises(InputError, match="--revision next: leaf-ir-asym is two models"):
+        pull("leaf-ir-asym", tmp_path / "both", "next")
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_wrong_token_is_named_by_pull_too(hub, ready, tmp_path, monkeypatch):
@@ -237,6 +251,10 @@ def test_a_file_that_the_repository_ignores_is_named(hub, ready):
         ({"repo_id": "a/b/c"}, "--repo-id a/b/c: Repo id must be in the form"),
         ({"repo_id": "us/ti ny"}, "--repo-id us/ti ny: Repo id must use"),
         ({"repo_id": REPO, "pull_request": True, "revision": "next"}, "leave out one of the two"),
+        ({"repo_id": REPO, "revision": "next one"}, "--revision 'next one': expected the name of a branch"),
+        ({"repo_id": REPO, "revision": "next..one"}, "expected the name of a branch"),
+        ({"repo_id": REPO, "revision": "next/"}, "expected the name of a branch"),
+        ({"repo_id": REPO, "revision": "refs/pr/1"}, "expected the name of a branch"),
     ],
 )
 def test_a_target_that_cannot_be(target, expected):
@@ -259,6 +277,14 @@ def test_a_token_that_will_not_do(hub, ready, monkeypatch, caplog, capfd, token,
     assert REPO not in hub.account.repositories
     written = capfd.readouterr()
     assert token not in f"{refused.value}{written.out}{written.err}{caplog.text}"
+
+
+def test_a_token_that_may_only_read_is_known_beforehand(hub, monkeypatch):
+    Hub(Target(REPO)).check()
+    monkeypatch.setenv("HF_TOKEN", FOREIGN_TOKEN)
+    with pytest.raises(InputError, match="the token may read and not write, to us/tiny neither") as refused:
+        Hub(Target(REPO)).check()
+    assert FOREIGN_TOKEN not in str(refused.value)
 
 
 def test_no_token(hub, monkeypatch, tmp_path):

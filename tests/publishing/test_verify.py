@@ -33,7 +33,7 @@ def prepared(finished, tmp_path_factory):
         model = SentenceTransformer(str(folder), device="cpu")
         names = [type(module).__name__ for module in model]
         vectors = model.encode_query(list(texts)), model.encode_document(list(texts))
-        readings.append(Reading(names, "6.2", model.get_embedding_dimension(), model.prompts, *vectors))
+        readings.append(Reading(names, "6.2", model.get_embedding_dimension(), model.prompts, "cosine", *vectors))
         return readings[-1]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -73,7 +73,8 @@ def test_a_run_is_fit_to_be_published(prepared):
     checks = prepared[1]
     assert {name: check.state for name, check in checks.items()} == {
         **dict.fromkeys(
-            ("load", "dimension", "norm", "prompts", "vectors", "layout", "length", "secrets", "card"), "ok"
+            ("load", "dimension", "norm", "prompts", "similarity", "vectors", "layout", "length", "secrets", "card"),
+            "ok",
         ),
         "onnx": "skipped",
     }
@@ -107,6 +108,7 @@ def test_other_weights(folder, run, checked, reading):
     [
         ({"dimension": 31}, "dimension", "expected 32 everywhere, found [31, 32]"),
         ({"prompts": {"query": ""}}, "prompts", 'expected {"query": "find: ", "document": ""}, found {"query": ""}'),
+        ({"similarity": "dot"}, "similarity", "expected cosine, found dot"),
         ({"query": np.full((5, 32), 0.2, np.float32)}, "norm", "expected 1, found"),
         ({"query": np.full((5, 32), np.nan, np.float32)}, "norm", "some vectors are not finite"),
         ({"query": np.full((5, 32), np.nan, np.float32)}, "vectors", "nan from the trained model's"),
