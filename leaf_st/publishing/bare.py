@@ -11,8 +11,13 @@ from leaf_st.recipe import Recipe
 def without_folders(measured: Measured) -> Measured:
     """Return ``measured`` with the last part alone of each path."""
     record = Record.model_validate(bare(measured.record.model_dump()))
-    timed = [replace(row, model=bare(row.model), teacher=bare(row.teacher)) for row in measured.latency]
-    return replace(measured, record=record, recipe=Recipe.from_dict(record.resolved), latency=timed)
+    timed = [
+        replace(row, model=bare(row.model), teacher=bare(row.teacher), texts=bare(row.texts))
+        for row in measured.latency
+    ]
+    exported = [replace(row, texts=bare(row.texts)) for row in measured.exported]
+    recipe = Recipe.from_dict(record.resolved)
+    return replace(measured, record=record, recipe=recipe, latency=timed, exported=exported)
 
 
 def bare(value: Any) -> Any:  # noqa: ANN401  (JSON)

@@ -1,7 +1,6 @@
 """The model card: what a run and its results say of its model, as README.md. Nothing is measured or loaded here."""
 
 import json
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -110,9 +109,9 @@ def render(
     if elsewhere:
         head.license, head.license_name, head.license_link = elsewhere.licence, None, None
         made = replace(made, text=[elsewhere.recipe])
-    sections = [make(measured) for make in _RESULTS]
-    if measured.exported and hosted.graphs:
-        sections.append(cost.exported(measured.exported))
+    named = replace(measured, run=Path(hosted.name))  # in commands
+    sections = [make(named) for make in (*_RESULTS, *([cost.exported] if hosted.graphs else []))]
+    sections = [replace(section, missing=(), command="" if elsewhere else section.command) for section in sections]
     sections += elsewhere.sections if elsewhere else []
     template = environment().get_template("card.md.jinja")
     text = template.render(
@@ -128,9 +127,8 @@ def render(
         code=as_code,
         snippet=as_code(_snippet(hosted)),
         elsewhere=elsewhere,
-        command="" if elsewhere else as_code(_command(measured, hosted)),
         versions=_versions(measured),
-        sections=[replace(section, missing=()) for section in sections if section.tables],
+        sections=[section for section in sections if section.tables],
         made=made,
         texts=provenance.texts(measured),
         licence=head.license,
@@ -146,14 +144,6 @@ def _snippet(hosted: Hosted) -> str:
         return ""
     kind: GraphKind = "onnx int8" if "onnx int8" in hosted.graphs else hosted.graphs[0]
     return onnx_snippet(hosted.name, hosted.prompts, hosted.length, kind)
-
-
-def _command(measured: Measured, hosted: Hosted) -> str:
-    """Return the command that gives the results of a run."""
-    sets = list(dict.fromkeys(row.set for row in measured.tasks))
-    teacher = ["--teacher", measured.recipe.teacher.model] if any(row.teacher for row in measured.tasks) else []
-    words = ["leaf-st", "evaluate", hosted.name, *teacher, "--tasks", *sets]
-    return shlex.join(" ".join(word.split()) for word in words) if sets else ""
 
 
 def _versions(measured: Measured) -> str:

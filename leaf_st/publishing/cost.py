@@ -7,7 +7,7 @@ from leaf_st.evaluation.display import OfSet
 from leaf_st.evaluation.index import index_lines
 from leaf_st.evaluation.latency_table import conditions, latency_lines
 from leaf_st.publishing import commands, figures
-from leaf_st.publishing.export import ExportRow, export_lines
+from leaf_st.publishing.export import export_lines
 from leaf_st.publishing.measured import Measured
 from leaf_st.publishing.section import Missing, Section
 from leaf_st.publishing.table import Table
@@ -25,13 +25,9 @@ def compression(measured: Measured) -> Section:
         f"nDCG@10 in percent, {_sets(rows)}, when stored vectors keep their first dimensions alone and each "
         "is stored in 32, 8 or 1 bits. Kept: of the mode's own score with all dimensions in float32."
     ]
-    return Section(
-        "compression",
-        title,
-        text,
-        [figures.compression_figure(rows)],
-        [Table("compression", header, lines, left=0)],
-    )
+    command = commands.of_sets(measured, "compression", (row.set for row in rows))
+    table = Table("compression", header, lines, left=0)
+    return Section("compression", title, text, command, [figures.compression_figure(rows)], [table])
 
 
 def index(measured: Measured) -> Section:
@@ -45,7 +41,9 @@ def index(measured: Measured) -> Section:
         f"The teacher's documents in an HNSW index, {_sets(rows)}, searched with the teacher's queries and with the "
         "student's. Expansion: candidates that a search keeps; comparisons: documents that a query was compared with."
     ]
-    return Section("index", title, text, figures.index_figures(rows), [Table("index", header, lines, left=1)])
+    command = commands.of_sets(measured, "index", (row.set for row in rows))
+    table = Table("index", header, lines, left=1)
+    return Section("index", title, text, command, figures.index_figures(rows), [table])
 
 
 def latency(measured: Measured) -> Section:
@@ -57,7 +55,8 @@ def latency(measured: Measured) -> Section:
         "Texts encoded in turns by student and teacher (paper Table 8).",
         *(f"{line}." for line in conditions(rows).splitlines()),
     ]
-    return Section("latency", title, text, figures.latency_figures(rows), [latency_table(latency_lines(rows))])
+    table = latency_table(latency_lines(rows))
+    return Section("latency", title, text, commands.of_latency(measured), figures.latency_figures(rows), [table])
 
 
 def latency_table(lines: Sequence[Sequence[str]]) -> Table:
@@ -74,14 +73,20 @@ def latency_table(lines: Sequence[Sequence[str]]) -> Table:
     return Table("latency", shown, turned, left=3)
 
 
-def exported(rows: Sequence[ExportRow]) -> Section:
+def exported(measured: Measured) -> Section:
     """Return size, likeness and speed of each file that holds the model."""
+    title, rows = "Files", measured.exported
+    if measured.recipe.student.static:
+        return Section("files", title, ["A static student has no ONNX files: it is a table of token vectors."])
+    if not rows:
+        needs = "It needs onnx and onnxruntime: pip install 'leaf-st[onnx]'."
+        return Section("files", title, missing=[Missing("There are no ONNX files.", commands.export(measured), needs)])
     header, *lines = export_lines(rows)
     text = [
         "Error: largest difference of a component to torch; cosine: mean to torch; nDCG@10 kept: of the same model in "
         f"float32. Medians of batches in turn, on {rows[0].processor} ({rows[0].threads} threads)."
     ]
-    return Section("files", "Files", text, tables=[Table("files", header, lines, left=2)])
+    return Section("files", title, text, commands.of_export(measured), tables=[Table("files", header, lines, left=2)])
 
 
 def _of_demo(measured: Measured) -> list[Table]:

@@ -28,7 +28,7 @@ from leaf_st.publishing.verify import require_run
 MODEL_CARDS = Path("model_cards")
 _HOSTED = "hosted.json"
 # Samples are texts of others, and stay where they are.
-_COPIED = (TRAINING, files.ALIGNMENT, files.MODELS, TASKS, files.COMPRESSION, files.INDEX, files.MARGIN, files.EXPORT)
+_COPIED = (TRAINING, files.ALIGNMENT, files.MODELS, TASKS, files.COMPRESSION, files.INDEX, files.MARGIN)
 
 
 def model_cards(folder: Path = MODEL_CARDS) -> Iterator[tuple[str, str]]:
@@ -76,8 +76,9 @@ def _copy(run: Path, hosted: Hosted, folder: Path) -> None:
     for name in _COPIED:
         if (run / "results" / name).is_file():
             shutil.copyfile(run / "results" / name, results / name)
-    if bare.latency:
-        write_rows(results / files.LATENCY, bare.latency)
+    for name, rows in ((files.LATENCY, bare.latency), (files.EXPORT, bare.exported)):
+        if rows:
+            write_rows(results / name, rows)
     for of in of_mteb(whole, hosted).values():
         kept = results / CACHE / of.path.relative_to(run / "results" / CACHE)
         kept.parent.mkdir(parents=True, exist_ok=True)

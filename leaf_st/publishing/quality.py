@@ -41,7 +41,8 @@ def tasks(measured: Measured) -> Section:
     missing = [Missing(f"Not measured: {', '.join(absent)} mode.", evaluate)] if absent else []
     if all(row.role != "student" for row in measured.sizes):
         missing.append(Missing("The sizes of the models were not written down.", evaluate))
-    return Section("tasks", title, [line for line in text if line], tables=tables, missing=missing)
+    said = [line for line in text if line]
+    return Section("tasks", title, said, commands.of_tasks(measured), tables=tables, missing=missing)
 
 
 def training(measured: Measured) -> Section:
@@ -68,7 +69,7 @@ def training(measured: Measured) -> Section:
         "The student learns to reproduce the teacher's vectors; nothing else is minimised. Lower is better: between "
         "vectors of norm 1 the L2 distance is 0 to 2."
     ]
-    return Section("training", "Training", text, drawn, tables, missing=missing)
+    return Section("training", "Training", text, figures=drawn, tables=tables, missing=missing)
 
 
 def _validations(rows: Sequence[Logged]) -> Table:
@@ -105,7 +106,8 @@ def margin(measured: Measured) -> Section:
         *(f"{line[0].upper()}{line[1:]}." for line in trend_lines(rows)),
     ]
     table = Table("margin", header, lines, strong=frozenset({len(lines) - 1}))
-    return Section("margin", title, text, figures.margin_figures(rows), [table])
+    command = commands.of_sets(measured, "margin", (row.set for row in rows))
+    return Section("margin", title, text, command, figures.margin_figures(rows), [table])
 
 
 _UNMEASURED = "This was not measured."
@@ -121,9 +123,9 @@ def samples(measured: Measured) -> Section:
         f"{_RELEVANT.strip()} marks those that are judged relevant."
     ]
     queries = by_query(measured.samples)
-    return Section(
-        "samples", title, text, folded=[_sample(number, *item) for number, item in enumerate(queries.items(), 1)]
-    )
+    command = commands.of_sets(measured, "samples", (row.set for row in measured.samples))
+    tables = [_sample(number, *item) for number, item in enumerate(queries.items(), 1)]
+    return Section("samples", title, text, command, folded=tables)
 
 
 def _sample(number: int, named: tuple[str, str], modes: Mapping[Mode, Sequence[Sampled]]) -> Table:

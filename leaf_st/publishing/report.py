@@ -22,6 +22,7 @@ _SECTIONS = (
     cost.index,
     quality.margin,
     cost.latency,
+    cost.exported,
     quality.samples,
     provenance.recipe,
     provenance.texts,

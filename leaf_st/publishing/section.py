@@ -30,6 +30,7 @@ class Section:
         id: Anchor.
         title: Its heading.
         text: Paragraphs.
+        command: What made it; empty if that has none, or did not happen here.
         figures: Figures.
         tables: Tables, whole.
         folded: Tables that open at a click, the first one open.
@@ -39,6 +40,7 @@ class Section:
     id: str
     title: str
     text: Sequence[str] = ()
+    command: str = ""
     figures: Sequence[Drawn] = ()
     tables: Sequence[Table] = ()
     folded: Sequence[Table] = ()

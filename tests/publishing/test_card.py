@@ -13,6 +13,7 @@ from hub_account import REPO
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from mteb.results import TaskResult
 
+from leaf_st.arguments import build_parser
 from leaf_st.cli import main
 from leaf_st.errors import InputError
 from leaf_st.evaluation.encoder import meta_of
@@ -83,7 +84,20 @@ def test_the_numbers_are_those_of_the_results(own):
     assert f"mean L2 {_rows(own, 'alignment')[0]['l2']:.4f}" in text
     for row in _rows(own, "compression"):
         assert any(cells[:2] == [str(row["dimension"]), row["precision"]] for cells in _cells(text))
-    assert "leaf-st evaluate tiny --teacher teacher --tasks letters" in _blocks(text, "bash")[0]
+
+
+def test_each_table_has_the_command_that_made_it(own, search_set):
+    _write(own, [{**row, "texts": str(search_set)} for row in _rows(own, "latency")], "latency")
+    commands = [line for block in _blocks(card_text(own, REPO), "bash") for line in block.splitlines()]
+    assert commands == [
+        "leaf-st evaluate tiny --teacher teacher --tasks letters",
+        "leaf-st measure compression tiny --data letters",
+        "leaf-st measure index tiny --data letters",
+        "leaf-st measure margin tiny --data letters",
+        "leaf-st measure latency tiny --texts letters",
+    ]
+    for line in commands:
+        assert build_parser().parse_args(line.split()[1:]).command
 
 
 def test_no_folder_of_this_machine_is_named(own, tiny_teacher_folder):

@@ -158,6 +158,7 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(empty, search_s
     assert f"leaf-st evaluate {run} --teacher {teacher} --tasks {search_set}" in page.codes
     for what in ("alignment", "compression", "index", "margin", "latency", "samples"):
         assert f"leaf-st measure {what} {run}" in page.codes
+    assert f"leaf-st export {run}" in page.codes
     kept = "--set save_total_limit=10 --set save_steps=0.1 --set eval_steps=0.1"
     assert any(code.startswith(f"leaf-st run RECIPE.py {kept} ") for code in page.codes)
     for code in page.codes[:-1]:
@@ -196,7 +197,7 @@ def test_what_the_head_lacks_is_named_below_it(few):
     assert "Size \N{EN DASH} parameters: not measured" in page.text
     assert "Retention, asymmetric \N{EN DASH} of the teacher's score: not measured" in page.text
     assert "Not measured: teacher, asymmetric mode." in page.text
-    assert sum(code.startswith("leaf-st evaluate ") for code in page.codes) == 2
+    assert sum(code.startswith("leaf-st evaluate ") for code in page.codes) == 1 + 2  # one made what is there
 
 
 def test_earlier_results_without_a_histogram_lack_the_figure_alone(measured):
