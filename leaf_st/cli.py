@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         start_all(sys.argv[1:])
     if os.environ.get("RANK", "0") != "0":
         os.environ["TQDM_DISABLE"] = "1"  # of several processes the first one shows its bars, which stand for all
-    with ending_in_a_line("leaf-st", "embedding, training and evaluation go on from here with the same command"):
+    goes_on = "embedding, training, evaluation and publishing go on from here with the same command"
+    with ending_in_a_line("leaf-st", goes_on):
         _COMMANDS[options.command](options)
 
 
@@ -186,7 +187,8 @@ def _verify(options: argparse.Namespace) -> None:
     folder, checks = verify_by_name(options.folder, options.model)
     print(*(str(check) for check in checks), sep="\n")
     if any(check.state == "failed" for check in checks):
-        print(f"leaf-st: {folder} is not fit to be published", file=sys.stderr)
+        anew = ": `leaf-st push` makes it anew" if folder.name == "publish" else ""
+        print(f"leaf-st: {folder} is not fit to be published{anew}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 PAUSES: tuple[float, ...] = (1, 2, 4, 8, 16, 32)  # seconds
 # Busy or out of order, and 409 and 412: somebody else wrote in between, so what was read before is read again.
-_PASSING = {408, 409, 412, 429, 500, 502, 503, 504}
+PASSING = {408, 409, 412, 429, 500, 502, 503, 504}
 # By name, since the HTTP library below the hub's client is its own affair: nobody answers at all, and a name that is
 # wrong or a network that is off does not come by waiting.
 _NOBODY = {"ConnectError", "ConnectTimeout", "ProxyError", "ConnectionRefusedError", "OfflineModeIsEnabled"}
@@ -56,7 +56,7 @@ def _passing(error: BaseException) -> tuple[str, float] | None:
     """Return why ``error`` will pass and the seconds that the hub asks to wait; None if it will not."""
     for cause, status in answers(error):
         if status is not None:
-            if status not in _PASSING:
+            if status not in PASSING:
                 return None
             headers = cause.response.headers  # type: ignore[attr-defined]
             limit = parse_ratelimit_headers(headers)

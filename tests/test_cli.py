@@ -239,7 +239,7 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(recipe):
     process.join()
     errors = Path("errors.txt").read_text()
     assert process.exitcode == 130
-    assert "stopped; embedding, training and evaluation go on from here with the same command" in errors
+    assert "stopped; embedding, training, evaluation and publishing go on from here with the same command" in errors
     assert "Traceback" not in errors
     assert not Path("out/model").exists()
     _run("train", recipe, "--output", "out")

@@ -34,8 +34,13 @@ class Size:
 Models = Mapping[Role, tuple[Identity, SentenceTransformer]]
 
 
-def require_same_sizes(folder: Path, models: Models) -> None:
+def require_same_sizes(folder: Path, models: Models, remedy: str = "name another --output") -> None:
     """Look whether ``models.json`` of ``folder``, if it is there, is of these ``models``.
+
+    Args:
+        folder: Results folder.
+        models: By role.
+        remedy: What to do if not.
 
     Raises:
         InputError: If it is of others, whose results would be lost or mixed with those of these, or no such file.
@@ -43,8 +48,7 @@ def require_same_sizes(folder: Path, models: Models) -> None:
     for role, row in _read(folder).items():
         if role in models and row.revision != models[role][0].revision:
             raise InputError(
-                f"{folder} holds results of the {role} {row.model} ({row.revision}), not of {models[role][0]}: name "
-                "another --output"
+                f"{folder} holds results of the {role} {row.model} ({row.revision}), not of {models[role][0]}: {remedy}"
             )
 
 

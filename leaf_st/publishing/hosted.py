@@ -52,23 +52,28 @@ def read_hosted(folder: Path, repo_id: str, *, asymmetric: bool = False) -> Host
         InputError: If ``repo_id`` can be none, or ``folder`` holds no model.
     """
     check_repo_id(repo_id)
-    prompts = _read(folder / "config_sentence_transformers.json")["prompts"]
     reading = folder / "sentence_bert_config.json"  # a table has none, and reads all
+    prompts: dict[str, str] = _read(folder / "config_sentence_transformers.json", "prompts")
+    modules: list[dict[str, str]] = _read(folder / "modules.json")
     return Hosted(
         repo_id,
         {kind: own_prompt(prompts, kind) for kind in KINDS},
-        _read(reading)["max_seq_length"] if reading.is_file() else None,
-        any(module["type"].endswith(".Normalize") for module in _read(folder / "modules.json")),
+        _read(reading, "max_seq_length") if reading.is_file() else None,
+        any(module["type"].endswith(".Normalize") for module in modules),
         () if asymmetric else [kind for kind, path in GRAPHS.items() if (folder / path).is_file()],
         asymmetric,
     )
 
 
-def _read(path: Path) -> Any:  # noqa: ANN401  (JSON)
+def _read(path: Path, key: str | None = None) -> Any:  # noqa: ANN401  (JSON)
+    """Return what is in ``path``, or in it under ``key``."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found if key is None else found[key]
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}): train the model anew") from error
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: expected {key} in it, found none: train the model anew") from error
 
 
 def check_repo_id(repo_id: str) -> None:

@@ -22,7 +22,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 from huggingface_hub.hf_api import ModelInfo, RepoFile
 
 from leaf_st.errors import InputError
-from leaf_st.patience import answers, patiently
+from leaf_st.patience import PASSING, answers, patiently
 from leaf_st.publishing.changes import changes, is_same, wanted_files
 from leaf_st.publishing.hosted import check_repo_id
 from leaf_st.publishing.manifest import MANIFEST, Hashes, Manifest, read_manifest
@@ -79,7 +79,7 @@ class Published:
     Attributes:
         url: Where it is.
         tag: Name of its content; None if it has none yet, since a pull request is tagged by a later call.
-        sent: Number of files that were sent; 0 if all was there.
+        sent: Number of files that were sent, in whichever attempt; 0 if all was there.
     """
 
     url: str
@@ -106,6 +106,7 @@ class Hub:
             raise InputError("the token for the hub holds blanks or other signs that none has: copy it again")
         self._token = token
         self._target = target
+        self._sent = 0
         self._api = HfApi(token=token, library_name="leaf_st", library_version=version("leaf-st"))
 
     def check(self) -> None:
@@ -130,6 +131,7 @@ class Hub:
         """
         manifest = read_manifest(folder / MANIFEST)
         wanted = wanted_files(folder, manifest)
+        self._sent = 0
         return self._said(lambda: self._publish(folder, manifest, wanted))
 
     def _require_write(self) -> None:
@@ -161,13 +163,16 @@ class Hub:
             api.create_repo(target.repo_id, private=target.private or None, exist_ok=True)
         title = f"leaf-st {manifest.tag}"
         if target.pull_request and (url := self._pull_request(title, wanted)):
-            return Published(url, None, 0)
-        head, tags = self._refs()
+            return Published(url, None, self._sent)
+        head, tags, is_branch = self._refs()
         there = self._files(head)
         changed = changes(
             wanted, there, self._former(there, head), replace=target.replace, where=f"{target.repo_id} ({head[:8]})"
         )
+        if not is_branch:  # not before it is known that it may be written to
+            api.create_branch(target.repo_id, branch=target.revision, exist_ok=True)
         if changed:
+            self._sent = len(changed.send)
             print(
                 f"{len(changed.send)} files to send, {len(changed.delete)} to delete, {changed.kept} there", flush=True
             )
@@ -182,12 +187,12 @@ class Hub:
             head = made.oid
             self._require_arrived(wanted, head)
             if made.pr_url:
-                return Published(made.pr_url, None, len(changed.send))
+                return Published(made.pr_url, None, self._sent)
         if manifest.tag not in tags:
             if target.pull_request:
                 return Published(f"{api.endpoint}/{target.repo_id}", None, 0)
             api.create_tag(target.repo_id, tag=manifest.tag, revision=head, exist_ok=True)
-        return Published(f"{api.endpoint}/{target.repo_id}", manifest.tag, len(changed.send))
+        return Published(f"{api.endpoint}/{target.repo_id}", manifest.tag, self._sent)
 
     def _pull_request(self, title: str, wanted: Mapping[str, Hashes]) -> str | None:
         """Return the address of the open pull request that has this content already: others may call theirs so too."""
@@ -197,13 +202,12 @@ class Hub:
         same = (request for request in found if request.title == title)
         return next((each.url for each in same if not self._lacking(wanted, f"refs/pr/{each.num}")), None)
 
-    def _refs(self) -> tuple[str, set[str]]:
-        """Return the commit of the branch, which is made if it is not there, and the tags."""
+    def _refs(self) -> tuple[str, set[str], bool]:
+        """Return the commit of the branch, or else of main, of which it will be made; the tags; whether it is there."""
         refs = self._api.list_repo_refs(self._target.repo_id)
         heads = {branch.name: branch.target_commit for branch in refs.branches}
-        if self._target.revision not in heads:
-            self._api.create_branch(self._target.repo_id, branch=self._target.revision, exist_ok=True)
-        return heads.get(self._target.revision, heads[MAIN]), {tag.name for tag in refs.tags}
+        revision = self._target.revision
+        return heads.get(revision, heads[MAIN]), {tag.name for tag in refs.tags}, revision in heads
 
     def _files(self, commit: str) -> dict[str, RepoFile]:
         tree = self._api.list_repo_tree(self._target.repo_id, recursive=True, revision=commit)
@@ -253,6 +257,8 @@ def _explained(error: Exception, target: Target) -> str:
             )
         if status == 404:
             return f"{target.repo_id}: the hub has no such repository or branch, or does not show it to this token"
+        if status is not None and status not in PASSING:
+            return f"the hub does not take it ({status}: {said}): nothing is half done, mend that and run it again"
         if status is not None:
             return f"the hub does not take it ({status}: {said}): the same command goes on from here"
         if isinstance(cause, HTTPError | ConnectionError | TimeoutError):

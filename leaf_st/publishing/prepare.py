@@ -8,6 +8,8 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.atomic import is_temporary, replace_folder, write_json
 from leaf_st.errors import InputError
+from leaf_st.evaluation.identity import identify
+from leaf_st.evaluation.sizes import require_same_sizes
 from leaf_st.publishing.bare import bare
 from leaf_st.publishing.card import card_text, of_mteb, require_results
 from leaf_st.publishing.hosted import Hosted, read_hosted
@@ -48,9 +50,10 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
     """Make ``publish`` of ``run`` anew, unchecked; returns the model that must be in it. As `prepare`."""
     require_run(run)
     require_results(run, without_results)
-    model = load_student(str(run / "model"))
+    model = student = load_student(str(run / "model"))
+    require_same_sizes(run / "results", {"student": (identify(student), student)}, "move them away and measure again")
     if asymmetric:
-        model = compose(model, load_teacher(teacher_of(str(run / "model")), model))
+        model = compose(student, load_teacher(teacher_of(str(run / "model")), student))
     card = card_text(run, repo_id, asymmetric=asymmetric, without_results=without_results)
     hosted, measured = read_hosted(run / "model", repo_id, asymmetric=asymmetric), read_measured(run)
     found = of_mteb(measured, hosted)

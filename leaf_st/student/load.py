@@ -108,7 +108,7 @@ def load_student(name: str, revision: str | None = None, trust_remote_code: bool
         model = SentenceTransformer(
             str(folder), model_kwargs={"dtype": torch.float32}, trust_remote_code=trust_remote_code
         )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:  # as modules do without their config
         raise InputError(f"model {name} cannot be loaded from {folder}: {error}") from error
     # Results name it so: a table does not know where it came from, and others know only a folder of the hub's cache.
     model.model_card_data.set_model_id(ZOO[name].hub_id if name in ZOO and not Path(name).is_dir() else name)

@@ -121,7 +121,7 @@ def test_what_fails_once_is_tried_again(hub, ready, step, how, capfd):
     done = _publish(ready)
     assert hub.account.failures == []
     _is_published(hub, ready)
-    assert done.tag
+    assert (bool(done.tag), done.sent) == (True, len(_files(ready)))
     assert all(files in (set(), set(_files(ready))) for files in _heads(hub))
     assert len(_heads(hub)) == 2  # nothing was committed twice
 
@@ -164,6 +164,9 @@ def test_a_file_of_somebody_else_is_not_written_over(hub, ready, file):
         _publish(ready)
     assert _files(hub.account.repositories[REPO].at("main"))["README.md"] == b"mine"
     assert not hub.account.repositories[REPO].tags
+    with pytest.raises(InputError, match="which this command did not write"):
+        _publish(ready, revision="next")
+    assert hub.account.repositories[REPO].branches.keys() == {"main"}
     _publish(ready, replace=True)
     _is_published(hub, ready)
 
@@ -317,7 +320,7 @@ def test_a_card_that_the_hub_refuses(hub, ready, tmp_path):
     folder = shutil.copytree(ready, tmp_path / "folder")
     (folder / "README.md").write_text("---\ntags: []\n---\n")
     write_manifest(folder)
-    with pytest.raises(InputError, match="no license"):
+    with pytest.raises(InputError, match=r"\(400: .*no license.*\): nothing is half done, mend that and run it again"):
         _publish(folder)
     assert _heads(hub) == [set()]
 

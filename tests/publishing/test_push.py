@@ -15,6 +15,8 @@ from sentence_transformers import SentenceTransformer
 import leaf_st
 from leaf_st.cli import main
 from leaf_st.errors import InputError
+from leaf_st.evaluation.identity import Identity
+from leaf_st.evaluation.sizes import write_sizes
 from leaf_st.publishing import prepare as preparing
 from leaf_st.publishing.prepare import prepare
 from leaf_st.student.load import load_student
@@ -132,6 +134,27 @@ def test_a_teacher_that_is_missing_or_another(hub, run, tmp_path, capsys):
     assert "teacher gives 16 dimensions, student gives 32" in refused
     assert hub.account.repositories == {}
     assert not (run / "publish").exists()
+
+
+def test_results_of_other_weights_are_not_published(hub, run, capsys):
+    other = load_student(str(run / "model"))
+    write_sizes(run / "results", {"student": (Identity("local/tiny", "0123"), other)})
+    refused = _refused(capsys, "push", run, "--repo-id", REPO)
+    assert "results holds results of the student local/tiny (0123), not of local/tiny" in refused
+    assert refused.endswith("move them away and measure again")
+    assert hub.account.repositories == {}
+
+
+@pytest.mark.parametrize("damage", ["dense", "prompts"])
+def test_a_damaged_model_is_one_line(run, capsys, damage):
+    if damage == "dense":
+        shutil.rmtree(run / "model" / "2_Dense")
+        for command in (["verify", run], ["push", run, "--repo-id", REPO, "--dry-run"]):
+            assert "cannot be loaded from" in _refused(capsys, *command)
+    else:
+        (run / "model" / "config_sentence_transformers.json").write_text("{}")
+        refused = _refused(capsys, "card", run, "--repo-id", REPO)
+        assert "config_sentence_transformers.json: expected prompts in it, found none" in refused
 
 
 def test_a_failed_check_is_not_published(hub, run, capsys, monkeypatch):
