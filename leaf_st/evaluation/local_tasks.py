@@ -160,7 +160,10 @@ class LocalClassification(LocalTask, AbsTaskClassification):
     def read(self) -> dict[str, Any]:
         """Return the texts, their classes as numbers."""
         train, test = (_read_labelled(file) for file in self.files())
-        _require_two(self.files()[0], "label", train["label"])
+        learned, asked = self.files()
+        _require_two(learned, "label", train["label"])
+        known = set(train["label"])
+        _require_each(asked, "label", test["label"], known.__contains__, f"one of those in {learned.name}")
         classes = _numbers([*train["label"], *test["label"]])
         return {
             "train": Dataset.from_dict({**train, "label": classes[: len(train["label"])]}),

@@ -40,12 +40,12 @@ def test_labels_may_be_texts_or_numbers(tmp_path):
 
 def test_classes_have_one_number_in_both_files(tmp_path):
     folder = tmp_path / "classes"
-    _write(folder / "train.parquet", {"text": ["a", "b"], "label": ["y", "z"]})
-    _write(folder / "test.parquet", {"text": ["c", "d"], "label": ["z", "x"]})
+    _write(folder / "train.parquet", {"text": ["a", "b", "e"], "label": ["y", "z", "x"]})
+    _write(folder / "test.parquet", {"text": ["c", "d"], "label": ["z", "y"]})
     task = local_task(folder)
     task.load_data()
-    assert list(task.dataset["train"]["label"]) == [1, 2]
-    assert list(task.dataset["test"]["label"]) == [2, 0]
+    assert list(task.dataset["train"]["label"]) == [1, 2, 0]
+    assert list(task.dataset["test"]["label"]) == [2, 1]
 
 
 def test_the_revision_is_that_of_the_files(tmp_path):
@@ -91,6 +91,14 @@ def test_a_layout_that_is_not_known_is_named(tmp_path):
     (tmp_path / "broken.parquet").write_text("{")
     with pytest.raises(InputError, match=r"broken\.parquet cannot be read as parquet"):
         local_task(tmp_path / "broken.parquet")
+
+
+def test_a_class_that_nothing_is_learned_of_is_named(tmp_path):
+    folder = tmp_path / "classes"
+    _write(folder / "train.parquet", {"text": ["a", "b"], "label": ["y", "z"]})
+    _write(folder / "test.parquet", {"text": ["c", "d"], "label": ["z", "x"]})
+    with pytest.raises(InputError, match=r"test\.parquet: label of row 2 is 'x', expected one of those in train\.par"):
+        local_task(folder).load_data()
 
 
 def test_a_column_that_one_of_two_files_lacks_is_named(tmp_path):
