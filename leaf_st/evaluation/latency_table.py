@@ -4,9 +4,9 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from leaf_st.evaluation.latency import LatencyRow
+from leaf_st.evaluation.latency import Backend, LatencyRow
 from leaf_st.evaluation.rows import aligned
 from leaf_st.recipe import Kind
 from leaf_st.zoo import ARCTIC, MXBAI
@@ -17,14 +17,9 @@ if TYPE_CHECKING:
 SLOWEST = 0.1  # seconds until a user feels a wait (paper G)
 PAPER = "paper, ONNX on an i3.large"  # as backend
 
+# The first backend and the fastest, each with its line: those of all would hide each other.
+DRAWN: dict[Backend, str] = {"torch float32": "-", "onnx int8": ":"}
 _SIDES: tuple[Kind, ...] = ("document", "query")
-_STYLES: dict[str, Any] = {
-    "torch float32": "-",
-    "torch bfloat16": "--",
-    "onnx": ":",
-    "onnx packed": "-.",
-    "onnx int8": (0, (1, 3)),
-}
 
 
 @dataclass(frozen=True)
@@ -158,7 +153,7 @@ def conditions(rows: Sequence[LatencyRow]) -> str:
     lines = [
         f"{', '.join(machines)}; {first.model} reads {read} on average, in tokens",
         f"{len(first.seconds)} batches each of {sizes} texts; max N is the largest batch within "
-        f"{1000 * SLOWEST:.0f} ms, ± the standard deviation",
+        f"{1000 * SLOWEST:.0f} ms; ±, for texts per second over batches of all sizes: the standard deviation",
     ]
     if random := dict.fromkeys(row.model for row in rows if row.random_weights):
         lines.append(f"random weights, which are as fast: {', '.join(random)}")
@@ -166,15 +161,15 @@ def conditions(rows: Sequence[LatencyRow]) -> str:
 
 
 def draw_latency(axes: "Axes", rows: Sequence[LatencyRow], side: Kind) -> None:
-    """Draw the time of a batch over its size for each model and backend (paper Figure 12)."""
+    """Draw the time of a batch over its size for each model (paper Figure 12) by the backends `DRAWN`."""
     colours = {model: f"C{number}" for number, model in enumerate(dict.fromkeys(row.model for row in rows))}
     names = _short(colours)
-    of_side = [row for row in rows if row.side == side]
+    of_side = [row for row in rows if row.side == side and row.backend in DRAWN]
     for (model, backend), of_line in groupby(of_side, lambda row: (row.model, row.backend)):
         points = [(row.batch_size, 1000 * statistics.median(row.seconds)) for row in of_line]
         sizes, times = zip(*points, strict=True)
         label = f"{names[model]}, {backend}"
-        axes.plot(sizes, times, linestyle=_STYLES[backend], color=colours[model], marker=".", label=label)
+        axes.plot(sizes, times, linestyle=DRAWN[backend], color=colours[model], marker=".", label=label)
     axes.axhline(1000 * SLOWEST, color="red", linestyle="--", label=f"{1000 * SLOWEST:.0f} ms")
     axes.set(xscale="log", yscale="log", ylabel="time of a batch (ms)")
     axes.set_xlabel("batch size (queries)" if side == "query" else "batch size (documents)")

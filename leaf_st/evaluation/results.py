@@ -35,6 +35,7 @@ class Result:
         type: mteb's type of the task, such as "Retrieval" or "STS".
         revision: Hash of the model (`leaf_st.evaluation.identity`).
         teacher_revision: Hash of the teacher.
+        path: Where a set on this disk was found; None of mteb's own, or if not known.
     """
 
     set: str
@@ -49,6 +50,7 @@ class Result:
     type: str = "Retrieval"
     revision: str | None = None
     teacher_revision: str | None = None
+    path: str | None = None
 
 
 def retention(results: Iterable[Result]) -> dict[Mode, float]:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from leaf_st.errors import InputError
 from leaf_st.evaluation.encoder import ModeEncoder, meta_of
 from leaf_st.evaluation.identity import Identity, identify
+from leaf_st.evaluation.local_tasks import LocalTask
 from leaf_st.evaluation.modes import ROLES, Embedder, Mode, Role, check_modes
 from leaf_st.evaluation.results import TASKS, TWO_SIDED, Result, require_same_models, write_results
 from leaf_st.evaluation.rows import read_rows
@@ -190,6 +191,7 @@ class _Runner:
             type=task.metadata.type,
             revision=measured.revision,
             teacher_revision=None if self.theirs is None else self.theirs.revision,
+            path=str(task.path) if isinstance(task, LocalTask) else None,
         )
         return row if outcome.seconds is not None else self._as_before(row)
 

@@ -10,6 +10,7 @@ from leaf_st.recipe import Recipe
 
 def without_folders(measured: Measured) -> Measured:
     """Return ``measured`` with the last part alone of each path."""
+    tasks = [replace(row, path=bare(row.path)) for row in measured.tasks]
     record = Record.model_validate(bare(measured.record.model_dump()))
     timed = [
         replace(row, model=bare(row.model), teacher=bare(row.teacher), texts=bare(row.texts))
@@ -17,7 +18,7 @@ def without_folders(measured: Measured) -> Measured:
     ]
     exported = [replace(row, texts=bare(row.texts)) for row in measured.exported]
     recipe = Recipe.from_dict(record.resolved)
-    return replace(measured, record=record, recipe=recipe, latency=timed, exported=exported)
+    return replace(measured, record=record, recipe=recipe, tasks=tasks, latency=timed, exported=exported)
 
 
 def bare(value: Any) -> Any:  # noqa: ANN401  (JSON)

@@ -37,7 +37,7 @@ def export(measured: Measured) -> str:
 
 def of_tasks(measured: Measured) -> str:
     """Return the command that the scores are from."""
-    sets = _where(measured, (row.set for row in measured.tasks))
+    sets = dict.fromkeys(row.path or row.set for row in measured.tasks)
     modes = [mode for mode in ROLES if any(row.mode == mode for row in measured.tasks)]
     teacher = ["--teacher", measured.recipe.teacher.model] if any(row.teacher for row in measured.tasks) else []
     some = ["--modes", *modes] if teacher and len(modes) < len(ROLES) else []

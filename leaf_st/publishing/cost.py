@@ -53,7 +53,7 @@ def latency(measured: Measured) -> Section:
         return Section("latency", title, tables=_of_demo(measured), missing=[_missing(measured, "latency")])
     text = [
         "Texts encoded in turns by student and teacher (paper Table 8).",
-        *(f"{line}." for line in conditions(rows).splitlines()),
+        *(f"{line[0].upper()}{line[1:]}." for line in conditions(rows).splitlines()),
     ]
     table = latency_table(latency_lines(rows))
     return Section("latency", title, text, commands.of_latency(measured), figures.latency_figures(rows), [table])

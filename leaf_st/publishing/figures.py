@@ -13,7 +13,7 @@ from leaf_st.evaluation.compression import Compressed, draw_compression
 from leaf_st.evaluation.display import COLOURS
 from leaf_st.evaluation.index import Searched, draw_index
 from leaf_st.evaluation.latency import LatencyRow
-from leaf_st.evaluation.latency_table import draw_latency
+from leaf_st.evaluation.latency_table import DRAWN, draw_latency
 from leaf_st.evaluation.margin import MarginRow
 from leaf_st.evaluation.margin_trend import draw_margin
 from leaf_st.evaluation.modes import Mode
@@ -203,12 +203,12 @@ def margin_figures(rows: Sequence[MarginRow]) -> list[Drawn]:
 def latency_figures(rows: Sequence[LatencyRow]) -> list[Drawn]:
     """Return the time of a batch over its size, for each side that was timed."""
     sides: dict[Kind, str] = {"query": "queries", "document": "documents"}
-    tall = 3.4 + 0.17 * len({(row.model, row.backend) for row in rows})  # the legend is below
+    tall = 3.4 + 0.17 * len({(row.model, row.backend) for row in rows if row.backend in DRAWN})  # the legend is below
     return [
         Drawn(
             f"Latency of {name}",
             _on_axes(partial(draw_latency, rows=rows, side=side)),
-            f"Time of a batch of {name}, tokenizing included.",
+            f"Time of a batch of {name}, tokenizing included, by {' and '.join(DRAWN)}; all others are in the table.",
             (4.8, tall),
         )
         for side, name in sides.items()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from leaf_st.evaluation.latency_table import speeds
 from leaf_st.evaluation.modes import Mode
-from leaf_st.evaluation.results import averages, comparable, retention
+from leaf_st.evaluation.results import TWO_SIDED, averages, comparable, retention
 from leaf_st.publishing.measured import Measured
 from leaf_st.recipe import DOCSTRINGS, PAPER, StudentSpec, TextsSpec
 
@@ -117,5 +117,7 @@ def _kept(measured: Measured, mode: Mode) -> Tile:
     over = f"mean of {len(names)} tasks" if len(names) > 1 else rows[0].set
     if names != every:
         over += f", of {len(every)} that were measured"
+    if mode == "asymmetric" and (alone := {row.set for row in rows if row.type not in TWO_SIDED}):
+        over += f", of which {len(alone)} have no asymmetric mode and count by their standard score"
     who = {"standard": "student for both sides", "asymmetric": "student for queries, teacher for documents"}[mode]
     return Tile(label, f"{kept:.1f}%", f"{who}; {means[mode]:.2f} of the teacher's {means['teacher']:.2f}, {over}")

@@ -7,7 +7,7 @@ published, it first copies what the card needs of it, so that the card can be ma
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from leaf_st.publishing.verify import require_run
 MODEL_CARDS = Path("model_cards")
 _HOSTED = "hosted.json"
 # Samples are texts of others, and stay where they are.
-_COPIED = (TRAINING, files.ALIGNMENT, files.MODELS, TASKS, files.COMPRESSION, files.INDEX, files.MARGIN)
+_COPIED = (TRAINING, files.ALIGNMENT, files.MODELS, files.COMPRESSION, files.INDEX, files.MARGIN)
 
 
 def model_cards(folder: Path = MODEL_CARDS) -> Iterator[tuple[str, str]]:
@@ -76,7 +76,8 @@ def _copy(run: Path, hosted: Hosted, folder: Path) -> None:
     for name in _COPIED:
         if (run / "results" / name).is_file():
             shutil.copyfile(run / "results" / name, results / name)
-    for name, rows in ((files.LATENCY, bare.latency), (files.EXPORT, bare.exported)):
+    of_paths: dict[str, Sequence[Any]] = {TASKS: bare.tasks, files.LATENCY: bare.latency, files.EXPORT: bare.exported}
+    for name, rows in of_paths.items():
         if rows:
             write_rows(results / name, rows)
     for of in of_mteb(whole, hosted).values():

@@ -156,7 +156,7 @@ def test_bfloat16_is_timed_where_it_is_fast(monkeypatch, tiny_teacher, tiny_teac
     assert backends[::4] == [(m, f"torch {kind}") for m in ("teacher", "table") for kind in ("float32", "bfloat16")]
     assert all(len(row.seconds) == 2 and min(row.seconds) > 0 for row in rows)
     assert tiny_teacher.dtype == torch.float32
-    assert all(f"{model}, {backend}" in _drawn(rows, "query")[1] for model, backend in set(backends))
+    assert "table, torch float32" in _drawn(rows, "query")[1]
 
 
 def test_a_batch_must_be_there_and_names_differ(pair):
@@ -261,15 +261,13 @@ def _drawn(rows, side):
     return axes, [text.get_text() for text in axes.get_legend().get_texts()]
 
 
-def test_every_backend_has_its_line(rows):
+def test_the_first_and_the_fastest_backend_have_a_line(rows):
     first = rows[: len(BATCH_SIZES)]
     backends = [name for kinds in get_args(Backend) for name in get_args(kinds)]
     drawn = [replace(row, backend=backend) for backend in backends for row in first]
     axes, labels = _drawn(drawn, first[0].side)
-    assert len(labels) == len(backends) + 1
-    assert (
-        len({line.get_linestyle() for line in axes.get_lines()}) == 4
-    )  # "--" is the limit's too, ":" and dots are alike
+    assert [label.rpartition(", ")[2] for label in labels] == ["torch float32", "onnx int8", "100 ms"]
+    assert len({line.get_linestyle() for line in axes.get_lines()}) == 3
 
 
 def test_the_figure_is_the_time_of_a_batch_over_its_size(rows):
