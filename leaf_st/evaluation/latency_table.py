@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SLOWEST = 0.1  # seconds until a user feels a wait (paper G)
-PAPER = "paper, ONNX on an i3.large"  # as backend
+PAPER = "paper, ONNX, i3.large"  # as backend
 
 # The first backend and the fastest, each with its line: those of all would hide each other.
 DRAWN: dict[Backend, str] = {"torch float32": "-", "onnx int8": ":"}
