@@ -153,5 +153,5 @@ def check_modes(modes: Sequence[Mode], teacher: SentenceTransformer | None, stud
     if theirs != ours:
         raise InputError(
             f"teacher gives {theirs} dimensions, student gives {ours}: asymmetric mode compares "
-            "their vectors, measure teacher and standard alone or take the student's own teacher"
+            "their vectors, measure teacher and standard alone (--modes) or take the student's own teacher"
         )

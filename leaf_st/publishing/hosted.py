@@ -82,9 +82,9 @@ def check_repo_id(repo_id: str) -> None:
     Raises:
         InputError: If it cannot.
     """
+    if repo_id.count("/") != 1:
+        raise InputError(f"--repo-id {repo_id}: expected OWNER/NAME, such as me/{Path(repo_id).name or 'leaf'}")
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise InputError(f"--repo-id {repo_id}: {str(error).partition(chr(10))[0]}") from error
-    if repo_id.count("/") != 1:
-        raise InputError(f"--repo-id {repo_id}: expected OWNER/NAME, such as me/{repo_id}")

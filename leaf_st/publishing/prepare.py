@@ -53,13 +53,20 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
     model = student = load_student(str(run / "model"))
     require_same_sizes(run / "results", {"student": (identify(student), student)}, "move them away and measure again")
     if asymmetric:
-        model = compose(student, load_teacher(teacher_of(str(run / "model")), student))
+        model = compose(student, _teacher(run, student))
     card = card_text(run, repo_id, asymmetric=asymmetric, without_results=without_results)
     hosted, measured = read_hosted(run / "model", repo_id, asymmetric=asymmetric), read_measured(run)
     found = of_mteb(measured, hosted)
     replace_folder(run / PUBLISH, lambda fresh: _fill(fresh, run, card, found, model, asymmetric))
     _fill_results_repository(measured, hosted, found)
     return model
+
+
+def _teacher(run: Path, student: SentenceTransformer) -> SentenceTransformer:
+    try:
+        return load_teacher(teacher_of(str(run / "model")), student)
+    except InputError as error:
+        raise InputError(f"the teacher, which goes along with --asymmetric, cannot be had: {error}") from error
 
 
 def _fill(

@@ -45,7 +45,7 @@ def push_to_hub(
         InputError: If something is missing or wrong, a check failed, or the hub does not let it.
     """
     run = Path(run)
-    target = Target(repo_id, revision or MAIN, private, create_pr, replace)
+    target = Target(repo_id, MAIN if revision is None else revision, private, create_pr, replace)
     hub = None if dry_run else Hub(target, token)
     if hub:
         hub.check()

@@ -200,6 +200,8 @@ def _furthest(found: NDArray[np.float32], expected: NDArray[np.float32]) -> floa
 def _onnx(folder: Path, reading: Reading, trained: SentenceTransformer | None) -> str:
     place = GRAPHS["onnx"].parent
     graphs = sorted((folder / place).glob("*.onnx"))
+    if not graphs and "Router" in reading.modules:
+        raise _SkippedError("a folder of two models has none")
     if not graphs:
         raise _SkippedError(f"no graph in {place}/: `leaf-st export` makes them")
     if not onnxruntime_is_here():

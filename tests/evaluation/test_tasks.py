@@ -36,6 +36,11 @@ def test_an_unknown_name_is_told_its_neighbours():
         find_tasks(["./none/such"])
 
 
+def test_a_path_that_is_nearly_there_is_named(sts):
+    with pytest.raises(InputError, match=rf"mteb knows none of that name; did you mean {sts}"):
+        find_tasks([str(sts.with_name("simmilar.parquet"))])
+
+
 def test_one_name_for_two_sets_is_refused(sts, tmp_path):
     shutil.copy(sts, tmp_path / "similar.parquet")
     assert _names(sts, sts) == ["similar"]

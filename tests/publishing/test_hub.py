@@ -251,11 +251,12 @@ def test_a_file_that_the_repository_ignores_is_named(hub, ready):
     ("target", "expected"),
     [
         ({"repo_id": "tiny"}, "--repo-id tiny: expected OWNER/NAME, such as me/tiny"),
-        ({"repo_id": "a/b/c"}, "--repo-id a/b/c: Repo id must be in the form"),
+        ({"repo_id": "a/b/c"}, "--repo-id a/b/c: expected OWNER/NAME, such as me/c"),
         ({"repo_id": "us/ti ny"}, "--repo-id us/ti ny: Repo id must use"),
         ({"repo_id": REPO, "pull_request": True, "revision": "next"}, "leave out one of the two"),
         ({"repo_id": REPO, "revision": "next one"}, "--revision 'next one': expected the name of a branch"),
         ({"repo_id": REPO, "revision": "next..one"}, "expected the name of a branch"),
+        ({"repo_id": REPO, "revision": ""}, "expected the name of a branch"),
         ({"repo_id": REPO, "revision": "next/"}, "expected the name of a branch"),
         ({"repo_id": REPO, "revision": "refs/pr/1"}, "expected the name of a branch"),
     ],

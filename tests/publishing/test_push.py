@@ -123,7 +123,10 @@ def _with_teacher(run, folder):
 
 def test_a_teacher_that_is_missing_or_another(hub, run, tmp_path, capsys):
     _with_teacher(run, tmp_path / "none")
-    assert "none" in _refused(capsys, "push", run, "--repo-id", REPO, "--asymmetric")
+    refused = _refused(capsys, "push", run, "--repo-id", REPO, "--asymmetric")
+    assert refused.startswith("the teacher, which goes along with --asymmetric, cannot be had: model ")
+    assert "none: no such folder" in refused
+    assert "expected the name of a branch" in _refused(capsys, "push", run, "--repo-id", REPO, "--revision", "")
     narrow = shutil.copytree(run / "model", tmp_path / "narrow")
     from leaf_st.student.build import build_student
     from leaf_st.student.portable import save_portable
