@@ -47,7 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("models", help="list the models that have a name here")
     pull = commands.add_parser("pull", help="put a model into a folder")
     pull.add_argument("model", metavar="MODEL", help="name that `leaf-st models` lists, or hub id")
-    pull.add_argument("--revision", metavar="NAME", help="branch, tag or commit on the hub (default: main)")
+    pull.add_argument(
+        "--revision", metavar="NAME", help="branch, tag or commit on the hub (default: main, or as listed)"
+    )
     pull.add_argument("--output", type=Path, metavar="DIR", help="where it goes (default: its name)")
     return parser
 

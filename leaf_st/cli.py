@@ -181,13 +181,13 @@ def _search(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from leaf_st.publishing.verify import verify_by_name
+    from leaf_st.publishing.verify import PUBLISH, verify_by_name
 
     _quieten()
     folder, checks = verify_by_name(options.folder, options.model)
     print(*(str(check) for check in checks), sep="\n")
     if any(check.state == "failed" for check in checks):
-        anew = ": `leaf-st push` makes it anew" if folder.name == "publish" else ""
+        anew = ": `leaf-st push` makes it anew" if folder.name == PUBLISH else ""
         print(f"leaf-st: {folder} is not fit to be published{anew}", file=sys.stderr)
         sys.exit(1)
 

@@ -153,7 +153,7 @@ def conditions(rows: Sequence[LatencyRow]) -> str:
     lines = [
         f"{', '.join(machines)}; {first.model} reads {read} on average, in tokens",
         f"{len(first.seconds)} batches each of {sizes} texts; max N is the largest batch within "
-        f"{1000 * SLOWEST:.0f} ms; ±, for texts per second over batches of all sizes: the standard deviation",
+        f"{1000 * SLOWEST:.0f} ms; behind ±, for texts per second of all sizes together, is the standard deviation",
     ]
     if random := dict.fromkeys(row.model for row in rows if row.random_weights):
         lines.append(f"random weights, which are as fast: {', '.join(random)}")

@@ -159,8 +159,8 @@ class LocalClassification(LocalTask, AbsTaskClassification):
 
     def read(self) -> dict[str, Any]:
         """Return the texts, their classes as numbers."""
-        train, test = (_read_labelled(file) for file in self.files())
         learned, asked = self.files()
+        train, test = _read_labelled(learned), _read_labelled(asked)
         _require_two(learned, "label", train["label"])
         known = set(train["label"])
         _require_each(asked, "label", test["label"], known.__contains__, f"one of those in {learned.name}")

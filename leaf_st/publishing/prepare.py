@@ -50,10 +50,9 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
     """Make ``publish`` of ``run`` anew, unchecked; returns the model that must be in it. As `prepare`."""
     require_run(run)
     require_results(run, without_results)
-    model = student = load_student(str(run / "model"))
+    student = load_student(str(run / "model"))
     require_same_sizes(run / "results", {"student": (identify(student), student)}, "move them away and measure again")
-    if asymmetric:
-        model = compose(student, _teacher(run, student))
+    model = compose(student, _teacher(run, student)) if asymmetric else student
     card = card_text(run, repo_id, asymmetric=asymmetric, without_results=without_results)
     hosted, measured = read_hosted(run / "model", repo_id, asymmetric=asymmetric), read_measured(run)
     found = of_mteb(measured, hosted)
