@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from leaf_st.errors import InputError
+from leaf_st.pipeline.recipe_file import load_recipe, override
 from leaf_st.recipe import OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
-from leaf_st.recipe_file import load_recipe, override
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.py"))
 RECIPE = Recipe(name="tiny", training=TrainingSpec(arguments={"learning_rate": 1.0}))
