@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from leaf_st.cli.arguments import build_parser
-from leaf_st.cli.main import _COMMANDS
+from leaf_st.cli.main import _COMMANDS, build_parser
 
 ROOT = Path(__file__).parents[1]
 CLI_PAGE = ROOT / "docs" / "cli.md"

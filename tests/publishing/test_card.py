@@ -13,8 +13,7 @@ from hub_account import REPO
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from mteb.results import TaskResult
 
-from leaf_st.cli.arguments import build_parser
-from leaf_st.cli.main import main
+from leaf_st.cli.main import build_parser, main
 from leaf_st.errors import InputError
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.tasks.encoder import meta_of
