@@ -3,8 +3,8 @@
 Command:  python docs/generate.py
 
 A block stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. NAME is ``cli``, ``recipe``, or
-``MODEL/MEASUREMENT`` for the rows in ``model_cards/MODEL/results/``. tests/test_docs.py compares the pages with what this
-script writes.
+``MODEL/MEASUREMENT`` for the rows in ``model_cards/MODEL/results/``. tests/test_docs.py compares
+the pages with what this script writes.
 """
 
 import argparse
