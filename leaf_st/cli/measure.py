@@ -28,8 +28,8 @@ from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.models.find import resolve_model
 from leaf_st.models.identity import hash_files, identify
 from leaf_st.recipe import DOCSTRINGS, Recipe, TeacherSpec, TextsSpec
-from leaf_st.run_folder import read_run
-from leaf_st.student.load import load_student, load_teacher, read_record, teacher_of
+from leaf_st.run_folder import read_record, read_run
+from leaf_st.student.load import load_student, load_teacher, teacher_of
 
 R = TypeVar("R")
 
@@ -106,19 +106,20 @@ def export(model: str, texts: str | None, sets: Sequence[Path], folder: Path) ->
         The table, and what is wrong with each file that was not written.
     """
     from leaf_st.evaluation.candidates import latency_texts
-    from leaf_st.export import export as exporting
+    from leaf_st.evaluation.export_rows import format_export, measure_export
+    from leaf_st.export.export import check_exportable
 
     sets = sets_of(model, sets)
     student = load_student(model)
-    exporting.check_exportable(student)
+    check_exportable(student)
     models: Models = {"student": (identify(student), student)}
     require_same_sizes(folder, models)
     spec = _texts_of(model, texts)
-    made, wrong = exporting.export(student, resolve_model(model), latency_texts(spec), sets)
+    made, wrong = measure_export(student, resolve_model(model), latency_texts(spec), sets)
     rows = [replace(row, texts=spec.source, sets=[data.resolve().name for data in sets]) for row in made]
     write_rows(folder / EXPORT, rows)
     write_sizes(folder, models)
-    return exporting.format_export(rows), wrong
+    return format_export(rows), wrong
 
 
 def _texts_of(model: str, named: str | None) -> TextsSpec:

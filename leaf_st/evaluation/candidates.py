@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.latency import Candidate
-from leaf_st.export.encoder import GRAPHS, GraphKind
+from leaf_st.export.forms import exported_files
 from leaf_st.models.find import resolve_model
 from leaf_st.models.random_weights import missing, save_unlearned
 from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TeacherSpec, TextsSpec
@@ -66,7 +66,7 @@ def latency_texts(source: str | TextsSpec = DOCSTRINGS) -> dict[Kind, list[str]]
 def _student(name: str, teacher: TeacherSpec) -> Candidate:
     if gone := missing(name, None):
         return _unlearned(name, teacher.model, *gone)
-    return Candidate(name, load_student(name), teacher.model, _graphs(name))
+    return Candidate(name, load_student(name), teacher.model, exported_files(resolve_model(name)))
 
 
 def _teacher(spec: TeacherSpec, student: SentenceTransformer) -> Candidate:
@@ -74,12 +74,7 @@ def _teacher(spec: TeacherSpec, student: SentenceTransformer) -> Candidate:
         unlearned = _unlearned(spec.model, spec.model, *gone)
         unlearned.model.prompts = dict(student.prompts)
         return unlearned
-    return Candidate(spec.model, load_teacher(spec, student), spec.model, _graphs(spec.model))
-
-
-def _graphs(name: str) -> dict[GraphKind, Path]:
-    folder = resolve_model(name)
-    return {kind: folder / path for kind, path in GRAPHS.items() if (folder / path).is_file()}
+    return Candidate(spec.model, load_teacher(spec, student), spec.model, exported_files(resolve_model(spec.model)))
 
 
 def _unlearned(name: str, teacher: str, reason: str, shape: Architecture) -> Candidate:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.modes import model_name, require_finite
-from leaf_st.export.encoder import GraphKind, OnnxEncoder, onnxruntime_is_here
+from leaf_st.export.encoder import OnnxEncoder, onnxruntime_is_installed
 from leaf_st.recipe import Kind
 from leaf_st.student.static import is_static
 from leaf_st.teacher.local import bfloat16_is_fast, own_prompt
@@ -34,7 +34,7 @@ REPEATS = 7  # paper G
 _WARM = 32  # texts
 _SETTLED = 0.1  # seconds; on two cores torch took four times as long for a query right after onnxruntime
 
-Backend = Literal["torch float32", "torch bfloat16"] | GraphKind
+Backend = str  # "torch float32", "torch bfloat16", or the name of one of `leaf_st.export.forms.FORMS`
 Encoder = Callable[[Kind, Sequence[str]], object]
 Name = TypeVar("Name")
 
@@ -47,14 +47,14 @@ class Candidate:
         name: What rows call it.
         model: It, in float32.
         teacher: Name of the candidate whose speed its own is compared with; of a teacher its own name.
-        graphs: Its ONNX graphs by kind.
+        graphs: Its ONNX graphs by the name of their form.
         random_weights: Whether it has the shape of the model of that name alone, which is as fast.
     """
 
     name: str
     model: SentenceTransformer
     teacher: str
-    graphs: Mapping[GraphKind, Path] = field(default_factory=dict)
+    graphs: Mapping[str, Path] = field(default_factory=dict)
     random_weights: bool = False
 
 
@@ -244,7 +244,7 @@ def _backends(candidate: Candidate) -> Iterator[tuple[Backend, Encoder]]:
     if bfloat16_is_fast(candidate.model.device):
         yield "torch bfloat16", partial(_encode, copy.deepcopy(candidate.model).to(torch.bfloat16))
     for kind, graph in candidate.graphs.items():
-        if onnxruntime_is_here():
+        if onnxruntime_is_installed():
             yield kind, OnnxEncoder(graph, candidate.model)
         else:
             print(f"{graph} is not timed: pip install 'leaf-st[onnx]'", flush=True)

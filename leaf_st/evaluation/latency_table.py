@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from leaf_st.evaluation.latency import Backend, LatencyRow
 from leaf_st.evaluation.rows import aligned
+from leaf_st.export.forms import FORMS
 from leaf_st.recipe import Kind
 from leaf_st.zoo import ARCTIC, MXBAI
 
@@ -18,7 +19,7 @@ SLOWEST = 0.1  # seconds until a user feels a wait (paper G)
 PAPER = "paper, ONNX, i3.large"  # as backend
 
 # The first backend and the fastest, each with its line: those of all would hide each other.
-DRAWN: dict[Backend, str] = {"torch float32": "-", "onnx int8": ":"}
+DRAWN: dict[Backend, str] = {"torch float32": "-", **{form.name: ":" for form in FORMS if form.recommended}}
 _SIDES: tuple[Kind, ...] = ("document", "query")
 
 
