@@ -25,7 +25,7 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.embedder import require_finite
 from leaf_st.evaluation.measurements.latency import LatencyRow
 from leaf_st.evaluation.modes import model_name
-from leaf_st.export.encoder import OnnxEncoder, onnxruntime_is_here
+from leaf_st.export.encoder import OnnxEncoder, onnxruntime_is_installed
 from leaf_st.recipe import Kind
 from leaf_st.student.static import is_static
 from leaf_st.teacher.local import bfloat16_is_fast, own_prompt
@@ -209,7 +209,7 @@ def _backends(candidate: Candidate) -> Iterator[tuple[str, Encoder]]:
     if bfloat16_is_fast(candidate.model.device):
         yield "torch bfloat16", partial(_encode, copy.deepcopy(candidate.model).to(torch.bfloat16))
     for kind, graph in candidate.graphs.items():
-        if onnxruntime_is_here():
+        if onnxruntime_is_installed():
             yield kind, OnnxEncoder(graph, candidate.model)
         else:
             _logger.info("%s is not timed: pip install 'leaf-st[onnx]'", graph)

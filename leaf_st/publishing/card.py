@@ -10,7 +10,7 @@ from mteb.abstasks.task_metadata import TaskMetadata
 from leaf_st.errors import InputError
 from leaf_st.evaluation.results import TASKS, Result
 from leaf_st.evaluation.rows import read_rows
-from leaf_st.export.encoder import GraphKind
+from leaf_st.export.forms import ExportForm, recommended_form
 from leaf_st.publishing import cost, headline, provenance, quality
 from leaf_st.publishing.bare import without_folders
 from leaf_st.publishing.hosted import Hosted, read_hosted
@@ -20,7 +20,7 @@ from leaf_st.publishing.metadata import Source, card_data, closed_texts, said_of
 from leaf_st.publishing.registered import Registered, registered
 from leaf_st.publishing.section import Section
 from leaf_st.publishing.snippet import onnx_snippet
-from leaf_st.publishing.verify import require_run
+from leaf_st.run_folder import require_run
 
 _RESULTS: tuple[Callable[[Measured], Section], ...] = (
     quality.tasks,
@@ -114,6 +114,7 @@ def render(
     sections = [replace(section, missing=(), command="" if elsewhere else section.command) for section in sections]
     sections += elsewhere.sections if elsewhere else []
     template = environment().get_template("card.md.jinja")
+    form = recommended_form(hosted.graphs)
     text = template.render(
         head=as_code(head.to_yaml()),
         hosted=hosted,
@@ -125,7 +126,8 @@ def render(
         tiles=[tile for tile in headline.tiles(measured) if tile.value],
         quoted=lambda text: as_code(json.dumps(text, ensure_ascii=False)),
         code=as_code,
-        snippet=as_code(_snippet(hosted)),
+        snippet=as_code(_snippet(hosted, form)),
+        form=form,
         elsewhere=elsewhere,
         versions=_versions(measured),
         sections=[section for section in sections if section.tables],
@@ -139,11 +141,10 @@ def render(
     return text.encode(errors="replace").decode()
 
 
-def _snippet(hosted: Hosted) -> str:
-    if not hosted.graphs or hosted.length is None:
+def _snippet(hosted: Hosted, form: ExportForm | None) -> str:
+    if form is None or hosted.length is None:
         return ""
-    kind: GraphKind = "onnx int8" if "onnx int8" in hosted.graphs else hosted.graphs[0]
-    return onnx_snippet(hosted.name, hosted.prompts, hosted.length, kind)
+    return onnx_snippet(hosted.name, hosted.prompts, hosted.length, form.name)
 
 
 def _versions(measured: Measured) -> str:

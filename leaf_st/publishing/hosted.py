@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
-
 from leaf_st.errors import InputError
-from leaf_st.export.encoder import GRAPHS, GraphKind
+from leaf_st.export.forms import exported_files
+from leaf_st.hub.client import check_repo_id
 from leaf_st.recipe import KINDS
 from leaf_st.teacher.local import own_prompt
 
@@ -24,7 +22,7 @@ class Hosted:
         prompts: Prompt of each kind of text, empty where it has none.
         length: Tokens that it reads of a text; None if all.
         normalized: Whether its vectors have norm 1.
-        graphs: ONNX files that are in its folder.
+        graphs: Names of the export forms whose files are in its folder.
         asymmetric: Whether its teacher is in it, for documents.
         exported_by: What writes the graphs, where they are not in the repository.
         folder: Where snippets have the model; the part of the id that is not the owner if empty.
@@ -34,7 +32,7 @@ class Hosted:
     prompts: Mapping[str, str]
     length: int | None
     normalized: bool
-    graphs: Sequence[GraphKind] = ()
+    graphs: Sequence[str] = ()
     asymmetric: bool = False
     exported_by: str = ""
     folder: str = ""
@@ -60,7 +58,7 @@ def read_hosted(folder: Path, repo_id: str, *, asymmetric: bool = False) -> Host
         {kind: own_prompt(prompts, kind) for kind in KINDS},
         _read(reading, "max_seq_length") if reading.is_file() else None,
         any(module["type"].endswith(".Normalize") for module in modules),
-        () if asymmetric else [kind for kind, path in GRAPHS.items() if (folder / path).is_file()],
+        () if asymmetric else list(exported_files(folder)),
         asymmetric,
     )
 
@@ -74,17 +72,3 @@ def _read(path: Path, key: str | None = None) -> Any:  # noqa: ANN401  (JSON)
         raise InputError(f"{path} cannot be read ({error}): train the model anew") from error
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: expected {key} in it, found none: train the model anew") from error
-
-
-def check_repo_id(repo_id: str) -> None:
-    """Look whether ``repo_id`` can be one.
-
-    Raises:
-        InputError: If it cannot.
-    """
-    if repo_id.count("/") != 1:
-        raise InputError(f"--repo-id {repo_id}: expected OWNER/NAME, such as me/{Path(repo_id).name or 'leaf'}")
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise InputError(f"--repo-id {repo_id}: {str(error).partition(chr(10))[0]}") from error

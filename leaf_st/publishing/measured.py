@@ -10,6 +10,7 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation import rows as files
 from leaf_st.evaluation.alignment import Alignment
 from leaf_st.evaluation.compression import Compressed
+from leaf_st.evaluation.export_rows import ExportRow
 from leaf_st.evaluation.index import Searched
 from leaf_st.evaluation.latency import LatencyRow
 from leaf_st.evaluation.margin import MarginRow
@@ -17,7 +18,6 @@ from leaf_st.evaluation.results import TASKS, Result
 from leaf_st.evaluation.rows import read_as, read_rows
 from leaf_st.evaluation.samples import Sampled
 from leaf_st.evaluation.sizes import Size
-from leaf_st.export.export import ExportRow
 from leaf_st.recipe import Recipe
 from leaf_st.run_folder import read_run
 

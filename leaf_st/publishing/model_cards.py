@@ -23,7 +23,7 @@ from leaf_st.publishing.card import of_mteb, render, require_results
 from leaf_st.publishing.hosted import Hosted, read_hosted
 from leaf_st.publishing.measured import TRAINING, read_measured
 from leaf_st.publishing.published import published_card, published_names
-from leaf_st.publishing.verify import require_run
+from leaf_st.run_folder import require_run
 
 MODEL_CARDS = Path("model_cards")
 _HOSTED = "hosted.json"

@@ -11,7 +11,7 @@ from leaf_st.evaluation.latency_table import PAPER_TABLE_8, speed_lines
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result
 from leaf_st.evaluation.sizes import Size
-from leaf_st.export.encoder import GRAPHS
+from leaf_st.export.forms import FORMS
 from leaf_st.paper import STUDENT, TEXTS, TRAINING
 from leaf_st.publishing.card import Elsewhere, render
 from leaf_st.publishing.cost import latency_table
@@ -60,7 +60,7 @@ def published_card(name: str) -> str:
         {kind: model.teacher.prompts.get(kind, "") for kind in KINDS},
         _LENGTH,
         model.teacher.normalized,
-        list(GRAPHS),
+        [form.name for form in FORMS],
         exported_by=f"leaf-st export {name}",
         folder=name,
     )

@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.timing import Candidate
-from leaf_st.export.encoder import GRAPHS, GraphKind
+from leaf_st.export.forms import exported_files
 from leaf_st.models.find import resolve_model
 from leaf_st.models.random_weights import missing, save_unlearned
 from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TeacherSpec, TextsSpec
@@ -69,7 +69,7 @@ def latency_texts(source: str | TextsSpec = DOCSTRINGS) -> dict[Kind, list[str]]
 def _student(name: str, teacher: TeacherSpec) -> Candidate:
     if gone := missing(name, None):
         return _random_weights(name, teacher.model, *gone)
-    return Candidate(name, load_student(name), teacher.model, _graphs(name))
+    return Candidate(name, load_student(name), teacher.model, exported_files(resolve_model(name)))
 
 
 def _teacher(spec: TeacherSpec, student: SentenceTransformer) -> Candidate:
@@ -77,12 +77,7 @@ def _teacher(spec: TeacherSpec, student: SentenceTransformer) -> Candidate:
         random = _random_weights(spec.model, spec.model, *gone)
         random.model.prompts = dict(student.prompts)
         return random
-    return Candidate(spec.model, load_teacher(spec, student), spec.model, _graphs(spec.model))
-
-
-def _graphs(name: str) -> dict[GraphKind, Path]:
-    folder = resolve_model(name)
-    return {kind: folder / path for kind, path in GRAPHS.items() if (folder / path).is_file()}
+    return Candidate(spec.model, load_teacher(spec, student), spec.model, exported_files(resolve_model(spec.model)))
 
 
 def _random_weights(name: str, teacher: str, reason: str, shape: Architecture) -> Candidate:

@@ -27,7 +27,8 @@ from leaf_st.evaluation.rows import part_of, read_or_make
 from leaf_st.evaluation.sizes import require_same_sizes, write_sizes
 from leaf_st.models.identity import hash_files, identify
 from leaf_st.recipe import Recipe
-from leaf_st.student.load import load_student, load_teacher, read_record
+from leaf_st.run_folder import read_record
+from leaf_st.student.load import load_student, load_teacher
 from leaf_st.student.static import is_static
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.checkpoints import whole_checkpoints

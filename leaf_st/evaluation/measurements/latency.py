@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 SLOWEST = 0.1  # seconds until a user feels a wait (paper G)
 PAPER = "paper, ONNX, i3.large"  # the backend of the paper's rows
 
-# The reference backend and the fastest one: the lines of all backends would hide each other.
-DRAWN: dict[str, str] = {"torch float32": "-", "onnx int8": ":"}
 _SIDES: tuple[Kind, ...] = ("document", "query")
 
 @dataclass(frozen=True)
@@ -215,16 +213,29 @@ def conditions(rows: Sequence[LatencyRow]) -> str:
     return "\n".join(lines)
 
 
+def drawn_backends(rows: Sequence[LatencyRow]) -> dict[str, str]:
+    """Return the backends of the figure and their line styles: torch in float32 and the recommended export form.
+
+    The lines of all backends would hide each other.
+    """
+    from leaf_st.export.forms import FORMS  # loads torch
+
+    styles = {"torch float32": "-", **{form.name: ":" for form in FORMS if form.recommended}}
+    timed = {row.backend for row in rows}
+    return {backend: style for backend, style in styles.items() if backend in timed}
+
+
 def draw_latency(axes: "Axes", rows: Sequence[LatencyRow], side: Kind) -> None:
-    """Draw the time of a batch over its size for each model on the backends `DRAWN` (paper Figure 12)."""
+    """Draw the time of a batch over its size for each model on the backends of `drawn_backends` (paper Figure 12)."""
     colours = {model: f"C{number}" for number, model in enumerate(dict.fromkeys(row.model for row in rows))}
     names = _short(colours)
-    of_side = [row for row in rows if row.side == side and row.backend in DRAWN]
+    styles = drawn_backends(rows)
+    of_side = [row for row in rows if row.side == side and row.backend in styles]
     for (model, backend), of_line in groupby(of_side, lambda row: (row.model, row.backend)):
         points = [(row.batch_size, 1000 * statistics.median(row.seconds)) for row in of_line]
         sizes, times = zip(*points, strict=True)
         label = f"{names[model]}, {backend}"
-        axes.plot(sizes, times, linestyle=DRAWN[backend], color=colours[model], marker=".", label=label)
+        axes.plot(sizes, times, linestyle=styles[backend], color=colours[model], marker=".", label=label)
     axes.axhline(1000 * SLOWEST, color="red", linestyle="--", label=f"{1000 * SLOWEST:.0f} ms")
     axes.set(xscale="log", yscale="log", ylabel="time of a batch (ms)")
     axes.set_xlabel("batch size (queries)" if side == "query" else "batch size (documents)")
@@ -259,12 +270,13 @@ def _section(rows: Sequence[LatencyRow]) -> Section:
 
 def _figures(rows: Sequence[LatencyRow]) -> list[Figure]:
     sides: dict[Kind, str] = {"query": "queries", "document": "documents"}
-    legend = 0.17 * len({(row.model, row.backend) for row in rows if row.backend in DRAWN})  # inches below the axes
+    drawn = drawn_backends(rows)
+    legend = 0.17 * len({(row.model, row.backend) for row in rows if row.backend in drawn})  # inches below the axes
     return [
         Figure(
             f"Latency of {name}",
             on_axes(partial(draw_latency, rows=rows, side=side)),
-            f"Time of a batch of {name}, tokenizing included, by {' and '.join(DRAWN)}; the table has all backends.",
+            f"Time of a batch of {name}, tokenizing included, by {' and '.join(drawn)}; the table has all backends.",
             (4.8, 3.4 + legend),
         )
         for side, name in sides.items()
