@@ -69,7 +69,9 @@ class Target:
         """Check the values."""
         check_repo_id(self.repo_id)
         if _NO_BRANCH.search(self.revision):
-            raise InputError(f"--revision {self.revision!r}: expected the name of a git branch, such as next")
+            raise InputError(
+                f"--revision {self.revision!r}: expected the name of a branch that git allows, such as next"
+            )
         if self.pull_request and self.revision != MAIN:
             raise InputError(
                 f"--revision {self.revision}: a pull request is always made on {MAIN}: leave out --revision or "
