@@ -1,8 +1,8 @@
 """Reading and checking a retrieval set in a folder with BEIR's files.
 
-Files: ``corpus`` and ``queries`` as .parquet or .jsonl with the columns ``_id``, ``text`` and, optionally for documents,
-``title``; ``qrels.parquet``, ``qrels/test.tsv`` or ``qrels.tsv`` with the columns ``query-id``, ``corpus-id`` and
-``score``.
+Files: ``corpus`` and ``queries`` as .parquet or .jsonl with the columns ``_id``, ``text`` and, optionally for
+documents, ``title``; ``qrels.parquet``, ``qrels/test.tsv`` or ``qrels.tsv`` with the columns ``query-id``,
+``corpus-id`` and ``score``.
 """
 
 import csv

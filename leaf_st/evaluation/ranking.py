@@ -1,8 +1,9 @@
 """Coded vectors, their similarities, and nDCG@10 as mteb computes it.
 
-Vectors can be cut to their first coordinates (MRL) and stored as float32, int8 or bits (paper 3.1, Figures 5 and 6). The
-paper does not specify the codes. This module codes queries as it codes documents, as the examples on the cards of the
-paper's models do, and does not rescore with the float32 query. The parameters of a code come only from the documents:
+Vectors can be cut to their first coordinates (MRL) and stored as float32, int8 or bits (paper 3.1, Figures 5 and 6).
+The paper does not specify the codes. This module codes queries as it codes documents, as the examples on the cards of
+the paper's models do, and does not rescore with the float32 query. The parameters of a code come only from the
+documents:
 
 - float32: the vectors themselves.
 - int8: round(127 x / r). One range r holds for all coordinates: the largest absolute value in any document. Products of
@@ -137,7 +138,7 @@ def rank(
 
 
 def ndcg(beir: BeirSet, found: Mapping[str, Mapping[str, float]]) -> float:
-    """Return nDCG@10 in percent by pytrec_eval, as mteb calls it; of equal scores the larger document id comes first."""
+    """Return nDCG@10 in percent by pytrec_eval, as mteb calls it; of equal scores the larger id comes first."""
     metric = f"ndcg_cut_{K}"
     scores = pytrec_eval.RelevanceEvaluator(beir.qrels, {metric.replace("cut_", "cut.")}).evaluate(found)
     return 100 * float(np.mean([score[metric] for score in scores.values()]))

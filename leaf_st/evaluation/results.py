@@ -145,7 +145,7 @@ def task_lines(rows: Sequence[Result]) -> list[list[str]]:
 
 
 def mean_lines(rows: Sequence[Result]) -> list[list[str]]:
-    """Return the cells of the means below `HEADER`: for several types a line per type and their mean, then all tasks."""
+    """Return the cells of the means below `HEADER`: for several types a line per type and their mean; all tasks."""
     types, lines = by_type(rows), []
     if len(types) > 1:
         lines += [_line(_counted(kind, of_type), "", _averages(_scores(of_type))) for kind, of_type in types.items()]

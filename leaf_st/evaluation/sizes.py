@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from leaf_st.models.identity import Identity
 
-    Models = Mapping[Role, tuple[Identity, SentenceTransformer]]
+Models = Mapping[Role, "tuple[Identity, SentenceTransformer]"]
 
 MODELS = "models.json"  # the file of the sizes in a results folder
 
@@ -38,7 +38,7 @@ class Size:
     dimension: int
 
 
-def require_same_sizes(folder: Path, models: "Models", remedy: str = "name another --output") -> None:
+def require_same_sizes(folder: Path, models: Models, remedy: str = "name another --output") -> None:
     """Check that ``models.json`` of ``folder``, if it exists, describes these ``models``.
 
     Results of other models would be lost or mixed with the results of these models.
@@ -58,7 +58,7 @@ def require_same_sizes(folder: Path, models: "Models", remedy: str = "name anoth
             )
 
 
-def write_sizes(folder: Path, models: "Models") -> None:
+def write_sizes(folder: Path, models: Models) -> None:
     """Write the sizes of ``models`` to ``models.json`` of ``folder``; the rows of other roles are kept.
 
     Raises:

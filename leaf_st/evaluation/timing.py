@@ -1,8 +1,8 @@
 """Timing models side by side: a machine's speed changes from minute to minute.
 
-Batches of queries and documents are timed from text to vector, tokenizing included, as in the paper's appendix G: batches
-of 1, 2, 4, 8, 16 and 24 texts, seven of each size. Each batch holds other texts. All models encode the same batch, in
-turns. A model thus encodes at least 770 texts of each side on each backend, half of them to warm up.
+Batches of queries and documents are timed from text to vector, tokenizing included, as in the paper's appendix G:
+batches of 1, 2, 4, 8, 16 and 24 texts, seven of each size. Each batch holds other texts. All models encode the same
+batch, in turns. A model thus encodes at least 770 texts of each side on each backend, half of them to warm up.
 """
 
 import copy
@@ -65,7 +65,7 @@ class Candidate:
 def encode_speed(
     models: Mapping[str, SentenceTransformer], texts: Sequence[str], rounds: int = 3, batch_size: int = 32
 ) -> dict[str, float]:
-    """Return texts per second of each model: the median over ``rounds``, in each of which every model encodes ``texts``.
+    """Return texts per second of each model: the median over ``rounds``; models encode ``texts`` in turns.
 
     sentence-transformers makes the batches.
     """
@@ -81,9 +81,9 @@ def in_turns(
 ) -> dict[Name, list[float]]:
     """Return the seconds that each encoder takes for each batch.
 
-    Before an encoder is timed, it encodes the first texts of the batch repeatedly for a tenth of a second. The time thus
-    excludes what a library prepares for a new shape, caches that hold another model, and the threads of the library that
-    ran before, which keep waiting for work on all cores for a while.
+    Before an encoder is timed, it encodes the first texts of the batch repeatedly for a tenth of a second. The time
+    thus excludes what a library prepares for a new shape, caches that hold another model, and the threads of the
+    library that ran before, which keep waiting for work on all cores for a while.
     """
     seconds: dict[Name, list[float]] = {name: [] for name in encoders}
     for batch in batches:

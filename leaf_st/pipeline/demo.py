@@ -18,11 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sentence_transformers import SentenceTransformer
 
-from leaf_st.atomic import replace_folder, write_json
+from leaf_st.atomic import replace_folder
 from leaf_st.errors import InputError
-from leaf_st.evaluation.latency import encode_speed
+from leaf_st.evaluation.measurements.speed import SPEED, Rates
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result, retention
+from leaf_st.evaluation.rows import write_rows
+from leaf_st.evaluation.timing import encode_speed
 from leaf_st.models.portable import save_portable
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import DOCSTRINGS, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
@@ -78,7 +80,7 @@ def demo(output: Path) -> None:
     results = _measure(run, search_set, **models)
     print("4/4  encoding speed, side by side", flush=True)
     speeds = _speeds(search_set, models)
-    write_json(run.folder / "results" / "speed.json", speeds)
+    write_rows(run.folder / "results" / SPEED.file, [Rates(side, **rates) for side, rates in speeds.items()])
     record = {
         "run": str(run.folder),
         "resolved": run.recipe.to_dict(),

@@ -13,7 +13,6 @@ student, and the first of them writes and prints.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -25,10 +24,10 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
-from leaf_st.evaluation.alignment import Alignment, AlignmentEvaluator
+from leaf_st.evaluation.alignment import measure_alignment
+from leaf_st.evaluation.measurements.alignment import Alignment
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result
-from leaf_st.evaluation.rows import ALIGNMENT, write_rows
 from leaf_st.models.find import commit_of, resolve_model
 from leaf_st.recipe import OF_START, PAPER, Precision, Recipe, TextsSpec, said_of
 from leaf_st.run_folder import differences, known_record, read_record
@@ -188,16 +187,7 @@ class Run:
 
         Those of the general domain are measured too, where the recipe names them; returned are the held-out ones.
         """
-        store, general = EmbeddingStore(self.folder / "store"), self._general()
-        student = load_student(str(self.folder / "model"))
-        # As in training: the targets may be of the head of a text, where the student in use reads on.
-        if self.recipe.training.max_length is not None:
-            student.max_seq_length = self.recipe.training.max_length
-        measured = [_alignment("held-out texts", store, held_out_rows(store, self.recipe.training).tolist(), student)]
-        if general is not None:
-            measured.append(_alignment("general texts", general, range(len(general)), student))
-        write_rows(self.folder / "results" / ALIGNMENT, measured)
-        return measured[0]
+        return measure_alignment(self.folder)[0]
 
     def _general(self) -> EmbeddingStore | None:
         """Return the store of the general domain, where the recipe names it."""
@@ -283,12 +273,6 @@ def _learned_before(start: str, revision: str | None) -> dict[str, Any]:
     known: dict[str, Any] = read_record(folder).get("sources", {})
     # Those of the paper's authors came without a record, and without commits of their texts.
     return known or (provenance(TextsSpec(PAPER), folder / "texts") if published_as(start) else {})
-
-
-def _alignment(name: str, store: EmbeddingStore, rows: Sequence[int], student: SentenceTransformer) -> Alignment:
-    found = AlignmentEvaluator(store.prompted(rows), store.embeddings(rows)).measure(student, name)
-    print(f"{found.rows:,} {name}: mean L2 {found.l2:.4f}, mean cosine {found.cosine:.4f}")
-    return found
 
 
 def _commits(recipe: Recipe) -> dict[str, str | None]:

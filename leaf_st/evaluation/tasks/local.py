@@ -8,8 +8,8 @@
 | classification | a folder with ``train.parquet`` and ``test.parquet``, each with ``text`` and ``label`` |
 | clustering | a parquet file with ``text`` and ``label`` |
 
-Metrics and settings are those of mteb's own tasks of the same type: classification learns from eight texts of each class,
-ten times; clustering uses ten samples of 16,384 texts.
+Metrics and settings are those of mteb's own tasks of the same type: classification learns from eight texts of each
+class, ten times; clustering uses ten samples of 16,384 texts.
 """
 
 import math
@@ -72,7 +72,7 @@ class LocalTask(AbsTask):
 
     @property
     def metadata(self) -> TaskMetadata:  # type: ignore[override]
-        """mteb's metadata of the task; a property, because mteb deletes instance metadata when it unloads the data."""
+        """Mteb's metadata of the task; a property, because mteb deletes instance metadata when it unloads the data."""
         return self._metadata
 
     def load_data(

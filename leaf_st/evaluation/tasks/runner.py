@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import datasets
 import mteb
@@ -22,13 +21,10 @@ from leaf_st.evaluation.embedder import Embedder, check_modes
 from leaf_st.evaluation.modes import ROLES, Mode, Role
 from leaf_st.evaluation.results import TASKS, TWO_SIDED, Result, require_same_models, write_results
 from leaf_st.evaluation.rows import read_rows
-from leaf_st.evaluation.sizes import require_same_sizes, write_sizes
+from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.evaluation.tasks.encoder import ModeEncoder, meta_of
 from leaf_st.evaluation.tasks.local import LocalTask
 from leaf_st.models.identity import Identity, identify
-
-if TYPE_CHECKING:
-    from leaf_st.evaluation.sizes import Models
 
 CACHE = "mteb"  # the folder of mteb's own results in a results folder: a ResultCache
 
@@ -44,10 +40,10 @@ def evaluate(
 ) -> list[Result]:
     """Measure each mode on each task by the task's main metric; asymmetric mode needs queries and documents.
 
-    Texts are encoded once per model and task, not once per mode. With a ``folder``, each measurement is written as soon as
-    it is finished, and the next call reads it from there: the rows in ``tasks.json``, mteb's own results in ``mteb/``, the
-    sizes of the models in ``models.json``. Nothing else is written, except that importing mteb creates its empty cache
-    folder, ``~/.cache/mteb`` or MTEB_CACHE.
+    Texts are encoded once per model and task, not once per mode. With a ``folder``, each measurement is written as soon
+    as it is finished, and the next call reads it from there: the rows in ``tasks.json``, mteb's own results in
+    ``mteb/``, the sizes of the models in ``models.json``. Nothing else is written, except that importing mteb creates
+    its empty cache folder, ``~/.cache/mteb`` or MTEB_CACHE.
 
     Args:
         tasks: Result of `leaf_st.evaluation.tasks.find.find_tasks`.
@@ -66,7 +62,9 @@ def evaluate(
     """
     possible = [mode for mode in modes if any(_has(task, mode) for task in tasks)]
     if not possible:
-        raise InputError("mode asymmetric: expected a task with queries and documents, found none: name one, or another mode")
+        raise InputError(
+            "mode asymmetric: expected a task with queries and documents, found none: name one, or another mode"
+        )
     check_modes(possible, teacher, student)
     runner = _Runner(teacher, student, folder, batch_size)
     with _quiet_datasets():

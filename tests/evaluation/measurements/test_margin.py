@@ -10,9 +10,9 @@ from letters import save_set, save_texts
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation import margin
-from leaf_st.evaluation.margin import MarginRow, measure_margin
-from leaf_st.evaluation.margin_trend import draw_margin, format_margin, trend
+from leaf_st.evaluation.measurements import checkpoints
+from leaf_st.evaluation.measurements.checkpoints import measure_margin
+from leaf_st.evaluation.measurements.margin import MarginRow, draw_margin, format_margin, trend
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.rows import read_rows, write_rows
 from leaf_st.evaluation.tasks.find import find_tasks
@@ -81,9 +81,9 @@ def measured(run, sets, results):
             setattr(teacher, name, _counting(getattr(teacher, name), given))
         return teacher
 
-    load_teacher = margin.load_teacher
+    load_teacher = checkpoints.load_teacher
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(margin, "load_teacher", load_counting)
+        patch.setattr(checkpoints, "load_teacher", load_counting)
         return measure_margin(run, sets, results), given
 
 
@@ -143,21 +143,22 @@ def test_the_teacher_embeds_each_text_once(measured, sets):
     assert set(given.values()) == {1}
 
 
-def test_by_default_the_sets_are_the_recipe_s(run, measured, results, monkeypatch, capsys):
-    monkeypatch.setattr(margin, "whole_checkpoints", lambda folder: dict(list(whole(folder).items())[:3]))
+def test_by_default_the_sets_are_the_recipe_s(run, measured, results, monkeypatch, caplog):
+    caplog.set_level("INFO", "leaf_st")
+    monkeypatch.setattr(checkpoints, "whole_checkpoints", lambda folder: dict(list(whole(folder).items())[:3]))
     rows = measure_margin(run, [], results)
     assert rows == [row for row in measured[0] if row.set == "one" and row.step != 12]
-    said = capsys.readouterr().out.splitlines()
-    assert [line.partition(":")[0] for line in said] == ["checkpoint-3", "checkpoint-6", "checkpoint-9"]
-    assert said[0].startswith(f"checkpoint-3: mean L2 {rows[1].l2:.4f}, nDCG@10 standard {rows[1].score:.2f}, asym")
+    lines = caplog.messages
+    assert [line.partition(":")[0] for line in lines] == ["checkpoint-3", "checkpoint-6", "checkpoint-9"]
+    assert lines[0].startswith(f"checkpoint-3: mean L2 {rows[1].l2:.4f}, nDCG@10 standard {rows[1].score:.2f}, asym")
 
 
-whole = margin.whole_checkpoints
+whole = checkpoints.whole_checkpoints
 
 
 def test_too_few_checkpoints_and_what_keeps_them(run, sets, tmp_path, monkeypatch):
-    monkeypatch.setattr(margin, "whole_checkpoints", lambda folder: dict(list(whole(folder).items())[:2]))
-    with pytest.raises(InputError, match=r"at least 3 checkpoints, .* found 2: .*--set save_total_limit=10.*save_st"):
+    monkeypatch.setattr(checkpoints, "whole_checkpoints", lambda folder: dict(list(whole(folder).items())[:2]))
+    with pytest.raises(InputError, match=r"at least 3 checkpoints .* found 2: .*--set save_total_limit=10.*save_st"):
         measure_margin(run, sets, tmp_path)
 
 
@@ -169,7 +170,7 @@ def test_a_folder_that_is_no_run_or_no_set_is_named(run, tmp_path):
 
 
 def test_a_stopped_measurement_goes_on(run, sets, measured, tmp_path, monkeypatch):
-    data, asked, evaluate_ = shutil.copytree(sets[0], tmp_path / "one"), [], margin._evaluate
+    data, asked, evaluate_ = shutil.copytree(sets[0], tmp_path / "one"), [], checkpoints._evaluate
 
     def stop_at_the_third(*arguments):
         asked.append(arguments)
@@ -177,7 +178,7 @@ def test_a_stopped_measurement_goes_on(run, sets, measured, tmp_path, monkeypatc
             raise KeyboardInterrupt
         return evaluate_(*arguments)
 
-    monkeypatch.setattr(margin, "_evaluate", stop_at_the_third)
+    monkeypatch.setattr(checkpoints, "_evaluate", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):  # the teacher and one checkpoint were measured
         measure_margin(run, [data], tmp_path)
     rows = measure_margin(run, [data], tmp_path)
@@ -223,14 +224,14 @@ def _states(folder, steps):
 def test_checkpoints_at_the_start_rate_are_left_out(tmp_path, decay, cycles, kept):
     _states(tmp_path, range(10, 61, 10))
     recipe = Recipe("tiny", training=TrainingSpec(decay=decay, cycles=cycles))
-    assert list(margin._checkpoints(tmp_path, recipe)) == kept
+    assert list(checkpoints._checkpoints(tmp_path, recipe)) == kept
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):
     _states(tmp_path, [10, 20, 30])
     (tmp_path / "checkpoints" / "checkpoint-20" / "trainer_state.json").write_text("{}")
     with pytest.raises(InputError, match="checkpoint-20 is damaged"):
-        margin._checkpoints(tmp_path, Recipe("tiny"))
+        checkpoints._checkpoints(tmp_path, Recipe("tiny"))
 
 
 def _rows(errors, scores, teacher=(50.0, 60.0)):
@@ -277,10 +278,10 @@ def test_the_table():
         "checkpoint-2   0.4200              53.10                54.05",
         "teacher             0              55.00                55.00",
     ]
-    assert standard == "standard: nDCG@10 = 58.45 - 12.73 L2, r = -1.000; it meets the teacher's at L2 0.271"
+    assert standard == "standard: nDCG@10 = 58.45 - 12.73 L2, r = -1.000; the line reaches the teacher's at L2 0.271"
     assert asymmetric.startswith("asymmetric: nDCG@10 = 56.72 - 6.36 L2")
     never = format_margin(_rows(ERRORS, SCORES, teacher=(90.0, 90.0)))
-    assert never.splitlines()[-2].endswith("it does not meet the teacher's above L2 0")
+    assert never.splitlines()[-2].endswith("the line does not reach the teacher's above L2 0")
 
 
 def test_rows_survive_the_file(tmp_path):

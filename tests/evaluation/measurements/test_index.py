@@ -12,9 +12,9 @@ from usearch.index import Index
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import load_beir
-from leaf_st.evaluation.coding import CODINGS
-from leaf_st.evaluation.compression import measure_compression
-from leaf_st.evaluation.index import MODES, draw_index, format_index, measure_index
+from leaf_st.evaluation.measurements.compression import measure_compression
+from leaf_st.evaluation.measurements.index import MODES, draw_index, format_index, measure_index
+from leaf_st.evaluation.modes import CODINGS
 
 EXPANSIONS = (10, 20, 400)
 DOCUMENTS = 300

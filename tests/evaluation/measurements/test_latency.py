@@ -3,28 +3,34 @@ import json
 import statistics
 import types
 from dataclasses import replace
-from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.latency import (
+from leaf_st.evaluation.measurements.latency import (
+    PAPER,
+    PAPER_TABLE_8,
+    LatencyRow,
+    draw_latency,
+    format_latency,
+    speeds,
+)
+from leaf_st.evaluation.rows import read_rows, write_rows
+from leaf_st.evaluation.timing import (
     BATCH_SIZES,
     REPEATS,
-    Backend,
     Candidate,
-    LatencyRow,
     encode_speed,
     in_turns,
     measure_latency,
     processor_name,
 )
-from leaf_st.evaluation.latency_table import PAPER, PAPER_TABLE_8, draw_latency, format_latency, speeds
-from leaf_st.evaluation.rows import aligned, read_rows, write_rows
+from leaf_st.export.forms import FORMS
 from leaf_st.models.tiny import WIDTH
 from leaf_st.student.static import build_static
+from leaf_st.tables import aligned
 from leaf_st.zoo import ARCTIC
 
 TEXTS = {
@@ -57,7 +63,7 @@ def clock(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def no_bfloat16(monkeypatch):
-    monkeypatch.setattr("leaf_st.evaluation.latency.bfloat16_is_fast", lambda device: False)
+    monkeypatch.setattr("leaf_st.evaluation.timing.bfloat16_is_fast", lambda device: False)
 
 
 def _slow(clock, model, name, query, document):
@@ -88,7 +94,7 @@ def test_a_long_batch_is_not_encoded_twice(clock):
 
 
 def test_short_batches_are_encoded_until_the_machine_has_settled(clock, monkeypatch):
-    monkeypatch.setattr("leaf_st.evaluation.latency._SETTLED", 0.1)
+    monkeypatch.setattr("leaf_st.evaluation.timing._WARM_UP_SECONDS", 0.1)
     assert in_turns({"one": clock.encoder("one", 0.03)}, [["a"]])["one"] == pytest.approx([0.03])
     assert len(clock.seen) == 4 + 1
 
@@ -148,7 +154,7 @@ def test_tokens_are_those_that_the_model_reads(pair, clock, tiny_teacher, tiny_t
 
 
 def test_bfloat16_is_timed_where_it_is_fast(monkeypatch, tiny_teacher, tiny_teacher_folder):
-    monkeypatch.setattr("leaf_st.evaluation.latency.bfloat16_is_fast", lambda device: True)
+    monkeypatch.setattr("leaf_st.evaluation.timing.bfloat16_is_fast", lambda device: True)
     table = build_static(tiny_teacher_folder, dimension=WIDTH, normalized=True, device="cpu")
     models = [Candidate("teacher", tiny_teacher, "teacher"), Candidate("table", table, "teacher")]
     rows = measure_latency(models, TEXTS, batch_sizes=(1, 2), repeats=2)
@@ -213,8 +219,8 @@ def test_the_slow_have_no_largest_batch_and_the_lonely_no_speedup():
 def test_the_paper_is_beside(rows):
     ends = ["batches", "deviation"]
     *said, header, base, papers_base, small, papers_small = format_latency(rows).splitlines()
-    assert said[0] == f"a processor (cpu, 2 threads); {ARCTIC.hub_id} reads 40 of a document and 40 of a query " + (
-        "on average, in tokens"
+    assert said[0] == f"a processor (cpu, 2 threads); tokens that {ARCTIC.hub_id} reads on average: " + (
+        "40 of a document and 40 of a query"
     )
     assert said[1].split()[1] == ends[0]
     assert said[1].endswith(ends[1])
@@ -263,7 +269,7 @@ def _drawn(rows, side):
 
 def test_the_first_and_the_fastest_backend_have_a_line(rows):
     first = rows[: len(BATCH_SIZES)]
-    backends = [name for kinds in get_args(Backend) for name in get_args(kinds)]
+    backends = ["torch float32", "torch bfloat16", *(form.name for form in FORMS)]
     drawn = [replace(row, backend=backend) for backend in backends for row in first]
     axes, labels = _drawn(drawn, first[0].side)
     assert [label.rpartition(", ")[2] for label in labels] == ["torch float32", "onnx int8", "100 ms"]
