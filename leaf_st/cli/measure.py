@@ -25,11 +25,12 @@ from leaf_st.evaluation.rows import (
     write_rows,
 )
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
-from leaf_st.models.find import resolve_model
+from leaf_st.models.find import find_model
 from leaf_st.models.identity import hash_files, identify
-from leaf_st.recipe import DOCSTRINGS, Recipe, TeacherSpec, TextsSpec
-from leaf_st.run_folder import read_run
-from leaf_st.student.load import load_student, load_teacher, read_record, teacher_of
+from leaf_st.models.load import load_model
+from leaf_st.recipe import DOCSTRINGS, Recipe, TextsSpec
+from leaf_st.run_folder import read_record, read_run
+from leaf_st.teacher.open import open_teacher, teacher_spec
 
 R = TypeVar("R")
 
@@ -109,12 +110,12 @@ def export(model: str, texts: str | None, sets: Sequence[Path], folder: Path) ->
     from leaf_st.export import export as exporting
 
     sets = sets_of(model, sets)
-    student = load_student(model)
+    student = load_model(model)
     exporting.check_exportable(student)
     models: Models = {"student": (identify(student), student)}
     require_same_sizes(folder, models)
     spec = _texts_of(model, texts)
-    made, wrong = exporting.export(student, resolve_model(model), latency_texts(spec), sets)
+    made, wrong = exporting.export(student, find_model(model), latency_texts(spec), sets)
     rows = [replace(row, texts=spec.source, sets=[data.resolve().name for data in sets]) for row in made]
     write_rows(folder / EXPORT, rows)
     write_sizes(folder, models)
@@ -138,9 +139,9 @@ def _over(
 
     Those of each set are kept in ``folder`` as soon as they are made.
     """
-    student = load_student(model)
-    theirs = load_teacher(TeacherSpec(model=teacher) if teacher else teacher_of(model), student)
-    models: Models = {"teacher": (identify(theirs), theirs), "student": (identify(student), student)}
+    student = load_model(model)
+    theirs = open_teacher(teacher_spec(model, teacher, student.prompts))
+    models: Models = {"teacher": (theirs.identity, theirs), "student": (identify(student), student)}
     require_same_sizes(folder, models)
     what, names = measure.__name__.removeprefix("measure_"), [str(identity) for identity, _ in models.values()]
     rows: list[R] = []
@@ -165,7 +166,7 @@ def sets_of(model: str, named: Sequence[Path]) -> list[Path]:
 
 
 def _recipe_of(model: str) -> Recipe | None:
-    resolved = read_record(resolve_model(model)).get("resolved")
+    resolved = read_record(find_model(model)).get("resolved")
     return Recipe.from_dict(resolved) if isinstance(resolved, dict) else None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from leaf_st.cli.common import MODEL, MODES, RESULTS, TEACHER, SubParsers, print_results, quieten
 from leaf_st.cli.publishing import pull_model
 from leaf_st.errors import InputError
-from leaf_st.recipe import TeacherSpec, TextsSpec
+from leaf_st.recipe import TextsSpec
 
 if TYPE_CHECKING:
     from leaf_st.evaluation.modes import Mode
@@ -110,16 +110,16 @@ def _evaluate(options: argparse.Namespace) -> None:
     from leaf_st.evaluation.results import TASKS
     from leaf_st.evaluation.tasks.find import find_tasks
     from leaf_st.evaluation.tasks.runner import evaluate
-    from leaf_st.student.load import load_student, load_teacher, teacher_of
+    from leaf_st.models.load import load_model
+    from leaf_st.teacher.open import open_teacher, teacher_spec
 
     quieten()
     tasks = find_tasks(options.tasks)
-    student = load_student(options.model)
+    student = load_model(options.model)
     modes: Sequence[Mode] = list(dict.fromkeys(options.modes or ())) or (MODES if options.teacher else ["standard"])
     teacher = None
     if options.teacher or set(modes) != {"standard"}:
-        spec = TeacherSpec(model=options.teacher) if options.teacher else teacher_of(options.model)
-        teacher = load_teacher(spec, student)
+        teacher = open_teacher(teacher_spec(options.model, options.teacher, student.prompts))
     folder = options.output or _results_folder(options.model)
     rows = evaluate(tasks, teacher=teacher, student=student, modes=modes, folder=folder)
     print_results(rows)
@@ -163,7 +163,7 @@ def _export(options: argparse.Namespace) -> None:
 
 def _results_folder(model: str) -> Path:
     """Return where the results of ``model`` go: into its run, if it is one or lies in one."""
-    from leaf_st.models.find import run_of
+    from leaf_st.run_folder import run_of
 
     run = run_of(Path(model))
     return Path("results") / Path(model).resolve().name if run is None else run / "results"
@@ -173,7 +173,8 @@ def _search(options: argparse.Namespace) -> None:
     from collections import Counter
 
     from leaf_st.evaluation.search import format_hits, search
-    from leaf_st.student.load import load_student, load_teacher
+    from leaf_st.models.load import load_model
+    from leaf_st.teacher.open import open_teacher, teacher_spec
     from leaf_st.texts.read import flaw, read_texts
 
     quieten()
@@ -185,7 +186,9 @@ def _search(options: argparse.Namespace) -> None:
     except InputError as error:
         named = str(error).replace("texts.source", "--documents").replace("texts.text_column", "--text-column")
         raise InputError(named) from error
-    student = load_student(options.model)
-    teacher = load_teacher(TeacherSpec(model=options.teacher), student) if options.teacher else None
+    student = load_model(options.model)
+    teacher = None
+    if options.teacher:
+        teacher = open_teacher(teacher_spec(options.model, options.teacher, student.prompts))
     hits = search(options.query, documents, student=student, teacher=teacher)
     print(format_hits(hits, shutil.get_terminal_size((150, 24)).columns))

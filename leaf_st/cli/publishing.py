@@ -69,7 +69,8 @@ def _card(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from leaf_st.publishing.verify import PUBLISH, verify_by_name
+    from leaf_st.publishing.verify import verify_by_name
+    from leaf_st.run_folder import PUBLISH
 
     quieten()
     folder, checks = verify_by_name(options.folder, options.model)
@@ -116,7 +117,7 @@ def _pull(options: argparse.Namespace) -> None:
 
 def pull_model(model: str, output: Path | None = None, revision: str | None = None) -> Path:
     """Pull ``model`` into ``output`` (default: its name), print where it is, and return the folder."""
-    from leaf_st.student.load import pull
+    from leaf_st.publishing.pull import pull
 
     quieten()
     folder = output or Path(model.rpartition("/")[2])

@@ -16,9 +16,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
+from leaf_st.evaluation.modes import Model
 
 Coding = Literal["float32", "int8", "binary"]
 CODINGS: tuple[Coding, ...] = get_args(Coding)
@@ -33,7 +33,7 @@ def check_codings(codings: Sequence[str]) -> None:
             raise InputError(f"precision {coding!r} is unknown: expected some of {', '.join(CODINGS)}")
 
 
-def length_is_free(model: SentenceTransformer, *vectors: NDArray[np.float32]) -> bool:
+def length_is_free(model: Model, *vectors: NDArray[np.float32]) -> bool:
     """Say whether the length of vectors says nothing, so that cut ones get norm 1 (again).
 
     That is so if ``model`` compares by cosine, even where it does not normalise, or if all ``vectors``, each of shape
@@ -68,7 +68,7 @@ def code(
     return first, second
 
 
-def compare(queries: NDArray[Any], documents: NDArray[Any], model: SentenceTransformer) -> NDArray[np.float32]:
+def compare(queries: NDArray[Any], documents: NDArray[Any], model: Model) -> NDArray[np.float32]:
     """Return how alike coded queries and documents are, shape (q, n): more is better.
 
     Bits by the number of equal ones less that of different ones, all else by the function of ``model``, the one that

@@ -14,7 +14,7 @@ from leaf_st.evaluation.display import draw_curves, means
 from leaf_st.evaluation.modes import ROLES, Mode
 from leaf_st.evaluation.ranking import embed_set, exact_ndcg
 from leaf_st.evaluation.rows import aligned
-from leaf_st.models.identity import identify
+from leaf_st.teacher.protocol import Teacher
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,7 @@ class Compressed:
 def measure_compression(
     folder: Path,
     *,
-    teacher: SentenceTransformer | None,
+    teacher: Teacher | None,
     student: SentenceTransformer,
     modes: Sequence[Mode] = tuple(ROLES),
     dimensions: Sequence[int] | None = None,
@@ -81,10 +81,11 @@ def measure_compression(
         InputError: If the folder, the modes, the dimensions, the precisions or the models' vectors cannot be used.
     """
     check_codings(precisions)
-    dimensions = _dimensions(dimensions, [model for model in (teacher, student) if model is not None])
+    widths = [student.get_embedding_dimension() or 0, *([teacher.dimension] if teacher else [])]
+    dimensions = _dimensions(dimensions, min(widths))
     beir = load_beir(folder)
     embedder, vectors = embed_set(beir, teacher=teacher, student=student, modes=modes, batch_size=batch_size)
-    names = {role: identify(model).name for role, model in embedder.models.items()}
+    names = {role: identity.name for role, identity in embedder.identities().items()}
     rows = []
     for mode in modes:
         model = embedder.document_model(mode)
@@ -115,8 +116,7 @@ def halves(width: int) -> list[int]:
     return [width, *(half for step in range(1, width.bit_length()) if (half := width >> step) >= _NARROWEST)]
 
 
-def _dimensions(wanted: Sequence[int] | None, models: Sequence[SentenceTransformer]) -> Sequence[int]:
-    width = min(model.get_embedding_dimension() or 0 for model in models)
+def _dimensions(wanted: Sequence[int] | None, width: int) -> Sequence[int]:
     for dimension in wanted or ():
         if not 1 <= dimension <= width:
             raise InputError(f"dimension {dimension}: expected 1 to {width}, which is what the models give")

@@ -22,7 +22,7 @@ from leaf_st.evaluation.display import draw_curves, means
 from leaf_st.evaluation.modes import ROLES, Mode
 from leaf_st.evaluation.ranking import K, Vectors, embed_set, ndcg, rank, tenth_best
 from leaf_st.evaluation.rows import aligned
-from leaf_st.models.identity import identify
+from leaf_st.teacher.protocol import Teacher
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +74,7 @@ class Searched:
 def measure_index(
     folder: Path,
     *,
-    teacher: SentenceTransformer,
+    teacher: Teacher,
     student: SentenceTransformer,
     precisions: Sequence[Coding] = CODINGS,
     expansions: Sequence[int] = EXPANSIONS,
@@ -106,7 +106,7 @@ def measure_index(
     beir = load_beir(folder)
     embedder, vectors = embed_set(beir, teacher=teacher, student=student, modes=MODES, batch_size=batch_size)
     unit = length_is_free(teacher, *(side for mode in MODES for side in vectors[mode]))
-    names = {role: identify(model).name for role, model in embedder.models.items()}
+    names = {role: identity.name for role, identity in embedder.identities().items()}
     rows = []
     for precision in precisions:
         coded = {mode: _code(vectors[mode], precision, unit) for mode in MODES}
@@ -143,7 +143,7 @@ def _index_class() -> Any:  # noqa: ANN401  (of a library that may be absent)
     return Index
 
 
-def _metric(model: SentenceTransformer) -> str:
+def _metric(model: Teacher) -> str:
     name = model.similarity_fn_name
     if name not in _METRICS:
         raise InputError(f"the teacher compares by {name}: expected one of {', '.join(_METRICS)}, which an index knows")
@@ -169,7 +169,7 @@ def _search(
     beir: BeirSet,
     queries: NDArray[Any],
     documents: NDArray[Any],
-    model: SentenceTransformer,
+    model: Teacher,
     expansions: Sequence[int],
 ) -> list[tuple[int | None, float, float, float]]:
     """Return expansion, recall, nDCG@10 and comparisons of exact search and of each of ``expansions``."""

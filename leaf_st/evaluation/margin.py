@@ -25,9 +25,12 @@ from leaf_st.evaluation.results import STUDENT_MODES, Result
 from leaf_st.evaluation.rows import once, part_of
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.models.identity import hash_files, identify
+from leaf_st.models.load import load_model
 from leaf_st.recipe import Recipe
-from leaf_st.student.load import load_student, load_teacher, read_record
+from leaf_st.run_folder import RECIPE, read_record
 from leaf_st.student.static import is_static
+from leaf_st.teacher.open import open_teacher
+from leaf_st.teacher.protocol import Teacher
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.checkpoints import whole_checkpoints
 from leaf_st.training.schedule import CyclicDecay
@@ -94,16 +97,16 @@ def measure_margin(run: Path, sets: Sequence[Path], folder: Path) -> list[Margin
     checkpoints, data = _checkpoints(run, recipe), _sets(recipe, sets)
     if not (run / "model").is_dir():
         raise InputError(f"{run / 'model'} is not there: run `leaf-st train` first")
-    in_use = load_student(str(run / "model"))
-    teacher = _remembering(load_teacher(recipe.teacher, in_use))
-    models: Models = {"teacher": (identify(teacher), teacher), "student": (identify(in_use), in_use)}
+    in_use = load_model(str(run / "model"))
+    teacher = _remembering(open_teacher(recipe.teacher))
+    models: Models = {"teacher": (teacher.identity, teacher), "student": (identify(in_use), in_use)}
     require_same_sizes(folder, models)
     targets = _held_out(run, recipe)
     taught = Point(TEACHER, None, 0.0, len(targets.texts))
     rows = [_row(taught, result) for result in _search(data, teacher, in_use, [TEACHER], folder)]
     write_sizes(folder, models)
     for path in checkpoints.values():
-        student = load_student(str(path))
+        student = load_model(str(path))
         student.prompts = in_use.prompts
         # As in training: the targets may be of the head of a text, where the student in use reads on.
         _read_as_far(student, recipe.training.max_length or in_use.max_seq_length)
@@ -139,9 +142,7 @@ def _recipe(run: Path) -> Recipe:
     try:
         return Recipe.from_dict(read_record(run)["resolved"])
     except KeyError:
-        raise InputError(
-            f"{run / 'recipe.json'}: expected the record of a run, found none: name a run folder"
-        ) from None
+        raise InputError(f"{run / RECIPE}: expected the record of a run, found none: name a run folder") from None
 
 
 def _sets(recipe: Recipe, sets: Sequence[Path]) -> list[Path]:
@@ -187,7 +188,7 @@ def _read_as_far(student: SentenceTransformer, tokens: int | None) -> None:
         student.max_seq_length = tokens
 
 
-def _remembering(teacher: SentenceTransformer) -> SentenceTransformer:
+def _remembering(teacher: Teacher) -> Teacher:
     """Let ``teacher`` keep the vectors of what it embeds."""
 
     def remembered(encode: Callable[..., Any]) -> Callable[..., Any]:
@@ -208,12 +209,12 @@ def _remembering(teacher: SentenceTransformer) -> SentenceTransformer:
 
 def _search(
     folders: Sequence[Path],
-    teacher: SentenceTransformer,
+    teacher: Teacher,
     student: SentenceTransformer,
     modes: Sequence[Mode],
     results: Path,
 ) -> list[Result]:
-    made_of = [str(identify(model)) for model in ((teacher,) if modes == [TEACHER] else (teacher, student))]
+    made_of = [str(teacher.identity), *([] if modes == [TEACHER] else [str(identify(student))])]
     found = []
     for folder in folders:
         part = part_of(results, _WHAT, folder.resolve().name, *made_of, hash_files(beir_files(folder)))
@@ -221,9 +222,7 @@ def _search(
     return found
 
 
-def _evaluate(
-    folder: Path, teacher: SentenceTransformer, student: SentenceTransformer, modes: Sequence[Mode]
-) -> list[Result]:
+def _evaluate(folder: Path, teacher: Teacher, student: SentenceTransformer, modes: Sequence[Mode]) -> list[Result]:
     from leaf_st.evaluation.tasks.find import find_tasks
     from leaf_st.evaluation.tasks.runner import evaluate  # imports mteb, which takes seconds
 

@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
+from leaf_st.models.identity import Identity, identify
 from leaf_st.recipe import Kind
+from leaf_st.teacher.protocol import Teacher
 
 Mode = Literal["teacher", "standard", "asymmetric"]
 Role = Literal["teacher", "student"]
+Model = Teacher | SentenceTransformer
 Side = Kind | None  # None: a text that is neither query nor document, such as a sentence to classify
 
 ROLES: dict[Mode, dict[Kind, Role]] = {
@@ -45,16 +48,14 @@ class Embedder:
     def __init__(
         self,
         *,
-        teacher: SentenceTransformer | None,
+        teacher: Teacher | None,
         student: SentenceTransformer,
         modes: Sequence[Mode],
         batch_size: int = 32,
         progress: Callable[[int], object] | None = None,
     ) -> None:
         check_modes(modes, teacher, student)
-        self.models: dict[Role, SentenceTransformer] = {"student": student}
-        if teacher is not None:
-            self.models["teacher"] = teacher
+        self.student, self.teacher = student, teacher
         self.batch_size = batch_size
         self.progress = progress
         self._modes = list(modes)
@@ -69,9 +70,20 @@ class Embedder:
         """Return what encoding cost for ``mode``, as if no other mode had shared it."""
         return sum(self._seconds[_role(mode, side), side] for side in (*ROLES[mode], None))
 
-    def document_model(self, mode: Mode) -> SentenceTransformer:
+    def document_model(self, mode: Mode) -> Model:
         """Return the model that embeds the documents: its similarity function is that of the index."""
-        return self.models[ROLES[mode]["document"]]
+        return self._model(ROLES[mode]["document"])
+
+    def identities(self) -> dict[Role, Identity]:
+        """Return the identities of the models by role."""
+        known: dict[Role, Identity] = {} if self.teacher is None else {"teacher": self.teacher.identity}
+        return {**known, "student": identify(self.student)}
+
+    def _model(self, role: Role) -> Model:
+        if role == "student":
+            return self.student
+        assert self.teacher is not None  # `check_modes`
+        return self.teacher
 
     def finish(self, mode: Mode) -> None:
         """Forget the vectors that no other mode needs."""
@@ -98,15 +110,24 @@ class Embedder:
         return np.stack([known[text] for text in texts])
 
     def _encode(self, role: Role, side: Side, texts: list[str], prompt: str | None) -> NDArray[np.float32]:
-        model = self.models[role]
-        encoders = {"query": model.encode_query, "document": model.encode_document}
-        encode = model.encode if side is None else encoders[side]
         start = perf_counter()
-        encoded = encode(texts, prompt=prompt, batch_size=self.batch_size, show_progress_bar=False)
-        vectors = np.asarray(encoded, np.float32)
+        if role == "teacher":
+            vectors = self._teacher_vectors(side, texts, prompt)
+        else:
+            model = self.student
+            encoders = {"query": model.encode_query, "document": model.encode_document}
+            encode = model.encode if side is None else encoders[side]
+            encoded = encode(texts, prompt=prompt, batch_size=self.batch_size, show_progress_bar=False)
+            vectors = np.asarray(encoded, np.float32)
         self._seconds[role, side] += perf_counter() - start
         require_finite(vectors, texts, f"the {role}", side or "text")
         return vectors
+
+    def _teacher_vectors(self, side: Side, texts: list[str], prompt: str | None) -> NDArray[np.float32]:
+        assert self.teacher is not None  # `check_modes`
+        if side is None:
+            return self.teacher.encode(texts, prompt)
+        return self.teacher.encode_query(texts) if side == "query" else self.teacher.encode_document(texts)
 
 
 def require_finite(vectors: NDArray[np.float32], texts: Sequence[str], model: str, kind: str = "text") -> None:
@@ -123,20 +144,12 @@ def require_finite(vectors: NDArray[np.float32], texts: Sequence[str], model: st
         )
 
 
-def model_name(model: SentenceTransformer) -> str:
-    """Return the name that results give ``model``: the id on its card, else where it was loaded from."""
-    if model.model_card_data.model_id:
-        return str(model.model_card_data.model_id)
-    transformer = model.transformers_model
-    return str(transformer.config._name_or_path) if transformer is not None else "unnamed"
-
-
 def _role(mode: Mode, side: Side) -> Role:
     """Return which model embeds ``side``; what has no side goes with the documents, as in a Router."""
     return ROLES[mode][side or "document"]
 
 
-def check_modes(modes: Sequence[Mode], teacher: SentenceTransformer | None, student: SentenceTransformer) -> None:
+def check_modes(modes: Sequence[Mode], teacher: Teacher | None, student: SentenceTransformer) -> None:
     """Look whether these models can be measured in ``modes``.
 
     Raises:
@@ -149,7 +162,7 @@ def check_modes(modes: Sequence[Mode], teacher: SentenceTransformer | None, stud
             raise InputError(f"mode {mode} needs the teacher: name one, or measure standard alone")
     if teacher is None or "asymmetric" not in modes:
         return
-    theirs, ours = teacher.get_embedding_dimension(), student.get_embedding_dimension()
+    theirs, ours = teacher.dimension, student.get_embedding_dimension()
     if theirs != ours:
         raise InputError(
             f"teacher gives {theirs} dimensions, student gives {ours}: asymmetric mode compares "

@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from leaf_st.evaluation.beir import BeirSet
 from leaf_st.evaluation.coding import compare
-from leaf_st.evaluation.modes import Embedder, Mode
+from leaf_st.evaluation.modes import Embedder, Mode, Model
+from leaf_st.teacher.protocol import Teacher
 
 K = 10
 _BLOCK = 256  # queries: what is kept of their similarities is for so many alone
@@ -22,7 +23,7 @@ Vectors = tuple[NDArray[np.float32], NDArray[np.float32]]
 def embed_set(
     beir: BeirSet,
     *,
-    teacher: SentenceTransformer | None,
+    teacher: Teacher | None,
     student: SentenceTransformer,
     modes: Sequence[Mode],
     batch_size: int,
@@ -51,7 +52,7 @@ def document_text(row: Mapping[str, str]) -> str:
     return f"{row['title']} {row['text']}".strip()
 
 
-def exact_ndcg(beir: BeirSet, queries: NDArray[Any], documents: NDArray[Any], model: SentenceTransformer) -> float:
+def exact_ndcg(beir: BeirSet, queries: NDArray[Any], documents: NDArray[Any], model: Model) -> float:
     """Return nDCG@10 in percent of comparing all coded queries, shape (q, d), with all documents, shape (n, d)."""
     found: dict[str, dict[str, float]] = {}
     for start in range(0, len(queries), _BLOCK):

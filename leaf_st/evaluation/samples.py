@@ -11,7 +11,7 @@ from leaf_st.evaluation.beir import load_beir
 from leaf_st.evaluation.modes import ROLES, Mode
 from leaf_st.evaluation.ranking import K, document_text, embed_set
 from leaf_st.evaluation.search import Hit, format_hits
-from leaf_st.models.identity import identify
+from leaf_st.teacher.protocol import Teacher
 
 QUERIES = 5
 _CHARACTERS = 120  # of a document, which may be under a licence of its own
@@ -52,7 +52,7 @@ class Sampled:
 def measure_samples(
     folder: Path,
     *,
-    teacher: SentenceTransformer,
+    teacher: Teacher,
     student: SentenceTransformer,
     queries: int = QUERIES,
     batch_size: int = 32,
@@ -77,7 +77,7 @@ def measure_samples(
     beir = replace(beir, queries=[beir.queries[row] for row in drawn])
     modes = list(ROLES)
     embedder, vectors = embed_set(beir, teacher=teacher, student=student, modes=modes, batch_size=batch_size)
-    names = {role: identify(model).name for role, model in embedder.models.items()}
+    names = {role: identity.name for role, identity in embedder.identities().items()}
     nearest = {
         mode: embedder.document_model(mode).similarity(*vectors[mode]).topk(min(K, len(beir.corpus))) for mode in modes
     }

@@ -7,6 +7,7 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.modes import ROLES, Embedder, Mode
+from leaf_st.teacher.protocol import Teacher
 
 _GAP = "  "
 _NARROWEST = 24
@@ -34,7 +35,7 @@ def search(
     documents: Sequence[str],
     *,
     student: SentenceTransformer,
-    teacher: SentenceTransformer | None,
+    teacher: Teacher | None,
     k: int = 10,
 ) -> dict[Mode, list[Hit]]:
     """Return the ``k`` best documents for ``query`` in each mode, "standard" alone without a teacher.

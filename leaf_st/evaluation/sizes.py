@@ -7,7 +7,7 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.modes import Role
+from leaf_st.evaluation.modes import Model, Role
 from leaf_st.evaluation.rows import MODELS, read_rows, write_rows
 from leaf_st.models.identity import Identity
 
@@ -31,7 +31,7 @@ class Size:
     dimension: int
 
 
-Models = Mapping[Role, tuple[Identity, SentenceTransformer]]
+Models = Mapping[Role, tuple[Identity, Model]]
 
 
 def require_same_sizes(folder: Path, models: Models, remedy: str = "name another --output") -> None:
@@ -60,8 +60,11 @@ def write_sizes(folder: Path, models: Models) -> None:
     """
     sizes = _read(folder)
     for role, (identity, model) in models.items():
-        parameters = sum(weight.numel() for weight in model.parameters())
-        dimension = model.get_embedding_dimension() or 0
+        if isinstance(model, SentenceTransformer):
+            parameters = sum(weight.numel() for weight in model.parameters())
+            dimension = model.get_embedding_dimension() or 0
+        else:
+            parameters, dimension = model.parameters or 0, model.dimension
         sizes[role] = Size(role, identity.name, identity.revision, parameters, dimension)
     write_rows(folder / MODELS, [sizes[role] for role in ("teacher", "student") if role in sizes])
 

@@ -20,7 +20,7 @@ from leaf_st.publishing.metadata import Source, card_data, closed_texts, said_of
 from leaf_st.publishing.registered import Registered, registered
 from leaf_st.publishing.section import Section
 from leaf_st.publishing.snippet import onnx_snippet
-from leaf_st.publishing.verify import require_run
+from leaf_st.run_folder import require_run
 
 _RESULTS: tuple[Callable[[Measured], Section], ...] = (
     quality.tasks,

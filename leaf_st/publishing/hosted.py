@@ -11,8 +11,8 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from leaf_st.errors import InputError
 from leaf_st.export.encoder import GRAPHS, GraphKind
+from leaf_st.models.prompts import prompt_for
 from leaf_st.recipe import KINDS
-from leaf_st.teacher.local import own_prompt
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def read_hosted(folder: Path, repo_id: str, *, asymmetric: bool = False) -> Host
     modules: list[dict[str, str]] = _read(folder / "modules.json")
     return Hosted(
         repo_id,
-        {kind: own_prompt(prompts, kind) for kind in KINDS},
+        {kind: prompt_for(prompts, kind) for kind in KINDS},
         _read(reading, "max_seq_length") if reading.is_file() else None,
         any(module["type"].endswith(".Normalize") for module in modules),
         () if asymmetric else [kind for kind, path in GRAPHS.items() if (folder / path).is_file()],

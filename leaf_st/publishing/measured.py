@@ -18,8 +18,9 @@ from leaf_st.evaluation.rows import read_as, read_rows
 from leaf_st.evaluation.samples import Sampled
 from leaf_st.evaluation.sizes import Size
 from leaf_st.export.export import ExportRow
+from leaf_st.models.identity import local_name
 from leaf_st.recipe import Recipe
-from leaf_st.run_folder import read_run
+from leaf_st.run_folder import RECIPE, read_run
 
 TRAINING = "training.json"
 
@@ -107,7 +108,7 @@ def read_measured(run: Path) -> Measured:
         InputError: If it is no run folder, a file is damaged, or one holds results of another model.
     """
     read_run(run)
-    record = read_as(run / "recipe.json", Record, "the record of a run")
+    record = read_as(run / RECIPE, Record, "the record of a run")
     results = run / "results"
     if not (results.is_dir() or (run / "model").is_dir()):
         raise InputError(f"{run}: expected results/ beside recipe.json, found none: name the folder of a trained run")
@@ -141,7 +142,7 @@ def _speed(path: Path) -> dict[str, Rates]:
 
 def _require_one_student(measured: Measured) -> None:
     """Look whether all results are of the student of this run; latency may have others beside it."""
-    student = f"local/{measured.recipe.name}"  # as `leaf_st.models.identity` calls it
+    student = local_name(measured.recipe.name)
     named = {
         TASKS: [row.model for row in measured.tasks if row.mode != "teacher"],
         files.MODELS: [row.model for row in measured.sizes if row.role == "student"],

@@ -23,7 +23,7 @@ from leaf_st.publishing.card import of_mteb, render, require_results
 from leaf_st.publishing.hosted import Hosted, read_hosted
 from leaf_st.publishing.measured import TRAINING, read_measured
 from leaf_st.publishing.published import published_card, published_names
-from leaf_st.publishing.verify import require_run
+from leaf_st.run_folder import require_run, write_record
 
 MODEL_CARDS = Path("model_cards")
 _HOSTED = "hosted.json"
@@ -71,7 +71,7 @@ def _copy(run: Path, hosted: Hosted, folder: Path) -> None:
     results = folder / "results"
     results.mkdir(parents=True)
     record: dict[str, Any] = bare.record.model_dump()
-    write_json(folder / "recipe.json", {"recipe": record["resolved"], **record})
+    write_record(folder, {"recipe": record["resolved"], **record})
     write_json(folder / _HOSTED, asdict(replace(hosted, graphs=list(hosted.graphs))))
     for name in _COPIED:
         if (run / "results" / name).is_file():

@@ -6,23 +6,24 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
-from leaf_st.atomic import is_temporary, replace_folder, write_json
+from leaf_st.atomic import is_temporary, replace_folder
 from leaf_st.errors import InputError
 from leaf_st.evaluation.sizes import require_same_sizes
 from leaf_st.hub.manifest import MANIFEST, read_manifest, write_manifest
 from leaf_st.models.identity import identify
+from leaf_st.models.load import load_model
 from leaf_st.models.portable import add_requirement, save_portable
 from leaf_st.publishing.bare import bare
 from leaf_st.publishing.card import card_text, of_mteb, require_results
 from leaf_st.publishing.hosted import Hosted, read_hosted
 from leaf_st.publishing.measured import Measured, read_measured
 from leaf_st.publishing.registered import Registered, published_meta, write_eval_results, write_results_repository
-from leaf_st.publishing.verify import PUBLISH, Check, require_run, verify
-from leaf_st.student.asymmetric import compose
-from leaf_st.student.load import load_student, load_teacher, read_record, teacher_of
+from leaf_st.publishing.verify import Check, verify
+from leaf_st.run_folder import MODEL, PUBLISH, RECIPE, RESULTS, read_record, require_run, write_record
+from leaf_st.student.asymmetric import compose, load_teacher_model
+from leaf_st.teacher.open import teacher_spec
 
 CARD = "README.md"
-_RECORD = "recipe.json"
 MTEB_RESULTS = "mteb-results"  # folder of a run, in the layout of mteb's repository of results
 
 
@@ -50,11 +51,11 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
     """Make ``publish`` of ``run`` anew, unchecked; returns the model that must be in it. As `prepare`."""
     require_run(run)
     require_results(run, without_results)
-    student = load_student(str(run / "model"))
-    require_same_sizes(run / "results", {"student": (identify(student), student)}, "move them away and measure again")
+    student = load_model(str(run / MODEL))
+    require_same_sizes(run / RESULTS, {"student": (identify(student), student)}, "move them away and measure again")
     model = compose(student, _teacher(run, student)) if asymmetric else student
     card = card_text(run, repo_id, asymmetric=asymmetric, without_results=without_results)
-    hosted, measured = read_hosted(run / "model", repo_id, asymmetric=asymmetric), read_measured(run)
+    hosted, measured = read_hosted(run / MODEL, repo_id, asymmetric=asymmetric), read_measured(run)
     found = of_mteb(measured, hosted)
     replace_folder(run / PUBLISH, lambda fresh: _fill(fresh, run, card, found, model, asymmetric))
     _fill_results_repository(measured, hosted, found)
@@ -63,7 +64,7 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
 
 def _teacher(run: Path, student: SentenceTransformer) -> SentenceTransformer:
     try:
-        return load_teacher(teacher_of(str(run / "model")), student)
+        return load_teacher_model(teacher_spec(str(run / MODEL), prompts=student.prompts))
     except InputError as error:
         raise InputError(f"the teacher, which goes along with --asymmetric, cannot be had: {error}") from error
 
@@ -72,14 +73,14 @@ def _fill(
     folder: Path, run: Path, card: str, found: Mapping[str, Registered], model: SentenceTransformer, asymmetric: bool
 ) -> None:
     """Put ``model`` into the new ``folder``: the one of ``run`` as it is, or its composition; and what describes it."""
-    record = bare(read_record(run / "model")) or None
+    record = bare(read_record(run / MODEL)) or None
     if asymmetric:
         save_portable(model, folder, record)
     else:
-        shutil.copytree(run / "model", folder, ignore=_left)
+        shutil.copytree(run / MODEL, folder, ignore=_left)
         add_requirement(model, folder)  # runs of before have none
         if record:
-            write_json(folder / _RECORD, record)
+            write_record(folder, record)
     if not (folder / CARD).is_file():
         (folder / CARD).write_text(card, encoding="utf-8")
     write_eval_results(folder, found)
@@ -101,4 +102,4 @@ def _fill_results_repository(measured: Measured, hosted: Hosted, found: Mapping[
 
 def _left(folder: str, names: list[str]) -> list[str]:
     """Name what does not go along: what a kill left, and the record, which holds paths of this machine."""
-    return [name for name in names if is_temporary(Path(folder, name)) or name == _RECORD]
+    return [name for name in names if is_temporary(Path(folder, name)) or name == RECIPE]

@@ -5,7 +5,7 @@ from pathlib import Path
 from leaf_st.hub.client import MAIN, Hub, Published, Target
 from leaf_st.hub.manifest import MANIFEST, read_manifest
 from leaf_st.publishing.prepare import prepare
-from leaf_st.publishing.verify import PUBLISH
+from leaf_st.run_folder import PUBLISH
 
 
 def push_to_hub(

@@ -15,14 +15,15 @@ from yaml import YAMLError
 
 from leaf_st.errors import InputError
 from leaf_st.export.encoder import GRAPHS, OnnxEncoder, onnxruntime_is_here
+from leaf_st.models.load import load_model
 from leaf_st.publishing.consumer import Reading, read_as_consumer
-from leaf_st.student.asymmetric import compose
-from leaf_st.student.load import load_student, load_teacher, teacher_of
+from leaf_st.run_folder import MODEL, PUBLISH, is_run
+from leaf_st.student.asymmetric import compose, load_teacher_model
+from leaf_st.teacher.open import teacher_spec
 
 P = ParamSpec("P")
 State = Literal["ok", "failed", "skipped"]
 
-PUBLISH = "publish"  # folder of a run for what goes to the hub
 SAME = 1e-6  # most that a component may differ from the model that was trained
 SAME_GRAPH = 1e-5  # most that it may in ONNX at float32
 LIKE_GRAPH = 0.99  # least mean cosine of a graph of fewer bits
@@ -105,31 +106,14 @@ def verify_by_name(path: Path, model: str | None = None) -> tuple[Path, list[Che
     run = next((folder for folder in (path, path.resolve().parent) if is_run(folder)), None)
     folder = path
     if run == path:
-        folder = path / PUBLISH if (path / PUBLISH).is_dir() else path / "model"
+        folder = path / PUBLISH if (path / PUBLISH).is_dir() else path / MODEL
     if not (folder / "modules.json").is_file():
         raise InputError(f"{folder} holds no model, expected modules.json in it: name a model folder or a run folder")
     name = model or (str(run) if run else None)
-    student = load_student(name) if name else None
+    student = load_model(name) if name else None
     if name and student and (folder / "router_config.json").is_file():
-        return folder, verify(folder, compose(student, load_teacher(teacher_of(name), student)))
+        return folder, verify(folder, compose(student, load_teacher_model(teacher_spec(name, prompts=student.prompts))))
     return folder, verify(folder, student)
-
-
-def is_run(folder: Path) -> bool:
-    """Say whether ``folder`` is a run with a trained model."""
-    return (folder / "recipe.json").is_file() and (folder / "model" / "modules.json").is_file()
-
-
-def require_run(folder: Path) -> None:
-    """Look whether ``folder`` is a run with a trained model.
-
-    Raises:
-        InputError: If it is none.
-    """
-    if not is_run(folder):
-        raise InputError(
-            f"{folder}: expected the folder of a run with a trained model in model/: train one, or name it"
-        )
 
 
 def _check(name: str, check: Callable[P, str], *given: P.args, **named: P.kwargs) -> Check:
@@ -207,7 +191,7 @@ def _onnx(folder: Path, reading: Reading, trained: SentenceTransformer | None) -
     if not onnxruntime_is_here():
         raise _SkippedError("onnxruntime is not installed: pip install 'leaf-st[onnx]'")
     if trained is None or "Router" in reading.modules:
-        trained = load_student(str(folder))
+        trained = load_model(str(folder))
     return ", ".join(_graph(graph, reading, trained) for graph in graphs)
 
 
