@@ -11,7 +11,7 @@ from leaf_st.cli.publishing import pull_model
 from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements.measurement import Measurement
 from leaf_st.evaluation.measurements.registry import MEASUREMENTS
-from leaf_st.recipe import TeacherSpec, TextsSpec
+from leaf_st.recipe import TextsSpec
 
 _GROUPS = {"measure": "measure compression, index recall, error margin, latency and others"}
 
@@ -57,10 +57,11 @@ def _measure(measurement: Measurement[Any], options: argparse.Namespace) -> None
 
 def results_folder(model: str) -> Path:
     """Return the results folder of ``model``: in its run if the model belongs to a run, else ``results/NAME``."""
-    from leaf_st.models.find import run_of
+    from leaf_st.run_folder import RESULTS as FOLDER
+    from leaf_st.run_folder import run_of
 
     run = run_of(Path(model))
-    return Path("results") / Path(model).resolve().name if run is None else run / "results"
+    return Path(FOLDER) / Path(model).resolve().name if run is None else run / FOLDER
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +76,8 @@ def _search(options: argparse.Namespace) -> None:
     from collections import Counter
 
     from leaf_st.evaluation.search import format_hits, search
-    from leaf_st.student.load import load_student, load_teacher
+    from leaf_st.models.load import load_model
+    from leaf_st.teacher.open import open_teacher, teacher_spec
     from leaf_st.texts.read import flaw, read_texts
 
     quieten()
@@ -87,7 +89,9 @@ def _search(options: argparse.Namespace) -> None:
     except InputError as error:
         named = str(error).replace("texts.source", "--documents").replace("texts.text_column", "--text-column")
         raise InputError(named) from error
-    student = load_student(options.model)
-    teacher = load_teacher(TeacherSpec(model=options.teacher), student) if options.teacher else None
+    student = load_model(options.model)
+    teacher = None
+    if options.teacher:
+        teacher = open_teacher(teacher_spec(options.model, options.teacher, student.prompts))
     hits = search(options.query, documents, student=student, teacher=teacher)
     print(format_hits(hits, shutil.get_terminal_size((150, 24)).columns))

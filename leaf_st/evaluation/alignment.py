@@ -12,9 +12,9 @@ from sentence_transformers.base.evaluation.evaluator import BaseEvaluator
 from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements.alignment import ALIGNMENT, Alignment, Histogram
 from leaf_st.evaluation.rows import write_rows
+from leaf_st.models.load import load_model
 from leaf_st.recipe import Recipe
-from leaf_st.run_folder import read_run
-from leaf_st.student.load import load_student
+from leaf_st.run_folder import GENERAL, MODEL, RESULTS, STORE, read_run
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.trainer import held_out_rows
 
@@ -112,16 +112,16 @@ def measure_alignment(run: Path, results: Path | None = None) -> list[Alignment]
         InputError: If the folder holds no run, or its store or student is missing.
     """
     recipe = Recipe.from_dict(read_run(run)["resolved"])
-    store = EmbeddingStore(run / "store")
-    student = load_student(str(run / "model"))
+    store = EmbeddingStore(run / STORE)
+    student = load_model(str(run / MODEL))
     # As in training: a target may belong to the head of a text that the final student reads in full.
     if recipe.training.max_length is not None:
         student.max_seq_length = recipe.training.max_length
     rows = [_measure("held-out texts", store, held_out_rows(store, recipe.training).tolist(), student)]
     if recipe.general is not None:
-        general = EmbeddingStore(run / "general", store.fingerprint)
+        general = EmbeddingStore(run / GENERAL, store.fingerprint)
         rows.append(_measure("general texts", general, range(len(general)), student))
-    write_rows((results or run / "results") / ALIGNMENT.file, rows)
+    write_rows((results or run / RESULTS) / ALIGNMENT.file, rows)
     return rows
 
 

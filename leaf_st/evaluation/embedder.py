@@ -14,10 +14,12 @@ from leaf_st.evaluation.beir import BeirSet, document_text
 from leaf_st.evaluation.modes import ROLES, Mode, Role, Side, role_of
 from leaf_st.models.identity import Identity, identify
 from leaf_st.recipe import Kind
+from leaf_st.teacher.protocol import Teacher
 
 # Texts are sorted by length within a block, which keeps padding small; the progress bar moves after each block.
 BLOCK = 2048
 
+Model = Teacher | SentenceTransformer
 Vectors = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -40,16 +42,14 @@ class Embedder:
     def __init__(
         self,
         *,
-        teacher: SentenceTransformer | None,
+        teacher: Teacher | None,
         student: SentenceTransformer,
         modes: Sequence[Mode],
         batch_size: int = 32,
         progress: Callable[[int], object] | None = None,
     ) -> None:
         check_modes(modes, teacher, student)
-        self.models: dict[Role, SentenceTransformer] = {"student": student}
-        if teacher is not None:
-            self.models["teacher"] = teacher
+        self.student, self.teacher = student, teacher
         self.batch_size = batch_size
         self.progress = progress
         self._modes = list(modes)
@@ -64,13 +64,17 @@ class Embedder:
         """Return the encoding time of ``mode``, as if no other mode had shared the vectors."""
         return sum(self._seconds[role_of(mode, side), side] for side in (*ROLES[mode], None))
 
-    def document_model(self, mode: Mode) -> SentenceTransformer:
+    def document_model(self, mode: Mode) -> Model:
         """Return the model that embeds the documents; its similarity function compares them with queries."""
-        return self.models[ROLES[mode]["document"]]
+        if role_of(mode, "document") == "student":
+            return self.student
+        assert self.teacher is not None  # check_modes
+        return self.teacher
 
     def identities(self) -> dict[Role, Identity]:
         """Return the identities of the models by role."""
-        return {role: identify(model) for role, model in self.models.items()}
+        teacher: dict[Role, Identity] = {} if self.teacher is None else {"teacher": self.teacher.identity}
+        return {**teacher, "student": identify(self.student)}
 
     def finish(self, mode: Mode) -> None:
         """Free the vectors that no other mode needs."""
@@ -103,21 +107,29 @@ class Embedder:
         return np.stack([known[text] for text in texts])
 
     def _encode(self, role: Role, side: Side, texts: list[str], prompt: str | None) -> NDArray[np.float32]:
-        model = self.models[role]
-        encoders = {"query": model.encode_query, "document": model.encode_document}
-        encode = model.encode if side is None else encoders[side]
+        encode = self._student_vectors if role == "student" else self._teacher_vectors
         start = perf_counter()
-        encoded = encode(texts, prompt=prompt, batch_size=self.batch_size, show_progress_bar=False)
-        vectors = np.asarray(encoded, np.float32)
+        vectors = encode(side, texts, prompt)
         self._seconds[role, side] += perf_counter() - start
         require_finite(vectors, texts, f"the {role}", side or "text")
         return vectors
+
+    def _student_vectors(self, side: Side, texts: list[str], prompt: str | None) -> NDArray[np.float32]:
+        encoders = {"query": self.student.encode_query, "document": self.student.encode_document}
+        encode = self.student.encode if side is None else encoders[side]
+        return np.asarray(encode(texts, prompt=prompt, batch_size=self.batch_size, show_progress_bar=False), np.float32)
+
+    def _teacher_vectors(self, side: Side, texts: list[str], prompt: str | None) -> NDArray[np.float32]:
+        assert self.teacher is not None  # check_modes
+        if side is None:
+            return self.teacher.encode(texts, prompt)
+        return self.teacher.encode_query(texts) if side == "query" else self.teacher.encode_document(texts)
 
 
 def embed_set(
     beir: BeirSet,
     *,
-    teacher: SentenceTransformer | None,
+    teacher: Teacher | None,
     student: SentenceTransformer,
     modes: Sequence[Mode],
     batch_size: int,
@@ -141,7 +153,7 @@ def embed_set(
     return embedder, vectors
 
 
-def check_modes(modes: Sequence[Mode], teacher: SentenceTransformer | None, student: SentenceTransformer) -> None:
+def check_modes(modes: Sequence[Mode], teacher: Teacher | None, student: SentenceTransformer) -> None:
     """Check that these models can be measured in ``modes``.
 
     Raises:
@@ -154,7 +166,7 @@ def check_modes(modes: Sequence[Mode], teacher: SentenceTransformer | None, stud
             raise InputError(f"mode {mode} needs the teacher: name one with --teacher, or measure only standard mode")
     if teacher is None or "asymmetric" not in modes:
         return
-    expected, found = teacher.get_embedding_dimension(), student.get_embedding_dimension()
+    expected, found = teacher.dimension, student.get_embedding_dimension()
     if expected != found:
         raise InputError(
             f"teacher gives {expected} dimensions, student gives {found}: asymmetric mode compares their vectors; "

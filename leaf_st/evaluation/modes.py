@@ -3,12 +3,9 @@
 This module imports no library, so that the command line and the report can name modes without loading torch.
 """
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from leaf_st.recipe import Kind
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
 
 Mode = Literal["teacher", "standard", "asymmetric"]
 Role = Literal["teacher", "student"]
@@ -27,11 +24,3 @@ CODINGS: tuple[Coding, ...] = get_args(Coding)
 def role_of(mode: Mode, side: Side) -> Role:
     """Return which model embeds ``side``; a text without a side is embedded as a document, as in a Router."""
     return ROLES[mode][side or "document"]
-
-
-def model_name(model: "SentenceTransformer") -> str:
-    """Return the name of ``model`` in results: the id on its card, else the place it was loaded from."""
-    if model.model_card_data.model_id:
-        return str(model.model_card_data.model_id)
-    transformer = model.transformers_model
-    return str(transformer.config._name_or_path) if transformer is not None else "unnamed"

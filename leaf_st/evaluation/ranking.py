@@ -14,7 +14,7 @@ documents:
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pytrec_eval
@@ -22,24 +22,13 @@ from numpy.typing import NDArray
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import BeirSet
+from leaf_st.evaluation.embedder import Model
 from leaf_st.evaluation.modes import CODINGS, Coding
 
 K = 10
 _LARGEST = 127
 _TINY = 1e-12  # as in torch's normalize
 _BLOCK = 256  # queries whose similarities are in memory at a time
-
-
-class Comparing(Protocol):
-    """A model that compares vectors: a student or a teacher."""
-
-    @property
-    def similarity_fn_name(self) -> str | None:
-        """Name of the similarity function."""
-
-    @property
-    def similarity(self) -> Any:  # noqa: ANN401  (overloaded in sentence-transformers)
-        """Function of queries, shape (q, d), and documents, shape (n, d), to their similarities, shape (q, n)."""
 
 
 def check_codings(codings: Sequence[str]) -> None:
@@ -53,7 +42,7 @@ def check_codings(codings: Sequence[str]) -> None:
             raise InputError(f"precision {coding!r} is unknown: expected some of {', '.join(CODINGS)}")
 
 
-def length_is_free(model: Comparing, *vectors: NDArray[np.float32]) -> bool:
+def length_is_free(model: Model, *vectors: NDArray[np.float32]) -> bool:
     """Return whether the length of a vector carries no information, so that cut vectors can be normalised.
 
     This holds if ``model`` compares by cosine, even where it does not normalise, or if all ``vectors``, each of shape
@@ -88,7 +77,7 @@ def code(
     return first, second
 
 
-def compare(queries: NDArray[Any], documents: NDArray[Any], model: Comparing) -> NDArray[np.float32]:
+def compare(queries: NDArray[Any], documents: NDArray[Any], model: Model) -> NDArray[np.float32]:
     """Return the similarity of coded queries and documents, shape (q, n); more is better.
 
     Bits are compared by the number of equal bits minus the number of different bits, which is exact: equally near
@@ -104,7 +93,7 @@ def _signs(bits: NDArray[np.uint8]) -> NDArray[np.float32]:
     return 2 * np.unpackbits(bits, axis=1).astype(np.float32) - 1
 
 
-def exact_ndcg(beir: BeirSet, queries: NDArray[Any], documents: NDArray[Any], model: Comparing) -> float:
+def exact_ndcg(beir: BeirSet, queries: NDArray[Any], documents: NDArray[Any], model: Model) -> float:
     """Return nDCG@10 in percent of exact search with coded queries, shape (q, d), over documents, shape (n, d)."""
     found: dict[str, dict[str, float]] = {}
     for start in range(0, len(queries), _BLOCK):

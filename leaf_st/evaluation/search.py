@@ -8,6 +8,7 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.errors import InputError
 from leaf_st.evaluation.embedder import Embedder
 from leaf_st.evaluation.modes import ROLES, Mode
+from leaf_st.teacher.protocol import Teacher
 
 _GAP = "  "
 _NARROWEST = 24
@@ -35,7 +36,7 @@ def search(
     documents: Sequence[str],
     *,
     student: SentenceTransformer,
-    teacher: SentenceTransformer | None,
+    teacher: Teacher | None,
     k: int = 10,
 ) -> dict[Mode, list[Hit]]:
     """Return the ``k`` best documents for ``query`` in each mode; without a teacher, only in standard mode.

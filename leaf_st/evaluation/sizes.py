@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from leaf_st.models.identity import Identity
+    from leaf_st.teacher.protocol import Teacher
 
-Models = Mapping[Role, "tuple[Identity, SentenceTransformer]"]
+Models = Mapping[Role, "tuple[Identity, Teacher | SentenceTransformer]"]
 
 MODELS = "models.json"  # the file of the sizes in a results folder
 
@@ -64,10 +65,15 @@ def write_sizes(folder: Path, models: Models) -> None:
     Raises:
         InputError: If the file exists and holds anything else.
     """
+    from sentence_transformers import SentenceTransformer
+
     sizes = _read(folder)
     for role, (identity, model) in models.items():
-        parameters = sum(weight.numel() for weight in model.parameters())
-        dimension = model.get_embedding_dimension() or 0
+        if isinstance(model, SentenceTransformer):
+            parameters = sum(weight.numel() for weight in model.parameters())
+            dimension = model.get_embedding_dimension() or 0
+        else:
+            parameters, dimension = model.parameters or 0, model.dimension
         sizes[role] = Size(role, identity.name, identity.revision, parameters, dimension)
     write_rows(folder / MODELS, [sizes[role] for role in ("teacher", "student") if role in sizes])
 

@@ -24,12 +24,13 @@ from tqdm import tqdm
 from leaf_st.errors import InputError
 from leaf_st.evaluation.embedder import require_finite
 from leaf_st.evaluation.measurements.latency import LatencyRow
-from leaf_st.evaluation.modes import model_name
 from leaf_st.export.encoder import OnnxEncoder, onnxruntime_is_installed
+from leaf_st.models.identity import model_name
+from leaf_st.models.precision import bfloat16_is_fast
+from leaf_st.models.prompts import prompt_for
+from leaf_st.models.tokens import copy_tokenizer
 from leaf_st.recipe import Kind
 from leaf_st.student.static import is_static
-from leaf_st.teacher.local import bfloat16_is_fast, own_prompt
-from leaf_st.texts.paper.cut import own_tokenizer
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 24)  # paper G
 REPEATS = 7  # paper G
@@ -221,7 +222,7 @@ def _encode(model: SentenceTransformer, side: Kind, texts: Sequence[str]) -> obj
 
 
 def _mean_tokens(model: SentenceTransformer, side: Kind, texts: Sequence[str]) -> float:
-    prompt, tokenizer = own_prompt(model.prompts, side), own_tokenizer(model)
+    prompt, tokenizer = prompt_for(model.prompts, side), copy_tokenizer(model)
     encoded = tokenizer.encode_batch([prompt + text for text in texts], add_special_tokens=not is_static(model))
     return statistics.fmean(len(text.ids) for text in encoded)
 

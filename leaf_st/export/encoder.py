@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
+from leaf_st.models.prompts import prompt_for
+from leaf_st.models.tokens import copy_tokenizer
 from leaf_st.recipe import KINDS, Kind
-from leaf_st.teacher.local import own_prompt
-from leaf_st.texts.paper.cut import own_tokenizer
 
 INPUTS = ("input_ids", "attention_mask")
 
@@ -53,9 +53,9 @@ class OnnxEncoder:
             raise InputError(
                 f"{graph}: expected the inputs {', '.join(INPUTS)}, found {', '.join(found)}: export the model again"
             )
-        self._tokenizer = own_tokenizer(model)
+        self._tokenizer = copy_tokenizer(model)
         self._tokenizer.enable_padding(pad_id=model.tokenizer.pad_token_id, pad_token=model.tokenizer.pad_token)
-        self._prompts = {kind: own_prompt(model.prompts, kind) for kind in KINDS}
+        self._prompts = {kind: prompt_for(model.prompts, kind) for kind in KINDS}
 
     def __call__(self, kind: Kind, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the vectors of n texts as one batch, shape (n, d), with the model's prompt for ``kind``."""

@@ -9,8 +9,8 @@ from typing import Any
 from leaf_st.errors import InputError
 from leaf_st.export.forms import exported_files
 from leaf_st.hub.client import check_repo_id
+from leaf_st.models.prompts import prompt_for
 from leaf_st.recipe import KINDS
-from leaf_st.teacher.local import own_prompt
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def read_hosted(folder: Path, repo_id: str, *, asymmetric: bool = False) -> Host
     modules: list[dict[str, str]] = _read(folder / "modules.json")
     return Hosted(
         repo_id,
-        {kind: own_prompt(prompts, kind) for kind in KINDS},
+        {kind: prompt_for(prompts, kind) for kind in KINDS},
         _read(reading, "max_seq_length") if reading.is_file() else None,
         any(module["type"].endswith(".Normalize") for module in modules),
         () if asymmetric else list(exported_files(folder)),

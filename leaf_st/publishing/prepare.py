@@ -11,6 +11,7 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.sizes import require_same_sizes
 from leaf_st.hub.manifest import MANIFEST, read_manifest, write_manifest
 from leaf_st.models.identity import identify
+from leaf_st.models.load import load_model
 from leaf_st.models.portable import add_requirement, save_portable
 from leaf_st.publishing.bare import bare
 from leaf_st.publishing.card import card_text, of_mteb, require_results
@@ -19,8 +20,8 @@ from leaf_st.publishing.measured import Measured, read_measured
 from leaf_st.publishing.registered import Registered, published_meta, write_eval_results, write_results_repository
 from leaf_st.publishing.verify import Check, verify
 from leaf_st.run_folder import MODEL, MTEB_RESULTS, PUBLISH, RECIPE, RESULTS, read_record, require_run, write_record
-from leaf_st.student.asymmetric import compose
-from leaf_st.student.load import load_student, load_teacher, teacher_of
+from leaf_st.student.asymmetric import compose, load_teacher_model
+from leaf_st.teacher.open import teacher_spec
 
 CARD = "README.md"
 
@@ -49,7 +50,7 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
     """Replace the folder ``publish`` of ``run`` without checks; return the model that it must hold. See `prepare`."""
     require_run(run)
     require_results(run, without_results)
-    student = load_student(str(run / MODEL))
+    student = load_model(str(run / MODEL))
     require_same_sizes(run / RESULTS, {"student": (identify(student), student)}, "move them away and measure again")
     model = compose(student, _load_teacher(run, student)) if asymmetric else student
     card = card_text(run, repo_id, asymmetric=asymmetric, without_results=without_results)
@@ -62,7 +63,7 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
 
 def _load_teacher(run: Path, student: SentenceTransformer) -> SentenceTransformer:
     try:
-        return load_teacher(teacher_of(str(run / MODEL)), student)
+        return load_teacher_model(teacher_spec(str(run / MODEL), prompts=student.prompts))
     except InputError as error:
         raise InputError(f"the teacher, which --asymmetric publishes too, cannot be loaded: {error}") from error
 

@@ -10,9 +10,9 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.atomic import replace_folder
 from leaf_st.errors import InputError
 from leaf_st.hub.retry import retry
-from leaf_st.models.find import MODEL, PAPERS, WHOLE, in_cache, resolve_model
+from leaf_st.models.find import MODEL, PAPERS, WHOLE, find_in_cache, find_model
 from leaf_st.models.portable import save_portable
-from leaf_st.student.load import is_asymmetric, load
+from leaf_st.student.asymmetric import is_asymmetric, load
 from leaf_st.zoo import ASYMMETRIC, ZOO
 
 
@@ -60,9 +60,9 @@ def _require_empty(folder: Path) -> None:
 def _fetch(name: str, files: Sequence[str], revision: str | None = None) -> Path:
     """Return a local folder with the model ``name``, and with ``files`` if they can be fetched."""
     try:
-        return retry(lambda: resolve_model(name, revision, files=files, newest=True))
+        return retry(lambda: find_model(name, revision, files=files, newest=True))
     except InputError:  # without the hub, the cache may still hold the model without its card
-        if (cached := in_cache(name, revision)) is not None:
+        if (cached := find_in_cache(name, revision)) is not None:
             return cached
         raise
 

@@ -6,7 +6,7 @@ from importlib.resources import files
 from string import Template
 
 from leaf_st.export.forms import form_named
-from leaf_st.teacher.local import own_prompt
+from leaf_st.models.prompts import prompt_for
 
 
 def onnx_snippet(folder: str, prompts: Mapping[str, str | None], length: int, form: str) -> str:
@@ -23,6 +23,6 @@ def onnx_snippet(folder: str, prompts: Mapping[str, str | None], length: int, fo
         folder=folder,
         length=length,
         graph=form_named(form).file.as_posix(),
-        query=json.dumps(own_prompt(prompts, "query"), ensure_ascii=False),
-        document=json.dumps(own_prompt(prompts, "document"), ensure_ascii=False),
+        query=json.dumps(prompt_for(prompts, "query"), ensure_ascii=False),
+        document=json.dumps(prompt_for(prompts, "document"), ensure_ascii=False),
     )

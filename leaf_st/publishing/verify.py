@@ -16,10 +16,11 @@ from leaf_st.errors import InputError
 from leaf_st.export.encoder import OnnxEncoder, onnxruntime_is_installed
 from leaf_st.export.forms import GRAPH_FOLDER, limits_of
 from leaf_st.export.parity import parity
+from leaf_st.models.load import load_model
 from leaf_st.publishing.consumer import Reading, read_as_consumer
 from leaf_st.run_folder import MODEL, PUBLISH, is_run
-from leaf_st.student.asymmetric import compose
-from leaf_st.student.load import load_student, load_teacher, teacher_of
+from leaf_st.student.asymmetric import compose, load_teacher_model
+from leaf_st.teacher.open import teacher_spec
 
 P = ParamSpec("P")
 State = Literal["ok", "failed", "skipped"]
@@ -108,9 +109,9 @@ def verify_by_name(path: Path, model: str | None = None) -> tuple[Path, list[Che
     if not (folder / "modules.json").is_file():
         raise InputError(f"{folder} holds no model, expected modules.json in it: name a model folder or a run folder")
     name = model or (str(run) if run else None)
-    student = load_student(name) if name else None
+    student = load_model(name) if name else None
     if name and student and (folder / "router_config.json").is_file():
-        return folder, verify(folder, compose(student, load_teacher(teacher_of(name), student)))
+        return folder, verify(folder, compose(student, load_teacher_model(teacher_spec(name, prompts=student.prompts))))
     return folder, verify(folder, student)
 
 
@@ -184,7 +185,7 @@ def _onnx(folder: Path, reading: Reading, trained: SentenceTransformer | None) -
     if not onnxruntime_is_installed():
         raise _SkippedError("onnxruntime is not installed: pip install 'leaf-st[onnx]'")
     if trained is None or "Router" in reading.modules:
-        trained = load_student(str(folder))
+        trained = load_model(str(folder))
     return ", ".join(_graph(graph, reading, trained) for graph in graphs)
 
 

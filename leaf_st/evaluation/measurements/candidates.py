@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sentence_transformers import SentenceTransformer
-
 from leaf_st.errors import InputError
 from leaf_st.evaluation.timing import Candidate
 from leaf_st.export.forms import exported_files
-from leaf_st.models.find import resolve_model
-from leaf_st.models.random_weights import missing, save_unlearned
+from leaf_st.models.find import find_model
+from leaf_st.models.load import load_model
+from leaf_st.models.random_weights import save_random_weights, shape_if_missing
 from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TeacherSpec, TextsSpec
+from leaf_st.student.asymmetric import load_teacher_model
 from leaf_st.student.build import build_student
-from leaf_st.student.load import load_student, load_teacher, teacher_of
+from leaf_st.teacher.open import teacher_spec
 from leaf_st.texts.read import read_texts
 from leaf_st.zoo import ZOO, Architecture
 
@@ -39,10 +39,10 @@ def candidates(names: Sequence[str], teacher: str | None = None) -> list[Candida
     """
     found: dict[str, Candidate] = {}
     for name in names:
-        spec = TeacherSpec(model=teacher) if teacher else teacher_of(name)
+        spec = teacher_spec(name, teacher)
         student = _student(name, spec)
         if spec.model not in found:
-            found[spec.model] = _teacher(spec, student.model)
+            found[spec.model] = _teacher(teacher_spec(name, teacher, student.model.prompts))
         found[name] = student
     return list(found.values())
 
@@ -67,26 +67,26 @@ def latency_texts(source: str | TextsSpec = DOCSTRINGS) -> dict[Kind, list[str]]
 
 
 def _student(name: str, teacher: TeacherSpec) -> Candidate:
-    if gone := missing(name, None):
+    if gone := shape_if_missing(name, None):
         return _random_weights(name, teacher.model, *gone)
-    return Candidate(name, load_student(name), teacher.model, exported_files(resolve_model(name)))
+    return Candidate(name, load_model(name), teacher.model, exported_files(find_model(name)))
 
 
-def _teacher(spec: TeacherSpec, student: SentenceTransformer) -> Candidate:
-    if gone := missing(spec.model, spec.revision):
+def _teacher(spec: TeacherSpec) -> Candidate:
+    if gone := shape_if_missing(spec.model, spec.revision):
         random = _random_weights(spec.model, spec.model, *gone)
-        random.model.prompts = dict(student.prompts)
+        random.model.prompts.update(spec.prompts)
         return random
-    return Candidate(spec.model, load_teacher(spec, student), spec.model, exported_files(resolve_model(spec.model)))
+    return Candidate(spec.model, load_teacher_model(spec), spec.model, exported_files(find_model(spec.model)))
 
 
 def _random_weights(name: str, teacher: str, reason: str, shape: Architecture) -> Candidate:
     _logger.info("%s is timed with random weights, which give the same times: %s", name, reason)
     with TemporaryDirectory(prefix="leaf-st-latency-") as temporary:
-        folder = save_unlearned(Path(temporary) / "model", shape)
+        folder = save_random_weights(Path(temporary) / "model", shape)
         known = next((model.teacher for key, model in ZOO.items() if name in (key, model.hub_id)), None)
         if known is None:
-            model = load_student(str(folder))
+            model = load_model(str(folder))
         else:
             model = build_student(folder, dimension=known.dimension, normalized=True, prompts=known.prompts)
     return Candidate(name, model, teacher, random_weights=True)

@@ -26,10 +26,12 @@ from leaf_st.evaluation.results import Result
 from leaf_st.evaluation.rows import part_of, read_or_make
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.models.identity import hash_files, identify
+from leaf_st.models.load import load_model
 from leaf_st.recipe import Recipe
-from leaf_st.run_folder import read_record
-from leaf_st.student.load import load_student, load_teacher
+from leaf_st.run_folder import CHECKPOINTS, MODEL, RECIPE, STORE, read_record
 from leaf_st.student.static import is_static
+from leaf_st.teacher.open import open_teacher
+from leaf_st.teacher.protocol import Teacher
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.checkpoints import whole_checkpoints
 from leaf_st.training.schedule import CyclicDecay
@@ -62,20 +64,20 @@ def measure_margin(run: Path, sets: Sequence[Path], folder: Path) -> list[Margin
     """
     recipe = _recipe(run)
     checkpoints, data = _checkpoints(run, recipe), _sets(recipe, sets)
-    if not (run / "model").is_dir():
+    if not (run / MODEL).is_dir():
         raise InputError(
-            f"{run / 'model'}: expected the trained student, found no such folder: run `leaf-st train` first"
+            f"{run / MODEL}: expected the trained student, found no such folder: run `leaf-st train` first"
         )
-    in_use = load_student(str(run / "model"))
-    teacher = _cached(load_teacher(recipe.teacher, in_use))
-    models: Models = {"teacher": (identify(teacher), teacher), "student": (identify(in_use), in_use)}
+    in_use = load_model(str(run / MODEL))
+    teacher = _cached(open_teacher(recipe.teacher))
+    models: Models = {"teacher": (teacher.identity, teacher), "student": (identify(in_use), in_use)}
     require_same_sizes(folder, models)
     targets = _held_out(run, recipe)
     taught = Point(TEACHER, None, 0.0, len(targets.texts))
     rows = [_row(taught, result) for result in _search(data, teacher, in_use, [TEACHER], folder)]
     write_sizes(folder, models)
     for path in checkpoints.values():
-        student = load_student(str(path))
+        student = load_model(str(path))
         student.prompts = in_use.prompts
         # As in training: a target may belong to the head of a text that the final student reads in full.
         _set_length(student, recipe.training.max_length or in_use.max_seq_length)
@@ -111,9 +113,7 @@ def _recipe(run: Path) -> Recipe:
     try:
         return Recipe.from_dict(read_record(run)["resolved"])
     except KeyError:
-        raise InputError(
-            f"{run / 'recipe.json'}: expected the record of a run, found none: name a run folder"
-        ) from None
+        raise InputError(f"{run / RECIPE}: expected the record of a run, found none: name a run folder") from None
 
 
 def _sets(recipe: Recipe, sets: Sequence[Path]) -> list[Path]:
@@ -126,11 +126,11 @@ def _sets(recipe: Recipe, sets: Sequence[Path]) -> list[Path]:
 
 def _checkpoints(run: Path, recipe: Recipe) -> dict[int, Path]:
     """Return the checkpoints to measure, by step."""
-    found = whole_checkpoints(run / "checkpoints")
+    found = whole_checkpoints(run / CHECKPOINTS)
     kept = {step: path for step, path in found.items() if not _is_at_start_rate(path, recipe)} or found
     if len(kept) < FEWEST:
         raise InputError(
-            f"{run / 'checkpoints'}: expected at least {FEWEST} checkpoints that are not at the start rate of a cycle, "
+            f"{run / CHECKPOINTS}: expected at least {FEWEST} checkpoints that are not at the start rate of a cycle, "
             f"found {len(kept)}: train into another folder with --set save_total_limit=10 (checkpoints that are kept), "
             "--set save_steps=0.1 and --set eval_steps=0.1 (one checkpoint per tenth of the run)"
         )
@@ -149,7 +149,7 @@ def _is_at_start_rate(checkpoint: Path, recipe: Recipe) -> bool:
 
 
 def _held_out(run: Path, recipe: Recipe) -> AlignmentEvaluator:
-    store = EmbeddingStore(run / "store")
+    store = EmbeddingStore(run / STORE)
     rows = held_out_rows(store, recipe.training).tolist()
     return AlignmentEvaluator(store.prompted(rows), store.embeddings(rows))
 
@@ -159,7 +159,7 @@ def _set_length(student: SentenceTransformer, tokens: int | None) -> None:
         student.max_seq_length = tokens
 
 
-def _cached(teacher: SentenceTransformer) -> SentenceTransformer:
+def _cached(teacher: Teacher) -> Teacher:
     """Let ``teacher`` keep the vectors of the texts that it embeds."""
 
     def cached(encode: Callable[..., Any]) -> Callable[..., Any]:
@@ -180,12 +180,12 @@ def _cached(teacher: SentenceTransformer) -> SentenceTransformer:
 
 def _search(
     folders: Sequence[Path],
-    teacher: SentenceTransformer,
+    teacher: Teacher,
     student: SentenceTransformer,
     modes: Sequence[Mode],
     results: Path,
 ) -> list[Result]:
-    made_of = [str(identify(model)) for model in ((teacher,) if modes == [TEACHER] else (teacher, student))]
+    made_of = [str(teacher.identity), *([] if modes == [TEACHER] else [str(identify(student))])]
     found = []
     for folder in folders:
         part = part_of(results, _NAME, folder.resolve().name, *made_of, hash_files(beir_files(folder)))
@@ -193,9 +193,7 @@ def _search(
     return found
 
 
-def _evaluate(
-    folder: Path, teacher: SentenceTransformer, student: SentenceTransformer, modes: Sequence[Mode]
-) -> list[Result]:
+def _evaluate(folder: Path, teacher: Teacher, student: SentenceTransformer, modes: Sequence[Mode]) -> list[Result]:
     from leaf_st.evaluation.tasks.find import find_tasks
     from leaf_st.evaluation.tasks.runner import evaluate  # imports mteb, which takes seconds
 

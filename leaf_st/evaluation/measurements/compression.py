@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from sentence_transformers import SentenceTransformer
 
+    from leaf_st.teacher.protocol import Teacher
+
 _NARROWEST = 24  # halving 384, 768 or 1,024 dimensions ends at 24 or 32
 
 _Point = tuple[Mode, int, Coding]
@@ -63,7 +65,7 @@ class Compressed:
 def measure_compression(
     folder: Path,
     *,
-    teacher: "SentenceTransformer | None",
+    teacher: "Teacher | None",
     student: "SentenceTransformer",
     modes: Sequence[Mode] = tuple(ROLES),
     dimensions: Sequence[int] | None = None,
@@ -92,7 +94,8 @@ def measure_compression(
     from leaf_st.evaluation.ranking import check_codings, code, cut, exact_ndcg, length_is_free
 
     check_codings(precisions)
-    dimensions = _dimensions(dimensions, [model for model in (teacher, student) if model is not None])
+    widths = [student.get_embedding_dimension() or 0, *([teacher.dimension] if teacher else [])]
+    dimensions = _dimensions(dimensions, min(widths))
     beir = load_beir(folder)
     embedder, vectors = embed_set(beir, teacher=teacher, student=student, modes=modes, batch_size=batch_size)
     names = {role: identity.name for role, identity in embedder.identities().items()}
@@ -126,8 +129,7 @@ def halves(width: int) -> list[int]:
     return [width, *(half for step in range(1, width.bit_length()) if (half := width >> step) >= _NARROWEST)]
 
 
-def _dimensions(wanted: Sequence[int] | None, models: "Sequence[SentenceTransformer]") -> Sequence[int]:
-    width = min(model.get_embedding_dimension() or 0 for model in models)
+def _dimensions(wanted: Sequence[int] | None, width: int) -> Sequence[int]:
     for dimension in wanted or ():
         if not 1 <= dimension <= width:
             raise InputError(f"dimension {dimension}: expected 1 to {width}, the width of the models' vectors")

@@ -185,17 +185,17 @@ def _cell(value: float | None, form: str) -> str:
 def _measure(options: argparse.Namespace) -> list[ExportRow]:
     from leaf_st.evaluation.measurements.candidates import latency_texts
     from leaf_st.export.export import check_exportable
-    from leaf_st.models.find import resolve_model
+    from leaf_st.models.find import find_model
     from leaf_st.models.identity import identify
-    from leaf_st.student.load import load_student
+    from leaf_st.models.load import load_model
 
     sets = sets_of(options.model, options.data)
-    student = load_student(options.model)
+    student = load_model(options.model)
     check_exportable(student)
     models: Models = {"student": (identify(student), student)}
     require_same_sizes(options.output, models)
     spec = _texts_of(options.model, options.texts)
-    made, problems = measure_export(student, resolve_model(options.model), latency_texts(spec), sets)
+    made, problems = measure_export(student, find_model(options.model), latency_texts(spec), sets)
     rows = [replace(row, texts=spec.source, sets=[data.resolve().name for data in sets]) for row in made]
     path = options.output / EXPORT.file
     write_rows(path, rows)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from leaf_st.evaluation.beir import BeirSet
     from leaf_st.evaluation.embedder import Vectors
+    from leaf_st.teacher.protocol import Teacher
 
 MODES: tuple[Mode, ...] = ("teacher", "asymmetric")  # the modes whose documents are the teacher's
 EXPANSIONS = (10, 20, 40, 80, 160, 320)
@@ -83,7 +84,7 @@ class Searched:
 def measure_index(
     folder: Path,
     *,
-    teacher: "SentenceTransformer",
+    teacher: "Teacher",
     student: "SentenceTransformer",
     precisions: Sequence[Coding] = CODINGS,
     expansions: Sequence[int] = EXPANSIONS,
@@ -158,7 +159,7 @@ def _index_class() -> Any:  # noqa: ANN401  (usearch is optional)
     return Index
 
 
-def _metric(model: "SentenceTransformer") -> str:
+def _metric(model: "Teacher") -> str:
     name = model.similarity_fn_name
     if name not in _METRICS:
         raise InputError(
@@ -188,7 +189,7 @@ def _search(
     beir: "BeirSet",
     queries: "NDArray[Any]",
     documents: "NDArray[Any]",
-    model: "SentenceTransformer",
+    model: "Teacher",
     expansions: Sequence[int],
 ) -> list[tuple[int | None, float, float, float]]:
     """Return expansion, recall, nDCG@10 and comparisons of exact search and of each of ``expansions``."""

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, TypeVar
 from leaf_st.errors import InputError
 from leaf_st.evaluation.rows import part_of, read_or_make, write_rows
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
-from leaf_st.recipe import Recipe, TeacherSpec
+from leaf_st.recipe import Recipe
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+    from leaf_st.teacher.protocol import Teacher
 
 R = TypeVar("R")
 
@@ -20,7 +22,7 @@ def measure_over_sets(
     name: str,
     row: type[R],
     measure: "Callable[..., list[R]]",
-    models: "tuple[SentenceTransformer, SentenceTransformer]",
+    models: "tuple[Teacher, SentenceTransformer]",
     sets: Sequence[Path],
     results: Path,
     made_of: Sequence[str] = (),
@@ -46,7 +48,7 @@ def measure_over_sets(
     from leaf_st.models.identity import hash_files, identify
 
     teacher, student = models
-    known: Models = {"teacher": (identify(teacher), teacher), "student": (identify(student), student)}
+    known: Models = {"teacher": (teacher.identity, teacher), "student": (identify(student), student)}
     require_same_sizes(results, known)
     names = [*(str(identity) for identity, _ in known.values()), *made_of]
     rows: list[R] = []
@@ -58,7 +60,7 @@ def measure_over_sets(
     return rows
 
 
-def load_pair(model: str, teacher: str | None) -> "tuple[SentenceTransformer, SentenceTransformer]":
+def load_pair(model: str, teacher: str | None) -> "tuple[Teacher, SentenceTransformer]":
     """Return the teacher and the student ``model``.
 
     Args:
@@ -68,10 +70,11 @@ def load_pair(model: str, teacher: str | None) -> "tuple[SentenceTransformer, Se
     Raises:
         InputError: If a model cannot be loaded, or nothing names the teacher.
     """
-    from leaf_st.student.load import load_student, load_teacher, teacher_of
+    from leaf_st.models.load import load_model
+    from leaf_st.teacher.open import open_teacher, teacher_spec
 
-    student = load_student(model)
-    return load_teacher(TeacherSpec(model=teacher) if teacher else teacher_of(model), student), student
+    student = load_model(model)
+    return open_teacher(teacher_spec(model, teacher, student.prompts)), student
 
 
 def sets_of(model: str, named: Sequence[Path]) -> list[Path]:
@@ -103,8 +106,8 @@ def require_sets(model: str, named: Sequence[Path]) -> list[Path]:
 
 def recipe_of(model: str) -> Recipe | None:
     """Return the recipe that a model folder records; None if it records none."""
-    from leaf_st.models.find import resolve_model
+    from leaf_st.models.find import find_model
     from leaf_st.run_folder import read_record
 
-    resolved = read_record(resolve_model(model)).get("resolved")
+    resolved = read_record(find_model(model)).get("resolved")
     return Recipe.from_dict(resolved) if isinstance(resolved, dict) else None

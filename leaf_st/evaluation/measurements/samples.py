@@ -14,6 +14,8 @@ from leaf_st.evaluation.modes import ROLES, STUDENT_MODES, Mode
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+    from leaf_st.teacher.protocol import Teacher
+
 QUERIES = 5
 _CHARACTERS = 120  # kept of a document, whose licence may forbid more
 _WIDTH = 150  # characters of a line in the terminal
@@ -54,7 +56,7 @@ class Sampled:
 def measure_samples(
     folder: Path,
     *,
-    teacher: "SentenceTransformer",
+    teacher: "Teacher",
     student: "SentenceTransformer",
     queries: int = QUERIES,
     batch_size: int = 32,

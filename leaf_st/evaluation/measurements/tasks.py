@@ -23,7 +23,6 @@ from leaf_st.evaluation.results import (
 from leaf_st.evaluation.results import (
     TASKS as FILE,
 )
-from leaf_st.recipe import TeacherSpec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -37,15 +36,15 @@ _MARKERS: dict[Mode, str] = {"teacher": "|", "standard": "o", "asymmetric": "D"}
 def _measure(options: argparse.Namespace) -> list[Result]:
     from leaf_st.evaluation.tasks.find import find_tasks
     from leaf_st.evaluation.tasks.runner import evaluate
-    from leaf_st.student.load import load_student, load_teacher, teacher_of
+    from leaf_st.models.load import load_model
+    from leaf_st.teacher.open import open_teacher, teacher_spec
 
     tasks = find_tasks(options.tasks)
-    student = load_student(options.model)
+    student = load_model(options.model)
     modes: list[Mode] = list(dict.fromkeys(options.modes or ())) or (list(ROLES) if options.teacher else ["standard"])
     teacher = None
     if options.teacher or set(modes) != {"standard"}:
-        spec = TeacherSpec(model=options.teacher) if options.teacher else teacher_of(options.model)
-        teacher = load_teacher(spec, student)
+        teacher = open_teacher(teacher_spec(options.model, options.teacher, student.prompts))
     return evaluate(tasks, teacher=teacher, student=student, modes=modes, folder=options.output)
 
 

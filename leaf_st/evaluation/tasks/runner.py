@@ -17,7 +17,7 @@ from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.embedder import Embedder, check_modes
+from leaf_st.evaluation.embedder import Embedder, Model, check_modes
 from leaf_st.evaluation.modes import ROLES, Mode, Role
 from leaf_st.evaluation.results import TASKS, TWO_SIDED, Result, require_same_models, write_results
 from leaf_st.evaluation.rows import read_rows
@@ -25,6 +25,7 @@ from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.evaluation.tasks.encoder import ModeEncoder, meta_of
 from leaf_st.evaluation.tasks.local import LocalTask
 from leaf_st.models.identity import Identity, identify
+from leaf_st.teacher.protocol import Teacher
 
 CACHE = "mteb"  # the folder of mteb's own results in a results folder: a ResultCache
 
@@ -32,7 +33,7 @@ CACHE = "mteb"  # the folder of mteb's own results in a results folder: a Result
 def evaluate(
     tasks: Sequence[AbsTask],
     *,
-    teacher: SentenceTransformer | None,
+    teacher: Teacher | None,
     student: SentenceTransformer,
     modes: Sequence[Mode],
     folder: Path | None = None,
@@ -85,11 +86,11 @@ class _Runner:
     """Measures two models on one task after another."""
 
     def __init__(
-        self, teacher: SentenceTransformer | None, student: SentenceTransformer, folder: Path | None, batch_size: int
+        self, teacher: Teacher | None, student: SentenceTransformer, folder: Path | None, batch_size: int
     ) -> None:
         self.teacher, self.student, self.batch_size = teacher, student, batch_size
         self.student_identity = identify(student)
-        self.teacher_identity = None if teacher is None else identify(teacher)
+        self.teacher_identity = None if teacher is None else teacher.identity
         self.rows: Path | None = None
         self.cache: mteb.ResultCache | None = None
         if folder is not None:
@@ -114,7 +115,7 @@ class _Runner:
         return [rows[mode] for mode in modes]
 
     def _models(self) -> Models:
-        models: dict[Role, tuple[Identity, SentenceTransformer]] = {"student": (self.student_identity, self.student)}
+        models: dict[Role, tuple[Identity, Model]] = {"student": (self.student_identity, self.student)}
         if self.teacher is not None and self.teacher_identity is not None:
             models["teacher"] = self.teacher_identity, self.teacher
         return models
