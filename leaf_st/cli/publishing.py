@@ -53,13 +53,13 @@ def _add_push(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from leaf_st.publishing.report import write_report
+    from leaf_st.publishing.report.report import write_report
 
     print(f"the report is {write_report(options.run)}")
 
 
 def _card(options: argparse.Namespace) -> None:
-    from leaf_st.publishing.card import card_text
+    from leaf_st.publishing.card.card import card_text
 
     quieten()
     made = card_text(

@@ -25,7 +25,7 @@ from leaf_st.errors import InputError
 from leaf_st.hub.changes import changes, is_same, wanted_files
 from leaf_st.hub.manifest import MANIFEST, Hashes, Manifest, read_manifest
 from leaf_st.hub.retry import PASSING, answers, patiently
-from leaf_st.publishing.hosted import check_repo_id
+from leaf_st.publishing.card.hosted import check_repo_id
 
 MAIN = "main"
 _NO_BRANCH = re.compile(r"^$|^[-/.]|[\s~^:?*\[\\]|\.\.|//|/\.|@\{|[/.]$|\.lock$|^refs/")  # git check-ref-format

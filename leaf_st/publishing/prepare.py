@@ -12,11 +12,10 @@ from leaf_st.evaluation.sizes import require_same_sizes
 from leaf_st.hub.manifest import MANIFEST, read_manifest, write_manifest
 from leaf_st.models.identity import identify
 from leaf_st.models.portable import add_requirement, save_portable
-from leaf_st.publishing.bare import bare
-from leaf_st.publishing.card import card_text, of_mteb, require_results
-from leaf_st.publishing.hosted import Hosted, read_hosted
-from leaf_st.publishing.measured import Measured, read_measured
-from leaf_st.publishing.registered import Registered, published_meta, write_eval_results, write_results_repository
+from leaf_st.publishing.card.card import card_text, mteb_results
+from leaf_st.publishing.card.hosted import Hosted, read_hosted
+from leaf_st.publishing.leaderboard import MtebResult, published_meta, write_eval_results, write_results_repository
+from leaf_st.publishing.results import Results, read_results, require_results, strip_paths
 from leaf_st.publishing.verify import PUBLISH, Check, require_run, verify
 from leaf_st.student.asymmetric import compose
 from leaf_st.student.load import load_student, load_teacher, read_record, teacher_of
@@ -54,10 +53,10 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
     require_same_sizes(run / "results", {"student": (identify(student), student)}, "move them away and measure again")
     model = compose(student, _teacher(run, student)) if asymmetric else student
     card = card_text(run, repo_id, asymmetric=asymmetric, without_results=without_results)
-    hosted, measured = read_hosted(run / "model", repo_id, asymmetric=asymmetric), read_measured(run)
-    found = of_mteb(measured, hosted)
+    hosted, results = read_hosted(run / "model", repo_id, asymmetric=asymmetric), read_results(run)
+    found = mteb_results(results, hosted)
     replace_folder(run / PUBLISH, lambda fresh: _fill(fresh, run, card, found, model, asymmetric))
-    _fill_results_repository(measured, hosted, found)
+    _fill_results_repository(results, hosted, found)
     return model
 
 
@@ -69,10 +68,10 @@ def _teacher(run: Path, student: SentenceTransformer) -> SentenceTransformer:
 
 
 def _fill(
-    folder: Path, run: Path, card: str, found: Mapping[str, Registered], model: SentenceTransformer, asymmetric: bool
+    folder: Path, run: Path, card: str, found: Mapping[str, MtebResult], model: SentenceTransformer, asymmetric: bool
 ) -> None:
     """Put ``model`` into the new ``folder``: the one of ``run`` as it is, or its composition; and what describes it."""
-    record = bare(read_record(run / "model")) or None
+    record = strip_paths(read_record(run / "model")) or None
     if asymmetric:
         save_portable(model, folder, record)
     else:
@@ -86,13 +85,13 @@ def _fill(
     write_manifest(folder)
 
 
-def _fill_results_repository(measured: Measured, hosted: Hosted, found: Mapping[str, Registered]) -> None:
+def _fill_results_repository(results: Results, hosted: Hosted, found: Mapping[str, MtebResult]) -> None:
     """Put what mteb's own repository of results would take of a run beside what goes to the hub."""
-    folder = measured.run / MTEB_RESULTS
+    folder = results.run / MTEB_RESULTS
     if found:
         # Its tag is the one name that a publication has before it is one.
-        revision = read_manifest(measured.run / PUBLISH / MANIFEST).tag
-        size = next((row for row in measured.sizes if row.role == "student"), None)
+        revision = read_manifest(results.run / PUBLISH / MANIFEST).tag
+        size = results.size("student")
         meta = published_meta(hosted, size, revision)
         replace_folder(folder, lambda fresh: write_results_repository(fresh, found, meta))
     else:

@@ -121,12 +121,17 @@ def _require_one_student(results: Results) -> None:
                 f"{folder / name}.json holds results of {others[0]}, not of {student}: move the file to another folder"
             )
     _require_timed_student(results, student)
-    revisions = dict.fromkeys(row.revision for rows in rows.values() for row in rows if getattr(row, "revision", None))
+    _require_one_revision(folder, rows)
+
+
+def _require_one_revision(folder: Path, rows: Mapping[str, Sequence[Any]]) -> None:
+    hashed = {name: [row for row in of_name if getattr(row, "revision", None)] for name, of_name in rows.items()}
+    revisions = dict.fromkeys(row.revision for of_name in hashed.values() for row in of_name)
     if len(revisions) > 1:
-        names = ", ".join(f"{name}.json" for name, rows in rows.items() if any(hasattr(row, "revision") for row in rows))
+        names = ", ".join(f"{name}.json" for name, of_name in hashed.items() if of_name)
         raise InputError(
-            f"{folder}: {names} hold results of several students of one name ({', '.join(revisions)}): move them to "
-            "another folder and measure again"
+            f"{folder}: {names} hold results of several students of one name ({', '.join(revisions)}): move the files "
+            "to another folder and measure again"
         )
 
 

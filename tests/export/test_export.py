@@ -20,8 +20,8 @@ from leaf_st.export import export as exporting
 from leaf_st.export.encoder import GRAPHS, OnnxEncoder
 from leaf_st.export.export import ExportRow, check_exportable, export
 from leaf_st.models.portable import save_portable
-from leaf_st.publishing.card import card_text
-from leaf_st.publishing.snippet import onnx_snippet
+from leaf_st.publishing.card.card import card_text
+from leaf_st.publishing.card.render import onnx_snippet
 from leaf_st.recipe import Recipe, StudentSpec
 from leaf_st.student.build import build_student
 from leaf_st.student.load import load_student

@@ -102,8 +102,8 @@ def closed_texts(results: Results) -> list[str]:
 def _eval_result(row: Result, task: TaskMetadata | None, source: Source | None) -> EvalResult:
     """Return ``row`` as an entry of the model index. Of a local set only the name is known."""
     path = task.dataset["path"] if task else row.set
-    # Where a task is a mean over others, mteb has a sentence in place of a path. For published figures, mteb's split and
-    # revision may not be those that the authors used.
+    # If a task is a mean over others, mteb has a sentence in place of a path. The authors of published figures may have
+    # used another split and revision than mteb.
     data = task.dataset if task and not source and " " not in path else None
     return EvalResult(
         task_type=row.type,

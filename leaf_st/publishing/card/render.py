@@ -65,29 +65,33 @@ def render(
         head.license, head.license_name, head.license_link = published.licence, None, None
         recipe = replace(recipe, text=[published.recipe])
     student = results.size("student")
-    text = _environment().get_template("card.md.jinja").render(
-        head=as_code(head.to_yaml()),
-        hosted=hosted,
-        results=results,
-        recipe=results.recipe,
-        dimension=student.dimension if student else None,
-        lead=headline.lead(results),
-        facts=headline.facts(results),
-        tiles=[tile for tile in headline.tiles(results) if tile.value],
-        quoted=lambda text: as_code(json.dumps(text, ensure_ascii=False)),
-        code=as_code,
-        snippet=as_code(_snippet(hosted)),
-        published=published,
-        versions=_versions(results),
-        measured=bool(results.rows(TASKS)),
-        compressed=bool(results.rows(COMPRESSION)),
-        sections=_sections(results, hosted, published),
-        values=recipe,
-        sets=provenance.public_sets(results) if not published else Section(),
-        texts=provenance.texts(results),
-        licence=head.license,
-        licences=licence_notes(results),
-        closed=closed_texts(results),
+    text = (
+        _environment()
+        .get_template("card.md.jinja")
+        .render(
+            head=as_code(head.to_yaml()),
+            hosted=hosted,
+            results=results,
+            recipe=results.recipe,
+            dimension=student.dimension if student else None,
+            lead=headline.lead(results),
+            facts=headline.facts(results),
+            tiles=[tile for tile in headline.tiles(results) if tile.value],
+            quoted=lambda text: as_code(json.dumps(text, ensure_ascii=False)),
+            code=as_code,
+            snippet=as_code(_snippet(hosted)),
+            published=published,
+            versions=_versions(results),
+            measured=bool(results.rows(TASKS)),
+            compressed=bool(results.rows(COMPRESSION)),
+            sections=_sections(results, hosted, published),
+            values=recipe,
+            sets=provenance.public_sets(results) if not published else Section(),
+            texts=provenance.texts(results),
+            licence=head.license,
+            licences=licence_notes(results),
+            closed=closed_texts(results),
+        )
     )
     # UTF-8 cannot encode a lone surrogate, which a user's text may contain.
     return text.encode(errors="replace").decode()

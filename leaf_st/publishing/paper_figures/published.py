@@ -141,6 +141,6 @@ def _cell(score: float | None) -> str:
 
 def _speed(name: str, model: ZooModel) -> PageSection:
     speeds = [speed for speed in PAPER_TABLE_8 if speed.model in (name, model.teacher.hub_id)]
-    text = ["Measured on two vCPUs of an AWS EC2 i3.large with ONNX Runtime and texts of MS MARCO (Appendix G, Table 8)."]
+    text = ["Two vCPUs of an AWS EC2 i3.large, ONNX Runtime, texts of MS MARCO (paper, Appendix G, Table 8)."]
     section = Section(text, tables=[latency_table(speed_lines(speeds))])
     return PageSection("latency", "Latency", section)

@@ -62,7 +62,7 @@ def texts(results: Results) -> Section:
         ]
         tables = [Table("texts", ["source", "dataset", "commit", "licence"], lines, 4)]
     specs = {"Training texts": results.recipe.texts, "General texts": results.recipe.general}
-    # The table lists the paper's sources. A student that continues an earlier one may have learned from those and others.
+    # The table lists the paper's sources. A student that continues an earlier one may have learned from other texts.
     own = [f"{name}: {_licence(spec)}" for name, spec in specs.items() if spec is not None and spec.source != PAPER]
     return Section([*own, *text], tables=tables)
 
