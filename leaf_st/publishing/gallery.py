@@ -14,7 +14,8 @@ from typing import Any
 from leaf_st.atomic import replace_folder, write_json
 from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements import registry
-from leaf_st.evaluation.rows import MODELS, read_as, write_rows
+from leaf_st.evaluation.rows import read_as, write_rows
+from leaf_st.evaluation.sizes import MODELS
 from leaf_st.publishing.card.card import mteb_results, run_card
 from leaf_st.publishing.card.hosted import Hosted, read_hosted
 from leaf_st.publishing.paper_figures.published import published_card, published_names

@@ -6,33 +6,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, PositiveFloat
+from pydantic import BaseModel
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements import registry
 from leaf_st.evaluation.measurements.latency import LATENCY
 from leaf_st.evaluation.measurements.measurement import Measurement
 from leaf_st.evaluation.measurements.tasks import TASKS
-from leaf_st.evaluation.rows import MODELS, read_as, read_rows
-from leaf_st.evaluation.sizes import Size
+from leaf_st.evaluation.rows import read_as, read_rows
+from leaf_st.evaluation.sizes import MODELS, Size
 from leaf_st.recipe import Recipe
 from leaf_st.run_folder import read_run
 
-SPEED = "speed.json"
-
 R = TypeVar("R")
-
-
-class Rates(BaseModel):
-    """Texts that the two models encode per second.
-
-    Attributes:
-        teacher: The teacher's rate.
-        student: The student's rate.
-    """
-
-    teacher: PositiveFloat
-    student: PositiveFloat
 
 
 class Record(BaseModel):
@@ -63,7 +49,6 @@ class Results:
         recipe: The resolved recipe.
         measured: Rows by name of the measurement. A measurement without rows may be absent.
         sizes: Sizes of teacher and student (``models.json``).
-        speed: Texts per second by side (``speed.json``), written by the demo.
     """
 
     run: Path
@@ -71,7 +56,6 @@ class Results:
     recipe: Recipe
     measured: Mapping[str, Sequence[Any]]
     sizes: Sequence[Size] = ()
-    speed: Mapping[str, Rates] = dataclasses.field(default_factory=dict)
 
     def rows(self, measurement: Measurement[R]) -> Sequence[R]:
         """Return the rows of ``measurement``, none if it was not measured."""
@@ -96,14 +80,13 @@ def read_results(run: Path) -> Results:
             f"{run}: expected results/ beside recipe.json, found neither results/ nor model/: name the folder of a "
             "trained run"
         )
-    models, speed = folder / MODELS, folder / SPEED
+    models = folder / MODELS
     results = Results(
         run=run,
         record=record,
         recipe=Recipe.from_dict(record.resolved),
         measured={measurement.name: measurement.read(folder) for measurement in registry.MEASUREMENTS},
         sizes=read_rows(models, Size) if models.exists() else [],
-        speed=read_as(speed, dict[str, Rates], "texts per second by side and model") if speed.exists() else {},
     )
     _require_one_student(results)
     return results

@@ -19,7 +19,7 @@ class Missing:
 
     Attributes:
         text: What is missing, as a sentence.
-        command: The command that measures it.
+        command: The command that measures it; empty if the rows are a by-product of another command.
         needs: What the command needs.
     """
 
@@ -55,14 +55,15 @@ def measured_section(results: Results, measurement: Measurement[Any]) -> PageSec
     """
     with naming_rows(results, measurement.name):
         content = measurement.section(results.rows(measurement))
-        command = reproducing_command(results, measurement)
+        command = reproducing_command(results, measurement) if measurement.measure else ""
     missing = [Missing(text, measuring_command(results, measurement)) for text in content.incomplete]
     return PageSection(measurement.name, measurement.title, content, command, missing)
 
 
 def unmeasured_section(results: Results, measurement: Measurement[Any]) -> PageSection:
-    """Return the section of a measurement without rows: the command that measures it."""
-    missing = Missing("Not measured.", measuring_command(results, measurement), measurement.needs)
+    """Return the section of a measurement without rows: the command that measures it, and what the command needs."""
+    command = measuring_command(results, measurement) if measurement.measure else ""
+    missing = Missing("Not measured.", command, measurement.needs)
     return PageSection(measurement.name, measurement.title, Section(), missing=[missing])
 
 
@@ -86,9 +87,6 @@ def naming_rows(results: Results, name: str) -> Iterator[None]:
 def reproducing_command(results: Results, measurement: Measurement[Any]) -> str:
     """Return the command that measures the rows of ``measurement`` again."""
     folders = {Path(name).name: name for name in results.recipe.evaluate_on}
-    teacher = results.recipe.teacher.model
-    # Rows name a teacher in a folder as `leaf_st.models.identity` does.
-    folders[f"local/{Path(teacher).name}"] = teacher
     words = measurement.words(results.rows(measurement))
     return _line(*measurement.command, str(results.run), *(folders.get(word, word) for word in words))
 

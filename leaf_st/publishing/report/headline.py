@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from leaf_st.evaluation.latency_table import speeds
 from leaf_st.evaluation.measurements.alignment import ALIGNMENT
-from leaf_st.evaluation.measurements.latency import LATENCY
+from leaf_st.evaluation.measurements.latency import LATENCY, speeds
+from leaf_st.evaluation.measurements.speed import SPEED
 from leaf_st.evaluation.measurements.tasks import TASKS
 from leaf_st.evaluation.measurements.training import TRAINING
 from leaf_st.evaluation.modes import Mode
@@ -105,9 +105,10 @@ def _speed(results: Results) -> Tile:
         if timed.speedup is not None:
             rates = f"{timed.rate:,.0f} a second, the teacher {timed.rate / timed.speedup:,.0f}"
             return Tile("Queries", f"{timed.speedup:.1f}x", f"as fast: {rates} ({timed.backend}, {first.processor})")
-    if rate := results.speed.get("queries"):
-        rates = f"{rate.student:,.0f} a second, the teacher {rate.teacher:,.0f}"
-        return Tile("Queries", f"{rate.student / rate.teacher:.1f}x", f"as fast: {rates}")
+    for row in results.rows(SPEED):
+        if row.side == "queries":
+            rates = f"{row.student:,.0f} a second, the teacher {row.teacher:,.0f}"
+            return Tile("Queries", f"{row.student / row.teacher:.1f}x", f"as fast: {rates}")
     return Tile("Queries", "", "speed compared with the teacher", LATENCY.name)
 
 

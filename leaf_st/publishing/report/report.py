@@ -15,8 +15,7 @@ from markupsafe import Markup
 
 from leaf_st.atomic import replace_folder, write_whole
 from leaf_st.evaluation.measurements import registry
-from leaf_st.evaluation.measurements.latency import LATENCY
-from leaf_st.evaluation.measurements.measurement import Figure, Measurement, Section, Table
+from leaf_st.evaluation.measurements.measurement import Figure, Measurement, Table
 from leaf_st.evaluation.measurements.tasks import TASKS, retention_figure
 from leaf_st.publishing.report import headline, provenance
 from leaf_st.publishing.report.svg import LIGHT, draw, require_matplotlib, standalone
@@ -63,7 +62,9 @@ def write_report(run: Path) -> Path:
 
 
 def _sections(results: Results) -> list[PageSection]:
-    return [*(_section(results, measurement) for measurement in registry.MEASUREMENTS), *provenance.sections(results)]
+    # A report does not ask for rows that only another command writes, such as the demo.
+    shown = [each for each in registry.MEASUREMENTS if results.rows(each) or each.measure or each.needs]
+    return [*(_section(results, measurement) for measurement in shown), *provenance.sections(results)]
 
 
 def _section(results: Results, measurement: Measurement[Any]) -> PageSection:
@@ -74,17 +75,7 @@ def _section(results: Results, measurement: Measurement[Any]) -> PageSection:
     if measurement is TASKS and results.size("student") is None:
         sizes = Missing("The sizes of the models are not in the results.", measuring_command(results, TASKS))
         section = replace(section, missing=[*section.missing, sizes])
-    if measurement is LATENCY and results.speed and not results.rows(LATENCY):
-        section = replace(section, content=Section(tables=[_demo_speed(results)]))
     return section
-
-
-def _demo_speed(results: Results) -> Table:
-    lines = [
-        [side, f"{rates.teacher:,.1f}", f"{rates.student:,.1f}", f"{rates.student / rates.teacher:.2f}x"]
-        for side, rates in results.speed.items()
-    ]
-    return Table("speed", ["encoded per second", "teacher", "student", "speed-up"], lines)
 
 
 def _draw(results: Results, sections: Sequence[PageSection]) -> dict[str, Markup]:
