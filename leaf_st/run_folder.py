@@ -5,15 +5,53 @@ import re
 from pathlib import Path
 from typing import Any
 
-from leaf_st.atomic import is_temporary
+from leaf_st.atomic import is_temporary, write_json
 from leaf_st.errors import InputError
 from leaf_st.recipe import OF_START, Recipe
+
+RECIPE = "recipe.json"
+MODEL = "model"
+RESULTS = "results"
+REPORT = "report"
+PUBLISH = "publish"  # what is pushed to the hub
+MTEB_RESULTS = "mteb-results"
 
 _PARTS = {
     *("recipe.json", "texts", "store", "general", "checkpoints", "model", "results", "report", "publish", "held_out"),
     "mteb-results",
     *("teacher", "start"),  # of a smoke run
 }
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether ``folder`` is a run with a trained model."""
+    return (folder / RECIPE).is_file() and (folder / MODEL / "modules.json").is_file()
+
+
+def require_run(folder: Path) -> None:
+    """Check that ``folder`` is a run with a trained model.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if not is_run(folder):
+        raise InputError(
+            f"{folder}: expected the folder of a run with a trained model in {MODEL}/: train one, or name it"
+        )
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return what the run or model in ``folder`` records of its origin; empty if it has no readable record."""
+    try:
+        record = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def write_record(folder: Path, record: Any) -> None:  # noqa: ANN401  (any JSON value)
+    """Write ``record``, a JSON value, as the record of the run or model in ``folder``."""
+    write_json(folder / RECIPE, record)
 
 
 def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:

@@ -8,16 +8,16 @@ import pytest
 from hub import serve
 from hub_account import REPO, TOKEN, Account
 from huggingface_hub import close_session, constants
-from letters import save_set, save_texts
-
-from leaf_st.atomic import write_json
 from leaf_st.evaluation.compression import measure_compression
 from leaf_st.evaluation.index import measure_index
 from leaf_st.evaluation.latency import Candidate, measure_latency
 from leaf_st.evaluation.margin import measure_margin
+from leaf_st.evaluation.samples import measure_samples
+from letters import save_set, save_texts
+
+from leaf_st.atomic import write_json
 from leaf_st.evaluation.results import Result, write_results
 from leaf_st.evaluation.rows import COMPRESSION, INDEX, LATENCY, MARGIN, SAMPLES, write_rows
-from leaf_st.evaluation.samples import measure_samples
 from leaf_st.models.portable import save_portable
 from leaf_st.pipeline.run import Run
 from leaf_st.publishing.prepare import make_folder

@@ -20,7 +20,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 )
 
 from leaf_st.errors import InputError
-from leaf_st.hub.retry import answers
+from leaf_st.hub.retry import causes_with_status
 from leaf_st.zoo import PACKAGED, ZOO
 
 # Weights as safetensors only, and what a sentence-transformers folder needs beside them.
@@ -68,7 +68,7 @@ def resolve_model(
         reason, cause = _first_line(error), error
     if name in PACKAGED and revision is None:
         return _packaged(name)
-    if any(status in (401, 403) for _, status in answers(cause)):
+    if any(status in (401, 403) for _, status in causes_with_status(cause)):
         raise InputError(
             f"model {name}: the hub does not take the token, or not for this model ({reason}): log in with "
             "`hf auth login`, or set HF_TOKEN to another one"

@@ -13,7 +13,7 @@ from sentence_transformers.base.modules import Module
 
 from leaf_st.evaluation.modes import model_name
 from leaf_st.models.find import run_of
-from leaf_st.student.load import read_record
+from leaf_st.run_folder import read_record
 
 _ANY_CONFIG = ("_name_or_path", "transformers_version")  # the same model has others elsewhere
 _OF_A_CALL = ("padding", "truncation")  # a fast tokenizer keeps those of its last call

@@ -31,8 +31,8 @@ from leaf_st.evaluation.results import Result
 from leaf_st.evaluation.rows import ALIGNMENT, write_rows
 from leaf_st.models.find import commit_of, resolve_model
 from leaf_st.recipe import OF_START, PAPER, Precision, Recipe, TextsSpec, said_of
-from leaf_st.run_folder import differences, known_record
-from leaf_st.student.load import load_student, load_teacher, published_as, read_record, teacher_of
+from leaf_st.run_folder import differences, known_record, read_record
+from leaf_st.student.load import load_student, load_teacher, published_as, teacher_of
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.shard import text_id

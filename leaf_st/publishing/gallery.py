@@ -20,7 +20,7 @@ from leaf_st.publishing.card.card import mteb_results, run_card
 from leaf_st.publishing.card.hosted import Hosted, read_hosted
 from leaf_st.publishing.paper_figures.published import published_card, published_names
 from leaf_st.publishing.results import Results, read_results, require_results, without_folders
-from leaf_st.publishing.verify import require_run
+from leaf_st.run_folder import MODEL, RECIPE, RESULTS, require_run
 
 GALLERY = Path("model_cards")
 _HOSTED = "hosted.json"
@@ -53,18 +53,18 @@ def add_run(run: Path, repo_id: str, folder: Path = GALLERY) -> None:
     """
     require_run(run)
     require_results(run)
-    results, hosted = read_results(run), read_hosted(run / "model", repo_id)
+    results, hosted = read_results(run), read_hosted(run / MODEL, repo_id)
     folder.mkdir(exist_ok=True)
     replace_folder(folder / hosted.name, lambda temporary: _copy(results, hosted, temporary))
 
 
 def _copy(results: Results, hosted: Hosted, folder: Path) -> None:
-    shared, target = without_folders(results), folder / "results"
+    shared, target = without_folders(results), folder / RESULTS
     target.mkdir(parents=True)
     record: dict[str, Any] = shared.record.model_dump()
-    write_json(folder / "recipe.json", {"recipe": record["resolved"], **record})
+    write_json(folder / RECIPE, {"recipe": record["resolved"], **record})
     write_json(folder / _HOSTED, asdict(replace(hosted, graphs=list(hosted.graphs))))
-    source = results.run / "results"
+    source = results.run / RESULTS
     if results.sizes:
         shutil.copyfile(source / MODELS, target / MODELS)
     for measurement in registry.MEASUREMENTS:

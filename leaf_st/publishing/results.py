@@ -16,7 +16,7 @@ from leaf_st.evaluation.measurements.tasks import TASKS
 from leaf_st.evaluation.rows import read_as, read_rows
 from leaf_st.evaluation.sizes import MODELS, Size
 from leaf_st.recipe import Recipe
-from leaf_st.run_folder import read_run
+from leaf_st.run_folder import MODEL, RECIPE, RESULTS, read_run
 
 R = TypeVar("R")
 
@@ -73,9 +73,9 @@ def read_results(run: Path) -> Results:
         InputError: If ``run`` is not a run folder, a file is damaged, or a file holds results of another model.
     """
     read_run(run)
-    record = read_as(run / "recipe.json", Record, "the record of a run")
-    folder = run / "results"
-    if not (folder.is_dir() or (run / "model").is_dir()):
+    record = read_as(run / RECIPE, Record, "the record of a run")
+    folder = run / RESULTS
+    if not (folder.is_dir() or (run / MODEL).is_dir()):
         raise InputError(
             f"{run}: expected results/ beside recipe.json, found neither results/ nor model/: name the folder of a "
             "trained run"
@@ -97,7 +97,7 @@ def _require_one_student(results: Results) -> None:
     student = f"local/{results.recipe.name}"  # see `leaf_st.models.identity`
     rows = {name: [row for row in rows if _is_of_student(row)] for name, rows in results.measured.items()}
     rows["models"] = [row for row in results.sizes if row.role == "student"]
-    folder = results.run / "results"
+    folder = results.run / RESULTS
     for name, of_student in rows.items():
         if others := [row.model for row in of_student if row.model != student]:
             raise InputError(
@@ -128,7 +128,7 @@ def _require_timed_student(results: Results, student: str) -> None:
     size = results.size("student")
     if first and size and first.parameters != size.parameters:
         raise InputError(
-            f"{results.run / 'results' / LATENCY.file} begins with {first.model} of {first.parameters:,} parameters, "
+            f"{results.run / RESULTS / LATENCY.file} begins with {first.model} of {first.parameters:,} parameters, "
             f"but {student} has {size.parameters:,}: measure the latency of {student} first"
         )
 
@@ -139,9 +139,9 @@ def require_results(run: Path, without_results: bool = False) -> None:
     Raises:
         InputError: If it has none.
     """
-    if not (without_results or TASKS.read(run / "results")):
+    if not (without_results or TASKS.read(run / RESULTS)):
         raise InputError(
-            f"{run / 'results'} holds no results for the card: measure some with `leaf-st evaluate`, or use "
+            f"{run / RESULTS} holds no results for the card: measure some with `leaf-st evaluate`, or use "
             "--without-results"
         )
 

@@ -11,6 +11,7 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import is_beir
 from leaf_st.evaluation.measurements.measurement import Measurement, Section
 from leaf_st.publishing.results import Results
+from leaf_st.run_folder import RESULTS
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def naming_rows(results: Results, name: str) -> Iterator[None]:
 
     Each row may be valid although another row that belongs to it is missing.
     """
-    folder = results.run / "results"
+    folder = results.run / RESULTS
     try:
         yield
     except InputError as error:

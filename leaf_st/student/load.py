@@ -1,23 +1,16 @@
 """Loading a model by name: a folder, a hub id, or a name of the zoo."""
 
-import json
-import shutil
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 
-from leaf_st.atomic import replace_folder
 from leaf_st.errors import InputError
-from leaf_st.hub.retry import patiently
-from leaf_st.models.find import MODEL, PAPERS, WHOLE, in_cache, resolve_model
-from leaf_st.models.portable import save_portable
+from leaf_st.models.find import resolve_model
 from leaf_st.recipe import Recipe, TeacherSpec
+from leaf_st.run_folder import read_record
 from leaf_st.student.asymmetric import compose
 from leaf_st.zoo import ASYMMETRIC, ZOO, ZooModel
 
@@ -38,63 +31,13 @@ def load(
         InputError: If a model is nowhere or cannot be loaded, or nothing names the teacher.
     """
     name = str(name)
-    if _is_asymmetric(name):
+    if is_asymmetric(name):
         name, asymmetric = name.removesuffix(ASYMMETRIC), True
     student = load_student(name, trust_remote_code=trust_remote_code)
     if not asymmetric:
         return student
     spec = TeacherSpec(model=teacher) if teacher else teacher_of(name)
     return compose(student, load_teacher(replace(spec, trust_remote_code=trust_remote_code), student))
-
-
-def pull(name: str, folder: Path, revision: str | None = None) -> None:
-    """Put the model ``name`` into ``folder``, where ``SentenceTransformer(folder)`` finds it.
-
-    Its card and licence come with it, where they can be had: they belong to a model that one hands on.
-
-    Args:
-        name: As for `load`; with ``-asym`` the folder holds student and teacher, the cards in folders of these names.
-        folder: New or empty.
-        revision: Branch, tag or commit on the hub; by default the one that the zoo names, or main.
-
-    Raises:
-        InputError: If the folder holds something, or the model is nowhere.
-    """
-    if revision and _is_asymmetric(name):
-        raise InputError(f"--revision {revision}: {name} is two models, each at a revision of its own: pull them alone")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} holds something already: name another --output, or delete it")
-    if folder.resolve() == Path.cwd():
-        raise InputError(f"--output {folder}: expected a folder that can be made anew, found the one you are in")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if _is_asymmetric(name):
-        model, alone = patiently(lambda: load(name)), name.removesuffix(ASYMMETRIC)
-        teacher = ZOO[alone].teacher
-        files = [*MODEL, *PAPERS]
-        found = {"student": _fetch(alone, files), "teacher": _fetch(teacher.hub_id, files, teacher.revision)}
-        replace_folder(folder, lambda fresh: _save_both(model, found, fresh))
-    else:
-        whole = _fetch(name, WHOLE, revision)
-        replace_folder(folder, lambda fresh: shutil.copytree(whole, fresh))  # the cache's links become files
-
-
-def _fetch(name: str, files: Sequence[str], revision: str | None = None) -> Path:
-    """Return a local folder that holds the model ``name``, with ``files`` where they can be had."""
-    try:
-        return patiently(lambda: resolve_model(name, revision, files=files, newest=True))
-    except InputError:  # a cache may hold all but them, while the hub is out of reach
-        if (kept := in_cache(name, revision)) is not None:
-            return kept
-        raise
-
-
-def _save_both(model: SentenceTransformer, found: Mapping[str, Path], folder: Path) -> None:
-    """Save ``model``, made of those in ``found``, with the card and licence of each."""
-    save_portable(model, folder)
-    for part, its in found.items():
-        (folder / part).mkdir()
-        for path in chain.from_iterable(its.glob(pattern) for pattern in PAPERS):
-            shutil.copy(path, folder / part)
 
 
 def load_student(name: str, revision: str | None = None, trust_remote_code: bool = False) -> SentenceTransformer:
@@ -125,7 +68,8 @@ def load_teacher(spec: TeacherSpec, student: SentenceTransformer) -> SentenceTra
     return teacher
 
 
-def _is_asymmetric(name: str) -> bool:
+def is_asymmetric(name: str) -> bool:
+    """Return whether ``name`` is the name of the zoo for a student together with its teacher."""
     return name.endswith(ASYMMETRIC) and name.removesuffix(ASYMMETRIC) in ZOO and not Path(name).is_dir()
 
 
@@ -156,12 +100,3 @@ def published_as(name: str) -> ZooModel | None:
     Where that folder has a record of its own, what it says goes first.
     """
     return next((model for key, model in ZOO.items() if name == model.hub_id or Path(name).name == key), None)
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """Return what the model in ``folder`` says of its making; empty where it says nothing that can be read."""
-    try:
-        record = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}

@@ -9,8 +9,9 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from leaf_st.errors import InputError
 from leaf_st.models.find import resolve_model
 from leaf_st.recipe import KINDS
+from leaf_st.run_folder import read_record
 from leaf_st.student.build import disable_dropout, set_max_length
-from leaf_st.student.load import load_student, published_as, read_record
+from leaf_st.student.load import load_student, published_as
 from leaf_st.student.static import is_static
 from leaf_st.teacher.local import own_prompt
 from leaf_st.teacher.protocol import Fingerprint

@@ -3,17 +3,17 @@
 import shutil
 
 import pytest
+from leaf_st.cli.measure import export, measure_compression, measure_latency, measure_samples
+from leaf_st.evaluation.compression import Compressed
+from leaf_st.evaluation.export_rows import ExportRow
+from leaf_st.evaluation.latency import LatencyRow
 from letters import save_set, save_texts
 from sentence_transformers import SentenceTransformer
 
-from leaf_st.cli.measure import export, measure_compression, measure_latency, measure_samples
 from leaf_st.errors import InputError
 from leaf_st.evaluation import compression, samples
-from leaf_st.evaluation.compression import Compressed
-from leaf_st.evaluation.latency import LatencyRow
 from leaf_st.evaluation.rows import COMPRESSION, EXPORT, LATENCY, MODELS, SAMPLES, read_rows
 from leaf_st.evaluation.sizes import Size
-from leaf_st.export.export import ExportRow
 from leaf_st.models.portable import save_portable
 from leaf_st.zoo import ARCHITECTURES, ARCTIC, Architecture
 

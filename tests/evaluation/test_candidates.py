@@ -3,11 +3,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from leaf_st.evaluation.candidates import candidates, latency_texts
 from transformers import BertConfig
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.candidates import candidates, latency_texts
-from leaf_st.export.encoder import GRAPHS
+from leaf_st.export.forms import form_named
 from leaf_st.models.portable import save_portable
 from leaf_st.recipe import Recipe, TeacherSpec
 from leaf_st.zoo import ARCHITECTURES, ARCTIC, MXBAI, Architecture
@@ -38,7 +38,7 @@ def test_a_student_brings_the_teacher_that_its_record_names(tmp_path, tiny_stude
     recipe = Recipe("tiny", teacher=TeacherSpec(model=str(tiny_teacher_folder)))
     save_portable(tiny_student, tmp_path / "model", {"resolved": recipe.to_dict()})
     save_portable(tiny_student, tmp_path / "other")
-    graph = tmp_path / "model" / GRAPHS["onnx packed"]
+    graph = tmp_path / "model" / form_named("onnx packed").file
     graph.parent.mkdir()
     graph.touch()
     names = [str(tmp_path / name) for name in ("model", "other")]

@@ -6,14 +6,14 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from leaf_st.evaluation.coding import CODINGS, code, compare, cut
+from leaf_st.evaluation.compression import draw_compression, format_compression, halves, measure_compression
 from letters import load_models, ndcg_at_10, normalized, save_set, similarities, vectors
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util.quantization import quantize_embeddings
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import load_beir
-from leaf_st.evaluation.coding import CODINGS, code, compare, cut
-from leaf_st.evaluation.compression import draw_compression, format_compression, halves, measure_compression
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.tasks.find import find_tasks
 from leaf_st.evaluation.tasks.runner import evaluate

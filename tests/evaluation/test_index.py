@@ -6,15 +6,15 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from leaf_st.evaluation.coding import CODINGS
+from leaf_st.evaluation.compression import measure_compression
+from leaf_st.evaluation.index import MODES, draw_index, format_index, measure_index
 from letters import load_models, ndcg_at_10, save_set, similarities, vectors
 from sentence_transformers import SentenceTransformer
 from usearch.index import Index
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import load_beir
-from leaf_st.evaluation.coding import CODINGS
-from leaf_st.evaluation.compression import measure_compression
-from leaf_st.evaluation.index import MODES, draw_index, format_index, measure_index
 
 EXPANSIONS = (10, 20, 400)
 DOCUMENTS = 300

@@ -8,8 +8,6 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-
-from leaf_st.errors import InputError
 from leaf_st.evaluation.latency import (
     BATCH_SIZES,
     REPEATS,
@@ -22,6 +20,8 @@ from leaf_st.evaluation.latency import (
     processor_name,
 )
 from leaf_st.evaluation.latency_table import PAPER, PAPER_TABLE_8, draw_latency, format_latency, speeds
+
+from leaf_st.errors import InputError
 from leaf_st.evaluation.rows import aligned, read_rows, write_rows
 from leaf_st.models.tiny import WIDTH
 from leaf_st.student.static import build_static

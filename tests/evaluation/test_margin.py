@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from leaf_st.evaluation.margin import MarginRow, measure_margin
+from leaf_st.evaluation.margin_trend import draw_margin, format_margin, trend
 from letters import save_set, save_texts
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation import margin
-from leaf_st.evaluation.margin import MarginRow, measure_margin
-from leaf_st.evaluation.margin_trend import draw_margin, format_margin, trend
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.rows import read_rows, write_rows
 from leaf_st.evaluation.tasks.find import find_tasks

@@ -2,11 +2,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from leaf_st.evaluation.samples import Sampled, by_query, format_samples, measure_samples
 from letters import load_models, save_set, vectors
 
 from leaf_st.evaluation.beir import load_beir
 from leaf_st.evaluation.rows import read_rows, write_rows
-from leaf_st.evaluation.samples import Sampled, by_query, format_samples, measure_samples
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A measurement that is added to the registry appears on the command line, in the report, on the card and in the gallery."""
+"""A measurement that is added to the registry appears on the command line, in report and card, and in the gallery."""
 
 import shutil
 from dataclasses import dataclass

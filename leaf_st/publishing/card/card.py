@@ -8,7 +8,7 @@ from leaf_st.publishing.card.metadata import published_mode
 from leaf_st.publishing.card.render import render
 from leaf_st.publishing.leaderboard import MtebResult, find_mteb_results
 from leaf_st.publishing.results import Results, read_results, require_results, without_folders
-from leaf_st.publishing.verify import require_run
+from leaf_st.run_folder import MODEL, RESULTS, require_run
 
 
 def card_text(run: Path, repo_id: str, *, asymmetric: bool = False, without_results: bool = False) -> str:
@@ -25,7 +25,7 @@ def card_text(run: Path, repo_id: str, *, asymmetric: bool = False, without_resu
     """
     require_run(run)
     require_results(run, without_results)
-    return run_card(read_results(run), read_hosted(run / "model", repo_id, asymmetric=asymmetric))
+    return run_card(read_results(run), read_hosted(run / MODEL, repo_id, asymmetric=asymmetric))
 
 
 def run_card(results: Results, hosted: Hosted) -> str:
@@ -37,4 +37,4 @@ def run_card(results: Results, hosted: Hosted) -> str:
 def mteb_results(results: Results, hosted: Hosted) -> dict[str, MtebResult]:
     """Return the results on registered tasks of mteb, in the mode that the model is published in, by task."""
     mode = published_mode(hosted)
-    return find_mteb_results(results.run / "results", [row for row in results.rows(TASKS) if row.mode == mode])
+    return find_mteb_results(results.run / RESULTS, [row for row in results.rows(TASKS) if row.mode == mode])

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
-
 from leaf_st.errors import InputError
-from leaf_st.export.encoder import GRAPHS, GraphKind
+from leaf_st.export.forms import exported_files
+from leaf_st.hub.client import check_repo_id
 from leaf_st.recipe import KINDS
 from leaf_st.teacher.local import own_prompt
 
@@ -24,7 +22,7 @@ class Hosted:
         prompts: Prompt by kind of text; empty if the model has none.
         length: Maximum number of tokens that the model reads; None if it has no limit.
         normalized: Whether the vectors have norm 1.
-        graphs: ONNX graphs of the model.
+        graphs: Names of the export forms of the model.
         asymmetric: Whether the repository also holds the teacher, for documents.
         exported_by: The command that writes the graphs if the repository does not hold them.
         folder: Local folder of the model in snippets; NAME if empty.
@@ -34,7 +32,7 @@ class Hosted:
     prompts: Mapping[str, str]
     length: int | None
     normalized: bool
-    graphs: Sequence[GraphKind] = ()
+    graphs: Sequence[str] = ()
     asymmetric: bool = False
     exported_by: str = ""
     folder: str = ""
@@ -60,7 +58,7 @@ def read_hosted(folder: Path, repo_id: str, *, asymmetric: bool = False) -> Host
         {kind: own_prompt(prompts, kind) for kind in KINDS},
         _read(limits, "max_seq_length") if limits.is_file() else None,
         any(module["type"].endswith(".Normalize") for module in modules),
-        () if asymmetric else [kind for kind, path in GRAPHS.items() if (folder / path).is_file()],
+        () if asymmetric else list(exported_files(folder)),
         asymmetric,
     )
 
@@ -74,17 +72,3 @@ def _read(path: Path, key: str | None = None) -> Any:  # noqa: ANN401  (JSON)
         raise InputError(f"{path} cannot be read ({error}): train the model again") from error
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: expected the key {key}, found none: train the model again") from error
-
-
-def check_repo_id(repo_id: str) -> None:
-    """Check that ``repo_id`` is a valid id of a repository.
-
-    Raises:
-        InputError: If not.
-    """
-    if repo_id.count("/") != 1:
-        raise InputError(f"--repo-id {repo_id}: expected OWNER/NAME, such as me/{Path(repo_id).name or 'leaf'}")
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise InputError(f"--repo-id {repo_id}: {str(error).partition(chr(10))[0]}") from error

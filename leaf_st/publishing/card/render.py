@@ -17,7 +17,7 @@ from leaf_st.evaluation.measurements.compression import COMPRESSION
 from leaf_st.evaluation.measurements.export import EXPORT
 from leaf_st.evaluation.measurements.measurement import Section
 from leaf_st.evaluation.measurements.tasks import TASKS
-from leaf_st.export.encoder import GRAPHS, GraphKind
+from leaf_st.export.forms import ExportForm, form_named, recommended_form
 from leaf_st.publishing.card.hosted import Hosted
 from leaf_st.publishing.card.metadata import Source, card_data, closed_texts, licence_notes
 from leaf_st.publishing.report import headline, provenance
@@ -64,7 +64,7 @@ def render(
     if published:
         head.license, head.license_name, head.license_link = published.licence, None, None
         recipe = replace(recipe, text=[published.recipe])
-    student = results.size("student")
+    student, form = results.size("student"), recommended_form(hosted.graphs)
     text = (
         _environment()
         .get_template("card.md.jinja")
@@ -79,7 +79,8 @@ def render(
             tiles=[tile for tile in headline.tiles(results) if tile.value],
             quoted=lambda text: as_code(json.dumps(text, ensure_ascii=False)),
             code=as_code,
-            snippet=as_code(_snippet(hosted)),
+            snippet=as_code(_snippet(hosted, form)),
+            form=form,
             published=published,
             versions=_versions(results),
             measured=bool(results.rows(TASKS)),
@@ -134,30 +135,29 @@ def as_code(text: str) -> Markup:
     return Markup(text)
 
 
-def onnx_snippet(folder: str, prompts: Mapping[str, str | None], length: int, kind: GraphKind = "onnx int8") -> str:
+def onnx_snippet(folder: str, prompts: Mapping[str, str | None], length: int, form: str) -> str:
     """Return Python code that encodes with onnxruntime, tokenizers and NumPy, without torch.
 
     Args:
         folder: The reader's folder with the model.
         prompts: The model's prompts by name.
         length: Maximum number of tokens that the model reads.
-        kind: The ONNX graph to use.
+        form: Name of the export form to use.
     """
     template = Template(files("leaf_st.publishing.card").joinpath("snippets/onnx.template").read_text(encoding="utf-8"))
     return template.substitute(
         folder=folder,
         length=length,
-        graph=GRAPHS[kind].as_posix(),
+        graph=form_named(form).file.as_posix(),
         query=json.dumps(own_prompt(prompts, "query"), ensure_ascii=False),
         document=json.dumps(own_prompt(prompts, "document"), ensure_ascii=False),
     )
 
 
-def _snippet(hosted: Hosted) -> str:
-    if not hosted.graphs or hosted.length is None:
+def _snippet(hosted: Hosted, form: ExportForm | None) -> str:
+    if form is None or hosted.length is None:
         return ""
-    kind: GraphKind = "onnx int8" if "onnx int8" in hosted.graphs else hosted.graphs[0]
-    return onnx_snippet(hosted.name, hosted.prompts, hosted.length, kind)
+    return onnx_snippet(hosted.name, hosted.prompts, hosted.length, form.name)
 
 
 def _versions(results: Results) -> str:

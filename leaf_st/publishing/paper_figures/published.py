@@ -13,7 +13,7 @@ from leaf_st.evaluation.measurements.tasks import TASKS
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result
 from leaf_st.evaluation.sizes import Size
-from leaf_st.export.encoder import GRAPHS
+from leaf_st.export.forms import FORMS
 from leaf_st.paper import STUDENT, TEXTS, TRAINING
 from leaf_st.publishing.card.hosted import Hosted
 from leaf_st.publishing.card.metadata import Source
@@ -60,7 +60,7 @@ def published_card(name: str) -> str:
         {kind: model.teacher.prompts.get(kind, "") for kind in KINDS},
         _LENGTH,
         model.teacher.normalized,
-        list(GRAPHS),
+        [form.name for form in FORMS],
         exported_by=f"leaf-st export {name}",
         folder=name,
     )

@@ -28,6 +28,7 @@ from leaf_st.publishing.sections import (
     naming_rows,
     unmeasured_section,
 )
+from leaf_st.run_folder import REPORT
 
 _LINE = 60  # characters of a table cell that fit on one line
 
@@ -54,7 +55,7 @@ def write_report(run: Path) -> Path:
         drawn = {first.name: draw(first), **drawn}
     # UTF-8 cannot encode a lone surrogate, which a user's text may contain.
     page = _page(results, first, sections, drawn).encode(errors="replace")
-    path = run / "report" / "report.html"
+    path = run / REPORT / "report.html"
     path.parent.mkdir(exist_ok=True)
     replace_folder(path.parent / "figures", lambda folder: _write_figures(drawn, folder))
     write_whole(path, lambda temporary: _write(temporary, page))

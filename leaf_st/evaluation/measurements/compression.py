@@ -1,42 +1,49 @@
-"""What retrieval keeps of its quality when vectors are stored in fewer bytes (paper 3.1 and 3.2, Figures 5 and 6)."""
+"""The measurement ``compression``: nDCG@10 of vectors stored in fewer bytes (paper 3.1 and 3.2, Figures 5 and 6)."""
 
+import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sentence_transformers import SentenceTransformer
-
 from leaf_st.errors import InputError
-from leaf_st.evaluation.beir import load_beir
-from leaf_st.evaluation.coding import CODINGS, Coding, check_codings, code, cut, length_is_free
-from leaf_st.evaluation.display import draw_curves, means
-from leaf_st.evaluation.modes import ROLES, Mode
-from leaf_st.evaluation.ranking import embed_set, exact_ndcg
-from leaf_st.evaluation.rows import aligned
-from leaf_st.models.identity import identify
+from leaf_st.evaluation.display import draw_curves, means, on_axes, over_sets_text, set_names
+from leaf_st.evaluation.measurements.measurement import (
+    MODEL,
+    TEACHER,
+    Figure,
+    Measurement,
+    Section,
+    Table,
+    data_argument,
+)
+from leaf_st.evaluation.measurements.over_sets import load_pair, measure_over_sets, require_sets
+from leaf_st.evaluation.modes import CODINGS, ROLES, Coding, Mode
+from leaf_st.tables import aligned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from sentence_transformers import SentenceTransformer
 
-_NARROWEST = 24  # 384, 768 and 1,024 all come down to 24 or 32 by halves
+_NARROWEST = 24  # halving 384, 768 or 1,024 dimensions ends at 24 or 32
 
 _Point = tuple[Mode, int, Coding]
 
 
 @dataclass(frozen=True)
 class Compressed:
-    """One measurement.
+    """nDCG@10 on one set with vectors of one dimension and precision.
 
     Attributes:
         set: Name of the set.
-        mode: Who embedded queries and documents.
-        dimension: Coordinates kept, the first ones.
-        precision: How each is stored, see `leaf_st.evaluation.coding`.
-        bytes: Of one stored document vector.
+        mode: The mode, which determines the models of queries and documents.
+        dimension: Number of leading coordinates that are kept.
+        precision: Storage of a coordinate, see `leaf_st.evaluation.ranking`.
+        bytes: Size of a stored document vector.
         score: nDCG@10 in percent, 0 to 100, not rounded.
-        model: Name of the model that was measured: the student, or the teacher in mode "teacher".
-        teacher: Name of the teacher; None where none took part.
+        model: Name of the measured model: the student, or the teacher in mode "teacher".
+        teacher: Name of the teacher; None without a teacher.
         queries: Number of queries.
         documents: Number of documents.
     """
@@ -56,8 +63,8 @@ class Compressed:
 def measure_compression(
     folder: Path,
     *,
-    teacher: SentenceTransformer | None,
-    student: SentenceTransformer,
+    teacher: "SentenceTransformer | None",
+    student: "SentenceTransformer",
     modes: Sequence[Mode] = tuple(ROLES),
     dimensions: Sequence[int] | None = None,
     precisions: Sequence[Coding] = CODINGS,
@@ -65,26 +72,30 @@ def measure_compression(
 ) -> list[Compressed]:
     """Measure nDCG@10 of each mode, dimension and precision on the BEIR folder ``folder``.
 
-    Texts are encoded once per model; all else is computed from these vectors. Cut vectors get norm 1 again, but where
-    their length carries weight (see `leaf_st.evaluation.coding`, which also says how the query is treated).
+    Each model encodes each text once; all rows are computed from these vectors. Cut vectors are normalised again, except
+    where their length carries information (see `leaf_st.evaluation.ranking`, also for the coding of queries).
 
     Args:
-        folder: See `leaf_st.evaluation.beir`.
-        teacher: The teacher; None if ``modes`` is "standard" alone.
+        folder: Retrieval set, see `leaf_st.evaluation.beir`.
+        teacher: The teacher; None if ``modes`` is only "standard".
         student: The student.
-        modes: What to measure, in this order.
-        dimensions: Coordinates to keep; by default all of them, and halves of that down to 24 or 32.
-        precisions: How to store them.
-        batch_size: Texts that a model encodes at a time.
+        modes: Modes to measure, in the order of the rows.
+        dimensions: Numbers of leading coordinates; by default the full width, and halves down to 24 or 32.
+        precisions: Ways to store a coordinate.
+        batch_size: Texts per batch.
 
     Raises:
         InputError: If the folder, the modes, the dimensions, the precisions or the models' vectors cannot be used.
     """
+    from leaf_st.evaluation.beir import load_beir
+    from leaf_st.evaluation.embedder import embed_set
+    from leaf_st.evaluation.ranking import check_codings, code, cut, exact_ndcg, length_is_free
+
     check_codings(precisions)
     dimensions = _dimensions(dimensions, [model for model in (teacher, student) if model is not None])
     beir = load_beir(folder)
     embedder, vectors = embed_set(beir, teacher=teacher, student=student, modes=modes, batch_size=batch_size)
-    names = {role: identify(model).name for role, model in embedder.models.items()}
+    names = {role: identity.name for role, identity in embedder.identities().items()}
     rows = []
     for mode in modes:
         model = embedder.document_model(mode)
@@ -115,39 +126,45 @@ def halves(width: int) -> list[int]:
     return [width, *(half for step in range(1, width.bit_length()) if (half := width >> step) >= _NARROWEST)]
 
 
-def _dimensions(wanted: Sequence[int] | None, models: Sequence[SentenceTransformer]) -> Sequence[int]:
+def _dimensions(wanted: Sequence[int] | None, models: "Sequence[SentenceTransformer]") -> Sequence[int]:
     width = min(model.get_embedding_dimension() or 0 for model in models)
     for dimension in wanted or ():
         if not 1 <= dimension <= width:
-            raise InputError(f"dimension {dimension}: expected 1 to {width}, which is what the models give")
+            raise InputError(f"dimension {dimension}: expected 1 to {width}, the width of the models' vectors")
     return wanted or halves(width)
+
+
+def _measure(options: argparse.Namespace) -> list[Compressed]:
+    sets = require_sets(options.model, options.data)
+    models = load_pair(options.model, options.teacher)
+    return measure_over_sets("compression", Compressed, measure_compression, models, sets, options.output)
 
 
 def format_compression(rows: Sequence[Compressed]) -> str:
     """Return `compression_lines` as an aligned table.
 
     Raises:
-        InputError: If the rows are of more than one student or teacher.
+        InputError: If the rows belong to more than one student or teacher.
     """
     return aligned(compression_lines(rows))
 
 
 def compression_lines(rows: Sequence[Compressed]) -> list[list[str]]:
-    """Return mean nDCG@10 over the sets as cells, a line for each dimension and precision, largest first.
+    """Return mean nDCG@10 over the sets as cells, a line per dimension and precision, largest first.
 
-    "kept" is what is left of a mode's own score with all dimensions in float32, in percent.
+    "kept" is a score divided by the same mode's score with all dimensions in float32, in percent.
 
     Raises:
-        InputError: If the rows are of more than one student or teacher.
+        InputError: If the rows belong to more than one student or teacher.
     """
     scores = _scores(rows)
     sizes = {(row.dimension, row.precision): row.bytes for row in rows}
-    modes = [mode for mode in ROLES if any(mode == of for of, *_ in scores)]
-    whole: tuple[int, Coding] = max(dimension for dimension, _ in sizes), "float32"
+    modes = [mode for mode in ROLES if any(mode == other for other, *_ in scores)]
+    largest: tuple[int, Coding] = max(dimension for dimension, _ in sizes), "float32"
     lines = [["dimension", "precision", "bytes", *modes, *(f"{mode} kept" for mode in modes)]]
     for (dimension, precision), size in sizes.items():
         found = [scores.get((mode, dimension, precision)) for mode in modes]
-        full = [scores.get((mode, *whole)) for mode in modes]
+        full = [scores.get((mode, *largest)) for mode in modes]
         kept = [f"{100 * part / all_:.1f}%" if part and all_ else "-" for part, all_ in zip(found, full, strict=True)]
         cells = [f"{score:.2f}" if score is not None else "-" for score in found]
         lines.append([str(dimension), precision, f"{size:,}", *cells, *kept])
@@ -158,7 +175,7 @@ def draw_compression(axes: "Axes", rows: Sequence[Compressed]) -> None:
     """Draw mean nDCG@10 over the sets against the bytes of a document vector, a curve per mode and precision.
 
     Raises:
-        InputError: If the rows are of more than one student or teacher.
+        InputError: If the rows belong to more than one student or teacher.
     """
     sizes = {(row.dimension, row.precision): row.bytes for row in rows}
     points: dict[tuple[Mode, str, int], float] = {
@@ -171,3 +188,32 @@ def draw_compression(axes: "Axes", rows: Sequence[Compressed]) -> None:
 
 def _scores(rows: Iterable[Compressed]) -> dict[_Point, float]:
     return means(rows, lambda row: (row.mode, row.dimension, row.precision), lambda row: row.score)
+
+
+def _section(rows: Sequence[Compressed]) -> Section:
+    header, *lines = compression_lines(rows)
+    text = (
+        f"nDCG@10 in percent, {over_sets_text(rows)}, when stored vectors keep only their first dimensions and each "
+        "dimension is stored in 32, 8 or 1 bits. Kept: the share of the same mode's score with all dimensions in float32."
+    )
+    figure = Figure(
+        "Compression",
+        on_axes(partial(draw_compression, rows=rows)),
+        "nDCG@10 when stored document vectors are cut to fewer dimensions and coded in fewer bits.",
+        (5.6, 3.5),
+    )
+    return Section([text], [figure], [Table("compression", header, lines, left=0)])
+
+
+COMPRESSION = Measurement(
+    name="compression",
+    row=Compressed,
+    title="Compression",
+    help="nDCG@10 with fewer dimensions, int8 and binary vectors (paper Figures 5 and 6)",
+    command=("measure", "compression"),
+    arguments=(MODEL, data_argument(), TEACHER),
+    measure=_measure,
+    table=format_compression,
+    section=_section,
+    words=lambda rows: ["--data", *set_names(rows)],
+)

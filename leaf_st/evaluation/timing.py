@@ -1,12 +1,12 @@
-"""How fast models encode, measured side by side: machines change their speed from minute to minute.
+"""Timing models side by side: a machine's speed changes from minute to minute.
 
-Batches of queries and of documents are timed from text to vector, tokenizing included, as the paper's appendix G has
-them: of 1, 2, 4, 8, 16 and 24 texts, seven times. Each time other texts are drawn, the same for all models, which take
-their turn one after the other. So a model encodes 770 texts or more of each side on each backend, half of them to warm
-up.
+Batches of queries and documents are timed from text to vector, tokenizing included, as in the paper's appendix G: batches
+of 1, 2, 4, 8, 16 and 24 texts, seven of each size. Each batch holds other texts. All models encode the same batch, in
+turns. A model thus encodes at least 770 texts of each side on each backend, half of them to warm up.
 """
 
 import copy
+import logging
 import platform
 import statistics
 import time
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,8 +22,10 @@ from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.modes import model_name, require_finite
-from leaf_st.export.encoder import GraphKind, OnnxEncoder, onnxruntime_is_here
+from leaf_st.evaluation.embedder import require_finite
+from leaf_st.evaluation.measurements.latency import LatencyRow
+from leaf_st.evaluation.modes import model_name
+from leaf_st.export.encoder import OnnxEncoder, onnxruntime_is_installed
 from leaf_st.recipe import Kind
 from leaf_st.student.static import is_static
 from leaf_st.teacher.local import bfloat16_is_fast, own_prompt
@@ -31,78 +33,41 @@ from leaf_st.texts.paper.cut import own_tokenizer
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 24)  # paper G
 REPEATS = 7  # paper G
-_WARM = 32  # texts
-_SETTLED = 0.1  # seconds; on two cores torch took four times as long for a query right after onnxruntime
+_WARM_UP_TEXTS = 32
+# Seconds. On two cores, torch took four times as long for a query right after onnxruntime.
+_WARM_UP_SECONDS = 0.1
 
-Backend = Literal["torch float32", "torch bfloat16"] | GraphKind
 Encoder = Callable[[Kind, Sequence[str]], object]
 Name = TypeVar("Name")
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A model to time.
+    """A model to be timed.
 
     Attributes:
-        name: What rows call it.
-        model: It, in float32.
-        teacher: Name of the candidate whose speed its own is compared with; of a teacher its own name.
-        graphs: Its ONNX graphs by kind.
-        random_weights: Whether it has the shape of the model of that name alone, which is as fast.
+        name: Name of the model in rows.
+        model: The model in float32.
+        teacher: Name of the candidate that the model is compared with; a teacher is compared with itself.
+        graphs: Paths of the model's ONNX graphs by name of the backend.
+        random_weights: Whether the model has the shape of the named model, but random weights.
     """
 
     name: str
     model: SentenceTransformer
     teacher: str
-    graphs: Mapping[GraphKind, Path] = field(default_factory=dict)
+    graphs: Mapping[str, Path] = field(default_factory=dict)
     random_weights: bool = False
-
-
-@dataclass(frozen=True)
-class LatencyRow:
-    """Batches of one size through one model on one backend.
-
-    Attributes:
-        model: Its name.
-        teacher: Name of the model that it is compared with; its own if it is a teacher.
-        backend: What ran it.
-        side: Queries or documents.
-        batch_size: Texts of a batch.
-        seconds: Of each batch, from texts to vectors.
-        tokens: That the model reads of a text, prompt included: the mean over the texts of all batch sizes.
-        parameters: Of the model.
-        random_weights: Whether the weights are random.
-        device: "cpu" or another one of torch.
-        processor: What the system calls it.
-        threads: That torch and onnxruntime take on the CPU.
-        texts: What the texts are from; None if not known.
-    """
-
-    model: str
-    teacher: str
-    backend: Backend
-    side: Kind
-    batch_size: int
-    seconds: Sequence[float]
-    tokens: float
-    parameters: int
-    random_weights: bool
-    device: str
-    processor: str
-    threads: int
-    texts: str | None = None
-
-    def __post_init__(self) -> None:
-        """Make rows from JSON equal to those that were written."""
-        object.__setattr__(self, "seconds", tuple(self.seconds))
 
 
 def encode_speed(
     models: Mapping[str, SentenceTransformer], texts: Sequence[str], rounds: int = 3, batch_size: int = 32
 ) -> dict[str, float]:
-    """Return texts per second of each model: the median over ``rounds`` of all ``texts``, in which all take their turn.
+    """Return texts per second of each model: the median over ``rounds``, in each of which every model encodes ``texts``.
 
-    Batches as sentence-transformers makes them, of 32 by default.
+    sentence-transformers makes the batches.
     """
     encoders = {
         name: partial(model.encode, batch_size=batch_size, show_progress_bar=False) for name, model in models.items()
@@ -116,17 +81,17 @@ def in_turns(
 ) -> dict[Name, list[float]]:
     """Return the seconds that each encoder takes for each batch.
 
-    Before it is timed, each encodes the first texts of the batch, again and again for a tenth of a second: what a
-    library prepares for a shape that is new to it, what another model pushed out of the caches, and the threads of the
-    library that ran before, which for a while wait for work on all cores, are not the model's.
+    Before an encoder is timed, it encodes the first texts of the batch repeatedly for a tenth of a second. The time thus
+    excludes what a library prepares for a new shape, caches that hold another model, and the threads of the library that
+    ran before, which keep waiting for work on all cores for a while.
     """
     seconds: dict[Name, list[float]] = {name: [] for name in encoders}
     for batch in batches:
         for name, encode in encoders.items():
-            settled = time.perf_counter() + _SETTLED
-            encode(batch[:_WARM])
-            while time.perf_counter() < settled:
-                encode(batch[:_WARM])
+            warm = time.perf_counter() + _WARM_UP_SECONDS
+            encode(batch[:_WARM_UP_TEXTS])
+            while time.perf_counter() < warm:
+                encode(batch[:_WARM_UP_TEXTS])
             started = time.perf_counter()
             encode(batch)
             seconds[name].append(time.perf_counter() - started)
@@ -139,19 +104,19 @@ def measure_latency(
     batch_sizes: Sequence[int] = BATCH_SIZES,
     repeats: int = REPEATS,
 ) -> list[LatencyRow]:
-    """Time ``candidates`` in float32, in bfloat16 where their device has units for it, and as ONNX where exported.
+    """Time ``candidates`` in float32, in bfloat16 if the device supports it in hardware, and as ONNX if exported.
 
     Args:
-        candidates: Their names are all different.
-        texts: Texts of each side to be timed, from which batches are drawn; prompts are the models' own.
-        batch_sizes: Texts of a batch.
+        candidates: Models with different names.
+        texts: Texts of each side, from which batches are drawn; each model uses its own prompts.
+        batch_sizes: Texts per batch.
         repeats: Batches of each size.
 
     Returns:
         A row for each model, backend, side and batch size, in this order.
 
     Raises:
-        InputError: If a side has too few texts for a batch, two models have one name, or a graph cannot be used.
+        InputError: If a side has too few texts for a batch, two models have the same name, or a graph cannot be used.
     """
     names = [candidate.name for candidate in candidates]
     if len(set(names)) < len(names):
@@ -169,31 +134,31 @@ def measure_latency(
 
 
 def require_batches(texts: Mapping[Kind, Sequence[str]], batch_sizes: Sequence[int]) -> None:
-    """Look whether each side has texts enough for the largest batch.
+    """Check that each side has enough texts for the largest batch.
 
     Raises:
-        InputError: If not.
+        InputError: If a side has too few texts.
     """
     for side, of_side in texts.items():
         if len(of_side) < max(batch_sizes):
             raise InputError(
                 f"expected at least {max(batch_sizes)} texts of kind {side} to time a batch, found {len(of_side)}: "
-                "name a source with more"
+                "name a source with more texts"
             )
 
 
 def require_numbers(model: SentenceTransformer, texts: Mapping[Kind, Sequence[str]]) -> None:
-    """Look at the vector of the first text of each side: one that holds NaN is made as fast as any other.
+    """Check the vector of the first text of each side: a model that gives NaN would be timed like any other.
 
     Raises:
-        InputError: If it is no vector of numbers.
+        InputError: If a vector holds NaN or infinite numbers.
     """
     first = [of_side[0] for of_side in texts.values()]
     require_finite(model.encode(first, show_progress_bar=False), first, f"the model {model_name(model)}")
 
 
 def _time_side(
-    ready: Sequence[tuple[Candidate, Backend, Encoder]],
+    ready: Sequence[tuple[Candidate, str, Encoder]],
     side: Kind,
     texts: Sequence[str],
     sizes: Sequence[int],
@@ -202,7 +167,7 @@ def _time_side(
     draw = np.random.default_rng(0)
     batches = [[texts[row] for row in draw.choice(len(texts), size, replace=False)] for size in sizes]
     encoders = {(candidate.name, backend): partial(encode, side) for candidate, backend, encode in ready}
-    seconds = in_turns(encoders, _shown(batches, bar))
+    seconds = in_turns(encoders, _with_progress(batches, bar))
     drawn = [text for batch in batches for text in batch]
     for candidate, backend, _ in ready:
         tokens = _mean_tokens(candidate.model, side, drawn)
@@ -212,14 +177,14 @@ def _time_side(
             yield _row(candidate, backend, side, size, of_size, tokens)
 
 
-def _shown(batches: Iterable[list[str]], bar: "tqdm[None]") -> Iterator[list[str]]:
+def _with_progress(batches: Iterable[list[str]], bar: "tqdm[None]") -> Iterator[list[str]]:
     for batch in batches:
         yield batch
         bar.update(len(batch))
 
 
 def _row(
-    candidate: Candidate, backend: Backend, side: Kind, size: int, seconds: Sequence[float], tokens: float
+    candidate: Candidate, backend: str, side: Kind, size: int, seconds: Sequence[float], tokens: float
 ) -> LatencyRow:
     device = torch.device("cpu") if backend in candidate.graphs else candidate.model.device
     return LatencyRow(
@@ -238,16 +203,16 @@ def _row(
     )
 
 
-def _backends(candidate: Candidate) -> Iterator[tuple[Backend, Encoder]]:
-    """Yield what can run ``candidate`` here, and says so where its graphs are left out."""
+def _backends(candidate: Candidate) -> Iterator[tuple[str, Encoder]]:
+    """Yield the backends that can run ``candidate`` on this machine; graphs that are skipped are logged."""
     yield "torch float32", partial(_encode, candidate.model)
     if bfloat16_is_fast(candidate.model.device):
         yield "torch bfloat16", partial(_encode, copy.deepcopy(candidate.model).to(torch.bfloat16))
     for kind, graph in candidate.graphs.items():
-        if onnxruntime_is_here():
+        if onnxruntime_is_installed():
             yield kind, OnnxEncoder(graph, candidate.model)
         else:
-            print(f"{graph} is not timed: pip install 'leaf-st[onnx]'", flush=True)
+            _logger.info("%s is not timed: pip install 'leaf-st[onnx]'", graph)
 
 
 def _encode(model: SentenceTransformer, side: Kind, texts: Sequence[str]) -> object:
@@ -262,7 +227,7 @@ def _mean_tokens(model: SentenceTransformer, side: Kind, texts: Sequence[str]) -
 
 
 def processor_name(device: torch.device) -> str:
-    """Return what the system calls the processor behind ``device``."""
+    """Return the system's name of the processor of ``device``."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     listed = Path("/proc/cpuinfo")

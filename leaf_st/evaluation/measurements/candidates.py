@@ -1,5 +1,6 @@
-"""What is timed: students and their teachers, or, where these cannot be had, random weights in their shape."""
+"""The models that ``leaf-st measure latency`` times: students, their teachers, or random weights in their shapes."""
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,8 +10,8 @@ from tempfile import TemporaryDirectory
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.latency import Candidate
-from leaf_st.export.encoder import GRAPHS, GraphKind
+from leaf_st.evaluation.timing import Candidate
+from leaf_st.export.forms import exported_files
 from leaf_st.models.find import resolve_model
 from leaf_st.models.random_weights import missing, save_unlearned
 from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TeacherSpec, TextsSpec
@@ -19,20 +20,22 @@ from leaf_st.student.load import load_student, load_teacher, teacher_of
 from leaf_st.texts.read import read_texts
 from leaf_st.zoo import ZOO, Architecture
 
-_TEXTS = 1024  # of each side, of which less than half are drawn
+_TEXTS = 1024  # per side; batches draw fewer than half of them
+
+_logger = logging.getLogger(__name__)
 
 
 def candidates(names: Sequence[str], teacher: str | None = None) -> list[Candidate]:
-    """Return the students ``names`` and their teachers, each once and a teacher before its students.
+    """Return the students ``names`` and their teachers, each once, with a teacher before its students.
 
-    ``candidates(["leaf-ir", "leaf-mt"])`` are the models of the paper's Table 8, without a network too.
+    ``candidates(["leaf-ir", "leaf-mt"])`` returns the models of the paper's Table 8, also without a network.
 
     Args:
-        names: Folders, names of the zoo, or hub ids; a folder may hold the config.json of a BERT alone.
-        teacher: Folder or hub id of their teacher, where neither the zoo nor a student's ``recipe.json`` names it.
+        names: Folders, names of the zoo, or hub ids; a folder may hold only the config.json of a BERT.
+        teacher: Folder or hub id of the teacher, for students whose teacher neither the zoo nor ``recipe.json`` names.
 
     Raises:
-        InputError: If a model cannot be had and its shape is not known, or nothing names the teacher.
+        InputError: If a model is not available and its shape is unknown, or nothing names the teacher.
     """
     found: dict[str, Candidate] = {}
     for name in names:
@@ -45,10 +48,10 @@ def candidates(names: Sequence[str], teacher: str | None = None) -> list[Candida
 
 
 def latency_texts(source: str | TextsSpec = DOCSTRINGS) -> dict[Kind, list[str]]:
-    """Return queries and documents of ``source``, which is as in `TextsSpec`: the first thousand of each.
+    """Return the first 1,024 queries and the first 1,024 documents of ``source`` (see `TextsSpec`).
 
     Raises:
-        InputError: If the source cannot be read or lacks one of them.
+        InputError: If the source cannot be read, or has no queries or no documents.
     """
     texts: dict[Kind, list[str]] = {kind: [] for kind in KINDS}
     spec = TextsSpec(source=source) if isinstance(source, str) else source
@@ -65,25 +68,20 @@ def latency_texts(source: str | TextsSpec = DOCSTRINGS) -> dict[Kind, list[str]]
 
 def _student(name: str, teacher: TeacherSpec) -> Candidate:
     if gone := missing(name, None):
-        return _unlearned(name, teacher.model, *gone)
-    return Candidate(name, load_student(name), teacher.model, _graphs(name))
+        return _random_weights(name, teacher.model, *gone)
+    return Candidate(name, load_student(name), teacher.model, exported_files(resolve_model(name)))
 
 
 def _teacher(spec: TeacherSpec, student: SentenceTransformer) -> Candidate:
     if gone := missing(spec.model, spec.revision):
-        unlearned = _unlearned(spec.model, spec.model, *gone)
-        unlearned.model.prompts = dict(student.prompts)
-        return unlearned
-    return Candidate(spec.model, load_teacher(spec, student), spec.model, _graphs(spec.model))
+        random = _random_weights(spec.model, spec.model, *gone)
+        random.model.prompts = dict(student.prompts)
+        return random
+    return Candidate(spec.model, load_teacher(spec, student), spec.model, exported_files(resolve_model(spec.model)))
 
 
-def _graphs(name: str) -> dict[GraphKind, Path]:
-    folder = resolve_model(name)
-    return {kind: folder / path for kind, path in GRAPHS.items() if (folder / path).is_file()}
-
-
-def _unlearned(name: str, teacher: str, reason: str, shape: Architecture) -> Candidate:
-    print(f"{name} has random weights, which are as fast: {reason}", flush=True)
+def _random_weights(name: str, teacher: str, reason: str, shape: Architecture) -> Candidate:
+    _logger.info("%s is timed with random weights, which give the same times: %s", name, reason)
     with TemporaryDirectory(prefix="leaf-st-latency-") as temporary:
         folder = save_unlearned(Path(temporary) / "model", shape)
         known = next((model.teacher for key, model in ZOO.items() if name in (key, model.hub_id)), None)
