@@ -1,8 +1,8 @@
 import pytest
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.rows import MODELS, read_rows
-from leaf_st.evaluation.sizes import Size
+from leaf_st.evaluation.rows import read_rows
+from leaf_st.evaluation.sizes import MODELS, Size
 from leaf_st.evaluation.tasks.find import find_tasks
 from leaf_st.evaluation.tasks.runner import evaluate
 from leaf_st.models.identity import identify

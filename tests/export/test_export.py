@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from leaf_st.evaluation.export_rows import ExportRow, measure_export
 
 from leaf_st.cli.main import main
 from leaf_st.errors import InputError
+from leaf_st.evaluation.measurements.export import ExportRow, measure_export
 from leaf_st.evaluation.rows import read_rows
 from leaf_st.export import export as exporting
 from leaf_st.export import forms

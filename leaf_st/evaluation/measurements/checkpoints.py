@@ -1,7 +1,7 @@
 """Measuring the checkpoints of a run for the measurement ``margin`` (paper 3.3, appendix F).
 
-Each checkpoint gives a point: its mean L2 to the teacher's vectors of the held-out rows, and its nDCG@10. In the paper the
-student embeds both sides (standard mode); this module also measures asymmetric mode.
+Each checkpoint gives a point: its mean L2 to the teacher's vectors of the held-out rows, and its nDCG@10. In the paper
+the student embeds both sides (standard mode); this module also measures asymmetric mode.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from leaf_st.evaluation.measurements.margin import FEWEST, TEACHER, MarginRow, P
 from leaf_st.evaluation.modes import STUDENT_MODES, Mode
 from leaf_st.evaluation.results import Result
 from leaf_st.evaluation.rows import part_of, read_or_make
-from leaf_st.evaluation.sizes import require_same_sizes, write_sizes
+from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.models.identity import hash_files, identify
 from leaf_st.recipe import Recipe
 from leaf_st.run_folder import read_record
@@ -45,8 +45,8 @@ def measure_margin(run: Path, sets: Sequence[Path], folder: Path) -> list[Margin
 
     Checkpoints at the start rate of a cycle are skipped, as in the paper (footnote 6): for decay by epoch, the first
     checkpoint of a cycle. The teacher embeds each text once, and its vectors of all sets stay in memory. The error of a
-    checkpoint and its scores on a set are written to ``folder`` as soon as they are measured, under a hash of the models
-    and the data. The same call reads them from there.
+    checkpoint and its scores on a set are written to ``folder`` as soon as they are measured, under a hash of the
+    models and the data. The same call reads them from there.
 
     Args:
         run: Folder of a finished run.
@@ -63,7 +63,9 @@ def measure_margin(run: Path, sets: Sequence[Path], folder: Path) -> list[Margin
     recipe = _recipe(run)
     checkpoints, data = _checkpoints(run, recipe), _sets(recipe, sets)
     if not (run / "model").is_dir():
-        raise InputError(f"{run / 'model'}: expected the trained student, found no such folder: run `leaf-st train` first")
+        raise InputError(
+            f"{run / 'model'}: expected the trained student, found no such folder: run `leaf-st train` first"
+        )
     in_use = load_student(str(run / "model"))
     teacher = _cached(load_teacher(recipe.teacher, in_use))
     models: Models = {"teacher": (identify(teacher), teacher), "student": (identify(in_use), in_use)}

@@ -72,8 +72,8 @@ def measure_compression(
 ) -> list[Compressed]:
     """Measure nDCG@10 of each mode, dimension and precision on the BEIR folder ``folder``.
 
-    Each model encodes each text once; all rows are computed from these vectors. Cut vectors are normalised again, except
-    where their length carries information (see `leaf_st.evaluation.ranking`, also for the coding of queries).
+    Each model encodes each text once; all rows are computed from these vectors. Cut vectors are normalised again,
+    except where their length carries information (see `leaf_st.evaluation.ranking`, also for the coding of queries).
 
     Args:
         folder: Retrieval set, see `leaf_st.evaluation.beir`.
@@ -194,7 +194,7 @@ def _section(rows: Sequence[Compressed]) -> Section:
     header, *lines = compression_lines(rows)
     text = (
         f"nDCG@10 in percent, {over_sets_text(rows)}, when stored vectors keep only their first dimensions and each "
-        "dimension is stored in 32, 8 or 1 bits. Kept: the share of the same mode's score with all dimensions in float32."
+        "dimension is stored in 32, 8 or 1 bits. Kept: share of the same mode's score with all dimensions in float32."
     )
     figure = Figure(
         "Compression",

@@ -21,6 +21,7 @@ from leaf_st.evaluation.measurements.measurement import (
 )
 from leaf_st.evaluation.measurements.over_sets import recipe_of, sets_of
 from leaf_st.evaluation.rows import write_rows
+from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TextsSpec
 from leaf_st.tables import aligned
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from leaf_st.evaluation.beir import BeirSet
-    from leaf_st.evaluation.sizes import Models
     from leaf_st.export.encoder import OnnxEncoder
     from leaf_st.export.export import ExportedForm
     from leaf_st.export.parity import Texts
@@ -184,7 +184,6 @@ def _cell(value: float | None, form: str) -> str:
 
 def _measure(options: argparse.Namespace) -> list[ExportRow]:
     from leaf_st.evaluation.measurements.candidates import latency_texts
-    from leaf_st.evaluation.sizes import require_same_sizes, write_sizes
     from leaf_st.export.export import check_exportable
     from leaf_st.models.find import resolve_model
     from leaf_st.models.identity import identify
@@ -220,8 +219,8 @@ def _texts_of(model: str, named: str | None) -> TextsSpec:
 def _section(rows: Sequence[ExportRow]) -> Section:
     header, *lines = export_lines(rows)
     text = (
-        "Error: largest difference of a coordinate to torch. Cosine: mean cosine to torch. nDCG@10 kept: the share of the "
-        f"nDCG@10 in float32. Speeds are medians of batches that the backends encode in turns, on {rows[0].processor} "
+        "Error: largest difference of a coordinate to torch. Cosine: mean cosine to torch. nDCG@10 kept: the share of "
+        f"the nDCG@10 in float32. Speeds are medians of batches, encoded in turns, on {rows[0].processor} "
         f"({rows[0].threads} threads)."
     )
     return Section([text], tables=[Table("files", header, lines, left=2)])

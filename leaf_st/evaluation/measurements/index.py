@@ -1,9 +1,9 @@
 """The measurement ``index``: search in an HNSW index of the teacher's document vectors.
 
-An index is a graph of the documents. A search walks the graph and keeps the ``expansion`` nearest documents that it met.
-The graph is built from the teacher's vectors, and the student's queries are only near the teacher's queries. The
-measurement shows how much wider a search must be for the student's queries. The index is usearch's. One thread builds and
-searches it in the order of the corpus, so that the same vectors give the same numbers.
+An index is a graph of the documents. A search walks the graph and keeps the ``expansion`` nearest documents that it
+met. The graph is built from the teacher's vectors, and the student's queries are only near the teacher's queries. The
+measurement shows how much wider a search must be for the student's queries. The index is usearch's. One thread builds
+and searches it in the order of the corpus, so that the same vectors give the same numbers.
 """
 
 import argparse
@@ -161,7 +161,9 @@ def _index_class() -> Any:  # noqa: ANN401  (usearch is optional)
 def _metric(model: "SentenceTransformer") -> str:
     name = model.similarity_fn_name
     if name not in _METRICS:
-        raise InputError(f"the teacher compares by {name}: expected one of {', '.join(_METRICS)}, which usearch supports")
+        raise InputError(
+            f"the teacher compares by {name}: expected one of {', '.join(_METRICS)}, which usearch supports"
+        )
     return _METRICS[name]
 
 
@@ -276,9 +278,9 @@ def _score(row: Searched) -> float:
 def _section(rows: Sequence[Searched]) -> Section:
     header, *lines = index_lines(rows)
     text = (
-        f"The teacher's documents in an HNSW index, {over_sets_text(rows)}, searched with the queries of the teacher and "
-        "of the student. Expansion: candidates that a search keeps. Comparisons: documents that a query was compared "
-        "with."
+        f"The teacher's documents in an HNSW index, {over_sets_text(rows)}, searched with the queries of the teacher "
+        "and of the student. Expansion: candidates that a search keeps. Comparisons: documents that a query was "
+        "compared with."
     )
     recall, score = (on_axes(partial(draw_index, rows=rows, value=value)) for value in ("recall", "score"))
     figures = [

@@ -19,6 +19,7 @@ from leaf_st.evaluation.measurements.measurement import (
     Table,
 )
 from leaf_st.evaluation.rows import write_rows
+from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.recipe import DOCSTRINGS, Kind
 from leaf_st.tables import aligned
 from leaf_st.zoo import ARCTIC, MXBAI
@@ -26,12 +27,11 @@ from leaf_st.zoo import ARCTIC, MXBAI
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from leaf_st.evaluation.sizes import Models
-
 SLOWEST = 0.1  # seconds until a user feels a wait (paper G)
 PAPER = "paper, ONNX, i3.large"  # the backend of the paper's rows
 
 _SIDES: tuple[Kind, ...] = ("document", "query")
+
 
 @dataclass(frozen=True)
 class LatencyRow:
@@ -115,8 +115,8 @@ PAPER_TABLE_8 = (
 def speeds(rows: Sequence[LatencyRow]) -> list[Speed]:
     """Return the speed of each model, backend and side, in the order of ``rows``.
 
-    The time of a batch size is the median over its batches. The rate is the mean over the batch sizes of size divided by
-    time. The paper computes it in the same way, but with the mean over the batches.
+    The time of a batch size is the median over its batches. The rate is the mean over the batch sizes of size divided
+    by time. The paper computes it in the same way, but with the mean over the batches.
     """
     found: dict[tuple[str, str, Kind], list[LatencyRow]] = {}
     for row in rows:
@@ -286,7 +286,6 @@ def _figures(rows: Sequence[LatencyRow]) -> list[Figure]:
 
 def _measure(options: argparse.Namespace) -> list[LatencyRow]:
     from leaf_st.evaluation.measurements.candidates import candidates, latency_texts
-    from leaf_st.evaluation.sizes import require_same_sizes, write_sizes
     from leaf_st.evaluation.timing import measure_latency
     from leaf_st.models.identity import identify
 

@@ -1,8 +1,8 @@
 """The measurement ``margin``: how much approximation error retrieval tolerates (paper 3.3, Figures 7 and 11).
 
-A line through the checkpoints of a run shows at which error the student would score as high as its teacher. If this error
-is above 0, the errors from 0 to it are the robustness margin: retrieval cannot tell student and teacher apart there.
-`leaf_st.evaluation.measurements.checkpoints` measures the checkpoints.
+A line through the checkpoints of a run shows at which error the student would score as high as its teacher. If this
+error is above 0, the errors from 0 to it are the robustness margin: retrieval cannot tell student and teacher apart
+there. `leaf_st.evaluation.measurements.checkpoints` measures the checkpoints.
 """
 
 import argparse
@@ -86,7 +86,9 @@ def trend(rows: Sequence[MarginRow], mode: Mode = "standard") -> Trend:
     """
     errors, scores, teacher = _errors(rows), _scores(rows, mode), _scores(rows, TEACHER)[0]
     if len(set(errors)) < 2:
-        raise InputError("margin: expected checkpoints of different L2, found the same L2: train with a learning rate above 0")
+        raise InputError(
+            "margin: expected checkpoints of different L2, found the same L2: train with a learning rate above 0"
+        )
     slope, intercept = statistics.linear_regression(errors, scores)
     return Trend(
         slope=slope,
@@ -165,8 +167,8 @@ def _scores(rows: Sequence[MarginRow], mode: Mode) -> list[float]:
 def _section(rows: Sequence[MarginRow]) -> Section:
     header, *lines = margin_lines(rows)
     text = [
-        "How much approximation error retrieval tolerates (paper 3.3). Each point is a checkpoint. If the line through the "
-        "checkpoints reaches the teacher's score at an error above 0, smaller errors do not lower the score.",
+        "How much approximation error retrieval tolerates (paper 3.3). Each point is a checkpoint. If the line through "
+        "the checkpoints reaches the teacher's score at an error above 0, smaller errors do not lower the score.",
         *(f"{line[0].upper()}{line[1:]}." for line in trend_lines(rows)),
     ]
     figures = [

@@ -96,7 +96,9 @@ class Argument:
 MODEL_HELP = "student: run folder, model folder, name that `leaf-st models` lists, or hub id"
 MODEL = Argument("model", {"metavar": "MODEL", "help": MODEL_HELP})
 RUN = Argument("model", {"metavar": "RUN", "help": "run folder"})
-TEACHER = Argument("--teacher", {"help": "teacher: folder or hub id (default: the teacher that the student learned from)"})
+TEACHER = Argument(
+    "--teacher", {"help": "teacher: folder or hub id (default: the teacher that the student learned from)"}
+)
 
 
 def data_argument(default: str = "the sets of the recipe that exist") -> Argument:

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.rows import part_of, read_or_make, write_rows
-from leaf_st.evaluation.sizes import require_same_sizes, write_sizes
+from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.recipe import Recipe, TeacherSpec
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-
-    from leaf_st.evaluation.sizes import Models
 
 R = TypeVar("R")
 
@@ -106,7 +104,7 @@ def require_sets(model: str, named: Sequence[Path]) -> list[Path]:
 def recipe_of(model: str) -> Recipe | None:
     """Return the recipe that a model folder records; None if it records none."""
     from leaf_st.models.find import resolve_model
-    from leaf_st.student.load import read_record
+    from leaf_st.run_folder import read_record
 
     resolved = read_record(resolve_model(model)).get("resolved")
     return Recipe.from_dict(resolved) if isinstance(resolved, dict) else None

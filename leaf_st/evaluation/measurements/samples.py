@@ -147,8 +147,8 @@ def _head(text: str) -> str:
 
 def _section(rows: Sequence[Sampled]) -> Section:
     text = (
-        "Queries drawn at random. Each column holds the ten nearest documents of a mode by similarity, cut to their first "
-        f"words; {_RELEVANT.strip()} marks documents that are judged relevant."
+        "Queries drawn at random. Each column holds the ten nearest documents of a mode by similarity, cut to their "
+        f"first words; {_RELEVANT.strip()} marks documents that are judged relevant."
     )
     return Section([text], folded=[_table(number, *item) for number, item in enumerate(by_query(rows).items(), 1)])
 

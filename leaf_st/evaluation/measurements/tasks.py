@@ -1,4 +1,4 @@
-"""The measurement ``tasks``: scores and retention on tasks of mteb and local sets, in all modes (paper Tables 2, 3, 7)."""
+"""The measurement ``tasks``: scores and retention on tasks of mteb and on local sets (paper Tables 2, 3, 7)."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -51,9 +51,9 @@ def _measure(options: argparse.Namespace) -> list[Result]:
 
 def _section(rows: Sequence[Result]) -> Section:
     text = [
-        "Scores in percent, measured with mteb. Teacher: the teacher embeds both sides. Standard: the student embeds both "
-        "sides. Asymmetric: the student embeds queries, the teacher embeds documents. Retention is the score of a mode "
-        "divided by the teacher's score; the retention of a mean is the retention of the means.",
+        "Scores in percent, measured with mteb. Teacher: the teacher embeds both sides. Standard: the student embeds "
+        "both sides. Asymmetric: the student embeds queries, the teacher embeds documents. Retention is the score of a "
+        "mode divided by the teacher's score; the retention of a mean is the retention of the means.",
         one_sided_note(rows),
     ]
     absent = [mode for mode in ROLES if all(row.mode != mode for row in rows)]
@@ -88,8 +88,8 @@ def retention_figure(rows: Sequence[Result]) -> Figure:
     kept = {name: retention(of_group) for name, of_group in groups.items()}
     if any(kept.values()):
         caption = (
-            "Share of the teacher's score that each mode keeps. Standard: the student embeds both sides. Asymmetric: the "
-            "student embeds queries, the teacher embeds documents."
+            "Share of the teacher's score that each mode keeps. Standard: the student embeds both sides. Asymmetric: "
+            "the student embeds queries, the teacher embeds documents."
         )
         draw = partial(_draw, lines=kept, label="share of the teacher's score (%)")
         return Figure("Retention", draw, caption, size)
@@ -152,8 +152,8 @@ TASKS = Measurement(
                 "required": True,
                 "metavar": "NAME",
                 "help": 'benchmark or task of mteb, such as NanoBEIR, "MTEB(eng, v2)" or SciFact; BEIR folder; folder '
-                "with train.parquet and test.parquet (text, label); parquet file with sentence1, sentence2 and score or "
-                "label, or with text and label",
+                "with train.parquet and test.parquet (text, label); parquet file with sentence1, sentence2 and score "
+                "or label, or with text and label",
             },
         ),
         Argument(
@@ -171,4 +171,3 @@ TASKS = Measurement(
     section=_section,
     words=_words,
 )
-

@@ -57,8 +57,8 @@ def training_lines(rows: Sequence[Logged]) -> list[list[str]]:
 
 def _section(rows: Sequence[Logged]) -> Section:
     text = (
-        "The student learns to reproduce the teacher's vectors; training minimises nothing else. Lower is better: the L2 "
-        "distance between vectors of norm 1 is 0 to 2."
+        "The student learns to reproduce the teacher's vectors; training minimises nothing else. Lower is better: the "
+        "L2 distance between vectors of norm 1 is 0 to 2."
     )
     caption = "Loss on training texts and on texts that are held out of training; below, the learning rate."
     figure = Figure("Training", partial(_draw, rows=rows), caption, (4.8, 3.8))

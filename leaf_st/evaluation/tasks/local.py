@@ -8,8 +8,8 @@
 | classification | a folder with ``train.parquet`` and ``test.parquet``, each with ``text`` and ``label`` |
 | clustering | a parquet file with ``text`` and ``label`` |
 
-Metrics and settings are those of mteb's own tasks of the same type: classification learns from eight texts of each class,
-ten times; clustering uses ten samples of 16,384 texts.
+Metrics and settings are those of mteb's own tasks of the same type: classification learns from eight texts of each
+class, ten times; clustering uses ten samples of 16,384 texts.
 """
 
 import math

@@ -9,7 +9,8 @@ import torch
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.results import TASKS, Result
-from leaf_st.evaluation.rows import MODELS, read_rows
+from leaf_st.evaluation.rows import read_rows
+from leaf_st.evaluation.sizes import MODELS
 from leaf_st.evaluation.tasks.find import find_tasks
 from leaf_st.evaluation.tasks.runner import CACHE, evaluate
 from leaf_st.models.tiny import WIDTH
@@ -159,7 +160,7 @@ def test_models_that_cannot_be_measured_leave_the_folder_to_others(sts, models, 
 
 def test_a_file_in_the_place_of_the_folder_is_named(sts, models, tmp_path):
     (tmp_path / "notes").write_text("mine")
-    with pytest.raises(InputError, match="notes: a file has that name, name another --output"):
+    with pytest.raises(InputError, match="notes: expected a folder, found a file: name another --output"):
         _measure(tmp_path / "notes", sts, **models)
     (tmp_path / TASKS).write_text("{}x")
     with pytest.raises(InputError, match=r"tasks\.json: expected a JSON list of measurements"):

@@ -17,7 +17,7 @@ from sklearn.metrics import average_precision_score
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import load_beir
-from leaf_st.evaluation.modes import Embedder
+from leaf_st.evaluation.embedder import Embedder
 from leaf_st.evaluation.rows import read_rows
 from leaf_st.evaluation.sizes import Size
 from leaf_st.evaluation.tasks.encoder import ModeEncoder
@@ -242,7 +242,7 @@ def test_asymmetric_mode_needs_two_sides(retrieval, sts, tiny_teacher, tiny_stud
     ]
     # Widths matter to no other mode.
     assert len(_measure(sts, teacher=tiny_teacher, student=narrow_student, modes=MODES)) == 2
-    with pytest.raises(InputError, match="asymmetric needs queries and documents, which none of the tasks has"):
+    with pytest.raises(InputError, match="asymmetric: expected a task with queries and documents, found none"):
         _measure(sts, teacher=tiny_teacher, student=tiny_student, modes=["asymmetric"])
 
 
