@@ -9,8 +9,8 @@ from typing import Any
 from leaf_st.cli.common import MODEL, RESULTS, TEACHER, SubParsers, quieten
 from leaf_st.cli.publishing import pull_model
 from leaf_st.errors import InputError
+from leaf_st.evaluation.measurements import registry
 from leaf_st.evaluation.measurements.measurement import Measurement
-from leaf_st.evaluation.measurements.registry import MEASUREMENTS
 from leaf_st.recipe import TextsSpec
 
 _GROUPS = {"measure": "measure compression, index recall, error margin, latency and others"}
@@ -19,7 +19,7 @@ _GROUPS = {"measure": "measure compression, index recall, error margin, latency 
 def add_commands(commands: SubParsers) -> None:
     """Add the commands, each with its arguments and its function."""
     groups: dict[str, SubParsers] = {}
-    for measurement in MEASUREMENTS:
+    for measurement in registry.MEASUREMENTS:
         if measurement.measure is None:
             continue
         *group, name = measurement.command

@@ -20,7 +20,7 @@ def _add_report(commands: SubParsers) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from leaf_st.publishing.report import write_report
+    from leaf_st.publishing.report.report import write_report
 
     print(f"the report is {write_report(options.run)}")
 
@@ -57,7 +57,7 @@ def _add_card(commands: SubParsers) -> None:
 
 
 def _card(options: argparse.Namespace) -> None:
-    from leaf_st.publishing.card import card_text
+    from leaf_st.publishing.card.card import card_text
 
     quieten()
     text = card_text(

@@ -13,11 +13,10 @@ from leaf_st.hub.manifest import MANIFEST, read_manifest, write_manifest
 from leaf_st.models.identity import identify
 from leaf_st.models.load import load_model
 from leaf_st.models.portable import add_requirement, save_portable
-from leaf_st.publishing.bare import bare
-from leaf_st.publishing.card import card_text, of_mteb, require_results
-from leaf_st.publishing.hosted import Hosted, read_hosted
-from leaf_st.publishing.measured import Measured, read_measured
-from leaf_st.publishing.registered import Registered, published_meta, write_eval_results, write_results_repository
+from leaf_st.publishing.card.card import card_text, mteb_results
+from leaf_st.publishing.card.hosted import Hosted, read_hosted
+from leaf_st.publishing.leaderboard import MtebResult, published_meta, write_eval_results, write_results_repository
+from leaf_st.publishing.results import Results, read_results, require_results, strip_paths
 from leaf_st.publishing.verify import Check, verify
 from leaf_st.run_folder import MODEL, MTEB_RESULTS, PUBLISH, RECIPE, RESULTS, read_record, require_run, write_record
 from leaf_st.student.asymmetric import compose, load_teacher_model
@@ -54,10 +53,10 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
     require_same_sizes(run / RESULTS, {"student": (identify(student), student)}, "move them away and measure again")
     model = compose(student, _load_teacher(run, student)) if asymmetric else student
     card = card_text(run, repo_id, asymmetric=asymmetric, without_results=without_results)
-    hosted, measured = read_hosted(run / MODEL, repo_id, asymmetric=asymmetric), read_measured(run)
-    results = of_mteb(measured, hosted)
-    replace_folder(run / PUBLISH, lambda fresh: _fill(fresh, run, card, results, model, asymmetric))
-    _fill_results_repository(measured, hosted, results)
+    hosted, results = read_hosted(run / MODEL, repo_id, asymmetric=asymmetric), read_results(run)
+    scores = mteb_results(results, hosted)
+    replace_folder(run / PUBLISH, lambda fresh: _fill(fresh, run, card, scores, model, asymmetric))
+    _fill_results_repository(results, hosted, scores)
     return model
 
 
@@ -69,10 +68,10 @@ def _load_teacher(run: Path, student: SentenceTransformer) -> SentenceTransforme
 
 
 def _fill(
-    folder: Path, run: Path, card: str, results: Mapping[str, Registered], model: SentenceTransformer, asymmetric: bool
+    folder: Path, run: Path, card: str, scores: Mapping[str, MtebResult], model: SentenceTransformer, asymmetric: bool
 ) -> None:
     """Fill the new ``folder`` with the model folder of ``run``, or with the composed ``model``, and its description."""
-    record = bare(read_record(run / MODEL)) or None
+    record = strip_paths(read_record(run / MODEL)) or None
     if asymmetric:
         save_portable(model, folder, record)
     else:
@@ -82,19 +81,18 @@ def _fill(
             write_record(folder, record)
     if not (folder / CARD).is_file():
         (folder / CARD).write_text(card, encoding="utf-8")
-    write_eval_results(folder, results)
+    write_eval_results(folder, scores)
     write_manifest(folder)
 
 
-def _fill_results_repository(measured: Measured, hosted: Hosted, results: Mapping[str, Registered]) -> None:
+def _fill_results_repository(results: Results, hosted: Hosted, scores: Mapping[str, MtebResult]) -> None:
     """Write the results of a run in the layout of mteb's results repository, or delete the folder if it has none."""
-    folder = measured.run / MTEB_RESULTS
-    if results:
+    folder = results.run / MTEB_RESULTS
+    if scores:
         # Before the upload, the tag is the only name that identifies the content.
-        revision = read_manifest(measured.run / PUBLISH / MANIFEST).tag
-        size = next((row for row in measured.sizes if row.role == "student"), None)
-        meta = published_meta(hosted, size, revision)
-        replace_folder(folder, lambda fresh: write_results_repository(fresh, results, meta))
+        revision = read_manifest(results.run / PUBLISH / MANIFEST).tag
+        meta = published_meta(hosted, results.size("student"), revision)
+        replace_folder(folder, lambda fresh: write_results_repository(fresh, scores, meta))
     else:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -25,7 +25,7 @@ from leaf_st.evaluation.timing import Candidate, measure_latency, processor_name
 from leaf_st.export.forms import FORMS, exported_files
 from leaf_st.models.find import resolve_model
 from leaf_st.models.random_weights import save_unlearned
-from leaf_st.publishing.snippet import onnx_snippet
+from leaf_st.publishing.card.render import onnx_snippet
 from leaf_st.student.load import load_student
 from leaf_st.tables import aligned
 from leaf_st.zoo import ARCTIC

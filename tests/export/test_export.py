@@ -25,9 +25,9 @@ from leaf_st.export.export import check_exportable, export_model
 from leaf_st.export.forms import EXACT, FORMS, GRAPH_FOLDER, ExportForm, form_named
 from leaf_st.export.packed import packed_graph, write_packed
 from leaf_st.models.portable import save_portable
-from leaf_st.publishing.card import card_text
-from leaf_st.publishing.hosted import read_hosted
-from leaf_st.publishing.snippet import onnx_snippet
+from leaf_st.publishing.card.card import card_text
+from leaf_st.publishing.card.hosted import read_hosted
+from leaf_st.publishing.card.render import onnx_snippet
 from leaf_st.recipe import Recipe, StudentSpec
 from leaf_st.student.build import build_student
 from leaf_st.student.load import load_student

@@ -1,23 +1,20 @@
-"""matplotlib's figures as SVG inside a page: its fonts and its colours, light or dark, are those of the page.
+"""Figures of matplotlib as SVG elements that take fonts and colours, light or dark, from the page around them.
 
-Each can also be a file of its own, for other documents, on white.
+A figure can also be written as a file of its own, with a white background, for use in other documents.
 """
 
 import io
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree
 
 from markupsafe import Markup
 
 from leaf_st.errors import InputError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from leaf_st.evaluation.measurements.measurement import Figure
 
 _SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
-# Colours that nobody picks, which stand for those of the page.
+# Placeholder colours, which are replaced by colours of the page. No figure uses them for anything else.
 _INK, _WARNING = "#010203", "#ff0000"
 _SERIES = tuple(f"#0{number}0a0b" for number in range(1, 9))
 _OF_PAGE = {
@@ -26,7 +23,7 @@ _OF_PAGE = {
     _WARNING: "var(--warning)",
     **{colour: f"var(--series-{number})" for number, colour in enumerate(_SERIES)},
 }
-# Of a page on white, by the names of its style sheet.
+# Colours for a white page, by their names in the style sheet.
 LIGHT = {
     "--warning": "#b3261e",
     **{
@@ -40,7 +37,7 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-se
 _STYLE = {
     "svg.fonttype": "none",
     "font.size": 9,
-    "text.parse_math": False,  # names of sets may hold dollars
+    "text.parse_math": False,  # names of sets may contain dollar signs
     "text.color": _INK,
     "axes.labelcolor": _INK,
     "axes.edgecolor": _INK,
@@ -61,7 +58,7 @@ _STYLE = {
 
 
 def require_matplotlib() -> None:
-    """Look whether figures can be drawn.
+    """Check that matplotlib is installed.
 
     Raises:
         InputError: If not.
@@ -69,40 +66,35 @@ def require_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise InputError("the figures of a report need matplotlib: pip install 'leaf-st[plots]'") from error
+        raise InputError(
+            "a report needs matplotlib for its figures, which is not installed: pip install 'leaf-st[plots]'"
+        ) from error
 
 
-def draw(name: str, fill: Callable[["Figure"], None], size: tuple[float, float]) -> Markup:
-    """Return the figure that ``fill`` draws, as an SVG element.
-
-    Args:
-        name: As in `leaf_st.publishing.figures.Drawn`, and so what follows.
-        fill: Draws.
-        size: Of it.
-    """
+def draw(figure: Figure) -> Markup:
+    """Return ``figure`` as an SVG element."""
     import matplotlib
     from cycler import cycler
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Canvas
 
-    # Any: in matplotlib's types the keys are literals, one by one.
-    style: Any = {**_STYLE, "svg.hashsalt": name, "axes.prop_cycle": cycler(color=_SERIES)}
+    # Any: the types of matplotlib allow only literal keys.
+    style: Any = {**_STYLE, "svg.hashsalt": figure.name, "axes.prop_cycle": cycler(color=_SERIES)}
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=size, layout="constrained")
-        fill(figure)
+        canvas = Canvas(figsize=figure.size, layout="constrained")
+        figure.draw(canvas)
         written = io.BytesIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(written, format="svg", metadata=nothing)
-    return Markup(_embedded(written.getvalue(), name))  # matplotlib and ElementTree escape all texts
+        canvas.savefig(written, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    return Markup(_embedded(written.getvalue(), figure.name))  # matplotlib and ElementTree escape all texts
 
 
 def _embedded(svg: bytes, name: str) -> str:
-    """Return a whole SVG file as an element of a page that has others of its kind."""
+    """Return an SVG file as an element of a page that may hold several of them."""
     root = ElementTree.fromstring(svg)
     for element in root.iter():
         element.tag = element.tag.removeprefix(_SVG)
         if link := element.attrib.pop(_LINK, None):
             element.set("href", link)
-    for parent in list(root.iter()):  # rules that would hold for the whole page
+    for parent in list(root.iter()):  # style rules would apply to the rest of the page, too
         for child in [child for child in parent if child.tag in ("style", "metadata")]:
             parent.remove(child)
     text = ElementTree.tostring(root, encoding="unicode")
@@ -118,7 +110,7 @@ def _embedded(svg: bytes, name: str) -> str:
 
 
 def standalone(svg: Markup) -> str:
-    """Return ``svg``, from `draw`, as a file of its own: dark on white, in the fonts of the system."""
+    """Return an SVG element of `draw` as the text of an SVG file: dark on white, in the fonts of the system."""
     head, _, body = str(svg).partition(">")
     colours = "; ".join(f"{name}: {colour}" for name, colour in LIGHT.items())
     style = f"<style>svg {{ color: #1c2024; background: #fff; font-family: {_FONT}; {colours} }}</style>"

@@ -1,4 +1,4 @@
-"""What a card has to say of the folder that a model is in, beside its results."""
+"""The facts about a model folder that a card states beside its results."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,17 +15,17 @@ from leaf_st.recipe import KINDS
 
 @dataclass(frozen=True)
 class Hosted:
-    """A model as it is published.
+    """A model as it is on the hub.
 
     Attributes:
         repo_id: OWNER/NAME.
-        prompts: Prompt of each kind of text, empty where it has none.
-        length: Tokens that it reads of a text; None if all.
-        normalized: Whether its vectors have norm 1.
-        graphs: Names of the export forms whose files are in its folder.
-        asymmetric: Whether its teacher is in it, for documents.
-        exported_by: What writes the graphs, where they are not in the repository.
-        folder: Where snippets have the model; the part of the id that is not the owner if empty.
+        prompts: Prompt by kind of text; empty if the model has none.
+        length: Maximum number of tokens that the model reads; None if it has no limit.
+        normalized: Whether the vectors have norm 1.
+        graphs: Names of the export forms of the model.
+        asymmetric: Whether the repository also holds the teacher, for documents.
+        exported_by: The command that writes the graphs if the repository does not hold them.
+        folder: Local folder of the model in snippets; NAME if empty.
     """
 
     repo_id: str
@@ -39,24 +39,24 @@ class Hosted:
 
     @property
     def name(self) -> str:
-        """Its title, and where snippets have it."""
+        """Title of the card, and local folder of the model in snippets."""
         return self.folder or self.repo_id.rpartition("/")[2]
 
 
 def read_hosted(folder: Path, repo_id: str, *, asymmetric: bool = False) -> Hosted:
-    """Return what the card of the model in ``folder`` says of it under ``repo_id``; nothing is loaded.
+    """Read the model files in ``folder``, without loading the model, for a card under ``repo_id``.
 
     Raises:
-        InputError: If ``repo_id`` can be none, or ``folder`` holds no model.
+        InputError: If ``repo_id`` is not valid, or ``folder`` holds no model.
     """
     check_repo_id(repo_id)
-    reading = folder / "sentence_bert_config.json"  # a table has none, and reads all
+    limits = folder / "sentence_bert_config.json"  # absent in a static model, which has no limit
     prompts: dict[str, str] = _read(folder / "config_sentence_transformers.json", "prompts")
     modules: list[dict[str, str]] = _read(folder / "modules.json")
     return Hosted(
         repo_id,
         {kind: prompt_for(prompts, kind) for kind in KINDS},
-        _read(reading, "max_seq_length") if reading.is_file() else None,
+        _read(limits, "max_seq_length") if limits.is_file() else None,
         any(module["type"].endswith(".Normalize") for module in modules),
         () if asymmetric else list(exported_files(folder)),
         asymmetric,
@@ -64,11 +64,11 @@ def read_hosted(folder: Path, repo_id: str, *, asymmetric: bool = False) -> Host
 
 
 def _read(path: Path, key: str | None = None) -> Any:  # noqa: ANN401  (JSON)
-    """Return what is in ``path``, or in it under ``key``."""
+    """Return the JSON in ``path``, or its value under ``key``."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return found if key is None else found[key]
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}): train the model anew") from error
+        raise InputError(f"{path} cannot be read ({error}): train the model again") from error
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: expected {key} in it, found none: train the model anew") from error
+        raise InputError(f"{path}: expected the key {key}, found none: train the model again") from error
