@@ -18,11 +18,12 @@ from leaf_st.evaluation.measurements.samples import measure_samples
 from leaf_st.evaluation.results import Result, write_results
 from leaf_st.evaluation.rows import write_rows
 from leaf_st.evaluation.timing import Candidate, measure_latency
+from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.student.build import build_student
-from leaf_st.student.load import load_student, load_teacher
+from leaf_st.teacher.open import open_teacher
 
 
 @pytest.fixture(scope="session")
@@ -59,14 +60,15 @@ def whole(trained, search_set, tmp_path_factory):
     run = Run(trained.recipe, folder)
     run.measure_alignment()
     run.evaluate()
-    student = load_student(str(folder / "model"))
-    models = {"teacher": load_teacher(run.recipe.teacher, student), "student": student}
+    student = load_model(str(folder / "model"))
+    models = {"teacher": open_teacher(run.recipe.teacher), "student": student}
     results = folder / "results"
     write_rows(results / "compression.json", measure_compression(search_set, **models))
     write_rows(results / "index.json", measure_index(search_set, **models, expansions=(10, 20)))
     write_rows(results / "samples.json", measure_samples(search_set, **models))
     write_rows(results / "margin.json", measure_margin(folder, [], results))
-    candidates = [Candidate(name, model, "teacher") for name, model in models.items()]
+    timed = {"teacher": load_model(run.recipe.teacher.model), "student": student}
+    candidates = [Candidate(name, model, "teacher") for name, model in timed.items()]
     texts = {"query": ["a b", "c"] * 2, "document": ["a b c d", "e f"] * 2}
     write_rows(results / "latency.json", measure_latency(candidates, texts, batch_sizes=(1, 2), repeats=2))
     return folder

@@ -1,4 +1,5 @@
 import pytest
+from letters import open_model
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.rows import read_rows
@@ -10,7 +11,7 @@ from leaf_st.models.identity import identify
 
 def test_an_evaluation_leaves_the_sizes_of_its_models(sts, tiny_teacher, tiny_student, tmp_path):
     tasks = find_tasks([str(sts)])
-    evaluate(tasks, teacher=tiny_teacher, student=tiny_student, modes=["standard"], folder=tmp_path)
+    evaluate(tasks, teacher=open_model(tiny_teacher), student=tiny_student, modes=["standard"], folder=tmp_path)
     # Without a teacher its row stays.
     evaluate(tasks, teacher=None, student=tiny_student, modes=["standard"], folder=tmp_path)
     expected = [

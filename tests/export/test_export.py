@@ -30,7 +30,7 @@ from leaf_st.publishing.card.hosted import read_hosted
 from leaf_st.publishing.card.render import onnx_snippet
 from leaf_st.recipe import Recipe, StudentSpec
 from leaf_st.student.build import build_student
-from leaf_st.student.load import load_student
+from leaf_st.models.load import load_model
 from leaf_st.student.static import build_static
 
 pytest.importorskip("onnxruntime")
@@ -97,7 +97,7 @@ def test_the_files_are_there_and_their_rows(exported):
 
 def test_files_encode_with_the_prompt(exported):
     folder, *_ = exported
-    model = load_student(str(folder))
+    model = load_model(str(folder))
     for form in FORMS:
         encode = OnnxEncoder(folder / form.file, model)
         expected = model.encode_query(TEXTS["query"])
@@ -115,7 +115,7 @@ def _replace_form(monkeypatch, name, **changes):
 def test_what_is_not_near_enough_is_not_written_and_does_not_stay(exported, tmp_path, capfd, beir, monkeypatch):
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
-    student = load_student(str(folder))
+    student = load_model(str(folder))
     with torch.no_grad():  # a coordinate that counts for nothing, beside which eight bits hold no other one
         for layer in student.transformers_model.encoder.layer:
             layer.intermediate.dense.bias[0] = 1000
@@ -146,7 +146,7 @@ def test_an_export_that_breaks_off_changes_nothing(exported, tmp_path, monkeypat
     _replace_form(monkeypatch, "onnx int8", make=broken)
     monkeypatch.setattr(standard, "standard_graph", packed_graph)
     with pytest.raises(KeyboardInterrupt):
-        export_model(load_student(str(folder)), folder, TEXTS)
+        export_model(load_model(str(folder)), folder, TEXTS)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     assert not (folder / ".onnx.new").exists()
 
@@ -154,10 +154,10 @@ def test_an_export_that_breaks_off_changes_nothing(exported, tmp_path, monkeypat
 def test_a_float32_that_differs_is_refused(exported, tmp_path, monkeypatch):
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
-    model = load_student(str(folder))
+    model = load_model(str(folder))
 
     def other(_):
-        student = load_student(str(folder))
+        student = load_model(str(folder))
         with torch.no_grad():
             student[2].linear.weight[0, 0] += 0.1
         return packed_graph(student)
@@ -175,7 +175,7 @@ def test_another_architecture_keeps_its_padding(exported, tmp_path, monkeypatch)
     shutil.copytree(exported[0], folder)
     monkeypatch.setattr(standard, "standard_graph", packed_graph)
     _replace_form(monkeypatch, "onnx packed", supports=lambda model: False)
-    rows, wrong = measure_export(load_student(str(folder)), folder, TEXTS)
+    rows, wrong = measure_export(load_model(str(folder)), folder, TEXTS)
     assert not wrong
     assert [row.backend for row in rows if row.backend.startswith("onnx")] == ["onnx", "onnx int8"]
     assert {path.name for path in (folder / "onnx").iterdir()} == NAMES - {"model_packed.onnx"}
@@ -188,7 +188,7 @@ def test_a_new_form_is_one_entry(exported, tmp_path, monkeypatch):
     new = ExportForm("onnx new", GRAPH_FOLDER / "model_new.onnx", write_packed, EXACT)
     for module in (exporting, forms):
         monkeypatch.setattr(module, "FORMS", (*FORMS, new))
-    rows, wrong = measure_export(load_student(str(folder)), folder, TEXTS)
+    rows, wrong = measure_export(load_model(str(folder)), folder, TEXTS)
     assert not wrong
     assert (rows[-1].backend, rows[-1].file) == ("onnx new", "onnx/model_new.onnx")
     assert rows[-1].error <= 1e-5
@@ -207,13 +207,13 @@ def test_int8_is_searched_beside_the_graph_that_it_is_made_from(exported, tmp_pa
         compared.append(query)
         return 98.5
 
-    *others, int8 = export_model(load_student(str(folder)), folder, TEXTS, ndcg_kept=ndcg_kept)
+    *others, int8 = export_model(load_model(str(folder)), folder, TEXTS, ndcg_kept=ndcg_kept)
     assert [result.ndcg_kept for result in others] == [None, None]
     assert int8.ndcg_kept == 98.5
     assert int8.problem == "model_int8.onnx keeps 98.5 % of the nDCG@10 of float32, expected at least 99.0 %"
     assert not (folder / INT8).exists()
     (query,) = compared
-    expected = load_student(str(folder)).encode_query(TEXTS["query"])
+    expected = load_model(str(folder)).encode_query(TEXTS["query"])
     assert query["reference"] == pytest.approx(expected, abs=1e-5)
     assert query["form"] != pytest.approx(expected, abs=1e-5)
     assert form_named("onnx int8").reference(["onnx", "onnx packed"]) == "onnx packed"
@@ -252,7 +252,7 @@ sys.meta_path.insert(0, Without())
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 def test_the_snippet_runs_without_torch(exported, tmp_path, form):
     folder, *_ = exported
-    model = load_student(str(folder))
+    model = load_model(str(folder))
     code = onnx_snippet(str(folder), model.prompts, model.max_seq_length, form.name)
     compile(code, "snippet", "exec")
     shown = "print(repr(queries.tolist()), file=sys.stderr)"
@@ -293,7 +293,7 @@ def test_the_snippet_on_a_card_runs_as_it_stands_where_there_is_no_torch(exporte
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (query,) = np.array(json.loads(done.stdout.splitlines()[-1]))
-    assert query @ load_student(str(folder)).encode_query("what is a student?") > 0.98
+    assert query @ load_model(str(folder)).encode_query("what is a student?") > 0.98
 
 
 def test_rows_survive_json(exported):

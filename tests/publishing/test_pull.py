@@ -78,7 +78,7 @@ def test_the_current_folder_is_not_pulled_into(tmp_path, monkeypatch):
 
 
 def test_a_model_in_the_cache_is_pulled_without_its_card(published, tmp_path):
-    load = f"from leaf_st.models.find import resolve_model; resolve_model('{ZOO['leaf-ir'].hub_id}')"
+    load = f"from leaf_st.models.find import find_model; find_model('{ZOO['leaf-ir'].hub_id}')"
     with serve(published) as hub:
         assert run_python(hub.url, tmp_path, "-c", load).returncode == 0
     # The hub is out of reach now.

@@ -11,7 +11,7 @@ from hub import serve
 from leaf_st.errors import InputError
 from leaf_st.evaluation.modes import model_name
 from leaf_st.models.portable import save_portable
-from leaf_st.models.tiny import WIDTH
+from leaf_st.models.random_weights import WIDTH
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
 from leaf_st.student.asymmetric import compose
 from leaf_st.student.load import load, teacher_of

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from letters import load_models, ndcg_at_10, save_set, similarities, vectors
+from letters import load_models, ndcg_at_10, open_model, save_set, similarities, vectors
 from sentence_transformers import SentenceTransformer
 from usearch.index import Index
 
@@ -114,7 +114,9 @@ def test_the_index_compares_as_the_teacher_does(folder, tiny_unnormalized_folder
         scores = -np.linalg.norm(queries[:, None] - documents[None], axis=2)
     for precision in ("float32", "int8"):
         exact, walked = _of(
-            measure_index(folder, teacher=teacher, student=teacher, precisions=[precision], expansions=[300]),
+            measure_index(
+                folder, teacher=open_model(teacher), student=teacher, precisions=[precision], expansions=[300]
+            ),
             mode="teacher",
         )
         assert walked.recall > 99
@@ -160,7 +162,7 @@ def test_what_cannot_be_measured_is_refused_before_encoding(folder, models, monk
 def test_a_similarity_that_no_index_knows_is_refused(folder, models, tiny_teacher):
     tiny_teacher.similarity_fn_name = "manhattan"
     with pytest.raises(InputError, match="compares by manhattan: expected one of cosine, dot, euclidean"):
-        measure_index(folder, teacher=tiny_teacher, student=models["student"])
+        measure_index(folder, teacher=open_model(tiny_teacher), student=models["student"])
 
 
 def test_a_student_of_another_width_is_refused(folder, models, narrow_student):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from letters import save_set, save_texts
+from letters import open_model, save_set, save_texts
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
@@ -75,15 +75,15 @@ def measured(run, sets, results):
     """The rows on both sets, and how often the teacher was given each text."""
     given = Counter()
 
-    def load_counting(spec, student):
-        teacher = load_teacher(spec, student)
+    def open_counting(spec):
+        teacher = open_teacher(spec)
         for name in ("encode_query", "encode_document"):
             setattr(teacher, name, _counting(getattr(teacher, name), given))
         return teacher
 
-    load_teacher = checkpoints.load_teacher
+    open_teacher = checkpoints.open_teacher
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoints, "load_teacher", load_counting)
+        patch.setattr(checkpoints, "open_teacher", open_counting)
         return measure_margin(run, sets, results), given
 
 
@@ -127,10 +127,11 @@ def test_the_scores_are_those_of_the_model_in_use(measured, run, sets, tiny_teac
     model = SentenceTransformer(str(run / "model"), device="cpu")
     assert model.max_seq_length == 40
     teacher.prompts = model.prompts = PROMPTS
+    teacher.max_seq_length = SHORT  # teacher.max_length of the recipe
     state = json.loads((run / "checkpoints" / "checkpoint-12" / "trainer_state.json").read_text())
     best = Path(state["best_model_checkpoint"]).name
     for folder in sets:
-        expected = evaluate(find_tasks([str(folder)]), teacher=teacher, student=model, modes=list(ROLES))
+        expected = evaluate(find_tasks([str(folder)]), teacher=open_model(teacher), student=model, modes=list(ROLES))
         found = {row.mode: row.score for row in measured[0] if row.set == folder.name and row.checkpoint == best}
         found["teacher"] = next(row.score for row in measured[0] if row.set == folder.name and row.mode == "teacher")
         assert found == {row.mode: row.score for row in expected}

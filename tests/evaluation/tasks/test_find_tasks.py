@@ -26,7 +26,7 @@ def test_benchmarks_tasks_and_paths_have_names(sts, retrieval):
 
 
 def test_an_unknown_name_is_told_its_neighbours():
-    with pytest.raises(InputError, match=r"task nanobier: no such file or folder, .*; did you mean NanoBEIR or "):
+    with pytest.raises(InputError, match=r"task nanobier: expected a file, .*; did you mean NanoBEIR or "):
         find_tasks(["nanobier"])
     with pytest.raises(InputError, match=r"task scifakt: .*; did you mean SciFact"):
         find_tasks(["STSBenchmark", "scifakt"])
