@@ -21,7 +21,7 @@ _PUBLIC = {
     "TeacherAlignedLoss": "leaf_st.training.loss",
     "build_student": "leaf_st.student.build",
     "compose": "leaf_st.student.asymmetric",
-    "load": "leaf_st.student.load",
+    "load": "leaf_st.student.asymmetric",
     "precompute": "leaf_st.teacher.precompute",
     "push_to_hub": "leaf_st.publishing.push",
     "save_portable": "leaf_st.models.portable",

@@ -4,7 +4,6 @@ Everything comes from the machine itself but the teacher, so that it runs withou
 texts are nobody's but the user's.
 """
 
-import json
 import os
 import resource
 import shutil
@@ -18,23 +17,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sentence_transformers import SentenceTransformer
 
-from leaf_st.atomic import replace_folder, write_json
+from leaf_st.atomic import replace_folder
 from leaf_st.errors import InputError
-from leaf_st.evaluation.latency import encode_speed
+from leaf_st.evaluation.measurements.speed import SPEED, Rates
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result, retention
+from leaf_st.evaluation.rows import write_rows
+from leaf_st.evaluation.timing import encode_speed
+from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import DOCSTRINGS, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
-from leaf_st.student.load import load_student, load_teacher
+from leaf_st.run_folder import HELD_OUT, MODEL, RESULTS, read_record
+from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.precompute import ROWS_PER_SHARD
+from leaf_st.teacher.protocol import Teacher
 from leaf_st.teacher.shard import text_id
 from leaf_st.texts.docstrings import Documented, documented_functions, is_held_out
 from leaf_st.zoo import MINILM
 
 FUNCTIONS = 600  # of the search set: enough for a stable nDCG@10, few enough to embed in half a minute
 _SPEED_TEXTS = 128
-_RECORD = "recipe.json"  # in the folder of the model: where its run is
 
 recipe = Recipe(
     name="leaf-demo",
@@ -70,15 +73,15 @@ def demo(output: Path) -> None:
     run.train()
     run.measure_alignment()
     print("3/4  searching functions that training never saw", flush=True)
-    search_set = run.folder / "held_out"
+    search_set = run.folder / HELD_OUT
     trained = {identity for ids in store.ids() for identity in ids.tolist()}
     write_search_set(search_set, islice(held_out_functions(trained), FUNCTIONS))
-    student = load_student(str(run.folder / "model"))
-    models = {"teacher": load_teacher(TeacherSpec(model=MINILM), student), "student": student}
-    results = _measure(run, search_set, **models)
+    student = load_model(str(run.folder / MODEL))
+    models = {"teacher": load_model(MINILM, role="teacher"), "student": student}
+    results = _measure(run, search_set, open_teacher(TeacherSpec(model=MINILM, precision="float32")), student)
     print("4/4  encoding speed, side by side", flush=True)
     speeds = _speeds(search_set, models)
-    write_json(run.folder / "results" / "speed.json", speeds)
+    write_rows(run.folder / RESULTS / SPEED.file, [Rates(side, **rates) for side, rates in speeds.items()])
     record = {
         "run": str(run.folder),
         "resolved": run.recipe.to_dict(),
@@ -129,18 +132,14 @@ def _is_replaceable(output: Path) -> bool:
         return False
     if not any(output.iterdir()):
         return True
-    try:
-        record = json.loads((output / _RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(record, dict) and "run" in record
+    return "run" in read_record(output)
 
 
-def _measure(run: Run, folder: Path, teacher: SentenceTransformer, student: SentenceTransformer) -> list[Result]:
+def _measure(run: Run, folder: Path, teacher: Teacher, student: SentenceTransformer) -> list[Result]:
     from leaf_st.evaluation.tasks.find import find_tasks
     from leaf_st.evaluation.tasks.runner import evaluate  # imports mteb, which takes seconds
 
-    results = run.folder / "results"
+    results = run.folder / RESULTS
     return evaluate(find_tasks([str(folder)]), teacher=teacher, student=student, modes=list(ROLES), folder=results)
 
 

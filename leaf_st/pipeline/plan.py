@@ -14,16 +14,17 @@ from pathlib import Path
 import numpy as np
 from accelerate import PartialState
 
-from leaf_st.models.random_weights import missing, save_unlearned
+from leaf_st.models.random_weights import save_random_weights, shape_if_missing
 from leaf_st.pipeline.survey import SourceRows, survey
 from leaf_st.recipe import PAPER, Recipe, said_of
-from leaf_st.teacher.local import LocalTeacher
+from leaf_st.student.new import new_student
+from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.rate import seconds_per_text
 from leaf_st.texts.paper.fetch import closed_licences
 from leaf_st.texts.text import Text
 from leaf_st.training.budget import Pace, measure_pace, steps_at
 from leaf_st.training.schedule import CyclicDecay, schedule, steps_of_run, steps_per_epoch, validations_of_run
-from leaf_st.training.train import new_student, training_arguments
+from leaf_st.training.train import training_arguments
 from leaf_st.training.trainer import held_out_count, require_full_batch
 
 _TRIAL_CHARACTERS = 1 << 18  # of which two epochs take ten to twenty seconds on two cores
@@ -186,10 +187,12 @@ def _measure(recipe: Recipe, sample: Sequence[Text]) -> Speed:
     """Time teacher and student of ``recipe`` on ``sample``."""
     with tempfile.TemporaryDirectory(prefix="leaf-st-plan-") as temporary:
         recipe, unlearned = _loadable(recipe, Path(temporary))
-        teacher = LocalTeacher.load(recipe.teacher)
-        new_student(recipe, teacher.fingerprint)  # what is wrong with it shall be said before anything is timed
+        teacher = open_teacher(recipe.teacher)
+        student = new_student(
+            recipe, teacher.fingerprint
+        )  # what is wrong with it shall be said before anything is timed
         text = seconds_per_text(teacher, sample)
-        fingerprint, device = teacher.fingerprint, str(teacher.model.device.type)
+        fingerprint, device = teacher.fingerprint, str(student.device.type)
         del teacher  # it may be large
         args = training_arguments(recipe, Path(temporary), device)
         characters = sum(len(row.text) for row in sample) / len(sample)
@@ -208,14 +211,14 @@ def _spread(sample: Sequence[Text], rows: int) -> list[Text]:
 def _loadable(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
     """Return ``recipe`` with models of random weights in ``folder`` for the missing ones, and why they are missing."""
     teacher, student, unlearned = recipe.teacher, recipe.student, {}
-    if gone := missing(teacher.model, teacher.revision):
+    if gone := shape_if_missing(teacher.model, teacher.revision):
         unlearned[teacher.model], shape = gone
-        made = save_unlearned(folder / "teacher", shape)
+        made = save_random_weights(folder / "teacher", shape)
         teacher = replace(teacher, model=str(made), revision=None)
     name = student.start or student.backbone
-    if name and (gone := missing(name, student.revision)):
+    if name and (gone := shape_if_missing(name, student.revision)):
         unlearned[name], shape = gone
-        made = save_unlearned(folder / "student", shape)
+        made = save_random_weights(folder / "student", shape)
         student = replace(student, start=None, backbone=str(made), revision=None)
     return replace(recipe, teacher=teacher, student=student), unlearned
 

@@ -13,35 +13,47 @@ student, and the first of them writes and prints.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 from accelerate.utils import gather_object
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import get_device_name
 
-from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
-from leaf_st.evaluation.alignment import Alignment, AlignmentEvaluator
+from leaf_st.evaluation.alignment import measure_alignment
+from leaf_st.evaluation.measurements.alignment import Alignment
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result
-from leaf_st.evaluation.rows import ALIGNMENT, write_rows
-from leaf_st.models.find import commit_of, resolve_model
+from leaf_st.models.find import commit_of, find_model, published_as
+from leaf_st.models.load import load_model
 from leaf_st.recipe import OF_START, PAPER, Precision, Recipe, TextsSpec, said_of
-from leaf_st.run_folder import differences, known_record
-from leaf_st.student.load import load_student, load_teacher, published_as, read_record, teacher_of
-from leaf_st.teacher.local import LocalTeacher
+from leaf_st.run_folder import (
+    GENERAL,
+    MODEL,
+    RESULTS,
+    STORE,
+    TEXTS,
+    differences,
+    known_record,
+    read_record,
+    write_record,
+)
+from leaf_st.student.new import new_student
+from leaf_st.teacher.open import open_teacher, require_teacher, teacher_spec
 from leaf_st.teacher.precompute import precompute
+from leaf_st.teacher.protocol import Fingerprint, Teacher
 from leaf_st.teacher.shard import text_id
-from leaf_st.teacher.store import EmbeddingStore
+from leaf_st.teacher.store import FINGERPRINT, EmbeddingStore
 from leaf_st.teacher.workers import join
 from leaf_st.texts.paper.fetch import chosen, closed_licences, fetch, format_sources, provenance
 from leaf_st.texts.read import read_texts
 from leaf_st.training.budget import steps_within, trial_texts
-from leaf_st.training.train import named_arguments, new_student, require_intact, train, training_arguments
+from leaf_st.training.train import named_arguments, require_intact, train, training_arguments
 from leaf_st.training.trainer import held_out_rows
 
 _LIBRARIES = ("leaf-st", "sentence-transformers", "transformers", "torch", "datasets", "accelerate", "mteb")
@@ -63,7 +75,7 @@ class Run:
         self.folder = folder
         self._asked = recipe
         self.recipe = recipe
-        self._teacher: LocalTeacher | None = None
+        self._teacher: Teacher | None = None
         known = known_record(folder, recipe)
         if known is None:
             self.recipe = _with_teacher(recipe)
@@ -73,10 +85,10 @@ class Run:
             self.recipe = resolved if same else replace(recipe, teacher=resolved.teacher)
 
     @property
-    def teacher(self) -> LocalTeacher:
+    def teacher(self) -> Teacher:
         """The teacher, loaded when first asked for."""
         if self._teacher is None:
-            self._teacher = LocalTeacher.load(self.recipe.teacher, self._device)
+            self._teacher = open_teacher(self.recipe.teacher, self._device)
         return self._teacher
 
     def embed(self, partition: tuple[int, int] = (0, 1)) -> EmbeddingStore | None:
@@ -94,7 +106,7 @@ class Run:
             with said_of("general"):
                 next(read_texts(self.recipe.general, Counter()))
         student = new_student(self.recipe, self.teacher.fingerprint, self._device)
-        training_arguments(self.recipe, self.folder, self.teacher.model.device.type)
+        training_arguments(self.recipe, self.folder, student.device.type)
         # "auto" is what this machine makes of it: another one that goes on shall not make it something else.
         resolved = replace(self.recipe.teacher, precision=cast(Precision, self.teacher.fingerprint.precision))
         self.recipe = replace(self.recipe, teacher=resolved)
@@ -103,15 +115,15 @@ class Run:
         if spec.source == PAPER:
             self._name_closed_licences()
             with self._processes.main_process_first():
-                rows = fetch(spec, self.folder / "texts", student)
+                rows = fetch(spec, self.folder / TEXTS, student)
             self._print(format_sources(rows, spec.per_source))
-            spec = TextsSpec(str(self.folder / "texts"), sentences=spec.sentences)
+            spec = TextsSpec(str(self.folder / TEXTS), sentences=spec.sentences)
             total = None if spec.sentences else sum(rows.values())
         skipped: Counter[str] = Counter()
         made = precompute(
             read_texts(spec, skipped),
             self.teacher,
-            self.folder / "store",
+            self.folder / STORE,
             dtype=self.recipe.teacher.store_dtype,
             partition=self._part_of(partition),
             skipped=skipped,
@@ -120,7 +132,7 @@ class Run:
         # Which one came last, and so has seen all shards, only they know.
         if not any(gather_object([made is not None])):
             return None
-        store = EmbeddingStore(self.folder / "store")
+        store = EmbeddingStore(self.folder / STORE)
         self._print(f"{len(store):,} texts of {self.recipe.texts.source}{_listed(skipped)}")
         self._embed_general(store)
         return store
@@ -138,21 +150,34 @@ class Run:
             raise InputError(f"general.source {spec.source}: all of its texts are trained on: name another source")
         dtype = self.recipe.teacher.store_dtype
         with self._processes.main_process_first():
-            precompute(fresh, self.teacher, self.folder / "general", dtype=dtype, total=len(fresh))
+            precompute(fresh, self.teacher, self.folder / GENERAL, dtype=dtype, total=len(fresh))
         self._print(f"{len(fresh):,} texts of {spec.source} to watch the general domain")
 
     def train(self) -> SentenceTransformer:
         """Train the student on ``store/``, or load it if that was done."""
-        if not (self.folder / "store").is_dir():
+        if not (self.folder / STORE).is_dir():
             raise InputError(f"{self.folder / 'store'} is not there: run `leaf-st embed` first")
-        store = EmbeddingStore(self.folder / "store", self.teacher.fingerprint)
-        if (self.folder / "model").is_dir():
-            return load_student(str(self.folder / "model"))
+        store = self._store_of_teacher(STORE)
+        if (self.folder / MODEL).is_dir():
+            return load_model(str(self.folder / MODEL))
         general = self._general()
         self._name_closed_licences()
         self._write_down()
+        self._teacher = None  # its targets are in the store: training needs the memory
         self._fix_steps(store, general)
         return train(self.recipe, store, self.folder, self._record(), general, self._device)
+
+    def _store_of_teacher(self, part: str) -> EmbeddingStore:
+        """Open ``part`` of the run, which the recipe's teacher must have made, without loading the teacher."""
+        store = EmbeddingStore(self.folder / part)
+        require_teacher(self.recipe.teacher, store.fingerprint, f"store {store.folder}")
+        return store
+
+    def _fingerprint(self) -> Fingerprint:
+        """Return what made the targets: the store knows, once it exists."""
+        if self._teacher is None and (self.folder / STORE / FINGERPRINT).is_file():
+            return EmbeddingStore(self.folder / STORE).fingerprint
+        return self.teacher.fingerprint
 
     def _name_closed_licences(self) -> None:
         """Say it before anything is fetched, and again before training, which may be a command of its own."""
@@ -178,9 +203,9 @@ class Run:
         from leaf_st.evaluation.tasks.find import find_tasks
         from leaf_st.evaluation.tasks.runner import evaluate  # imports mteb, which takes seconds
 
-        student = load_student(str(self.folder / "model"))
-        teacher = load_teacher(self.recipe.teacher, student)
-        folder = self.folder / "results"
+        student = load_model(str(self.folder / MODEL))
+        teacher = open_teacher(self.recipe.teacher, self._device)
+        folder = self.folder / RESULTS
         return evaluate(find_tasks(here), teacher=teacher, student=student, modes=list(ROLES), folder=folder)
 
     def measure_alignment(self) -> Alignment:
@@ -188,31 +213,22 @@ class Run:
 
         Those of the general domain are measured too, where the recipe names them; returned are the held-out ones.
         """
-        store, general = EmbeddingStore(self.folder / "store"), self._general()
-        student = load_student(str(self.folder / "model"))
-        # As in training: the targets may be of the head of a text, where the student in use reads on.
-        if self.recipe.training.max_length is not None:
-            student.max_seq_length = self.recipe.training.max_length
-        measured = [_alignment("held-out texts", store, held_out_rows(store, self.recipe.training).tolist(), student)]
-        if general is not None:
-            measured.append(_alignment("general texts", general, range(len(general)), student))
-        write_rows(self.folder / "results" / ALIGNMENT, measured)
-        return measured[0]
+        return measure_alignment(self.folder)[0]
 
     def _general(self) -> EmbeddingStore | None:
         """Return the store of the general domain, where the recipe names it."""
         if self.recipe.general is None:
             return None
-        if not (self.folder / "general").is_dir():
+        if not (self.folder / GENERAL).is_dir():
             raise InputError(f"{self.folder / 'general'} is not there: run `leaf-st embed` first")
-        return EmbeddingStore(self.folder / "general", self.teacher.fingerprint)
+        return self._store_of_teacher(GENERAL)
 
     def _write_down(self) -> None:
         """Write the recipe down before any work is spent, but not before its texts and its teacher were found."""
         if not self._processes.is_main_process:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "recipe.json", self._record())
+        write_record(self.folder, self._record())
 
     def _fix_steps(self, store: EmbeddingStore, general: EmbeddingStore | None) -> None:
         """Turn the budget into a number of steps, once: what comes after it depends on no clock."""
@@ -239,9 +255,9 @@ class Run:
         return {
             "recipe": self._asked.to_dict(),
             "resolved": self.recipe.to_dict(),
-            "arguments": named_arguments(self.recipe, str(self.teacher.model.device.type)),
+            "arguments": named_arguments(self.recipe, torch.device(self._device or get_device_name()).type),
             "processes": self._processes.num_processes,
-            "teacher": self.teacher.fingerprint.to_dict(),
+            "teacher": self._fingerprint().to_dict(),
             "commits": _commits(self.recipe),
             **({"sources": sources} if sources else {}),
             "versions": {name: version(name) for name in _LIBRARIES},
@@ -251,7 +267,7 @@ class Run:
         """Return the sources of the texts that the student learns from, and learned from before it came here."""
         start, texts = self.recipe.student.start, self.recipe.texts
         before = _learned_before(start, self.recipe.student.revision) if start else {}
-        return {**before, **(provenance(texts, self.folder / "texts") if texts.source == PAPER else {})}
+        return {**before, **(provenance(texts, self.folder / TEXTS) if texts.source == PAPER else {})}
 
     @property
     def _device(self) -> str | None:
@@ -273,29 +289,24 @@ def _with_teacher(recipe: Recipe) -> Recipe:
     """Return ``recipe`` with a teacher that has a name, where it asks for that of the student."""
     if recipe.teacher.model != OF_START or recipe.student.start is None:
         return recipe
-    its = teacher_of(recipe.student.start)
-    prompts = recipe.teacher.prompts or its.prompts
-    return replace(recipe, teacher=replace(recipe.teacher, model=its.model, revision=its.revision, prompts=prompts))
+    taught = teacher_spec(recipe.student.start)
+    prompts = recipe.teacher.prompts or taught.prompts
+    teacher = replace(recipe.teacher, model=taught.model, revision=taught.revision, prompts=prompts)
+    return replace(recipe, teacher=teacher)
 
 
 def _learned_before(start: str, revision: str | None) -> dict[str, Any]:
-    folder = resolve_model(start, revision)
+    folder = find_model(start, revision)
     known: dict[str, Any] = read_record(folder).get("sources", {})
     # Those of the paper's authors came without a record, and without commits of their texts.
-    return known or (provenance(TextsSpec(PAPER), folder / "texts") if published_as(start) else {})
-
-
-def _alignment(name: str, store: EmbeddingStore, rows: Sequence[int], student: SentenceTransformer) -> Alignment:
-    found = AlignmentEvaluator(store.prompted(rows), store.embeddings(rows)).measure(student, name)
-    print(f"{found.rows:,} {name}: mean L2 {found.l2:.4f}, mean cosine {found.cosine:.4f}")
-    return found
+    return known or (provenance(TextsSpec(PAPER), folder / TEXTS) if published_as(start) else {})
 
 
 def _commits(recipe: Recipe) -> dict[str, str | None]:
     """Return the commits that teacher and student's start or backbone are at, whatever revision names them."""
     student = recipe.student.start or recipe.student.backbone
     named = {"teacher": (recipe.teacher.model, recipe.teacher.revision), "student": (student, recipe.student.revision)}
-    return {part: commit_of(resolve_model(name, revision)) for part, (name, revision) in named.items() if name}
+    return {part: commit_of(find_model(name, revision)) for part, (name, revision) in named.items() if name}
 
 
 def _listed(skipped: Counter[str]) -> str:

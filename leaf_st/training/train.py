@@ -10,13 +10,12 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraini
 from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
 from leaf_st.models.portable import full_disk_named, save_portable
+from leaf_st.models.precision import bfloat16_is_fast
 from leaf_st.recipe import Distance, Recipe
-from leaf_st.student.build import build_student
-from leaf_st.student.closed_form import fit_projection
-from leaf_st.student.start import load_start
-from leaf_st.student.static import build_static, fit_table
-from leaf_st.teacher.local import LocalTeacher, bfloat16_is_fast
-from leaf_st.teacher.protocol import Fingerprint
+from leaf_st.student.new import new_student
+from leaf_st.student.projection import fit_projection
+from leaf_st.student.static import fit_table
+from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.checkpoints import last_whole_checkpoint
 from leaf_st.training.trainer import DOMAIN, GENERAL, LeafTrainer
@@ -120,7 +119,7 @@ def _start(student: SentenceTransformer, recipe: Recipe, store: EmbeddingStore, 
         return
     texts, targets = store.prompted(rows), store.embeddings(rows)
     if recipe.student.static:
-        fit_table(student, LocalTeacher.load(recipe.teacher).model, texts, targets)
+        fit_table(student, open_teacher(recipe.teacher), texts, targets)
     else:
         fit_projection(student, texts, targets)
 
@@ -142,37 +141,6 @@ def require_intact(store: EmbeddingStore) -> None:
     """Raise an `InputError` if a shard of ``store`` is damaged."""
     if damaged := store.damaged():
         raise InputError(f"{damaged[0]} is damaged: run `leaf-st embed` again, it makes the shard anew")
-
-
-def new_student(recipe: Recipe, fingerprint: Fingerprint, device: str | None = None) -> SentenceTransformer:
-    """Build, or load to go on with it, the student that ``recipe`` names for the teacher of ``fingerprint``."""
-    spec = recipe.student
-    if spec.start is not None:
-        student = load_start(spec.start, fingerprint, revision=spec.revision, max_length=spec.max_length)
-        return student.to(device) if device else student
-    if spec.static:
-        return build_static(
-            recipe.teacher.model,
-            revision=recipe.teacher.revision,
-            dimension=fingerprint.dimension,
-            normalized=fingerprint.normalized,
-            prompts=fingerprint.prompts,
-            device=device,
-            trust_remote_code=recipe.teacher.trust_remote_code,
-        )
-    backbone = recipe.student.backbone or recipe.teacher.model
-    revision = recipe.student.revision if recipe.student.backbone else recipe.teacher.revision
-    return build_student(
-        backbone,
-        revision=revision,
-        dimension=fingerprint.dimension,
-        normalized=fingerprint.normalized,
-        layers=recipe.student.layers,
-        max_length=recipe.student.max_length or fingerprint.max_length,
-        prompts=fingerprint.prompts,
-        device=device,
-        trust_remote_code=recipe.teacher.trust_remote_code and recipe.student.backbone is None,
-    )
 
 
 def training_arguments(recipe: Recipe, run: Path, device: str) -> SentenceTransformerTrainingArguments:

@@ -31,8 +31,8 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 from leaf_st.atomic import replace_folder, write_json
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import check_folders
-from leaf_st.evaluation.compression import Compressed, measure_compression
 from leaf_st.evaluation.display import draw_curves, means
+from leaf_st.evaluation.measurements.compression import Compressed, measure_compression
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.pipeline.run import Run
 from leaf_st.pipeline.smoke import smoke

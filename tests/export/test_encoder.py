@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.latency import Candidate, measure_latency
+from leaf_st.evaluation.timing import Candidate, measure_latency
 from leaf_st.export.encoder import INPUTS, OnnxEncoder
 from leaf_st.student.build import build_student
 
@@ -70,7 +70,7 @@ def test_vectors_are_those_of_torch(graph, model):
 
 
 def test_it_is_timed_beside_torch(graph, model, monkeypatch):
-    monkeypatch.setattr("leaf_st.evaluation.latency.bfloat16_is_fast", lambda device: False)
+    monkeypatch.setattr("leaf_st.evaluation.timing.bfloat16_is_fast", lambda device: False)
     candidate = Candidate("model", model, "model", {"onnx": graph})
     rows = measure_latency([candidate], TEXTS, batch_sizes=(1, 8), repeats=2)
     assert [row.backend for row in rows] == ["torch float32"] * 4 + ["onnx"] * 4
@@ -79,8 +79,8 @@ def test_it_is_timed_beside_torch(graph, model, monkeypatch):
 
 
 def test_without_onnxruntime_the_graph_is_left_out_and_said_so(model, tmp_path, monkeypatch, capsys):
-    for place in ("latency", "onnx_encoder"):
-        monkeypatch.setattr(f"leaf_st.evaluation.{place}.onnxruntime_is_here", lambda: False)
+    for place in ("evaluation.timing", "export.encoder"):
+        monkeypatch.setattr(f"leaf_st.{place}.onnxruntime_is_installed", lambda: False)
     candidate = Candidate("model", model, "model", {"onnx": tmp_path / "model.onnx"})
     rows = measure_latency([candidate], TEXTS, batch_sizes=(1,), repeats=1)
     assert "onnx" not in {row.backend for row in rows}

@@ -8,9 +8,9 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 
 from leaf_st.errors import InputError
 from leaf_st.export.encoder import INPUTS
-from leaf_st.export.onnx import OUTPUTS, _Whole, linear_layers, whole_graph
+from leaf_st.export.onnx import OUTPUTS, _Student, linear_layers, standard_graph
 from leaf_st.export.packed import can_be_packed, packed_graph
-from leaf_st.models.tiny import WIDTH
+from leaf_st.models.random_weights import WIDTH
 from leaf_st.student.build import build_student
 from leaf_st.student.static import build_static
 
@@ -80,7 +80,7 @@ def test_packed_is_torch_s(model):
 
 def test_whole_is_torch_s(tiny_teacher_folder):
     model = _with_biases(tiny_teacher_folder)
-    graph = whole_graph(model)
+    graph = standard_graph(model)
     assert {opset.domain for opset in graph.opset_import} == {""}
     assert str(ROOT).encode() not in graph.SerializeToString()  # torch notes the file and line of each node
     _assert_equals_torch(graph, model)
@@ -112,7 +112,7 @@ def test_the_tokens_before_what_is_not_linear_are_the_transformer_s(tiny_teacher
     assert not can_be_packed(model)
     inputs = _inputs((2, 9), [9, 4])
     with torch.inference_mode():  # what is exported, which takes seconds
-        found = _Whole(model)(*(torch.from_numpy(inputs[name]) for name in INPUTS))
+        found = _Student(model)(*(torch.from_numpy(inputs[name]) for name in INPUTS))
     for ours, theirs in zip(found, _torch(model, inputs), strict=True):
         assert ours.numpy() == pytest.approx(theirs, abs=1e-6)
 
@@ -153,4 +153,4 @@ def test_what_torch_cannot_export_is_said(tiny_teacher, monkeypatch):
 
     monkeypatch.setattr("torch.onnx.export", fails)
     with pytest.raises(InputError, match="torch cannot export this model to ONNX: an operator is not known"):
-        whole_graph(tiny_teacher)
+        standard_graph(tiny_teacher)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from leaf_st.evaluation.rows import read_as
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
@@ -67,12 +69,15 @@ class Section:
         figures: Figures.
         tables: Tables that are shown in full.
         folded: Tables that open on a click; the first one is open.
+        incomplete: Sentences that name what the rows lack. A report shows them beside the command of the measurement; a
+            card does not.
     """
 
     text: Sequence[str] = ()
     figures: Sequence[Figure] = ()
     tables: Sequence[Table] = ()
     folded: Sequence[Table] = ()
+    incomplete: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,20 @@ class Argument:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+MODEL_HELP = "student: run folder, model folder, name that `leaf-st models` lists, or hub id"
+MODEL = Argument("model", {"metavar": "MODEL", "help": MODEL_HELP})
+RUN = Argument("model", {"metavar": "RUN", "help": "run folder"})
+TEACHER = Argument(
+    "--teacher", {"help": "teacher: folder or hub id (default: the teacher that the student learned from)"}
+)
+
+
+def data_argument(default: str = "the sets of the recipe that exist") -> Argument:
+    """Return the argument ``--data``: BEIR folders, or the ``default``."""
+    text = f"BEIR folders to search; the rows of other sets are replaced (default: {default})"
+    return Argument("--data", {"type": Path, "nargs": "+", "default": [], "metavar": "FOLDER", "help": text})
+
+
 @dataclass(frozen=True)
 class Measurement(Generic[R]):
     """A measurement of a student.
@@ -99,15 +118,17 @@ class Measurement(Generic[R]):
         help: Help text of its command.
         command: Words after ``leaf-st`` that measure the rows, such as ``("measure", "compression")``.
         arguments: Arguments of the command.
-        measure: Measures the rows. Takes the parsed arguments; ``output`` is the results folder. None if another
-            command writes the rows.
+        measure: Measures the rows and writes them to the results folder. It takes the parsed arguments; ``output`` is
+            the results folder. None if another command writes the rows.
         table: Formats the rows for the terminal.
         section: Presents at least one row in a report and on a card.
-        words: Arguments of the command that measured the rows again, without the model. Names of sets are replaced by
+        words: Arguments of the command that measures the rows again, without the model. Names of sets are replaced by
             their folders where the recipe names them.
         needs: What the command needs, shown where nothing was measured.
         on_card: Whether the section is on the model card.
         shareable: Whether the rows may be published. Rows that quote texts of others may not.
+        in_place: Whether the command writes files into the model folder, which must then be a local folder.
+        upgrade: Converts the JSON of an earlier version to a list of rows.
     """
 
     name: str
@@ -123,6 +144,8 @@ class Measurement(Generic[R]):
     needs: str = ""
     on_card: bool = True
     shareable: bool = True
+    in_place: bool = False
+    upgrade: Callable[[Any], Any] = lambda rows: rows
 
     @property
     def file(self) -> str:
@@ -130,12 +153,11 @@ class Measurement(Generic[R]):
         return f"{self.name}.json"
 
     def read(self, results: Path) -> list[R]:
-        """Return the rows in the folder ``results``; none if the file does not exist.
+        """Return the rows in the folder ``results``; an empty list if the file does not exist.
 
         Raises:
             InputError: If the file holds anything else.
         """
-        from leaf_st.evaluation.rows import read_rows
-
         path = results / self.file
-        return read_rows(path, self.row) if path.exists() else []
+        expected = f"a JSON list of measurements ({self.row.__name__})"
+        return read_as(path, list[self.row], expected, self.upgrade) if path.exists() else []  # type: ignore[name-defined]

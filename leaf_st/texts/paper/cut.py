@@ -4,32 +4,10 @@ import math
 from collections.abc import Sequence
 
 from sentence_transformers import SentenceTransformer
-from tokenizers import Tokenizer
 
-from leaf_st.errors import InputError
+from leaf_st.models.tokens import copy_tokenizer, max_length_of
 
 _MOST_CHARACTERS = 32  # of a token, more or less: what is longer than all tokens together is cut before they are made
-
-
-def own_tokenizer(model: SentenceTransformer) -> Tokenizer:
-    """Return a copy of the tokenizer of ``model`` that cuts where the model does and pads nothing.
-
-    Raises:
-        InputError: If it does not say where its tokens end.
-    """
-    tokenizer = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
-    if not isinstance(tokenizer, Tokenizer):
-        raise InputError(
-            f"expected a model with a fast tokenizer, which says where its tokens end, found a "
-            f"{type(tokenizer).__name__}: name another one"
-        )
-    own: Tokenizer = Tokenizer.from_str(tokenizer.to_str())  # what it cuts and pads is set in place
-    own.no_truncation()
-    own.no_padding()
-    most = model.max_seq_length or math.inf
-    if most < math.inf:
-        own.enable_truncation(int(most))
-    return own
 
 
 class Cutter:
@@ -43,8 +21,8 @@ class Cutter:
     """
 
     def __init__(self, student: SentenceTransformer) -> None:
-        self._tokenizer = own_tokenizer(student)
-        self._most: float = student.max_seq_length or math.inf
+        self._tokenizer = copy_tokenizer(student)
+        self._most: float = max_length_of(student) or math.inf
 
     def vocabulary(self) -> list[str]:
         """Return the tokens as they are written in the vocabulary, in its order (paper 2.1, "BERT tokens")."""
