@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from leaf_st.errors import InputError
+from leaf_st.evaluation import latency
 from leaf_st.evaluation.latency import Candidate, measure_latency
+from leaf_st.export import encoder
 from leaf_st.export.encoder import INPUTS, OnnxEncoder
 from leaf_st.student.build import build_student
 
@@ -70,7 +72,7 @@ def test_vectors_equal_torch(graph, model):
 
 
 def test_a_graph_is_timed_beside_torch(graph, model, monkeypatch):
-    monkeypatch.setattr("leaf_st.evaluation.latency.bfloat16_is_fast", lambda device: False)
+    monkeypatch.setattr(latency, "bfloat16_is_fast", lambda device: False)
     candidate = Candidate("model", model, "model", {"onnx": graph})
     rows = measure_latency([candidate], TEXTS, batch_sizes=(1, 8), repeats=2)
     assert [row.backend for row in rows] == ["torch float32"] * 4 + ["onnx"] * 4
@@ -79,8 +81,8 @@ def test_a_graph_is_timed_beside_torch(graph, model, monkeypatch):
 
 
 def test_without_onnxruntime_a_graph_is_not_timed(model, tmp_path, monkeypatch, capsys):
-    for place in ("evaluation.latency", "export.encoder"):
-        monkeypatch.setattr(f"leaf_st.{place}.onnxruntime_is_installed", lambda: False)
+    for module in (latency, encoder):
+        monkeypatch.setattr(module, "onnxruntime_is_installed", lambda: False)
     candidate = Candidate("model", model, "model", {"onnx": tmp_path / "model.onnx"})
     rows = measure_latency([candidate], TEXTS, batch_sizes=(1,), repeats=1)
     assert "onnx" not in {row.backend for row in rows}
