@@ -24,6 +24,7 @@ import torch
 from _command import common_parser, common_recipe, refusing
 from _outcomes import save_figure
 from _study import BATCH
+from leaf_st.student.load import load_student, load_teacher
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize
@@ -37,7 +38,6 @@ from leaf_st.evaluation.modes import ROLES
 from leaf_st.pipeline.run import Run
 from leaf_st.pipeline.smoke import smoke
 from leaf_st.recipe import Kind
-from leaf_st.student.load import load_student, load_teacher
 from leaf_st.student.projection import Projection
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.store import EmbeddingStore

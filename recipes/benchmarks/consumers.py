@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 from _environments import Failed, Skipped, call, prepare
+from leaf_st.student.load import load_student
 from numpy.typing import ArrayLike, NDArray
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TextsSpec
-from leaf_st.student.load import load_student
 from leaf_st.tables import aligned
 from leaf_st.teacher.local import own_prompt
 from leaf_st.texts.paper.cut import own_tokenizer

@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from leaf_st.student.load import load_student
 
 from leaf_st.evaluation.measurements.candidates import latency_texts
 from leaf_st.evaluation.measurements.export import rate
@@ -26,7 +27,6 @@ from leaf_st.export.forms import FORMS, exported_files
 from leaf_st.models.find import resolve_model
 from leaf_st.models.random_weights import save_unlearned
 from leaf_st.publishing.card.render import onnx_snippet
-from leaf_st.student.load import load_student
 from leaf_st.tables import aligned
 from leaf_st.zoo import ARCTIC
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hub import serve
+from leaf_st.student.load import load, teacher_of
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.modes import model_name
@@ -14,7 +15,6 @@ from leaf_st.models.portable import save_portable
 from leaf_st.models.random_weights import WIDTH
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
 from leaf_st.student.asymmetric import compose
-from leaf_st.student.load import load, teacher_of
 from leaf_st.student.static import build_static
 from leaf_st.zoo import ZOO, describe_zoo
 
