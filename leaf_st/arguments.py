@@ -1,10 +1,12 @@
 """What the commands of the command line take."""
 
 import argparse
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leaf_st import __version__
+from leaf_st.recipe_file import format_recipe_fields
 
 if TYPE_CHECKING:
     from leaf_st.evaluation.modes import Mode
@@ -55,6 +57,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_stage(parser: argparse.ArgumentParser, name: str) -> None:
+    if name == "run":
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        parser.epilog = format_recipe_fields(shutil.get_terminal_size().columns - 2)
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="Python file with a module-level `recipe`")
     parser.add_argument(
         "--set",

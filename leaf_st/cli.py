@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leaf_st.arguments import MODES, build_parser
-from leaf_st.ending import ending_in_a_line
-from leaf_st.errors import InputError
+from leaf_st.errors import InputError, exit_on_error
 from leaf_st.launch import is_one_of_several, start_all
 from leaf_st.recipe import TeacherSpec, TextsSpec
 from leaf_st.recipe_file import load_recipe
@@ -33,8 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         start_all(sys.argv[1:])
     if os.environ.get("RANK", "0") != "0":
         os.environ["TQDM_DISABLE"] = "1"  # of several processes the first one shows its bars, which stand for all
-    goes_on = "embedding, training, evaluation and publishing go on from here with the same command"
-    with ending_in_a_line("leaf-st", goes_on):
+    with exit_on_error("leaf-st", "the same command resumes embedding, training, evaluation and publishing"):
         _COMMANDS[options.command](options)
 
 

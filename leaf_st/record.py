@@ -7,7 +7,8 @@ from typing import Any
 
 from leaf_st.atomic import is_temporary
 from leaf_st.errors import InputError
-from leaf_st.recipe import OF_START, Recipe
+from leaf_st.field_types import url_problem
+from leaf_st.recipe import TEACHER_OF_START, Recipe
 
 _PARTS = {
     *("recipe.json", "texts", "store", "general", "checkpoints", "model", "results", "report", "publish", "held_out"),
@@ -23,6 +24,8 @@ def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
         InputError: If the folder holds something else, or the run of a recipe that differs from ``asked`` in what was
             made already.
     """
+    if problem := url_problem(folder):
+        raise InputError(f"--output: {problem}")
     path = folder / "recipe.json"
     if not path.is_file():
         if folder.exists() and (not folder.is_dir() or _foreign(folder)):
@@ -50,7 +53,7 @@ def _made_of(folder: Path, asked: Recipe) -> list[str]:
         parts.append("general")
     if any((folder / name).exists() for name in ("checkpoints", "model")):
         parts += ["general", "student", "training"]
-    elif asked.teacher.model == OF_START:
+    elif asked.teacher.model == TEACHER_OF_START:
         parts.append("student")
     return parts
 

@@ -22,7 +22,8 @@ from leaf_st.recipe import Kind, Recipe
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.texts.text import Text
-from leaf_st.training.train import new_student, training_arguments
+from leaf_st.training.arguments import training_arguments
+from leaf_st.training.train import new_student
 from leaf_st.training.trainer import LeafTrainer
 
 # Whole epochs of them are trained: some batches alone would say little, lengths differ so. The first of two is not

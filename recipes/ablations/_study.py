@@ -37,9 +37,10 @@ from leaf_st.smoke import smoke
 from leaf_st.student.closed_form import fit_projection
 from leaf_st.teacher.store import MANIFEST, EmbeddingStore
 from leaf_st.texts.read import read_texts
+from leaf_st.training.arguments import training_arguments
 from leaf_st.training.loss import TeacherAlignedLoss
 from leaf_st.training.sampler import LengthGroupedBatchSampler
-from leaf_st.training.train import new_student, training_arguments
+from leaf_st.training.train import new_student
 from leaf_st.training.trainer import LeafTrainer, held_out_count, held_out_rows
 
 if TYPE_CHECKING:

@@ -34,7 +34,8 @@ from leaf_st.student.closed_form import fit_projection
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.precompute import precompute
 from leaf_st.texts.read import read_texts
-from leaf_st.training.train import new_student, training_arguments
+from leaf_st.training.arguments import training_arguments
+from leaf_st.training.train import new_student
 from leaf_st.training.trainer import LeafTrainer
 
 TRAINED, VALIDATED, BATCH = 3000, 512, 32
