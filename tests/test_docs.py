@@ -1,6 +1,6 @@
-"""The documentation says what the code does: README blocks run, docs/cli.md is the command line's own help.
+"""The documentation matches the code: README blocks run, docs/cli.md and the tables of docs/recipe.md are generated.
 
-`python tests/test_docs.py` writes docs/cli.md anew.
+`python tests/test_docs.py` writes both pages.
 """
 
 import argparse
@@ -8,16 +8,19 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from leaf_st.arguments import build_parser
 from leaf_st.cli import _COMMANDS
+from leaf_st.recipe_file import shown_fields
+from leaf_st.training.arguments import DEFAULTS, REFUSED
 
 ROOT = Path(__file__).parents[1]
 CLI_PAGE = ROOT / "docs" / "cli.md"
+RECIPE_PAGE = ROOT / "docs" / "recipe.md"
 SEVERAL = """\
 On several GPUs, `accelerate launch -m leaf_st run RECIPE` embeds and trains with all of them, in one run folder that
 each sees; `embed` and `train` likewise. A step has `per_device_train_batch_size` texts of each process: four of them
@@ -40,6 +43,30 @@ def cli_page() -> str:
     return head + "\n".join(sections)
 
 
+def recipe_page() -> str:
+    """Return docs/recipe.md with its tables generated again; the text between the tables stays."""
+    refused = {remedy: [name for name in REFUSED if REFUSED[name] == remedy] for remedy in REFUSED.values()}
+    page = RECIPE_PAGE.read_text(encoding="utf-8")
+    for name, table in {
+        "fields": _table(("key", "type", "default", "description"), shown_fields()),
+        "defaults": _table(("argument", "default"), DEFAULTS.items()),
+        "refused": _table(("arguments", "remedy"), [(", ".join(names), remedy) for remedy, names in refused.items()]),
+    }.items():
+        start, end = f"<!-- {name} -->\n\n", f"\n\n<!-- end of {name} -->"
+        before, _, rest = page.partition(start)
+        page = f"{before}{start}{table}{end}{rest.partition(end)[2]}"
+    return page
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *([f"`{key}`", *map(_cell, others)] for key, *others in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|")
+
+
 def _commands(name: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -51,6 +78,12 @@ def _commands(name: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str,
 def test_cli_page_is_the_help(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "100")
     assert CLI_PAGE.read_text(encoding="utf-8") == cli_page(), "run python tests/test_docs.py"
+
+
+def test_recipe_page_is_generated_from_the_types():
+    page = RECIPE_PAGE.read_text(encoding="utf-8")
+    assert page.count("<!-- end of ") == 3
+    assert page == recipe_page(), "run python tests/test_docs.py"
 
 
 def test_readme_has_python():
@@ -84,3 +117,4 @@ def test_readme_commands_parse(line: str):
 
 if __name__ == "__main__":
     CLI_PAGE.write_text(cli_page(), encoding="utf-8")
+    RECIPE_PAGE.write_text(recipe_page(), encoding="utf-8")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -40,15 +41,17 @@ DEFAULTS: dict[str, Any] = {
 
 _DEFAULTS_WITH_GENERAL: dict[str, Any] = {"metric_for_best_model": f"eval_{DOMAIN}_loss", "eval_on_start": True}
 
+_PUSH = "training never uploads; run `leaf-st push` after training"
 _SIMILAR_LENGTH = "batches always contain texts of similar length; remove the argument"
 _DECAY = "set training.decay and training.cycles instead"
-_PUSH = "training never uploads; run `leaf-st push` after training"
 _RESUME = "the same command resumes from the last checkpoint; remove the argument"
 _NO_SUPPORT = "SentenceTransformer models do not support it; remove the argument"
 _NO_EFFECT = "it has no effect on a distillation; remove the argument"
 
-# Arguments that would do harm or have no effect, and the remedy for each.
+# Arguments that would do harm or have no effect, and the remedy for each. A star stands for any ending.
 REFUSED = {
+    "push_to_hub*": _PUSH,
+    "hub_*": _PUSH,
     "output_dir": "use --output instead",
     "prompts": "set teacher.prompts instead",
     "batch_sampler": _SIMILAR_LENGTH,
@@ -68,9 +71,6 @@ REFUSED = {
     "liger_kernel_config": _NO_SUPPORT,
     "label_smoothing_factor": _NO_EFFECT,
     "router_mapping": _NO_EFFECT,
-    "trackio_space_id": _PUSH,
-    "trackio_bucket_id": _PUSH,
-    "trackio_static_space_id": _PUSH,
 }
 _LEAST_INTEGERS = {
     "per_device_train_batch_size": 1,
@@ -146,10 +146,9 @@ def check_arguments(recipe: Recipe) -> None:
 
 
 def _check_name(name: str) -> None:
-    if name.startswith(("hub_", "push_to_hub")):
-        raise InputError(f"{name}: a recipe cannot set this argument: {_PUSH}")
-    if name in REFUSED:
-        raise InputError(f"{name}: a recipe cannot set this argument: {REFUSED[name]}")
+    for refused, remedy in REFUSED.items():
+        if fnmatchcase(name, refused):
+            raise InputError(f"{name}: a recipe cannot set this argument: {remedy}")
     if name not in argument_types():
         near = get_close_matches(name, argument_types(), n=2)
         hint = f"; did you mean {' or '.join(near)}?" if near else ": remove it"
