@@ -10,7 +10,7 @@ import os
 import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -121,6 +121,8 @@ def parse_value(text: str, hint: Any) -> Any:  # noqa: ANN401  (any annotation, 
 
 def fits(value: object, hint: Any) -> bool:  # noqa: ANN401  (any annotation)
     """Return whether ``value`` has the type ``hint``: no conversion, but for an int where a number is expected."""
+    if is_dataclass(hint):  # pydantic would need a configuration of the class
+        return isinstance(value, hint) if isinstance(hint, type) else False
     adapter = TypeAdapter(hint, config=ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False))
     try:
         adapter.validate_python(value)

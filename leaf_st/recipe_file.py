@@ -127,7 +127,7 @@ def format_recipe_fields(width: int = 100) -> str:
             f"{key}: {type_} (default: {default})", width, initial_indent="  ", subsequent_indent="    "
         )
         lines += textwrap.wrap(description, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
-    lines.append("  any keyword of SentenceTransformerTrainingArguments, such as learning_rate=2e-5")
+    lines.append("  learning_rate and every other keyword of SentenceTransformerTrainingArguments")
     return "\n".join(lines)
 
 

@@ -228,6 +228,12 @@ def _start(*arguments, limit=resource.RLIM_INFINITY):
     return process
 
 
+def test_a_run_folder_is_local(recipe, capfd):
+    refused = _refused(capfd, "run", recipe, "--output", "s3://bucket/run")
+    assert "--output: expected a local path, found 's3://bucket/run': URLs and object storage" in refused
+    assert not Path("s3:").exists()
+
+
 def test_ctrl_c_stops_and_the_same_command_goes_on(recipe):
     _run("embed", recipe, "--output", "out")
     shutil.copytree("out", "undisturbed")

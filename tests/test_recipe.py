@@ -1,12 +1,12 @@
 import json
-from dataclasses import asdict
+from dataclasses import FrozenInstanceError, asdict, replace
 from pathlib import Path
 
 import pytest
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import TEACHER_OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
-from leaf_st.recipe_file import load_recipe, override
+from leaf_st.recipe_file import format_recipe_fields, load_recipe, override, recipe_fields, shown_fields
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.py"))
 RECIPE = Recipe(name="tiny", training=TrainingSpec(arguments={"learning_rate": 1.0}))
@@ -27,6 +27,27 @@ RECIPE = Recipe(name="tiny", training=TrainingSpec(arguments={"learning_rate": 1
         ("training.end_learning_rate=1e-6", 1e-6),
         ("general.source=all.txt", "all.txt"),
         ("evaluate_on=one folder", ("one folder",)),
+        ("evaluate_on=one,two", ("one", "two")),
+        ("evaluate_on=[one, two]", ("one", "two")),
+        ('evaluate_on=["one, two"]', ("one, two",)),
+        ("evaluate_on=2024", ("2024",)),
+        ("evaluate_on=", ()),
+        ("name=2024", "2024"),
+        ("name=1e5", "1e5"),
+        ("texts.source=2024", "2024"),
+        ("texts.text_column=0", "0"),
+        ('texts.limit={"query": 10, "document": null}', {"query": 10, "document": None}),
+        ("texts.limit=null", None),
+        ("texts.limit=1e3", 1000),
+        ("texts.source=~/texts.jsonl", str(Path.home() / "texts.jsonl")),
+        ("general.source=~/texts.jsonl", str(Path.home() / "texts.jsonl")),
+        ("evaluate_on=~/one,two~", (str(Path.home() / "one"), "two~")),
+        ("teacher.model=~/teacher", str(Path.home() / "teacher")),
+        ("teacher.revision=123", "123"),
+        ("teacher.trust_remote_code=true", True),
+        ('teacher.prompts={"query": ""}', {"query": ""}),
+        ("student.revision=null", None),
+        ("student.layers=[0, 2]", (0, 2)),
         ("evaluate_on=['one', 'two']", ("one", "two")),
     ],
 )
@@ -80,6 +101,8 @@ def test_a_setting_needs_a_value():
     [
         ("name=a/b", "plain name"),
         ("name=..", "plain name"),
+        ("training.cycles=1.5", "int of at least 1"),
+        ("training.end_learning_rate=True", "number of at least 0"),
         ("texts.source=", "expected path, found empty text"),
         ("general.source=None", "general.source: expected path"),
         ("texts.kind=both", "one of query, document"),
@@ -152,6 +175,78 @@ def test_the_paper_s_texts_are_not_watched():
 
 def test_a_commit_of_digits_alone_is_no_number():
     assert override(RECIPE, ["teacher.revision=1234567"]).teacher.revision == "1234567"
+
+
+def test_paths_are_stored_as_text():
+    texts = TextsSpec(source=Path("~") / "texts.txt")
+    assert texts.source == str(Path.home() / "texts.txt")
+    assert texts == TextsSpec(source="~/texts.txt")
+
+
+def test_parts_are_frozen_and_compare_by_value():
+    spec = TrainingSpec(cycles=2)
+    assert replace(spec, cycles=3) == TrainingSpec(cycles=3) != spec
+    with pytest.raises(FrozenInstanceError):
+        spec.cycles = 4
+    given = {"seed": 1}
+    spec = TrainingSpec(arguments=given)
+    given["seed"] = 2
+    assert spec.arguments == {"seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TextsSpec(sentences="false"), "^texts.sentences: expected true or false, found 'false'"),
+        (lambda: TextsSpec("a.txt", "text", 5), "^texts.kind_column: expected text, found 5"),
+        (lambda: TeacherSpec(name="a"), "^teacher.name: no such field, expected one of model, "),
+        (lambda: TeacherSpec(max_length=1.5), "^teacher.max_length: expected int of at least 2 or None, found 1.5"),
+        (lambda: Recipe(), "^name: no value given"),
+        (lambda: Recipe("a", 5), "^texts: expected a TextsSpec, found 5"),
+        (lambda: Recipe("a", evaluate_on=["s3://b/c"]), "^evaluate_on: expected a local path, found 's3://b/c'"),
+        (lambda: TrainingSpec(arguments=5), "^training.arguments: expected mapping, found 5"),
+    ],
+)
+def test_the_constructor_names_the_field(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_every_field_is_listed_with_type_default_and_description():
+    listed = {item.key: item for item in recipe_fields()}
+    assert set(listed) >= {"name", "texts.limit", "general.limit", "student.layers", "evaluate_on"}
+    assert all(item.type and item.default and item.description.endswith(".") for item in listed.values())
+    assert (listed["training.distance"].type, listed["training.distance"].default) == ("one of l2, mse, cosine", "l2")
+    assert listed["teacher.revision"].type == "text or None"
+    assert listed["student.layers"].default == "0,4,5"
+    for key, *_ in shown_fields():
+        assert f"  {key}: " in format_recipe_fields(80)
+    assert max(map(len, format_recipe_fields(80).splitlines())) <= 80
+
+
+def test_a_published_record_is_read():
+    path = Path(__file__).parents[1] / "model_cards" / "leaf-mini" / "recipe.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    for key in ("recipe", "resolved"):
+        recipe = Recipe.from_dict(record[key])
+        assert json.loads(json.dumps(recipe.to_dict())) == record[key]
+    assert recipe.texts.limit == {"document": 32768}
+    assert recipe.student.layers == (0, 4, 5)
+
+
+def _recipe_file(folder, content=""):
+    path = folder / "recipe.py"
+    path.write_text(f"from leaf_st.recipe import *\nrecipe = Recipe('tiny', {content})\n")
+    return path
+
+
+def test_sets_of_a_setting_have_to_exist(tmp_path):
+    path = _recipe_file(tmp_path, "evaluate_on=['not here']")
+    assert load_recipe(path).evaluate_on == ("not here",)
+    (tmp_path / "one").mkdir()
+    assert load_recipe(path, [f"evaluate_on={tmp_path / 'one'}"]).evaluate_on == (str(tmp_path / "one"),)
+    with pytest.raises(InputError, match=r"evaluate_on: expected existing .*, found no .*two: correct the path"):
+        load_recipe(path, [f"evaluate_on={tmp_path / 'one'},{tmp_path / 'two'}"])
 
 
 def test_a_part_of_another_type_is_named():

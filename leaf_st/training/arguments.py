@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
+from enum import Enum
 from fnmatch import fnmatchcase
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, Union, get_args, get_type_hints
 
 import torch
 from sentence_transformers import SentenceTransformerTrainingArguments
@@ -90,7 +92,18 @@ _NEED_THE_MODEL = ("galore", "apollo", "lomo")  # their optimizers select layers
 def argument_types() -> Mapping[str, Any]:
     """Return the declared type of each keyword of SentenceTransformerTrainingArguments."""
     hints = get_type_hints(SentenceTransformerTrainingArguments)
-    return {item.name: hints[item.name] for item in fields(SentenceTransformerTrainingArguments) if item.init}
+    return {
+        item.name: _declared(hints[item.name]) for item in fields(SentenceTransformerTrainingArguments) if item.init
+    }
+
+
+def _declared(hint: Any) -> Any:  # noqa: ANN401  (any annotation)
+    """Return ``hint``, but without the arbitrary text that transformers admits besides the values of an enum."""
+    kinds = get_args(hint)
+    enums = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Enum)]
+    if len(enums) == 1 and set(kinds) == {*enums, str}:
+        return Union[Literal[tuple(member.value for member in enums[0])], enums[0]]  # noqa: UP007
+    return hint
 
 
 def training_arguments(recipe: Recipe, run: Path, device: str) -> SentenceTransformerTrainingArguments:
@@ -106,7 +119,7 @@ def training_arguments(recipe: Recipe, run: Path, device: str) -> SentenceTransf
     try:
         made = SentenceTransformerTrainingArguments(output_dir=str(run / "checkpoints"), **arguments)
     except (TypeError, ValueError, ImportError, OSError, RuntimeError) as error:
-        raise InputError(f"training arguments: {error}") from error
+        raise InputError(f"training arguments: {error}: change or remove the argument") from error
     _check_optimizer(made)
     if made.torch_compile:
         _check_compile(device, made.torch_compile_backend, made.torch_compile_mode)
@@ -141,6 +154,8 @@ def check_arguments(recipe: Recipe) -> None:
             _check_positive(name, value)
         elif not fits(value, hint := argument_types()[name]):
             raise InputError(f"{name}: expected {type_name(hint)}, found {value!r}: change the value")
+    if recipe.training.arguments.get("deepspeed") and find_spec("deepspeed") is None:
+        raise InputError("deepspeed: expected the package deepspeed, found none: install it, or remove the argument")
     _check_reports(recipe.training.arguments.get("report_to"))
     _check_metric(recipe)
 
