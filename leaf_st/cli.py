@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from leaf_st.arguments import MODES, build_parser
 from leaf_st.errors import InputError, exit_on_error
+from leaf_st.field_types import url_problem
 from leaf_st.launch import is_one_of_several, start_all
 from leaf_st.recipe import TeacherSpec, TextsSpec
 from leaf_st.recipe_file import load_recipe
@@ -33,7 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if os.environ.get("RANK", "0") != "0":
         os.environ["TQDM_DISABLE"] = "1"  # of several processes the first one shows its bars, which stand for all
     with exit_on_error("leaf-st", "the same command resumes embedding, training, evaluation and publishing"):
+        _require_local(options)
         _COMMANDS[options.command](options)
+
+
+def _require_local(options: argparse.Namespace) -> None:
+    for name, value in vars(options).items():
+        if isinstance(value, Path) and (problem := url_problem(value)):
+            raise InputError(f"{name}: {problem}")
 
 
 def _demo(options: argparse.Namespace) -> None:

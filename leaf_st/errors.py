@@ -24,6 +24,24 @@ class InputError(ValueError):
     """The user's input cannot be used: the message names what was expected, what was found, and the remedy."""
 
 
+class FieldError(InputError):
+    """A value of a recipe that cannot be used.
+
+    Attributes:
+        part: The part of the recipe, such as "texts"; empty for a field of the recipe itself.
+        field: The field of the part; empty if the error concerns the part.
+        problem: What was expected, what was found, and the remedy.
+    """
+
+    def __init__(self, part: str, field: str, problem: str) -> None:
+        self.part, self.field, self.problem = part, field, problem
+        super().__init__(f"{'.'.join(filter(None, (part, field)))}: {problem}")
+
+    def in_part(self, part: str) -> "FieldError":
+        """Return the same error for another part of the same type."""
+        return FieldError(part, self.field, self.problem)
+
+
 @contextmanager
 def exit_on_error(program: str, resume_hint: str) -> Iterator[None]:
     """Print user errors as one line on stderr, and exit with a code that tells them apart.

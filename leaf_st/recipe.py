@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from leaf_st.errors import InputError
+from leaf_st.errors import FieldError, InputError
 from leaf_st.field_types import (
     AtLeast0,
     AtLeast1,
@@ -43,26 +43,8 @@ _HELP = "`leaf-st run --help` describes every field"
 _Part = TypeVar("_Part")
 
 
-class FieldError(InputError):
-    """A value of a recipe that cannot be used.
-
-    Attributes:
-        part: The part of the recipe, such as "texts"; empty for a field of the recipe itself.
-        field: The field of the part; empty if the error concerns the part.
-        problem: What was expected, what was found, and the remedy.
-    """
-
-    def __init__(self, part: str, field: str, problem: str) -> None:
-        self.part, self.field, self.problem = part, field, problem
-        super().__init__(f"{'.'.join(filter(None, (part, field)))}: {problem}")
-
-    def in_part(self, part: str) -> "FieldError":
-        """Return the same error for another part of the same type."""
-        return FieldError(part, self.field, self.problem)
-
-
 class _Conflict(ValueError):
-    """Two values of one part that exclude each other; pydantic adds no location to such an error."""
+    """Two fields with values that exclude each other. It names the field because pydantic adds no location."""
 
     def __init__(self, field: str, problem: str) -> None:
         self.field = field
@@ -91,7 +73,7 @@ def _part(name: str) -> Callable[[type[_Part]], type[_Part]]:
 def _field_error(
     cls: type[Any], part: str, error: ValidationError, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> FieldError:
-    """Return the first of pydantic's errors in the terms of a recipe."""
+    """Return the first of pydantic's errors as an error about a recipe field."""
     first = error.errors(include_url=False)[0]
     problem, names = first.get("ctx", {}).get("error"), [item.name for item in fields(cls)]
     if isinstance(problem, _Conflict):

@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
-from leaf_st.errors import InputError
+from leaf_st.errors import FieldError, InputError
 from leaf_st.field_types import parse_value, type_name
-from leaf_st.recipe import GENERAL_ROWS, PARTS, FieldError, Recipe, TextsSpec
+from leaf_st.recipe import GENERAL_ROWS, PARTS, Recipe, TextsSpec
 
 
 class RecipeField(NamedTuple):

@@ -25,7 +25,7 @@ def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
             made already.
     """
     if problem := url_problem(folder):
-        raise InputError(f"--output: {problem}")
+        raise InputError(f"run folder: {problem}")
     path = folder / "recipe.json"
     if not path.is_file():
         if folder.exists() and (not folder.is_dir() or _foreign(folder)):

@@ -230,7 +230,7 @@ def _start(*arguments, limit=resource.RLIM_INFINITY):
 
 def test_a_run_folder_is_local(recipe, capfd):
     refused = _refused(capfd, "run", recipe, "--output", "s3://bucket/run")
-    assert "--output: expected a local path, found 's3://bucket/run': URLs and object storage" in refused
+    assert "output: expected a local path, found 's3://bucket/run': URLs and object storage" in refused
     assert not Path("s3:").exists()
 
 

@@ -114,14 +114,16 @@ def training_arguments(recipe: Recipe, run: Path, device: str) -> SentenceTransf
     """
     check_arguments(recipe)
     arguments = named_arguments(recipe, device)
-    if arguments.get("fp16") and device == "cpu":
+    # Some callers pass "cpu" only to read a value, on machines where the training will use a GPU.
+    trains_on_cpu = bool(recipe.training.arguments.get("use_cpu")) or not torch.accelerator.is_available()
+    if arguments.get("fp16") and trains_on_cpu:
         raise InputError("fp16: expected a GPU, found the device cpu: set bf16=true, or remove fp16")
     try:
         made = SentenceTransformerTrainingArguments(output_dir=str(run / "checkpoints"), **arguments)
     except (TypeError, ValueError, ImportError, OSError, RuntimeError) as error:
         raise InputError(f"training arguments: {error}: change or remove the argument") from error
     _check_optimizer(made)
-    if made.torch_compile:
+    if made.torch_compile and (device != "cpu" or trains_on_cpu):
         _check_compile(device, made.torch_compile_backend, made.torch_compile_mode)
     return made
 
