@@ -151,8 +151,8 @@ def test_a_bad_recipe_is_one_line(recipe, capfd):
     assert "recipe none.py: no such file" in _refused(capfd, "run", "none.py")
     assert "--set depth: no such key" in _refused(capfd, "run", recipe, "--set", "depth=3")
     refused = _refused(capfd, "run", recipe, "--set", "held_out_rows=32")
-    assert "--set held_out_rows: no such key, did you mean training.held_out_rows? expected one of" in refused
-    assert "texts.limit: expected a whole number" in _refused(capfd, "run", recipe, "--set", "texts.limit=some")
+    assert "--set held_out_rows: no such key; did you mean training.held_out_rows? expected one of" in refused
+    assert "texts.limit: expected int of at least 1" in _refused(capfd, "run", recipe, "--set", "texts.limit=some")
 
 
 def test_missing_input_of_a_stage_is_one_line(recipe, capfd):
