@@ -7,11 +7,12 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_type_hints
 
 import torch
-from sentence_transformers import SentenceTransformerTrainingArguments
+from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from transformers import Trainer
 from transformers.integrations import integration_utils
 
@@ -166,6 +167,11 @@ def _check_name(name: str) -> None:
     for refused, remedy in REFUSED.items():
         if fnmatchcase(name, refused):
             raise InputError(f"{name}: a recipe cannot set this argument: {remedy}")
+    if name in signature(SentenceTransformerTrainer.__init__).parameters:
+        raise InputError(
+            f"{name}: expected a training argument, found an argument of the trainer: use it in a script with your own "
+            "SentenceTransformerTrainer and leaf_st's TeacherAlignedLoss"
+        )
     if name not in argument_types():
         near = get_close_matches(name, argument_types(), n=2)
         hint = f"; did you mean {' or '.join(near)}?" if near else ": remove it"

@@ -91,6 +91,10 @@ def test_an_argument_that_would_have_no_effect_is_refused_with_the_remedy(tmp_pa
         ({"max_steps": 1.5}, "max_steps: expected a whole number of at least -1, found 1.5"),
         ({"num_train_epochs": True}, "num_train_epochs: expected more than 0, found True"),
         ({"learning_rat": 1.0}, "learning_rat: expected a keyword .*; did you mean learning_rate"),
+        (
+            {"callbacks": []},
+            "callbacks: expected a training argument, found an argument of the trainer",
+        ),
         ({"report_to": "wandb"}, "report_to: expected an installed integration, found 'wandb'"),
         ({"report_to": ["none", "no_such"]}, "report_to: expected none, all, or names of .*found 'no_such'"),
         ({"optim": "adamw_8bit"}, "optim: expected an optimizer that works here, found 'adamw_8bit' .*bitsandbytes"),
