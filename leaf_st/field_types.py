@@ -9,6 +9,7 @@ import json
 import os
 import re
 import types
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from enum import Enum
@@ -135,7 +136,8 @@ def _literals(text: str) -> Iterator[Any]:
     """Yield ``text`` as JSON and as a Python literal where it is one, and a float without a fraction as int."""
     for read in (json.loads, ast.literal_eval):
         try:
-            value = read(text)
+            with warnings.catch_warnings(action="ignore"):  # about escapes in text that is no literal
+                value = read(text)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
         yield value
