@@ -24,7 +24,7 @@ _PUBLIC = {
     "load": "leaf_st.student.load",
     "precompute": "leaf_st.teacher.precompute",
     "push_to_hub": "leaf_st.publishing.push",
-    "save_portable": "leaf_st.student.portable",
+    "save_portable": "leaf_st.models.portable",
 }
 
 __all__ = [*_PUBLIC, "__version__"]

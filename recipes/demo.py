@@ -10,6 +10,6 @@ Texts:    20,480 sentences and bodies of docstrings in the installed packages; o
 The values live in the package, so that `leaf-st demo` works where this folder is not.
 """
 
-from leaf_st.demo import recipe
+from leaf_st.pipeline.demo import recipe
 
 __all__ = ["recipe"]

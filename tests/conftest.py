@@ -12,9 +12,11 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.evaluation import latency
+from leaf_st.models.tiny import WIDTH, save_tiny_teacher
 from leaf_st.student.build import build_student
 from leaf_st.teacher.local import LocalTeacher
-from leaf_st.teacher.tiny import WIDTH, save_tiny_teacher
+
+pytest_plugins = ["measured_runs"]  # fixtures that several folders use
 
 
 @pytest.fixture(autouse=True, scope="session")

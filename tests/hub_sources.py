@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from leaf_st.texts.sources import SOURCES
+from leaf_st.texts.paper.sources import SOURCES
 
 ROWS = 40
 

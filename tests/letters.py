@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
+from leaf_st.models.tiny import WIDTH
 from leaf_st.student.build import build_student
-from leaf_st.teacher.tiny import WIDTH
 
 
 def words(draw, count):

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from leaf_st.errors import InputError
+from leaf_st.pipeline.recipe_file import describe_fields, load_recipe, override, recipe_fields, shown_fields
 from leaf_st.recipe import TEACHER_OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
-from leaf_st.recipe_file import format_recipe_fields, load_recipe, override, recipe_fields, shown_fields
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.py"))
 RECIPE = Recipe(name="tiny", training=TrainingSpec(arguments={"learning_rate": 1.0}))
@@ -220,8 +220,8 @@ def test_every_field_is_listed_with_type_default_and_description():
     assert listed["teacher.revision"].type == "text or None"
     assert listed["student.layers"].default == "0,4,5"
     for key, *_ in shown_fields():
-        assert f"  {key}: " in format_recipe_fields(80)
-    assert max(map(len, format_recipe_fields(80).splitlines())) <= 80
+        assert f"  {key}: " in describe_fields(80)
+    assert max(map(len, describe_fields(80).splitlines())) <= 80
 
 
 def test_a_published_record_is_read():

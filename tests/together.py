@@ -7,7 +7,7 @@ import socket
 import torch
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["leaf_st.training.train", "leaf_st.run"])
+_CONTEXT.set_forkserver_preload(["leaf_st.training.train", "leaf_st.pipeline.run"])
 
 
 def start(count, function, *arguments):

@@ -10,12 +10,12 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.latency import Candidate
-from leaf_st.evaluation.onnx_encoder import GRAPHS, GraphKind
+from leaf_st.export.encoder import GRAPHS, GraphKind
+from leaf_st.models.find import resolve_model
+from leaf_st.models.random_weights import missing, save_unlearned
 from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TeacherSpec, TextsSpec
 from leaf_st.student.build import build_student
 from leaf_st.student.load import load_student, load_teacher, teacher_of
-from leaf_st.teacher.resolve import resolve_model
-from leaf_st.teacher.unlearned import missing, save_unlearned
 from leaf_st.texts.read import read_texts
 from leaf_st.zoo import ZOO, Architecture
 

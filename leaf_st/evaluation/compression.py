@@ -11,10 +11,10 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import load_beir
 from leaf_st.evaluation.coding import CODINGS, Coding, check_codings, code, cut, length_is_free
 from leaf_st.evaluation.display import draw_curves, means
-from leaf_st.evaluation.identity import identify
 from leaf_st.evaluation.modes import ROLES, Mode
 from leaf_st.evaluation.ranking import embed_set, exact_ndcg
 from leaf_st.evaluation.rows import aligned
+from leaf_st.models.identity import identify
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -23,11 +23,11 @@ from tqdm import tqdm
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.modes import model_name, require_finite
-from leaf_st.evaluation.onnx_encoder import GraphKind, OnnxEncoder, onnxruntime_is_here
+from leaf_st.export.encoder import GraphKind, OnnxEncoder, onnxruntime_is_here
 from leaf_st.recipe import Kind
 from leaf_st.student.static import is_static
 from leaf_st.teacher.local import bfloat16_is_fast, own_prompt
-from leaf_st.texts.cut import own_tokenizer
+from leaf_st.texts.paper.cut import own_tokenizer
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 24)  # paper G
 REPEATS = 7  # paper G

@@ -20,11 +20,11 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.errors import InputError
 from leaf_st.evaluation.alignment import AlignmentEvaluator
 from leaf_st.evaluation.beir import beir_files, check_folders
-from leaf_st.evaluation.identity import hash_files, identify
 from leaf_st.evaluation.modes import Mode
 from leaf_st.evaluation.results import STUDENT_MODES, Result
 from leaf_st.evaluation.rows import once, part_of
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
+from leaf_st.models.identity import hash_files, identify
 from leaf_st.recipe import Recipe
 from leaf_st.student.load import load_student, load_teacher, read_record
 from leaf_st.student.static import is_static
@@ -224,7 +224,7 @@ def _search(
 def _evaluate(
     folder: Path, teacher: SentenceTransformer, student: SentenceTransformer, modes: Sequence[Mode]
 ) -> list[Result]:
-    from leaf_st.evaluation.runner import evaluate  # imports mteb, which takes seconds
-    from leaf_st.evaluation.tasks import find_tasks
+    from leaf_st.evaluation.tasks.find import find_tasks
+    from leaf_st.evaluation.tasks.runner import evaluate  # imports mteb, which takes seconds
 
     return evaluate(find_tasks([str(folder)]), teacher=teacher, student=student, modes=modes)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
-from leaf_st.evaluation.identity import Identity
 from leaf_st.evaluation.modes import ROLES, Mode
 from leaf_st.evaluation.rows import read_rows
+from leaf_st.models.identity import Identity
 
 TASKS = "tasks.json"  # the file of the rows in a results folder
 NDCG = "ndcg_at_10"
@@ -33,7 +33,7 @@ class Result:
         queries: Number of queries; None where there are none, or if not known.
         documents: Number of documents; likewise.
         type: mteb's type of the task, such as "Retrieval" or "STS".
-        revision: Hash of the model (`leaf_st.evaluation.identity`).
+        revision: Hash of the model (`leaf_st.models.identity`).
         teacher_revision: Hash of the teacher.
         path: Where a set on this disk was found; None of mteb's own, or if not known.
     """

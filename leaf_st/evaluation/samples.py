@@ -8,10 +8,10 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.evaluation.beir import load_beir
-from leaf_st.evaluation.identity import identify
 from leaf_st.evaluation.modes import ROLES, Mode
 from leaf_st.evaluation.ranking import K, document_text, embed_set
 from leaf_st.evaluation.search import Hit, format_hits
+from leaf_st.models.identity import identify
 
 QUERIES = 5
 _CHARACTERS = 120  # of a document, which may be under a licence of its own

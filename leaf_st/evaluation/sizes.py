@@ -7,9 +7,9 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.identity import Identity
 from leaf_st.evaluation.modes import Role
 from leaf_st.evaluation.rows import MODELS, read_rows, write_rows
+from leaf_st.models.identity import Identity
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Size:
     Attributes:
         role: Teacher or student.
         model: Its name.
-        revision: Hash of it (`leaf_st.evaluation.identity`).
+        revision: Hash of it (`leaf_st.models.identity`).
         parameters: Number of its weights.
         dimension: Width of its vectors.
     """

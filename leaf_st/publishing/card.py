@@ -8,9 +8,9 @@ from pathlib import Path
 from mteb.abstasks.task_metadata import TaskMetadata
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.onnx_encoder import GraphKind
 from leaf_st.evaluation.results import TASKS, Result
 from leaf_st.evaluation.rows import read_rows
+from leaf_st.export.encoder import GraphKind
 from leaf_st.publishing import cost, headline, provenance, quality
 from leaf_st.publishing.bare import without_folders
 from leaf_st.publishing.hosted import Hosted, read_hosted

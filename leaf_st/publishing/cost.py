@@ -6,8 +6,8 @@ from leaf_st.evaluation.compression import compression_lines
 from leaf_st.evaluation.display import OfSet
 from leaf_st.evaluation.index import index_lines
 from leaf_st.evaluation.latency_table import conditions, latency_lines
+from leaf_st.export.export import export_lines
 from leaf_st.publishing import commands, figures
-from leaf_st.publishing.export import export_lines
 from leaf_st.publishing.measured import Measured
 from leaf_st.publishing.section import Missing, Section
 from leaf_st.publishing.table import Table

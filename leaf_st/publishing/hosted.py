@@ -10,7 +10,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.onnx_encoder import GRAPHS, GraphKind
+from leaf_st.export.encoder import GRAPHS, GraphKind
 from leaf_st.recipe import KINDS
 from leaf_st.teacher.local import own_prompt
 

@@ -17,9 +17,9 @@ from leaf_st.evaluation.results import TASKS, Result
 from leaf_st.evaluation.rows import read_as, read_rows
 from leaf_st.evaluation.samples import Sampled
 from leaf_st.evaluation.sizes import Size
-from leaf_st.publishing.export import ExportRow
+from leaf_st.export.export import ExportRow
 from leaf_st.recipe import Recipe
-from leaf_st.record import read_run
+from leaf_st.run_folder import read_run
 
 TRAINING = "training.json"
 
@@ -141,7 +141,7 @@ def _speed(path: Path) -> dict[str, Rates]:
 
 def _require_one_student(measured: Measured) -> None:
     """Look whether all results are of the student of this run; latency may have others beside it."""
-    student = f"local/{measured.recipe.name}"  # as `leaf_st.evaluation.identity` calls it
+    student = f"local/{measured.recipe.name}"  # as `leaf_st.models.identity` calls it
     named = {
         TASKS: [row.model for row in measured.tasks if row.mode != "teacher"],
         files.MODELS: [row.model for row in measured.sizes if row.role == "student"],

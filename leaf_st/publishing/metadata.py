@@ -10,7 +10,7 @@ from leaf_st.evaluation.modes import Mode
 from leaf_st.evaluation.results import Result
 from leaf_st.publishing.hosted import Hosted
 from leaf_st.publishing.measured import Measured
-from leaf_st.texts.sources import SOURCES
+from leaf_st.texts.paper.sources import SOURCES
 from leaf_st.zoo import LICENCES, ZOO
 
 UNKNOWN, OTHER = "unknown", "other"  # as the hub has it where it knows no name of a licence

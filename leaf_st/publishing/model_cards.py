@@ -17,7 +17,7 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation import rows as files
 from leaf_st.evaluation.results import TASKS
 from leaf_st.evaluation.rows import read_as, write_rows
-from leaf_st.evaluation.runner import CACHE
+from leaf_st.evaluation.tasks.runner import CACHE
 from leaf_st.publishing.bare import without_folders
 from leaf_st.publishing.card import of_mteb, render, require_results
 from leaf_st.publishing.hosted import Hosted, read_hosted

@@ -8,18 +8,18 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.atomic import is_temporary, replace_folder, write_json
 from leaf_st.errors import InputError
-from leaf_st.evaluation.identity import identify
 from leaf_st.evaluation.sizes import require_same_sizes
+from leaf_st.hub.manifest import MANIFEST, read_manifest, write_manifest
+from leaf_st.models.identity import identify
+from leaf_st.models.portable import add_requirement, save_portable
 from leaf_st.publishing.bare import bare
 from leaf_st.publishing.card import card_text, of_mteb, require_results
 from leaf_st.publishing.hosted import Hosted, read_hosted
-from leaf_st.publishing.manifest import MANIFEST, read_manifest, write_manifest
 from leaf_st.publishing.measured import Measured, read_measured
 from leaf_st.publishing.registered import Registered, published_meta, write_eval_results, write_results_repository
 from leaf_st.publishing.verify import PUBLISH, Check, require_run, verify
 from leaf_st.student.asymmetric import compose
 from leaf_st.student.load import load_student, load_teacher, read_record, teacher_of
-from leaf_st.student.portable import add_requirement, save_portable
 
 CARD = "README.md"
 _RECORD = "recipe.json"

@@ -9,9 +9,9 @@ from pydantic import BaseModel
 
 from leaf_st.evaluation.latency_table import PAPER_TABLE_8, speed_lines
 from leaf_st.evaluation.modes import ROLES
-from leaf_st.evaluation.onnx_encoder import GRAPHS
 from leaf_st.evaluation.results import Result
 from leaf_st.evaluation.sizes import Size
+from leaf_st.export.encoder import GRAPHS
 from leaf_st.publishing.card import Elsewhere, render
 from leaf_st.publishing.cost import latency_table
 from leaf_st.publishing.hosted import Hosted
@@ -20,7 +20,7 @@ from leaf_st.publishing.metadata import Source
 from leaf_st.publishing.section import Section
 from leaf_st.publishing.table import Table
 from leaf_st.recipe import KINDS, Recipe, TeacherSpec
-from leaf_st.texts.sources import SOURCES
+from leaf_st.texts.paper.sources import SOURCES
 from leaf_st.zoo import PAPER_STUDENT, PAPER_TEXTS, PAPER_TRAINING, ZOO, ZooModel
 
 _LENGTH = 512  # tokens, as the models' configs on the hub have it

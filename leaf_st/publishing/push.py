@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from leaf_st.publishing.hub import MAIN, Hub, Published, Target
-from leaf_st.publishing.manifest import MANIFEST, read_manifest
+from leaf_st.hub.client import MAIN, Hub, Published, Target
+from leaf_st.hub.manifest import MANIFEST, read_manifest
 from leaf_st.publishing.prepare import prepare
 from leaf_st.publishing.verify import PUBLISH
 

@@ -17,11 +17,11 @@ from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.models.model_meta import ModelMeta
 from mteb.results import TaskResult
 
-from leaf_st.evaluation.encoder import meta_of
-from leaf_st.evaluation.identity import Identity
 from leaf_st.evaluation.results import Result
-from leaf_st.evaluation.runner import CACHE
 from leaf_st.evaluation.sizes import Size
+from leaf_st.evaluation.tasks.encoder import meta_of
+from leaf_st.evaluation.tasks.runner import CACHE
+from leaf_st.models.identity import Identity
 from leaf_st.publishing.hosted import Hosted
 
 EVAL_RESULTS = ".eval_results"  # where the hub looks for them in a model's folder
@@ -67,7 +67,7 @@ def _registered(cache: mteb.ResultCache, row: Result) -> Registered | None:
 
 
 def _identity(row: Result) -> Identity:
-    """Return the model under which mteb keeps ``row``, as `leaf_st.evaluation.runner` names it."""
+    """Return the model under which mteb keeps ``row``, as `leaf_st.evaluation.tasks.runner` names it."""
     identity = Identity(row.model, row.revision or "")
     if row.mode != "asymmetric":
         return identity

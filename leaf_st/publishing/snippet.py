@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from string import Template
 
-from leaf_st.evaluation.onnx_encoder import GRAPHS, GraphKind
+from leaf_st.export.encoder import GRAPHS, GraphKind
 from leaf_st.teacher.local import own_prompt
 
 

@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 from yaml import YAMLError
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.onnx_encoder import GRAPHS, OnnxEncoder, onnxruntime_is_here
+from leaf_st.export.encoder import GRAPHS, OnnxEncoder, onnxruntime_is_here
 from leaf_st.publishing.consumer import Reading, read_as_consumer
 from leaf_st.student.asymmetric import compose
 from leaf_st.student.load import load_student, load_teacher, teacher_of

@@ -16,8 +16,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from leaf_st.errors import InputError
+from leaf_st.models.find import resolve_model
 from leaf_st.student.projection import Projection
-from leaf_st.teacher.resolve import resolve_model
 
 
 def build_student(

@@ -14,11 +14,11 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.atomic import replace_folder
 from leaf_st.errors import InputError
-from leaf_st.patience import patiently
+from leaf_st.hub.retry import patiently
+from leaf_st.models.find import MODEL, PAPERS, WHOLE, in_cache, resolve_model
+from leaf_st.models.portable import save_portable
 from leaf_st.recipe import Recipe, TeacherSpec
 from leaf_st.student.asymmetric import compose
-from leaf_st.student.portable import save_portable
-from leaf_st.teacher.resolve import MODEL, PAPERS, WHOLE, in_cache, resolve_model
 from leaf_st.zoo import ASYMMETRIC, ZOO, ZooModel
 
 

@@ -7,13 +7,13 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
 
 from leaf_st.errors import InputError
+from leaf_st.models.find import resolve_model
 from leaf_st.recipe import KINDS
 from leaf_st.student.build import disable_dropout, set_max_length
 from leaf_st.student.load import load_student, published_as, read_record
 from leaf_st.student.static import is_static
 from leaf_st.teacher.local import own_prompt
 from leaf_st.teacher.protocol import Fingerprint
-from leaf_st.teacher.resolve import resolve_model
 
 
 def load_start(

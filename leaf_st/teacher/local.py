@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
+from leaf_st.models.find import content_hash, resolve_model
 from leaf_st.recipe import KINDS, Kind, TeacherSpec
 from leaf_st.teacher.protocol import Fingerprint
-from leaf_st.teacher.resolve import content_hash, resolve_model
 
 _PROBE = ["a", "What does the norm of this vector say?", "Short and long texts alike. " * 20]
 

@@ -1,7 +1,7 @@
 """Texts of any source, clean and unique: what the teacher embeds.
 
 The source is a file or folder (`leaf_st.texts.files`), or this machine's documentation
-(`leaf_st.texts.docstrings`). What is on the hub becomes a folder of files first (`leaf_st.texts.fetch`).
+(`leaf_st.texts.docstrings`). What is on the hub becomes a folder of files first (`leaf_st.texts.paper.fetch`).
 """
 
 import math

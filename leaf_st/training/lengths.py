@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
 from leaf_st.atomic import write_whole
-from leaf_st.student.portable import forget_last_call
+from leaf_st.models.portable import forget_last_call
 from leaf_st.student.static import is_static
 from leaf_st.teacher.store import EmbeddingStore
 

@@ -9,10 +9,10 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
+from leaf_st.models.portable import full_disk_named, save_portable
 from leaf_st.recipe import Distance, Recipe
 from leaf_st.student.build import build_student
 from leaf_st.student.closed_form import fit_projection
-from leaf_st.student.portable import full_disk_named, save_portable
 from leaf_st.student.start import load_start
 from leaf_st.student.static import build_static, fit_table
 from leaf_st.teacher.local import LocalTeacher

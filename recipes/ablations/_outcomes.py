@@ -68,8 +68,8 @@ def measure_retrieval(
     """Return nDCG@10 by set and mode. Where bfloat16 is fast the student's weights become it, as the teacher's are."""
     if not sets:
         return {}
-    from leaf_st.evaluation.runner import evaluate  # imports mteb, which takes seconds
-    from leaf_st.evaluation.tasks import find_tasks
+    from leaf_st.evaluation.tasks.find import find_tasks
+    from leaf_st.evaluation.tasks.runner import evaluate  # imports mteb, which takes seconds
 
     if bfloat16_is_fast(student.device):
         student = student.to(torch.bfloat16)

@@ -31,9 +31,9 @@ from torch.utils.data import BatchSampler
 from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import check_folders
+from leaf_st.pipeline.run import Run
+from leaf_st.pipeline.smoke import smoke
 from leaf_st.recipe import TrainingSpec
-from leaf_st.run import Run
-from leaf_st.smoke import smoke
 from leaf_st.student.closed_form import fit_projection
 from leaf_st.teacher.store import MANIFEST, EmbeddingStore
 from leaf_st.texts.read import read_texts

@@ -34,9 +34,9 @@ from leaf_st.evaluation.beir import check_folders
 from leaf_st.evaluation.compression import Compressed, measure_compression
 from leaf_st.evaluation.display import draw_curves, means
 from leaf_st.evaluation.modes import ROLES
+from leaf_st.pipeline.run import Run
+from leaf_st.pipeline.smoke import smoke
 from leaf_st.recipe import Kind
-from leaf_st.run import Run
-from leaf_st.smoke import smoke
 from leaf_st.student.load import load_student, load_teacher
 from leaf_st.student.projection import Projection
 from leaf_st.teacher.precompute import precompute

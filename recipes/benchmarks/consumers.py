@@ -30,7 +30,7 @@ from leaf_st.evaluation.rows import aligned
 from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TextsSpec
 from leaf_st.student.load import load_student
 from leaf_st.teacher.local import own_prompt
-from leaf_st.texts.cut import own_tokenizer
+from leaf_st.texts.paper.cut import own_tokenizer
 from leaf_st.texts.read import read_texts
 
 LARGEST_DIFFERENCE = 1e-4  # of a coordinate, in float32

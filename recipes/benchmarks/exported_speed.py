@@ -20,13 +20,13 @@ import torch
 
 from leaf_st.evaluation.candidates import latency_texts
 from leaf_st.evaluation.latency import Candidate, LatencyRow, measure_latency, processor_name
-from leaf_st.evaluation.onnx_encoder import GRAPHS
 from leaf_st.evaluation.rows import aligned
-from leaf_st.publishing.export import rate
+from leaf_st.export.encoder import GRAPHS
+from leaf_st.export.export import rate
+from leaf_st.models.find import resolve_model
+from leaf_st.models.random_weights import save_unlearned
 from leaf_st.publishing.snippet import onnx_snippet
 from leaf_st.student.load import load_student
-from leaf_st.teacher.resolve import resolve_model
-from leaf_st.teacher.unlearned import save_unlearned
 from leaf_st.zoo import ARCTIC
 
 TEACHER = "BERT-base"

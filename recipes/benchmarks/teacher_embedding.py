@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
+from leaf_st.models.find import resolve_model
 from leaf_st.recipe import TeacherSpec, TextsSpec
 from leaf_st.teacher.local import LocalTeacher, bfloat16_is_fast
 from leaf_st.teacher.precompute import ROWS_PER_SHARD
-from leaf_st.teacher.resolve import resolve_model
 from leaf_st.texts.read import read_texts
 from leaf_st.zoo import MINILM
 

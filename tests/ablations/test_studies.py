@@ -140,7 +140,7 @@ def test_ctrl_c_is_one_line(run, texts, tmp_path, capsys, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("leaf_st.run.Run.embed", interrupt)
+    monkeypatch.setattr("leaf_st.pipeline.run.Run.embed", interrupt)
     with pytest.raises(SystemExit) as stopped:
         run("pooling", "--smoke", "--texts", texts, "--output", tmp_path / "run", "--data")
     assert stopped.value.code == 130

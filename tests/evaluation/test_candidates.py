@@ -7,9 +7,9 @@ from transformers import BertConfig
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.candidates import candidates, latency_texts
-from leaf_st.evaluation.onnx_encoder import GRAPHS
+from leaf_st.export.encoder import GRAPHS
+from leaf_st.models.portable import save_portable
 from leaf_st.recipe import Recipe, TeacherSpec
-from leaf_st.student.portable import save_portable
 from leaf_st.zoo import ARCHITECTURES, ARCTIC, MXBAI, Architecture
 
 TINY = Architecture(32, 2, 2, 64, vocab_size=100, max_position_embeddings=40)

@@ -15,8 +15,8 @@ from leaf_st.evaluation.beir import load_beir
 from leaf_st.evaluation.coding import CODINGS, code, compare, cut
 from leaf_st.evaluation.compression import draw_compression, format_compression, halves, measure_compression
 from leaf_st.evaluation.modes import ROLES
-from leaf_st.evaluation.runner import evaluate
-from leaf_st.evaluation.tasks import find_tasks
+from leaf_st.evaluation.tasks.find import find_tasks
+from leaf_st.evaluation.tasks.runner import evaluate
 
 DIMENSIONS = (32, 12, 8)  # 12 does not fill its bytes
 

@@ -15,11 +15,11 @@ from leaf_st.evaluation.margin import MarginRow, measure_margin
 from leaf_st.evaluation.margin_trend import draw_margin, format_margin, trend
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.rows import read_rows, write_rows
-from leaf_st.evaluation.runner import evaluate
-from leaf_st.evaluation.tasks import find_tasks
+from leaf_st.evaluation.tasks.find import find_tasks
+from leaf_st.evaluation.tasks.runner import evaluate
+from leaf_st.models.portable import save_portable
+from leaf_st.pipeline.run import Run
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
-from leaf_st.run import Run
-from leaf_st.student.portable import save_portable
 from leaf_st.teacher.store import EmbeddingStore
 
 PROMPTS = {"query": "q: ", "document": ""}

@@ -1,11 +1,11 @@
 import pytest
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.identity import identify
 from leaf_st.evaluation.rows import MODELS, read_rows
-from leaf_st.evaluation.runner import evaluate
 from leaf_st.evaluation.sizes import Size
-from leaf_st.evaluation.tasks import find_tasks
+from leaf_st.evaluation.tasks.find import find_tasks
+from leaf_st.evaluation.tasks.runner import evaluate
+from leaf_st.models.identity import identify
 
 
 def test_an_evaluation_leaves_the_sizes_of_its_models(sts, tiny_teacher, tiny_student, tmp_path):

@@ -13,14 +13,13 @@ from hub_account import REPO
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from mteb.results import TaskResult
 
-from leaf_st.arguments import build_parser
-from leaf_st.cli import main
+from leaf_st.cli.main import build_parser, main
 from leaf_st.errors import InputError
-from leaf_st.evaluation.encoder import meta_of
-from leaf_st.evaluation.identity import Identity
 from leaf_st.evaluation.modes import ROLES
+from leaf_st.evaluation.tasks.encoder import meta_of
+from leaf_st.hub.manifest import read_manifest
+from leaf_st.models.identity import Identity
 from leaf_st.publishing.card import card_text
-from leaf_st.publishing.manifest import read_manifest
 from leaf_st.publishing.model_cards import add_run, model_cards, write_model_cards
 from leaf_st.publishing.prepare import make_folder
 

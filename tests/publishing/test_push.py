@@ -13,10 +13,10 @@ from hub_account import REPO, TOKEN, Account
 from sentence_transformers import SentenceTransformer
 
 import leaf_st
-from leaf_st.cli import main
+from leaf_st.cli.main import main
 from leaf_st.errors import InputError
-from leaf_st.evaluation.identity import Identity
 from leaf_st.evaluation.sizes import write_sizes
+from leaf_st.models.identity import Identity
 from leaf_st.publishing import prepare as preparing
 from leaf_st.publishing.prepare import prepare
 from leaf_st.student.load import load_student
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 
 _BOTH = """
 import sys
-from leaf_st.cli import main
+from leaf_st.cli.main import main
 run, repo = sys.argv[1:]
 main(["push", run, "--repo-id", repo, "--private", "--asymmetric"])
 main(["pull", repo, "--output", "pulled"])
@@ -128,8 +128,8 @@ def test_a_teacher_that_is_missing_or_another(hub, run, tmp_path, capsys):
     assert "none: no such folder" in refused
     assert "expected the name of a branch" in _refused(capsys, "push", run, "--repo-id", REPO, "--revision", "")
     narrow = shutil.copytree(run / "model", tmp_path / "narrow")
+    from leaf_st.models.portable import save_portable
     from leaf_st.student.build import build_student
-    from leaf_st.student.portable import save_portable
 
     save_portable(build_student(narrow, dimension=16, normalized=True, layers=(0,), device="cpu"), tmp_path / "narrow")
     _with_teacher(run, tmp_path / "narrow")

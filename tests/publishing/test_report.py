@@ -10,8 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from page import Page
 
-from leaf_st.arguments import build_parser
-from leaf_st.cli import main
+from leaf_st.cli.main import build_parser, main
 from leaf_st.errors import InputError
 from leaf_st.publishing.report import write_report
 

@@ -9,6 +9,8 @@ from sentence_transformers import SentenceTransformer
 
 import leaf_st
 from leaf_st.errors import InputError
+from leaf_st.models.portable import save_portable
+from leaf_st.models.tiny import WIDTH
 from leaf_st.publishing import verify as verifying
 from leaf_st.publishing.consumer import Reading, read_as_consumer
 from leaf_st.publishing.prepare import prepare
@@ -16,9 +18,7 @@ from leaf_st.publishing.verify import verify, verify_by_name
 from leaf_st.student.asymmetric import compose
 from leaf_st.student.build import build_student
 from leaf_st.student.load import load_student
-from leaf_st.student.portable import save_portable
 from leaf_st.student.static import build_static
-from leaf_st.teacher.tiny import WIDTH
 
 _NO_NETWORK = "OSError: the network was asked for"
 

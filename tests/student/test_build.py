@@ -4,9 +4,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
 from leaf_st.errors import InputError
+from leaf_st.models.tiny import LAYERS, WIDTH
 from leaf_st.student.build import build_student
 from leaf_st.student.projection import Projection
-from leaf_st.teacher.tiny import LAYERS, WIDTH
 
 TEXTS = ["a small text", "another one which is longer than that"]
 

@@ -12,13 +12,13 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.modes import model_name
+from leaf_st.models import find as resolve
+from leaf_st.models.portable import save_portable
+from leaf_st.models.tiny import WIDTH
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
 from leaf_st.student.asymmetric import compose
 from leaf_st.student.load import load, pull, teacher_of
-from leaf_st.student.portable import save_portable
 from leaf_st.student.static import build_static
-from leaf_st.teacher import resolve
-from leaf_st.teacher.tiny import WIDTH
 from leaf_st.zoo import ZOO, describe_zoo
 
 TEXTS = ["a small text", "z"]
@@ -160,7 +160,7 @@ def test_the_table_of_models_names_each_once():
 
 
 def test_a_model_in_the_cache_is_pulled_without_its_card(published, tmp_path):
-    load = f"from leaf_st.teacher.resolve import resolve_model; resolve_model('{ZOO['leaf-ir'].hub_id}')"
+    load = f"from leaf_st.models.find import resolve_model; resolve_model('{ZOO['leaf-ir'].hub_id}')"
     with serve(published) as hub:
         assert _python(hub, tmp_path, "-c", load).returncode == 0
     done = _python(hub, tmp_path, "-m", "leaf_st", "pull", ZOO["leaf-ir"].hub_id, "--output", "mine")  # out of reach

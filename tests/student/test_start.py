@@ -8,10 +8,10 @@ from sentence_transformers.sentence_transformer.modules import Dense, Pooling
 from torch import nn
 
 from leaf_st.errors import InputError
-from leaf_st.student.portable import save_portable
+from leaf_st.models.portable import save_portable
+from leaf_st.models.tiny import WIDTH
 from leaf_st.student.start import load_start
 from leaf_st.student.static import build_static
-from leaf_st.teacher.tiny import WIDTH
 
 TEXTS = ["a small text", "z"]
 

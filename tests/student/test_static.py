@@ -5,10 +5,10 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
 
 from leaf_st.errors import InputError
+from leaf_st.models.portable import save_portable
+from leaf_st.models.tiny import WIDTH
 from leaf_st.student.asymmetric import compose
-from leaf_st.student.portable import save_portable
 from leaf_st.student.static import build_static, fit_table, token_vectors
-from leaf_st.teacher.tiny import WIDTH
 
 TEXTS = ["a small text", "another one which is longer than that", "z", "e e e e e e e e e q"]
 

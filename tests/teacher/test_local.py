@@ -7,9 +7,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
 from leaf_st.errors import InputError
+from leaf_st.models.find import content_hash
 from leaf_st.recipe import TeacherSpec
 from leaf_st.teacher.local import LocalTeacher
-from leaf_st.teacher.resolve import content_hash
 
 # Longer than a batch, lengths in no order, some of them the same and one beyond the 64 tokens that are read.
 TEXTS = ["word " * (7 * number % 20 + 1) + str(number) for number in range(37)] + ["", "a", "long " * 50]

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from leaf_st.models.portable import save_portable
+from leaf_st.models.tiny import WIDTH
 from leaf_st.recipe import StudentSpec, TextsSpec
 from leaf_st.student.build import build_student
-from leaf_st.student.portable import save_portable
 from leaf_st.teacher.precompute import precompute
-from leaf_st.teacher.tiny import WIDTH
 from leaf_st.texts.text import Text
 from leaf_st.training.train import train
 

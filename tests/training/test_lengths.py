@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from leaf_st.models.tiny import WIDTH
 from leaf_st.student.static import build_static
 from leaf_st.teacher.precompute import precompute
-from leaf_st.teacher.tiny import WIDTH
 from leaf_st.training.lengths import token_lengths
 
 

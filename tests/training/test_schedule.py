@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leaf_st.recipe_file import load_recipe
+from leaf_st.pipeline.recipe_file import load_recipe
 from leaf_st.training.arguments import training_arguments
 from leaf_st.training.schedule import CyclicDecay, schedule, steps_of_run
 

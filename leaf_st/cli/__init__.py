@@ -1,0 +1,1 @@
+"""The command line: the parser in `main`, and a module for each group of commands."""

@@ -1,0 +1,65 @@
+"""The two models as mteb calls a model."""
+
+from typing import Any
+
+from mteb.abstasks.task_metadata import TaskMetadata
+from mteb.models.abs_encoder import get_prompt_name
+from mteb.models.model_meta import ModelMeta
+from mteb.types import Array, BatchedInput, PromptType
+from torch.utils.data import DataLoader
+
+from leaf_st.evaluation.modes import Embedder, Mode, Side
+from leaf_st.models.identity import Identity
+
+
+class ModeEncoder:
+    """One mode of an `Embedder` in the form that mteb calls (its ``EncoderProtocol``).
+
+    Queries and documents get the prompts of that name that their models hold. What is neither, such as a sentence to
+    classify, gets none, but one that the model holds for the task or its type, as mteb has it, or the model's default.
+
+    Args:
+        embedder: Embeds the texts; shared by all modes.
+        mode: Says which model embeds which side.
+        identity: The name and revision under which mteb keeps the results.
+    """
+
+    def __init__(self, embedder: Embedder, mode: Mode, identity: Identity) -> None:
+        self.embedder = embedder
+        self.mode = mode
+        self.mteb_model_meta = meta_of(identity)
+
+    def encode(
+        self,
+        inputs: DataLoader[BatchedInput],
+        *,
+        task_metadata: TaskMetadata,
+        hf_split: str,
+        hf_subset: str,
+        prompt_type: PromptType | None = None,
+        **kwargs: Any,  # noqa: ANN401  (batch size and progress bar, which are the embedder's)
+    ) -> Array:
+        """Return the vectors of all texts of ``inputs``, shape (n, d)."""
+        texts = [text for batch in inputs for text in batch["text"]]
+        sides: dict[PromptType | None, Side] = {PromptType.query: "query", PromptType.document: "document", None: None}
+        prompt = None if prompt_type else self._prompt_of(task_metadata)
+        return self.embedder.embed(self.mode, sides[prompt_type], texts, prompt)
+
+    def _prompt_of(self, task: TaskMetadata) -> str | None:
+        held = self.embedder.document_model(self.mode).prompts
+        prompts = {name: prompt for name, prompt in held.items() if prompt is not None}
+        name = get_prompt_name(prompts, task, None)
+        return None if name is None else prompts[name]
+
+    def similarity(self, embeddings1: Array, embeddings2: Array) -> Array:
+        """Return the similarity of each query to each document, shape (queries, documents)."""
+        return self.embedder.document_model(self.mode).similarity(embeddings1, embeddings2)
+
+    def similarity_pairwise(self, embeddings1: Array, embeddings2: Array) -> Array:
+        """Return the similarity of query i to document i, shape (n,)."""
+        return self.embedder.document_model(self.mode).similarity_pairwise(embeddings1, embeddings2)
+
+
+def meta_of(identity: Identity) -> ModelMeta:
+    """Return what mteb keeps the results of a model under."""
+    return ModelMeta.create_empty({"name": identity.name, "revision": identity.revision})

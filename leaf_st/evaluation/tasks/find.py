@@ -1,0 +1,65 @@
+"""Tasks by name: benchmarks and tasks of mteb, and sets on this disk."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+import mteb
+from mteb.abstasks.abstask import AbsTask
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.tasks.local import local_task
+
+
+def find_tasks(names: Sequence[str]) -> list[AbsTask]:
+    """Return the tasks that ``names`` stand for, each once; sets on this disk are read once, to be checked.
+
+    Args:
+        names: Files and folders (see `leaf_st.evaluation.tasks.local`), benchmarks such as "NanoBEIR" or
+            "MTEB(eng, v2)", and tasks such as "SciFact".
+
+    Raises:
+        InputError: If a name is unknown, a set cannot be used, a task is not about texts alone, or two tasks share a
+            name.
+    """
+    found: dict[str, AbsTask] = {}
+    for task in (task for name in names for task in _named(name)):
+        title = task.metadata.name
+        if task.modalities != ["text"]:
+            raise InputError(
+                f"task {title}: it is about {', '.join(task.modalities)}, and models here read texts alone"
+            )
+        if found.setdefault(title, task).metadata != task.metadata:
+            paths = " and ".join(other.metadata.dataset["path"] for other in (found[title], task))
+            raise InputError(
+                f"tasks {paths} have one name, {title}: measure them one by one, with an --output for each"
+            )
+    return list(found.values())
+
+
+def _named(name: str) -> list[AbsTask]:
+    if Path(name).exists():
+        task = local_task(Path(name))
+        task.read()  # its errors are known before the first set is measured
+        return [task]
+    try:
+        return list(mteb.get_benchmark(name).tasks)
+    except KeyError:
+        pass
+    try:
+        return [mteb.get_task(name)]
+    except KeyError:
+        raise InputError(
+            f"task {name}: no such file or folder, and mteb knows none of that name{_nearest(name)}"
+        ) from None
+
+
+def _nearest(name: str) -> str:
+    """Return the nearest names of mteb's text tasks and benchmarks, or of what lies where a path leads, as an end."""
+    above = Path(name).parent
+    beside = [str(path) for path in above.iterdir()] if above.is_dir() and above.name else []
+    tasks = mteb.get_tasks(modalities=["text"], exclusive_modality_filter=True, exclude_superseded=False)
+    known = [*beside, *(benchmark.name for benchmark in mteb.get_benchmarks()), *(task.metadata.name for task in tasks)]
+    by_lower = {title.lower(): title for title in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=3)
+    return f"; did you mean {' or '.join(by_lower[title] for title in near)}?" if near else ""

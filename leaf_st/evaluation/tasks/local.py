@@ -1,0 +1,270 @@
+"""Sets on this disk as tasks of mteb, so that their scores are mteb's, told apart by their layout.
+
+| what | where |
+|---|---|
+| retrieval | a folder with BEIR's files (`leaf_st.evaluation.beir`) |
+| semantic similarity (STS) | a parquet file with ``sentence1``, ``sentence2``, ``score`` |
+| pair classification | a parquet file with ``sentence1``, ``sentence2`` and ``label``, 0 or 1 |
+| classification | a folder with ``train.parquet`` and ``test.parquet``, each with ``text`` and ``label`` |
+| clustering | a parquet file with ``text`` and ``label`` |
+
+Metrics and their settings are those of mteb's own tasks of the kind: eight texts of each class to learn from, ten times
+over; ten samples of 16,384 texts to cluster.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Dataset
+from mteb.abstasks.abstask import AbsTask
+from mteb.abstasks.classification import AbsTaskClassification
+from mteb.abstasks.clustering import AbsTaskClustering
+from mteb.abstasks.pair_classification import AbsTaskPairClassification
+from mteb.abstasks.retrieval import AbsTaskRetrieval
+from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+from mteb.abstasks.sts import AbsTaskSTS
+from mteb.abstasks.task_metadata import TaskCategory, TaskMetadata, TaskType
+from mteb.timing import TimingStack
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.beir import beir_files, is_beir, load_beir
+from leaf_st.evaluation.results import NDCG
+from leaf_st.models.identity import hash_files
+
+SPLIT = "test"
+_PAIR = ("sentence1", "sentence2")
+_TRAIN_AND_TEST = ("train.parquet", "test.parquet")
+
+
+class LocalTask(AbsTask):
+    """A set on this disk, read when mteb asks for it; its revision is the hash of its files.
+
+    Like every mteb task it seeds Python's, NumPy's and torch's generators when it is made.
+
+    Args:
+        path: File or folder.
+    """
+
+    kind: ClassVar[TaskType]
+    category: ClassVar[TaskCategory]
+    main_score: ClassVar[str]
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._metadata = TaskMetadata(
+            name=path.resolve().stem if path.is_file() else path.resolve().name,
+            description=f"The set in a local {'file' if path.is_file() else 'folder'} of that name.",
+            dataset={"path": str(path), "revision": hash_files(self.files())},
+            type=self.kind,
+            category=self.category,
+            eval_splits=[SPLIT],
+            eval_langs=["und-Zzzz"],  # nothing in the files says their language
+            main_score=self.main_score,
+        )
+        super().__init__()
+
+    @property
+    def metadata(self) -> TaskMetadata:  # type: ignore[override]
+        """What mteb calls the metadata of the task; a property, as mteb unloads those of an instance with its data."""
+        return self._metadata
+
+    def load_data(
+        self,
+        num_proc: int | None = None,
+        *,
+        timer: TimingStack | None = None,
+        **kwargs: Any,  # noqa: ANN401  (all three are for data of the hub)
+    ) -> None:
+        """Read the files.
+
+        Raises:
+            InputError: If they cannot be used.
+        """
+        if not self.data_loaded:
+            self.dataset = self.read()
+            self.data_loaded = True
+
+    def files(self) -> list[Path]:
+        """Return the files that the set is in."""
+        return [self.path]
+
+    @abstractmethod
+    def read(self) -> dict[str, Any]:
+        """Return the data as the kind of task wants it."""
+
+
+class LocalRetrieval(LocalTask, AbsTaskRetrieval):
+    """A folder with BEIR's files."""
+
+    kind, category, main_score = "Retrieval", "t2t", NDCG
+
+    def files(self) -> list[Path]:
+        """Return corpus, queries and qrels."""
+        return beir_files(self.path)
+
+    def read(self) -> dict[str, Any]:
+        """Return corpus, queries and qrels; the text of a document is title + " " + text, as mteb joins them."""
+        beir = load_beir(self.path)
+        split = RetrievalSplitData(
+            corpus=Dataset.from_list(beir.corpus),
+            queries=Dataset.from_list(beir.queries),
+            relevant_docs=beir.qrels,
+            top_ranked=None,
+        )
+        return {"default": {SPLIT: split}}
+
+
+class LocalSTS(LocalTask, AbsTaskSTS):
+    """A parquet file of sentence pairs with a score of their similarity."""
+
+    kind, category, main_score = "STS", "t2t", "cosine_spearman"
+
+    def read(self) -> dict[str, Any]:
+        """Return the pairs."""
+        columns = _read(self.path, _PAIR, "score")
+        _require_each(self.path, "score", columns["score"], _is_number, "a number")
+        _require_two(self.path, "score", columns["score"])
+        return {SPLIT: Dataset.from_dict(columns)}
+
+
+class LocalPairClassification(LocalTask, AbsTaskPairClassification):
+    """A parquet file of sentence pairs that belong together (label 1) or do not (0)."""
+
+    kind, category, main_score = "PairClassification", "t2t", "max_ap"
+    label_column_name = "label"
+
+    def read(self) -> dict[str, Any]:
+        """Return the pairs."""
+        columns = _read(self.path, _PAIR, "label")
+        _require_each(self.path, "label", columns["label"], lambda label: label in (0, 1), "0 or 1")
+        _require_two(self.path, "label", columns["label"])
+        return {SPLIT: Dataset.from_dict({**columns, "label": [int(label) for label in columns["label"]]})}
+
+
+class LocalClassification(LocalTask, AbsTaskClassification):
+    """A folder with texts and their classes: ``train.parquet`` to learn from, ``test.parquet`` to tell."""
+
+    kind, category, main_score = "Classification", "t2c", "accuracy"
+
+    def files(self) -> list[Path]:
+        """Return both files."""
+        return [self.path / name for name in _TRAIN_AND_TEST]
+
+    def read(self) -> dict[str, Any]:
+        """Return the texts, their classes as numbers."""
+        learned, asked = self.files()
+        train, test = _read_labelled(learned), _read_labelled(asked)
+        _require_two(learned, "label", train["label"])
+        known = set(train["label"])
+        _require_each(asked, "label", test["label"], known.__contains__, f"one of those in {learned.name}")
+        classes = _numbers([*train["label"], *test["label"]])
+        return {
+            "train": Dataset.from_dict({**train, "label": classes[: len(train["label"])]}),
+            SPLIT: Dataset.from_dict({**test, "label": classes[len(train["label"]) :]}),
+        }
+
+
+class LocalClustering(LocalTask, AbsTaskClustering):
+    """A parquet file of texts and their clusters."""
+
+    kind, category, main_score = "Clustering", "t2c", "v_measure"
+    input_column_name = "text"
+    label_column_name = "label"
+    max_fraction_of_documents_to_embed = None  # all
+
+    def read(self) -> dict[str, Any]:
+        """Return the texts, their clusters as numbers."""
+        columns = _read_labelled(self.path)
+        _require_two(self.path, "label", columns["label"])
+        return {SPLIT: Dataset.from_dict({**columns, "label": _numbers(columns["label"])})}
+
+
+_OF_COLUMNS: dict[tuple[str, ...], type[LocalTask]] = {
+    (*_PAIR, "score"): LocalSTS,
+    (*_PAIR, "label"): LocalPairClassification,
+    ("text", "label"): LocalClustering,
+}
+
+
+def local_task(path: Path) -> LocalTask:
+    """Return the set in ``path``, a file or folder, as a task of the kind that its layout says.
+
+    Raises:
+        InputError: If it has no layout that is known.
+    """
+    if path.is_dir() and all((path / name).is_file() for name in _TRAIN_AND_TEST):
+        return LocalClassification(path)
+    if path.is_dir() and is_beir(path):
+        return LocalRetrieval(path)
+    found = [] if path.is_dir() or path.suffix != ".parquet" else _columns(path)
+    for columns, kind in _OF_COLUMNS.items():
+        if set(columns) <= set(found):
+            return kind(path)
+    raise InputError(
+        f"task {path}: expected a folder with BEIR's files or with {' and '.join(_TRAIN_AND_TEST)} (text, label), or a "
+        f"parquet file with the columns {', or '.join(map(', '.join, _OF_COLUMNS))}"
+        + (f"; found {', '.join(found)}" if found else "")
+    )
+
+
+def _columns(path: Path) -> list[str]:
+    with _readable(path):
+        names: list[str] = pq.read_schema(path).names
+    return names
+
+
+def _read(path: Path, texts: Sequence[str], value: str) -> dict[str, list[Any]]:
+    """Return the columns ``texts``, checked, and ``value``, as it is."""
+    found = _columns(path)
+    for name in (*texts, value):
+        if name not in found:
+            raise InputError(f"{path}: expected a column {name}, found {', '.join(found)}")
+    with _readable(path):
+        columns: dict[str, list[Any]] = pq.read_table(path, columns=[*texts, value]).to_pydict()
+    for name in texts:
+        _require_each(path, name, columns[name], lambda text: isinstance(text, str), "a text")
+    return columns
+
+
+def _read_labelled(path: Path) -> dict[str, list[Any]]:
+    columns = _read(path, ("text",), "label")
+    if not columns["text"]:
+        raise InputError(f"{path}: expected texts and their labels, found no row")
+    _require_each(path, "label", columns["label"], lambda label: isinstance(label, str | int), "a text or whole number")
+    return columns
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} cannot be read as parquet: {error}") from error
+
+
+def _require_each(path: Path, column: str, values: Sequence[Any], fits: Callable[[Any], bool], expected: str) -> None:
+    for row, value in enumerate(values, start=1):
+        if not fits(value):
+            raise InputError(f"{path}: {column} of row {row} is {value!r}, expected {expected}")
+
+
+def _require_two(path: Path, column: str, values: Sequence[Any]) -> None:
+    if len(set(values)) < 2:
+        raise InputError(f"{path}: expected at least two different values of {column}, found {values[:1] or 'no row'}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _numbers(labels: Sequence[str | int]) -> list[int]:
+    """Return ``labels`` as numbers from 0: mteb takes -1 for no cluster, and scikit-learn's averages want numbers."""
+    numbers: list[int] = np.unique(labels, return_inverse=True)[1].tolist()
+    return numbers

@@ -1,0 +1,258 @@
+"""Tasks of mteb measured in each mode: scores compare with published ones."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import datasets
+import mteb
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+from mteb.abstasks.abstask import AbsTask
+from mteb.abstasks.aggregated_task import AbsTaskAggregate
+from mteb.abstasks.retrieval import AbsTaskRetrieval
+from mteb.results import TaskResult
+from sentence_transformers import SentenceTransformer
+from tqdm import tqdm
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.modes import ROLES, Embedder, Mode, Role, check_modes
+from leaf_st.evaluation.results import TASKS, TWO_SIDED, Result, require_same_models, write_results
+from leaf_st.evaluation.rows import read_rows
+from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
+from leaf_st.evaluation.tasks.encoder import ModeEncoder, meta_of
+from leaf_st.evaluation.tasks.local import LocalTask
+from leaf_st.models.identity import Identity, identify
+
+CACHE = "mteb"  # mteb's own results, in a results folder: a ResultCache
+
+
+def evaluate(
+    tasks: Sequence[AbsTask],
+    *,
+    teacher: SentenceTransformer | None,
+    student: SentenceTransformer,
+    modes: Sequence[Mode],
+    folder: Path | None = None,
+    batch_size: int = 32,
+) -> list[Result]:
+    """Measure each mode on each task by the task's main metric; asymmetric mode where there are queries and documents.
+
+    Texts are encoded once per model and task, not once per mode. With a ``folder`` every measurement is kept as soon as
+    it is made, and taken from there the next time: the rows in ``tasks.json``, mteb's own results in ``mteb/``, the
+    sizes of the models in ``models.json``. Nothing else is written, except that importing mteb makes its empty cache
+    folder, ``~/.cache/mteb`` or MTEB_CACHE.
+
+    Args:
+        tasks: From `leaf_st.evaluation.tasks.find.find_tasks`.
+        teacher: The teacher; None if ``modes`` is "standard" alone.
+        student: The student.
+        modes: What to measure.
+        folder: Results folder of this student and teacher; made if absent.
+        batch_size: Texts that a model encodes at a time.
+
+    Returns:
+        A row for each task and mode, in their order.
+
+    Raises:
+        InputError: If the modes, a task's data, the models' vectors or the folder cannot be used. What was measured
+            before is kept.
+    """
+    possible = [mode for mode in modes if any(_has(task, mode) for task in tasks)]
+    if not possible:
+        raise InputError("mode asymmetric needs queries and documents, which none of the tasks has")
+    check_modes(possible, teacher, student)
+    runner = _Runner(teacher, student, folder, batch_size)
+    with _quiet_datasets():
+        return [row for task in tasks for row in runner.measure(task, [mode for mode in possible if _has(task, mode)])]
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a mode gave on a task; ``seconds`` is None if it was known before."""
+
+    result: TaskResult
+    seconds: float | None = None
+    queries: int | None = None
+    documents: int | None = None
+
+
+class _Runner:
+    """Measures these models, on one task after another."""
+
+    def __init__(
+        self, teacher: SentenceTransformer | None, student: SentenceTransformer, folder: Path | None, batch_size: int
+    ) -> None:
+        self.teacher, self.student, self.batch_size = teacher, student, batch_size
+        self.ours = identify(student)
+        self.theirs = None if teacher is None else identify(teacher)
+        self.rows: Path | None = None
+        self.cache: mteb.ResultCache | None = None
+        if folder is not None:
+            if folder.exists() and not folder.is_dir():
+                raise InputError(f"results folder {folder}: a file has that name, name another --output")
+            self.rows = folder / TASKS
+            require_same_models(self.rows, self.ours, self.theirs)
+            self.cache = mteb.ResultCache(folder / CACHE)
+            require_same_sizes(folder, self._models())
+
+    def measure(self, task: AbsTask, modes: Sequence[Mode]) -> list[Result]:
+        """Return the rows of a task, each written down as it comes."""
+        rows = {}
+        for mode, outcome in self._outcomes(task, modes):
+            rows[mode] = self._row(task, mode, outcome)
+            if self.rows is not None:
+                # Not before there is a result: a model that cannot be measured leaves the folder to others.
+                models = self._models()
+                known: Models = {"teacher": models["teacher"]} if mode == "teacher" else models
+                write_sizes(self.rows.parent, known)
+                write_results(self.rows, [rows[mode]])
+        return [rows[mode] for mode in modes]
+
+    def _models(self) -> Models:
+        models: dict[Role, tuple[Identity, SentenceTransformer]] = {"student": (self.ours, self.student)}
+        if self.teacher is not None and self.theirs is not None:
+            models["teacher"] = self.theirs, self.teacher
+        return models
+
+    def _outcomes(self, task: AbsTask, modes: Sequence[Mode]) -> Iterator[tuple[Mode, _Outcome]]:
+        if not isinstance(task, AbsTaskAggregate):
+            yield from self._run(task, modes)
+            return
+        parts: dict[Mode, list[_Outcome]] = {mode: [] for mode in modes}
+        for part in task.metadata.tasks:
+            for mode, outcome in self._run(part, modes):
+                parts[mode].append(outcome)
+        for mode, outcomes in parts.items():
+            result = task.combine_task_results([outcome.result for outcome in outcomes])
+            if self.cache is not None:
+                self.cache.save_to_cache(result, meta_of(self._identity(mode)))
+            spent = [outcome.seconds for outcome in outcomes if outcome.seconds is not None]
+            yield mode, _Outcome(result, sum(spent) if len(spent) == len(outcomes) else None)
+
+    def _run(self, task: AbsTask, modes: Sequence[Mode]) -> Iterator[tuple[Mode, _Outcome]]:
+        """Yield what each mode gives: first those that are known, then those of one document model together."""
+        known = {mode: self._known(task, mode) for mode in modes}
+        whole = {mode: found for mode, found in known.items() if found and not found.get_missing_evaluations(task)}
+        yield from ((mode, _Outcome(found)) for mode, found in whole.items())
+        missing = [mode for mode in modes if mode not in whole]
+        missing.sort(key=lambda mode: ROLES[mode]["document"] == "student")
+        if not missing:
+            return
+        loaded = _loaded(task)
+        with tqdm(desc=task.metadata.name, unit="text") as bar:
+            embedder = Embedder(
+                teacher=self.teacher,
+                student=self.student,
+                modes=missing,
+                batch_size=self.batch_size,
+                progress=bar.update,
+            )
+            queries, documents = _sizes(loaded)
+            if queries is not None and documents is not None:
+                bar.total = queries * embedder.passes("query") + documents * embedder.passes("document")
+            for mode in missing:
+                measured = mteb.evaluate(
+                    ModeEncoder(embedder, mode, self._identity(mode)),
+                    _again(loaded),
+                    cache=self.cache,  # None as well: else scores would be taken from and written to the home folder
+                    overwrite_strategy="only-missing" if known[mode] else "always",
+                    co2_tracker=False,  # else codecarbon, where installed, asks the network for the place
+                    encode_kwargs={"batch_size": self.batch_size, "show_progress_bar": False},
+                    show_progress_bar=False,
+                )
+                yield mode, _Outcome(measured.task_results[0], embedder.seconds(mode), *_sizes(loaded))
+                embedder.finish(mode)
+
+    def _known(self, task: AbsTask, mode: Mode) -> TaskResult | None:
+        """Return what mteb kept of this very data: by itself it would take results of other data, if they are whole."""
+        if self.cache is None:
+            return None
+        try:
+            found = self.cache.load_task_result(task.metadata.name, meta_of(self._identity(mode)))
+        except ValueError:  # a kill while mteb wrote leaves half a file
+            return None
+        return found if found is not None and found.is_mergeable(task) else None
+
+    def _row(self, task: AbsTask, mode: Mode, outcome: _Outcome) -> Result:
+        measured = self.theirs if mode == "teacher" else self.ours
+        assert measured is not None  # check_modes
+        row = Result(
+            set=task.metadata.name,
+            mode=mode,
+            metric=task.metadata.main_score,
+            score=100 * float(outcome.result.validate_and_filter_scores(task).get_score()),
+            model=measured.name,
+            teacher=None if self.theirs is None else self.theirs.name,
+            seconds=outcome.seconds,
+            queries=outcome.queries,
+            documents=outcome.documents,
+            type=task.metadata.type,
+            revision=measured.revision,
+            teacher_revision=None if self.theirs is None else self.theirs.revision,
+            path=str(task.path) if isinstance(task, LocalTask) else None,
+        )
+        return row if outcome.seconds is not None else self._as_before(row)
+
+    def _as_before(self, row: Result) -> Result:
+        """Return ``row``, which mteb kept, with what the row that was written then says beside the score."""
+        written = read_rows(self.rows, Result) if self.rows is not None and self.rows.exists() else []
+        for old in written:
+            if (old.set, old.mode) == (row.set, row.mode):
+                return replace(row, seconds=old.seconds, queries=old.queries, documents=old.documents)
+        return row
+
+    def _identity(self, mode: Mode) -> Identity:
+        if mode == "standard" or self.theirs is None:
+            return self.ours
+        return self.theirs if mode == "teacher" else self.ours.with_teacher(self.theirs)
+
+
+def _has(task: AbsTask, mode: Mode) -> bool:
+    return mode != "asymmetric" or task.metadata.type in TWO_SIDED
+
+
+def _loaded(task: AbsTask) -> AbsTask:
+    """Return ``task`` with its data, and with random generators that no other run has drawn from."""
+    fresh = copy.deepcopy(task)
+    try:
+        fresh.load_data()
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError, HTTPError) as error:
+        source, reason = task.metadata.dataset["path"], str(error).partition("\n")[0]
+        raise InputError(
+            f"task {task.metadata.name}: its data, {source} on the hub, cannot be loaded ({reason}): "
+            "run once with a network, or name a local set"
+        ) from error
+    if isinstance(fresh, AbsTaskRetrieval):
+        fresh.convert_v1_dataset_format_to_v2(num_proc=None)
+    return fresh
+
+
+def _again(task: AbsTask) -> AbsTask:
+    """Return ``task`` as it is when its data have just been loaded: each mode shall draw the same samples."""
+    again = copy.copy(task)
+    again.rng_state, again.np_rng = copy.deepcopy((task.rng_state, task.np_rng))
+    return again
+
+
+def _sizes(task: AbsTask) -> tuple[int | None, int | None]:
+    """Return the numbers of queries and documents, where there are such."""
+    if not isinstance(task, AbsTaskRetrieval):
+        return None, None
+    splits = [task.dataset[subset][split] for subset in task.hf_subsets for split in task.eval_splits]
+    return sum(len(split["queries"]) for split in splits), sum(len(split["corpus"]) for split in splits)
+
+
+@contextmanager
+def _quiet_datasets() -> Iterator[None]:
+    """Hide the bars of datasets' map, which mteb calls for each corpus."""
+    hidden_before = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not hidden_before:
+            datasets.enable_progress_bars()

@@ -1,0 +1,1 @@
+"""Everything that talks to the hub: client, retries, comparison of files, manifest."""

@@ -1,0 +1,1 @@
+"""Models of any origin: finding, loading, saving, prompts, tokenizers and precision."""

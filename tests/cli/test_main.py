@@ -1,0 +1,268 @@
+import contextlib
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from leaf_st.cli.main import main
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.py"))
+COMMANDS = ["demo", "run", "embed", "train", "evaluate", "measure", "export", "report", "search", "verify", "push"]
+COMMANDS += ["card", "models", "pull"]
+STEPS = 24
+# One clean process imports the libraries, which takes seconds, and is forked for each command.
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["leaf_st.training.train", "leaf_st.pipeline.run"])
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = [
+        json.dumps({"text": f"text {number} of some", "kind": ["query", "document"][number % 2]})
+        for number in range(90)
+    ]
+    (tmp_path / "texts.jsonl").write_text("\n".join(lines))
+
+
+@pytest.fixture
+def recipe(tmp_path, tiny_teacher_folder):
+    """A recipe of tiny models that needs no ``--smoke``."""
+    path = tmp_path / "recipe.py"
+    path.write_text(f"""
+from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+recipe = Recipe(
+    name="tiny",
+    texts=TextsSpec(source="texts.jsonl"),
+    teacher=TeacherSpec(model={str(tiny_teacher_folder)!r}),
+    student=StudentSpec(layers=(0, 2)),
+    training=TrainingSpec(held_out_rows=8, arguments={{
+        "max_steps": {STEPS}, "save_steps": 2, "eval_steps": 2, "bf16": False, "use_cpu": True
+    }}),
+)
+""")
+    return path
+
+
+@pytest.fixture(scope="module")
+def beir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("beir") / "tiny"
+    folder.mkdir()
+    (folder / "corpus.jsonl").write_text('{"_id": "d", "text": "some text"}\n{"_id": "e", "text": "another"}\n')
+    (folder / "queries.jsonl").write_text('{"_id": "q", "text": "some"}\n')
+    (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\n")
+    return folder
+
+
+def _run(*arguments):
+    main([str(argument) for argument in arguments])
+
+
+def _refused(capfd, *arguments):
+    """Return the one line that a command ends with."""
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        _run(*arguments)
+    written = capfd.readouterr()
+    assert ended.value.code == 2
+    assert written.err.startswith("leaf-st: ")
+    assert written.err.count("\n") == 1
+    return written.err
+
+
+def _weights(folder):
+    return {path.name: path.read_bytes() for path in (Path(folder) / "model").rglob("*.safetensors")}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_runs_small(path, tmp_path, capfd):
+    command = ["run", path, "--smoke", "--set", "texts.source=texts.jsonl", "--output", "out"]
+    _run(*command)
+    made = {entry.name for entry in Path("out").iterdir()}
+    assert {"recipe.json", "store", "checkpoints", "model", "results"} <= made
+    assert (tmp_path / "out" / "store" / "manifest.json").is_file()
+    assert (tmp_path / "out" / "results" / "training.json").is_file()
+    assert "Loading weights" not in (noise := capfd.readouterr().err)
+    assert "Writing model shards" not in noise
+    assert "[transformers]" not in noise
+    before = _weights("out")
+    _run(*command)
+    assert _weights("out") == before
+
+
+def test_a_dry_run_says_what_it_takes_and_begins_nothing(recipe, capfd):
+    _run("run", recipe, "--dry-run", "--output", "out")
+    written = capfd.readouterr().out
+    assert written.startswith("plan of tiny in out, from its beginning to its end\n\nsource ")
+    assert f"{STEPS} steps of 32 texts" in written
+    assert not Path("out").exists()
+    assert "none.txt: no such file" in _refused(capfd, "run", recipe, "--dry-run", "--set", "texts.source=none.txt")
+    with pytest.raises(SystemExit, match="2"):
+        _run("run", recipe, "--dry-run", "--smoke")
+
+
+def test_the_run_folder_has_the_recipe_s_name(recipe):
+    _run("embed", recipe)
+    assert Path("runs/tiny/store/manifest.json").is_file()
+    _run("embed", recipe, "--smoke")
+    assert Path("runs/tiny-smoke/store/manifest.json").is_file()
+
+
+def test_stages_alone_make_what_can_be_measured_and_searched(recipe, tiny_teacher_folder, beir, capsys):
+    _run("embed", recipe, "--partition", "1/2", "--output", "out")
+    assert "other partitions are still to come" in capsys.readouterr().out
+    _run("embed", recipe, "--partition", "0/2", "--output", "out")
+    assert "90 rows in out/store" in capsys.readouterr().out
+    _run("train", recipe, "--output", "out")
+    assert "the student is in out/model" in capsys.readouterr().out
+    _run("evaluate", "out/model", "--teacher", tiny_teacher_folder, "--tasks", beir)
+    written = capsys.readouterr().out
+    assert "asymmetric retention" in written
+    assert "kept in out/results/tasks.json" in written
+    rows = json.loads(Path("out/results/tasks.json").read_text())
+    assert {(row["mode"], row["model"]) for row in rows} == {
+        ("teacher", f"local/{tiny_teacher_folder.name}"),
+        ("standard", "local/tiny"),
+        ("asymmetric", "local/tiny"),
+    }
+    _run("evaluate", "out", "--tasks", beir, "--modes", "teacher", "--output", "again")
+    assert "kept in again/tasks.json" in capsys.readouterr().out
+    (again,) = json.loads(Path("again/tasks.json").read_text())
+    assert again["score"] == next(row["score"] for row in rows if row["mode"] == "teacher")
+    _run("search", "text 7", "--model", "out/model", "--documents", "texts.jsonl")
+    assert capsys.readouterr().out.startswith("standard\n 1 ")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, tiny_teacher_folder):
+    return tiny_teacher_folder
+
+
+def test_a_bad_recipe_is_one_line(recipe, capfd):
+    assert "recipe none.py: no such file" in _refused(capfd, "run", "none.py")
+    assert "--set depth: no such key" in _refused(capfd, "run", recipe, "--set", "depth=3")
+    refused = _refused(capfd, "run", recipe, "--set", "held_out_rows=32")
+    assert "--set held_out_rows: no such key; did you mean training.held_out_rows? expected one of" in refused
+    assert "texts.limit: expected int of at least 1" in _refused(capfd, "run", recipe, "--set", "texts.limit=some")
+
+
+def test_missing_input_of_a_stage_is_one_line(recipe, capfd):
+    assert "texts.source none.jsonl: no such file" in _refused(capfd, "run", recipe, "--set", "texts.source=none.jsonl")
+    assert "no such folder" in _refused(capfd, "embed", recipe, "--set", "teacher.model=no/such/teacher")
+    assert "run `leaf-st embed` first" in _refused(capfd, "train", recipe)
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("partition", ["1", "a/b", "2/2", "1/0", "-1/2", "²/3"])
+def test_a_bad_partition_is_one_line(recipe, capfd, partition):
+    assert "expected" in _refused(capfd, "embed", recipe, f"--partition={partition}")
+
+
+def test_layers_that_do_not_exist_are_one_line(recipe, capfd):
+    refused = _refused(capfd, "embed", recipe, "--set", "student.layers=0,6", "--output", "out")
+    assert "layers [0, 6] cannot be kept: bert has layers 0 to 5" in refused
+    assert not Path("out").exists()
+
+
+def test_missing_input_of_a_measurement_is_one_line(model, beir, capfd):
+    assert "none" in _refused(capfd, "evaluate", "./none", "--tasks", beir)
+    assert "none" in _refused(capfd, "evaluate", model, "--teacher", "./none", "--tasks", beir)
+    assert "task none: no such file or folder" in _refused(capfd, "evaluate", model, "--tasks", "none")
+    assert "none.txt: no such file" in _refused(capfd, "search", "a", "--model", model, "--documents", "none.txt")
+
+
+def test_another_run_s_folder_is_one_line(recipe, capfd):
+    _run("embed", recipe, "--output", "out")
+    refused = _refused(capfd, "embed", recipe, "--output", "out", "--set", "texts.limit=30")
+    assert "another recipe (texts.limit was None, is 30)" in refused
+
+
+@pytest.mark.parametrize("command", ["run", "embed", "train"])
+@pytest.mark.parametrize("smoke", [[], ["--smoke"]])
+def test_a_foreign_folder_is_left_alone(recipe, capfd, command, smoke):
+    Path("mine").mkdir()
+    Path("mine/thesis.txt").touch()
+    assert "mine holds something that is no run" in _refused(capfd, command, recipe, "--output", "mine", *smoke)
+    assert [path.name for path in Path("mine").iterdir()] == ["thesis.txt"]
+
+
+def test_an_output_below_a_file_is_one_line(recipe, capfd):
+    assert "Not a directory: " in _refused(capfd, "embed", recipe, "--output", "texts.jsonl/out")
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: leaf-st")
+
+
+def test_help_imports_no_library():
+    script = (
+        "import sys, leaf_st.cli.main\ntry: leaf_st.cli.main.main(['--help'])\nexcept SystemExit: print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not {"torch", "transformers", "datasets", "numpy"} & set(done.stdout.split())
+
+
+def _main(arguments, errors, limit):
+    """Be the command's process: write to a file in place of stderr, into files of ``limit`` bytes at most."""
+    torch.set_num_threads(1)
+    with Path(errors).open("w") as stderr, contextlib.redirect_stderr(stderr):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        main(arguments)
+
+
+def _start(*arguments, limit=resource.RLIM_INFINITY):
+    """Start a command in a process of its own."""
+    process = _CONTEXT.Process(target=_main, args=([str(argument) for argument in arguments], "errors.txt", limit))
+    process.start()
+    return process
+
+
+def test_a_run_folder_is_local(recipe, capfd):
+    refused = _refused(capfd, "run", recipe, "--output", "s3://bucket/run")
+    assert "output: expected a local path, found 's3://bucket/run': URLs and object storage" in refused
+    assert not Path("s3:").exists()
+
+
+def test_ctrl_c_stops_and_the_same_command_goes_on(recipe):
+    _run("embed", recipe, "--output", "out")
+    shutil.copytree("out", "undisturbed")
+    _run("train", recipe, "--output", "undisturbed")
+    process = _start("train", recipe, "--output", "out")
+    while not list(Path("out").glob("checkpoints/checkpoint-*/complete.json")) and process.is_alive():
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGINT)
+    process.join()
+    errors = Path("errors.txt").read_text()
+    assert process.exitcode == 130
+    assert "stopped; the same command resumes embedding, training, evaluation and publishing" in errors
+    assert "Traceback" not in errors
+    assert not Path("out/model").exists()
+    _run("train", recipe, "--output", "out")
+    assert _weights("out") == _weights("undisturbed")
+
+
+def test_a_disk_without_room_is_one_line(recipe):
+    """A limit on the size of files fails a real write, as a full disk does."""
+    process = _start("embed", recipe, "--output", "out", limit=6000)
+    process.join()
+    errors = Path("errors.txt").read_text()
+    assert process.exitcode == 2
+    remedy = "free some space or choose another path, then run the same command again"
+    assert errors.splitlines()[-1] == f"leaf-st: File too large: output; {remedy}"
+    assert "Traceback" not in errors
+    assert [path.name for path in Path("out/store").iterdir()] == ["fingerprint.json"]
+    _run("embed", recipe, "--output", "out")
+    assert Path("out/store/manifest.json").is_file()

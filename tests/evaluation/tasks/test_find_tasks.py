@@ -1,0 +1,60 @@
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.tasks.find import find_tasks
+
+
+def _names(*names):
+    return [task.metadata.name for task in find_tasks([str(name) for name in names])]
+
+
+def test_benchmarks_tasks_and_paths_have_names(sts, retrieval):
+    assert _names("STSBenchmark", sts, retrieval) == ["STSBenchmark", "similar", retrieval.name]
+    nano = _names("NanoBEIR")
+    assert len(nano) == 13
+    assert _names("NanoSciFactRetrieval", "NanoBEIR", "NanoBEIR")[0] == "NanoSciFactRetrieval"
+    assert len(_names("NanoSciFactRetrieval", "NanoBEIR", "NanoBEIR")) == 13
+    assert {task.metadata.type for task in find_tasks(["MTEB(eng, v2)"])} == {
+        *("Classification", "Clustering", "PairClassification"),
+        *("Reranking", "Retrieval", "STS", "Summarization"),
+    }
+    assert "CQADupstackRetrieval" in _names("BEIR")
+
+
+def test_an_unknown_name_is_told_its_neighbours():
+    with pytest.raises(InputError, match=r"task nanobier: no such file or folder, .*; did you mean NanoBEIR or "):
+        find_tasks(["nanobier"])
+    with pytest.raises(InputError, match=r"task scifakt: .*; did you mean SciFact"):
+        find_tasks(["STSBenchmark", "scifakt"])
+    with pytest.raises(
+        InputError, match=r"task \./none/such: no such file or folder, and mteb knows none of that name$"
+    ):
+        find_tasks(["./none/such"])
+
+
+def test_a_path_that_is_nearly_there_is_named(sts):
+    with pytest.raises(InputError, match=rf"mteb knows none of that name; did you mean {sts}"):
+        find_tasks([str(sts.with_name("simmilar.parquet"))])
+
+
+def test_one_name_for_two_sets_is_refused(sts, tmp_path):
+    shutil.copy(sts, tmp_path / "similar.parquet")
+    assert _names(sts, sts) == ["similar"]
+    with pytest.raises(InputError, match=r"have one name, similar: measure them one by one"):
+        find_tasks([str(sts), str(tmp_path / "similar.parquet")])
+
+
+def test_a_set_that_cannot_be_used_is_known_before_anything_is_measured(sts, tmp_path):
+    bad = tmp_path / "bad.parquet"
+    pq.write_table(pa.table({"sentence1": ["a", "b"], "sentence2": ["c", "d"], "score": [1.0, 1.0]}), bad)
+    with pytest.raises(InputError, match=r"bad\.parquet: expected at least two different values of score"):
+        find_tasks([str(sts), str(bad)])
+
+
+def test_tasks_on_pictures_are_refused():
+    with pytest.raises(InputError, match=r"task CIFAR10: it is about image, and models here read texts alone"):
+        find_tasks(["CIFAR10"])

@@ -1,0 +1,109 @@
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.tasks.local import local_task
+
+SENTENCES = {"sentence1": ["a", "b"], "sentence2": ["c", "d"]}
+
+
+def _write(path, columns):
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def test_kinds_are_told_apart_by_their_layout(retrieval, sts, pairs, classification, clustering):
+    paths = {
+        "Retrieval": retrieval,
+        "STS": sts,
+        "PairClassification": pairs,
+        "Classification": classification,
+        "Clustering": clustering,
+    }
+    for kind, path in paths.items():
+        task = local_task(path)
+        assert (task.metadata.type, task.metadata.name) == (kind, path.stem)
+        assert not task.data_loaded
+
+
+def test_labels_may_be_texts_or_numbers(tmp_path):
+    texts = ["a", "b", "c"]
+    for name, labels in (("texts", ["x", "y", "x"]), ("numbers", [7, -1, 7])):
+        task = local_task(_write(tmp_path / f"{name}.parquet", {"text": texts, "label": labels}))
+        task.load_data()
+        first, second, third = task.dataset["test"]["label"]
+        assert first == third != second
+        assert min(first, second) == 0
+
+
+def test_classes_have_one_number_in_both_files(tmp_path):
+    folder = tmp_path / "classes"
+    _write(folder / "train.parquet", {"text": ["a", "b", "e"], "label": ["y", "z", "x"]})
+    _write(folder / "test.parquet", {"text": ["c", "d"], "label": ["z", "y"]})
+    task = local_task(folder)
+    task.load_data()
+    assert list(task.dataset["train"]["label"]) == [1, 2, 0]
+    assert list(task.dataset["test"]["label"]) == [2, 1]
+
+
+def test_the_revision_is_that_of_the_files(tmp_path):
+    path = _write(tmp_path / "set.parquet", {**SENTENCES, "score": [1.0, 2.0]})
+    before = local_task(path).metadata
+    assert local_task(path).metadata == before
+    _write(path, {**SENTENCES, "score": [1.0, 3.0]})
+    assert local_task(path).metadata.revision != before.revision
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({**SENTENCES, "score": [1.0, None]}, r"score of row 2 is None, expected a number"),
+        ({**SENTENCES, "score": [1.0, float("nan")]}, r"score of row 2 is nan, expected a number"),
+        ({**SENTENCES, "score": [1.0, 1.0]}, r"expected at least two different values of score, found \[1\.0\]"),
+        ({**SENTENCES, "sentence1": ["a", None], "score": [1, 2]}, r"sentence1 of row 2 is None, expected a text"),
+        ({**SENTENCES, "label": [1, 2]}, r"label of row 2 is 2, expected 0 or 1"),
+        ({**SENTENCES, "label": [0, 0]}, r"expected at least two different values of label, found \[0\]"),
+        ({"text": ["a", "b"], "label": [0.5, 1.0]}, r"label of row 1 is 0\.5, expected a text or whole number"),
+        ({"text": ["a", "b"], "label": ["x", "x"]}, r"expected at least two different values of label"),
+        (
+            {"text": pa.array([], pa.string()), "label": pa.array([], pa.int64())},
+            r"expected texts and their labels, found no row",
+        ),
+    ],
+)
+def test_bad_data_are_named(columns, message, tmp_path):
+    path = _write(tmp_path / "set.parquet", columns)
+    with pytest.raises(InputError, match=rf"set\.parquet: .*{message}"):
+        local_task(path).load_data()
+
+
+def test_a_layout_that_is_not_known_is_named(tmp_path):
+    known = "expected a folder with BEIR's files or with train.parquet and test.parquet"
+    path = _write(tmp_path / "set.parquet", {"a": [1], "b": [2]})
+    with pytest.raises(InputError, match=rf"set\.parquet: {known}.*; found a, b$"):
+        local_task(path)
+    (tmp_path / "set.csv").write_text("text,label\n")
+    for other in (tmp_path, tmp_path / "set.csv"):
+        with pytest.raises(InputError, match=known):
+            local_task(other)
+    (tmp_path / "broken.parquet").write_text("{")
+    with pytest.raises(InputError, match=r"broken\.parquet cannot be read as parquet"):
+        local_task(tmp_path / "broken.parquet")
+
+
+def test_a_class_that_nothing_is_learned_of_is_named(tmp_path):
+    folder = tmp_path / "classes"
+    _write(folder / "train.parquet", {"text": ["a", "b"], "label": ["y", "z"]})
+    _write(folder / "test.parquet", {"text": ["c", "d"], "label": ["z", "x"]})
+    with pytest.raises(InputError, match=r"test\.parquet: label of row 2 is 'x', expected one of those in train\.par"):
+        local_task(folder).load_data()
+
+
+def test_a_column_that_one_of_two_files_lacks_is_named(tmp_path):
+    folder = tmp_path / "classes"
+    _write(folder / "train.parquet", {"text": ["a", "b"], "label": ["y", "z"]})
+    _write(folder / "test.parquet", {"text": ["c", "d"], "class": ["z", "x"]})
+    with pytest.raises(InputError, match=r"test\.parquet: expected a column label, found text, class"):
+        local_task(folder).load_data()

@@ -1,0 +1,247 @@
+import contextlib
+import copy
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from leaf_st.cli.main import main
+from leaf_st.errors import InputError
+from leaf_st.evaluation.rows import read_rows
+from leaf_st.export import export as exporting
+from leaf_st.export.encoder import GRAPHS, OnnxEncoder
+from leaf_st.export.export import ExportRow, check_exportable, export
+from leaf_st.models.portable import save_portable
+from leaf_st.publishing.card import card_text
+from leaf_st.publishing.snippet import onnx_snippet
+from leaf_st.recipe import Recipe, StudentSpec
+from leaf_st.student.build import build_student
+from leaf_st.student.load import load_student
+from leaf_st.student.static import build_static
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+TEXTS = {
+    "query": [f"what is number {number} of {'so ' * (number % 7)}many?" for number in range(40)],
+    "document": [f"number {number} is " + "a word and " * (number % 9) for number in range(40)],
+}
+NAMES = {path.name for path in GRAPHS.values()}
+
+
+@pytest.fixture(scope="module")
+def beir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("beir") / "tiny"
+    folder.mkdir()
+    rows = {"corpus": TEXTS["document"], "queries": TEXTS["query"]}
+    for name, texts in rows.items():
+        lines = [json.dumps({"_id": f"{number}", "text": text}) for number, text in enumerate(texts)]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines))
+    judged = "".join(f"{number}\t{number}\t1\n" for number in range(40))
+    (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, tiny_teacher_folder, beir):
+    """The model's folder of a run after `leaf-st export`, its results and what the command printed."""
+    torch.manual_seed(0)
+    prompts = {"query": "q: ", "document": ""}
+    made = build_student(
+        tiny_teacher_folder, dimension=48, normalized=True, layers=(0, 5), prompts=prompts, device="cpu"
+    )
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    save_portable(made, folder)
+    recipe = Recipe(name="tiny", student=StudentSpec(layers=(0, 5))).to_dict()
+    (folder.parent / "recipe.json").write_text(json.dumps({"recipe": recipe, "resolved": recipe}))
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        results = folder.parent / "results"
+        main(["export", str(folder), "--texts", str(beir), "--data", str(beir), "--output", str(results)])
+    return folder, results, printed.getvalue()
+
+
+def test_the_files_are_there_and_their_rows(exported):
+    folder, results, printed = exported
+    assert {path.name for path in (folder / "onnx").iterdir()} == NAMES
+    rows = {row.backend: row for row in read_rows(results / "export.json", ExportRow)}
+    assert [backend for backend in rows if backend != "torch bfloat16"] == ["torch float32", *GRAPHS]
+    assert all(min(row.rates.values()) > 0 and row.megabytes > 0 for row in rows.values())
+    assert set(rows["onnx"].rates) == {"query 1", "query 16", "document 1", "document 16"}
+    assert max(rows["onnx"].error, rows["onnx packed"].error) <= 1e-5
+    assert 0.99 <= rows["onnx int8"].cosine < 0.99999
+    assert rows["onnx int8"].kept >= 99
+    assert rows["onnx int8"].megabytes == (folder / GRAPHS["onnx int8"]).stat().st_size / 1e6
+    assert rows["onnx int8"].megabytes < rows["onnx packed"].megabytes
+    assert rows["torch float32"].error is None
+    assert "onnx/model_int8.onnx" in printed
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_files_encode_with_the_prompt(exported):
+    folder, *_ = exported
+    model = load_student(str(folder))
+    for kind, path in GRAPHS.items():
+        encode = OnnxEncoder(folder / path, model)
+        expected = model.encode_query(TEXTS["query"])
+        cosines = (encode("query", TEXTS["query"]) * expected).sum(axis=1)
+        assert cosines.mean() > (0.99 if kind == "onnx int8" else 0.999999)
+
+
+def test_what_is_not_near_enough_is_not_written_and_does_not_stay(exported, tmp_path, capfd, beir, monkeypatch):
+    folder = tmp_path / "model"
+    shutil.copytree(exported[0], folder)
+    student = load_student(str(folder))
+    with torch.no_grad():  # a coordinate that counts for nothing, beside which eight bits hold no other one
+        for layer in student.transformers_model.encoder.layer:
+            layer.intermediate.dense.bias[0] = 1000
+            layer.output.dense.weight[:, 0] = 0
+    save_portable(student, tmp_path / "other")
+    shutil.copytree(folder / "onnx", tmp_path / "other" / "onnx")
+    monkeypatch.setattr(exporting, "whole_graph", exporting.packed_graph)  # torch takes seconds for its own
+    with pytest.raises(SystemExit) as ended:
+        main(["export", str(tmp_path / "other"), "--texts", str(beir), "--output", str(tmp_path / "results")])
+    assert ended.value.code == 2
+    assert "model_int8.onnx has a mean cosine of 0." in capfd.readouterr().err
+    left = {path.name for path in (tmp_path / "other" / "onnx").iterdir()}
+    assert left == NAMES - {"model_int8.onnx"}
+    assert (tmp_path / "other" / GRAPHS["onnx"]).read_bytes() != (folder / GRAPHS["onnx"]).read_bytes()
+    rows = read_rows(tmp_path / "results" / "export.json", ExportRow)
+    assert "onnx int8" not in {row.backend for row in rows}
+
+
+def test_an_export_that_breaks_off_changes_nothing(exported, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    shutil.copytree(exported[0], folder)
+    (folder / ".onnx.new").mkdir()  # of an export that was killed
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def broken(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exporting, "save_int8", broken)
+    monkeypatch.setattr(exporting, "whole_graph", exporting.packed_graph)
+    with pytest.raises(KeyboardInterrupt):
+        export(load_student(str(folder)), folder, TEXTS)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert not (folder / ".onnx.new").exists()
+
+
+def test_a_float32_that_differs_is_refused(exported, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    shutil.copytree(exported[0], folder)
+    model = load_student(str(folder))
+
+    def other(_):
+        student = load_student(str(folder))
+        with torch.no_grad():
+            student[2].linear.weight[0, 0] += 0.1
+        return exporting.packed_graph(student)
+
+    monkeypatch.setattr(exporting, "whole_graph", other)
+    rows, wrong = export(model, folder, TEXTS)
+    assert [row.backend for row in rows][-2:] == ["onnx packed", "onnx int8"]
+    assert len(wrong) == 1
+    assert wrong[0].startswith("model.onnx differs by ")
+    assert not (folder / GRAPHS["onnx"]).exists()
+
+
+def test_another_architecture_keeps_its_padding(exported, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    shutil.copytree(exported[0], folder)
+    monkeypatch.setattr(exporting, "whole_graph", exporting.packed_graph)
+    monkeypatch.setattr(exporting, "can_be_packed", lambda _: False)
+    rows, wrong = export(load_student(str(folder)), folder, TEXTS)
+    assert not wrong
+    assert [row.backend for row in rows if row.backend.startswith("onnx")] == ["onnx", "onnx int8"]
+    assert {path.name for path in (folder / "onnx").iterdir()} == NAMES - {"model_packed.onnx"}
+
+
+def test_what_cannot_be_exported(tiny_teacher_folder, tiny_student, monkeypatch):
+    with pytest.raises(InputError, match="a static student has nothing to export"):
+        check_exportable(build_static(tiny_teacher_folder, dimension=32, normalized=True, device="cpu"))
+    monkeypatch.setattr(exporting, "find_spec", lambda name: None if name == "onnxscript" else name)
+    with pytest.raises(InputError, match=r"export needs onnxscript: pip install 'leaf-st\[onnx\]'"):
+        check_exportable(tiny_student)
+
+
+def test_what_cannot_be_timed_is_not_made(tiny_student, tmp_path):
+    texts = {side: [f"text {number}" for number in range(16)] for side in ("query", "document")}
+    with pytest.raises(InputError, match="expected at least 16 texts of kind query to time a batch, found 3"):
+        export(tiny_student, tmp_path, {**texts, "query": texts["query"][:3]})
+    broken = copy.deepcopy(tiny_student)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(float("nan"))
+    with pytest.raises(InputError, match="gives NaN or infinite numbers for 2 of 2 texts"):
+        export(broken, tmp_path, texts)
+    assert not list(tmp_path.iterdir())
+
+
+WITHOUT = """
+import sys
+class Without:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "transformers", "sentence_transformers", "leaf_st"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Without())
+"""
+
+
+@pytest.mark.parametrize("kind", GRAPHS)
+def test_the_snippet_runs_without_torch(exported, tmp_path, kind):
+    folder, *_ = exported
+    model = load_student(str(folder))
+    code = onnx_snippet(str(folder), model.prompts, model.max_seq_length, kind)
+    compile(code, "snippet", "exec")
+    shown = "print(repr(queries.tolist()), file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{WITHOUT}\n{code}\n{shown}"], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    (query,) = np.array(json.loads(done.stderr.splitlines()[-1]))
+    expected = model.encode_query("what is a student?")
+    assert query @ expected > (0.98 if kind == "onnx int8" else 0.999999)
+    assert len(code.strip().splitlines()) <= 20
+    assert done.stdout.startswith("[[")
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A folder of packages with what the snippet imports and nothing else."""
+    packages, installed = tmp_path / "packages", Path(np.__file__).parents[1]
+    packages.mkdir()
+    for name in ("numpy", "numpy.libs", "onnxruntime", "tokenizers"):
+        if (installed / name).exists():
+            (packages / name).symlink_to(installed / name)
+    return packages
+
+
+def test_the_snippet_on_a_card_runs_as_it_stands_where_there_is_no_torch(exported, bare, tmp_path):
+    folder, *_ = exported
+    run = shutil.copytree(folder.parent, tmp_path / "run")
+    card = card_text(run, "us/tiny", without_results=True)
+    assert "`hf download us/tiny --local-dir tiny`" in card
+    assert 'const name = "us/tiny";' in card
+    assert "Of a text of more than 64 tokens it cuts off the closing token too" in card
+    assert "| onnx int8 | onnx/model_int8.onnx |" in card
+    (snippet,) = (block for block in re.findall(r"```python\n(.*?)```", card, re.DOTALL) if "onnxruntime" in block)
+    (run / "model").rename(tmp_path / "tiny")
+    head = f"import sys; sys.path.append({str(bare)!r})\n"
+    tail = "\nfrom importlib.util import find_spec\nassert not find_spec('torch')\nprint(queries.tolist())"
+    command = [sys.executable, "-I", "-S", "-c", head + snippet + tail]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (query,) = np.array(json.loads(done.stdout.splitlines()[-1]))
+    assert query @ load_student(str(folder)).encode_query("what is a student?") > 0.98
+
+
+def test_rows_survive_json(exported):
+    _, results, _ = exported
+    rows = read_rows(results / "export.json", ExportRow)
+    assert [asdict(row) for row in rows] == json.loads(Path(results / "export.json").read_text())

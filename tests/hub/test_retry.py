@@ -1,0 +1,93 @@
+import time
+from types import SimpleNamespace
+
+import pytest
+from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
+
+from leaf_st.errors import InputError
+from leaf_st.hub.retry import PAUSES, patiently
+
+
+class _AnsweredError(HTTPError):
+    def __init__(self, status, **headers):
+        super().__init__(str(status))
+        self.response = SimpleNamespace(status_code=status, headers=headers)
+
+
+class _ReadError(HTTPError):
+    pass
+
+
+class ConnectError(HTTPError):
+    pass
+
+
+@pytest.fixture
+def slept(monkeypatch):
+    pauses = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    return pauses
+
+
+def _attempt(*errors):
+    """Return what raises each of ``errors`` in turn, then gives "done"."""
+    left = list(errors)
+
+    def attempt():
+        if left:
+            raise left.pop(0)
+        return "done"
+
+    return attempt
+
+
+def _caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+def test_pauses_grow_and_are_said(slept, capsys):
+    errors = [_AnsweredError(429), _AnsweredError(500), _ReadError("cut"), TimeoutError(), ConnectionResetError()]
+    assert patiently(_attempt(*errors)) == "done"
+    assert slept == [1, 2, 4, 8, 16]
+    assert capsys.readouterr().err.splitlines()[:3] == [
+        "the hub answers 429 (Too Many Requests): again in 1 seconds",
+        "the hub answers 500 (Internal Server Error): again in 2 seconds",
+        "the connection to the hub broke off (_ReadError): again in 4 seconds",
+    ]
+
+
+def test_the_last_error_is_raised(slept):
+    with pytest.raises(_AnsweredError, match="503"):
+        patiently(_attempt(*(_AnsweredError(503) for _ in range(len(PAUSES) + 1))))
+    assert slept == list(PAUSES)
+
+
+def test_the_hub_says_how_long(slept):
+    limited = {"ratelimit": '"api";r=0;t=55', "ratelimit-policy": '"fixed window";"api";q=500;w=300'}
+    free = {"ratelimit": '"api";r=9;t=55'}
+    errors = [_AnsweredError(429, **limited), _AnsweredError(429, **free), _AnsweredError(503, **{"Retry-After": "20"})]
+    patiently(_attempt(*errors, _AnsweredError(503, **{"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"})))
+    assert slept == [55, 2, 20, 8]
+
+
+def test_what_is_behind_an_error_counts(slept):
+    patiently(_attempt(_caused(InputError("the hub cannot be reached"), _AnsweredError(502))))
+    assert slept == [1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError("no such model"),
+        _AnsweredError(403),
+        _caused(RuntimeError("upload"), _AnsweredError(401)),
+        ConnectError("nobody there"),
+        OfflineModeIsEnabled("off"),
+        FileNotFoundError("file"),
+    ],
+)
+def test_what_does_not_pass_is_raised_at_once(slept, error):
+    with pytest.raises(type(error)):
+        patiently(_attempt(error))
+    assert slept == []

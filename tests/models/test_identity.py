@@ -1,0 +1,84 @@
+import copy
+import json
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.models.identity import Identity, identify
+from leaf_st.models.portable import save_portable
+from leaf_st.models.tiny import WIDTH
+from leaf_st.recipe import Recipe, StudentSpec
+from leaf_st.student.load import load_student
+from leaf_st.student.static import build_static
+
+
+def test_the_same_files_are_the_same_model(tiny_teacher, tiny_teacher_folder):
+    once = identify(tiny_teacher)
+    tiny_teacher.encode(["a text that the tokenizer pads", "b"])  # and remembers that it did
+    again = SentenceTransformer(str(tiny_teacher_folder), device="cpu")
+    assert once == identify(tiny_teacher) == identify(again)
+    assert once.name == f"local/{tiny_teacher_folder.name}"
+
+
+def _weights(model):
+    with torch.no_grad():
+        next(model.parameters()).mul_(1.001)  # the last ones are biases of nought
+
+
+def _dtype(model):
+    model.to(torch.bfloat16)
+
+
+def _pooling(model):
+    model[1].pooling_mode = "cls"
+
+
+def _prompts(model):
+    model.prompts = {"query": "find ", "document": ""}
+
+
+def _length(model):
+    model.max_seq_length = 16
+
+
+def _lowercase(model):
+    model.tokenizer.backend_tokenizer.normalizer = None
+
+
+@pytest.mark.parametrize("change", [_weights, _dtype, _pooling, _prompts, _length, _lowercase])
+def test_whatever_shapes_the_vectors_is_another_model(change, tiny_teacher):
+    other = copy.deepcopy(tiny_teacher)
+    assert identify(other) == identify(tiny_teacher)
+    change(other)
+    assert identify(other).revision != identify(tiny_teacher).revision
+
+
+def test_a_trained_model_has_the_name_of_its_recipe(tiny_student, tmp_path):
+    recipe = Recipe(name="own", student=StudentSpec(layers=(0, 2)))
+    save_portable(tiny_student, tmp_path / "model", {"resolved": recipe.to_dict()})
+    assert identify(load_student(str(tmp_path / "model"))).name == "local/own"
+    save_portable(tiny_student, tmp_path / "plain")
+    assert identify(load_student(str(tmp_path / "plain"))).name == "local/plain"
+
+
+@pytest.mark.parametrize("said", [{}, {"resolved": {"name": "own"}}])
+def test_a_run_and_its_model_folder_have_one_name(said, tiny_student, tmp_path, monkeypatch):
+    save_portable(tiny_student, tmp_path / "run" / "model")
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(said))
+    monkeypatch.chdir(tmp_path)
+    found = {identify(load_student(name)) for name in ("run", "run/model", str(tmp_path / "run"), "./run/model/")}
+    assert [of.name for of in found] == ["local/own" if said else "local/run"]
+
+
+def test_a_table_of_tokens_has_an_identity(tiny_teacher_folder):
+    tables = [build_static(tiny_teacher_folder, dimension=WIDTH, normalized=True, device="cpu") for _ in range(2)]
+    first, second = map(identify, tables)  # random
+    assert first.name == second.name == "local/unnamed"
+    assert first.revision != second.revision
+
+
+def test_student_and_teacher_are_a_third_model():
+    both = Identity("us/student", "12").with_teacher(Identity("them/teacher", "34"))
+    assert both == Identity("us/student+them/teacher", "12+34")
+    assert str(both) == "us/student+them/teacher (12+34)"

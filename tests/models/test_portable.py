@@ -1,0 +1,209 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling
+
+from leaf_st.errors import InputError
+from leaf_st.models.portable import save_portable
+from leaf_st.models.tiny import WIDTH
+from leaf_st.student.asymmetric import compose
+from leaf_st.student.build import build_student
+from leaf_st.student.static import build_static
+
+TEXTS = ["a small text", "another one which is longer than that", "z"]
+
+# What a consumer runs: leaf_st cannot be imported here, and whatever the libraries have to say is an error.
+CONSUMER = """
+import sys
+sys.modules["leaf_st"] = None
+import json, warnings
+import numpy as np
+warnings.simplefilter("error")
+from sentence_transformers import SentenceTransformer
+texts, *folders = json.loads(sys.argv[1]), *sys.argv[2:]
+for folder in folders:
+    model = SentenceTransformer(folder, device="cpu", local_files_only=True)
+    np.save(folder + "/vectors.npy", model.encode(texts, prompt_name="query"))
+    print([type(module).__name__ for module in model], model.max_seq_length)
+"""
+
+
+@pytest.fixture
+def student(tiny_teacher_folder):
+    return build_student(
+        tiny_teacher_folder,
+        dimension=48,
+        normalized=True,
+        layers=(0, 2, 5),
+        max_length=21,
+        prompts={"query": "find: ", "document": ""},
+        device="cpu",
+    )
+
+
+@pytest.fixture
+def static(tiny_teacher_folder):
+    prompts = {"query": "find: ", "document": ""}
+    return build_static(tiny_teacher_folder, dimension=48, normalized=True, prompts=prompts, device="cpu")
+
+
+def _json(path):
+    return json.loads(path.read_text())
+
+
+def test_layout(tmp_path, student):
+    save_portable(student, tmp_path / "model")
+    modules = _json(tmp_path / "model" / "modules.json")
+    names = ["Transformer", "Pooling", "Dense", "Normalize"]
+    assert [module["type"] for module in modules] == [f"sentence_transformers.models.{name}" for name in names]
+    assert [module["path"] for module in modules] == ["", "1_Pooling", "2_Dense", "3_Normalize"]
+    assert _json(tmp_path / "model" / "1_Pooling" / "config.json") == {
+        "word_embedding_dimension": WIDTH,
+        "pooling_mode_cls_token": False,
+        "pooling_mode_mean_tokens": True,
+        "pooling_mode_max_tokens": False,
+        "pooling_mode_mean_sqrt_len_tokens": False,
+    }
+    # No more keys than these: old versions hand them all to the constructor of Dense.
+    assert _json(tmp_path / "model" / "2_Dense" / "config.json") == {
+        "in_features": WIDTH,
+        "out_features": 48,
+        "bias": False,
+        "activation_function": "torch.nn.modules.linear.Identity",
+    }
+    assert _json(tmp_path / "model" / "sentence_bert_config.json") == {"max_seq_length": 21, "do_lower_case": False}
+    assert _json(tmp_path / "model" / "tokenizer_config.json")["model_max_length"] == 21  # transformers.js reads this
+
+
+def test_layout_of_a_table(tmp_path, static):
+    save_portable(static, tmp_path / "model")
+    modules = _json(tmp_path / "model" / "modules.json")
+    # Not in the root, where versions before 5 expect a Transformer.
+    assert [(module["path"], module["type"]) for module in modules] == [
+        ("0_StaticEmbedding", "sentence_transformers.models.StaticEmbedding"),
+        ("1_Normalize", "sentence_transformers.models.Normalize"),
+    ]
+    assert {path.name for path in (tmp_path / "model" / "0_StaticEmbedding").iterdir()} == {
+        "model.safetensors",
+        "tokenizer.json",
+    }
+    assert {path.name for path in (tmp_path / "model").glob("*.*")} == {
+        "config_sentence_transformers.json",
+        "modules.json",
+    }
+    tokenizer = _json(tmp_path / "model" / "0_StaticEmbedding" / "tokenizer.json")
+    assert tokenizer["truncation"] is tokenizer["padding"] is None
+
+
+def test_weights_are_safetensors_only_and_there_is_no_card(tmp_path, student):
+    save_portable(student, tmp_path / "model")
+    suffixes = {path.suffix for path in (tmp_path / "model").rglob("*") if path.is_file()}
+    assert suffixes == {".json", ".safetensors"}
+    assert len(list((tmp_path / "model").rglob("*.safetensors"))) == 2
+
+
+def test_a_consumer_without_this_package_gets_the_same_vectors(tmp_path, student, static):
+    models = {str(tmp_path / "model"): student, str(tmp_path / "static"): static}
+    for folder, model in models.items():
+        save_portable(model, Path(folder))
+    command = [sys.executable, "-I", "-c", CONSUMER, json.dumps(TEXTS), *models]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    layers, table = done.stdout.splitlines()
+    assert layers == "['Transformer', 'Pooling', 'Dense', 'Normalize'] 21"
+    assert table == "['StaticEmbedding', 'Normalize'] inf"
+    assert "warn" not in done.stderr.lower(), done.stderr
+    for folder, model in models.items():
+        assert np.array_equal(np.load(f"{folder}/vectors.npy"), model.encode(TEXTS, prompt_name="query"))
+
+
+def test_an_unnormalised_student_ends_in_its_projection(tmp_path, tiny_unnormalized_folder):
+    student = build_student(tiny_unnormalized_folder, dimension=WIDTH, normalized=False, device="cpu")
+    save_portable(student, tmp_path / "model")
+    assert _json(tmp_path / "model" / "modules.json")[-1]["type"] == "sentence_transformers.models.Dense"
+    assert not (tmp_path / "model" / "3_Normalize").exists()
+
+
+def test_a_model_saved_before_is_replaced_whole(tmp_path, student):
+    save_portable(student, tmp_path / "runs" / "model")
+    (tmp_path / "runs" / "model" / "left_over.json").write_text("{}")
+    save_portable(student, tmp_path / "runs" / "model")
+    assert not (tmp_path / "runs" / "model" / "left_over.json").exists()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["model"]
+
+
+def test_lengths_read_in_training_leave_no_trace_in_the_tokenizer(tmp_path, student):
+    save_portable(student, tmp_path / "before")
+    student.max_seq_length = 7
+    student.encode(TEXTS)
+    student.max_seq_length = 21
+    save_portable(student, tmp_path / "after")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert _json(tmp_path / "after" / name) == _json(tmp_path / "before" / name)
+
+
+def test_student_and_teacher_in_one_folder(tmp_path, static, tiny_student, tiny_teacher):
+    tiny_student.prompts = {"query": "find: ", "document": ""}
+    for name, student in (("layers", tiny_student), ("table", static)):
+        teacher = tiny_teacher if name == "layers" else student
+        made = compose(student, teacher)
+        save_portable(made, tmp_path / name)
+        assert [module["type"] for module in _json(tmp_path / name / "modules.json")] == [
+            "sentence_transformers.models.Router"
+        ]
+        config = _json(tmp_path / name / "router_config.json")
+        assert {kind.rpartition(".")[0] for kind in config["types"].values()} == {"sentence_transformers.models"}
+        # No more than these: the constructor of 5.0 takes no other.
+        assert config["parameters"] == {"default_route": "document", "allow_empty_key": True}
+        read = SentenceTransformer(str(tmp_path / name), device="cpu")
+        for encode in ("encode_query", "encode_document"):
+            assert np.array_equal(getattr(read, encode)(TEXTS), getattr(made, encode)(TEXTS))
+    folder = tmp_path / "layers"
+    assert _json(folder / "query_1_Pooling" / "config.json")["pooling_mode_mean_tokens"]
+    assert _json(folder / "query_0_Transformer" / "sentence_bert_config.json")["max_seq_length"] == 64
+    for part in ("query", "document"):
+        assert _json(folder / f"{part}_0_Transformer" / "tokenizer_config.json")["model_max_length"] == 64
+    assert not list((tmp_path / "table").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "active"),
+    [
+        ("cls", {"cls_token"}),
+        ("lasttoken", {"lasttoken"}),
+        (("max", "weightedmean"), {"max_tokens", "weightedmean_tokens"}),
+    ],
+)
+def test_a_teacher_pools_as_it_does(tmp_path, tiny_teacher, mode, active):
+    made = SentenceTransformer(modules=[tiny_teacher[0], Pooling(WIDTH, mode, include_prompt=False)], device="cpu")
+    save_portable(made, tmp_path / "model")
+    config = _json(tmp_path / "model" / "1_Pooling" / "config.json")
+    assert {key.removeprefix("pooling_mode_") for key, on in config.items() if on is True} == active
+    assert config["include_prompt"] is False
+    read = SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    assert read[1].get_config_dict() == made[1].get_config_dict()
+
+
+def test_the_version_that_reads_it(tmp_path, student, static, tiny_teacher):
+    models = {"3.0": student, "3.2": static, "5.0": compose(tiny_teacher, tiny_teacher)}
+    for least, model in models.items():
+        save_portable(model, tmp_path / least)
+        known = _json(tmp_path / least / "config_sentence_transformers.json")["requirements"]
+        assert known["sentence_transformers"]["specifier"] == f">={least}"
+    save_portable(tiny_teacher, tmp_path / "any")
+    assert "requirements" not in _json(tmp_path / "any" / "config_sentence_transformers.json")
+
+
+def test_code_of_a_model_s_own_is_refused(tmp_path, tiny_teacher):
+    class Own(Pooling):
+        pass
+
+    made = SentenceTransformer(modules=[tiny_teacher[0], Own(WIDTH, "mean")], device="cpu")
+    with pytest.raises(InputError, match="Own is code of the model's own"):
+        save_portable(made, tmp_path / "model")
+    assert not (tmp_path / "model").exists()

@@ -1,0 +1,170 @@
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from leaf_st.errors import InputError
+from leaf_st.pipeline.plan import _loadable, format_plan, plan
+from leaf_st.pipeline.run import Run
+from leaf_st.recipe import PAPER, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.teacher.local import LocalTeacher
+from leaf_st.training.train import new_student
+from leaf_st.zoo import ARCHITECTURES, ARCTIC, MINILM_L6_H384, Architecture
+
+TINY = Architecture(32, 2, 2, 64)
+
+
+@pytest.fixture
+def recipe(tmp_path, tiny_teacher_folder):
+    source = tmp_path / "texts.jsonl"
+    rows = [{"text": f"text {n} " + "of it " * (n % 9), "kind": "query" if n % 4 else "document"} for n in range(103)]
+    source.write_text("\n".join(map(json.dumps, rows)))
+    arguments = {
+        "num_train_epochs": 3,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 2,
+        "learning_rate": 1e-3,
+        "eval_steps": 7,
+        "save_steps": 7,
+        "use_cpu": True,
+    }
+    return Recipe(
+        name="tiny",
+        texts=TextsSpec(source=str(source)),
+        teacher=TeacherSpec(model=str(tiny_teacher_folder)),
+        student=StudentSpec(layers=(0, 2), closed_form_rows=0),
+        training=TrainingSpec(held_out_rows=8, end_learning_rate=1e-4, cycles=2, decay="epoch", arguments=arguments),
+    )
+
+
+def _changed(recipe, **arguments):
+    return replace(recipe, training=replace(recipe.training, arguments={**recipe.training.arguments, **arguments}))
+
+
+def _state(run):
+    """Return what the trainer knew at the end."""
+    states = (json.loads(path.read_text()) for path in run.folder.glob("checkpoints/*/trainer_state.json"))
+    return max(states, key=lambda state: state["global_step"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"num_train_epochs": 1.4, "dataloader_drop_last": True, "eval_steps": 0.3, "save_steps": 0.3},
+        {"max_steps": 29, "eval_strategy": "epoch", "save_strategy": "epoch"},
+    ],
+)
+def test_the_plan_is_what_the_run_does(recipe, tmp_path, arguments):
+    recipe = _changed(recipe, **arguments)
+    planned = plan(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    run = Run(recipe, tmp_path / "run")
+    store = run.embed()
+    run.train()
+    state = _state(run)
+    assert planned.steps == state["max_steps"]
+    assert planned.rows == len(store) == 103
+    assert planned.validations == sum("eval_loss" in row for row in state["log_history"])
+    assert planned.validation_rows == len(store.held_out(8))
+    shards = sum(path.stat().st_size for path in store.folder.glob("shard-*"))
+    training = planned.steps * planned.speed.pace.step + planned.validations * 8 * planned.speed.pace.row
+    assert planned.training_hours == pytest.approx(training / 3600)
+    assert planned.embedding_hours == pytest.approx(103 * planned.speed.text / 3600)
+    assert planned.vector_bytes + planned.text_bytes == pytest.approx(shards, rel=0.1)
+
+
+def test_every_cycle_has_the_rates_of_the_trainer(recipe, tmp_path):
+    run = Run(_changed(recipe, num_train_epochs=5, logging_steps=1), tmp_path / "run")
+    run.embed()
+    run.train()
+    rates = [row["learning_rate"] for row in _state(run)["log_history"] if "learning_rate" in row]
+    done = 0
+    cycles = plan(run.recipe, tmp_path / "planned").cycles
+    assert len(cycles) == 2
+    for cycle in cycles:
+        assert cycle.first == pytest.approx(rates[done])
+        done += cycle.steps
+        assert cycle.last == pytest.approx(rates[done - 1])
+    assert done == len(rates)
+
+
+def test_general_texts_are_embedded_and_validated_on(recipe, tmp_path):
+    (tmp_path / "general.txt").write_text("".join(f"general {number}\n" for number in range(40)))
+    planned = plan(replace(recipe, general=TextsSpec(source=str(tmp_path / "general.txt"), limit=30)), tmp_path / "run")
+    assert planned.rows == 103 + 30
+    assert planned.validation_rows == 8 + 30
+    assert planned.steps == 18
+    assert planned.validations == 1 + 3  # the first of them before the first step
+
+
+def test_a_budget_becomes_steps(recipe, tmp_path):
+    timed = replace(recipe, training=replace(recipe.training, budget_minutes=2, cycles=1))
+    planned = plan(timed, tmp_path / "run")
+    assert planned.recipe.training.arguments["max_steps"] == planned.steps
+    assert 1 / 60 < planned.training_hours < 2.1 / 60
+
+
+@pytest.fixture
+def out_of_reach(recipe, monkeypatch):
+    """A recipe of the paper's texts and models, none of which is here; their shapes are tiny ones."""
+    for name in (ARCTIC.hub_id, MINILM_L6_H384):
+        monkeypatch.setitem(ARCHITECTURES, name, TINY)
+    monkeypatch.setattr("leaf_st.pipeline.survey.SAMPLE", 100)
+    return replace(
+        recipe,
+        texts=TextsSpec(source=PAPER),
+        teacher=TeacherSpec(model=ARCTIC.hub_id, revision=ARCTIC.revision, prompts=ARCTIC.prompts, max_length=512),
+        student=StudentSpec(backbone=MINILM_L6_H384, closed_form_rows=0),
+    )
+
+
+def test_without_the_hub_random_weights_are_timed(out_of_reach, tmp_path):
+    planned = plan(out_of_reach, tmp_path / "run")
+    assert list(planned.speed.unlearned) == [ARCTIC.hub_id, MINILM_L6_H384]
+    assert planned.speed.dimension == 32
+    assert planned.rows == 6_585_325
+    written = format_plan(planned)
+    for expected in (
+        r"fineweb +document +3,000,000 +1,840\.2",
+        r"msmarco +query +502,939 +33\.2",
+        r"total +6,585,325 +1,096\.8",
+        r"licences +not all open: cc-news: Common Crawl terms of use, msmarco: ",
+        r"texts +less than 7\.2 GB, fetched",
+        r"store +0\.4 GB of vectors \(32 x float16\) and 7\.4 GB of texts; .* are free",
+        r"embedding +[\d.,]+ hours: 6,585,325 texts, [\d,.]+ a second by Snowflake/",
+        r"training +[\d.,]+ hours: 1,234,749 steps of 16 texts, [\d.]+ s each; 3\.0 epochs",
+        r"  cycle 1  823,166 steps, learning rate from 1\.0e-03 to 1\.0e-04",
+        r"  cycle 2  411,583 steps, learning rate from 1\.0e-03 to 1\.0e-03",
+        r"measured with random weights: model Snowflake/.* the hub cannot be reached",
+        r"measured with random weights: model nreimers/.* the hub cannot be reached",
+    ):
+        assert re.search(expected, written), f"{expected} is not in:\n{written}"
+
+
+def test_a_student_to_go_on_from_that_is_out_of_reach(out_of_reach, monkeypatch, tmp_path):
+    monkeypatch.setitem(ARCHITECTURES, "leaf-ir", TINY)
+    loadable, unlearned = _loadable(replace(out_of_reach, student=StudentSpec(start="leaf-ir")), tmp_path)
+    assert list(unlearned) == [ARCTIC.hub_id, "leaf-ir"]
+    assert loadable.student.start is None
+    teacher = LocalTeacher.load(loadable.teacher)
+    assert new_student(loadable, teacher.fingerprint).encode("a").shape == (32,)
+
+
+def test_what_the_run_would_refuse_is_refused(recipe, out_of_reach, tmp_path):
+    unknown = replace(out_of_reach, teacher=TeacherSpec(model="us/teacher"))
+    with pytest.raises(InputError, match="model us/teacher: no such folder, not in the hub's cache"):
+        plan(unknown, tmp_path / "run")
+    with pytest.raises(InputError, match="learning_rate: expected more than 0"):
+        plan(_changed(recipe, learning_rate=0), tmp_path / "run")
+    with pytest.raises(InputError, match=r"general\.source none\.txt: no such file"):
+        plan(replace(recipe, general=TextsSpec(source="none.txt", limit=9)), tmp_path / "run")
+    with pytest.raises(InputError, match=r"layers \[0, 9\] cannot be kept"):
+        plan(replace(recipe, student=StudentSpec(layers=(0, 9))), tmp_path / "run")
+    with pytest.raises(InputError, match="found 9 texts, expected at least 10, of which one is held out"):
+        plan(replace(recipe, texts=replace(recipe.texts, limit=9)), tmp_path / "run")
+    full = _changed(recipe, per_device_train_batch_size=96, dataloader_drop_last=True)
+    with pytest.raises(InputError, match="a step of 1 processes takes 96 texts, found 95 to train on"):
+        plan(full, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,315 @@
+import json
+import re
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.errors import InputError
+from leaf_st.pipeline.run import Run
+from leaf_st.pipeline.smoke import smoke
+from leaf_st.recipe import DOCSTRINGS, TEACHER_OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.teacher.store import EmbeddingStore
+
+
+@pytest.fixture
+def recipe(tmp_path, tiny_teacher_folder):
+    source = tmp_path / "texts.jsonl"
+    source.write_text("".join(json.dumps({"text": f"a text, number {number}"}) + "\n" for number in range(60)))
+    return Recipe(
+        name="tiny",
+        texts=TextsSpec(source=str(source)),
+        teacher=TeacherSpec(model=str(tiny_teacher_folder)),
+        student=StudentSpec(layers=(0, 2), closed_form_rows=8),
+        training=TrainingSpec(arguments={"max_steps": 2, "use_cpu": True}),
+    )
+
+
+def test_the_recipe_is_written_down_as_asked_and_as_resolved(recipe, tmp_path):
+    Run(recipe, tmp_path / "run").embed()
+    record = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert Recipe.from_dict(record["recipe"]) == recipe
+    precision = record["teacher"]["precision"]  # "auto" became one
+    resolved = replace(recipe, teacher=replace(recipe.teacher, precision=precision))
+    assert Recipe.from_dict(record["resolved"]) == resolved
+    assert record["arguments"]["weight_decay"] == 0.01
+    assert record["commits"] == {"teacher": None}  # a folder
+    assert "sentence-transformers" in record["versions"]
+
+
+def test_partitions_make_one_store(recipe, tmp_path):
+    run = Run(recipe, tmp_path / "run")
+    assert len(run.embed((0, 1))) == 60
+    fifty = replace(recipe, texts=replace(recipe.texts, limit=50))
+    assert Run(fifty, tmp_path / "split").embed((1, 2)) is None
+    assert len(Run(fifty, tmp_path / "split").embed((0, 2))) == 50
+
+
+def test_training_needs_the_store(recipe, tmp_path):
+    with pytest.raises(InputError, match="store is not there: run `leaf-st embed` first"):
+        Run(recipe, tmp_path / "run").train()
+    assert not (tmp_path / "run").exists()
+
+
+def test_input_that_is_not_there_leaves_no_run(recipe, tmp_path):
+    for part, change in (("texts", {"source": "none.jsonl"}), ("teacher", {"model": str(tmp_path / "none")})):
+        wrong = replace(recipe, **{part: replace(getattr(recipe, part), **change)})
+        with pytest.raises(InputError, match="none"):
+            Run(wrong, tmp_path / "run").embed()
+    assert len(Run(recipe, tmp_path / "run").embed()) == 60
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("student", {"layers": (0, 9)}, "layers [0, 9] cannot be kept"),
+        ("training", {"arguments": {"learning_rate": 0}}, "learning_rate: expected more than 0"),
+        ("training", {"arguments": {"num_train_epochs": "abc"}}, "num_train_epochs: expected more than 0"),
+        ("training", {"arguments": {"max_steps": "abc"}}, "max_steps: expected a whole number"),
+        ("training", {"arguments": {"per_device_train_batch_size": 0}}, "expected a whole number of at least 1"),
+        ("training", {"arguments": {"warmup_ratio": 0.1}}, "set training.decay and training.cycles"),
+        ("training", {"arguments": {"prompts": "q: "}}, "set teacher.prompts"),
+        ("student", {"max_length": 500}, "reads at most 128 tokens, found 500"),
+    ],
+)
+def test_what_only_training_needs_is_checked_before_the_embedding(recipe, tmp_path, part, change, message):
+    wrong = replace(recipe, **{part: replace(getattr(recipe, part), **change)})
+    with pytest.raises(InputError, match=re.escape(message)):
+        Run(wrong, tmp_path / "run").embed()
+    assert not (tmp_path / "run").exists()
+
+
+def test_alignment_is_that_of_the_held_out_rows(recipe, tmp_path):
+    run = Run(recipe, tmp_path / "run")
+    store = run.embed()
+    student = run.train()
+    rows = store.held_out(6).tolist()  # one in ten of 60
+    vectors = student.encode(store.prompted(rows))
+    expected = np.linalg.norm(vectors - store.embeddings(rows).astype(np.float32), axis=1).mean()
+    assert run.measure_alignment().l2 == pytest.approx(float(expected), abs=1e-4)
+    assert json.loads((run.folder / "results" / "alignment.json").read_text())[0]["rows"] == 6
+
+
+def test_another_recipe_is_refused_by_the_values_that_differ(recipe, tmp_path):
+    run = Run(recipe, tmp_path / "run")
+    run.embed()
+    texts = replace(recipe, texts=replace(recipe.texts, limit=50))
+    with pytest.raises(InputError, match=r"another recipe \(texts\.limit was None, is 50\)"):
+        Run(texts, tmp_path / "run")
+    run.train()
+    other = replace(recipe, training=replace(recipe.training, cycles=3))
+    with pytest.raises(InputError, match=r"another recipe \(training\.cycles was 1, is 3\)"):
+        Run(other, tmp_path / "run")
+
+
+def test_what_was_embedded_serves_another_training(recipe, tmp_path):
+    Run(recipe, tmp_path / "run").embed()
+    other = Run(replace(recipe, training=replace(recipe.training, distance="mse")), tmp_path / "run")
+    assert other.recipe.training.distance == "mse"
+    assert other.recipe.teacher.precision == other.teacher.fingerprint.precision
+    other.train()
+    record = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert record["resolved"]["training"]["distance"] == "mse"
+
+
+def test_a_damaged_shard_is_named_before_the_budget_is_tried(recipe, tmp_path):
+    timed = replace(recipe, training=replace(recipe.training, budget_minutes=1))
+    run = Run(timed, tmp_path / "run")
+    run.embed()
+    shard = next((tmp_path / "run" / "store").glob("shard-*"))
+    shard.write_bytes(shard.read_bytes()[:-9])
+    with pytest.raises(InputError, match="is damaged: run `leaf-st embed` again"):
+        run.train()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"recipe": {}}'])
+def test_a_damaged_record_is_named(recipe, tmp_path, content):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.json").write_text(content)
+    with pytest.raises(InputError, match=r"recipe\.json is (damaged|no record of a run)"):
+        Run(recipe, tmp_path / "run")
+
+
+def test_what_a_kill_left_is_no_foreign_folder(recipe, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".recipe.json.0a1b2c3d.tmp").write_text("{")
+    Run(recipe, folder)
+
+
+def test_a_time_budget_becomes_a_number_of_steps_once(recipe, tmp_path):
+    arguments = {"per_device_train_batch_size": 4, "eval_steps": 0.5, "save_steps": 0.5, "use_cpu": True}
+    training = TrainingSpec(budget_minutes=0.05, held_out_rows=4, arguments=arguments)
+    timed = replace(recipe, training=training)
+    run = Run(timed, tmp_path / "run")
+    run.embed()
+    run.train()
+    again = Run(timed, tmp_path / "run")
+    assert again.recipe.training.arguments["max_steps"] == run.recipe.training.arguments["max_steps"] >= 1
+    record = json.loads((tmp_path / "run" / "model" / "recipe.json").read_text())
+    assert Recipe.from_dict(record["recipe"]) == timed
+    assert Recipe.from_dict(record["resolved"]) == again.recipe
+
+
+def test_a_smoke_run_is_small_and_real(recipe, tmp_path):
+    folder = tmp_path / "smoke"
+    large = replace(recipe, student=StudentSpec(backbone="us/large", layers=(7, 11)), teacher=TeacherSpec("us/larger"))
+    small = smoke(large, folder)
+    assert small == smoke(large, folder)
+    run = Run(small, folder)
+    run.embed()
+    student = run.train()
+    assert len(EmbeddingStore(folder / "store")) == 60
+    assert student[0].model.config.num_hidden_layers == 2
+    assert SentenceTransformer(str(folder / "model")).encode("a").shape == (32,)
+
+
+@pytest.fixture
+def finished(recipe, tmp_path):
+    """The folder of a student that knows its teacher."""
+    run = Run(recipe, tmp_path / "first")
+    run.embed()
+    run.train()
+    return run.folder
+
+
+@pytest.fixture
+def going_on(recipe, finished, tmp_path):
+    general = tmp_path / "general.txt"
+    general.write_text("".join(f"a text, number {number}\n" for number in range(50, 70)))  # ten of them trained on
+    return replace(
+        recipe,
+        texts=replace(recipe.texts, kind="query"),  # another kind is not another text
+        general=TextsSpec(source=str(general), limit=20),
+        teacher=TeacherSpec(model=TEACHER_OF_START),
+        student=StudentSpec(start=str(finished / "model")),
+    )
+
+
+def test_going_on_is_with_the_student_s_own_teacher(going_on, tiny_teacher_folder, tmp_path):
+    run = Run(going_on, tmp_path / "run")
+    run.embed()
+    run.train()
+    record = json.loads((run.folder / "recipe.json").read_text())
+    assert record["recipe"]["teacher"]["model"] == TEACHER_OF_START
+    assert record["resolved"]["teacher"]["model"] == str(tiny_teacher_folder)
+    assert Run(going_on, run.folder).recipe == run.recipe
+
+
+def test_the_record_names_what_the_student_learned_from_before(going_on, finished, tmp_path):
+    start = shutil.copytree(finished / "model", tmp_path / "start")
+    sources = {"msmarco": {"dataset": "mteb/msmarco", "commit": "0" * 40, "licence": "non-commercial"}}
+    record = json.loads((start / "recipe.json").read_text())
+    (start / "recipe.json").write_text(json.dumps({**record, "sources": sources}))
+    Run(replace(going_on, student=StudentSpec(start=str(start))), tmp_path / "run").embed()
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["sources"] == sources
+
+
+def test_general_texts_that_are_trained_on_are_left_out(going_on, tmp_path, capsys):
+    run = Run(going_on, tmp_path / "run")
+    run.embed()
+    texts = [row.text for row in EmbeddingStore(run.folder / "general").texts(range(10))]
+    assert texts == [f"a text, number {number}" for number in range(60, 70)]
+    assert f"10 texts of {going_on.general.source} to watch the general domain" in capsys.readouterr().out
+    run.train()
+    run.measure_alignment()
+    rows = json.loads((run.folder / "results" / "alignment.json").read_text())
+    assert [(row["set"], row["rows"]) for row in rows] == [("held-out texts", 6), ("general texts", 10)]
+
+
+def test_a_general_domain_of_nothing_else_is_refused(going_on, tmp_path):
+    same = replace(going_on, general=replace(going_on.texts, limit=20))
+    with pytest.raises(InputError, match=r"general\.source .*texts\.jsonl: all of its texts are trained on"):
+        Run(same, tmp_path / "run").embed()
+
+
+def test_wrong_general_texts_are_named_before_the_embedding(going_on, tmp_path):
+    wrong = replace(going_on, general=TextsSpec(source="none.txt", limit=20))
+    with pytest.raises(InputError, match=r"general\.source none\.txt: no such file"):
+        Run(wrong, tmp_path / "run").embed()
+    assert not (tmp_path / "run").exists()
+
+
+def test_general_texts_added_later_are_embedded_first(recipe, going_on, tmp_path):
+    folder = tmp_path / "first"  # of the recipe without them, but trained
+    with pytest.raises(InputError, match=r"another recipe \(general was None, is "):
+        Run(replace(recipe, general=going_on.general), folder)
+    shutil.rmtree(folder / "model")
+    shutil.rmtree(folder / "checkpoints")
+    run = Run(replace(recipe, general=going_on.general), folder)
+    with pytest.raises(InputError, match="general is not there: run `leaf-st embed` first"):
+        run.train()
+    run.embed()
+    assert len(EmbeddingStore(folder / "general")) == 10
+    with pytest.raises(InputError, match=r"another recipe \(general\.limit was 20, is 9\)"):
+        Run(replace(recipe, general=replace(going_on.general, limit=9)), folder)
+
+
+def test_another_start_is_another_teacher_perhaps(going_on, tmp_path):
+    Run(going_on, tmp_path / "run").embed()
+    other = replace(going_on, student=StudentSpec(start="leaf-ir"))
+    with pytest.raises(InputError, match=r"another recipe \(student\.start was "):
+        Run(other, tmp_path / "run")
+
+
+def test_a_smoke_run_goes_on_with_a_student_too(going_on, tmp_path):
+    folder = tmp_path / "smoke"
+    small = smoke(replace(going_on, student=StudentSpec(start="leaf-ir")), folder)
+    assert small.student.start == str(folder / "start")
+    run = Run(small, folder)
+    run.embed()
+    run.train()
+    assert len(EmbeddingStore(folder / "general")) == 10
+
+
+def test_a_smoke_run_does_without_the_user_s_own_texts(going_on, tmp_path, capsys):
+    waiting = replace(going_on, texts=TextsSpec(source="my.txt", sentences=True), general=TextsSpec(limit=2048))
+    small = smoke(waiting, tmp_path / "smoke")
+    assert (small.texts.source, small.texts.sentences) == (DOCSTRINGS, True)
+    assert small.general.limit > small.texts.limit  # the first ones are trained on
+    assert capsys.readouterr().out == "my.txt is not there: this machine's documentation takes its place\n"
+
+
+def test_a_smoke_run_of_a_table_is_a_table(recipe, tmp_path):
+    small = smoke(replace(recipe, student=StudentSpec(static=True)), tmp_path / "smoke")
+    run = Run(small, tmp_path / "smoke")
+    run.embed()
+    run.train()
+    assert run.measure_alignment().l2 > 0
+    assert (tmp_path / "smoke" / "model" / "0_StaticEmbedding" / "model.safetensors").is_file()
+
+
+def test_a_smoke_run_leaves_a_foreign_folder_alone(recipe, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "thesis.txt").touch()
+    with pytest.raises(InputError, match="holds something that is no run"):
+        smoke(recipe, folder)
+    assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
+
+
+def test_a_teacher_without_norm_1_gets_a_student_without_normalize(recipe, tiny_unnormalized_folder, tmp_path):
+    run = Run(replace(recipe, teacher=TeacherSpec(model=str(tiny_unnormalized_folder))), tmp_path / "run")
+    store = run.embed()
+    run.train()
+    modules = json.loads((run.folder / "model" / "modules.json").read_text())
+    assert [module["type"].rpartition(".")[2] for module in modules] == ["Transformer", "Pooling", "Dense"]
+    lengths = np.linalg.norm(store.embeddings(range(len(store))).astype(np.float32), axis=1)
+    assert np.abs(lengths - 1).min() > 0.1
+    assert run.measure_alignment().l2 < lengths.mean()  # nearer than nothing at all
+
+
+def test_a_source_may_be_left_out_until_something_is_embedded(recipe, tmp_path):
+    paper = replace(recipe, texts=TextsSpec(source="paper"))
+    without = replace(recipe, texts=TextsSpec(source="paper", leave_out="triviaqa"))
+    (tmp_path / "run" / "texts").mkdir(parents=True)
+    record = {"recipe": paper.to_dict(), "resolved": paper.to_dict()}
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(record))
+    assert Run(without, tmp_path / "run").recipe.texts.leave_out == ("triviaqa",)
+    with pytest.raises(InputError, match=r"texts\.per_source was None, is 9"):
+        Run(replace(recipe, texts=TextsSpec(source="paper", per_source=9)), tmp_path / "run")
+    (tmp_path / "run" / "store").mkdir()
+    with pytest.raises(InputError, match=r"texts\.leave_out was \[\], is \['triviaqa'\]\): name another --output"):
+        Run(without, tmp_path / "run")

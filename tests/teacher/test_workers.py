@@ -1,0 +1,137 @@
+"""One run by two processes of a real launcher, beside the same run by one process with twice the batch."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import together
+import torch
+from safetensors.torch import load_file
+
+from leaf_st.cli.main import main
+from leaf_st.errors import InputError
+from leaf_st.pipeline.recipe_file import load_recipe
+from leaf_st.pipeline.run import Run
+from leaf_st.teacher.workers import join
+
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--main_process_port", "0"]
+TEXTS = 1100  # two shards, one for each process
+RECIPE = """
+from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+recipe = Recipe(
+    name="tiny",
+    texts=TextsSpec(source={source!r}),
+    teacher=TeacherSpec(model={teacher!r}, precision="float32"),
+    student=StudentSpec(layers=(0, 2), closed_form_rows=64),
+    training=TrainingSpec(held_out_rows=51, arguments={{
+        "max_steps": 12, "per_device_train_batch_size": 8, "learning_rate": 1e-3, "save_steps": 4, "eval_steps": 4,
+        "dataloader_drop_last": True, "bf16": False, "use_cpu": True,
+    }}),
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory, tiny_teacher_folder):
+    folder = tmp_path_factory.mktemp("recipe")
+    texts = "".join(json.dumps({"text": f"text {number}, {'more ' * (number % 9)}"}) + "\n" for number in range(TEXTS))
+    (folder / "texts.jsonl").write_text(texts)
+    path = folder / "recipe.py"
+    path.write_text(RECIPE.format(source=str(folder / "texts.jsonl"), teacher=str(tiny_teacher_folder)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, recipe):
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    main(["run", str(recipe), "--output", str(folder), "--set", "per_device_train_batch_size=16"])
+    return folder
+
+
+# accelerate starts the processes for --multi_gpu alone, and without GPUs they take CPUs; for --cpu leaf_st starts them.
+@pytest.fixture(scope="module", params=["--cpu", "--multi_gpu"])
+def launched(tmp_path_factory, recipe, request):
+    folder = tmp_path_factory.mktemp("together") / "run"
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    command = [*LAUNCH, request.param, "-m", "leaf_st", "run", str(recipe), "--output", str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    (folder.parent / "stdout").write_text(done.stdout)
+    return folder
+
+
+def test_each_embeds_its_part_of_the_same_store(launched, alone):
+    shards = sorted((alone / "store").glob("shard-*"))
+    assert len(shards) == 2
+    assert [path.name for path in sorted((launched / "store").glob("shard-*"))] == [path.name for path in shards]
+    for path in (*shards, alone / "store" / "manifest.json"):
+        assert (launched / "store" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_they_train_one_student_to_the_same_weights(launched, alone):
+    for name in ("model.safetensors", "2_Dense/model.safetensors"):
+        ours, theirs = load_file(launched / "model" / name), load_file(alone / "model" / name)
+        assert ours.keys() == theirs.keys()
+        for key, weight in theirs.items():
+            if not key.endswith("key.bias"):  # softmax undoes it: its gradient is rounding, of which Adam makes steps
+                torch.testing.assert_close(ours[key], weight, rtol=1e-3, atol=1e-4)
+
+
+def test_what_is_measured_is_of_all_held_out_rows(launched, alone):
+    losses = [
+        [row["eval_loss"] for row in json.loads((run / "results" / "training.json").read_text()) if "eval_loss" in row]
+        for run in (launched, alone)
+    ]
+    assert len(losses[0]) == 3
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    found = json.loads((launched / "results" / "alignment.json").read_text())
+    assert found[0]["rows"] == 51
+    assert found[0]["l2"] == pytest.approx(min(losses[0]), rel=1e-3)
+
+
+def test_the_first_process_alone_writes_and_prints(launched):
+    printed = (launched.parent / "stdout").read_text()
+    assert len(re.findall(f"{TEXTS:,} texts of", printed)) == 1
+    assert len(re.findall("held-out texts: mean L2", printed)) == 1
+    assert json.loads((launched / "recipe.json").read_text())["processes"] == 2
+    assert not [path for path in launched.rglob("*") if path.name.endswith(".tmp")]
+
+
+def _embed_in_halves(recipe, folder):
+    run = Run(recipe, folder)
+    assert run.embed((1, 2)) is None
+    store = run.embed((0, 2))
+    assert len(store) == TEXTS
+    assert not store.damaged()
+
+
+def _embed_and_train(recipe, folder):
+    run = Run(recipe, folder)
+    run.embed()
+    run.train()
+
+
+def test_a_partition_by_hand_is_done_by_all(recipe, tmp_path):
+    assert together.join(together.start(2, _embed_in_halves, load_recipe(recipe), tmp_path / "run")) == [0, 0]
+
+
+def test_all_train_as_many_steps_as_the_first_found_time_for(recipe, tmp_path):
+    asked = load_recipe(recipe)
+    arguments = {**asked.training.arguments, "eval_steps": 0.5, "save_steps": 0.5, "per_device_train_batch_size": 64}
+    del arguments["max_steps"]
+    timed = replace(asked, training=replace(asked.training, budget_minutes=0.01, arguments=arguments))
+    assert together.join(together.start(2, _embed_and_train, timed, tmp_path / "run")) == [0, 0]
+    steps = json.loads((tmp_path / "run" / "recipe.json").read_text())["resolved"]["training"]["arguments"]["max_steps"]
+    assert steps >= 1
+    assert (tmp_path / "run" / "checkpoints" / f"checkpoint-{steps}" / "complete.json").is_file()
+
+
+def test_a_launcher_that_starts_too_few_is_named(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    with pytest.raises(InputError, match="started one process of several: say --num_processes"):
+        join()
