@@ -2,20 +2,21 @@
 
 Command:  python docs/generate.py
 
-A block stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. NAME is ``cli``, ``recipe``, or
-``MODEL/MEASUREMENT`` for the rows in ``model_cards/MODEL/results/``. tests/test_docs.py compares
-the pages with what this script writes.
+A block stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. NAME is ``cli``, ``recipe``,
+``argument_defaults``, ``refused_arguments``, or ``MODEL/MEASUREMENT`` for the rows in ``model_cards/MODEL/results/``.
+tests/test_docs.py compares the pages with what this script writes.
 """
 
 import argparse
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from leaf_st.cli.main import build_parser
 from leaf_st.evaluation.measurements.registry import MEASUREMENTS
-from leaf_st.pipeline.recipe_file import format_fields
+from leaf_st.pipeline.recipe_file import shown_fields
+from leaf_st.training.arguments import DEFAULTS, REFUSED
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -32,11 +33,23 @@ def _content(name: str) -> str:
     if name == "cli":
         return _help()
     if name == "recipe":
-        return format_fields()
+        return _markdown(("key", "type", "default", "description"), shown_fields())
+    if name == "argument_defaults":
+        return _markdown(("argument", "default"), DEFAULTS.items())
+    if name == "refused_arguments":
+        remedies = dict.fromkeys(REFUSED.values())
+        names = {remedy: ", ".join(name for name in REFUSED if REFUSED[name] == remedy) for remedy in remedies}
+        return _markdown(("arguments", "remedy"), [(names[remedy], remedy) for remedy in remedies])
     model, _, measurement = name.partition("/")
     found = next(each for each in MEASUREMENTS if each.name == measurement)
     rows = found.read(ROOT / "model_cards" / model / "results")
     return f"```text\n{found.table(rows)}\n```\n"
+
+
+def _markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a Markdown table whose first column is code."""
+    cells = [[f"`{first}`", *(str(value).replace("|", "\\|") for value in others)] for first, *others in rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [head, ["---"] * len(head), *cells])
 
 
 def _help() -> str:

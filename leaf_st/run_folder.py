@@ -10,7 +10,8 @@ from typing import Any
 
 from leaf_st.atomic import is_temporary, write_json
 from leaf_st.errors import InputError
-from leaf_st.recipe import OF_START, Recipe
+from leaf_st.field_types import url_problem
+from leaf_st.recipe import TEACHER_OF_START, Recipe
 
 RECIPE = "recipe.json"
 TEXTS = "texts"
@@ -90,6 +91,8 @@ def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
         InputError: If the folder holds something else, or the run of a recipe that differs from ``asked`` in a part
             that was used already.
     """
+    if problem := url_problem(folder):
+        raise InputError(f"run folder: {problem}")
     path = folder / RECIPE
     if not path.is_file():
         if folder.exists() and (not folder.is_dir() or _holds_other_files(folder)):
@@ -117,7 +120,7 @@ def _used_parts(folder: Path, asked: Recipe) -> list[str]:
         parts.append("general")
     if any((folder / name).exists() for name in (CHECKPOINTS, MODEL)):
         parts += ["general", "student", "training"]
-    elif asked.teacher.model == OF_START:
+    elif asked.teacher.model == TEACHER_OF_START:
         parts.append("student")
     return parts
 

@@ -17,7 +17,7 @@ Result:   the last lines say the loss on both, before and after; `results/traini
 
 from pathlib import Path
 
-from leaf_st.recipe import DOCSTRINGS, OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.recipe import DOCSTRINGS, TEACHER_OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 
 _DEMO = "leaf-demo"  # where `leaf-st demo` puts its student
 
@@ -26,7 +26,7 @@ recipe = Recipe(
     # Where there are documents alone, a sentence of each stands for the queries that it will be searched with.
     texts=TextsSpec(source="texts.txt", sentences=True),
     general=TextsSpec(source=DOCSTRINGS, limit=2048),
-    teacher=TeacherSpec(model=OF_START),
+    teacher=TeacherSpec(model=TEACHER_OF_START),
     student=StudentSpec(start=_DEMO if Path(_DEMO).is_dir() else "leaf-ir"),
     training=TrainingSpec(
         end_learning_rate=1e-6,

@@ -13,14 +13,13 @@ Expected: BEIR nDCG@10 53.9 standard, 54.8 asymmetric (paper, Table 2); the publ
           Not trained here yet.
 """
 
-from leaf_st.paper import STUDENT, TEXTS, TRAINING
 from leaf_st.recipe import Recipe, TeacherSpec
-from leaf_st.zoo import ARCTIC
+from leaf_st.zoo import ARCTIC, PAPER_STUDENT, PAPER_TEXTS, PAPER_TRAINING
 
 recipe = Recipe(
     name="leaf-ir",
-    texts=TEXTS,
+    texts=PAPER_TEXTS,
     teacher=TeacherSpec(model=ARCTIC.hub_id, revision=ARCTIC.revision, prompts=ARCTIC.prompts, max_length=512),
-    student=STUDENT,
-    training=TRAINING,
+    student=PAPER_STUDENT,
+    training=PAPER_TRAINING,
 )

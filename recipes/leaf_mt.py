@@ -15,14 +15,13 @@ Expected: MTEB v2 (English) average over tasks 59.4 standard, 60.1 asymmetric (p
           Not trained here yet.
 """
 
-from leaf_st.paper import STUDENT, TEXTS, TRAINING
 from leaf_st.recipe import Recipe, TeacherSpec
-from leaf_st.zoo import MXBAI
+from leaf_st.zoo import MXBAI, PAPER_STUDENT, PAPER_TEXTS, PAPER_TRAINING
 
 recipe = Recipe(
     name="leaf-mt",
-    texts=TEXTS,
+    texts=PAPER_TEXTS,
     teacher=TeacherSpec(model=MXBAI.hub_id, revision=MXBAI.revision, prompts=MXBAI.prompts, max_length=512),
-    student=STUDENT,
-    training=TRAINING,
+    student=PAPER_STUDENT,
+    training=PAPER_TRAINING,
 )

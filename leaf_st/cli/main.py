@@ -7,10 +7,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from leaf_st import __version__
 from leaf_st.cli import measurements, publishing, stages
-from leaf_st.ending import ending_in_a_line
+from leaf_st.errors import InputError, exit_on_error
+from leaf_st.field_types import url_problem
 from leaf_st.launch import is_one_of_several, start_all
 
 _EPILOG = "https://arxiv.org/abs/2509.12539 describes the method. Each stage goes on where it was stopped."
@@ -23,9 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         start_all(sys.argv[1:])
     if os.environ.get("RANK", "0") != "0":
         os.environ["TQDM_DISABLE"] = "1"  # of several processes the first one shows its bars, which stand for all
-    goes_on = "embedding, training, evaluation and publishing go on from here with the same command"
-    with ending_in_a_line("leaf-st", goes_on):
+    with exit_on_error("leaf-st", "the same command resumes embedding, training, evaluation and publishing"):
+        _require_local(options)
         options.func(options)
+
+
+def _require_local(options: argparse.Namespace) -> None:
+    for name, value in vars(options).items():
+        if isinstance(value, Path) and (problem := url_problem(value)):
+            raise InputError(f"{name}: {problem}")
 
 
 def build_parser() -> argparse.ArgumentParser:

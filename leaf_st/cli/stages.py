@@ -1,12 +1,13 @@
 """Commands that carry out a recipe: demo, run, embed, train."""
 
 import argparse
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leaf_st.cli.common import SubParsers, print_results, quieten
 from leaf_st.errors import InputError
-from leaf_st.pipeline.recipe_file import load_recipe
+from leaf_st.pipeline.recipe_file import describe_fields, load_recipe
 
 if TYPE_CHECKING:
     from leaf_st.pipeline.run import Run
@@ -28,6 +29,9 @@ def add_commands(commands: SubParsers) -> None:
 
 
 def _add_stage(parser: argparse.ArgumentParser, name: str) -> None:
+    if name == "run":
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        parser.epilog = describe_fields(shutil.get_terminal_size().columns - 2)
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="Python file with a module-level `recipe`")
     parser.add_argument(
         "--set",

@@ -16,15 +16,15 @@ from accelerate import PartialState
 
 from leaf_st.models.random_weights import save_random_weights, shape_if_missing
 from leaf_st.pipeline.survey import SourceRows, survey
-from leaf_st.recipe import PAPER, Recipe, said_of
+from leaf_st.recipe import PAPER, Recipe
 from leaf_st.student.new import new_student
 from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.rate import seconds_per_text
 from leaf_st.texts.paper.fetch import closed_licences
 from leaf_st.texts.text import Text
+from leaf_st.training.arguments import training_arguments
 from leaf_st.training.budget import Pace, measure_pace, steps_at
 from leaf_st.training.schedule import CyclicDecay, schedule, steps_of_run, steps_per_epoch, validations_of_run
-from leaf_st.training.train import training_arguments
 from leaf_st.training.trainer import held_out_count, require_full_batch
 
 _TRIAL_CHARACTERS = 1 << 18  # of which two epochs take ten to twenty seconds on two cores
@@ -150,8 +150,7 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
     texts, sample = survey(recipe.texts)
     general: Sequence[SourceRows] = ()
     if recipe.general is not None:
-        with said_of("general"):
-            general, _ = survey(recipe.general)
+        general, _ = survey(recipe.general, "general")
     rows, watched = (sum(part.rows for part in parts) for parts in (texts, general))
     held_out = held_out_count(rows, recipe.training)
     require_full_batch(rows - held_out, args)

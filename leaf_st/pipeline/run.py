@@ -31,7 +31,7 @@ from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result
 from leaf_st.models.find import commit_of, find_model, published_as
 from leaf_st.models.load import load_model
-from leaf_st.recipe import OF_START, PAPER, Precision, Recipe, TextsSpec, said_of
+from leaf_st.recipe import PAPER, TEACHER_OF_START, Precision, Recipe, TextsSpec
 from leaf_st.run_folder import (
     GENERAL,
     MODEL,
@@ -52,8 +52,9 @@ from leaf_st.teacher.store import FINGERPRINT, EmbeddingStore
 from leaf_st.teacher.workers import join
 from leaf_st.texts.paper.fetch import chosen, closed_licences, fetch, format_sources, provenance
 from leaf_st.texts.read import read_texts
+from leaf_st.training.arguments import named_arguments, training_arguments
 from leaf_st.training.budget import steps_within, trial_texts
-from leaf_st.training.train import named_arguments, require_intact, train, training_arguments
+from leaf_st.training.train import require_intact, train
 from leaf_st.training.trainer import held_out_rows
 
 _LIBRARIES = ("leaf-st", "sentence-transformers", "transformers", "torch", "datasets", "accelerate", "mteb")
@@ -103,8 +104,7 @@ class Run:
         else:
             next(read_texts(spec, Counter()))
         if self.recipe.general is not None:
-            with said_of("general"):
-                next(read_texts(self.recipe.general, Counter()))
+            next(read_texts(self.recipe.general, Counter(), "general"))
         student = new_student(self.recipe, self.teacher.fingerprint, self._device)
         training_arguments(self.recipe, self.folder, student.device.type)
         # "auto" is what this machine makes of it: another one that goes on shall not make it something else.
@@ -142,8 +142,7 @@ class Run:
         spec = self.recipe.general
         if spec is None:
             return
-        with said_of("general"):
-            texts = {text_id(row.text): row for row in read_texts(spec, Counter())}
+        texts = {text_id(row.text): row for row in read_texts(spec, Counter(), "general")}
         trained = {identity for ids in store.ids() for identity in np.intersect1d(ids, list(texts)).tolist()}
         fresh = [row for identity, row in texts.items() if identity not in trained]
         if not fresh:
@@ -287,7 +286,7 @@ class Run:
 
 def _with_teacher(recipe: Recipe) -> Recipe:
     """Return ``recipe`` with a teacher that has a name, where it asks for that of the student."""
-    if recipe.teacher.model != OF_START or recipe.student.start is None:
+    if recipe.teacher.model != TEACHER_OF_START or recipe.student.start is None:
         return recipe
     taught = teacher_spec(recipe.student.start)
     prompts = recipe.teacher.prompts or taught.prompts

@@ -44,8 +44,12 @@ class SourceRows:
     size: int
 
 
-def survey(spec: TextsSpec) -> tuple[list[SourceRows], list[Text]]:
+def survey(spec: TextsSpec, key: str = "texts") -> tuple[list[SourceRows], list[Text]]:
     """Return the texts of ``spec`` by source and kind, and a sample of some hundreds of them or more.
+
+    Args:
+        spec: Which texts.
+        key: The part of the recipe that ``spec`` is, named in errors: "texts" or "general".
 
     Raises:
         InputError: As `leaf_st.texts.read.read_texts`.
@@ -53,14 +57,14 @@ def survey(spec: TextsSpec) -> tuple[list[SourceRows], list[Text]]:
     if spec.source == PAPER:
         declared = list(_declared(spec))
         return declared, _made_up(declared)
-    return _counted(spec)
+    return _counted(spec, key)
 
 
-def _counted(spec: TextsSpec) -> tuple[list[SourceRows], list[Text]]:
+def _counted(spec: TextsSpec, key: str) -> tuple[list[SourceRows], list[Text]]:
     rng = random.Random(0)
     sample: list[Text] = []
     rows, characters, size = (Counter[Kind]() for _ in range(3))
-    for number, row in enumerate(read_texts(spec, Counter())):
+    for number, row in enumerate(read_texts(spec, Counter(), key)):
         rows[row.kind] += 1
         characters[row.kind] += len(row.text)
         size[row.kind] += len(row.text.encode())

@@ -38,12 +38,30 @@ class Row(NamedTuple):
     kind: object
 
 
-def read_file(spec: TextsSpec, skipped: Counter[str]) -> Iterator[Row]:
+class _Source(NamedTuple):
+    """A file to read.
+
+    Attributes:
+        path: The file.
+        column: Its column that holds the text.
+        key: The part of the recipe that names the file.
+    """
+
+    path: Path
+    column: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.key}.source {self.path}"
+
+
+def read_file(spec: TextsSpec, skipped: Counter[str], key: str = "texts") -> Iterator[Row]:
     """Yield the rows of the file or folder that ``spec.source`` names; of a folder of parquet files by their paths.
 
     Args:
         spec: Which file, and which of its columns.
         skipped: Where lines that are no rows are counted, by reason.
+        key: The part of the recipe that ``spec`` is, named in errors: "texts" or "general".
 
     Raises:
         InputError: If the file is not there, empty, broken, of an unknown format, or lacks the text column.
@@ -51,10 +69,10 @@ def read_file(spec: TextsSpec, skipped: Counter[str]) -> Iterator[Row]:
     path = Path(spec.source)
     parts = _parts(path)
     if path.is_dir() and not parts:
-        yield from _beir_rows(path, skipped)
+        yield from _beir_rows(path, skipped, key)
         return
     for part in parts or [path]:
-        for record in _records(part, spec.text_column, (spec.kind_column,), skipped):
+        for record in _records(_Source(part, spec.text_column, key), (spec.kind_column,), skipped):
             kind = record.get(spec.kind_column)
             yield Row(record.get(spec.text_column), spec.kind if kind in (None, "") else kind)
 
@@ -65,16 +83,16 @@ def _parts(path: Path) -> list[Path]:
     return [] if is_beir else sorted(part for part in path.rglob("*.parquet") if not is_temporary(part))
 
 
-def _beir_rows(folder: Path, skipped: Counter[str]) -> Iterator[Row]:
+def _beir_rows(folder: Path, skipped: Counter[str], key: str) -> Iterator[Row]:
     """Yield documents and queries in turn while both last, so that a limit keeps some of each."""
-    corpus, queries = (_beir_table(folder, name) for name in ("corpus", "queries"))
-    documents = (Row(_titled(record), "document") for record in _records(corpus, "text", ("title",), skipped))
-    asked = (Row(record.get("text"), "query") for record in _records(queries, "text", (), skipped))
+    corpus, queries = (_Source(_beir_table(folder, name, key), "text", key) for name in ("corpus", "queries"))
+    documents = (Row(_titled(record), "document") for record in _records(corpus, ("title",), skipped))
+    asked = (Row(record.get("text"), "query") for record in _records(queries, (), skipped))
     for pair in zip_longest(documents, asked):
         yield from (row for row in pair if row is not None)
 
 
-def _beir_table(folder: Path, name: str) -> Path:
+def _beir_table(folder: Path, name: str, key: str) -> Path:
     candidates = (folder / f"{name}.parquet", folder / f"{name}.jsonl")
     for path in candidates:
         if path.is_file():
@@ -82,7 +100,7 @@ def _beir_table(folder: Path, name: str) -> Path:
     expected = " or ".join(path.name for path in candidates)
     found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
     raise InputError(
-        f"texts.source {folder}: expected parquet files, or a BEIR folder with {expected}, found {found}: "
+        f"{key}.source {folder}: expected parquet files, or a BEIR folder with {expected}, found {found}: "
         "name a file of the folder instead"
     )
 
@@ -92,34 +110,35 @@ def _titled(record: Record) -> object:
     return f"{title} {text}" if isinstance(title, str) and isinstance(text, str) else text
 
 
-def _records(path: Path, column: str, others: Sequence[str], skipped: Counter[str]) -> Iterator[Record]:
-    """Return the records of ``path``, whose table has ``column`` for certain and ``others`` perhaps."""
+def _records(source: _Source, others: Sequence[str], skipped: Counter[str]) -> Iterator[Record]:
+    """Return the records of ``source``, whose table has its text column for certain and ``others`` perhaps."""
+    path = source.path
     if not path.is_file():
-        raise InputError(f"texts.source {path}: no such file")
+        raise InputError(f"{source}: no such file")
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(
-            f"texts.source {path}: expected a file that ends in {', '.join(_READERS)}, or a BEIR folder, "
+            f"{source}: expected a file that ends in {', '.join(_READERS)}, or a BEIR folder, "
             f"found {path.suffix or 'no ending'!r}"
         )
     if path.stat().st_size == 0:
-        raise InputError(f"texts.source {path}: the file is empty")
-    return reader(path, column, others, skipped)
+        raise InputError(f"{source}: the file is empty")
+    return reader(source, others, skipped)
 
 
-def _parquet(path: Path, column: str, others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
+def _parquet(source: _Source, others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
     place = "footer"
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(source.path) as file:
             names = file.schema_arrow.names
-            _require(path, column, names)
-            columns = [column, *(name for name in others if name in names)]
+            _require(source, names)
+            columns = [source.column, *(name for name in others if name in names)]
             for group in range(file.num_row_groups):
                 place = f"row group {group}"
                 for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns):
                     yield from _batch_records(batch)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"texts.source {path}, {place}: broken parquet ({error}): copy or make it anew") from error
+        raise InputError(f"{source}, {place}: broken parquet ({error}): copy or make it anew") from error
 
 
 def _batch_records(batch: pa.RecordBatch) -> Iterator[Record]:
@@ -142,16 +161,16 @@ def _value(scalar: Any) -> object:  # noqa: ANN401  (pyarrow ships no types)
         return None
 
 
-def _jsonl(path: Path, column: str, _: Sequence[str], skipped: Counter[str]) -> Iterator[Record]:
+def _jsonl(source: _Source, _: Sequence[str], skipped: Counter[str]) -> Iterator[Record]:
     checked = False
-    with _open(path) as lines:
+    with _open(source.path) as lines:
         for line in filter(str.strip, lines):
             record = _parse(line)
             if record is None:
                 skipped["not JSON"] += 1
                 continue
             if not checked:
-                _require(path, column, record)
+                _require(source, record)
                 checked = True
             yield record
 
@@ -165,41 +184,41 @@ def _parse(line: str) -> Record | None:
     return record if isinstance(record, dict) else None
 
 
-def _csv(path: Path, column: str, _others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
+def _csv(source: _Source, _others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
     csv.field_size_limit(max(csv.field_size_limit(), _CSV_FIELD_CHARACTERS))
-    with _open(path, newline="") as lines:
+    with _open(source.path, newline="") as lines:
         # Strict, since a quote that is never closed would otherwise swallow the rest of the file as one text.
         records = csv.DictReader(lines, strict=True)
         try:
-            _require(path, column, records.fieldnames or ())
+            _require(source, records.fieldnames or ())
             yield from records
         except csv.Error as error:
             raise InputError(
-                f"texts.source {path}, after line {records.line_num}: broken csv ({error}): "
+                f"{source}, after line {records.line_num}: broken csv ({error}): "
                 "close the quotes, and double those inside a text"
             ) from error
 
 
-def _txt(path: Path, column: str, _others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
-    with _open(path) as lines:
+def _txt(source: _Source, _others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
+    with _open(source.path) as lines:
         for line in lines:
-            yield {column: line}
+            yield {source.column: line}
 
 
 def _open(path: Path, newline: str | None = None) -> TextIO:
     return path.open(encoding="utf-8-sig", errors="surrogateescape", newline=newline)
 
 
-def _require(path: Path, column: str, found: Iterable[str]) -> None:
+def _require(source: _Source, found: Iterable[str]) -> None:
     names = list(found)
-    if column not in names:
+    if source.column not in names:
         raise InputError(
-            f"texts.source {path}: no column {column!r}, found {', '.join(names) or 'none'}: "
-            "set texts.text_column to the one that holds the text"
+            f"{source}: no column {source.column!r}, found {', '.join(names) or 'none'}: "
+            f"set {source.key}.text_column to the one that holds the text"
         )
 
 
-_READERS: dict[str, Callable[[Path, str, Sequence[str], Counter[str]], Iterator[Record]]] = {
+_READERS: dict[str, Callable[[_Source, Sequence[str], Counter[str]], Iterator[Record]]] = {
     ".parquet": _parquet,
     ".jsonl": _jsonl,
     ".csv": _csv,

@@ -20,12 +20,13 @@ from leaf_st.texts.text import Text
 _MAX_BYTES = 1_000_000  # no teacher reads so far; such a row is a file that was taken for a text
 
 
-def read_texts(spec: TextsSpec, skipped: Counter[str]) -> Iterator[Text]:
+def read_texts(spec: TextsSpec, skipped: Counter[str], key: str = "texts") -> Iterator[Text]:
     """Yield the usable texts of ``spec``, each once for each kind, in the order of the source.
 
     Args:
         spec: Which texts, and how many of them at most.
         skipped: Where unusable rows are counted, by reason, as far as the source was read; rows above a limit are not.
+        key: The part of the recipe that ``spec`` is, named in errors: "texts" or "general".
 
     Raises:
         InputError: If the source cannot be read or holds no usable text.
@@ -36,7 +37,7 @@ def read_texts(spec: TextsSpec, skipped: Counter[str]) -> Iterator[Text]:
     in_all = spec.limit if isinstance(spec.limit, int) else sum(most.values())
     kept: Counter[str] = Counter()
     with Deduplicator() as seen:
-        for text in _with_sentences(_usable(_rows(spec, skipped), skipped), spec.sentences):
+        for text in _with_sentences(_usable(_rows(spec, skipped, key), skipped), spec.sentences):
             if kept[text.kind] == most[text.kind]:
                 continue
             if not seen.is_new(text):
@@ -49,13 +50,13 @@ def read_texts(spec: TextsSpec, skipped: Counter[str]) -> Iterator[Text]:
     if not kept:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in skipped.most_common())
         raise InputError(
-            f"texts.source {spec.source}: expected at least one usable text, found none "
+            f"{key}.source {spec.source}: expected at least one usable text, found none "
             f"(rows left out: {reasons or 'none'}): name another source or column"
         )
 
 
-def _rows(spec: TextsSpec, skipped: Counter[str]) -> Iterable[tuple[object, object]]:
-    return docstring_texts() if spec.source == DOCSTRINGS else read_file(spec, skipped)
+def _rows(spec: TextsSpec, skipped: Counter[str], key: str) -> Iterable[tuple[object, object]]:
+    return docstring_texts() if spec.source == DOCSTRINGS else read_file(spec, skipped, key)
 
 
 def _usable(rows: Iterable[tuple[object, object]], skipped: Counter[str]) -> Iterator[Text]:

@@ -23,7 +23,7 @@ from leaf_st.student.new import new_student
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.texts.text import Text
-from leaf_st.training.train import training_arguments
+from leaf_st.training.arguments import training_arguments
 from leaf_st.training.trainer import LeafTrainer
 
 # Whole epochs of them are trained: some batches alone would say little, lengths differ so. The first of two is not

@@ -5,59 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+from sentence_transformers import SentenceTransformer
 
 from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
 from leaf_st.models.portable import full_disk_named, save_portable
-from leaf_st.models.precision import bfloat16_is_fast
 from leaf_st.recipe import Distance, Recipe
 from leaf_st.student.new import new_student
 from leaf_st.student.projection import fit_projection
 from leaf_st.student.static import fit_table
 from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.store import EmbeddingStore
+from leaf_st.training.arguments import DEFAULTS, training_arguments
 from leaf_st.training.checkpoints import last_whole_checkpoint
 from leaf_st.training.trainer import DOMAIN, GENERAL, LeafTrainer
-
-_DEFAULTS: dict[str, Any] = {
-    "seed": 42,
-    "learning_rate": 1e-4,  # paper 2.2
-    "weight_decay": 0.01,  # paper 2.2
-    "per_device_train_batch_size": 32,  # paper 2.2
-    "per_device_eval_batch_size": 32,
-    "optim": "adamw_torch_fused",
-    "eval_strategy": "steps",
-    "eval_steps": 0.1,
-    "save_strategy": "steps",
-    "save_steps": 0.1,
-    "save_total_limit": 2,  # the best and the last
-    "load_best_model_at_end": True,
-    "metric_for_best_model": "eval_loss",
-    "greater_is_better": False,
-    "logging_steps": 50,
-    "report_to": "none",
-    "disable_tqdm": False,  # by default it goes with the verbosity of the log
-}
-
-_WITH_GENERAL: dict[str, Any] = {"metric_for_best_model": f"eval_{DOMAIN}_loss", "eval_on_start": True}
-
-# What would be accepted and then have no effect, or do harm, and what says it instead.
-_SAID_ELSEWHERE = {
-    "output_dir": "--output",
-    "prompts": "teacher.prompts",
-    "batch_sampler": "nothing: batches hold texts of similar length",
-    "lr_scheduler_type": "training.decay and training.cycles",
-    "warmup_steps": "training.decay and training.cycles",
-    "warmup_ratio": "training.decay and training.cycles",
-}
-_WHOLE_NUMBERS = {
-    "per_device_train_batch_size": 1,
-    "per_device_eval_batch_size": 1,
-    "gradient_accumulation_steps": 1,
-    "max_steps": -1,
-    "seed": 0,
-}
 
 
 def train(
@@ -83,7 +44,7 @@ def train(
             number of processes.
         KeyboardInterrupt: On Ctrl-C, after the batch in flight and a checkpoint.
     """
-    torch.manual_seed({**_DEFAULTS, **recipe.training.arguments}["seed"])  # of a projection that stays random
+    torch.manual_seed({**DEFAULTS, **recipe.training.arguments}["seed"])  # of a projection that stays random
     student = new_student(recipe, store.fingerprint, device)
     in_use = student.max_seq_length
     if recipe.training.max_length is not None:
@@ -141,40 +102,3 @@ def require_intact(store: EmbeddingStore) -> None:
     """Raise an `InputError` if a shard of ``store`` is damaged."""
     if damaged := store.damaged():
         raise InputError(f"{damaged[0]} is damaged: run `leaf-st embed` again, it makes the shard anew")
-
-
-def training_arguments(recipe: Recipe, run: Path, device: str) -> SentenceTransformerTrainingArguments:
-    """Return the arguments: the paper's values, then the recipe's own.
-
-    Raises:
-        InputError: If one does not exist, does not fit, or is said elsewhere in a recipe.
-    """
-    arguments = named_arguments(recipe, device)
-    for name, instead in _SAID_ELSEWHERE.items():
-        if name in arguments:
-            raise InputError(f"{name}: no argument of a recipe; set {instead}")
-    for name, least in _WHOLE_NUMBERS.items():
-        value = arguments.get(name, least)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise InputError(f"{name}: expected a whole number of at least {least}, found {value!r}")
-    for name in ("learning_rate", "num_train_epochs"):
-        value = arguments.get(name, 1)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-            raise InputError(f"{name}: expected more than 0, found {value!r}")
-    try:
-        return SentenceTransformerTrainingArguments(output_dir=str(run / "checkpoints"), **arguments)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"training arguments: {error}") from error
-
-
-def named_arguments(recipe: Recipe, device: str) -> dict[str, Any]:
-    """Return every argument of training that does not have transformers' own default, as ``recipe.json`` keeps it."""
-    defaults = {
-        "bf16": bfloat16_is_fast(torch.device(device)),
-        **_DEFAULTS,
-        **(_WITH_GENERAL if recipe.general else {}),
-    }
-    arguments = {**defaults, **recipe.training.arguments}
-    if torch.distributed.is_initialized():  # the trainer would do so, and warn
-        arguments["dataloader_drop_last"] = True
-    return {**arguments, "use_cpu": True} if device == "cpu" else arguments

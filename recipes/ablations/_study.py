@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from _command import common_parser, common_recipe, refusing
 from _outcomes import Outcome, format_table, measure_alignment, measure_retrieval, remember, save_figure
+from leaf_st.student.closed_form import fit_projection
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from torch.utils.data import BatchSampler
@@ -34,12 +35,12 @@ from leaf_st.evaluation.beir import check_folders
 from leaf_st.pipeline.run import Run
 from leaf_st.pipeline.smoke import smoke
 from leaf_st.recipe import TrainingSpec
-from leaf_st.student.closed_form import fit_projection
 from leaf_st.teacher.store import MANIFEST, EmbeddingStore
 from leaf_st.texts.read import read_texts
+from leaf_st.training.arguments import training_arguments
 from leaf_st.training.loss import TeacherAlignedLoss
 from leaf_st.training.sampler import LengthGroupedBatchSampler
-from leaf_st.training.train import new_student, training_arguments
+from leaf_st.training.train import new_student
 from leaf_st.training.trainer import LeafTrainer, held_out_count, held_out_rows
 
 if TYPE_CHECKING:

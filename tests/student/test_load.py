@@ -115,4 +115,4 @@ def test_the_table_of_models_names_each_once():
     lines = describe_zoo().splitlines()
     assert [line.split()[0] for line in lines[1:5]] == ["leaf-ir", "leaf-ir-asym", "leaf-mt", "leaf-mt-asym"]
     assert json.dumps(describe_zoo()).count("Snowflake") == 1
-    assert 'prompt of a query: "Represent this sentence for searching relevant passages: " (leaf-ir, leaf-mt)' in lines
+    assert 'prompt for a query: "Represent this sentence for searching relevant passages: " (leaf-ir, leaf-mt)' in lines

@@ -23,7 +23,7 @@ from leaf_st.publishing.card.metadata import Source, card_data, closed_texts, li
 from leaf_st.publishing.report import headline, provenance
 from leaf_st.publishing.results import Results
 from leaf_st.publishing.sections import PageSection, measured_section
-from leaf_st.teacher.local import own_prompt
+from leaf_st.models.prompts import prompt_for
 
 # Every character that starts markup within a line of GitHub's Markdown, or ends a table cell.
 _SPECIAL = re.compile(r"([\\`*_\[\]{}|#~$<>])")
@@ -149,8 +149,8 @@ def onnx_snippet(folder: str, prompts: Mapping[str, str | None], length: int, fo
         folder=folder,
         length=length,
         graph=form_named(form).file.as_posix(),
-        query=json.dumps(own_prompt(prompts, "query"), ensure_ascii=False),
-        document=json.dumps(own_prompt(prompts, "document"), ensure_ascii=False),
+        query=json.dumps(prompt_for(prompts, "query"), ensure_ascii=False),
+        document=json.dumps(prompt_for(prompts, "document"), ensure_ascii=False),
     )
 
 

@@ -14,7 +14,6 @@ from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result
 from leaf_st.evaluation.sizes import Size
 from leaf_st.export.forms import FORMS
-from leaf_st.paper import STUDENT, TEXTS, TRAINING
 from leaf_st.publishing.card.hosted import Hosted
 from leaf_st.publishing.card.metadata import Source
 from leaf_st.publishing.card.render import Published, render
@@ -22,7 +21,7 @@ from leaf_st.publishing.results import Record, Results
 from leaf_st.publishing.sections import PageSection
 from leaf_st.recipe import KINDS, Recipe, TeacherSpec
 from leaf_st.texts.paper.sources import SOURCES
-from leaf_st.zoo import ZOO, ZooModel
+from leaf_st.zoo import PAPER_STUDENT, PAPER_TEXTS, PAPER_TRAINING, ZOO, ZooModel
 
 _LENGTH = 512  # tokens, from the models' configs on the hub
 
@@ -87,7 +86,7 @@ def published_results(name: str) -> Results:
     model = ZOO[name]
     teacher = model.teacher
     spec = TeacherSpec(model=teacher.hub_id, revision=teacher.revision, prompts=teacher.prompts, max_length=_LENGTH)
-    recipe = Recipe(name=name, texts=TEXTS, teacher=spec, student=STUDENT, training=TRAINING)
+    recipe = Recipe(name=name, texts=PAPER_TEXTS, teacher=spec, student=PAPER_STUDENT, training=PAPER_TRAINING)
     texts = {
         key: {"dataset": source.hub_id, "commit": None, "licence": source.licence} for key, source in SOURCES.items()
     }
