@@ -20,7 +20,7 @@ from leaf_st.recipe import PAPER, Recipe, said_of
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.rate import seconds_per_text
 from leaf_st.texts.paper.fetch import closed_licences
-from leaf_st.texts.text import Text
+from leaf_st.texts import Text
 from leaf_st.training.budget import Pace, measure_pace, steps_at
 from leaf_st.training.schedule import CyclicDecay, schedule, steps_of_run, steps_per_epoch, validations_of_run
 from leaf_st.training.train import new_student, training_arguments

@@ -13,7 +13,7 @@ from leaf_st.recipe import KINDS, PAPER, Kind, TextsSpec
 from leaf_st.texts.paper.fetch import chosen
 from leaf_st.texts.paper.sources import SOURCES
 from leaf_st.texts.read import read_texts
-from leaf_st.texts.text import Text
+from leaf_st.texts import Text
 
 SAMPLE = 1536
 # Common words and rare ones: 4.6 characters a token in the vocabulary of BERT.

@@ -21,7 +21,7 @@ from leaf_st.recipe import KINDS
 from leaf_st.teacher.protocol import Teacher
 from leaf_st.teacher.shard import find_shards, is_intact, open_shard, text_id, write_shard
 from leaf_st.teacher.store import FINGERPRINT, FORMAT, MANIFEST, EmbeddingStore, read_header
-from leaf_st.texts.text import Text
+from leaf_st.texts import Text
 
 # What one block, and so a kill, can cost: some seconds on two cores. 1M rows are 977 shards.
 ROWS_PER_SHARD = 1024

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from leaf_st.recipe import KINDS
 from leaf_st.teacher.local import LocalTeacher, token_counts
-from leaf_st.texts.text import Text
+from leaf_st.texts import Text
 
 _SECONDS = 15.0
 _GOLDEN = 0.618034  # its multiples, modulo 1, are nowhere close together

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from leaf_st.errors import InputError
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.shard import Shard, is_intact, open_shard
-from leaf_st.texts.text import Text
+from leaf_st.texts import Text
 
 MANIFEST = "manifest.json"
 FINGERPRINT = "fingerprint.json"

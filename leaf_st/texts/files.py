@@ -1,17 +1,19 @@
-"""Rows of local files: parquet, jsonl, csv, txt (one text a line), or a folder of BEIR or of parquet.
+"""Read the rows of local files: parquet, jsonl, csv, txt (one text per line), or a folder of BEIR or parquet files.
 
-Files are never held whole. One that is not what it seems is an error. A single bad line in a large file is not: it is
-counted and left out, here ("not JSON") or by `leaf_st.texts.read`. Bytes that are not UTF-8 become lone surrogates,
-which the latter knows. Compressed text is not read: parquet compresses.
+Files are read piece by piece. A file of another kind than its name states is an error. A single bad line in a large
+file is not an error: the line is counted and left out, here ("not JSON") or by `leaf_st.texts.read`. Bytes that are not
+UTF-8 become lone surrogates, which `leaf_st.texts.read` leaves out. Compressed text files are not supported, because
+parquet compresses.
 """
 
 import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,55 +21,65 @@ import pyarrow.parquet as pq
 from leaf_st.atomic import is_temporary
 from leaf_st.errors import InputError
 from leaf_st.recipe import TextsSpec
+from leaf_st.texts.progress import PartProgress, ReadProgress
 
 _BATCH_ROWS = 1024
-_CSV_FIELD_CHARACTERS = 1 << 24  # the csv module's own limit, 128 KiB, is shorter than many documents
+_CSV_FIELD_CHARACTERS = 1 << 24  # the csv module's default limit of 128 KiB is shorter than many documents
 
 Record = Mapping[str, object]
 
 
 class Row(NamedTuple):
-    """One row as it lies in the file, to be checked by the reader.
+    """One row of a file, not yet checked.
 
     Attributes:
-        text: What should be a string.
-        kind: What should be "query" or "document".
+        text: A string, if the row is usable.
+        kind: "query" or "document", if the row is usable.
     """
 
     text: object
     kind: object
 
 
-def read_file(spec: TextsSpec, skipped: Counter[str]) -> Iterator[Row]:
-    """Yield the rows of the file or folder that ``spec.source`` names; of a folder of parquet files by their paths.
+class _Table(NamedTuple):
+    """A file whose ending, size and (for parquet) footer have been checked."""
+
+    path: Path
+    progress: PartProgress
+
+
+def read_file(spec: TextsSpec, skipped: Counter[str], progress: ReadProgress | None = None) -> Iterator[Row]:
+    """Yield the rows of the file or folder ``spec.source``; the parquet files of a folder come in order of their paths.
 
     Args:
-        spec: Which file, and which of its columns.
-        skipped: Where lines that are no rows are counted, by reason.
+        spec: The file and its columns.
+        skipped: Counts the lines that are not rows, by reason.
+        progress: Is updated while the files are read.
 
     Raises:
-        InputError: If the file is not there, empty, broken, of an unknown format, or lacks the text column.
+        InputError: If the file is missing, empty, broken, of an unknown format, or lacks the text column.
     """
-    path = Path(spec.source)
+    path, progress = Path(spec.source), progress or ReadProgress()
     parts = _parts(path)
     if path.is_dir() and not parts:
-        yield from _beir_rows(path, skipped)
+        yield from _beir_rows(path, skipped, progress)
         return
-    for part in parts or [path]:
-        for record in _records(part, spec.text_column, (spec.kind_column,), skipped):
+    for table in [_open_table(part, progress) for part in parts or [path]]:
+        for record in _records(table, spec.text_column, (spec.kind_column,), skipped):
             kind = record.get(spec.kind_column)
             yield Row(record.get(spec.text_column), spec.kind if kind in (None, "") else kind)
 
 
 def _parts(path: Path) -> list[Path]:
-    """Return the parquet files below a folder in the order of their paths; none of a BEIR folder or a file."""
+    """Return the parquet files below a folder in order of their paths; an empty list for a BEIR folder or a file."""
     is_beir = any(path.glob("corpus.*")) or any(path.glob("queries.*"))
     return [] if is_beir else sorted(part for part in path.rglob("*.parquet") if not is_temporary(part))
 
 
-def _beir_rows(folder: Path, skipped: Counter[str]) -> Iterator[Row]:
-    """Yield documents and queries in turn while both last, so that a limit keeps some of each."""
-    corpus, queries = (_beir_table(folder, name) for name in ("corpus", "queries"))
+def _beir_rows(folder: Path, skipped: Counter[str], progress: ReadProgress) -> Iterator[Row]:
+    """Yield documents and queries alternately while both last, so that a limit keeps some of each."""
+    paths = [_beir_table(folder, name) for name in ("corpus", "queries")]
+    corpus, queries = (_open_table(path, progress) for path in paths)
     documents = (Row(_titled(record), "document") for record in _records(corpus, "text", ("title",), skipped))
     asked = (Row(record.get("text"), "query") for record in _records(queries, "text", (), skipped))
     for pair in zip_longest(documents, asked):
@@ -92,34 +104,57 @@ def _titled(record: Record) -> object:
     return f"{title} {text}" if isinstance(title, str) and isinstance(text, str) else text
 
 
-def _records(path: Path, column: str, others: Sequence[str], skipped: Counter[str]) -> Iterator[Record]:
-    """Return the records of ``path``, whose table has ``column`` for certain and ``others`` perhaps."""
+def _open_table(path: Path, progress: ReadProgress) -> _Table:
+    """Check that ``path`` is a file of a known format with content, and add the file to ``progress``."""
     if not path.is_file():
-        raise InputError(f"texts.source {path}: no such file")
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
+        raise InputError(f"texts.source {path}: no such file: name an existing file or folder")
+    ending = path.suffix.lower()
+    if ending not in _READERS:
         raise InputError(
             f"texts.source {path}: expected a file that ends in {', '.join(_READERS)}, or a BEIR folder, "
             f"found {path.suffix or 'no ending'!r}"
         )
-    if path.stat().st_size == 0:
-        raise InputError(f"texts.source {path}: the file is empty")
-    return reader(path, column, others, skipped)
+    size = path.stat().st_size
+    if size == 0:
+        raise InputError(f"texts.source {path}: the file is empty: name a file with texts")
+    return _Table(path, progress.add(size, _parquet_rows(path) if ending == ".parquet" else None))
 
 
-def _parquet(path: Path, column: str, others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
-    place = "footer"
+def _records(table: _Table, column: str, others: Sequence[str], skipped: Counter[str]) -> Iterator[Record]:
+    """Yield the records of ``table``, which must have ``column`` and may have the ``others``."""
+    for record in _READERS[table.path.suffix.lower()](table, column, others, skipped):
+        table.progress.rows += 1
+        yield record
+    table.progress.total = table.progress.rows
+
+
+@contextmanager
+def _broken_parquet(path: Path, place: str) -> Iterator[None]:
     try:
-        with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            _require(path, column, names)
-            columns = [column, *(name for name in others if name in names)]
-            for group in range(file.num_row_groups):
-                place = f"row group {group}"
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"texts.source {path}, {place}: broken parquet ({error}): copy or create the file again"
+        ) from error
+
+
+def _parquet_rows(path: Path) -> int:
+    with _broken_parquet(path, "footer"):
+        return int(pq.read_metadata(path).num_rows)
+
+
+def _parquet(table: _Table, column: str, others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
+    path = table.path
+    with _broken_parquet(path, "footer"):
+        file = pq.ParquetFile(path)
+    with file:
+        names = file.schema_arrow.names
+        _require(path, column, names)
+        columns = [column, *(name for name in others if name in names)]
+        for group in range(file.num_row_groups):
+            with _broken_parquet(path, f"row group {group}"):
                 for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns):
                     yield from _batch_records(batch)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"texts.source {path}, {place}: broken parquet ({error}): copy or make it anew") from error
 
 
 def _batch_records(batch: pa.RecordBatch) -> Iterator[Record]:
@@ -130,7 +165,7 @@ def _batch_records(batch: pa.RecordBatch) -> Iterator[Record]:
 def _values(column: pa.Array) -> Sequence[object]:
     try:
         values: list[object] = column.to_pylist()
-    except UnicodeDecodeError:  # Arrow does not check that a string column is UTF-8
+    except UnicodeDecodeError:  # Arrow does not check whether a string column is UTF-8
         return [_value(scalar) for scalar in column]
     return values
 
@@ -142,22 +177,21 @@ def _value(scalar: Any) -> object:  # noqa: ANN401  (pyarrow ships no types)
         return None
 
 
-def _jsonl(path: Path, column: str, _: Sequence[str], skipped: Counter[str]) -> Iterator[Record]:
+def _jsonl(table: _Table, column: str, _: Sequence[str], skipped: Counter[str]) -> Iterator[Record]:
     checked = False
-    with _open(path) as lines:
-        for line in filter(str.strip, lines):
-            record = _parse(line)
-            if record is None:
-                skipped["not JSON"] += 1
-                continue
-            if not checked:
-                _require(path, column, record)
-                checked = True
-            yield record
+    for line in filter(str.strip, _lines(table)):
+        record = _parse(line)
+        if record is None:
+            skipped["not JSON"] += 1
+            continue
+        if not checked:
+            _require(table.path, column, record)
+            checked = True
+        yield record
 
 
 def _parse(line: str) -> Record | None:
-    """Return the object on ``line``, or None where there is none."""
+    """Return the JSON object on ``line``, or None if the line holds something else."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -165,29 +199,30 @@ def _parse(line: str) -> Record | None:
     return record if isinstance(record, dict) else None
 
 
-def _csv(path: Path, column: str, _others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
+def _csv(table: _Table, column: str, _others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
     csv.field_size_limit(max(csv.field_size_limit(), _CSV_FIELD_CHARACTERS))
-    with _open(path, newline="") as lines:
-        # Strict, since a quote that is never closed would otherwise swallow the rest of the file as one text.
-        records = csv.DictReader(lines, strict=True)
-        try:
-            _require(path, column, records.fieldnames or ())
-            yield from records
-        except csv.Error as error:
-            raise InputError(
-                f"texts.source {path}, after line {records.line_num}: broken csv ({error}): "
-                "close the quotes, and double those inside a text"
-            ) from error
+    # Strict, because an unclosed quote would otherwise turn the rest of the file into one text.
+    records = csv.DictReader(_lines(table, newline=""), strict=True)
+    try:
+        _require(table.path, column, records.fieldnames or ())
+        yield from records
+    except csv.Error as error:
+        raise InputError(
+            f"texts.source {table.path}, after line {records.line_num}: broken csv ({error}): "
+            "close the quotes, and double the quotes inside a text"
+        ) from error
 
 
-def _txt(path: Path, column: str, _others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
-    with _open(path) as lines:
-        for line in lines:
-            yield {column: line}
+def _txt(table: _Table, column: str, _others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
+    return ({column: line} for line in _lines(table))
 
 
-def _open(path: Path, newline: str | None = None) -> TextIO:
-    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline=newline)
+def _lines(table: _Table, newline: str | None = None) -> Iterator[str]:
+    """Yield the lines of a file, and note how many bytes were read."""
+    with table.path.open(encoding="utf-8-sig", errors="surrogateescape", newline=newline) as file:
+        for line in file:
+            table.progress.done = file.buffer.tell()
+            yield line
 
 
 def _require(path: Path, column: str, found: Iterable[str]) -> None:
@@ -195,11 +230,11 @@ def _require(path: Path, column: str, found: Iterable[str]) -> None:
     if column not in names:
         raise InputError(
             f"texts.source {path}: no column {column!r}, found {', '.join(names) or 'none'}: "
-            "set texts.text_column to the one that holds the text"
+            "set texts.text_column to the column that holds the text"
         )
 
 
-_READERS: dict[str, Callable[[Path, str, Sequence[str], Counter[str]], Iterator[Record]]] = {
+_READERS: dict[str, Callable[[_Table, str, Sequence[str], Counter[str]], Iterator[Record]]] = {
     ".parquet": _parquet,
     ".jsonl": _jsonl,
     ".csv": _csv,

@@ -21,7 +21,7 @@ from leaf_st.errors import InputError
 from leaf_st.recipe import Kind, Recipe
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fingerprint
-from leaf_st.texts.text import Text
+from leaf_st.texts import Text
 from leaf_st.training.train import new_student, training_arguments
 from leaf_st.training.trainer import LeafTrainer
 

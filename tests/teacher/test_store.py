@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from leaf_st.errors import InputError
 from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import FINGERPRINT, MANIFEST, EmbeddingStore
-from leaf_st.texts.text import Text
+from leaf_st.texts import Text
 
 # Every character but lone surrogates, which are no text.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

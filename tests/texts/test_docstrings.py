@@ -13,7 +13,7 @@ from leaf_st.texts.docstrings import (
     is_held_out,
     split_docstring,
 )
-from leaf_st.texts.text import Text
+from leaf_st.texts import Text
 
 MODULE = '''"""Header of a module, which is never read at all."""
 

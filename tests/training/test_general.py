@@ -13,7 +13,7 @@ from leaf_st.models.tiny import WIDTH
 from leaf_st.recipe import StudentSpec, TextsSpec
 from leaf_st.student.build import build_student
 from leaf_st.teacher.precompute import precompute
-from leaf_st.texts.text import Text
+from leaf_st.texts import Text
 from leaf_st.training.train import train
 
 
