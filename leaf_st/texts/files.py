@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,19 +42,34 @@ class Row(NamedTuple):
     kind: object
 
 
-class _Table(NamedTuple):
-    """A file whose ending, size and (for parquet) footer have been checked."""
+class _Source(NamedTuple):
+    """A file to read.
+
+    Attributes:
+        path: The file.
+        column: Column that holds the text.
+        key: Part of the recipe that names the file.
+        progress: How far the file has been read.
+    """
 
     path: Path
+    column: str
+    key: str
     progress: PartProgress
 
+    def __str__(self) -> str:
+        return f"{self.key}.source {self.path}"
 
-def read_file(spec: TextsSpec, skipped: Counter[str], progress: ReadProgress | None = None) -> Iterator[Row]:
+
+def read_file(
+    spec: TextsSpec, skipped: Counter[str], key: str = "texts", progress: ReadProgress | None = None
+) -> Iterator[Row]:
     """Yield the rows of the file or folder ``spec.source``; the parquet files of a folder come in order of their paths.
 
     Args:
         spec: The file and its columns.
         skipped: Counts the lines that are not rows, by reason.
+        key: Part of the recipe that ``spec`` is, for errors: "texts" or "general".
         progress: Is updated while the files are read.
 
     Raises:
@@ -62,10 +78,10 @@ def read_file(spec: TextsSpec, skipped: Counter[str], progress: ReadProgress | N
     path, progress = Path(spec.source), progress or ReadProgress()
     parts = _parts(path)
     if path.is_dir() and not parts:
-        yield from _beir_rows(path, skipped, progress)
+        yield from _beir_rows(path, skipped, key, progress)
         return
-    for table in [_open_table(part, progress) for part in parts or [path]]:
-        for record in _records(table, spec.text_column, (spec.kind_column,), skipped):
+    for source in [_check(part, spec.text_column, key, progress) for part in parts or [path]]:
+        for record in _records(source, (spec.kind_column,), skipped):
             kind = record.get(spec.kind_column)
             yield Row(record.get(spec.text_column), spec.kind if kind in (None, "") else kind)
 
@@ -76,17 +92,17 @@ def _parts(path: Path) -> list[Path]:
     return [] if is_beir else sorted(part for part in path.rglob("*.parquet") if not is_temporary(part))
 
 
-def _beir_rows(folder: Path, skipped: Counter[str], progress: ReadProgress) -> Iterator[Row]:
+def _beir_rows(folder: Path, skipped: Counter[str], key: str, progress: ReadProgress) -> Iterator[Row]:
     """Yield documents and queries alternately while both last, so that a limit keeps some of each."""
-    paths = [_beir_table(folder, name) for name in ("corpus", "queries")]
-    corpus, queries = (_open_table(path, progress) for path in paths)
-    documents = (Row(_titled(record), "document") for record in _records(corpus, "text", ("title",), skipped))
-    asked = (Row(record.get("text"), "query") for record in _records(queries, "text", (), skipped))
+    paths = [_beir_table(folder, name, key) for name in ("corpus", "queries")]
+    corpus, queries = (_check(path, "text", key, progress) for path in paths)
+    documents = (Row(_titled(record), "document") for record in _records(corpus, ("title",), skipped))
+    asked = (Row(record.get("text"), "query") for record in _records(queries, (), skipped))
     for pair in zip_longest(documents, asked):
         yield from (row for row in pair if row is not None)
 
 
-def _beir_table(folder: Path, name: str) -> Path:
+def _beir_table(folder: Path, name: str, key: str) -> Path:
     candidates = (folder / f"{name}.parquet", folder / f"{name}.jsonl")
     for path in candidates:
         if path.is_file():
@@ -94,7 +110,7 @@ def _beir_table(folder: Path, name: str) -> Path:
     expected = " or ".join(path.name for path in candidates)
     found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
     raise InputError(
-        f"texts.source {folder}: expected parquet files, or a BEIR folder with {expected}, found {found}: "
+        f"{key}.source {folder}: expected parquet files, or a BEIR folder with {expected}, found {found}: "
         "name a file of the folder instead"
     )
 
@@ -104,55 +120,50 @@ def _titled(record: Record) -> object:
     return f"{title} {text}" if isinstance(title, str) and isinstance(text, str) else text
 
 
-def _open_table(path: Path, progress: ReadProgress) -> _Table:
+def _check(path: Path, column: str, key: str, progress: ReadProgress) -> _Source:
     """Check that ``path`` is a file of a known format with content, and add the file to ``progress``."""
+    name = f"{key}.source {path}"
     if not path.is_file():
-        raise InputError(f"texts.source {path}: no such file: name an existing file or folder")
+        raise InputError(f"{name}: no such file: name an existing file or folder")
     ending = path.suffix.lower()
     if ending not in _READERS:
         raise InputError(
-            f"texts.source {path}: expected a file that ends in {', '.join(_READERS)}, or a BEIR folder, "
+            f"{name}: expected a file that ends in {', '.join(_READERS)}, or a BEIR folder, "
             f"found {path.suffix or 'no ending'!r}"
         )
     size = path.stat().st_size
     if size == 0:
-        raise InputError(f"texts.source {path}: the file is empty: name a file with texts")
-    return _Table(path, progress.add(size, _parquet_rows(path) if ending == ".parquet" else None))
+        raise InputError(f"{name}: the file is empty: name a file with texts")
+    rows = None
+    if ending == ".parquet":
+        with _broken_parquet(name, "footer"):
+            rows = int(pq.read_metadata(path).num_rows)
+    return _Source(path, column, key, progress.add(size, rows))
 
 
-def _records(table: _Table, column: str, others: Sequence[str], skipped: Counter[str]) -> Iterator[Record]:
-    """Yield the records of ``table``, which must have ``column`` and may have the ``others``."""
-    for record in _READERS[table.path.suffix.lower()](table, column, others, skipped):
-        table.progress.rows += 1
+def _records(source: _Source, others: Sequence[str], skipped: Counter[str]) -> Iterator[Record]:
+    """Yield the records of ``source``, which must have the text column and may have the ``others``."""
+    for record in _READERS[source.path.suffix.lower()](source, others, skipped):
+        source.progress.rows += 1
         yield record
-    table.progress.total = table.progress.rows
+    source.progress.total = source.progress.rows
 
 
 @contextmanager
-def _broken_parquet(path: Path, place: str) -> Iterator[None]:
+def _broken_parquet(source: object, place: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"texts.source {path}, {place}: broken parquet ({error}): copy or create the file again"
-        ) from error
+        raise InputError(f"{source}, {place}: broken parquet ({error}): copy or create the file again") from error
 
 
-def _parquet_rows(path: Path) -> int:
-    with _broken_parquet(path, "footer"):
-        return int(pq.read_metadata(path).num_rows)
-
-
-def _parquet(table: _Table, column: str, others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
-    path = table.path
-    with _broken_parquet(path, "footer"):
-        file = pq.ParquetFile(path)
-    with file:
+def _parquet(source: _Source, others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
+    with pq.ParquetFile(source.path) as file:
         names = file.schema_arrow.names
-        _require(path, column, names)
-        columns = [column, *(name for name in others if name in names)]
+        _require(source, names)
+        columns = [source.column, *(name for name in others if name in names)]
         for group in range(file.num_row_groups):
-            with _broken_parquet(path, f"row group {group}"):
+            with _broken_parquet(source, f"row group {group}"):
                 for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns):
                     yield from _batch_records(batch)
 
@@ -177,15 +188,15 @@ def _value(scalar: Any) -> object:  # noqa: ANN401  (pyarrow ships no types)
         return None
 
 
-def _jsonl(table: _Table, column: str, _: Sequence[str], skipped: Counter[str]) -> Iterator[Record]:
+def _jsonl(source: _Source, _: Sequence[str], skipped: Counter[str]) -> Iterator[Record]:
     checked = False
-    for line in filter(str.strip, _lines(table)):
+    for line in filter(str.strip, _lines(source)):
         record = _parse(line)
         if record is None:
             skipped["not JSON"] += 1
             continue
         if not checked:
-            _require(table.path, column, record)
+            _require(source, record)
             checked = True
         yield record
 
@@ -199,42 +210,45 @@ def _parse(line: str) -> Record | None:
     return record if isinstance(record, dict) else None
 
 
-def _csv(table: _Table, column: str, _others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
+def _csv(source: _Source, _others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
     csv.field_size_limit(max(csv.field_size_limit(), _CSV_FIELD_CHARACTERS))
     # Strict, because an unclosed quote would otherwise turn the rest of the file into one text.
-    records = csv.DictReader(_lines(table, newline=""), strict=True)
+    records = csv.DictReader(_lines(source, newline=""), strict=True)
     try:
-        _require(table.path, column, records.fieldnames or ())
+        _require(source, records.fieldnames or ())
         yield from records
     except csv.Error as error:
         raise InputError(
-            f"texts.source {table.path}, after line {records.line_num}: broken csv ({error}): "
+            f"{source}, after line {records.line_num}: broken csv ({error}): "
             "close the quotes, and double the quotes inside a text"
         ) from error
 
 
-def _txt(table: _Table, column: str, _others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
-    return ({column: line} for line in _lines(table))
+def _txt(source: _Source, _others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
+    return ({source.column: line} for line in _lines(source))
 
 
-def _lines(table: _Table, newline: str | None = None) -> Iterator[str]:
+def _lines(source: _Source, newline: str | None = None) -> Iterator[str]:
     """Yield the lines of a file, and note how many bytes were read."""
-    with table.path.open(encoding="utf-8-sig", errors="surrogateescape", newline=newline) as file:
-        for line in file:
-            table.progress.done = file.buffer.tell()
+    with (
+        source.path.open("rb") as file,
+        TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline=newline) as lines,
+    ):
+        for line in lines:
+            source.progress.done = file.tell()
             yield line
 
 
-def _require(path: Path, column: str, found: Iterable[str]) -> None:
+def _require(source: _Source, found: Iterable[str]) -> None:
     names = list(found)
-    if column not in names:
+    if source.column not in names:
         raise InputError(
-            f"texts.source {path}: no column {column!r}, found {', '.join(names) or 'none'}: "
-            "set texts.text_column to the column that holds the text"
+            f"{source}: no column {source.column!r}, found {', '.join(names) or 'none'}: "
+            f"set {source.key}.text_column to the column that holds the text"
         )
 
 
-_READERS: dict[str, Callable[[_Table, str, Sequence[str], Counter[str]], Iterator[Record]]] = {
+_READERS: dict[str, Callable[[_Source, Sequence[str], Counter[str]], Iterator[Record]]] = {
     ".parquet": _parquet,
     ".jsonl": _jsonl,
     ".csv": _csv,

@@ -27,6 +27,7 @@ _SENTENCE_WORDS = range(4, 61)
 def read_texts(
     spec: TextsSpec,
     skipped: Counter[str],
+    key: str = "texts",
     prompts: Mapping[str, str] | None = None,
     progress: ReadProgress | None = None,
 ) -> Iterator[Text]:
@@ -35,6 +36,7 @@ def read_texts(
     Args:
         spec: Which texts to read, and how many of them at most.
         skipped: Counts the unusable rows that were read, by reason. Rows above a limit are not counted.
+        key: Part of the recipe that ``spec`` is, for errors: "texts" or "general".
         prompts: The teacher's prompts by kind. If two kinds have the same prompt, a text of both kinds is yielded once,
             as the kind that occurs first. If None, a text of both kinds is yielded twice.
         progress: Is updated while the source is read.
@@ -49,7 +51,7 @@ def read_texts(
     progress.limit = spec.limit if isinstance(spec.limit, int) else sum(most.values())
     kept: Counter[str] = Counter()
     with Deduplicator() as seen:
-        for text in _with_sentences(_usable(_rows(spec, skipped, progress), skipped), spec.sentences):
+        for text in _with_sentences(_usable(_rows(spec, skipped, key, progress), skipped), spec.sentences):
             if kept[text.kind] == most[text.kind]:
                 continue
             if not seen.is_new(text.kind if prompts is None else prompts[text.kind], text.text):
@@ -60,11 +62,15 @@ def read_texts(
             if kept.total() == progress.limit:
                 return
     if not kept:
-        raise _no_texts(spec, skipped)
+        raise _no_texts(spec, skipped, key)
 
 
-def require_texts(spec: TextsSpec) -> None:
+def require_texts(spec: TextsSpec, key: str = "texts") -> None:
     """Check that the source of ``spec`` can be opened and holds a usable text; read no further than that text.
+
+    Args:
+        spec: Which texts to read.
+        key: As for `read_texts`.
 
     Raises:
         InputError: As `read_texts`.
@@ -72,22 +78,24 @@ def require_texts(spec: TextsSpec) -> None:
     if spec.source == DOCSTRINGS:
         return  # Python's own library has some
     skipped: Counter[str] = Counter()
-    if next(_usable(_rows(spec, skipped, ReadProgress()), skipped), None) is None:
-        raise _no_texts(spec, skipped)
+    if next(_usable(_rows(spec, skipped, key, ReadProgress()), skipped), None) is None:
+        raise _no_texts(spec, skipped, key)
 
 
-def _no_texts(spec: TextsSpec, skipped: Counter[str]) -> InputError:
+def _no_texts(spec: TextsSpec, skipped: Counter[str], key: str) -> InputError:
     reasons = ", ".join(f"{reason}: {count}" for reason, count in skipped.most_common())
     return InputError(
-        f"texts.source {spec.source}: expected at least one usable text, found none "
+        f"{key}.source {spec.source}: expected at least one usable text, found none "
         f"(rows left out: {reasons or 'none'}): name another source or column"
     )
 
 
-def _rows(spec: TextsSpec, skipped: Counter[str], progress: ReadProgress) -> Iterable[tuple[object, object]]:
+def _rows(
+    spec: TextsSpec, skipped: Counter[str], key: str, progress: ReadProgress
+) -> Iterable[tuple[object, object]]:
     if spec.source == DOCSTRINGS:
         return docstring_texts(progress=progress)
-    return read_file(spec, skipped, progress)
+    return read_file(spec, skipped, key, progress)
 
 
 def _usable(rows: Iterable[tuple[object, object]], skipped: Counter[str]) -> Iterator[Text]:

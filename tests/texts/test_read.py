@@ -173,7 +173,7 @@ def _with_prompts(tmp_path, prompts):
     path = tmp_path / "shared.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in SHARED))
     skipped = Counter()
-    return list(read_texts(TextsSpec(source=str(path)), skipped, prompts)), skipped
+    return list(read_texts(TextsSpec(source=str(path)), skipped, prompts=prompts)), skipped
 
 
 @pytest.mark.parametrize("prompt", ["", "text: "])
@@ -199,3 +199,5 @@ def test_the_check_of_a_source_reads_only_the_first_usable_row(tmp_path):
         require_texts(TextsSpec(source=str(path)))
     with pytest.raises(InputError, match="no such file"):
         require_texts(TextsSpec(source=str(tmp_path / "none.txt")))
+    with pytest.raises(InputError, match=r"general\.source .*no such file"):
+        require_texts(TextsSpec(source=str(tmp_path / "none.txt")), "general")
