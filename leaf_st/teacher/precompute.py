@@ -149,7 +149,7 @@ def _existing(path: Path | None, block: list[Text], verify: bool) -> Path | None
             path.unlink(missing_ok=True)
             return None
         ids = open_shard(path).ids.tolist()
-    except (FileNotFoundError, pa.ArrowException):  # the worker of that partition removed it, or will
+    except (OSError, pa.ArrowException):  # the worker of that partition removed the shard, or will
         return None
     if ids == [text_id(row.text) for row in block]:
         return path

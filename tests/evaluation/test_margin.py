@@ -144,7 +144,7 @@ def test_the_teacher_embeds_each_text_once(measured, sets):
 
 
 def test_by_default_the_sets_are_the_recipe_s(run, measured, results, monkeypatch, capsys):
-    monkeypatch.setattr(margin, "whole_checkpoints", lambda folder: dict(list(whole(folder).items())[:3]))
+    monkeypatch.setattr(margin, "complete_checkpoints", lambda folder: dict(list(whole(folder).items())[:3]))
     rows = measure_margin(run, [], results)
     assert rows == [row for row in measured[0] if row.set == "one" and row.step != 12]
     said = capsys.readouterr().out.splitlines()
@@ -152,11 +152,11 @@ def test_by_default_the_sets_are_the_recipe_s(run, measured, results, monkeypatc
     assert said[0].startswith(f"checkpoint-3: mean L2 {rows[1].l2:.4f}, nDCG@10 standard {rows[1].score:.2f}, asym")
 
 
-whole = margin.whole_checkpoints
+whole = margin.complete_checkpoints
 
 
 def test_too_few_checkpoints_and_what_keeps_them(run, sets, tmp_path, monkeypatch):
-    monkeypatch.setattr(margin, "whole_checkpoints", lambda folder: dict(list(whole(folder).items())[:2]))
+    monkeypatch.setattr(margin, "complete_checkpoints", lambda folder: dict(list(whole(folder).items())[:2]))
     with pytest.raises(InputError, match=r"at least 3 checkpoints, .* found 2: .*--set save_total_limit=10.*save_st"):
         measure_margin(run, sets, tmp_path)
 
