@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import KINDS, TextsSpec
-from leaf_st.texts.read import flaw, one_sentence, read_texts, require_texts
 from leaf_st.texts import Text
+from leaf_st.texts.read import flaw, one_sentence, read_texts, require_texts
 
 
 def read(tmp_path, records, **spec):
