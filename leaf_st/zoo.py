@@ -6,6 +6,7 @@ Sizes are the paper's (arXiv 2509.12539, section 3). Ids and revisions are the h
 from dataclasses import dataclass
 
 from leaf_st.recipe import PAPER, StudentSpec, TextsSpec, TrainingSpec
+from leaf_st.tables import aligned
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_L6_H384 = "nreimers/MiniLM-L6-H384-uncased"  # the backbone of the paper's students (2.2)
@@ -187,11 +188,9 @@ def describe_zoo() -> str:
         rows.append((name, model.hub_id, model.hub_id, str(teacher.dimension), f"{model.parameters}M", model.licence))
         sizes = f"{model.parameters}M / {teacher.parameters}M"
         rows.append((name + ASYMMETRIC, model.hub_id, teacher.hub_id, str(teacher.dimension), sizes, model.licence))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     prompts: dict[str, list[str]] = {}
     for name, model in ZOO.items():
         for kind, prompt in model.teacher.prompts.items():
             prompts.setdefault(f'prompt for a {kind}: "{prompt}"', []).append(name)
-    used_by = (f"{prompt} ({', '.join(names)})" for prompt, names in prompts.items())
-    return "\n".join([*lines, "", *used_by, "Documents have no prompt."])
+    said = (f"{prompt} ({', '.join(names)})" for prompt, names in prompts.items())
+    return "\n".join([aligned(rows, left=len(rows[0])), "", *said, "Documents have no prompt."])

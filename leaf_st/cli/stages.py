@@ -62,12 +62,12 @@ def _run(options: argparse.Namespace) -> None:
         from leaf_st.pipeline.plan import format_plan, plan
 
         planned = plan(run.recipe, run.folder)
-        if run.goes_on_alone():
+        if run.leave_group():
             print(format_plan(planned))
         return
     if run.embed() is not None:
         run.train()
-        if run.goes_on_alone():
+        if run.leave_group():
             run.measure_alignment()
             print_results(run.evaluate())
 
@@ -78,14 +78,14 @@ def _embed(options: argparse.Namespace) -> None:
         raise InputError(f"--partition {options.partition}: expected I/N, such as 0/4")
     run = _open(options)
     store = run.embed((int(index), int(count)))
-    if run.goes_on_alone():
+    if run.leave_group():
         print(f"{len(store):,} rows in {store.folder}" if store else "other partitions are still to come")
 
 
 def _train(options: argparse.Namespace) -> None:
     run = _open(options)
     run.train()
-    if run.goes_on_alone():
+    if run.leave_group():
         print(f"the student is in {run.folder / 'model'}")
 
 

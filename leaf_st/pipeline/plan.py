@@ -1,8 +1,8 @@
-"""What a run will take, before it is begun: rows, steps, disk, and hours at the rate of this machine.
+"""Estimate what a run takes before it starts: rows, steps, disk space, and hours on this machine.
 
-Rows of local sources are counted as training will read them; steps and rates are those of the trainer's own code. Hours
-come from a short trial of both models: of the models themselves, or, where the hub cannot be reached, of random weights
-in their shape, which are as fast. Nothing is written but temporary files.
+Rows of local sources are counted by the reader of the training texts. Steps and learning rates come from the trainer's
+code. Hours come from a short trial of both models. Where the hub cannot be reached, models of the same shape with
+random weights are timed instead, which are equally fast. Only temporary files are written.
 """
 
 import shutil
@@ -18,18 +18,21 @@ from leaf_st.models.random_weights import save_random_weights, shape_if_missing
 from leaf_st.pipeline.survey import SourceRows, survey
 from leaf_st.recipe import PAPER, Recipe
 from leaf_st.student.new import new_student
+from leaf_st.tables import aligned
 from leaf_st.teacher.open import open_teacher
+from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.rate import seconds_per_text
+from leaf_st.texts import Text
 from leaf_st.texts.paper.fetch import closed_licences
-from leaf_st.texts.text import Text
+from leaf_st.texts.read import require_texts
 from leaf_st.training.arguments import training_arguments
 from leaf_st.training.budget import Pace, measure_pace, steps_at
 from leaf_st.training.schedule import CyclicDecay, schedule, steps_of_run, steps_per_epoch, validations_of_run
 from leaf_st.training.trainer import held_out_count, require_full_batch
 
-_TRIAL_CHARACTERS = 1 << 18  # of which two epochs take ten to twenty seconds on two cores
-_TRIAL_BATCHES = 8  # at least, however long the texts
-_ROW_BYTES = 8 + 8 + 4 + 4  # of a store, beside vector, text and kind: number, hash, and where text and kind end
+_TRIAL_CHARACTERS = 1 << 18  # two epochs take ten to twenty seconds on two cores
+_TRIAL_BATCHES = 8  # at least, even if the texts are long
+_ROW_BYTES = 8 + 8 + 4 + 4  # per row of a store: number, hash, and the offsets of text and kind
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,9 @@ class Cycle:
     """A cycle of the learning rate.
 
     Attributes:
-        steps: Optimizer steps.
-        first: Rate of the first of them.
-        last: Rate of the last of them.
+        steps: Number of optimizer steps.
+        first: Learning rate of the first step.
+        last: Learning rate of the last step.
     """
 
     steps: int
@@ -49,15 +52,15 @@ class Cycle:
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast the models of a run are on this machine.
+    """The speed of a run's models on this machine.
 
     Attributes:
-        device: Where they ran.
-        text: Seconds to embed a text.
-        pace: Of the student.
+        device: Type of the device that was timed.
+        text: Seconds per text to embed.
+        pace: The student's seconds per step and per validated row.
         dimension: Width of the teacher's vectors.
-        precision: Of the teacher's weights.
-        unlearned: Models that were measured with random weights, and why.
+        precision: Precision of the teacher's weights.
+        random_weights: Models that were timed with random weights, and why.
     """
 
     device: str
@@ -65,25 +68,25 @@ class Speed:
     pace: Pace
     dimension: int
     precision: str
-    unlearned: Mapping[str, str]
+    random_weights: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will take.
+    """What a run takes.
 
     Attributes:
-        recipe: The run's, its steps fixed where it has a budget.
-        folder: Where it will be.
-        texts: Texts to train on, those held out included.
-        general: Texts of the general domain.
-        held_out: Of the texts to train on.
-        speed: As measured.
-        cycles: Of the learning rate.
-        batch: Texts of an optimizer step.
-        validations: Their number.
-        free_bytes: Room on the disk.
-        processes: That work together.
+        recipe: The recipe, with a number of steps in place of a time budget.
+        folder: The run folder.
+        texts: Training texts by source and kind, including held-out texts.
+        general: Texts of the general domain by source and kind.
+        held_out: Number of held-out texts.
+        speed: The measured speed of the models.
+        cycles: Cycles of the learning rate.
+        batch: Texts per optimizer step.
+        validations: Number of validations.
+        free_bytes: Free space on the disk of the run folder.
+        processes: Number of processes that work together.
     """
 
     recipe: Recipe
@@ -100,12 +103,12 @@ class Plan:
 
     @property
     def rows(self) -> int:
-        """Texts to embed."""
+        """Number of texts to embed."""
         return sum(part.rows for part in (*self.texts, *self.general))
 
     @property
     def steps(self) -> int:
-        """Optimizer steps."""
+        """Number of optimizer steps."""
         return sum(cycle.steps for cycle in self.cycles)
 
     @property
@@ -115,52 +118,60 @@ class Plan:
 
     @property
     def text_bytes(self) -> int:
-        """Size of the texts on disk, and of what a store holds beside them and the vectors."""
+        """Size on disk of the texts and of all other parts of a store except the vectors."""
         return sum(part.size + part.rows * (_ROW_BYTES + len(part.kind)) for part in (*self.texts, *self.general))
 
     @property
     def fetched_bytes(self) -> int:
-        """Size on disk of texts from the hub before compression, which makes less of it."""
+        """Uncompressed size of the texts downloaded from the hub."""
         return sum(part.size for part in self.texts) if self.recipe.texts.source == PAPER else 0
 
     @property
     def validation_rows(self) -> int:
-        """Texts of a validation."""
+        """Texts per validation."""
         return self.held_out + sum(part.rows for part in self.general)
 
     @property
     def embedding_hours(self) -> float:
-        """Hours of embedding, of which each process does its part."""
+        """Hours of embedding, shared by all processes."""
         return self.rows * self.speed.text / self.processes / 3600
 
     @property
     def training_hours(self) -> float:
-        """Hours of training, its validations included."""
+        """Hours of training, including validations."""
         validation = self.validation_rows * self.speed.pace.row
         return (self.steps * self.speed.pace.step + self.validations * validation) / 3600
 
 
 def plan(recipe: Recipe, folder: Path) -> Plan:
-    """Return what the run of ``recipe`` in ``folder`` will take.
+    """Return what the run of ``recipe`` in ``folder`` takes.
 
     Raises:
-        InputError: If the run would be refused, or a model is nowhere and not of a known architecture.
+        InputError: If the run would be refused, or a model is missing and its architecture is unknown.
     """
-    args = training_arguments(recipe, folder, "cpu")  # what is wrong with them shall be said before texts are counted
-    texts, sample = survey(recipe.texts)
-    general: Sequence[SourceRows] = ()
-    if recipe.general is not None:
-        general, _ = survey(recipe.general, "general")
-    rows, watched = (sum(part.rows for part in parts) for parts in (texts, general))
-    held_out = held_out_count(rows, recipe.training)
-    require_full_batch(rows - held_out, args)
-    spec = replace(recipe.training, held_out_rows=max(1, held_out + watched))
-    speed = _measure(replace(recipe, training=spec), sample)
+    training_arguments(recipe, folder, "cpu")  # wrong arguments are named before texts are counted
+    for part, key in ((recipe.texts, "texts"), (recipe.general, "general")):
+        if part is not None and part.source != PAPER:
+            require_texts(part, key)
+    with tempfile.TemporaryDirectory(prefix="leaf-st-plan-") as temporary:
+        loadable, random_weights = _loadable(recipe, Path(temporary))
+        teacher = open_teacher(loadable.teacher)
+        student = new_student(loadable, teacher.fingerprint)  # a wrong student is named before texts are counted
+        texts, sample = survey(recipe.texts, prompts=teacher.prompts)
+        general, _ = survey(recipe.general, "general") if recipe.general else ((), ())
+        held_out, watched = _validation_rows(recipe, texts, general)
+        spec = replace(recipe.training, held_out_rows=max(1, held_out + watched))
+        fingerprint, device = teacher.fingerprint, student.device.type
+        text = seconds_per_text(teacher, sample)
+        del teacher  # frees the memory of a large model
+        pace = _student_pace(replace(loadable, training=spec), fingerprint, device, sample)
+    speed = Speed(device, text, pace, fingerprint.dimension, fingerprint.precision, random_weights)
     if spec.budget_minutes is not None and "max_steps" not in spec.arguments:
         arguments = {**spec.arguments, "max_steps": steps_at(replace(recipe, training=spec), speed.pace)}
         recipe = replace(recipe, training=replace(recipe.training, arguments=arguments))
     args = training_arguments(recipe, folder, speed.device)
-    steps = steps_of_run(rows - held_out, args)
+    rows = sum(part.rows for part in texts) - held_out
+    steps = steps_of_run(rows, args)
     return Plan(
         recipe=recipe,
         folder=folder,
@@ -168,12 +179,20 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
         general=tuple(general),
         held_out=held_out,
         speed=speed,
-        cycles=tuple(_cycles(schedule(recipe.training, args, rows - held_out, steps), args.learning_rate)),
+        cycles=tuple(_cycles(schedule(recipe.training, args, rows, steps), args.learning_rate)),
         batch=args.train_batch_size * args.world_size * args.gradient_accumulation_steps,
-        validations=validations_of_run(steps, steps_per_epoch(rows - held_out, args), args),
+        validations=validations_of_run(steps, steps_per_epoch(rows, args), args),
         free_bytes=shutil.disk_usage(_existing(folder)).free,
         processes=PartialState().num_processes,
     )
+
+
+def _validation_rows(recipe: Recipe, texts: Sequence[SourceRows], general: Sequence[SourceRows]) -> tuple[int, int]:
+    """Return the number of held-out texts and of general texts, and check that the other texts fill a batch."""
+    rows, watched = (sum(part.rows for part in parts) for parts in (texts, general))
+    held_out = held_out_count(rows, recipe.training)
+    require_full_batch(rows - held_out, training_arguments(recipe, Path(), "cpu"))
+    return held_out, watched
 
 
 def _cycles(decay: CyclicDecay, rate: float) -> Iterator[Cycle]:
@@ -182,26 +201,16 @@ def _cycles(decay: CyclicDecay, rate: float) -> Iterator[Cycle]:
         yield Cycle(end - start, rate * decay(start), rate * decay(end - 1))
 
 
-def _measure(recipe: Recipe, sample: Sequence[Text]) -> Speed:
-    """Time teacher and student of ``recipe`` on ``sample``."""
-    with tempfile.TemporaryDirectory(prefix="leaf-st-plan-") as temporary:
-        recipe, unlearned = _loadable(recipe, Path(temporary))
-        teacher = open_teacher(recipe.teacher)
-        student = new_student(
-            recipe, teacher.fingerprint
-        )  # what is wrong with it shall be said before anything is timed
-        text = seconds_per_text(teacher, sample)
-        fingerprint, device = teacher.fingerprint, str(student.device.type)
-        del teacher  # it may be large
-        args = training_arguments(recipe, Path(temporary), device)
-        characters = sum(len(row.text) for row in sample) / len(sample)
-        rows = max(_TRIAL_BATCHES * args.train_batch_size, round(_TRIAL_CHARACTERS / characters))
-        pace = measure_pace(recipe, fingerprint, _spread(sample, rows))
-    return Speed(device, text, pace, fingerprint.dimension, fingerprint.precision, unlearned)
+def _student_pace(recipe: Recipe, fingerprint: Fingerprint, device: str, sample: Sequence[Text]) -> Pace:
+    """Time the student of ``recipe`` on ``sample``."""
+    batch = training_arguments(recipe, Path(), device).train_batch_size
+    characters = sum(len(row.text) for row in sample) / len(sample)
+    rows = max(_TRIAL_BATCHES * batch, round(_TRIAL_CHARACTERS / characters))
+    return measure_pace(recipe, fingerprint, _spread(sample, rows))
 
 
 def _spread(sample: Sequence[Text], rows: int) -> list[Text]:
-    """Return ``rows`` of ``sample`` at most, of all lengths as they come in it."""
+    """Return at most ``rows`` texts of ``sample`` with the same distribution of lengths."""
     by_length = sorted(sample, key=lambda row: len(row.text))
     places = np.linspace(0, len(sample) - 1, min(rows, len(sample))).round().astype(int)
     return [by_length[place] for place in places]
@@ -209,21 +218,21 @@ def _spread(sample: Sequence[Text], rows: int) -> list[Text]:
 
 def _loadable(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
     """Return ``recipe`` with models of random weights in ``folder`` for the missing ones, and why they are missing."""
-    teacher, student, unlearned = recipe.teacher, recipe.student, {}
+    teacher, student, random_weights = recipe.teacher, recipe.student, {}
     if gone := shape_if_missing(teacher.model, teacher.revision):
-        unlearned[teacher.model], shape = gone
+        random_weights[teacher.model], shape = gone
         made = save_random_weights(folder / "teacher", shape)
         teacher = replace(teacher, model=str(made), revision=None)
     name = student.start or student.backbone
     if name and (gone := shape_if_missing(name, student.revision)):
-        unlearned[name], shape = gone
+        random_weights[name], shape = gone
         made = save_random_weights(folder / "student", shape)
         student = replace(student, start=None, backbone=str(made), revision=None)
-    return replace(recipe, teacher=teacher, student=student), unlearned
+    return replace(recipe, teacher=teacher, student=student), random_weights
 
 
 def _existing(folder: Path) -> Path:
-    """Return the folder on whose disk ``folder`` will be."""
+    """Return the nearest existing folder of ``folder``, for the free space on its disk."""
     return next(place for place in (folder.resolve(), *folder.resolve().parents) if place.is_dir())
 
 
@@ -234,9 +243,9 @@ def format_plan(plan: Plan) -> str:
     closed = closed_licences(spec.texts) if spec.texts.source == PAPER else ""
     enough = plan.vector_bytes + plan.text_bytes + plan.fetched_bytes < plan.free_bytes
     lines = [
-        f"plan of {spec.name} in {plan.folder}, from its beginning to its end",
+        f"plan of {spec.name} in {plan.folder}, from the beginning to the end",
         "",
-        *_table(plan),
+        _table(plan),
         "",
         *([f"licences   not all open: {closed}"] if closed else []),
         *([f"texts      less than {_gb(plan.fetched_bytes)}, fetched and compressed"] if plan.fetched_bytes else []),
@@ -256,12 +265,12 @@ def format_plan(plan: Plan) -> str:
         f"{plan.validation_rows * pace.row:,.1f} s each"
     )
     hours = plan.embedding_hours + plan.training_hours
-    lines.append(f"in all     {hours:,.2f} hours at the rates measured on this machine just now ({speed.device})")
-    lines += [f"measured with random weights: {reason}" for reason in speed.unlearned.values()]
+    lines.append(f"total      {hours:,.2f} hours at the speed just measured on this machine ({speed.device})")
+    lines += [f"measured with random weights: {reason}" for reason in speed.random_weights.values()]
     return "\n".join(lines)
 
 
-def _table(plan: Plan) -> list[str]:
+def _table(plan: Plan) -> str:
     rows = [("source", "kind", "rows", "characters")]
     for part in plan.texts:
         rows.append((part.name, part.kind, f"{part.rows:,}", f"{part.characters:,.1f}"))
@@ -270,11 +279,7 @@ def _table(plan: Plan) -> list[str]:
     parts = (*plan.texts, *plan.general)
     mean = sum(part.rows * part.characters for part in parts) / plan.rows
     rows.append(("total", "", f"{plan.rows:,}", f"{mean:,.1f}"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        f"{name:<{widths[0]}}  {kind:<{widths[1]}}  {count:>{widths[2]}}  {length:>{widths[3]}}"
-        for name, kind, count, length in rows
-    ]
+    return aligned(rows, left=2)
 
 
 def _gb(size: int) -> str:

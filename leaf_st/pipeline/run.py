@@ -1,144 +1,145 @@
-"""One distillation in its run folder: the stages in their order, each one able to run again alone.
+"""One distillation in its run folder: the stages in order, each of which can be repeated by itself.
 
-runs/NAME/recipe.json  what was asked for, what it was resolved to, versions of the libraries
+recipe.json   the recipe as asked for and as resolved, and library versions
 store/        texts and targets
-general/      those of the general domain, where the recipe names them
-checkpoints/  the trainer's own
+general/      texts and targets of the general domain, if the recipe names one
+checkpoints/  written by the trainer
 model/        the student, for plain SentenceTransformer(...)
-results/      measurements, one row each
-report/       a page of them
+results/      measurements as JSON rows
+report/       the report page
 
-Several processes (`accelerate launch`) carry out one run together: each embeds a partition of the texts, all train one
-student, and the first of them writes and prints.
+Several processes (``torchrun --nproc-per-node 2 -m leaf_st run RECIPE``) carry out one run together: each embeds
+a partition of the texts, all processes train one student, and the first process writes and logs.
 """
 
+import logging
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
-import torch
 from accelerate.utils import gather_object
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.util import get_device_name
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.alignment import measure_alignment
 from leaf_st.evaluation.measurements.alignment import Alignment
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result
-from leaf_st.models.find import commit_of, find_model, published_as
 from leaf_st.models.load import load_model
-from leaf_st.recipe import PAPER, TEACHER_OF_START, Precision, Recipe, TextsSpec
-from leaf_st.run_folder import (
-    GENERAL,
-    MODEL,
-    RESULTS,
-    STORE,
-    TEXTS,
-    differences,
-    known_record,
-    read_record,
-    write_record,
-)
-from leaf_st.student.new import new_student
-from leaf_st.teacher.open import open_teacher, require_teacher, teacher_spec
+from leaf_st.models.tokens import copy_tokenizer
+from leaf_st.pipeline.record import resolved_recipe, run_record
+from leaf_st.recipe import PAPER, Precision, Recipe, TextsSpec
+from leaf_st.run_folder import GENERAL, MODEL, RESULTS, STORE, TEXTS, write_record
+from leaf_st.teacher.open import open_teacher, require_teacher
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fingerprint, Teacher
 from leaf_st.teacher.shard import text_id
-from leaf_st.teacher.store import FINGERPRINT, EmbeddingStore
+from leaf_st.teacher.store import FINGERPRINT, UNIQUE_BY_KIND, EmbeddingStore, read_header
 from leaf_st.teacher.workers import join
-from leaf_st.texts.paper.fetch import chosen, closed_licences, fetch, format_sources, provenance
-from leaf_st.texts.read import read_texts
-from leaf_st.training.arguments import named_arguments, training_arguments
-from leaf_st.training.budget import steps_within, trial_texts
-from leaf_st.training.train import require_intact, train
-from leaf_st.training.trainer import held_out_rows
+from leaf_st.texts.paper.cut import Cutter
+from leaf_st.texts.paper.fetch import chosen, closed_licences, fetch, format_sources
+from leaf_st.texts.progress import ReadProgress
+from leaf_st.texts.read import read_texts, require_texts
+from leaf_st.training.arguments import training_arguments
+from leaf_st.training.budget import steps_of_budget
+from leaf_st.training.train import initial_student, train
 
-_LIBRARIES = ("leaf-st", "sentence-transformers", "transformers", "torch", "datasets", "accelerate", "mteb")
+logger = logging.getLogger(__name__)
 
 
 class Run:
-    """A recipe and the folder in which it is carried out, by this process or by all that a launcher started.
+    """A recipe and its run folder, in this process or in all processes that a launcher started.
 
     Args:
-        recipe: What to do.
-        folder: New, empty, or of an earlier run of the same recipe, which then goes on.
+        recipe: The recipe.
+        folder: A new or empty folder, or the folder of an earlier run of the same recipe, which is resumed.
 
     Raises:
-        InputError: If the folder holds something else or another recipe's run.
+        InputError: If the folder holds something else or the run of another recipe.
     """
 
     def __init__(self, recipe: Recipe, folder: Path) -> None:
         self._processes = join(recipe.training.arguments.get("use_cpu", False))
         self.folder = folder
         self._asked = recipe
-        self.recipe = recipe
+        self.recipe = resolved_recipe(recipe, folder)
         self._teacher: Teacher | None = None
-        known = known_record(folder, recipe)
-        if known is None:
-            self.recipe = _with_teacher(recipe)
-        else:
-            resolved = Recipe.from_dict(known["resolved"])
-            same = not differences(known["recipe"], recipe)
-            self.recipe = resolved if same else replace(recipe, teacher=resolved.teacher)
+        self._student: SentenceTransformer | None = None  # untrained
+        self._store: EmbeddingStore | None = None
 
     @property
     def teacher(self) -> Teacher:
-        """The teacher, loaded when first asked for."""
+        """The teacher, loaded at the first access."""
         if self._teacher is None:
             self._teacher = open_teacher(self.recipe.teacher, self._device)
         return self._teacher
 
     def embed(self, partition: tuple[int, int] = (0, 1)) -> EmbeddingStore | None:
-        """Embed the texts into ``store/``; None while other partitions are still at work.
+        """Embed the texts into ``store/``; several processes share the partition.
 
-        Of several processes each does its part of the partition.
+        Returns:
+            The store, or None if other partitions are not embedded yet.
+
+        Raises:
+            InputError: If a part of the recipe cannot be used. Everything that only training needs is checked before
+                the first text is embedded.
         """
-        spec = self.recipe.texts
-        # What is wrong with texts, teacher, student or arguments shall be said now, not after hours of embedding.
-        if spec.source == PAPER:
-            chosen(spec)
-        else:
-            next(read_texts(spec, Counter()))
-        if self.recipe.general is not None:
-            next(read_texts(self.recipe.general, Counter(), "general"))
-        student = new_student(self.recipe, self.teacher.fingerprint, self._device)
-        training_arguments(self.recipe, self.folder, student.device.type)
-        # "auto" is what this machine makes of it: another one that goes on shall not make it something else.
-        resolved = replace(self.recipe.teacher, precision=cast(Precision, self.teacher.fingerprint.precision))
-        self.recipe = replace(self.recipe, teacher=resolved)
-        self._write_down()
-        total = None
-        if spec.source == PAPER:
-            self._name_closed_licences()
-            with self._processes.main_process_first():
-                rows = fetch(spec, self.folder / TEXTS, student)
-            self._print(format_sources(rows, spec.per_source))
-            spec = TextsSpec(str(self.folder / TEXTS), sentences=spec.sentences)
-            total = None if spec.sentences else sum(rows.values())
-        skipped: Counter[str] = Counter()
+        self._require_texts()
+        student = self._build_student(self.teacher.fingerprint)
+        # Another machine that resumes the run must not resolve "auto" to another precision.
+        precision = cast(Precision, self.teacher.fingerprint.precision)
+        self.recipe = replace(self.recipe, teacher=replace(self.recipe.teacher, precision=precision))
+        self._write_record(self.teacher.fingerprint, student)
+        spec, skipped, progress = self._local_texts(student), Counter[str](), ReadProgress()
         made = precompute(
-            read_texts(spec, skipped),
+            read_texts(spec, skipped, prompts=self._prompts_of_duplicates(), progress=progress),
             self.teacher,
             self.folder / STORE,
             dtype=self.recipe.teacher.store_dtype,
             partition=self._part_of(partition),
             skipped=skipped,
-            total=total or sum(1 for _ in read_texts(spec, Counter())),
+            total=progress.expected_texts,
         )
-        # Which one came last, and so has seen all shards, only they know.
+        # Only the process that finished last has seen all shards.
         if not any(gather_object([made is not None])):
             return None
-        store = EmbeddingStore(self.folder / STORE)
-        self._print(f"{len(store):,} texts of {self.recipe.texts.source}{_listed(skipped)}")
-        self._embed_general(store)
-        return store
+        self._store = EmbeddingStore(self.folder / STORE, verified=partition == (0, 1))
+        self._log(f"{len(self._store):,} texts of {self.recipe.texts.source}{_left_out(skipped)}")
+        self._embed_general(self._store)
+        return self._store
+
+    def _require_texts(self) -> None:
+        if self.recipe.texts.source == PAPER:
+            chosen(self.recipe.texts)
+        else:
+            require_texts(self.recipe.texts)
+        if self.recipe.general is not None:
+            require_texts(self.recipe.general, "general")
+
+    def _local_texts(self, student: SentenceTransformer) -> TextsSpec:
+        """Return the texts to read; the paper's are downloaded first, cut to the tokens that ``student`` reads."""
+        spec = self.recipe.texts
+        if spec.source != PAPER:
+            return spec
+        self._log_closed_licences()
+        cutter = Cutter(copy_tokenizer(student), student.max_seq_length)
+        with self._processes.main_process_first():
+            rows = fetch(spec, self.folder / TEXTS, cutter)
+        self._log(format_sources(rows, spec.per_source))
+        return TextsSpec(str(self.folder / TEXTS), sentences=spec.sentences)
+
+    def _prompts_of_duplicates(self) -> Mapping[str, str] | None:
+        """Return the prompts by which `read_texts` finds duplicates; None for a store of an earlier version."""
+        store = self.folder / STORE
+        if (store / FINGERPRINT).is_file() and read_header(store)["unique_by"] == UNIQUE_BY_KIND:
+            return None
+        return self.teacher.fingerprint.prompts
 
     def _embed_general(self, store: EmbeddingStore) -> None:
-        """Embed the texts of the general domain into ``general/``, but those of ``store``, which are trained on."""
+        """Embed the texts of the general domain into ``general/``, without texts of ``store``, which are trained on."""
         spec = self.recipe.general
         if spec is None:
             return
@@ -150,54 +151,84 @@ class Run:
         dtype = self.recipe.teacher.store_dtype
         with self._processes.main_process_first():
             precompute(fresh, self.teacher, self.folder / GENERAL, dtype=dtype, total=len(fresh))
-        self._print(f"{len(fresh):,} texts of {spec.source} to watch the general domain")
+        self._log(f"{len(fresh):,} texts of {spec.source} to watch the general domain")
 
     def train(self) -> SentenceTransformer:
-        """Train the student on ``store/``, or load it if that was done."""
-        if not (self.folder / STORE).is_dir():
-            raise InputError(f"{self.folder / 'store'} is not there: run `leaf-st embed` first")
-        store = self._store_of_teacher(STORE)
+        """Train the student on ``store/``, or load the student if ``model/`` exists.
+
+        Raises:
+            InputError: If ``store/`` is missing or damaged, or of another teacher.
+        """
+        store = self._open_store()
+        self._require_same_teacher(store)
         if (self.folder / MODEL).is_dir():
             return load_model(str(self.folder / MODEL))
-        general = self._general()
-        self._name_closed_licences()
-        self._write_down()
-        self._teacher = None  # its targets are in the store: training needs the memory
-        self._fix_steps(store, general)
-        return train(self.recipe, store, self.folder, self._record(), general, self._device)
+        general = self._open_general(store)
+        self._log_closed_licences()
+        # A second call must not train this object again, so the run gives it away.
+        student, self._student = self._build_student(store.fingerprint), None
+        self._write_record(store.fingerprint, student)
+        teacher = self.teacher if self.recipe.student.static else None
+        self._teacher = None  # frees the memory of a large teacher
+        if self._fix_steps(store, general):
+            self._write_record(store.fingerprint, student)
+        record = self._record(store.fingerprint, student)
+        return train(self.recipe, store, self.folder, student, teacher=teacher, record=record, general=general)
 
-    def _store_of_teacher(self, part: str) -> EmbeddingStore:
-        """Open ``part`` of the run, which the recipe's teacher must have made, without loading the teacher."""
-        store = EmbeddingStore(self.folder / part)
+    def _build_student(self, fingerprint: Fingerprint) -> SentenceTransformer:
+        """Return the untrained student, which is built once."""
+        if self._student is None:
+            training_arguments(self.recipe, self.folder, self._processes.device.type)
+            self._student = initial_student(self.recipe, fingerprint, self._device)
+        return self._student
+
+    def _open_store(self) -> EmbeddingStore:
+        if not (self.folder / STORE).is_dir():
+            raise InputError(f"{self.folder / 'store'} is missing: run `leaf-st embed` first")
+        self._store = self._store or EmbeddingStore(self.folder / STORE)
+        return self._store
+
+    def _open_general(self, store: EmbeddingStore) -> EmbeddingStore | None:
+        """Return the store of the general domain, if the recipe names one."""
+        if self.recipe.general is None:
+            return None
+        if not (self.folder / GENERAL).is_dir():
+            raise InputError(f"{self.folder / 'general'} is missing: run `leaf-st embed` first")
+        return EmbeddingStore(self.folder / GENERAL, store.fingerprint)
+
+    def _require_same_teacher(self, store: EmbeddingStore) -> None:
+        """Check the teacher that made the store, without loading a teacher."""
         require_teacher(self.recipe.teacher, store.fingerprint, f"store {store.folder}")
-        return store
 
-    def _fingerprint(self) -> Fingerprint:
-        """Return what made the targets: the store knows, once it exists."""
-        if self._teacher is None and (self.folder / STORE / FINGERPRINT).is_file():
-            return EmbeddingStore(self.folder / STORE).fingerprint
-        return self.teacher.fingerprint
+    def _fix_steps(self, store: EmbeddingStore, general: EmbeddingStore | None) -> bool:
+        """Turn the time budget into a number of steps, once per run; returns whether the recipe changed."""
+        recipe = self.recipe
+        if recipe.training.budget_minutes is None or "max_steps" in recipe.training.arguments:
+            return False
+        if self._processes.is_main_process:
+            store.require_intact()
+        self._processes.wait_for_everyone()
+        steps = steps_of_budget(recipe, store, general, self._device)
+        self._log(f"{recipe.training.budget_minutes:g} minutes are {steps:,} steps on this machine")
+        arguments = {**recipe.training.arguments, "max_steps": steps}
+        self.recipe = replace(recipe, training=replace(recipe.training, arguments=arguments))
+        return True
 
-    def _name_closed_licences(self) -> None:
-        """Say it before anything is fetched, and again before training, which may be a command of its own."""
-        if self.recipe.texts.source == PAPER and (closed := closed_licences(self.recipe.texts)):
-            self._print(f"not all texts are open: {closed}")
-
-    def goes_on_alone(self) -> bool:
-        """End the work of several processes; True in the one that measures and prints."""
+    def leave_group(self) -> bool:
+        """End the group of processes; returns whether this process is the first, which measures and prints."""
         first: bool = self._processes.is_main_process
         self._processes.destroy_process_group()
         return first
 
     def evaluate(self) -> list[Result]:
-        """Measure the student in ``model/`` in all modes on the sets of the recipe that are there."""
-        here = []
+        """Evaluate the student in ``model/`` in all modes on those sets of the recipe that exist."""
+        found = []
         for name in self.recipe.evaluate_on:
             if Path(name).exists():
-                here.append(name)
+                found.append(name)
             else:
-                print(f"{name} is not there: left out")
-        if not here:
+                self._log(f"{name} does not exist: left out of the evaluation")
+        if not found:
             return []
         from leaf_st.evaluation.tasks.find import find_tasks
         from leaf_st.evaluation.tasks.runner import evaluate  # imports mteb, which takes seconds
@@ -205,110 +236,47 @@ class Run:
         student = load_model(str(self.folder / MODEL))
         teacher = open_teacher(self.recipe.teacher, self._device)
         folder = self.folder / RESULTS
-        return evaluate(find_tasks(here), teacher=teacher, student=student, modes=list(ROLES), folder=folder)
+        return evaluate(find_tasks(found), teacher=teacher, student=student, modes=list(ROLES), folder=folder)
 
     def measure_alignment(self) -> Alignment:
-        """Measure how far the student in ``model/`` is from the targets of the held-out rows (paper Eq. 2).
+        """Measure the distance of the student in ``model/`` to the targets of the held-out rows (paper Eq. 2).
 
-        Those of the general domain are measured too, where the recipe names them; returned are the held-out ones.
+        The rows of the general domain are measured too, if the recipe names one; the result is of the held-out rows.
         """
         return measure_alignment(self.folder)[0]
 
-    def _general(self) -> EmbeddingStore | None:
-        """Return the store of the general domain, where the recipe names it."""
-        if self.recipe.general is None:
-            return None
-        if not (self.folder / GENERAL).is_dir():
-            raise InputError(f"{self.folder / 'general'} is not there: run `leaf-st embed` first")
-        return self._store_of_teacher(GENERAL)
+    def _record(self, fingerprint: Fingerprint, student: SentenceTransformer) -> dict[str, object]:
+        device, processes = str(student.device.type), self._processes.num_processes
+        return run_record(self._asked, self.recipe, self.folder, fingerprint, device, processes)
 
-    def _write_down(self) -> None:
-        """Write the recipe down before any work is spent, but not before its texts and its teacher were found."""
-        if not self._processes.is_main_process:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_record(self.folder, self._record())
-
-    def _fix_steps(self, store: EmbeddingStore, general: EmbeddingStore | None) -> None:
-        """Turn the budget into a number of steps, once: what comes after it depends on no clock."""
-        recipe = self.recipe
-        if recipe.training.budget_minutes is None or "max_steps" in recipe.training.arguments:
-            return
+    def _write_record(self, fingerprint: Fingerprint, student: SentenceTransformer) -> None:
+        """Write recipe.json: before any work, but after texts, teacher and student were found."""
         if self._processes.is_main_process:
-            require_intact(store)
-        self._processes.wait_for_everyone()
-        # From everywhere: the head of a source may have other lengths than the rest.
-        count = trial_texts(recipe) * self._processes.num_processes
-        rows = np.unique(np.random.default_rng(0).integers(len(store), size=count)).tolist()
-        validation = len(held_out_rows(store, recipe.training)) + (0 if general is None else len(general))
-        spec = replace(recipe.training, held_out_rows=max(1, validation))
-        trial = replace(recipe, training=spec)
-        steps = steps_within(trial, store.fingerprint, store.texts(rows), self._device)
-        self._print(f"{recipe.training.budget_minutes:g} minutes hold {steps:,} steps on this machine")
-        arguments = {**recipe.training.arguments, "max_steps": steps}
-        self.recipe = replace(recipe, training=replace(recipe.training, arguments=arguments))
-        self._write_down()
-
-    def _record(self) -> dict[str, Any]:
-        sources = self._sources()
-        return {
-            "recipe": self._asked.to_dict(),
-            "resolved": self.recipe.to_dict(),
-            "arguments": named_arguments(self.recipe, torch.device(self._device or get_device_name()).type),
-            "processes": self._processes.num_processes,
-            "teacher": self._fingerprint().to_dict(),
-            "commits": _commits(self.recipe),
-            **({"sources": sources} if sources else {}),
-            "versions": {name: version(name) for name in _LIBRARIES},
-        }
-
-    def _sources(self) -> dict[str, Any]:
-        """Return the sources of the texts that the student learns from, and learned from before it came here."""
-        start, texts = self.recipe.student.start, self.recipe.texts
-        before = _learned_before(start, self.recipe.student.revision) if start else {}
-        return {**before, **(provenance(texts, self.folder / TEXTS) if texts.source == PAPER else {})}
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_record(self.folder, self._record(fingerprint, student))
 
     @property
     def _device(self) -> str | None:
-        """This process's device among several; alone, whichever sentence-transformers finds."""
+        """The device of this process among several; None, for sentence-transformers' choice, in a single process."""
         return str(self._processes.device) if self._processes.num_processes > 1 else None
 
     def _part_of(self, partition: tuple[int, int]) -> tuple[int, int]:
-        """Return this process's part of ``partition``; one that cannot be stays as it is, to be refused."""
+        """Return this process's part of ``partition``; an invalid partition is returned for `precompute` to refuse."""
         index, count = partition
-        mine, processes = self._processes.process_index, self._processes.num_processes
-        return (index + count * mine, count * processes) if 0 <= index < count else partition
+        process, processes = self._processes.process_index, self._processes.num_processes
+        return (index + count * process, count * processes) if 0 <= index < count else partition
 
-    def _print(self, line: str) -> None:
+    def _log_closed_licences(self) -> None:
+        """Name the sources without an open licence: before the download, and in a training without a download."""
+        if self.recipe.texts.source == PAPER and (closed := closed_licences(self.recipe.texts)):
+            self._log(f"not all texts are open: {closed}")
+
+    def _log(self, message: str) -> None:
         if self._processes.is_main_process:
-            print(line, flush=True)
+            logger.info(message)
 
 
-def _with_teacher(recipe: Recipe) -> Recipe:
-    """Return ``recipe`` with a teacher that has a name, where it asks for that of the student."""
-    if recipe.teacher.model != TEACHER_OF_START or recipe.student.start is None:
-        return recipe
-    taught = teacher_spec(recipe.student.start)
-    prompts = recipe.teacher.prompts or taught.prompts
-    teacher = replace(recipe.teacher, model=taught.model, revision=taught.revision, prompts=prompts)
-    return replace(recipe, teacher=teacher)
-
-
-def _learned_before(start: str, revision: str | None) -> dict[str, Any]:
-    folder = find_model(start, revision)
-    known: dict[str, Any] = read_record(folder).get("sources", {})
-    # Those of the paper's authors came without a record, and without commits of their texts.
-    return known or (provenance(TextsSpec(PAPER), folder / TEXTS) if published_as(start) else {})
-
-
-def _commits(recipe: Recipe) -> dict[str, str | None]:
-    """Return the commits that teacher and student's start or backbone are at, whatever revision names them."""
-    student = recipe.student.start or recipe.student.backbone
-    named = {"teacher": (recipe.teacher.model, recipe.teacher.revision), "student": (student, recipe.student.revision)}
-    return {part: commit_of(find_model(name, revision)) for part, (name, revision) in named.items() if name}
-
-
-def _listed(skipped: Counter[str]) -> str:
+def _left_out(skipped: Counter[str]) -> str:
     if not skipped:
         return ""
     return "; left out: " + ", ".join(f"{count:,} {reason}" for reason, count in skipped.most_common())

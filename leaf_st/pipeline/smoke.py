@@ -1,5 +1,6 @@
-"""A recipe made small: tiny models, few texts, two steps, to see that it runs."""
+"""A small version of a recipe, to test that the recipe runs: tiny models, few texts, two steps."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,16 @@ from leaf_st.pipeline.run import Run
 from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, StudentSpec, TeacherSpec, TextsSpec
 from leaf_st.student.build import build_student
 
+logger = logging.getLogger(__name__)
 _TEXTS = 1024
 
 
 def smoke(recipe: Recipe, folder: Path) -> Recipe:
-    """Return ``recipe`` made small: a tiny teacher (made in ``folder``), few texts, two steps."""
+    """Return a small version of ``recipe``: a tiny teacher (created in ``folder``), few texts, two steps.
+
+    Raises:
+        InputError: If ``folder`` holds something else.
+    """
     teacher = folder / "teacher"
     arguments = {
         **recipe.training.arguments,
@@ -25,44 +31,43 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
         "save_steps": 0.5,
         "use_cpu": True,
     }
-    goes_on, few = recipe.student.start is not None, _few(recipe.texts)
-    # Of one source the first texts are trained on, and the general ones come after them.
+    has_start, few = recipe.student.start is not None, _few(recipe.texts)
+    # With the same source, the first texts are trained on, and the general texts are those after them.
     unseen = 64 + (_TEXTS if recipe.general and recipe.general.source == few.source else 0)
     start = folder / "start"
     small = Recipe(
         name=recipe.name,
-        # Two steps of thirty processes, too.
         texts=few,
         general=recipe.general and replace(recipe.general, limit=unseen),
-        teacher=TeacherSpec(model=str(teacher), prompts={} if goes_on else recipe.teacher.prompts),
+        teacher=TeacherSpec(model=str(teacher), prompts={} if has_start else recipe.teacher.prompts),
         student=_small_student(recipe.student, start),
         training=replace(recipe.training, held_out_rows=16, max_length=None, budget_minutes=None, arguments=arguments),
     )
-    Run(small, folder)  # refuses a folder that is not its own, before a teacher is put there
+    Run(small, folder)  # refuses a foreign folder before the teacher is written there
     with PartialState().main_process_first():
         if not teacher.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
             replace_folder(teacher, save_tiny_teacher)
-        if goes_on and not start.is_dir():
+        if has_start and not start.is_dir():
             save_portable(build_student(teacher, dimension=WIDTH, normalized=True, layers=(0, 2)), start)
     return small
 
 
 def _few(texts: TextsSpec) -> TextsSpec:
-    """Return some of ``texts``: some of each source of the paper, of which no limit holds for all.
+    """Return a small part of ``texts``; of the paper's sources, which have no common limit, a part of each.
 
-    Of a file that is not there, as where a recipe waits for the user's own, documentation takes the place.
+    If the file does not exist, as in a recipe for the user's own texts, docstrings are used instead.
     """
     if texts.source == PAPER:
         return replace(texts, per_source=128)
     if texts.source != DOCSTRINGS and not Path(texts.source).exists():
-        print(f"{texts.source} is not there: this machine's documentation takes its place", flush=True)
+        logger.info("%s does not exist: this machine's documentation is used instead", texts.source)
         return TextsSpec(sentences=texts.sentences, limit=_TEXTS)
     return replace(texts, limit=_TEXTS)
 
 
 def _small_student(spec: StudentSpec, start: Path) -> StudentSpec:
-    """Return a student of the tiny teacher that is what ``spec`` is: one that goes on, a table, or layers."""
+    """Return a student of the tiny teacher of the same type as ``spec``: with a start, static, or of layers."""
     if spec.start is not None:
         return StudentSpec(start=str(start))
     if spec.static:

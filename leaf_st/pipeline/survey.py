@@ -1,22 +1,22 @@
-"""How many texts there are and how long, source by source, and a sample of them; for a plan.
+"""Count the texts of a recipe by source and kind, measure their lengths, and draw a sample, for a plan.
 
-Local sources are read as training reads them. Those of the paper are on the hub and say their size (Table 1): they are
-not read, and the sample is of made-up texts of their lengths.
+Local sources are read by the reader of the training texts. The paper's sources are not read: the paper states their
+sizes (Table 1), and the sample consists of made-up texts of these lengths.
 """
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from leaf_st.recipe import KINDS, PAPER, Kind, TextsSpec
+from leaf_st.texts import Text
 from leaf_st.texts.paper.fetch import chosen
 from leaf_st.texts.paper.sources import SOURCES
 from leaf_st.texts.read import read_texts
-from leaf_st.texts.text import Text
 
 SAMPLE = 1536
-# Common words and rare ones: 4.6 characters a token in the vocabulary of BERT.
+# Common and rare words, with 4.6 characters per token in the vocabulary of BERT.
 _WORDS = """
 the of and in to a is for with, on as by that from are was it or which these, at be this an have not between their
 model. embedding vectors teacher student documents, queries search language corpus: measured (2025) anticoagulant
@@ -30,11 +30,11 @@ class SourceRows:
     """Texts of one kind in one source.
 
     Attributes:
-        name: The source.
-        kind: Their kind.
-        rows: Their number.
-        characters: Their mean length.
-        size: Bytes of them all.
+        name: Name of the source.
+        kind: Kind of the texts.
+        rows: Number of texts.
+        characters: Mean length of a text in characters.
+        size: Size of all texts in bytes.
     """
 
     name: str
@@ -44,8 +44,15 @@ class SourceRows:
     size: int
 
 
-def survey(spec: TextsSpec, key: str = "texts") -> tuple[list[SourceRows], list[Text]]:
-    """Return the texts of ``spec`` by source and kind, and a sample of some hundreds of them or more.
+def survey(
+    spec: TextsSpec, key: str = "texts", prompts: Mapping[str, str] | None = None
+) -> tuple[list[SourceRows], list[Text]]:
+    """Return the number of texts of ``spec`` by source and kind, and a sample of at most `SAMPLE` texts.
+
+    Args:
+        spec: Which texts.
+        key: Part of the recipe that ``spec`` is, for errors: "texts" or "general".
+        prompts: The teacher's prompts, as for `leaf_st.texts.read.read_texts`.
 
     Args:
         spec: Which texts.
@@ -57,31 +64,29 @@ def survey(spec: TextsSpec, key: str = "texts") -> tuple[list[SourceRows], list[
     if spec.source == PAPER:
         declared = list(_declared(spec))
         return declared, _made_up(declared)
-    return _counted(spec, key)
+    return _counted(read_texts(spec, Counter(), key, prompts), spec.source)
 
 
-def _counted(spec: TextsSpec, key: str) -> tuple[list[SourceRows], list[Text]]:
+def _counted(texts: Iterator[Text], source: str) -> tuple[list[SourceRows], list[Text]]:
     rng = random.Random(0)
     sample: list[Text] = []
     rows, characters, size = (Counter[Kind]() for _ in range(3))
-    for number, row in enumerate(read_texts(spec, Counter(), key)):
+    for number, row in enumerate(texts):
         rows[row.kind] += 1
         characters[row.kind] += len(row.text)
         size[row.kind] += len(row.text.encode())
         if number < SAMPLE:
             sample.append(row)
-        elif (place := rng.randrange(number + 1)) < SAMPLE:  # so that each text is as likely as any other
+        elif (place := rng.randrange(number + 1)) < SAMPLE:  # every text is equally likely to be in the sample
             sample[place] = row
     found = [
-        SourceRows(spec.source, kind, rows[kind], characters[kind] / rows[kind], size[kind])
-        for kind in KINDS
-        if rows[kind]
+        SourceRows(source, kind, rows[kind], characters[kind] / rows[kind], size[kind]) for kind in KINDS if rows[kind]
     ]
     return found, sample
 
 
 def _declared(spec: TextsSpec) -> Iterator[SourceRows]:
-    """Yield what the paper says of its sources; `sentences` are not counted."""
+    """Yield the paper's sources with the paper's counts; sentences that `TextsSpec.sentences` adds are not counted."""
     for name in chosen(spec):
         source = SOURCES[name]
         rows = min(source.expected, spec.per_source or source.expected)
@@ -89,7 +94,7 @@ def _declared(spec: TextsSpec) -> Iterator[SourceRows]:
 
 
 def _made_up(sources: Sequence[SourceRows]) -> list[Text]:
-    """Return texts of the kinds and lengths of ``sources``, as many of each as it has of all rows."""
+    """Return made-up texts with the kinds and lengths of ``sources``, in the proportions of their rows."""
     rng = random.Random(0)
     words = _WORDS.split()
     total = sum(source.rows for source in sources)

@@ -6,12 +6,13 @@ store. A kill loses the block in flight; the same command goes on behind the las
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -19,8 +20,8 @@ from leaf_st.atomic import is_temporary, write_json
 from leaf_st.errors import InputError
 from leaf_st.teacher.protocol import Targets
 from leaf_st.teacher.shard import find_shards, is_intact, open_shard, text_id, write_shard
-from leaf_st.teacher.store import FINGERPRINT, FORMAT, MANIFEST, EmbeddingStore, read_header
-from leaf_st.texts.text import Text
+from leaf_st.teacher.store import FINGERPRINT, FORMAT, MANIFEST, UNIQUE_BY_PROMPT, EmbeddingStore, read_header
+from leaf_st.texts import Text
 
 # What one block, and so a kill, can cost: some seconds on two cores. 1M rows are 977 shards.
 ROWS_PER_SHARD = 1024
@@ -34,7 +35,7 @@ def precompute(
     dtype: str = "float16",
     partition: tuple[int, int] = (0, 1),
     skipped: Counter[str] | None = None,
-    total: int | None = None,
+    total: int | Callable[[int], int | None] | None = None,
     rows_per_shard: int = ROWS_PER_SHARD,
 ) -> EmbeddingStore | None:
     """Embed ``texts`` with ``teacher`` into the store at ``folder``.
@@ -46,7 +47,7 @@ def precompute(
         dtype: How vectors are stored, "float16" or "float32".
         partition: (i, n): make only the shards i, i + n, i + 2n, ...
         skipped: Reasons and counts of rows that ``texts`` leaves out; for the manifest.
-        total: How many texts there are, for the time left.
+        total: Number of all texts, for the time left: known, or estimated from the number of texts read so far.
         rows_per_shard: Rows of a block.
 
     Returns:
@@ -63,9 +64,10 @@ def precompute(
     there = find_shards(folder)
     names: list[str | None] = []
     rows = 0
-    with tqdm(total=total, unit=" texts", desc="embedding", smoothing=0.1) as progress:
+    with tqdm(unit=" texts", desc="embedding", smoothing=0.1) as progress:
         for number, block in enumerate(_blocks(texts, rows_per_shard)):
-            path = _existing(there.get(number), block)
+            progress.total = total(rows + len(block)) if callable(total) else total
+            path = _existing(there.get(number), block, verify=number % count == index)
             if path is not None:
                 progress.initial += len(block)  # keep what was there before out of the rate
             elif number % count == index:
@@ -106,6 +108,7 @@ def _prepare(folder: Path, teacher: Targets, dtype: str, rows_per_shard: int) ->
         "fingerprint": teacher.fingerprint.to_dict(),
         "dtype": dtype,
         "rows_per_shard": rows_per_shard,
+        "unique_by": UNIQUE_BY_PROMPT,
     }
     # Looked at before the fingerprint is looked for: another worker may be making the same store at this moment.
     used = folder.exists() and (not folder.is_dir() or not all(map(is_temporary, folder.iterdir())))
@@ -129,21 +132,30 @@ def _blocks(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
         yield block
 
 
-def _existing(path: Path | None, block: list[Text]) -> Path | None:
-    """Return the shard at ``path`` if it is whole; remove a damaged one, and say so; one of other texts is an error."""
+def _existing(path: Path | None, block: list[Text], verify: bool) -> Path | None:
+    """Return the shard at ``path`` if it exists and is intact.
+
+    With ``verify`` the checksum is compared and a damaged shard is removed. Each worker verifies the shards of its own
+    partition, so that a store is read once and not once by each worker.
+
+    Raises:
+        InputError: If the shard holds other texts than ``block``.
+    """
     if path is None:
         return None
     try:
-        intact = is_intact(path)
-    except FileNotFoundError:  # another worker found it damaged at this moment
+        if verify and not is_intact(path):
+            tqdm.write(f"{path} is damaged: making it again")
+            path.unlink(missing_ok=True)
+            return None
+        ids = open_shard(path).ids.tolist()
+    except (OSError, pa.ArrowException):  # the worker of that partition removed the shard, or will
         return None
-    if not intact:
-        tqdm.write(f"{path} is damaged: making it again")
-        path.unlink(missing_ok=True)
+    if ids == [text_id(row.text) for row in block]:
+        return path
+    if not verify and not is_intact(path):
         return None
-    if open_shard(path).ids.tolist() != [text_id(row.text) for row in block]:
-        raise _other_texts(path)
-    return path
+    raise _other_texts(path)
 
 
 def _other_texts(path: Path) -> InputError:

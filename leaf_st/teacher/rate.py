@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from leaf_st.recipe import KINDS
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.protocol import Teacher
-from leaf_st.texts.text import Text
+from leaf_st.texts import Text
 
 _SECONDS = 15.0
 _BATCH = 32  # texts that a teacher of unknown batch size gets at a time

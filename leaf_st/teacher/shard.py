@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
-from leaf_st.texts.text import Text
+from leaf_st.texts import Text
 
 
 def text_id(text: str) -> int:

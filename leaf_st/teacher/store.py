@@ -7,23 +7,26 @@ them come and go with the system's cache (design contract 5).
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from leaf_st.errors import InputError
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.shard import Shard, is_intact, open_shard
-from leaf_st.texts.text import Text
+from leaf_st.texts import Text
 
 MANIFEST = "manifest.json"
 FINGERPRINT = "fingerprint.json"
 FORMAT = 1
 _HEADER = ("format", "fingerprint", "dtype", "rows_per_shard")
+# When two texts are one: with the same prompt, or (in stores of earlier versions) with the same kind.
+UNIQUE_BY_PROMPT, UNIQUE_BY_KIND = "prompt", "kind"
 
 
 class EmbeddingStore:
@@ -34,12 +37,13 @@ class EmbeddingStore:
     Args:
         folder: Folder of the store.
         fingerprint: The teacher that must have made it; any if None.
+        verified: Whether the checksums of the shards were compared by this process, or by those it works with.
 
     Raises:
         InputError: If there is no whole store, or another teacher made it.
     """
 
-    def __init__(self, folder: Path, fingerprint: Fingerprint | None = None) -> None:
+    def __init__(self, folder: Path, fingerprint: Fingerprint | None = None, verified: bool = False) -> None:
         self.folder = folder
         self.header = read_header(folder)
         if fingerprint is not None:
@@ -54,6 +58,7 @@ class EmbeddingStore:
         self._names: list[str] = manifest["shards"]
         self._rows_per_shard: int = self.header["rows_per_shard"]
         self._shards: list[Shard | None] = [None] * len(self._names)
+        self._verified = verified
 
     @property
     def dimension(self) -> int:
@@ -129,10 +134,30 @@ class EmbeddingStore:
         paths = [self.folder / name for name in self._names]
         return [path for path in paths if not path.is_file() or not is_intact(path)]
 
+    def require_intact(self) -> None:
+        """Compare the checksums of all shards, unless that was done.
+
+        Raises:
+            InputError: If a shard is missing or damaged.
+        """
+        if not self._verified and (damaged := self.damaged()):
+            raise InputError(f"{damaged[0]} is damaged: run `leaf-st embed` again to write the shard again")
+        self._verified = True
+
     def to_dataset(self) -> datasets.Dataset:
-        """Return the store as a memory-mapped `datasets.Dataset`: row, id, kind, text, embedding."""
+        """Return the rows as a data set for a trainer: ``text``, with its prompt, and ``label``, a float32 vector.
+
+        Texts and vectors are read from the mapped shards when a batch is made. Memory is O(shards).
+        """
         parts = [datasets.Dataset.from_file(str(self.folder / name)) for name in self._names]
-        return datasets.concatenate_datasets(parts)
+        # A sampler finds the lengths of the texts in the column of the table, without the vectors.
+        rows = datasets.concatenate_datasets(parts).select_columns(["row", "text"])
+        return rows.with_transform(self._read, columns=["row"])
+
+    def _read(self, batch: dict[str, list[int]]) -> dict[str, Any]:
+        """Return the texts of n rows, and their vectors of shape (n, d) in float32."""
+        vectors = self.embeddings(batch["row"]).astype(np.float32, copy=False)
+        return {"text": self.prompted(batch["row"]), "label": torch.from_numpy(vectors)}
 
     def _locate(self, rows: Sequence[int]) -> list[tuple[Shard, int]]:
         places = (divmod(int(row), self._rows_per_shard) for row in rows)
@@ -148,13 +173,15 @@ def read_header(folder: Path) -> dict[str, Any]:
     header = _read_json(folder / FINGERPRINT, ("format",), "this is no embedding store")
     if header["format"] != FORMAT:
         raise InputError(f"store {folder}: expected format {FORMAT}, found {header['format']}: embed again")
-    return _read_json(folder / FINGERPRINT, _HEADER, "this is no embedding store")
+    return _read_json(folder / FINGERPRINT, _HEADER, "this is no embedding store", {"unique_by": UNIQUE_BY_KIND})
 
 
-def _read_json(path: Path, keys: Sequence[str], otherwise: str) -> dict[str, Any]:
+def _read_json(
+    path: Path, keys: Sequence[str], otherwise: str, defaults: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return {key: value[key] for key in keys}
+        value: dict[str, Any] = {**(defaults or {}), **json.loads(path.read_text(encoding="utf-8"))}
+        return {key: value[key] for key in (*keys, *(defaults or {}))}
     except FileNotFoundError:
         raise InputError(f"{path} is not there: {otherwise}") from None
     except (ValueError, KeyError, TypeError) as error:

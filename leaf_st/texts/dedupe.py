@@ -1,8 +1,8 @@
-"""Telling first occurrences from repetitions, in memory that does not grow with the texts.
+"""Find duplicate texts, in memory that does not grow with the number of texts.
 
-A set of 16-byte digests takes about 100 bytes a text in Python, which is gigabytes for the paper's corpora.
-SQLite keeps the digests in a private file on disk and a fixed number of its pages in memory. The alternative,
-a Bloom filter, would need no disk but would drop texts that were never seen.
+A Python set of 16-byte digests needs about 100 bytes per text, which is gigabytes for the paper's corpora.
+SQLite keeps the digests in a private file on disk and a fixed number of pages in memory. A Bloom filter would need no
+disk, but would drop texts that never occurred before.
 """
 
 import errno
@@ -12,23 +12,21 @@ from hashlib import blake2b
 from types import TracebackType
 from typing import Self
 
-from leaf_st.texts.text import Text
-
-_DIGEST_BYTES = 16  # two of 10^9 texts share a digest with a chance of about 10^-21
+_DIGEST_BYTES = 16  # the probability that two of 10^9 texts share a digest is about 10^-21
 _CACHE_KIB = 64 * 1024
 
 
 class Deduplicator:
-    """Remembers the texts it was shown; a context manager, since it holds a file while it lives.
+    """Remembers the texts it has seen; a context manager, because it keeps a file open.
 
-    Two texts are one when kind and text are equal: the kind chooses the prompt, and a text is embedded once
-    for each prompt. The file has no name on disk, so a process that is killed leaves nothing behind.
+    Two texts are equal if prompt and text are equal (design contract 1): the same text with the same prompt has one
+    vector, and is embedded and trained once. The file has no name on disk, so a killed process leaves nothing behind.
     """
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("", isolation_level=None)
-        # One transaction that is never committed, since nobody else reads this file and nothing survives the
-        # process. Committing every row would make it three times slower.
+        # One transaction that is never committed: no other process reads the file, and the file ends with the process.
+        # A commit for each row would take three times as long.
         self._database.executescript(
             f"""
             PRAGMA journal_mode = OFF;
@@ -38,13 +36,13 @@ class Deduplicator:
             """
         )
 
-    def is_new(self, text: Text) -> bool:
-        """Return whether ``text`` was never shown before, and remember it.
+    def is_new(self, prompt: str, text: str) -> bool:
+        """Remember ``text`` with ``prompt``, and return whether this pair is new.
 
         Raises:
             OSError: If the folder of temporary files is full.
         """
-        key = blake2b(f"{text.kind}\0{text.text}".encode(), digest_size=_DIGEST_BYTES).digest()
+        key = blake2b(f"{prompt}\0{text}".encode(), digest_size=_DIGEST_BYTES).digest()
         try:
             return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (key,)).rowcount == 1
         except sqlite3.OperationalError as error:

@@ -1,17 +1,20 @@
-"""Rows of local files: parquet, jsonl, csv, txt (one text a line), or a folder of BEIR or of parquet.
+"""Read the rows of local files: parquet, jsonl, csv, txt (one text per line), or a folder of BEIR or parquet files.
 
-Files are never held whole. One that is not what it seems is an error. A single bad line in a large file is not: it is
-counted and left out, here ("not JSON") or by `leaf_st.texts.read`. Bytes that are not UTF-8 become lone surrogates,
-which the latter knows. Compressed text is not read: parquet compresses.
+Files are read piece by piece. A file of another kind than its name states is an error. A single bad line in a large
+file is not an error: the line is counted and left out, here ("not JSON") or by `leaf_st.texts.read`. Bytes that are not
+UTF-8 become lone surrogates, which `leaf_st.texts.read` leaves out. Compressed text files are not supported, because
+parquet compresses.
 """
 
 import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import TextIOWrapper
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,19 +22,20 @@ import pyarrow.parquet as pq
 from leaf_st.atomic import is_temporary
 from leaf_st.errors import InputError
 from leaf_st.recipe import TextsSpec
+from leaf_st.texts.progress import PartProgress, ReadProgress
 
 _BATCH_ROWS = 1024
-_CSV_FIELD_CHARACTERS = 1 << 24  # the csv module's own limit, 128 KiB, is shorter than many documents
+_CSV_FIELD_CHARACTERS = 1 << 24  # the csv module's default limit of 128 KiB is shorter than many documents
 
 Record = Mapping[str, object]
 
 
 class Row(NamedTuple):
-    """One row as it lies in the file, to be checked by the reader.
+    """One row of a file, not yet checked.
 
     Attributes:
-        text: What should be a string.
-        kind: What should be "query" or "document".
+        text: A string, if the row is usable.
+        kind: "query" or "document", if the row is usable.
     """
 
     text: object
@@ -43,49 +47,55 @@ class _Source(NamedTuple):
 
     Attributes:
         path: The file.
-        column: Its column that holds the text.
-        key: The part of the recipe that names the file.
+        column: Column that holds the text.
+        key: Part of the recipe that names the file.
+        progress: How far the file has been read.
     """
 
     path: Path
     column: str
     key: str
+    progress: PartProgress
 
     def __str__(self) -> str:
         return f"{self.key}.source {self.path}"
 
 
-def read_file(spec: TextsSpec, skipped: Counter[str], key: str = "texts") -> Iterator[Row]:
-    """Yield the rows of the file or folder that ``spec.source`` names; of a folder of parquet files by their paths.
+def read_file(
+    spec: TextsSpec, skipped: Counter[str], key: str = "texts", progress: ReadProgress | None = None
+) -> Iterator[Row]:
+    """Yield the rows of the file or folder ``spec.source``; the parquet files of a folder come in order of their paths.
 
     Args:
-        spec: Which file, and which of its columns.
-        skipped: Where lines that are no rows are counted, by reason.
-        key: The part of the recipe that ``spec`` is, named in errors: "texts" or "general".
+        spec: The file and its columns.
+        skipped: Counts the lines that are not rows, by reason.
+        key: Part of the recipe that ``spec`` is, for errors: "texts" or "general".
+        progress: Is updated while the files are read.
 
     Raises:
-        InputError: If the file is not there, empty, broken, of an unknown format, or lacks the text column.
+        InputError: If the file is missing, empty, broken, of an unknown format, or lacks the text column.
     """
-    path = Path(spec.source)
+    path, progress = Path(spec.source), progress or ReadProgress()
     parts = _parts(path)
     if path.is_dir() and not parts:
-        yield from _beir_rows(path, skipped, key)
+        yield from _beir_rows(path, skipped, key, progress)
         return
-    for part in parts or [path]:
-        for record in _records(_Source(part, spec.text_column, key), (spec.kind_column,), skipped):
+    for source in [_check(part, spec.text_column, key, progress) for part in parts or [path]]:
+        for record in _records(source, (spec.kind_column,), skipped):
             kind = record.get(spec.kind_column)
             yield Row(record.get(spec.text_column), spec.kind if kind in (None, "") else kind)
 
 
 def _parts(path: Path) -> list[Path]:
-    """Return the parquet files below a folder in the order of their paths; none of a BEIR folder or a file."""
+    """Return the parquet files below a folder in order of their paths; an empty list for a BEIR folder or a file."""
     is_beir = any(path.glob("corpus.*")) or any(path.glob("queries.*"))
     return [] if is_beir else sorted(part for part in path.rglob("*.parquet") if not is_temporary(part))
 
 
-def _beir_rows(folder: Path, skipped: Counter[str], key: str) -> Iterator[Row]:
-    """Yield documents and queries in turn while both last, so that a limit keeps some of each."""
-    corpus, queries = (_Source(_beir_table(folder, name, key), "text", key) for name in ("corpus", "queries"))
+def _beir_rows(folder: Path, skipped: Counter[str], key: str, progress: ReadProgress) -> Iterator[Row]:
+    """Yield documents and queries alternately while both last, so that a limit keeps some of each."""
+    paths = [_beir_table(folder, name, key) for name in ("corpus", "queries")]
+    corpus, queries = (_check(path, "text", key, progress) for path in paths)
     documents = (Row(_titled(record), "document") for record in _records(corpus, ("title",), skipped))
     asked = (Row(record.get("text"), "query") for record in _records(queries, (), skipped))
     for pair in zip_longest(documents, asked):
@@ -110,35 +120,52 @@ def _titled(record: Record) -> object:
     return f"{title} {text}" if isinstance(title, str) and isinstance(text, str) else text
 
 
-def _records(source: _Source, others: Sequence[str], skipped: Counter[str]) -> Iterator[Record]:
-    """Return the records of ``source``, whose table has its text column for certain and ``others`` perhaps."""
-    path = source.path
+def _check(path: Path, column: str, key: str, progress: ReadProgress) -> _Source:
+    """Check that ``path`` is a file of a known format with content, and add the file to ``progress``."""
+    name = f"{key}.source {path}"
     if not path.is_file():
-        raise InputError(f"{source}: no such file")
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
+        raise InputError(f"{name}: no such file: name an existing file or folder")
+    ending = path.suffix.lower()
+    if ending not in _READERS:
         raise InputError(
-            f"{source}: expected a file that ends in {', '.join(_READERS)}, or a BEIR folder, "
+            f"{name}: expected a file that ends in {', '.join(_READERS)}, or a BEIR folder, "
             f"found {path.suffix or 'no ending'!r}"
         )
-    if path.stat().st_size == 0:
-        raise InputError(f"{source}: the file is empty")
-    return reader(source, others, skipped)
+    size = path.stat().st_size
+    if size == 0:
+        raise InputError(f"{name}: the file is empty: name a file with texts")
+    rows = None
+    if ending == ".parquet":
+        with _broken_parquet(name, "footer"):
+            rows = int(pq.read_metadata(path).num_rows)
+    return _Source(path, column, key, progress.add(size, rows))
+
+
+def _records(source: _Source, others: Sequence[str], skipped: Counter[str]) -> Iterator[Record]:
+    """Yield the records of ``source``, which must have the text column and may have the ``others``."""
+    for record in _READERS[source.path.suffix.lower()](source, others, skipped):
+        source.progress.rows += 1
+        yield record
+    source.progress.total = source.progress.rows
+
+
+@contextmanager
+def _broken_parquet(source: object, place: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{source}, {place}: broken parquet ({error}): copy or create the file again") from error
 
 
 def _parquet(source: _Source, others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
-    place = "footer"
-    try:
-        with pq.ParquetFile(source.path) as file:
-            names = file.schema_arrow.names
-            _require(source, names)
-            columns = [source.column, *(name for name in others if name in names)]
-            for group in range(file.num_row_groups):
-                place = f"row group {group}"
+    with pq.ParquetFile(source.path) as file:
+        names = file.schema_arrow.names
+        _require(source, names)
+        columns = [source.column, *(name for name in others if name in names)]
+        for group in range(file.num_row_groups):
+            with _broken_parquet(source, f"row group {group}"):
                 for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns):
                     yield from _batch_records(batch)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{source}, {place}: broken parquet ({error}): copy or make it anew") from error
 
 
 def _batch_records(batch: pa.RecordBatch) -> Iterator[Record]:
@@ -149,7 +176,7 @@ def _batch_records(batch: pa.RecordBatch) -> Iterator[Record]:
 def _values(column: pa.Array) -> Sequence[object]:
     try:
         values: list[object] = column.to_pylist()
-    except UnicodeDecodeError:  # Arrow does not check that a string column is UTF-8
+    except UnicodeDecodeError:  # Arrow does not check whether a string column is UTF-8
         return [_value(scalar) for scalar in column]
     return values
 
@@ -163,20 +190,19 @@ def _value(scalar: Any) -> object:  # noqa: ANN401  (pyarrow ships no types)
 
 def _jsonl(source: _Source, _: Sequence[str], skipped: Counter[str]) -> Iterator[Record]:
     checked = False
-    with _open(source.path) as lines:
-        for line in filter(str.strip, lines):
-            record = _parse(line)
-            if record is None:
-                skipped["not JSON"] += 1
-                continue
-            if not checked:
-                _require(source, record)
-                checked = True
-            yield record
+    for line in filter(str.strip, _lines(source)):
+        record = _parse(line)
+        if record is None:
+            skipped["not JSON"] += 1
+            continue
+        if not checked:
+            _require(source, record)
+            checked = True
+        yield record
 
 
 def _parse(line: str) -> Record | None:
-    """Return the object on ``line``, or None where there is none."""
+    """Return the JSON object on ``line``, or None if the line holds something else."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -186,27 +212,31 @@ def _parse(line: str) -> Record | None:
 
 def _csv(source: _Source, _others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
     csv.field_size_limit(max(csv.field_size_limit(), _CSV_FIELD_CHARACTERS))
-    with _open(source.path, newline="") as lines:
-        # Strict, since a quote that is never closed would otherwise swallow the rest of the file as one text.
-        records = csv.DictReader(lines, strict=True)
-        try:
-            _require(source, records.fieldnames or ())
-            yield from records
-        except csv.Error as error:
-            raise InputError(
-                f"{source}, after line {records.line_num}: broken csv ({error}): "
-                "close the quotes, and double those inside a text"
-            ) from error
+    # Strict, because an unclosed quote would otherwise turn the rest of the file into one text.
+    records = csv.DictReader(_lines(source, newline=""), strict=True)
+    try:
+        _require(source, records.fieldnames or ())
+        yield from records
+    except csv.Error as error:
+        raise InputError(
+            f"{source}, after line {records.line_num}: broken csv ({error}): "
+            "close the quotes, and double the quotes inside a text"
+        ) from error
 
 
 def _txt(source: _Source, _others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
-    with _open(source.path) as lines:
+    return ({source.column: line} for line in _lines(source))
+
+
+def _lines(source: _Source, newline: str | None = None) -> Iterator[str]:
+    """Yield the lines of a file, and note how many bytes were read."""
+    with (
+        source.path.open("rb") as file,
+        TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline=newline) as lines,
+    ):
         for line in lines:
-            yield {source.column: line}
-
-
-def _open(path: Path, newline: str | None = None) -> TextIO:
-    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline=newline)
+            source.progress.done = file.tell()
+            yield line
 
 
 def _require(source: _Source, found: Iterable[str]) -> None:
@@ -214,7 +244,7 @@ def _require(source: _Source, found: Iterable[str]) -> None:
     if source.column not in names:
         raise InputError(
             f"{source}: no column {source.column!r}, found {', '.join(names) or 'none'}: "
-            f"set {source.key}.text_column to the one that holds the text"
+            f"set {source.key}.text_column to the column that holds the text"
         )
 
 

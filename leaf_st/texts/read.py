@@ -1,62 +1,99 @@
-"""Texts of any source, clean and unique: what the teacher embeds.
+"""Clean and unique texts of any source: the teacher's input.
 
-The source is a file or folder (`leaf_st.texts.files`), or this machine's documentation
-(`leaf_st.texts.docstrings`). What is on the hub becomes a folder of files first (`leaf_st.texts.paper.fetch`).
+The source is a file or folder (`leaf_st.texts.files`) or this machine's documentation (`leaf_st.texts.docstrings`).
+Data sets on the hub are downloaded into a folder of files first (`leaf_st.texts.paper.fetch`).
 """
 
+import hashlib
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import cast
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TextsSpec
+from leaf_st.texts import Text
 from leaf_st.texts.dedupe import Deduplicator
 from leaf_st.texts.docstrings import docstring_texts
 from leaf_st.texts.files import read_file
-from leaf_st.texts.sentences import one_sentence
-from leaf_st.texts.text import Text
+from leaf_st.texts.progress import ReadProgress
 
-_MAX_BYTES = 1_000_000  # no teacher reads so far; such a row is a file that was taken for a text
+_MAX_BYTES = 1_000_000  # no teacher reads that far; such a row is a file mistaken for a text
+_SENTENCE_BORDER = re.compile(r"(?<=[.!?])\s+(?=[A-Z\d\"'(])")
+_SENTENCE_WORDS = range(4, 61)
 
 
-def read_texts(spec: TextsSpec, skipped: Counter[str], key: str = "texts") -> Iterator[Text]:
-    """Yield the usable texts of ``spec``, each once for each kind, in the order of the source.
+def read_texts(
+    spec: TextsSpec,
+    skipped: Counter[str],
+    key: str = "texts",
+    prompts: Mapping[str, str] | None = None,
+    progress: ReadProgress | None = None,
+) -> Iterator[Text]:
+    """Yield the usable texts of ``spec`` without duplicates, in the order of the source.
 
     Args:
-        spec: Which texts, and how many of them at most.
-        skipped: Where unusable rows are counted, by reason, as far as the source was read; rows above a limit are not.
-        key: The part of the recipe that ``spec`` is, named in errors: "texts" or "general".
+        spec: Which texts to read, and how many of them at most.
+        skipped: Counts the unusable rows that were read, by reason. Rows above a limit are not counted.
+        key: Part of the recipe that ``spec`` is, for errors: "texts" or "general".
+        prompts: The teacher's prompts by kind. If two kinds have the same prompt, a text of both kinds is yielded once,
+            as the kind that occurs first. If None, a text of both kinds is yielded twice.
+        progress: Is updated while the source is read.
 
     Raises:
         InputError: If the source cannot be read or holds no usable text.
     """
+    progress = progress or ReadProgress()
     most: dict[str, float] = dict.fromkeys(KINDS, math.inf)
     if isinstance(spec.limit, Mapping):
         most |= {kind: limit for kind, limit in spec.limit.items() if limit is not None}
-    in_all = spec.limit if isinstance(spec.limit, int) else sum(most.values())
+    progress.limit = spec.limit if isinstance(spec.limit, int) else sum(most.values())
     kept: Counter[str] = Counter()
     with Deduplicator() as seen:
-        for text in _with_sentences(_usable(_rows(spec, skipped, key), skipped), spec.sentences):
+        for text in _with_sentences(_usable(_rows(spec, skipped, key, progress), skipped), spec.sentences):
             if kept[text.kind] == most[text.kind]:
                 continue
-            if not seen.is_new(text):
+            if not seen.is_new(text.kind if prompts is None else prompts[text.kind], text.text):
                 skipped["duplicate"] += 1
                 continue
             yield text
             kept[text.kind] += 1
-            if kept.total() == in_all:
+            if kept.total() == progress.limit:
                 return
     if not kept:
-        reasons = ", ".join(f"{reason}: {count}" for reason, count in skipped.most_common())
-        raise InputError(
-            f"{key}.source {spec.source}: expected at least one usable text, found none "
-            f"(rows left out: {reasons or 'none'}): name another source or column"
-        )
+        raise _no_texts(spec, skipped, key)
 
 
-def _rows(spec: TextsSpec, skipped: Counter[str], key: str) -> Iterable[tuple[object, object]]:
-    return docstring_texts() if spec.source == DOCSTRINGS else read_file(spec, skipped, key)
+def require_texts(spec: TextsSpec, key: str = "texts") -> None:
+    """Check that the source of ``spec`` can be opened and holds a usable text; read no further than that text.
+
+    Args:
+        spec: Which texts to read.
+        key: As for `read_texts`.
+
+    Raises:
+        InputError: As `read_texts`.
+    """
+    if spec.source == DOCSTRINGS:
+        return  # Python's own library has some
+    skipped: Counter[str] = Counter()
+    if next(_usable(_rows(spec, skipped, key, ReadProgress()), skipped), None) is None:
+        raise _no_texts(spec, skipped, key)
+
+
+def _no_texts(spec: TextsSpec, skipped: Counter[str], key: str) -> InputError:
+    reasons = ", ".join(f"{reason}: {count}" for reason, count in skipped.most_common())
+    return InputError(
+        f"{key}.source {spec.source}: expected at least one usable text, found none "
+        f"(rows left out: {reasons or 'none'}): name another source or column"
+    )
+
+
+def _rows(spec: TextsSpec, skipped: Counter[str], key: str, progress: ReadProgress) -> Iterable[tuple[object, object]]:
+    if spec.source == DOCSTRINGS:
+        return docstring_texts(progress=progress)
+    return read_file(spec, skipped, key, progress)
 
 
 def _usable(rows: Iterable[tuple[object, object]], skipped: Counter[str]) -> Iterator[Text]:
@@ -75,8 +112,24 @@ def _with_sentences(texts: Iterator[Text], wanted: bool) -> Iterator[Text]:
             yield Text(sentence, "query")
 
 
+def one_sentence(document: str) -> str | None:
+    """Return a sentence of ``document``, chosen by the document's hash; None if it has fewer than two sentences.
+
+    In asymmetric mode the student reads only queries. Many of these are complete sentences about the subject of the
+    documents: claims, questions, titles. Collections of documents are easy to find, such queries are not.
+
+    Every sentence of 4 to 60 words is equally likely. The first sentence of each document would be a poor choice,
+    because first sentences resemble each other ("In this paper we ...").
+    """
+    sentences = [part for part in _SENTENCE_BORDER.split(document) if len(part.split()) in _SENTENCE_WORDS]
+    if len(sentences) < 2:
+        return None
+    number = int.from_bytes(hashlib.blake2b(document.encode(), digest_size=8).digest())
+    return sentences[number % len(sentences)].strip()
+
+
 def flaw(text: object, kind: object) -> str | None:
-    """Return why a row cannot be used, or None if it can."""
+    """Return the reason why a row cannot be used, or None if the row is usable."""
     if not isinstance(text, str):
         return "not text"
     stripped = text.strip()

@@ -1,1 +1,1 @@
-"""Fourth stage: training, from the store and a new student to the model in its folder."""
+"""Fourth stage: training, from a store and an untrained student to a model in its folder."""

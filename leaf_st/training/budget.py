@@ -1,7 +1,7 @@
-"""How many steps fit into a time budget: measured by training for a moment, on the same texts and the same code.
+"""Measure how many training steps fit into a time budget, in a short trial on the same texts with the same code.
 
-The answer is written into the run's recipe, so that everything after it (rate schedule, resuming) depends on a number
-of steps and never on a clock.
+The result becomes part of the run's recipe, so that the learning rates and a resumed training depend on a number of
+steps and never on a clock.
 """
 
 import tempfile
@@ -22,25 +22,26 @@ from leaf_st.recipe import Recipe
 from leaf_st.student.new import new_student
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fingerprint
-from leaf_st.texts.text import Text
+from leaf_st.teacher.store import EmbeddingStore
+from leaf_st.texts import Text
 from leaf_st.training.arguments import training_arguments
-from leaf_st.training.trainer import LeafTrainer
+from leaf_st.training.trainer import LeafTrainer, held_out_rows
 
-# Whole epochs of them are trained: some batches alone would say little, lengths differ so. The first of two is not
-# timed: each new shape of a batch has its kernels made once, which can double the time of a short trial.
+# A trial takes complete epochs, because batches differ in length and a few of them would not be representative. Only
+# the second epoch is timed: kernels are compiled for each new shape of a batch, which can double the time of the first.
 _TRIAL_TEXTS = 1536
-_TRIAL_BATCHES = 16  # at least: the last of an epoch is smaller
-_MARGIN = 0.95  # machines are not equally fast all the time
+_TRIAL_BATCHES = 16  # at least, because the last batch of an epoch is smaller
+_MARGIN = 0.95  # the speed of a machine varies
 
 
 def trial_texts(recipe: Recipe) -> int:
-    """Return how many texts a trial of ``recipe`` wants."""
+    """Return the number of texts for a trial of ``recipe``."""
     batch = training_arguments(recipe, Path(), "cpu").per_device_train_batch_size
     return max(_TRIAL_TEXTS, _TRIAL_BATCHES * batch)
 
 
 class _RandomTeacher:
-    """Gives random vectors: a trial needs targets of the right shape, not good ones."""
+    """Returns random vectors: a trial only needs targets of the right shape."""
 
     def __init__(self, fingerprint: Fingerprint) -> None:
         self.fingerprint = fingerprint
@@ -55,7 +56,7 @@ class _RandomTeacher:
 
 
 class _EpochClock(TrainerCallback):
-    """Notes when each epoch ended."""
+    """Notes the time at the end of each epoch."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -65,59 +66,81 @@ class _EpochClock(TrainerCallback):
 
 
 class Pace(NamedTuple):
-    """How fast a student is on this machine.
+    """The speed of a student on this machine.
 
     Attributes:
-        step: Seconds of an optimizer step.
-        row: Seconds of the validation of one row.
+        step: Seconds per optimizer step.
+        row: Seconds per validated row.
     """
 
     step: float
     row: float
 
 
-def steps_within(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], device: str | None = None) -> int:
-    """Return the optimizer steps that fit into the recipe's budget, its validations included.
-
-    Several processes try together, as they will train, and all return what the first one found.
+def steps_of_budget(
+    recipe: Recipe, store: EmbeddingStore, general: EmbeddingStore | None, device: str | None = None
+) -> int:
+    """Return the number of optimizer steps that fit into the recipe's budget, measured on rows of ``store``.
 
     Args:
-        recipe: Has `training.budget_minutes`.
-        fingerprint: The teacher's.
-        texts: A sample of the training texts.
-        device: Where to train; sentence-transformers' choice if None.
+        recipe: A recipe with `training.budget_minutes`.
+        store: Texts and targets.
+        general: Texts and targets of the general domain, which every validation reads.
+        device: Device to train on; sentence-transformers' choice if None.
 
     Raises:
-        InputError: If not even one step fits.
+        InputError: If the budget is too short for one step.
+    """
+    # Random rows, because the head of a source may have other lengths than the rest.
+    count = trial_texts(recipe) * PartialState().num_processes
+    rows = np.unique(np.random.default_rng(0).integers(len(store), size=count)).tolist()
+    validation = len(held_out_rows(store, recipe.training)) + (0 if general is None else len(general))
+    spec = replace(recipe.training, held_out_rows=max(1, validation))
+    return steps_within(replace(recipe, training=spec), store.fingerprint, store.texts(rows), device)
+
+
+def steps_within(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], device: str | None = None) -> int:
+    """Return the number of optimizer steps that fit into the recipe's budget, validations included.
+
+    Several processes run the trial together, as they will train, and all return the result of the first process.
+
+    Args:
+        recipe: A recipe with `training.budget_minutes`.
+        fingerprint: The teacher's fingerprint.
+        texts: A sample of the training texts.
+        device: Device to train on; sentence-transformers' choice if None.
+
+    Raises:
+        InputError: If the budget is too short for one step.
     """
     return steps_at(recipe, measure_pace(recipe, fingerprint, texts, device))
 
 
 def steps_at(recipe: Recipe, pace: Pace) -> int:
-    """Return the optimizer steps that fit into the recipe's budget at ``pace``, as `steps_within` does."""
+    """Return the number of optimizer steps that fit into the recipe's budget at ``pace``, as `steps_within` does."""
     minutes = recipe.training.budget_minutes or 0.0
     seconds = minutes * 60 * _MARGIN
     validation = pace.row * recipe.training.held_out_rows
     every = training_arguments(recipe, Path(), PartialState().device.type).eval_steps or 1
-    # Below 1, as the trainer reads it, it is a share of the run; otherwise a number of steps.
+    # The trainer reads a value below 1 as a share of the run, any other value as a number of steps.
     steps = int((seconds - validation / every) / pace.step if every < 1 else seconds / (pace.step + validation / every))
     if steps < 1:
         raise InputError(
             f"training.budget_minutes={minutes}: a step takes {pace.step:.2f} s and a validation {validation:.0f} s on "
-            "this machine, so nothing fits: give more time or hold out fewer rows"
+            "this machine, so nothing fits: set a longer budget or lower training.held_out_rows"
         )
     return steps
 
 
 def measure_pace(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], device: str | None = None) -> Pace:
-    """Train the student of ``recipe`` for two epochs of ``texts``, and time the second one."""
+    """Train the student of ``recipe`` for two epochs of ``texts``, and time the second epoch."""
     with tempfile.TemporaryDirectory(prefix="leaf-st-budget-") as folder:
         return Pace(*broadcast_object_list(list(_trial(recipe, fingerprint, texts, Path(folder), device))))
 
 
 def _trial(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], folder: Path, device: str | None) -> Pace:
     store = precompute(texts, _RandomTeacher(fingerprint), folder / "store", total=len(texts))
-    assert store is not None  # one partition makes the whole
+    assert store is not None  # the only partition completes the store
     quiet = {
         "eval_strategy": "no",
         "eval_on_start": False,
@@ -131,7 +154,7 @@ def _trial(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], fold
     trainer = LeafTrainer(student, store, trial.training, training_arguments(trial, folder, student.device.type))
     clock = _EpochClock()
     trainer.add_callback(clock)
-    for printing in (ProgressCallback, PrinterCallback):  # what a trial learns is of no interest
+    for printing in (ProgressCallback, PrinterCallback):  # the losses of a trial mean nothing
         trainer.remove_callback(printing)
     trainer.train()
     first, second = clock.ends

@@ -1,10 +1,11 @@
-"""When a checkpoint is written, which one a training goes on from, and how Ctrl-C ends at one.
+"""Write checkpoints by steps and by the clock, resume from the last one, and write one on Ctrl-C.
 
-A checkpoint that the recipe asks for stays, as far as its ``save_total_limit`` goes. One that came by the clock or by
-Ctrl-C is there to go on from and goes when the next one is whole; it lies apart, or it would push out the others.
+Checkpoints that the recipe asks for are kept, up to its ``save_total_limit``. A checkpoint written by the clock or on
+Ctrl-C is only for resuming, and is removed when the next checkpoint is complete. It has a folder of its own, so that it
+does not count towards that limit.
 
-Of several processes each would decide for itself by its own clock and its own signals, and then wait for the others
-for ever. So there checkpoints come by the steps alone, and Ctrl-C ends the processes at once.
+Several processes would each decide by their own clock and signals, and wait for each other forever. With several
+processes, checkpoints are therefore written only by steps, and Ctrl-C ends the processes immediately.
 """
 
 import json
@@ -24,34 +25,34 @@ from transformers.trainer_utils import SaveStrategy
 from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
 
-_SECONDS_AT_RISK = 120  # of training that a kill may cost; a checkpoint takes about one
-_WHOLE = "complete.json"  # written last into a checkpoint: without it a kill came between
-_PASSING = "passing"  # folder of the one that is there to go on from
+_SECONDS_AT_RISK = 120  # training time that a kill may lose; writing a checkpoint takes about one second
+_COMPLETE = "complete.json"  # written last; a checkpoint without this file was interrupted by a kill
+_PASSING = "passing"  # folder of the checkpoint that is only for resuming
 
 
-def whole_checkpoints(folder: Path) -> dict[int, Path]:
-    """Return the checkpoints in ``folder`` that the recipe asked for, by step, in rising order."""
-    return dict(sorted((_step(path), path) for path in folder.glob("checkpoint-*") if (path / _WHOLE).is_file()))
+def complete_checkpoints(folder: Path) -> dict[int, Path]:
+    """Return the complete checkpoints in ``folder`` that the recipe asked for, by step, in rising order."""
+    return dict(sorted((_step(path), path) for path in folder.glob("checkpoint-*") if (path / _COMPLETE).is_file()))
 
 
-def last_whole_checkpoint(folder: Path, processes: int = 1) -> Path | None:
-    """Return the newest checkpoint in ``folder`` that was written to its end; remove those that were not.
+def last_complete_checkpoint(folder: Path, processes: int = 1) -> Path | None:
+    """Return the newest complete checkpoint in ``folder``, and remove incomplete ones.
 
     Raises:
-        InputError: If it is of another number of ``processes``: its steps had another number of rows.
+        InputError: If another number of ``processes`` wrote the checkpoint, so its steps had other numbers of rows.
     """
-    whole = {**whole_checkpoints(folder / _PASSING), **whole_checkpoints(folder)}
+    complete = {**complete_checkpoints(folder / _PASSING), **complete_checkpoints(folder)}
     for path in folder.glob("checkpoint-*"):
-        if path not in whole.values():
+        if path not in complete.values():
             shutil.rmtree(path)
-    if not whole:
+    if not complete:
         return None
-    last = whole[max(whole)]
-    made_by = json.loads((last / _WHOLE).read_text(encoding="utf-8")).get("processes", 1)
+    last = complete[max(complete)]
+    made_by = json.loads((last / _COMPLETE).read_text(encoding="utf-8")).get("processes", 1)
     if made_by != processes:
         raise InputError(
-            f"{last} is of a training by {made_by} processes, found {processes}: launch as many as before, or delete "
-            f"{folder} to train from the start"
+            f"{last} is of a training by {made_by} processes, found {processes}: start {made_by} processes, or delete "
+            f"{folder} to train from the beginning"
         )
     return last
 
@@ -60,76 +61,76 @@ def _step(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-class MarkWhole(TrainerCallback):
-    """Says of a checkpoint that it is whole, after everything else of it was written."""
+class MarkComplete(TrainerCallback):
+    """Marks a checkpoint as complete, after all its other files were written."""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        """Write the mark, once all processes have written."""
+        """Write the mark when all processes have written their files."""
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         if args.world_size > 1:
-            torch.distributed.barrier()  # each has written the state of its own random numbers
+            torch.distributed.barrier()  # each process writes the state of its random numbers
         if state.is_world_process_zero:
-            write_json(folder / _WHOLE, {"step": state.global_step, "processes": args.world_size})
+            write_json(folder / _COMPLETE, {"step": state.global_step, "processes": args.world_size})
 
 
 class SaveByTheClock(TrainerCallback):
-    """Asks for a checkpoint when the last one is so old that a kill would cost more than a moment.
+    """Requests a checkpoint when the last one is too old.
 
-    It moves what the recipe did not ask for out of the way, and so comes after `MarkWhole` and before `Stop`.
+    The callback moves checkpoints that the recipe did not ask for, so it runs after `MarkComplete` and before `Stop`.
     """
 
     def __init__(self) -> None:
         self._saved = time.monotonic()
-        self._is_asked_for = False
+        self._is_requested = False
 
     def on_train_begin(self, *_: object, **__: object) -> None:
-        """Count from here."""
+        """Start the clock."""
         self._saved = time.monotonic()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        """Ask, if it is time."""
-        self._is_asked_for = control.should_save
+        """Request a checkpoint if the last one is too old."""
+        self._is_requested = control.should_save
         late = time.monotonic() - self._saved > _SECONDS_AT_RISK
         if late and args.save_strategy != SaveStrategy.NO and args.world_size == 1:
             control.should_save = True
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        """Remember who asks."""
-        self._is_asked_for = control.should_save
+        """Note whether the recipe asks for a checkpoint."""
+        self._is_requested = control.should_save
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        """Count from here, and leave one checkpoint to go on from."""
+        """Restart the clock, and keep one checkpoint for resuming."""
         self._saved = time.monotonic()
         if not state.is_world_process_zero:
             return
         folder = Path(str(args.output_dir))
         passing = folder / _PASSING
-        before = list(passing.glob("checkpoint-*"))
-        # With BEST it is the validation that asks, after the step.
-        if not self._is_asked_for and args.save_strategy != SaveStrategy.BEST:
+        earlier = list(passing.glob("checkpoint-*"))
+        # With BEST, the validation requests the checkpoint after the step.
+        if not self._is_requested and args.save_strategy != SaveStrategy.BEST:
             passing.mkdir(exist_ok=True)
-            made = folder / f"checkpoint-{state.global_step}"
-            made.replace(passing / made.name)
-        for path in before:
+            new = folder / f"checkpoint-{state.global_step}"
+            new.replace(passing / new.name)
+        for path in earlier:
             shutil.rmtree(path)
 
 
 class Stop(TrainerCallback):
-    """Ends training after the batch in flight, with a checkpoint to go on from, once asked to."""
+    """Ends training after the current batch, with a checkpoint, when asked to."""
 
     asked = False
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        """Stop, if asked to."""
+        """Stop if asked to."""
         if self.asked:
             control.should_save = control.should_training_stop = True
 
 
 @contextmanager
-def asked_to_stop(stop: Stop) -> Iterator[None]:
-    """Let Ctrl-C ask ``stop`` instead of interrupting; whatever happens within, the old answer to it comes back."""
+def stop_on_ctrl_c(stop: Stop) -> Iterator[None]:
+    """Let Ctrl-C ask ``stop`` to end training instead of raising; the previous handler is always restored."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's
+        yield  # only the main thread can handle signals
         return
     before = signal.getsignal(signal.SIGINT)
 

@@ -1,27 +1,45 @@
 """Batches of texts of similar length, shuffled by (seed, epoch), in memory that does not grow with the rows.
 
-A batch is padded to its longest text, so random batches of mixed queries and documents are four fifths padding.
-The algorithm, for each epoch: the row numbers are cut into chunks; the chunks are shuffled; windows of consecutive
-chunks are gathered, shuffled, sorted by length and cut into batches; the batches of a window are shuffled. Rows
-are so mixed with those of ``chunks_per_window`` random chunks, and batches of one length never follow each other for
-long. Memory is O(chunks + rows of a window); the alternative, sorting all rows, holds a permutation of them. About
-3 % of the tokens are padding at 1024 x 64 rows a window.
+A batch is padded to its longest text, so four fifths of random batches of mixed queries and documents are padding.
+In each epoch the row numbers are cut into chunks and the chunks are shuffled. Windows of consecutive chunks are
+gathered, shuffled, sorted by length and cut into batches, and the batches of a window are shuffled. Each row is thus
+mixed with the rows of ``chunks_per_window`` random chunks, and batches of one length never follow each other for long.
+Memory is O(chunks + rows of a window). Sorting all rows instead would need a permutation of all rows. With 1024 x 64
+rows per window, about 3 % of the tokens are padding.
 
-Processes that train together all go through the same batches, of as many rows as they take together in a step, and
-each yields its part of every batch: what is learnt depends on the rows of a step, not on who computes them.
+Processes that train together iterate over the same batches, each of as many rows as all processes take in one step, and
+each process takes its part of every batch. What the student learns depends on the rows of a step, not on the number of
+processes.
 """
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
+import datasets
 import numpy as np
+import pyarrow.compute as pc
+import torch
 from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.sampler import SetEpochMixin
 from torch.utils.data import BatchSampler
+from tqdm import tqdm
+
+from leaf_st.atomic import write_whole
+from leaf_st.errors import InputError
+from leaf_st.models.tokens import forget_last_call
+from leaf_st.student.static import is_static
+from leaf_st.teacher.store import EmbeddingStore
+
+_LONGEST = np.iinfo(np.uint16).max
+_ROWS = 8192  # rows tokenized at once
+_LABELS = ("label", "labels", "score", "scores")
 
 
 class Lengths(Protocol):
-    """Lengths of rows, in any unit: an array, or something that reads them when asked."""
+    """Lengths of rows in any unit: an array, or an object that reads the lengths when asked."""
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -31,45 +49,61 @@ class Lengths(Protocol):
 
 
 class LengthGroupedBatchSampler(SetEpochMixin, BatchSampler):
-    """Yields lists of row numbers; every row that is not left out comes once an epoch.
+    """Yields lists of row numbers; every row that is not left out occurs once per epoch.
+
+    The class is a value for ``batch_sampler`` of `SentenceTransformerTrainingArguments`, whose trainer calls it with
+    the arguments up to ``generator``:
+
+        SentenceTransformerTrainingArguments(..., batch_sampler=LengthGroupedBatchSampler)
 
     Args:
-        lengths: Length of each row.
-        batch_size: Rows of a batch, of all parts together; the last of an epoch may have fewer.
-        seed: With the epoch it determines the order, alone.
-        leave_out: Rows that never come, in rising order, shape (k,): the held-out ones.
-        drop_last: Leave out the last batch of an epoch if it is smaller. Parts that have to be as many and as large as
-            each other, as in training by several processes, need it.
-        part: (i, n): yield the i-th n-th of each batch.
+        rows: A data set, or the lengths of its rows. The lengths of a data set are its column ``length`` or, if it has
+            none, the characters of its first column of texts.
+        batch_size: Rows per batch of all parts together; the last batch of an epoch may have fewer.
+        seed: Seed of the order, which depends only on the seed and the epoch.
+        drop_last: Leave out the last batch of an epoch if it is smaller. Training by several processes needs this,
+            because their parts must be equally many and equally large.
+        valid_label_columns: Columns of a data set that are not texts.
+        generator: Ignored.
+        leave_out: Rows that never occur, such as held-out rows, in rising order, shape (k,).
+        part: (i, n): yield part i of n of each batch.
         rows_per_chunk: Consecutive rows that are moved together.
         chunks_per_window: Chunks whose rows are mixed.
+
+    Raises:
+        InputError: If a data set has neither a column ``length`` nor a column of texts.
     """
 
     def __init__(
         self,
-        lengths: Lengths,
+        rows: Lengths | datasets.Dataset,
         batch_size: int,
         seed: int = 0,
-        leave_out: NDArray[np.int64] | None = None,
         drop_last: bool = False,
+        valid_label_columns: Sequence[str] | None = None,
+        generator: torch.Generator | None = None,
+        *,
+        leave_out: NDArray[np.int64] | None = None,
         part: tuple[int, int] = (0, 1),
         rows_per_chunk: int = 1024,
         chunks_per_window: int = 64,
     ) -> None:
-        # BatchSampler's own __init__ wants a sampler of single rows, which would need a permutation of them all.
+        # The __init__ of BatchSampler wants a sampler of single rows, which would need a permutation of all rows.
         self.epoch = 0
         self.batch_size = batch_size
         self.drop_last = drop_last
         self._part = part
-        self._lengths = lengths
+        if isinstance(rows, datasets.Dataset):
+            rows = _DatasetLengths(rows, valid_label_columns or _LABELS)
+        self._lengths: Lengths = rows
         self._seed = seed
         self._leave_out = np.empty(0, np.int64) if leave_out is None else leave_out
         self._rows_per_chunk = rows_per_chunk
         self._chunks_per_window = chunks_per_window
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self._lengths) - len(self._leave_out), self.batch_size)
-        return whole + (not self.drop_last and len(self._mine(np.arange(rest))) > 0)
+        full, rest = divmod(len(self._lengths) - len(self._leave_out), self.batch_size)
+        return full + (not self.drop_last and len(self._own_part(np.arange(rest))) > 0)
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng((self._seed, self.epoch))
@@ -79,25 +113,88 @@ class LengthGroupedBatchSampler(SetEpochMixin, BatchSampler):
             rows, lengths = self._window(chunks[start : start + self._chunks_per_window])
             order = rng.permutation(len(rows))
             rows, lengths = rows[order], lengths[order]
-            # What the last window left over is too few rows to be sorted with these; it comes first as it is.
+            # The rest of the last window is too small to be sorted with these rows, so it comes first.
             rows = np.concatenate([rest, rows[np.argsort(lengths, kind="stable")]])
-            whole = len(rows) // self.batch_size
-            batches = rows[: whole * self.batch_size].reshape(whole, self.batch_size)
-            rest = rows[whole * self.batch_size :]
-            for index in rng.permutation(whole):
-                yield self._mine(batches[index]).tolist()
-        if not self.drop_last and len(last := self._mine(rest)):
+            full = len(rows) // self.batch_size
+            batches = rows[: full * self.batch_size].reshape(full, self.batch_size)
+            rest = rows[full * self.batch_size :]
+            for index in rng.permutation(full):
+                yield self._own_part(batches[index]).tolist()
+        if not self.drop_last and len(last := self._own_part(rest)):
             yield last.tolist()
 
-    def _mine(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return this part's rows of ``batch``."""
+    def _own_part(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows of ``batch`` that belong to this part."""
         index, count = self._part
         return batch[len(batch) * index // count : len(batch) * (index + 1) // count]
 
     def _window(self, chunks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.integer]]:
-        """Return row numbers and lengths of ``chunks`` without the rows left out; shape (n,) each."""
+        """Return row numbers and lengths of ``chunks`` without the rows left out, shape (n,) each."""
         spans = [slice(int(chunk) * self._rows_per_chunk, (int(chunk) + 1) * self._rows_per_chunk) for chunk in chunks]
         lengths = [np.asarray(self._lengths[span]) for span in spans]
         rows = np.concatenate([span.start + np.arange(len(part)) for span, part in zip(spans, lengths, strict=True)])
         keep = np.isin(rows, self._leave_out, invert=True)
         return rows[keep], np.concatenate(lengths)[keep]
+
+
+class _DatasetLengths:
+    """Lengths of the rows of a data set, read from its table, without its transform, when asked."""
+
+    def __init__(self, dataset: datasets.Dataset, labels: Sequence[str]) -> None:
+        texts = [name for name, kind in dataset.features.items() if _is_text(kind) and name not in labels]
+        if "length" not in dataset.features and not texts:
+            raise InputError(
+                f"LengthGroupedBatchSampler: expected a column of texts or a column 'length', found "
+                f"{', '.join(dataset.features) or 'no columns'}: add a column 'length'"
+            )
+        self._column = "length" if "length" in dataset.features else texts[0]
+        self._table = dataset.select_columns([self._column]).with_format("arrow")
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, rows: slice) -> NDArray[np.integer]:
+        values = self._table[rows][self._column]
+        lengths = values if self._column == "length" else pc.utf8_length(values)
+        filled: NDArray[np.integer] = pc.fill_null(lengths, 0).to_numpy()
+        return filled
+
+
+def _is_text(feature: object) -> bool:
+    return isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string")
+
+
+def token_lengths(store: EmbeddingStore, student: SentenceTransformer) -> NDArray[np.uint16]:
+    """Return the number of tokens of each row as a memory map, shape (rows,), cut at the student's maximum length.
+
+    Characters are a worse measure: with open question answers and abstracts mixed in batches of 32, one sixth of
+    batches grouped by bytes is padding, and 3 % of batches grouped by tokens. Counting takes one pass of the tokenizer
+    and two bytes per row on disk. The file lies beside the shards; its name depends on the tokenizer and the maximum.
+
+    A static student does not pad, so random batches are best for it: all lengths are 0 and nothing is counted.
+    """
+    if is_static(student):
+        return np.broadcast_to(np.uint16(0), len(store))
+    forget_last_call(student)  # a tokenizer that was used would have another name
+    identity = f"{len(store)} {student.max_seq_length} {student.tokenizer.backend_tokenizer.to_str()}"
+    path = store.folder / f"tokens-{hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()}.npy"
+    if not path.is_file():
+        write_whole(path, lambda temporary: _write_lengths(temporary, store, student))
+    counted: NDArray[np.uint16] = np.load(path, mmap_mode="r")
+    return counted
+
+
+def _write_lengths(path: Path, store: EmbeddingStore, student: SentenceTransformer) -> None:
+    # Written piece by piece: a full disk would end a process that writes to a mapped file without a message.
+    with path.open("wb") as file:
+        header = {"descr": "<u2", "fortran_order": False, "shape": (len(store),)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for counts in _count_tokens(store, student):
+            file.write(counts.astype("<u2").tobytes())
+
+
+def _count_tokens(store: EmbeddingStore, student: SentenceTransformer) -> Iterator[NDArray[np.int64]]:
+    for start in tqdm(range(0, len(store), _ROWS), desc="counting tokens", unit_scale=_ROWS, unit=" texts"):
+        rows = range(start, min(start + _ROWS, len(store)))
+        encoded = student.tokenizer(store.prompted(rows), truncation=True, max_length=student.max_seq_length)
+        yield np.array([min(len(ids), _LONGEST) for ids in encoded["input_ids"]])

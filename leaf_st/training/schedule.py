@@ -1,4 +1,4 @@
-"""How many steps a run has, and the learning rate over them: cycles of linear decay with restarts (paper 2.2, A.2)."""
+"""The number of steps of a run, and the learning rate of each step: cycles of linear decay (paper 2.2, A.2)."""
 
 import math
 from dataclasses import dataclass
@@ -10,44 +10,45 @@ from leaf_st.recipe import TrainingSpec
 
 
 def steps_per_epoch(rows: int, args: TrainingArguments) -> int:
-    """Return the optimizer steps in which ``rows`` come once."""
+    """Return the optimizer steps of one epoch of ``rows``."""
     per_batch: int = args.train_batch_size * args.world_size
     batches = rows // per_batch if args.dataloader_drop_last else -(-rows // per_batch)
     return max(1, -(-batches // args.gradient_accumulation_steps))
 
 
 def steps_of_run(rows: int, args: TrainingArguments) -> int:
-    """Return the optimizer steps of a run that trains on ``rows``, as transformers' trainer counts them."""
+    """Return the optimizer steps of a run on ``rows``, as transformers' trainer counts steps."""
     return args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * steps_per_epoch(rows, args))
 
 
 def validations_of_run(steps: int, per_epoch: int, args: TrainingArguments) -> int:
-    """Return how often a run of ``steps`` optimizer steps is validated, the last time at its end."""
+    """Return the number of validations in a run of ``steps`` optimizer steps, including the one at the end."""
     at_start = int(args.eval_on_start)
     if args.eval_strategy == "no":
         return at_start
     if args.eval_strategy == "epoch":
         return at_start + math.ceil(steps / per_epoch)
     every = args.eval_steps or 1
-    # Below 1, as the trainer reads it, it is a share of the run; otherwise a number of steps.
+    # The trainer reads a value below 1 as a share of the run, any other value as a number of steps.
     return at_start + math.ceil(steps / (math.ceil(steps * every) if every < 1 else every))
 
 
 @dataclass(frozen=True)
 class CyclicDecay:
-    """Rate of each step, as a factor of the start rate.
+    """The learning rate of each step, as a factor of the start rate.
 
-    Within a cycle the rate falls linearly from the start rate to the end rate, then the next cycle starts again
-    from the top. Where the run cannot be cut into equal cycles, some are longer by one. Falling by "epoch"
-    keeps the rate constant within an epoch: the first epoch of a cycle has the start rate, the last one the end
-    rate (paper A.2: "from lr=1e-4 to lr=1e-5 at the 10th epoch").
+    Within a cycle the rate falls linearly from the start rate to the end rate, and the next cycle begins at the start
+    rate again. If the run cannot be cut into equal cycles, some cycles are longer by one step or epoch. Decay by
+    "epoch" keeps the rate constant within an epoch: the first epoch of a cycle has the start rate, the last epoch the end rate
+    (paper A.2: "from lr=1e-4 to lr=1e-5 at the 10th epoch"). A cycle of a single epoch decays by step, because it would
+    have the start rate throughout otherwise.
 
     Attributes:
         total_steps: Optimizer steps of the run.
         steps_per_epoch: Optimizer steps of an epoch.
-        end_factor: End rate over start rate.
+        end_factor: End rate divided by start rate.
         cycles: Number of cycles.
-        decay: "step" or "epoch".
+        decay: When the rate falls: "step" or "epoch".
     """
 
     total_steps: int
@@ -58,15 +59,18 @@ class CyclicDecay:
 
     @property
     def starts(self) -> list[int]:
-        """The step in which each cycle begins; a run may be too short for some of them."""
+        """The first step of each cycle; a short run may have fewer cycles."""
         starts = {self._border(cycle) * self._unit for cycle in range(self.cycles)}
         return sorted(start for start in starts if start < self.total_steps)
 
     def __call__(self, step: int) -> float:
         """Return the factor at ``step``, counted from 0."""
-        place = min(step, self.total_steps - 1) // self._unit
+        step = min(step, self.total_steps - 1)
+        place = step // self._unit
         cycle = place * self.cycles // self._places
         start, end = self._border(cycle), self._border(cycle + 1)
+        if end - start == 1:  # a single epoch, or a single step
+            place, start, end = step, start * self._unit, min(end * self._unit, self.total_steps)
         return 1 + (self.end_factor - 1) * ((place - start) / (end - start - 1) if end - start > 1 else 0)
 
     @property
@@ -82,7 +86,7 @@ class CyclicDecay:
 
 
 def schedule(spec: TrainingSpec, args: TrainingArguments, rows: int, steps: int) -> CyclicDecay:
-    """Return the schedule of a run of ``steps`` optimizer steps that trains on ``rows`` (paper 2.2)."""
+    """Return the schedule of a run of ``steps`` optimizer steps on ``rows`` (paper 2.2)."""
     return CyclicDecay(
         total_steps=steps,
         steps_per_epoch=steps_per_epoch(rows, args),

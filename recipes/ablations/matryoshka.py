@@ -41,7 +41,7 @@ from leaf_st.recipe import Kind
 from leaf_st.student.projection import Projection
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.store import EmbeddingStore
-from leaf_st.texts.text import Text
+from leaf_st.texts import Text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -26,7 +26,7 @@ from leaf_st.recipe import Kind
 from leaf_st.teacher.precompute import ROWS_PER_SHARD, precompute
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.store import MANIFEST, EmbeddingStore
-from leaf_st.texts.text import Text
+from leaf_st.texts import Text
 
 WIDTH, BATCH, READS = 1024, 32, 2000
 

@@ -12,6 +12,8 @@ from leaf_st.pipeline.run import Run
 from leaf_st.pipeline.smoke import smoke
 from leaf_st.recipe import DOCSTRINGS, TEACHER_OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.teacher.store import EmbeddingStore
+from leaf_st.texts.read import read_texts
+from leaf_st.training.train import initial_student
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def test_partitions_make_one_store(recipe, tmp_path):
 
 
 def test_training_needs_the_store(recipe, tmp_path):
-    with pytest.raises(InputError, match="store is not there: run `leaf-st embed` first"):
+    with pytest.raises(InputError, match="store is missing: run `leaf-st embed` first"):
         Run(recipe, tmp_path / "run").train()
     assert not (tmp_path / "run").exists()
 
@@ -121,7 +123,7 @@ def test_a_damaged_shard_is_named_before_the_budget_is_tried(recipe, tmp_path):
     shard = next((tmp_path / "run" / "store").glob("shard-*"))
     shard.write_bytes(shard.read_bytes()[:-9])
     with pytest.raises(InputError, match="is damaged: run `leaf-st embed` again"):
-        run.train()
+        Run(timed, tmp_path / "run").train()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"recipe": {}}'])
@@ -207,12 +209,13 @@ def test_the_record_names_what_the_student_learned_from_before(going_on, finishe
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["sources"] == sources
 
 
-def test_general_texts_that_are_trained_on_are_left_out(going_on, tmp_path, capsys):
+def test_general_texts_that_are_trained_on_are_left_out(going_on, tmp_path, caplog):
+    caplog.set_level("INFO", "leaf_st")
     run = Run(going_on, tmp_path / "run")
     run.embed()
     texts = [row.text for row in EmbeddingStore(run.folder / "general").texts(range(10))]
     assert texts == [f"a text, number {number}" for number in range(60, 70)]
-    assert f"10 texts of {going_on.general.source} to watch the general domain" in capsys.readouterr().out
+    assert f"10 texts of {going_on.general.source} to watch the general domain" in caplog.messages
     run.train()
     run.measure_alignment()
     rows = json.loads((run.folder / "results" / "alignment.json").read_text())
@@ -239,7 +242,7 @@ def test_general_texts_added_later_are_embedded_first(recipe, going_on, tmp_path
     shutil.rmtree(folder / "model")
     shutil.rmtree(folder / "checkpoints")
     run = Run(replace(recipe, general=going_on.general), folder)
-    with pytest.raises(InputError, match="general is not there: run `leaf-st embed` first"):
+    with pytest.raises(InputError, match="general is missing: run `leaf-st embed` first"):
         run.train()
     run.embed()
     assert len(EmbeddingStore(folder / "general")) == 10
@@ -264,12 +267,13 @@ def test_a_smoke_run_goes_on_with_a_student_too(going_on, tmp_path):
     assert len(EmbeddingStore(folder / "general")) == 10
 
 
-def test_a_smoke_run_does_without_the_user_s_own_texts(going_on, tmp_path, capsys):
+def test_a_smoke_run_does_without_the_user_s_own_texts(going_on, tmp_path, caplog):
+    caplog.set_level("INFO", "leaf_st")
     waiting = replace(going_on, texts=TextsSpec(source="my.txt", sentences=True), general=TextsSpec(limit=2048))
     small = smoke(waiting, tmp_path / "smoke")
     assert (small.texts.source, small.texts.sentences) == (DOCSTRINGS, True)
     assert small.general.limit > small.texts.limit  # the first ones are trained on
-    assert capsys.readouterr().out == "my.txt is not there: this machine's documentation takes its place\n"
+    assert caplog.messages == ["my.txt does not exist: this machine's documentation is used instead"]
 
 
 def test_a_smoke_run_of_a_table_is_a_table(recipe, tmp_path):
@@ -313,3 +317,98 @@ def test_a_source_may_be_left_out_until_something_is_embedded(recipe, tmp_path):
     (tmp_path / "run" / "store").mkdir()
     with pytest.raises(InputError, match=r"texts\.leave_out was \[\], is \['triviaqa'\]\): name another --output"):
         Run(without, tmp_path / "run")
+
+
+def test_a_source_is_read_once(recipe, tmp_path, monkeypatch):
+    reads = []
+
+    def counted(spec, *others, **more):
+        reads.append(spec.source)
+        return read_texts(spec, *others, **more)
+
+    monkeypatch.setattr("leaf_st.pipeline.run.read_texts", counted)
+    Run(recipe, tmp_path / "run").embed()
+    assert reads == [recipe.texts.source]
+    Run(recipe, tmp_path / "run").train()
+    assert reads == [recipe.texts.source]
+
+
+def test_the_student_is_built_once(recipe, tmp_path, monkeypatch):
+    built = []
+
+    def counted(*others):
+        built.append(initial_student(*others))
+        return built[-1]
+
+    monkeypatch.setattr("leaf_st.pipeline.run.initial_student", counted)
+    run = Run(recipe, tmp_path / "run")
+    run.embed()
+    assert run.train() is built[0]
+    assert len(built) == 1
+
+
+def test_embedding_and_training_apart_give_the_same_weights(recipe, tmp_path):
+    together = Run(recipe, tmp_path / "together")
+    together.embed()
+    together.train()
+    Run(recipe, tmp_path / "apart").embed()
+    Run(recipe, tmp_path / "apart").train()
+    for part in ("model.safetensors", "2_Dense/model.safetensors"):
+        one, other = (tmp_path / name / "model" / part for name in ("together", "apart"))
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_the_teacher_is_released_before_the_training(recipe, tmp_path, monkeypatch):
+    run = Run(recipe, tmp_path / "run")
+    run.embed()
+    held = []
+    monkeypatch.setattr("leaf_st.pipeline.run.train", lambda *_, **__: held.append(run._teacher))
+    run.train()
+    assert held == [None]
+
+
+def test_the_checksums_of_a_store_are_compared_once_in_a_process(recipe, tmp_path, monkeypatch):
+    compared = []
+    monkeypatch.setattr(EmbeddingStore, "damaged", lambda store: compared.append(store.folder) or [])
+    timed = replace(recipe, training=replace(recipe.training, budget_minutes=0.02, arguments={"use_cpu": True}))
+    run = Run(timed, tmp_path / "run")
+    run.embed()
+    run.train()
+    folder = tmp_path / "run" / "store"
+    assert folder not in compared  # the embedding wrote or compared every shard
+    shutil.rmtree(tmp_path / "run" / "model")
+    Run(timed, tmp_path / "run").train()
+    assert compared.count(folder) == 1
+
+
+@pytest.fixture
+def shared(recipe, tmp_path):
+    """A recipe without prompts, of texts that occur as query and as document."""
+    source = tmp_path / "shared.jsonl"
+    rows = [
+        {"text": f"a text, number {number % 40}", "kind": "query" if number < 40 else "document"}
+        for number in range(80)
+    ]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return replace(recipe, texts=TextsSpec(source=str(source)))
+
+
+def test_a_text_of_both_kinds_is_embedded_once_if_the_prompts_are_the_same(shared, tmp_path):
+    store = Run(shared, tmp_path / "run").embed()
+    assert len(store) == 40
+    assert {row.kind for row in store.texts(range(40))} == {"query"}
+    prompts = TeacherSpec(model=shared.teacher.model, prompts={"query": "q: "})
+    assert len(Run(replace(shared, teacher=prompts), tmp_path / "prompts").embed()) == 80
+
+
+def test_a_store_of_an_earlier_version_is_resumed_with_its_own_rule(shared, tmp_path, monkeypatch):
+    monkeypatch.setattr(Run, "_prompts_of_duplicates", lambda _: None)
+    assert len(Run(shared, tmp_path / "run").embed()) == 80
+    monkeypatch.undo()
+    header = tmp_path / "run" / "store" / "fingerprint.json"
+    known = json.loads(header.read_text())
+    del known["unique_by"]
+    header.write_text(json.dumps(known))
+    (tmp_path / "run" / "store" / "manifest.json").unlink()
+    assert len(Run(shared, tmp_path / "run").embed()) == 80
+    Run(shared, tmp_path / "run").train()

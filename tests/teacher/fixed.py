@@ -13,7 +13,7 @@ import numpy as np
 
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fingerprint
-from leaf_st.texts.text import Text
+from leaf_st.texts import Text
 
 WIDTH = 8
 ROWS_PER_SHARD = 4

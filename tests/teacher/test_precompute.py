@@ -109,6 +109,32 @@ def test_a_damaged_shard_is_named_and_made_again(tmp_path, whole, capsys, damage
     assert _shards(tmp_path) == whole
 
 
+@pytest.mark.parametrize("damage", [_flip, _truncate, _empty])
+def test_each_partition_makes_its_own_damaged_shards_again(tmp_path, whole, damage):
+    embed(tmp_path)
+    path = sorted(tmp_path.glob("shard-*"))[3]
+    damage(path)
+    embed(tmp_path, partition=(0, 2))
+    assert EmbeddingStore(tmp_path).damaged() == [path]
+    assert embed(tmp_path, partition=(1, 2)).damaged() == []
+    assert _shards(tmp_path) == whole
+
+
+def test_each_shard_is_verified_by_the_worker_of_its_partition(tmp_path, monkeypatch):
+    embed(tmp_path)
+    verified = []
+    monkeypatch.setattr("leaf_st.teacher.precompute.is_intact", lambda path: verified.append(path.name) or True)
+    for index in range(3):
+        embed(tmp_path, partition=(index, 3))
+    assert sorted(verified) == sorted(path.name for path in tmp_path.glob("shard-*"))
+
+
+def test_the_total_may_be_an_estimate_from_the_texts_read_so_far(tmp_path):
+    asked = []
+    embed(tmp_path, total=lambda rows: asked.append(rows))
+    assert asked == [*range(4, len(TEXTS), 4), len(TEXTS)]
+
+
 class Unwilling(FixedTeacher):
     def embed(self, texts, kind):
         raise AssertionError("a text was embedded again")

@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from leaf_st.teacher.rate import seconds_per_text
-from leaf_st.texts.text import Text
+from leaf_st.texts import Text
 
 
 class _Clocked:

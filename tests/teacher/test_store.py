@@ -1,3 +1,4 @@
+import json
 import pickle
 import tempfile
 from collections import Counter
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from leaf_st.errors import InputError
 from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import FINGERPRINT, MANIFEST, EmbeddingStore
-from leaf_st.texts.text import Text
+from leaf_st.texts import Text
 
 # Every character but lone surrogates, which are no text.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -71,11 +72,37 @@ def test_embeddings_are_views_of_the_file(store):
 
 
 def test_dataset_equals_the_store(store):
-    dataset = store.to_dataset().with_format("numpy")
+    dataset = store.to_dataset()
     everything = range(len(store))
-    assert dataset["row"][:].tolist() == list(everything)
-    assert list(zip(dataset["text"][:], dataset["kind"][:], strict=True)) == store.texts(everything)
-    np.testing.assert_array_equal(dataset["embedding"][:], store.embeddings(everything))
+    assert len(dataset) == len(store)
+    assert dataset[:]["text"] == store.prompted(everything)
+    vectors = dataset[:]["label"].numpy()
+    assert vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors, store.embeddings(everything).astype(np.float32))
+    assert dataset.select([5, 3])[:]["text"] == store.prompted([5, 3])
+
+
+def test_checksums_are_compared_once(store, monkeypatch):
+    store.require_intact()
+    monkeypatch.setattr(EmbeddingStore, "damaged", lambda self: pytest.fail("compared again"))
+    store.require_intact()
+    EmbeddingStore(store.folder, verified=True).require_intact()
+
+
+def test_a_damaged_shard_is_named(store):
+    path = next(store.folder.glob("shard-00000002-*"))
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(InputError, match=f"{path.name} is damaged: run `leaf-st embed` again"):
+        store.require_intact()
+
+
+def test_the_header_says_which_texts_are_one(store):
+    assert store.header["unique_by"] == "prompt"
+    header = json.loads((store.folder / FINGERPRINT).read_text())
+    del header["unique_by"]  # as earlier versions wrote it
+    (store.folder / FINGERPRINT).write_text(json.dumps(header))
+    assert EmbeddingStore(store.folder).header["unique_by"] == "kind"
+    assert len(embed(store.folder)) == len(store)
 
 
 def test_a_store_that_is_not_whole_does_not_open(tmp_path):

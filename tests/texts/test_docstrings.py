@@ -5,6 +5,7 @@ from itertools import islice
 
 import pytest
 
+from leaf_st.texts import Text
 from leaf_st.texts.docstrings import (
     HELD_OUT_SHARE,
     Documented,
@@ -13,7 +14,6 @@ from leaf_st.texts.docstrings import (
     is_held_out,
     split_docstring,
 )
-from leaf_st.texts.text import Text
 
 MODULE = '''"""Header of a module, which is never read at all."""
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import KINDS, TextsSpec
-from leaf_st.texts.read import flaw, read_texts
-from leaf_st.texts.text import Text
+from leaf_st.texts import Text
+from leaf_st.texts.read import flaw, one_sentence, read_texts, require_texts
 
 
 def read(tmp_path, records, **spec):
@@ -124,3 +124,80 @@ def test_what_has_no_flaw_can_be_embedded(text, kind):
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0")), st.sampled_from(KINDS))
 def test_ordinary_text_has_no_flaw(text, kind):
     assert flaw(f"x{text}", kind) is None
+
+
+DOCUMENT = "Wings carry the load of flight. Heat weakens their metal quickly! Does cold harm them as well?"
+
+
+def test_the_sentence_is_one_of_the_documents_and_always_the_same():
+    assert one_sentence(DOCUMENT) in DOCUMENT.replace("! ", "!|").replace(". ", ".|").split("|")
+    assert one_sentence(DOCUMENT) == one_sentence(DOCUMENT)
+
+
+def test_every_place_in_a_document_is_chosen_about_equally_often():
+    places = [one_sentence(f"{DOCUMENT} This is number {number} of many.") for number in range(400)]
+    counts = [sum(place.startswith(word) for place in places) for word in ("Wings", "Heat", "Does", "This")]
+    assert sum(counts) == 400
+    assert min(counts) > 70
+
+
+@pytest.mark.parametrize(
+    "document", ["", "One sentence of five words.", "Too short. Also. Three words now.", "a " * 200]
+)
+def test_what_is_no_text_of_several_sentences_gives_none(document):
+    assert one_sentence(document) is None
+
+
+def test_sentences_come_as_queries_beside_their_documents(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text(f"{DOCUMENT}\nOnly one sentence is in here.\n")
+    rows = list(read_texts(TextsSpec(source=str(path), sentences=True), Counter()))
+    assert [(row.kind, row.text) for row in rows] == [
+        ("document", DOCUMENT),
+        ("query", one_sentence(DOCUMENT)),
+        ("document", "Only one sentence is in here."),
+    ]
+
+
+def test_documents_above_the_limit_still_give_their_sentences(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text(f"The first of all documents here.\n{DOCUMENT}\n")
+    rows = list(read_texts(TextsSpec(source=str(path), sentences=True, limit={"document": 1}), Counter()))
+    assert [row.kind for row in rows] == ["document", "query"]
+
+
+SHARED = [{"text": "leaf", "kind": "query"}, {"text": "tree"}, {"text": "leaf"}, {"text": "tree", "kind": "query"}]
+
+
+def _with_prompts(tmp_path, prompts):
+    path = tmp_path / "shared.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in SHARED))
+    skipped = Counter()
+    return list(read_texts(TextsSpec(source=str(path)), skipped, prompts=prompts)), skipped
+
+
+@pytest.mark.parametrize("prompt", ["", "text: "])
+def test_with_the_same_prompt_a_text_of_both_kinds_comes_once_as_its_first_kind(tmp_path, prompt):
+    texts, skipped = _with_prompts(tmp_path, {"query": prompt, "document": prompt})
+    assert texts == [Text("leaf", "query"), Text("tree", "document")]
+    assert skipped == {"duplicate": 2}
+
+
+@pytest.mark.parametrize("prompts", [None, {"query": "q: ", "document": ""}])
+def test_with_other_prompts_a_text_of_both_kinds_comes_as_both(tmp_path, prompts):
+    texts, skipped = _with_prompts(tmp_path, prompts)
+    assert [tuple(text) for text in texts] == [(row["text"], row.get("kind", "document")) for row in SHARED]
+    assert not skipped
+
+
+def test_the_check_of_a_source_reads_only_the_first_usable_row(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": ""}\n{"text": "leaf"}\n')
+    require_texts(TextsSpec(source=str(path)))
+    path.write_text('{"text": ""}\n{"text": 3}\n')
+    with pytest.raises(InputError, match=r"a\.jsonl.*found none \(rows left out: empty: 1, not text: 1\)"):
+        require_texts(TextsSpec(source=str(path)))
+    with pytest.raises(InputError, match="no such file"):
+        require_texts(TextsSpec(source=str(tmp_path / "none.txt")))
+    with pytest.raises(InputError, match=r"general\.source .*no such file"):
+        require_texts(TextsSpec(source=str(tmp_path / "none.txt")), "general")

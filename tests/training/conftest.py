@@ -7,7 +7,7 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TrainingSpec
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.precompute import precompute
-from leaf_st.texts.text import Text
+from leaf_st.texts import Text
 
 
 def _texts(count):

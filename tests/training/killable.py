@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import torch
+from from_scratch import train
 
 from leaf_st.teacher.store import EmbeddingStore
-from leaf_st.training.train import train
 
 # One clean process imports the libraries, which takes seconds, and is forked for each training.
 _CONTEXT = multiprocessing.get_context("forkserver")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from from_scratch import train
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.models.portable import save_portable
@@ -13,8 +14,7 @@ from leaf_st.models.random_weights import WIDTH
 from leaf_st.recipe import StudentSpec, TextsSpec
 from leaf_st.student.build import build_student
 from leaf_st.teacher.precompute import precompute
-from leaf_st.texts.text import Text
-from leaf_st.training.train import train
+from leaf_st.texts import Text
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +80,15 @@ def test_both_losses_are_measured_at_every_validation(finished):
     assert [step for step, _ in _rows(finished, "general")] == steps
 
 
-def test_the_last_line_says_both_before_and_after(tmp_path, finished, going_on, store, general, capsys):
+def test_the_last_line_says_both_before_and_after(tmp_path, finished, going_on, store, general, caplog):
+    caplog.set_level("INFO", "leaf_st")
     shutil.copytree(finished, tmp_path / "again")
     train(going_on, store, tmp_path / "again", general=general)  # of a finished run it says the same
     first = {name: _rows(finished, name)[0][1] for name in ("domain", "general")}
     best = min(_rows(finished, "domain"), key=lambda row: row[1])[0]
     last = {name: dict(_rows(finished, name))[best] for name in first}
     expected = ", ".join(f"{name} L2 {first[name]:.4f} -> {last[name]:.4f}" for name in first)
-    assert capsys.readouterr().out.splitlines()[-1] == expected
+    assert caplog.messages[-1] == expected
 
 
 def test_one_that_was_stopped_goes_on_to_the_same_end(tmp_path, finished, going_on, store, general):

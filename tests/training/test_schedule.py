@@ -42,6 +42,18 @@ def test_by_step_the_rate_falls_at_every_step_and_starts_again():
     assert _rates(total=10, per_epoch=3, cycles=2, decay="step") == pytest.approx(2 * cycle)
 
 
+def test_a_cycle_of_one_epoch_falls_by_step():
+    falling = [1e-4, 7.75e-5, 5.5e-5, 3.25e-5, 1e-5]
+    assert _rates(total=5, per_epoch=5, cycles=1, decay="epoch") == pytest.approx(falling)
+    assert _rates(total=10, per_epoch=5, cycles=2, decay="epoch") == pytest.approx(2 * falling)
+    assert _rates(total=3, per_epoch=5, cycles=2, decay="epoch") == pytest.approx([1e-4, 5.5e-5, 1e-5])  # cut short
+
+
+def test_of_three_epochs_in_two_cycles_the_last_falls_by_step():
+    rates = _rates(total=9, per_epoch=3, cycles=2, decay="epoch")
+    assert rates == pytest.approx(3 * [1e-4] + 3 * [1e-5] + [1e-4, 5.5e-5, 1e-5])
+
+
 @pytest.mark.parametrize("decay", ["step", "epoch"])
 def test_a_cycle_of_one_step_has_the_start_rate(decay):
     assert _rates(total=1, per_epoch=4, cycles=1, decay=decay) == pytest.approx([START])

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import together
 import torch
+from from_scratch import train
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from leaf_st.errors import InputError
 from leaf_st.training.sampler import LengthGroupedBatchSampler
-from leaf_st.training.train import train
 
 
 @st.composite
@@ -24,7 +24,7 @@ def _samplers(draw):
     rows = draw(st.integers(1, 300))
     processes = draw(st.integers(1, 5))
     values = {
-        "lengths": np.random.default_rng(rows).integers(1, 50, size=rows).astype(np.uint16),
+        "rows": np.random.default_rng(rows).integers(1, 50, size=rows).astype(np.uint16),
         "batch_size": draw(st.integers(1, 20)) * processes,
         "seed": draw(st.integers(0, 5)),
         "leave_out": np.array(sorted(draw(st.sets(st.integers(0, rows - 1), max_size=rows))), dtype=np.int64),
@@ -111,7 +111,7 @@ def test_two_killed_processes_go_on_to_the_same_model(finished, recipe, store, t
 def test_one_process_does_not_go_on_where_two_were(finished, recipe, store, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "model")
-    with pytest.raises(InputError, match="of a training by 2 processes, found 1: launch as many as before"):
+    with pytest.raises(InputError, match="of a training by 2 processes, found 1: start 2 processes"):
         train(recipe, store, tmp_path / "run")
 
 

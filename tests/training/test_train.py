@@ -9,15 +9,16 @@ import killable
 import numpy as np
 import pytest
 import torch
+from from_scratch import train
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import StudentSpec
 from leaf_st.teacher.precompute import precompute
-from leaf_st.training.arguments import training_arguments
-from leaf_st.training.checkpoints import Stop, last_whole_checkpoint, whole_checkpoints
-from leaf_st.training.train import new_student, train
+from leaf_st.training.checkpoints import Stop, complete_checkpoints, last_complete_checkpoint
+from leaf_st.training.train import initial_student, new_student, training_arguments
+from leaf_st.training.train import train as train_student
 from leaf_st.training.trainer import LeafTrainer
 
 HELD_OUT = 20
@@ -60,14 +61,14 @@ def test_the_kernel_of_attention_does_not_change_the_loss(recipe, changed, store
     student = new_student(bf16, store.fingerprint)
     losses = []
     for fused_above in (256, 0):
-        monkeypatch.setattr("leaf_st.training.trainer._FUSED_ABOVE", fused_above)
+        monkeypatch.setattr("leaf_st.training.cpu._FUSED_ABOVE", fused_above)
         trainer = LeafTrainer(student, store, bf16.training, training_arguments(bf16, tmp_path, "cpu"))
         losses.append(trainer.evaluate()["eval_loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
 
 
 def test_a_kept_gradient_is_the_same_gradient(finished, recipe, store, tmp_path, monkeypatch):
-    monkeypatch.setattr("leaf_st.training.trainer._MAPPED_FROM", 0)
+    monkeypatch.setattr("leaf_st.training.cpu._MAPPED_FROM", 0)
     train(recipe, store, tmp_path)
     assert _losses(tmp_path) == pytest.approx(_losses(finished), rel=1e-4)
 
@@ -100,7 +101,7 @@ def test_a_table_in_bfloat16_is_trained_in_float32(finished_table, table, store,
 
 
 def test_a_kept_gradient_of_a_table_is_the_same_gradient(finished_table, table, store, tmp_path, monkeypatch):
-    monkeypatch.setattr("leaf_st.training.trainer._MAPPED_FROM", 0)
+    monkeypatch.setattr("leaf_st.training.cpu._MAPPED_FROM", 0)
     train(table, store, tmp_path)
     assert _losses(tmp_path) == pytest.approx(_losses(finished_table), rel=1e-4)
 
@@ -108,7 +109,7 @@ def test_a_kept_gradient_of_a_table_is_the_same_gradient(finished_table, table, 
 def test_a_table_whose_training_was_stopped_goes_on_to_the_same_model(finished_table, table, store, tmp_path):
     shutil.copytree(finished_table, tmp_path / "again")
     shutil.rmtree(tmp_path / "again" / "model")
-    newest = last_whole_checkpoint(tmp_path / "again" / "checkpoints")
+    newest = last_complete_checkpoint(tmp_path / "again" / "checkpoints")
     shutil.rmtree(newest)
     train(table, store, tmp_path / "again")
     path = Path("model") / "0_StaticEmbedding" / "model.safetensors"
@@ -145,7 +146,7 @@ def test_checkpoints_hold_safetensors_and_no_card(finished):
 
 
 def test_the_model_is_the_best_checkpoint(finished):
-    last = last_whole_checkpoint(finished / "checkpoints")
+    last = last_complete_checkpoint(finished / "checkpoints")
     best = json.loads((last / "trainer_state.json").read_text())["best_model_checkpoint"]
     for name in ("model.safetensors", "2_Dense/model.safetensors"):
         saved, expected = load_file(finished / "model" / name), load_file(f"{best}/{name}")
@@ -217,7 +218,7 @@ def test_a_training_killed_twice_that_decays_by_epoch(tmp_path, finished_by_epoc
 def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path, finished, recipe, store):
     process = killable.start(recipe, store, tmp_path)
     assert killable.end(process, tmp_path, 10, signal.SIGINT) == 1
-    assert last_whole_checkpoint(tmp_path / "checkpoints") is not None
+    assert last_complete_checkpoint(tmp_path / "checkpoints") is not None
     assert not (tmp_path / "model").exists()
     train(recipe, store, tmp_path)
     assert _same_model(tmp_path, finished)
@@ -225,20 +226,20 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path, finished, recipe, st
 
 def test_half_a_checkpoint_is_not_used(tmp_path, finished):
     shutil.copytree(finished / "checkpoints", tmp_path / "checkpoints")
-    whole = last_whole_checkpoint(tmp_path / "checkpoints")
+    whole = last_complete_checkpoint(tmp_path / "checkpoints")
     half = tmp_path / "checkpoints" / "checkpoint-999"
     shutil.copytree(whole, half)
     (half / "complete.json").unlink()
-    assert last_whole_checkpoint(tmp_path / "checkpoints") == whole
+    assert last_complete_checkpoint(tmp_path / "checkpoints") == whole
     assert not half.exists()
 
 
 def test_no_checkpoint_in_a_new_run(tmp_path):
-    assert last_whole_checkpoint(tmp_path / "checkpoints") is None
+    assert last_complete_checkpoint(tmp_path / "checkpoints") is None
 
 
 def test_the_rate_falls_by_epoch_to_the_end_rate(finished_by_epoch, by_epoch):
-    last = last_whole_checkpoint(finished_by_epoch / "checkpoints")
+    last = last_complete_checkpoint(finished_by_epoch / "checkpoints")
     rates = torch.load(last / "scheduler.pt", weights_only=True)["_last_lr"]
     assert rates == pytest.approx([by_epoch.training.end_learning_rate] * len(rates))
 
@@ -301,7 +302,7 @@ def test_checkpoints_by_the_clock_do_not_push_out_those_asked_for(tmp_path, reci
     several = changed(recipe, max_steps=12, eval_steps=3, save_steps=3, save_total_limit=4)
     train(several, store, tmp_path)
     assert _steps(tmp_path / "checkpoints") == [3, 6, 9, 12]
-    assert list(whole_checkpoints(tmp_path / "checkpoints")) == [3, 6, 9, 12]
+    assert list(complete_checkpoints(tmp_path / "checkpoints")) == [3, 6, 9, 12]
     assert not _steps(tmp_path / "checkpoints" / "passing")
 
 
@@ -313,7 +314,7 @@ def test_a_training_goes_on_from_a_checkpoint_by_the_clock(tmp_path, recipe, sto
     with pytest.raises(KeyboardInterrupt):
         train(short, store, tmp_path / "killed")
     assert _steps(tmp_path / "killed" / "checkpoints") == [6]
-    assert last_whole_checkpoint(tmp_path / "killed" / "checkpoints").parts[-2:] == ("passing", "checkpoint-7")
+    assert last_complete_checkpoint(tmp_path / "killed" / "checkpoints").parts[-2:] == ("passing", "checkpoint-7")
     monkeypatch.undo()
     train(short, store, tmp_path / "killed")
     assert _same_model(tmp_path / "killed", tmp_path / "whole")
@@ -326,3 +327,28 @@ def _break_after(step):
             raise KeyboardInterrupt
 
     return on_step_end
+
+
+def test_a_table_starts_from_its_teacher(tmp_path, table, store):
+    student = initial_student(table, store.fingerprint)
+    with pytest.raises(InputError, match="expected the teacher of a static student, found None"):
+        train_student(table, store, tmp_path, student)
+
+
+def test_validation_sets_of_equal_size_are_told_apart(tmp_path, recipe, changed, store, teacher, texts):
+    """The training rows, the held-out rows and the general rows have the same number."""
+    small = precompute(texts[:40], teacher, tmp_path / "store")
+    general = precompute(texts[40:44], teacher, tmp_path / "general")
+    spec = changed(recipe, held_out_rows=4)
+    student = initial_student(spec, small.fingerprint)
+    arguments = training_arguments(spec, tmp_path, "cpu")
+    trainer = LeafTrainer(student, small, spec.training, arguments, general)
+    expected = {"domain": small.prompted(small.held_out(4).tolist()), "general": general.prompted(range(4))}
+    for name, prompted in expected.items():
+        loader = trainer.get_eval_dataloader(name)
+        rows = [row for batch in loader.batch_sampler for row in batch]
+        assert sorted(loader.dataset[row]["text"] for row in rows) == sorted(prompted)
+        lengths = loader.batch_sampler._lengths
+        assert [int(lengths[row : row + 1][0]) for row in range(4)] == student.tokenizer(
+            loader.dataset[:]["text"], return_length=True
+        )["length"]

@@ -33,7 +33,7 @@ from leaf_st.student.static import is_static
 from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.protocol import Teacher
 from leaf_st.teacher.store import EmbeddingStore
-from leaf_st.training.checkpoints import whole_checkpoints
+from leaf_st.training.checkpoints import complete_checkpoints
 from leaf_st.training.schedule import CyclicDecay
 from leaf_st.training.trainer import held_out_rows
 
@@ -126,7 +126,7 @@ def _sets(recipe: Recipe, sets: Sequence[Path]) -> list[Path]:
 
 def _checkpoints(run: Path, recipe: Recipe) -> dict[int, Path]:
     """Return the checkpoints to measure, by step."""
-    found = whole_checkpoints(run / CHECKPOINTS)
+    found = complete_checkpoints(run / CHECKPOINTS)
     kept = {step: path for step, path in found.items() if not _is_at_start_rate(path, recipe)} or found
     if len(kept) < FEWEST:
         raise InputError(

@@ -1,1 +1,1 @@
-"""The nine sources of the paper (Table 1): fetching, streaming, sampling and cutting."""
+"""The nine sources of the paper (Table 1): fetch, stream, sample and cut their texts."""

@@ -1,38 +1,35 @@
-"""Texts cut to the tokens that the student reads: what is behind them is neither stored nor embedded."""
+"""Cut texts to the tokens that the student reads; the rest is neither stored nor embedded."""
 
 import math
 from collections.abc import Sequence
 
-from sentence_transformers import SentenceTransformer
+from tokenizers import Tokenizer
 
-from leaf_st.models.tokens import copy_tokenizer, max_length_of
-
-_MOST_CHARACTERS = 32  # of a token, more or less: what is longer than all tokens together is cut before they are made
+_MOST_CHARACTERS = 32  # per token, roughly; characters beyond that many per token are not tokenized at all
 
 
 class Cutter:
-    """Cuts texts by the tokenizer of a student; for one that reads all tokens they stay whole.
+    """Cuts texts behind the last token that a student reads.
 
     Args:
-        student: The student.
-
-    Raises:
-        InputError: If its tokenizer does not say where its tokens end.
+        tokenizer: The student's tokenizer, which truncates at ``max_length`` and does not pad; see
+            `leaf_st.models.tokens.copy_tokenizer`.
+        max_length: Tokens that the student reads; None if it reads all of them, so that nothing is cut.
     """
 
-    def __init__(self, student: SentenceTransformer) -> None:
-        self._tokenizer = copy_tokenizer(student)
-        self._most: float = max_length_of(student) or math.inf
+    def __init__(self, tokenizer: Tokenizer, max_length: int | None) -> None:
+        self._tokenizer = tokenizer
+        self._most: float = max_length or math.inf
 
     def vocabulary(self) -> list[str]:
-        """Return the tokens as they are written in the vocabulary, in its order (paper 2.1, "BERT tokens")."""
+        """Return the tokens of the vocabulary in order of their ids (paper 2.1, "BERT tokens")."""
         tokens = self._tokenizer.get_vocab()
         return sorted(tokens, key=tokens.__getitem__)
 
     def cut(self, texts: Sequence[str]) -> list[str]:
-        """Return n texts, each cut behind its last token that is read."""
+        """Return n texts, each cut behind the last token that the student reads."""
         cut = list(texts)
-        long = [place for place, text in enumerate(texts) if len(text) > self._most]  # a token has a character
+        long = [place for place, text in enumerate(texts) if len(text) > self._most]  # each token has a character
         if not long:
             return cut
         heads = [texts[place][: int(self._most) * _MOST_CHARACTERS] for place in long]

@@ -1,10 +1,10 @@
-"""From the hub to local files: the paper's sources, streamed, cut to what the student reads, in parts.
+"""Download the paper's sources from the hub: streamed, cut to the tokens that the student reads, written in parts.
 
-texts/NAME/00000.parquet  columns text, kind
-texts/NAME/progress.json  what was read so far; written after each part
+texts/NAME/00000.parquet  columns text and kind
+texts/NAME/progress.json  position in the source; written after each part
 
-The texts of the part in flight are in memory, and what `leaf_st.texts.paper.stream` holds. A kill loses no more than
-that part, and the next call goes on behind it, at the same commit of the dataset.
+Memory holds the texts of one part and the data of `leaf_st.texts.paper.stream`. A killed process loses at most that
+part. The next call resumes after the last complete part, at the same commit of the data set.
 """
 
 import json
@@ -15,33 +15,32 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
-from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
 from leaf_st.atomic import write_json, write_whole
 from leaf_st.errors import InputError
 from leaf_st.recipe import TextsSpec
+from leaf_st.tables import aligned
 from leaf_st.texts.dedupe import Deduplicator
 from leaf_st.texts.paper.cut import Cutter
 from leaf_st.texts.paper.sample import Position
 from leaf_st.texts.paper.sources import SOURCES, Source
 from leaf_st.texts.paper.stream import check_source, leave_out, stream_texts
-from leaf_st.texts.text import Text
 
 _PART_ROWS = 32 * 1024
-_FAR_BELOW = 0.9  # of the paper's count, which is rounded
+_FAR_BELOW = 0.9  # share of the paper's count, which is rounded
 
 
 @dataclass
 class _Progress:
-    """Where a source stands.
+    """Progress of one source.
 
     Attributes:
         parts: Files written.
-        rows: Texts in them.
-        place: Behind the last of these.
-        done: Whether nothing is left.
-        commit: Of the dataset.
+        rows: Texts in these files.
+        place: Position after the last of these texts.
+        done: Whether the source is complete.
+        commit: Commit of the data set.
     """
 
     parts: int = 0
@@ -51,42 +50,41 @@ class _Progress:
     commit: str | None = None
 
 
-def fetch(spec: TextsSpec, folder: Path, student: SentenceTransformer) -> dict[str, int]:
-    """Put the sources of ``spec`` into ``folder``, cut to what ``student`` reads; returns the texts of each.
+def fetch(spec: TextsSpec, folder: Path, cutter: Cutter) -> dict[str, int]:
+    """Download the sources of ``spec`` into ``folder``, cut by ``cutter``; returns the number of texts of each.
 
-    All datasets are looked into before the first is read. While one process fetches, others wait.
+    All data sets are checked before the first one is read. While one process downloads, other processes wait.
 
     Raises:
-        InputError: If the hub cannot be reached, a dataset is not as `leaf_st.texts.paper.sources` says, or texts are
-            there of a source that is left out now.
+        InputError: If the hub cannot be reached, a data set differs from its declaration in
+            `leaf_st.texts.paper.sources`, or ``folder`` holds texts of a source that ``spec`` leaves out.
     """
-    cutter = Cutter(student)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         _require_no_others(folder, spec)
-        begun = {name: _read_progress(folder / name) for name in chosen(spec)}
-        new = [name for name, progress in begun.items() if progress.commit is None and SOURCES[name].hub_id]
-        for name in tqdm(new, desc="looking into the datasets", unit=" datasets", disable=not new):
-            begun[name].commit = check_source(name, SOURCES[name])
-        return {name: _fetch(name, spec, folder / name, cutter, progress) for name, progress in begun.items()}
+        progress = {name: _read_progress(folder / name) for name in chosen(spec)}
+        unchecked = [name for name in progress if progress[name].commit is None and SOURCES[name].hub_id]
+        for name in tqdm(unchecked, desc="checking the data sets", unit=" data sets", disable=not unchecked):
+            progress[name].commit = check_source(name, SOURCES[name])
+        return {name: _fetch(name, spec, folder / name, cutter, found) for name, found in progress.items()}
 
 
 def chosen(spec: TextsSpec) -> list[str]:
     """Return the names of the sources that ``spec`` does not leave out.
 
     Raises:
-        InputError: If it leaves out one that there is not, or all.
+        InputError: If it leaves out an unknown source, or all sources.
     """
     if unknown := set(spec.leave_out) - set(SOURCES):
         raise InputError(f"texts.leave_out: no source {sorted(unknown)[0]!r}, expected some of {', '.join(SOURCES)}")
     names = [name for name in SOURCES if name not in spec.leave_out]
     if not names:
-        raise InputError("texts.leave_out: expected at least one source that stays")
+        raise InputError("texts.leave_out: expected at least one source that stays, found none: leave out fewer")
     return names
 
 
 def provenance(spec: TextsSpec, folder: Path) -> dict[str, dict[str, str | None]]:
-    """Return dataset, commit (None before it was looked into) and licence of each source of ``spec``."""
+    """Return data set, commit (None before the data set was checked) and licence of each source of ``spec``."""
     return {
         name: {
             "dataset": SOURCES[name].hub_id,
@@ -98,47 +96,48 @@ def provenance(spec: TextsSpec, folder: Path) -> dict[str, dict[str, str | None]
 
 
 def closed_licences(spec: TextsSpec) -> str:
-    """Return the sources of ``spec`` whose licences are not open, with these."""
+    """Return the sources of ``spec`` without an open licence, each with its licence."""
     return ", ".join(f"{name}: {SOURCES[name].licence}" for name in chosen(spec) if not SOURCES[name].is_open)
 
 
 def format_sources(rows: Mapping[str, int], per_source: int | None = None) -> str:
     """Return a table of ``rows`` by source, beside the paper's counts (Table 1).
 
-    A last line calls out the sources with far fewer texts, but for those of which ``per_source`` asks for fewer.
+    The last line names the sources with far fewer texts than in the paper, except those that ``per_source`` limits.
     """
-    lines = [f"{'source':<12} {'kind':<9} {'texts':>10} {'paper':>10}  licence"]
+    cells = [("source", "kind", "licence", "texts", "paper")]
     for name, count in rows.items():
         source = SOURCES[name]
         licence = source.licence if source.is_open else f"{source.licence} (not open)"
-        lines.append(f"{name:<12} {source.kind:<9} {count:>10,} {source.expected:>10,}  {licence}")
+        cells.append((name, source.kind, licence, f"{count:,}", f"{source.expected:,}"))
     expected = {name: SOURCES[name].expected for name in rows}
-    lines.append(f"{'total':<12} {'':<9} {sum(rows.values()):>10,} {sum(expected.values()):>10,}")
+    cells.append(("total", "", "", f"{sum(rows.values()):,}", f"{sum(expected.values()):,}"))
+    lines = [aligned(cells, left=3)]
     asked = {name: count for name, count in expected.items() if per_source is None or per_source >= count}
     if few := [name for name, count in asked.items() if rows[name] < _FAR_BELOW * count]:
         found = ", ".join(f"{name} ({rows[name] / expected[name]:.1%})" for name in few)
-        lines.append(f"far fewer texts than in the paper: {found}; the student will learn from another mix")
+        lines.append(f"far fewer texts than in the paper: {found}; the student learns from another mix")
     return "\n".join(lines)
 
 
 def _require_no_others(folder: Path, spec: TextsSpec) -> None:
-    """Check that ``folder``, all of which is read as texts, holds none of a source that is left out."""
+    """Check that ``folder`` holds no source that is left out, because all texts in ``folder`` are trained on."""
     for name in spec.leave_out:
         if any((folder / name).glob("*.parquet")):
             raise InputError(
                 f"texts.leave_out: {folder / name} holds texts of {name}, which is left out: delete that folder, or "
-                "do not leave it out"
+                f"remove {name} from texts.leave_out"
             )
 
 
 def _fetch(name: str, spec: TextsSpec, folder: Path, cutter: Cutter, progress: _Progress) -> int:
-    """Fetch one source from where it stands; returns its number of texts."""
+    """Download the rest of one source; returns its number of texts."""
     if progress.done:
         return progress.rows
     folder.mkdir(exist_ok=True)
     source = replace(SOURCES[name], revision=progress.commit)
     most = spec.per_source
-    if source.sample and most:  # as many of each configuration
+    if source.sample and most:  # the same number from each configuration
         source = replace(source, sample=min(source.sample, -(-most // len(source.configs))))
     batches = _texts(name, source, progress.place, cutter)
     if source.distinct:
@@ -161,7 +160,7 @@ def _fetch(name: str, spec: TextsSpec, folder: Path, cutter: Cutter, progress: _
 
 
 def _distinct(batches: Iterator[list[str]], source: Source, parts: Sequence[Path]) -> Iterator[list[str]]:
-    """Yield of ``batches`` the texts that neither came before nor are in ``parts``."""
+    """Yield the texts of ``batches`` without duplicates of earlier texts and of texts in ``parts``."""
     with Deduplicator() as seen:
         for part in parts:
             _new(pq.read_table(part)["text"].to_pylist(), source, seen)
@@ -192,8 +191,8 @@ def _part(folder: Path, number: int) -> Path:
 
 
 def _new(texts: Sequence[str], source: Source, seen: Deduplicator) -> list[str]:
-    """Return those of ``texts`` that were not seen before."""
-    return [text for text in texts if seen.is_new(Text(text, source.kind))]
+    """Return the texts that were not seen before."""
+    return [text for text in texts if seen.is_new(source.kind, text)]
 
 
 def _read_progress(folder: Path) -> _Progress:
@@ -204,14 +203,14 @@ def _read_progress(folder: Path) -> _Progress:
         known = json.loads(path.read_text(encoding="utf-8"))
         progress = _Progress(**{**known, "place": Position(**known["place"])})
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path} is damaged ({error}): delete {folder}, it is fetched again") from error
+        raise InputError(f"{path} is damaged ({error}): delete {folder} to download the source again") from error
     if lost := [part for part in range(progress.parts) if not _part(folder, part).is_file()]:
-        raise InputError(f"{_part(folder, lost[0])} is not there any more: delete {folder}, it is fetched again")
+        raise InputError(f"{_part(folder, lost[0])} is missing: delete {folder} to download the source again")
     return progress
 
 
 def _texts(name: str, source: Source, place: Position, cutter: Cutter) -> Iterator[list[str]]:
-    """Yield the texts of a source by the batch, cut; ``place`` says how far, after each."""
+    """Yield the texts of a source, cut, in batches; ``place`` is moved behind each batch."""
     if source.hub_id is None:
         yield cutter.vocabulary()
         return

@@ -1,8 +1,8 @@
-"""A sample of a dataset on the hub, from places all over it, without reading more than it takes.
+"""Sample a data set on the hub from places all over it, reading little more than the sample.
 
-Files come in random order, and of each its row groups; of 32 files, and of 32 row groups in a file, an equal share is
-taken where there are as many. A row group may be a gigabyte: only its head is read, and of that only the columns that
-are wanted.
+Files are read in random order, and so are the row groups of each file. The sample takes an equal share of 32 files, and
+of 32 row groups in each file, where there are that many. A row group may be a gigabyte: only its first rows are read,
+and only the needed columns.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from huggingface_hub import HfFileSystem
 
 from leaf_st.texts.paper.sources import Source
 
-ROWS = 1024  # read at once
+ROWS = 1024  # rows per read
 _BUFFER = 1 << 20  # bytes
 _PLACES = 32
 _SEED = 0
@@ -25,17 +25,17 @@ _SEED = 0
 
 @dataclass
 class Position:
-    """A place in a source.
+    """A position in a source.
 
     Attributes:
-        config: Configuration in work.
-        taken: Texts taken of it, if it is sampled.
-        piece: Split of it in work, or file.
-        of_piece: Texts taken of that.
-        group: Row group of a file in work.
-        of_group: Texts taken of that.
-        rows: Rows of it that were read.
-        offset: Place in a split, as `datasets` tells it.
+        config: Index of the current configuration.
+        taken: Texts taken from the configuration, if the source is sampled.
+        piece: Index of the current split or file in the configuration.
+        of_piece: Texts taken from the split or file.
+        group: Index of the current row group in the file.
+        of_group: Texts taken from the row group.
+        rows: Rows read from the row group.
+        offset: Position in the split, as `datasets` stores it.
     """
 
     config: int = 0
@@ -54,15 +54,15 @@ class Position:
         self.of_group += count
 
     def next_group(self) -> None:
-        """Go to the next row group."""
+        """Move to the next row group."""
         self.group, self.of_group, self.rows = self.group + 1, 0, 0
 
     def next_file(self) -> None:
-        """Go to the next file."""
+        """Move to the next file."""
         self.piece, self.of_piece, self.group, self.of_group, self.rows = self.piece + 1, 0, 0, 0, 0
 
     def next_config(self) -> None:
-        """Go to the next configuration."""
+        """Move to the next configuration."""
         self.config, self.taken, self.piece = self.config + 1, 0, 0
         self.next_file()
         self.piece = 0
@@ -73,7 +73,7 @@ class Batch(NamedTuple):
 
     Attributes:
         rows: Values by column.
-        most: Texts that a sample takes of them at most; all if None.
+        most: Largest number of texts that the sample takes from these rows; None for all.
     """
 
     rows: dict[str, list[Any]]
@@ -81,19 +81,19 @@ class Batch(NamedTuple):
 
 
 def sample_batches(source: Source, config: str, place: Position) -> Iterator[Batch]:
-    """Yield rows of ``config`` from ``place`` on, until the texts that were taken are as many as the sample.
+    """Yield rows of ``config`` from ``place`` on, until the sample is complete.
 
     Args:
-        source: Has a sample.
-        config: Its configuration.
-        place: Where to begin. Whoever takes texts of a batch counts them there.
+        source: A source with a sample size.
+        config: A configuration of the source.
+        place: Where to start. The caller counts the texts that it takes with `Position.take`.
 
     Raises:
-        DatasetsError: If it has no such split.
+        DatasetsError: If the data set has no such split.
     """
     splits, wanted = dataset_builder(source, config).config.data_files or {}, source.split or "train"
     if wanted not in splits:
-        raise DatasetsError(f"it has the splits {', '.join(map(str, splits)) or 'none'}, expected {wanted}")
+        raise DatasetsError(f"the data set has the splits {', '.join(map(str, splits)) or 'none'}, expected {wanted}")
     files = list(splits[wanted])
     order = np.random.default_rng(_SEED).permutation(len(files))
     most = source.sample or 0
@@ -105,11 +105,11 @@ def sample_batches(source: Source, config: str, place: Position) -> Iterator[Bat
 
 
 def _file_batches(source: Source, path: str, share: int, place: Position) -> Iterator[Batch]:
-    """Yield rows of a file until ``share`` texts of it were taken."""
+    """Yield rows of a file until ``share`` texts were taken from the file."""
     with HfFileSystem().open(path) as raw, pq.ParquetFile(raw, pre_buffer=False, buffer_size=_BUFFER) as file:
         names = file.schema_arrow.names
         if not set(source.needed) <= set(names):
-            yield Batch({name: [] for name in names}, 0)  # which whoever asks will not accept
+            yield Batch({name: [] for name in names}, 0)  # the caller reports the missing columns
         groups = np.random.default_rng((_SEED, place.piece)).permutation(file.num_row_groups)
         spread = min(_PLACES, len(groups), max(1, share // ROWS))
         while place.group < len(groups) and place.of_piece < share:
@@ -127,13 +127,13 @@ def _file_batches(source: Source, path: str, share: int, place: Position) -> Ite
 
 
 def dataset_builder(source: Source, config: str) -> Any:  # noqa: ANN401  (datasets ships no types)
-    """Return what knows the files of ``config``, and reads none of them yet."""
+    """Return the builder of ``config``, which knows the files and has read none of them."""
     try:
         return datasets.load_dataset_builder(source.hub_id, config, revision=source.revision)
-    except RuntimeError as error:  # what `datasets` says of a repository that has become a script
+    except RuntimeError as error:  # `datasets` raises this for a repository that contains a script
         raise DatasetsError(str(error)) from error
 
 
 def _share(texts: int, places: int) -> int:
-    """Return how many of ``texts`` to take at one of ``places`` that are left; where none is, all."""
+    """Return how many of ``texts`` to take at the next of ``places`` remaining places; all of them at the last."""
     return -(-texts // max(1, places))

@@ -1,7 +1,7 @@
-"""The nine sources of training texts of the paper (Table 1), as they lie on the hub.
+"""The nine sources of the paper's training texts (Table 1), as published on the hub.
 
-Ids and columns are from the datasets' public pages; `leaf_st.texts.paper.fetch` checks all columns before it reads any.
-Counts and lengths are the paper's.
+Ids and columns are from the data sets' public pages; `leaf_st.texts.paper.fetch` checks all columns before it reads
+texts. Counts and lengths are the paper's.
 """
 
 from dataclasses import dataclass
@@ -14,23 +14,23 @@ _DOMAINS = ("writing", "recreation", "science", "technology", "lifestyle")
 
 @dataclass(frozen=True)
 class Source:
-    """Texts of one dataset on the hub.
+    """Texts of one data set on the hub.
 
     Attributes:
-        hub_id: The dataset; None for the vocabulary of the student's tokenizer, which is no dataset.
-        configs: Its configurations, read one after the other.
-        columns: Their texts are joined by ": ".
-        kind: Of all texts.
-        licence: As the dataset states it.
-        expected: Texts that the paper counts.
-        characters: Their mean length in the paper.
-        split: The split to read; all if None.
-        revision: Commit or branch; the newest when it is first asked for if None.
-        sample: Texts to take of each configuration, from places spread over the whole; all if None.
-        only: (column, value): take only rows where the column has this value.
-        named_in: (configuration, split, column there, column here): take only rows that are named there.
-        distinct: Take each text once.
-        listed: Its column holds lists, and each entry is a text.
+        hub_id: Id of the data set; None for the vocabulary of the student's tokenizer.
+        configs: Configurations of the data set, read one after the other.
+        columns: Columns whose texts are joined by ": ".
+        kind: Kind of all texts.
+        licence: Licence that the data set states.
+        expected: Number of texts in the paper.
+        characters: Mean length of a text in the paper.
+        split: Split to read; all splits if None.
+        revision: Commit or branch; if None, the newest commit at the first download.
+        sample: Texts to take from each configuration, spread over all its files; all texts if None.
+        only: (column, value): take only rows with this value in the column.
+        named_in: (configuration, split, column there, column here): take only rows whose id is listed there.
+        distinct: Whether to drop duplicates.
+        listed: Whether the column holds lists of texts.
     """
 
     hub_id: str | None
@@ -50,13 +50,13 @@ class Source:
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """The columns that are read."""
+        """Columns to read."""
         more = [self.only[0]] if self.only else []
         return (*self.columns, *more, *([self.named_in[3]] if self.named_in else []))
 
     @property
     def is_open(self) -> bool:
-        """Whether the licence lets anybody use the texts for anything."""
+        """Whether the licence allows any use of the texts."""
         return self.licence in _OPEN
 
 

@@ -1,8 +1,8 @@
-"""Texts of a dataset on the hub, streamed: whole splits one after the other, or a sample from everywhere.
+"""Stream the texts of a data set on the hub: complete splits one after the other, or a sample.
 
-What is held in memory is a batch of rows, and of a source whose rows are named in another table the ids there: MS
-MARCO's 502,939 take 45 MB. A call that goes on reads them anew. A connection that breaks is made anew by the hub's
-client and by `datasets`, many times.
+Memory holds a batch of rows and, for a source whose rows are listed in another table, the ids of that table: the
+502,939 ids of MS MARCO take 45 MB, and a resumed download reads them again. The hub's client and `datasets` reconnect
+many times when a connection breaks.
 """
 
 import zlib
@@ -24,22 +24,22 @@ from leaf_st.texts.paper.sources import Source
 
 _DOWNLOAD_ERRORS = (
     HTTPError,
-    OSError,  # the hub is out of reach, or says no
+    OSError,  # the hub cannot be reached or refuses
     DatasetsError,
-    pa.ArrowException,  # of parquet that is none
+    pa.ArrowException,  # a file that is not parquet
     EOFError,
-    zlib.error,  # of gzip that is none
-    # `datasets` knows no other for a configuration or split that is not there, JSON that is none, and rows of other
-    # columns than those before.
+    zlib.error,  # a file that is not gzip
+    # `datasets` raises ValueError for a missing configuration or split, invalid JSON, and rows with other columns than
+    # the rows before.
     ValueError,
 )
 
 
 def check_source(name: str, source: Source) -> str:
-    """Read the head of each configuration of ``source``, a dataset; returns the commit that it is at.
+    """Read the first rows of each configuration of ``source``, a data set; returns its current commit.
 
     Raises:
-        InputError: If the hub cannot be reached, or the dataset is not as ``source`` declares it.
+        InputError: If the hub cannot be reached, or the data set differs from its declaration.
     """
     with _named_errors(name):
         commit = str(HfApi().dataset_info(str(source.hub_id), revision=source.revision).sha)
@@ -55,15 +55,15 @@ def check_source(name: str, source: Source) -> str:
 
 
 def stream_texts(name: str, source: Source, place: Position) -> Iterator[list[str]]:
-    """Yield the texts of ``source`` from ``place`` on, by the batch.
+    """Yield the texts of ``source`` from ``place`` on, in batches.
 
     Args:
-        name: Of the source, for messages.
-        source: A dataset on the hub.
-        place: Where to begin; says how far it went, whenever a batch was yielded.
+        name: Name of the source, for messages.
+        source: A data set on the hub.
+        place: Where to start; moved behind each batch before the batch is yielded.
 
     Raises:
-        InputError: If the hub cannot be reached, or the dataset is not as ``source`` declares it.
+        InputError: If the hub cannot be reached, or the data set differs from its declaration.
     """
     with _named_errors(name):
         known = _named(name, source)
@@ -83,7 +83,7 @@ def _batches(source: Source, config: str, place: Position) -> Iterator[Batch]:
 
 
 def _whole_batches(source: Source, config: str, place: Position) -> Iterator[Batch]:
-    """Yield the rows of the splits of ``config`` that are wanted, one after the other."""
+    """Yield the rows of the needed splits of ``config``, one split after the other."""
     whole = _load(source, config, source.split, source.needed)
     splits = [whole] if source.split else [whole[split] for split in sorted(whole)]
     for split in splits[place.piece :]:
@@ -96,10 +96,10 @@ def _whole_batches(source: Source, config: str, place: Position) -> Iterator[Bat
 
 
 def _load(source: Source, config: str, split: str | None, columns: Sequence[str]) -> Any:  # noqa: ANN401
-    """Return the rows of ``split``, or of all by name; of parquet no other columns than ``columns`` are fetched."""
+    """Return the rows of ``split``, or of all splits by name; only ``columns`` of parquet files are downloaded."""
     builder = dataset_builder(source, config)
     loaded = builder.as_streaming_dataset(split)
-    # Where one is missing, whoever asks shall see which there are.
+    # If a column is missing, all columns are loaded, so that the error can name them.
     if isinstance(builder.config, ParquetConfig) and set(columns) <= set(builder.info.features):
         builder.config.columns = list(columns)
         loaded = builder.as_streaming_dataset(split)
@@ -108,7 +108,7 @@ def _load(source: Source, config: str, split: str | None, columns: Sequence[str]
 
 @contextmanager
 def _named_errors(name: str) -> Iterator[None]:
-    """Turn what a download can meet into an `InputError`: a hub out of reach, another dataset, a file that is none."""
+    """Turn the errors of a download into an `InputError` that names the source."""
     try:
         yield
     except InputError:
@@ -116,12 +116,12 @@ def _named_errors(name: str) -> Iterator[None]:
     except _DOWNLOAD_ERRORS as error:
         raise InputError(
             f"source {name} cannot be read from the hub ({_first_line(error)}): if the connection broke, run the same "
-            f"command again to go on; otherwise {leave_out(name)}"
+            f"command again to resume; otherwise {leave_out(name)}"
         ) from error
 
 
 def _require_texts(name: str, source: Source, config: str, batch: Mapping[str, list[Any]]) -> None:
-    """Check that the columns of texts in ``batch`` hold texts, or lists of texts; some may be missing."""
+    """Check that the text columns of ``batch`` hold texts, lists of texts, or missing values."""
     for column in source.columns:
         for value in batch[column]:
             entries = value if source.listed else [value]
@@ -133,12 +133,12 @@ def _require_texts(name: str, source: Source, config: str, batch: Mapping[str, l
 
 
 def leave_out(name: str) -> str:
-    """Return what helps where a source cannot be used."""
-    return f"leave it out with texts.leave_out={name}, beside what is left out already"
+    """Return the remedy for a source that cannot be used."""
+    return f"add {name} to texts.leave_out"
 
 
 def _named(name: str, source: Source) -> set[str] | None:
-    """Return the ids that ``source.named_in`` lists; None if all rows count."""
+    """Return the ids that ``source.named_in`` lists; None if the source has no such list."""
     if source.named_in is None:
         return None
     config, split, column, _ = source.named_in
@@ -169,7 +169,7 @@ def _text(values: tuple[Any, ...]) -> list[str]:
 
 
 def _require(name: str, source: Source, config: str, needed: Sequence[str], batch: Mapping[str, Any]) -> None:
-    """Check that ``batch`` has the columns that are needed."""
+    """Check that ``batch`` has the ``needed`` columns."""
     if not set(needed) <= set(batch):
         raise InputError(
             f"source {name}: {source.hub_id} ({config}) has the columns {', '.join(batch)}, expected "

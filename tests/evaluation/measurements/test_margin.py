@@ -146,7 +146,7 @@ def test_the_teacher_embeds_each_text_once(measured, sets):
 
 def test_by_default_the_sets_are_the_recipe_s(run, measured, results, monkeypatch, caplog):
     caplog.set_level("INFO", "leaf_st")
-    monkeypatch.setattr(checkpoints, "whole_checkpoints", lambda folder: dict(list(whole(folder).items())[:3]))
+    monkeypatch.setattr(checkpoints, "complete_checkpoints", lambda folder: dict(list(whole(folder).items())[:3]))
     rows = measure_margin(run, [], results)
     assert rows == [row for row in measured[0] if row.set == "one" and row.step != 12]
     lines = caplog.messages
@@ -154,11 +154,11 @@ def test_by_default_the_sets_are_the_recipe_s(run, measured, results, monkeypatc
     assert lines[0].startswith(f"checkpoint-3: mean L2 {rows[1].l2:.4f}, nDCG@10 standard {rows[1].score:.2f}, asym")
 
 
-whole = checkpoints.whole_checkpoints
+whole = checkpoints.complete_checkpoints
 
 
 def test_too_few_checkpoints_and_what_keeps_them(run, sets, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "whole_checkpoints", lambda folder: dict(list(whole(folder).items())[:2]))
+    monkeypatch.setattr(checkpoints, "complete_checkpoints", lambda folder: dict(list(whole(folder).items())[:2]))
     with pytest.raises(InputError, match=r"at least 3 checkpoints .* found 2: .*--set save_total_limit=10.*save_st"):
         measure_margin(run, sets, tmp_path)
 

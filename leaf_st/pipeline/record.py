@@ -1,0 +1,85 @@
+"""What a run records in its recipe.json, and the recipe that a resumed run takes from there."""
+
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from leaf_st.models.find import commit_of, find_model, published_as
+from leaf_st.recipe import PAPER, TEACHER_OF_START, Recipe, TextsSpec
+from leaf_st.run_folder import TEXTS, differences, known_record, read_record
+from leaf_st.teacher.open import teacher_spec
+from leaf_st.teacher.protocol import Fingerprint
+from leaf_st.texts.paper.fetch import provenance
+from leaf_st.training.arguments import named_arguments
+
+_LIBRARIES = ("leaf-st", "sentence-transformers", "transformers", "torch", "datasets", "accelerate", "mteb")
+
+
+def resolved_recipe(asked: Recipe, folder: Path) -> Recipe:
+    """Return ``asked`` with the values that an earlier run in ``folder`` determined.
+
+    Raises:
+        InputError: If the folder holds something else or the run of another recipe.
+    """
+    known = known_record(folder, asked)
+    if known is None:
+        return _with_named_teacher(asked)
+    resolved = Recipe.from_dict(known["resolved"])
+    return replace(asked, teacher=resolved.teacher) if differences(known["recipe"], asked) else resolved
+
+
+def _with_named_teacher(recipe: Recipe) -> Recipe:
+    """Return ``recipe`` with the name of its teacher, if it asks for the teacher of its start student."""
+    if recipe.teacher.model != TEACHER_OF_START or recipe.student.start is None:
+        return recipe
+    spec = teacher_spec(recipe.student.start)
+    prompts = recipe.teacher.prompts or spec.prompts
+    return replace(recipe, teacher=replace(recipe.teacher, model=spec.model, revision=spec.revision, prompts=prompts))
+
+
+def run_record(
+    asked: Recipe, resolved: Recipe, folder: Path, fingerprint: Fingerprint, device: str, processes: int
+) -> dict[str, Any]:
+    """Return the record of a run as JSON values.
+
+    Args:
+        asked: The recipe as the user wrote it.
+        resolved: The recipe with every value that the run determined.
+        folder: The run folder.
+        fingerprint: The teacher's fingerprint.
+        device: Type of the training device, such as "cpu".
+        processes: Number of processes that work together.
+    """
+    sources = _sources(resolved, folder)
+    return {
+        "recipe": asked.to_dict(),
+        "resolved": resolved.to_dict(),
+        "arguments": named_arguments(resolved, device),
+        "processes": processes,
+        "teacher": fingerprint.to_dict(),
+        "commits": _commits(resolved),
+        **({"sources": sources} if sources else {}),
+        "versions": {name: version(name) for name in _LIBRARIES},
+    }
+
+
+def _sources(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """Return the sources of the texts, including those from which the start student was trained."""
+    start, texts = recipe.student.start, recipe.texts
+    earlier = _sources_of_student(start, recipe.student.revision) if start else {}
+    return {**earlier, **(provenance(texts, folder / TEXTS) if texts.source == PAPER else {})}
+
+
+def _sources_of_student(start: str, revision: str | None) -> dict[str, Any]:
+    folder = find_model(start, revision)
+    known: dict[str, Any] = read_record(folder).get("sources", {})
+    # The students of the paper's authors have no record, and the commits of their texts are unknown.
+    return known or (provenance(TextsSpec(PAPER), folder / TEXTS) if published_as(start) else {})
+
+
+def _commits(recipe: Recipe) -> dict[str, str | None]:
+    """Return the commits of the teacher and of the student's start or backbone."""
+    student = recipe.student.start or recipe.student.backbone
+    named = {"teacher": (recipe.teacher.model, recipe.teacher.revision), "student": (student, recipe.student.revision)}
+    return {part: commit_of(find_model(name, revision)) for part, (name, revision) in named.items() if name}

@@ -1,0 +1,63 @@
+"""Estimate how many texts a source holds while the source is read, for the total of a progress bar.
+
+A separate pass that only counts would read and deduplicate all texts twice. The estimate uses what is known without
+one. The footer of a parquet file states its rows. For other files, the rows are the size of the file divided by the
+mean size of the rows read so far. Unusable rows, duplicates and sentences make the number of texts differ from the
+number of rows, so the estimate is the expected rows times the texts per row so far. Once all rows are read, the
+estimate is exact.
+"""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass
+class PartProgress:
+    """How far one file has been read.
+
+    Attributes:
+        size: Size of the file, in bytes or another unit.
+        done: How much of ``size`` has been read.
+        rows: Rows read.
+        total: Rows of the file; None while unknown.
+    """
+
+    size: int
+    done: int = 0
+    rows: int = 0
+    total: int | None = None
+
+    @property
+    def expected_rows(self) -> float | None:
+        """Rows of the file, stated or estimated; None before the first row was read."""
+        if self.total is not None:
+            return self.total
+        return self.rows * self.size / self.done if self.rows and self.done else None
+
+
+class ReadProgress:
+    """How far a source has been read, and how many texts to expect from all of the source.
+
+    Attributes:
+        limit: Largest number of texts that the reader returns.
+    """
+
+    def __init__(self) -> None:
+        self.limit = math.inf
+        self._parts: list[PartProgress] = []
+
+    def add(self, size: int, total: int | None = None) -> PartProgress:
+        """Add a file of ``size``, with ``total`` rows where the file states them; the reader updates the result."""
+        part = PartProgress(size, total=total)
+        self._parts.append(part)
+        return part
+
+    def expected_texts(self, texts: int) -> int | None:
+        """Return the expected number of all texts, given that ``texts`` have been read; None if unknown."""
+        expected = [part.expected_rows for part in self._parts]
+        known = [rows for rows in expected if rows is not None]
+        if not known or len(known) < len(expected):
+            return None
+        read = sum(part.rows for part in self._parts)
+        texts_per_row = texts / read if read and texts else 1.0
+        return max(texts, round(min(self.limit, sum(known) * texts_per_row)))
