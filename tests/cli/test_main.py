@@ -119,7 +119,7 @@ def test_the_run_folder_has_the_recipe_s_name(recipe):
 
 def test_stages_alone_make_what_can_be_measured_and_searched(recipe, tiny_teacher_folder, beir, capsys):
     _run("embed", recipe, "--partition", "1/2", "--output", "out")
-    assert "other partitions are still to come" in capsys.readouterr().out
+    assert "other partitions are not embedded yet" in capsys.readouterr().out
     _run("embed", recipe, "--partition", "0/2", "--output", "out")
     assert "90 rows in out/store" in capsys.readouterr().out
     _run("train", recipe, "--output", "out")
@@ -241,7 +241,7 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(recipe):
     process.join()
     errors = Path("errors.txt").read_text()
     assert process.exitcode == 130
-    assert "stopped; embedding, training, evaluation and publishing go on from here with the same command" in errors
+    assert "stopped; the same command resumes embedding, training, evaluation and publishing" in errors
     assert "Traceback" not in errors
     assert not Path("out/model").exists()
     _run("train", recipe, "--output", "out")
@@ -254,9 +254,8 @@ def test_a_disk_without_room_is_one_line(recipe):
     process.join()
     errors = Path("errors.txt").read_text()
     assert process.exitcode == 2
-    assert (
-        errors.splitlines()[-1] == "leaf-st: File too large: output; make room there or name another place, then go on"
-    )
+    remedy = "make room there or name another folder, then run the same command again"
+    assert errors.splitlines()[-1] == f"leaf-st: File too large: output; {remedy}"
     assert "Traceback" not in errors
     assert [path.name for path in Path("out/store").iterdir()] == ["fingerprint.json"]
     _run("embed", recipe, "--output", "out")
