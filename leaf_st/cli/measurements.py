@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leaf_st.cli.common import MODEL, MODES, RESULTS, TEACHER, SubParsers, print_results, quieten
+from leaf_st.cli.arguments import MODEL, MODES, RESULTS, TEACHER, SubParsers
+from leaf_st.cli.console import print_results, quieten
 from leaf_st.cli.publishing import pull_model
 from leaf_st.errors import InputError
 from leaf_st.recipe import TeacherSpec, TextsSpec

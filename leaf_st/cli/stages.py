@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leaf_st.cli.common import SubParsers, print_results, quieten
+from leaf_st.cli.arguments import SubParsers
+from leaf_st.cli.console import print_results, quieten
 from leaf_st.errors import InputError
 from leaf_st.pipeline.recipe_file import load_recipe
 
