@@ -14,9 +14,7 @@ from leaf_st.cli import measurements, publishing, stages
 from leaf_st.cli.console import messages_shown, one_line_errors
 
 _PROGRAM = "leaf-st"
-_EPILOG = (
-    "The method is described in https://arxiv.org/abs/2509.12539. A command that was stopped resumes when repeated."
-)
+_EPILOG = "The method: https://arxiv.org/abs/2509.12539. The same command resumes what was stopped."
 _RESUMPTION = "the same command resumes embedding, training, evaluation and publishing"
 
 

@@ -2,18 +2,13 @@
 
 import argparse
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from leaf_st.cli.arguments import MODEL, MODES, RESULTS, TEACHER, SubParsers
 from leaf_st.cli.console import print_results, quieten
 from leaf_st.cli.publishing import pull_model
 from leaf_st.errors import InputError
 from leaf_st.recipe import TeacherSpec, TextsSpec
-
-if TYPE_CHECKING:
-    from leaf_st.evaluation.modes import Mode
 
 
 def add_commands(commands: SubParsers) -> None:
@@ -109,21 +104,11 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from leaf_st.evaluation.results import TASKS
-    from leaf_st.evaluation.tasks.find import find_tasks
-    from leaf_st.evaluation.tasks.runner import evaluate
-    from leaf_st.student.load import load_student, load_teacher, teacher_of
+    from leaf_st.pipeline.evaluate import evaluate
 
     quieten()
-    tasks = find_tasks(options.tasks)
-    student = load_student(options.model)
-    modes: Sequence[Mode] = list(dict.fromkeys(options.modes or ())) or (MODES if options.teacher else ["standard"])
-    teacher = None
-    if options.teacher or set(modes) != {"standard"}:
-        spec = TeacherSpec(model=options.teacher) if options.teacher else teacher_of(options.model)
-        teacher = load_teacher(spec, student)
     folder = options.output or _results_folder(options.model)
-    rows = evaluate(tasks, teacher=teacher, student=student, modes=modes, folder=folder)
-    print_results(rows)
+    print_results(evaluate(options.model, options.tasks, teacher=options.teacher, modes=options.modes, output=folder))
     print(f"kept in {folder / TASKS}")
 
 
