@@ -26,6 +26,15 @@ def _place(name):
     return leaf_st._PUBLIC[name].removeprefix("leaf_st.")
 
 
+def test_the_stage_of_export_does_not_hide_the_function():
+    importlib.import_module("leaf_st.export.onnx")
+    assert leaf_st.export is importlib.import_module("leaf_st.pipeline.export").export
+
+
+def test_distill_comes_first():
+    assert leaf_st.__all__[0] == "distill"
+
+
 def test_a_name_that_is_not_there():
     with pytest.raises(AttributeError, match="no attribute 'Leaf'"):
         _ = leaf_st.Leaf

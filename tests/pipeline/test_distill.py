@@ -51,7 +51,7 @@ def test_the_same_call_resumes(tiny_teacher_folder, tmp_path):
 @pytest.mark.parametrize("others", [TEXTS[:-1], [*TEXTS, "one more"], [*TEXTS[:-1], "another"]])
 def test_other_texts_are_refused(tiny_teacher_folder, tmp_path, others):
     leaf_st.distill(TEXTS, tiny_teacher_folder, output=tmp_path / "run", **QUICK)
-    with pytest.raises(InputError, match="run is a run on other texts: expected .* at place (59|60), found"):
+    with pytest.raises(InputError, match=r"run is a run on other texts: expected .* at place (59|60), found"):
         leaf_st.distill(others, tiny_teacher_folder, output=tmp_path / "run", **QUICK)
 
 
