@@ -1,30 +1,15 @@
-"""The terminal of a command: messages of the libraries, the table of results, and how a command ends."""
+"""The terminal of a command: messages of this and other libraries, and the table of results."""
 
-import errno
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
-
-from leaf_st.errors import InputError
 
 if TYPE_CHECKING:
     from leaf_st.evaluation.results import Result
-
-_UNWRITABLE = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOTDIR,
-    errno.ENAMETOOLONG,
-}
 
 
 class _Console(logging.Handler):
@@ -86,44 +71,3 @@ def print_results(rows: Sequence["Result"]) -> None:
         print(format_table(rows))
     else:
         print("not evaluated: the recipe names no local set; try leaf-st evaluate MODEL --teacher TEACHER --tasks NAME")
-
-
-@contextmanager
-def one_line_errors(program: str, resumption: str) -> Iterator[None]:
-    """End the process with 2 and one line on stderr when the input cannot be used, and with 130 on Ctrl-C.
-
-    A reader that closes the pipe, such as ``head``, ends the process silently.
-
-    Args:
-        program: The name in front of the line.
-        resumption: The line for Ctrl-C: what the same command resumes.
-    """
-    try:
-        yield
-        sys.stdout.flush()
-    except InputError as error:
-        _fail(program, str(error))
-    except KeyboardInterrupt:
-        print(f"\nstopped; {resumption}", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        # Python flushes stdout once more when it exits, and would report the closed pipe there.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + 13)  # as a process that SIGPIPE ended
-    except OSError as error:
-        if error.errno not in _UNWRITABLE:
-            raise
-        _fail(program, f"{error.strerror}: {error.filename or 'output'}; {_remedy(error)}")
-
-
-def _remedy(error: OSError) -> str:
-    name = error.filename
-    if isinstance(name, str | Path) and Path(name).exists() and not os.access(name, os.R_OK):
-        return "make the file readable, or name another file"
-    return "make room there or name another folder, then run the same command again"
-
-
-def _fail(program: str, message: str) -> None:
-    line = " ".join(part.strip() for part in message.splitlines() if part.strip())
-    print(f"{program}: {line}", file=sys.stderr)
-    sys.exit(2)

@@ -11,18 +11,19 @@ from io import TextIOWrapper
 
 from leaf_st import __version__
 from leaf_st.cli import measurements, publishing, stages
-from leaf_st.cli.console import messages_shown, one_line_errors
+from leaf_st.cli.console import messages_shown
+from leaf_st.errors import exit_on_error
 
 _PROGRAM = "leaf-st"
 _EPILOG = "The method: https://arxiv.org/abs/2509.12539. The same command resumes what was stopped."
-_RESUMPTION = "the same command resumes embedding, training, evaluation and publishing"
+_RESUME_HINT = "the same command resumes embedding, training, evaluation and publishing"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; exits with 2 and one line on stderr when the input cannot be used, with 130 on Ctrl-C."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a console may lack characters of the texts it shows
-    with one_line_errors(_PROGRAM, _RESUMPTION):
+    with exit_on_error(_PROGRAM, _RESUME_HINT):
         options = build_parser().parse_args(arguments)
         if os.environ.get("RANK", "0") != "0":
             os.environ["TQDM_DISABLE"] = "1"  # the bars of the first process stand for all processes

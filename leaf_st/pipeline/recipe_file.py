@@ -2,13 +2,13 @@
 
 import ast
 import runpy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from leaf_st.errors import InputError
-from leaf_st.recipe import GENERAL_ROWS, PARTS, Recipe, TextsSpec, said_of
+from leaf_st.recipe import GENERAL_ROWS, PAPER, PARTS, Recipe, TextsSpec, said_of
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -59,8 +59,22 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     for part, values in of_parts.items():
         before: Any = getattr(recipe, part) or TextsSpec(limit=GENERAL_ROWS)  # of the parts only `general` may be None
         with said_of(part):
-            changed[part] = replace(before, **values)
+            changed[part] = replace(before, **_unfit(before, values), **values)
     return replace(recipe, **changed)
+
+
+def _unfit(before: Any, values: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401  (any part)
+    """Return defaults for the values of ``before`` that only fit its own source, if ``values`` name another source.
+
+    So `--set texts.source=FILE` needs no other setting, whatever the recipe reads.
+    """
+    if not isinstance(before, TextsSpec) or "source" not in values:
+        return {}
+    is_paper = values["source"] == PAPER
+    if is_paper == (before.source == PAPER):
+        return {}
+    unfit: dict[str, Any] = {"limit": None} if is_paper else {"leave_out": (), "per_source": None}
+    return {name: value for name, value in unfit.items() if name not in values}
 
 
 def _place(key: str) -> tuple[str | None, str]:

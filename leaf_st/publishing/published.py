@@ -12,7 +12,6 @@ from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result
 from leaf_st.evaluation.sizes import Size
 from leaf_st.export.encoder import GRAPHS
-from leaf_st.paper import STUDENT, TEXTS, TRAINING
 from leaf_st.publishing.card import Elsewhere, render
 from leaf_st.publishing.cost import latency_table
 from leaf_st.publishing.hosted import Hosted
@@ -22,7 +21,7 @@ from leaf_st.publishing.section import Section
 from leaf_st.publishing.table import Table
 from leaf_st.recipe import KINDS, Recipe, TeacherSpec
 from leaf_st.texts.paper.sources import SOURCES
-from leaf_st.zoo import ZOO, ZooModel
+from leaf_st.zoo import PAPER_STUDENT, PAPER_TEXTS, PAPER_TRAINING, ZOO, ZooModel
 
 _LENGTH = 512  # tokens, as the models' configs on the hub have it
 
@@ -86,7 +85,7 @@ def published_results(name: str) -> Measured:
     model = ZOO[name]
     teacher = model.teacher
     spec = TeacherSpec(model=teacher.hub_id, revision=teacher.revision, prompts=teacher.prompts, max_length=_LENGTH)
-    recipe = Recipe(name=name, texts=TEXTS, teacher=spec, student=STUDENT, training=TRAINING)
+    recipe = Recipe(name=name, texts=PAPER_TEXTS, teacher=spec, student=PAPER_STUDENT, training=PAPER_TRAINING)
     texts = {key: {"dataset": of.hub_id, "commit": None, "licence": of.licence} for key, of in SOURCES.items()}
     record = Record(resolved=json.loads(json.dumps(recipe.to_dict())), sources=texts)
     sizes = [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers.utils import logging
 
-from leaf_st.cli.console import one_line_errors
+from leaf_st.errors import exit_on_error
 from leaf_st.recipe import DOCSTRINGS, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.zoo import MINILM
 
@@ -21,7 +21,7 @@ def refusing(name: str) -> Iterator[None]:
     """Quieten the libraries, and end the process as `leaf-st` does: in one line, and with 2, or 130 on Ctrl-C."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    with one_line_errors(name, "what is embedded and trained is kept, and the same command goes on"):
+    with exit_on_error(name, "the same command resumes: finished embeddings and models are kept"):
         yield
 
 

@@ -143,7 +143,7 @@ def test_ctrl_c_is_one_line(run, texts, tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit) as stopped:
         run("pooling", "--smoke", "--texts", texts, "--output", tmp_path / "run", "--data")
     assert stopped.value.code == 130
-    expected = "stopped; what is embedded and trained is kept, and the same command goes on"
+    expected = "stopped; the same command resumes: finished embeddings and models are kept"
     assert capsys.readouterr().err.strip().splitlines()[-1] == expected
 
 

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from leaf_st.cli.console import messages_shown, one_line_errors
+from leaf_st.cli.console import messages_shown
+from leaf_st.errors import exit_on_error
 
 MESSAGES = logging.getLogger("leaf_st.texts")
 
@@ -37,7 +38,7 @@ def test_loggers_are_left_as_they_were(capsys):
 
 
 def _script(code, **environment):
-    start = f"from leaf_st.cli.console import messages_shown, one_line_errors\n{code}"
+    start = f"from leaf_st.errors import exit_on_error\n{code}"
     return subprocess.Popen(
         [sys.executable, "-c", start],
         env={**os.environ, **environment},
@@ -48,7 +49,7 @@ def _script(code, **environment):
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_closed_pipe_ends_silently(unbuffered):
-    code = "import time\nwith one_line_errors('leaf-st', ''):\n for n in range(10): print(n); time.sleep(0.05)"
+    code = "import time\nwith exit_on_error('leaf-st', ''):\n for n in range(10): print(n); time.sleep(0.05)"
     process = _script(code, PYTHONUNBUFFERED=unbuffered)
     process.stdout.close()
     assert process.wait(timeout=60) != 0
@@ -73,8 +74,8 @@ def test_a_file_without_read_permission_has_its_own_remedy(tmp_path, capsys, mon
     path = tmp_path / "texts.txt"
     path.touch()
     monkeypatch.setattr(os, "access", lambda name, mode: False)  # root may read all files
-    with pytest.raises(SystemExit, match="2"), one_line_errors("leaf-st", ""):
+    with pytest.raises(SystemExit, match="2"), exit_on_error("leaf-st", ""):
         raise PermissionError(13, "Permission denied", str(path))
     assert capsys.readouterr().err == (
-        f"leaf-st: Permission denied: {path}; make the file readable, or name another file\n"
+        f"leaf-st: Permission denied: {path}; this file cannot be read: change its permissions or use another file\n"
     )

@@ -254,7 +254,7 @@ def test_a_disk_without_room_is_one_line(recipe):
     process.join()
     errors = Path("errors.txt").read_text()
     assert process.exitcode == 2
-    remedy = "make room there or name another folder, then run the same command again"
+    remedy = "free some space or choose another path, then run the same command again"
     assert errors.splitlines()[-1] == f"leaf-st: File too large: output; {remedy}"
     assert "Traceback" not in errors
     assert [path.name for path in Path("out/store").iterdir()] == ["fingerprint.json"]
