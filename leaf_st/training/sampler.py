@@ -14,7 +14,9 @@ each yields its part of every batch: what is learnt depends on the rows of a ste
 from collections.abc import Iterator
 from typing import Protocol
 
+import datasets
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sentence_transformers.base.sampler import SetEpochMixin
 from torch.utils.data import BatchSampler
@@ -66,6 +68,37 @@ class LengthGroupedBatchSampler(SetEpochMixin, BatchSampler):
         self._leave_out = np.empty(0, np.int64) if leave_out is None else leave_out
         self._rows_per_chunk = rows_per_chunk
         self._chunks_per_window = chunks_per_window
+
+    @classmethod
+    def for_dataset(
+        cls,
+        dataset: datasets.Dataset,
+        batch_size: int,
+        drop_last: bool = False,
+        valid_label_columns: list[str] | None = None,
+        generator: torch.Generator | None = None,
+        seed: int = 0,
+    ) -> "LengthGroupedBatchSampler":
+        """Return a sampler for a data set of texts, as ``batch_sampler`` of sentence-transformers' trainer calls it.
+
+        Args:
+            dataset: A row's length is the number of characters in its columns of strings.
+            batch_size: Rows of a batch.
+            drop_last: Leave out a smaller last batch.
+            valid_label_columns: Names of columns that hold labels; they are not counted.
+            generator: Not used: seed and epoch determine the order.
+            seed: With the epoch it determines the order.
+        """
+        labels = valid_label_columns or []
+        columns = [
+            name
+            for name, kind in dataset.features.items()
+            if getattr(kind, "dtype", "") == "string" and name not in labels
+        ]
+        lengths = np.zeros(len(dataset), np.int64)
+        for column in columns:
+            lengths += np.array([len(text) for text in dataset[column]])
+        return cls(lengths, batch_size, seed, drop_last=drop_last)
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self._lengths) - len(self._leave_out), self.batch_size)

@@ -15,7 +15,8 @@ import torch
 
 from leaf_st.cli.main import main
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.py"))
+FOLDER = Path(__file__).parents[2] / "recipes"
+RECIPES = sorted(path for path in FOLDER.glob("*.py") if path.stem != "plain_trainer")  # that one is a script
 COMMANDS = ["demo", "run", "embed", "train", "evaluate", "measure", "export", "report", "search", "verify", "push"]
 COMMANDS += ["card", "models", "pull"]
 STEPS = 24
