@@ -192,5 +192,5 @@ def describe_zoo() -> str:
     for name, model in ZOO.items():
         for kind, prompt in model.teacher.prompts.items():
             prompts.setdefault(f'prompt for a {kind}: "{prompt}"', []).append(name)
-    said = (f"{prompt} ({', '.join(names)})" for prompt, names in prompts.items())
-    return "\n".join([aligned(rows, left=len(rows[0])), "", *said, "Documents have no prompt."])
+    used_by = (f"{prompt} ({', '.join(names)})" for prompt, names in prompts.items())
+    return "\n".join([aligned(rows, left=len(rows[0])), "", *used_by, "Documents have no prompt."])

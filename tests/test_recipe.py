@@ -3,12 +3,23 @@ from dataclasses import FrozenInstanceError, asdict, replace
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from leaf_st.errors import InputError
 from leaf_st.pipeline.recipe_file import describe_fields, load_recipe, override, recipe_fields, shown_fields
-from leaf_st.recipe import TEACHER_OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.recipe import (
+    DOCSTRINGS,
+    PAPER,
+    TEACHER_OF_START,
+    Recipe,
+    StudentSpec,
+    TeacherSpec,
+    TextsSpec,
+    TrainingSpec,
+)
 
-RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.py"))
+FOLDER = Path(__file__).parents[1] / "recipes"
+RECIPES = sorted(path for path in FOLDER.glob("*.py") if path.stem != "plain_trainer")  # that one is a script
 RECIPE = Recipe(name="tiny", training=TrainingSpec(arguments={"learning_rate": 1.0}))
 
 
@@ -299,6 +310,27 @@ def test_a_recipe_of_another_version_is_refused():
     value["student"]["depth"] = 3
     with pytest.raises(InputError, match=r"recipe of another version of leaf-st: student\.depth: no such field"):
         Recipe.from_dict(value)
+
+
+@pytest.mark.parametrize("offline", [True, False])
+@pytest.mark.parametrize("source", ["texts.jsonl", PAPER, DOCSTRINGS])
+def test_recipes_with_open_texts_take_another_source(source, offline, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    recipe = load_recipe(FOLDER / "leaf_mini.py")
+    assert recipe.texts.source == (DOCSTRINGS if offline else PAPER)
+    assert override(recipe, [f"texts.source={source}"]).texts.source == source
+
+
+def test_a_limit_of_texts_goes_with_their_source():
+    paper = override(RECIPE, ["texts.source=paper", "texts.per_source=9", "texts.leave_out=msmarco"])
+    changed = override(paper, ["texts.source=texts.jsonl", "texts.limit=10"]).texts
+    assert (changed.source, changed.limit, changed.per_source, changed.leave_out) == ("texts.jsonl", 10, None, ())
+    assert override(paper, ["texts.source=paper", "texts.per_source=7"]).texts.leave_out == ("msmarco",)
+    with pytest.raises(InputError, match=r"texts\.per_source"):
+        override(paper, ["texts.source=texts.jsonl", "texts.per_source=9"])
+    limited = override(RECIPE, ["texts.limit=10", "texts.sentences=True"])
+    changed = override(limited, ["texts.source=paper"]).texts
+    assert (changed.limit, changed.sentences) == (None, True)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

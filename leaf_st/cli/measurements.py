@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from leaf_st.cli.common import MODEL, RESULTS, TEACHER, SubParsers, quieten
+from leaf_st.cli.arguments import MODEL, RESULTS, TEACHER, SubParsers
+from leaf_st.cli.console import quieten
 from leaf_st.cli.publishing import pull_model
 from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements import registry

@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from leaf_st.cli.common import SubParsers, quieten
+from leaf_st.cli.arguments import SubParsers
+from leaf_st.cli.console import quieten
 
 
 def add_commands(commands: SubParsers) -> None:

@@ -2,7 +2,7 @@
 
 import runpy
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, get_type_hints
 
 from leaf_st.errors import FieldError, InputError
 from leaf_st.field_types import parse_value, type_name
-from leaf_st.recipe import GENERAL_ROWS, PARTS, Recipe, TextsSpec
+from leaf_st.recipe import GENERAL_ROWS, PAPER, PARTS, Recipe, TextsSpec
 
 
 class RecipeField(NamedTuple):
@@ -169,10 +169,24 @@ def _parse_training_argument(name: str, text: str) -> Any:  # noqa: ANN401  (any
     return parse_value(text, argument_types()[name])
 
 
+def _values_to_reset(before: Any, values: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401  (any part)
+    """Return defaults for the values of ``before`` that only fit its own source, if ``values`` name another source.
+
+    With them, `--set texts.source=FILE` needs no other setting, whatever the recipe reads.
+    """
+    if not isinstance(before, TextsSpec) or "source" not in values:
+        return {}
+    is_paper = values["source"] == PAPER
+    if is_paper == (before.source == PAPER):
+        return {}
+    defaults: dict[str, Any] = {"limit": None} if is_paper else {"leave_out": (), "per_source": None}
+    return {name: value for name, value in defaults.items() if name not in values}
+
+
 def _changed_part(recipe: Recipe, part: str, values: dict[str, Any]) -> Any:  # noqa: ANN401  (any part)
     before: Any = getattr(recipe, part) or TextsSpec(limit=GENERAL_ROWS)  # only `general` can be None
     try:
-        return replace(before, **values)
+        return replace(before, **_values_to_reset(before, values), **values)
     except FieldError as error:  # `general` has the type of `texts`
         raise error.in_part(part) from error
 

@@ -101,6 +101,37 @@ class LengthGroupedBatchSampler(SetEpochMixin, BatchSampler):
         self._rows_per_chunk = rows_per_chunk
         self._chunks_per_window = chunks_per_window
 
+    @classmethod
+    def for_dataset(
+        cls,
+        dataset: datasets.Dataset,
+        batch_size: int,
+        drop_last: bool = False,
+        valid_label_columns: list[str] | None = None,
+        generator: torch.Generator | None = None,
+        seed: int = 0,
+    ) -> "LengthGroupedBatchSampler":
+        """Return a sampler for a data set of texts, as ``batch_sampler`` of sentence-transformers' trainer calls it.
+
+        Args:
+            dataset: A row's length is the number of characters in its columns of strings.
+            batch_size: Rows of a batch.
+            drop_last: Leave out a smaller last batch.
+            valid_label_columns: Names of columns that hold labels; they are not counted.
+            generator: Not used: seed and epoch determine the order.
+            seed: With the epoch it determines the order.
+        """
+        labels = valid_label_columns or []
+        columns = [
+            name
+            for name, kind in dataset.features.items()
+            if getattr(kind, "dtype", "") == "string" and name not in labels
+        ]
+        lengths = np.zeros(len(dataset), np.int64)
+        for column in columns:
+            lengths += np.array([len(text) for text in dataset[column]])
+        return cls(lengths, batch_size, seed, drop_last=drop_last)
+
     def __len__(self) -> int:
         full, rest = divmod(len(self._lengths) - len(self._leave_out), self.batch_size)
         return full + (not self.drop_last and len(self._own_part(np.arange(rest))) > 0)

@@ -34,18 +34,9 @@ _MARKERS: dict[Mode, str] = {"teacher": "|", "standard": "o", "asymmetric": "D"}
 
 
 def _measure(options: argparse.Namespace) -> list[Result]:
-    from leaf_st.evaluation.tasks.find import find_tasks
-    from leaf_st.evaluation.tasks.runner import evaluate
-    from leaf_st.models.load import load_model
-    from leaf_st.teacher.open import open_teacher, teacher_spec
+    from leaf_st.evaluation.tasks.evaluate import evaluate
 
-    tasks = find_tasks(options.tasks)
-    student = load_model(options.model)
-    modes: list[Mode] = list(dict.fromkeys(options.modes or ())) or (list(ROLES) if options.teacher else ["standard"])
-    teacher = None
-    if options.teacher or set(modes) != {"standard"}:
-        teacher = open_teacher(teacher_spec(options.model, options.teacher, student.prompts))
-    return evaluate(tasks, teacher=teacher, student=student, modes=modes, folder=options.output)
+    return evaluate(options.model, options.tasks, teacher=options.teacher, modes=options.modes, output=options.output)
 
 
 def _section(rows: Sequence[Result]) -> Section:
