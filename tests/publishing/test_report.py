@@ -161,7 +161,7 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(empty, search_s
     kept = "--set save_total_limit=10 --set save_steps=0.1 --set eval_steps=0.1"
     assert any(code.startswith(f"leaf-st run RECIPE.py {kept} ") for code in page.codes)
     for code in page.codes[:-1]:
-        assert build_parser().parse_args(shlex.split(code)[1:]).command
+        assert build_parser().parse_args(shlex.split(code)[1:]).func
     assert {name.removeprefix("tiny-") for name in page.downloads} == {
         f"{name}.csv" for name in ("training", "recipe", "teacher", "versions")
     }
