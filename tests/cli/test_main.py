@@ -127,7 +127,7 @@ def test_stages_alone_make_what_can_be_measured_and_searched(recipe, tiny_teache
     _run("evaluate", "out/model", "--teacher", tiny_teacher_folder, "--tasks", beir)
     written = capsys.readouterr().out
     assert "asymmetric retention" in written
-    assert "kept in out/results/tasks.json" in written
+    assert "saved in out/results/tasks.json" in written
     rows = json.loads(Path("out/results/tasks.json").read_text())
     assert {(row["mode"], row["model"]) for row in rows} == {
         ("teacher", f"local/{tiny_teacher_folder.name}"),

@@ -18,12 +18,12 @@ from leaf_st.evaluation.measurements.export import EXPORT
 from leaf_st.evaluation.measurements.measurement import Section
 from leaf_st.evaluation.measurements.tasks import TASKS
 from leaf_st.export.forms import ExportForm, form_named, recommended_form
+from leaf_st.models.prompts import prompt_for
 from leaf_st.publishing.card.hosted import Hosted
 from leaf_st.publishing.card.metadata import Source, card_data, closed_texts, licence_notes
 from leaf_st.publishing.report import headline, provenance
 from leaf_st.publishing.results import Results
 from leaf_st.publishing.sections import PageSection, measured_section
-from leaf_st.teacher.local import own_prompt
 
 # Every character that starts markup within a line of GitHub's Markdown, or ends a table cell.
 _SPECIAL = re.compile(r"([\\`*_\[\]{}|#~$<>])")
@@ -149,8 +149,8 @@ def onnx_snippet(folder: str, prompts: Mapping[str, str | None], length: int, fo
         folder=folder,
         length=length,
         graph=form_named(form).file.as_posix(),
-        query=json.dumps(own_prompt(prompts, "query"), ensure_ascii=False),
-        document=json.dumps(own_prompt(prompts, "document"), ensure_ascii=False),
+        query=json.dumps(prompt_for(prompts, "query"), ensure_ascii=False),
+        document=json.dumps(prompt_for(prompts, "document"), ensure_ascii=False),
     )
 
 
