@@ -139,7 +139,7 @@ class _Answer:
 
     def _is_refused(self):
         token = self.handler.headers.get("Authorization", "").removeprefix("Bearer ")
-        if self.step == "upload":  # whose address says enough
+        if self.step == "upload":  # the address is the permission
             return False
         if token and token not in (TOKEN, FOREIGN_TOKEN):
             self._error(401, "Invalid credentials in Authorization header")

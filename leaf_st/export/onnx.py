@@ -85,7 +85,8 @@ def standard_graph(model: SentenceTransformer) -> "ModelProto":
                 dynamic_shapes=dict.fromkeys(INPUTS, axes),
             )
     except torch.onnx.OnnxExporterError as error:
-        raise InputError(f"torch cannot export this model to ONNX: {error}") from error
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]  # torch's report has many lines
+        raise InputError(f"torch cannot export this model to ONNX: {reason}: run the model with torch") from error
     assert program is not None  # only the older exporter returns None
     graph: ModelProto = program.model_proto
     # The shapes that torch notes for inner values stop onnxruntime's quantization from inferring them.
@@ -115,7 +116,7 @@ def write_int8(_model: SentenceTransformer, path: Path, source: Path | None) -> 
     """Write the graph in ``source`` to ``path`` with weights of eight bits.
 
     onnxruntime multiplies the weights by activations that it rounds while it runs. Each column of a weight has its own
-    scale, which costs nothing: with one scale for a whole weight the mean cosine to float32 is 0.98 instead of 0.996
+    scale, which costs nothing: with one scale per weight matrix the mean cosine to float32 is 0.98 instead of 0.996
     (three layers of MiniLM). Blocks of 32 weights (`MatMulNBits`) reach 0.9998, but documents then take as long as in
     float32, and the table of word embeddings, half of the file, is not compressed.
     """

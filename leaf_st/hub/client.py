@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
-from huggingface_hub import HfApi, get_token
+from huggingface_hub import CommitInfo, HfApi, get_token
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
     HFValidationError,
     HTTPError,  # the error type of its HTTP library
@@ -25,7 +25,7 @@ from huggingface_hub.hf_api import ModelInfo, RepoFile
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from leaf_st.errors import InputError
-from leaf_st.hub.changes import compare, differing_files, local_files
+from leaf_st.hub.changes import Changes, compare, differing_files, local_files
 from leaf_st.hub.manifest import MANIFEST, Hashes, Manifest, read_manifest
 from leaf_st.hub.retry import TEMPORARY_STATUSES, causes_with_status, retry
 
@@ -190,23 +190,11 @@ class Hub:
         if target.pull_request and (url := self._open_pull_request(title, local)):
             return Published(url, None, self._sent)
         head, tags, is_branch = self._refs()
-        remote = self._remote_files(head)
-        previous, where = self._previous_manifest(remote, head), f"{target.repo_id} ({head[:8]})"
-        changes = compare(local, remote, previous, replace=target.replace, where=where)
-        if not is_branch:  # only after `compare` has allowed the upload
+        changes = self._compare(local, head)
+        if not is_branch:  # only after the comparison has allowed the upload
             api.create_branch(target.repo_id, branch=target.revision, exist_ok=True)
         if changes:
-            self._sent = len(changes.upload)
-            counts = len(changes.upload), len(changes.delete), changes.unchanged
-            _logger.info("%d files to send, %d to delete, %d unchanged", *counts)
-            commit = api.create_commit(
-                target.repo_id,
-                changes.operations(folder),
-                commit_message=title,
-                revision=target.revision,
-                create_pr=target.pull_request,
-                parent_commit=head,  # a commit in between makes this one fail, and the next attempt compares again
-            )
+            commit = self._commit(changes, folder, title, head)
             head = commit.oid
             self._require_complete(local, head)
             if commit.pr_url:
@@ -216,6 +204,27 @@ class Hub:
                 return Published(f"{api.endpoint}/{target.repo_id}", None, 0)
             api.create_tag(target.repo_id, tag=manifest.tag, revision=head, exist_ok=True)
         return Published(f"{api.endpoint}/{target.repo_id}", manifest.tag, self._sent)
+
+    def _compare(self, local: Mapping[str, Hashes], head: str) -> Changes:
+        remote = self._remote_files(head)
+        previous = Manifest("", {})
+        if MANIFEST in remote:
+            previous = read_manifest(Path(self._api.hf_hub_download(self._target.repo_id, MANIFEST, revision=head)))
+        where = f"{self._target.repo_id} ({head[:8]})"
+        return compare(local, remote, previous, replace=self._target.replace, where=where)
+
+    def _commit(self, changes: Changes, folder: Path, title: str, head: str) -> CommitInfo:
+        self._sent = len(changes.upload)
+        counts = len(changes.upload), len(changes.delete), changes.unchanged
+        _logger.info("%d files to send, %d to delete, %d unchanged", *counts)
+        return self._api.create_commit(
+            self._target.repo_id,
+            changes.operations(folder),
+            commit_message=title,
+            revision=self._target.revision,
+            create_pr=self._target.pull_request,
+            parent_commit=head,  # a commit in between makes this one fail, and the next attempt compares again
+        )
 
     def _open_pull_request(self, title: str, local: Mapping[str, Hashes]) -> str | None:
         """Return the address of the open pull request with this title and this content, if there is one."""
@@ -235,11 +244,6 @@ class Hub:
     def _remote_files(self, commit: str) -> dict[str, RepoFile]:
         tree = self._api.list_repo_tree(self._target.repo_id, recursive=True, revision=commit)
         return {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
-
-    def _previous_manifest(self, remote: Mapping[str, RepoFile], commit: str) -> Manifest:
-        if MANIFEST not in remote:
-            return Manifest("", {})
-        return read_manifest(Path(self._api.hf_hub_download(self._target.repo_id, MANIFEST, revision=commit)))
 
     def _missing(self, local: Mapping[str, Hashes], revision: str) -> list[str]:
         """Return the local files that a revision lacks, or holds with another content."""

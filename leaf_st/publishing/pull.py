@@ -1,4 +1,4 @@
-"""`leaf-st pull`: a model of the hub or the zoo as a folder of its own."""
+"""`leaf-st pull`: a local copy of a model on the hub or in the zoo."""
 
 import shutil
 from collections.abc import Mapping, Sequence

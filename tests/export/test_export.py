@@ -24,13 +24,13 @@ from leaf_st.export.encoder import OnnxEncoder
 from leaf_st.export.export import check_exportable, export_model
 from leaf_st.export.forms import EXACT, FORMS, GRAPH_FOLDER, ExportForm, form_named
 from leaf_st.export.packed import packed_graph, write_packed
+from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
 from leaf_st.publishing.card.card import card_text
 from leaf_st.publishing.card.hosted import read_hosted
 from leaf_st.publishing.card.render import onnx_snippet
 from leaf_st.recipe import Recipe, StudentSpec
 from leaf_st.student.build import build_student
-from leaf_st.models.load import load_model
 from leaf_st.student.static import build_static
 
 pytest.importorskip("onnxruntime")
@@ -59,7 +59,7 @@ def beir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, tiny_teacher_folder, beir):
-    """The model's folder of a run after `leaf-st export`, its results and what the command printed."""
+    """The model folder of a run after `leaf-st export`, its results, and the output of the command."""
     torch.manual_seed(0)
     prompts = {"query": "q: ", "document": ""}
     made = build_student(
@@ -75,14 +75,12 @@ def exported(tmp_path_factory, tiny_teacher_folder, beir):
     return folder, results, printed.getvalue()
 
 
-def test_the_files_are_there_and_their_rows(exported):
+def test_files_and_rows_of_an_export(exported):
     folder, results, printed = exported
     assert {path.name for path in (folder / "onnx").iterdir()} == NAMES
     rows = {row.backend: row for row in read_rows(results / "export.json", ExportRow)}
-    assert [backend for backend in rows if backend != "torch bfloat16"] == [
-        "torch float32",
-        *(form.name for form in FORMS),
-    ]
+    backends = [backend for backend in rows if backend != "torch bfloat16"]
+    assert backends == ["torch float32", *(form.name for form in FORMS)]
     assert all(min(row.rates.values()) > 0 and row.megabytes > 0 for row in rows.values())
     assert set(rows["onnx"].rates) == {"query 1", "query 16", "document 1", "document 16"}
     assert max(rows["onnx"].error, rows["onnx packed"].error) <= 1e-5
@@ -112,11 +110,13 @@ def _replace_form(monkeypatch, name, **changes):
         monkeypatch.setattr(module, "FORMS", changed)
 
 
-def test_what_is_not_near_enough_is_not_written_and_does_not_stay(exported, tmp_path, capfd, beir, monkeypatch):
+def test_a_form_outside_its_limits_is_not_written_and_its_old_file_is_deleted(
+    exported, tmp_path, capfd, beir, monkeypatch
+):
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
     student = load_model(str(folder))
-    with torch.no_grad():  # a coordinate that counts for nothing, beside which eight bits hold no other one
+    with torch.no_grad():  # a huge coordinate without effect, which leaves int8 no resolution for the others
         for layer in student.transformers_model.encoder.layer:
             layer.intermediate.dense.bias[0] = 1000
             layer.output.dense.weight[:, 0] = 0
@@ -134,10 +134,10 @@ def test_what_is_not_near_enough_is_not_written_and_does_not_stay(exported, tmp_
     assert "onnx int8" not in {row.backend for row in rows}
 
 
-def test_an_export_that_breaks_off_changes_nothing(exported, tmp_path, monkeypatch):
+def test_an_interrupted_export_changes_nothing(exported, tmp_path, monkeypatch):
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
-    (folder / ".onnx.new").mkdir()  # of an export that was killed
+    (folder / ".onnx.new").mkdir()  # left by an export that was killed
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     def broken(*_):
@@ -151,7 +151,7 @@ def test_an_export_that_breaks_off_changes_nothing(exported, tmp_path, monkeypat
     assert not (folder / ".onnx.new").exists()
 
 
-def test_a_float32_that_differs_is_refused(exported, tmp_path, monkeypatch):
+def test_a_float32_graph_that_differs_is_rejected(exported, tmp_path, monkeypatch):
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
     model = load_model(str(folder))
@@ -170,7 +170,7 @@ def test_a_float32_that_differs_is_refused(exported, tmp_path, monkeypatch):
     assert not (folder / FORMS[0].file).exists()
 
 
-def test_another_architecture_keeps_its_padding(exported, tmp_path, monkeypatch):
+def test_another_architecture_has_no_packed_form(exported, tmp_path, monkeypatch):
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
     monkeypatch.setattr(standard, "standard_graph", packed_graph)
@@ -219,7 +219,7 @@ def test_int8_is_searched_beside_the_graph_that_it_is_made_from(exported, tmp_pa
     assert form_named("onnx int8").reference(["onnx", "onnx packed"]) == "onnx packed"
 
 
-def test_what_cannot_be_exported(tiny_teacher_folder, tiny_student, monkeypatch):
+def test_models_that_cannot_be_exported(tiny_teacher_folder, tiny_student, monkeypatch):
     with pytest.raises(InputError, match="a static student has nothing to export"):
         check_exportable(build_static(tiny_teacher_folder, dimension=32, normalized=True, device="cpu"))
     monkeypatch.setattr(exporting, "find_spec", lambda name: None if name == "onnxscript" else name)
@@ -227,7 +227,7 @@ def test_what_cannot_be_exported(tiny_teacher_folder, tiny_student, monkeypatch)
         check_exportable(tiny_student)
 
 
-def test_what_cannot_be_timed_is_not_made(tiny_student, tmp_path):
+def test_inputs_that_cannot_be_timed_stop_the_export(tiny_student, tmp_path):
     texts = {side: [f"text {number}" for number in range(16)] for side in ("query", "document")}
     with pytest.raises(InputError, match="expected at least 16 texts of kind query to time a batch, found 3"):
         measure_export(tiny_student, tmp_path, {**texts, "query": texts["query"][:3]})
@@ -268,7 +268,7 @@ def test_the_snippet_runs_without_torch(exported, tmp_path, form):
 
 @pytest.fixture
 def bare(tmp_path):
-    """A folder of packages with what the snippet imports and nothing else."""
+    """A folder with the packages that the snippet imports, and no others."""
     packages, installed = tmp_path / "packages", Path(np.__file__).parents[1]
     packages.mkdir()
     for name in ("numpy", "numpy.libs", "onnxruntime", "tokenizers"):
@@ -277,7 +277,7 @@ def bare(tmp_path):
     return packages
 
 
-def test_the_snippet_on_a_card_runs_as_it_stands_where_there_is_no_torch(exported, bare, tmp_path):
+def test_the_snippet_on_a_card_runs_unchanged_without_torch(exported, bare, tmp_path):
     folder, *_ = exported
     run = shutil.copytree(folder.parent, tmp_path / "run")
     card = card_text(run, "us/tiny", without_results=True)

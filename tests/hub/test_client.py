@@ -1,4 +1,4 @@
-"""The real client talks to the stand-in over HTTP."""
+"""The real client talks to the stand-in hub over HTTP."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from leaf_st.hub.manifest import MANIFEST, read_manifest, write_manifest
 from leaf_st.publishing.pull import pull
 from leaf_st.student.load import load_student
 
-# The hub's client hands files to its HTTP library by a name that this one does not like any more.
+# huggingface_hub passes files to its HTTP library by a parameter that the library deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 STEPS = ["create", "info", "refs", "yaml", "preupload", "batch", "upload", "commit", "tree", "tag"]
@@ -28,7 +28,7 @@ def _publish(folder, **target):
 
 
 def _is_published(hub, ready):
-    """Look whether main holds the whole of ``ready`` and its commit has its tag."""
+    """Check that main holds all files of ``ready`` and that the commit has the tag."""
     repository = hub.account.repositories[REPO]
     there = _files(repository.at("main"))
     there.pop(".gitattributes")
@@ -38,14 +38,14 @@ def _is_published(hub, ready):
 
 
 def _heads(hub):
-    """Return what main held after each commit: no part of a publication may ever be among it."""
+    """Return the files after each commit, none of which may be a part of a publication."""
     folders = hub.account.repositories[REPO].folder.iterdir() if REPO in hub.account.repositories else ()
     return [set(_files(folder)) - {".gitattributes"} for folder in folders]
 
 
 @pytest.fixture
 def other(ready, tmp_path):
-    """A second publication, with one file other, one gone and one new."""
+    """A second publication: one file differs, one is gone, and one is new."""
     folder = shutil.copytree(ready, tmp_path / "other" / "publish")
     (folder / "README.md").write_text((ready / "README.md").read_text() + "more\n")
     (folder / "recipe.json").unlink()
@@ -54,7 +54,7 @@ def other(ready, tmp_path):
     return folder
 
 
-def test_what_is_pulled_is_what_was_published(hub, ready, finished, tmp_path):
+def test_a_pulled_model_equals_the_published_one(hub, ready, finished, tmp_path):
     done = _publish(ready, private=True)
     assert _is_published(hub, ready).private
     assert (done.url, done.sent) == (f"{hub.url}/{REPO}", len(_files(ready)))
@@ -67,7 +67,7 @@ def test_what_is_pulled_is_what_was_published(hub, ready, finished, tmp_path):
     assert (model.encode_query(texts) == trained.encode_query(texts)).all()
 
 
-def test_what_is_pulled_again_is_what_was_published_since(hub, ready, other, tmp_path):
+def test_pulling_again_gives_the_newest_publication(hub, ready, other, tmp_path):
     _publish(ready)
     pull(REPO, tmp_path / "first")
     (other / ".eval_results").mkdir()
@@ -100,7 +100,7 @@ def test_a_wrong_token_is_named_by_pull_too(hub, ready, tmp_path, monkeypatch):
     assert not (tmp_path / "pulled").exists()
 
 
-def test_a_token_with_the_end_of_its_line(hub, ready):
+def test_a_token_with_a_line_break(hub, ready):
     assert Hub(Target(REPO), f"{TOKEN}\n").publish(ready).sent
     with pytest.raises(InputError, match="contains whitespace or invalid characters") as refused:
         Hub(Target(REPO), f"{TOKEN} \N{LATIN SMALL LETTER E WITH ACUTE}")
@@ -117,7 +117,7 @@ def test_a_second_call_sends_nothing(hub, ready):
 
 @pytest.mark.parametrize("how", [429, 500, "cut", "lost"])
 @pytest.mark.parametrize("step", STEPS)
-def test_what_fails_once_is_tried_again(hub, ready, step, how):
+def test_a_step_that_fails_once_is_repeated(hub, ready, step, how):
     hub.account.failures = [(step, how)]
     done = _publish(ready)
     assert hub.account.failures == []
@@ -128,7 +128,7 @@ def test_what_fails_once_is_tried_again(hub, ready, step, how):
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_the_same_call_finishes_what_failed(hub, ready, step, caplog):
+def test_the_same_call_completes_a_failed_publication(hub, ready, step, caplog):
     hub.account.failures = [(step, 503)] * 200
     with pytest.raises(InputError, match=r"does not respond properly \(503: .*: the same command resumes later"):
         _publish(ready)
@@ -139,7 +139,7 @@ def test_the_same_call_finishes_what_failed(hub, ready, step, caplog):
     hub.account.steps.clear()
     _publish(ready)
     _is_published(hub, ready)
-    # Large files that arrived are not sent again.
+    # Large files that have arrived are not sent again.
     assert hub.account.steps.count("upload") == (0 if step in ("commit", "tag") else 2)
 
 
@@ -157,7 +157,7 @@ def test_the_next_publication_replaces_the_last_and_nothing_else(hub, ready, oth
 
 
 @pytest.mark.parametrize("file", ["README.md", "leaf_st.json"])
-def test_a_file_of_somebody_else_is_not_written_over(hub, ready, file):
+def test_a_file_of_somebody_else_is_not_overwritten(hub, ready, file):
     hub.account.create(REPO, files={"README.md": "mine", file: "mine"})
     with pytest.raises(
         InputError, match=r"us/tiny \(.*\) holds README\.md.*, which this command did not write.*--replace"
@@ -172,7 +172,7 @@ def test_a_file_of_somebody_else_is_not_written_over(hub, ready, file):
     _is_published(hub, ready)
 
 
-def test_a_file_that_was_changed_there_is_not_written_over(hub, ready, other):
+def test_a_file_that_was_changed_on_the_hub_is_not_overwritten(hub, ready, other):
     _publish(ready)
     repository = hub.account.repositories[REPO]
 
@@ -200,7 +200,7 @@ def test_a_branch(hub, ready):
 
 
 @pytest.mark.parametrize("how", [None, 500, "lost"])
-def test_one_pull_request_however_often(hub, ready, how):
+def test_repeated_calls_open_one_pull_request(hub, ready, how):
     hub.account.create(REPO)
     before = hub.account.repositories[REPO].branches["main"]
     hub.account.failures = [("commit", how)] if how else []
@@ -219,7 +219,7 @@ def test_one_pull_request_however_often(hub, ready, how):
     assert _publish(ready, pull_request=True).tag in repository.tags
 
 
-def test_a_pull_request_of_somebody_else_by_the_same_name(hub, ready):
+def test_a_pull_request_of_somebody_else_with_the_same_title(hub, ready):
     repository = hub.account.create(REPO)
     repository.pulls.append((f"leaf-st {read_manifest(ready / MANIFEST).tag}", repository.branches["main"]))
     assert _publish(ready, pull_request=True).url.endswith("/discussions/2")
@@ -262,7 +262,7 @@ def test_a_file_that_the_repository_ignores_is_named(hub, ready):
         ({"repo_id": REPO, "revision": "refs/pr/1"}, "expected the name of a branch"),
     ],
 )
-def test_a_target_that_cannot_be(target, expected):
+def test_an_invalid_target(target, expected):
     with pytest.raises(InputError, match=expected):
         Target(**target)
 
@@ -274,7 +274,7 @@ def test_a_target_that_cannot_be(target, expected):
         (FOREIGN_TOKEN, r"may not write to us/tiny \(403: .*no right to write"),
     ],
 )
-def test_a_token_that_will_not_do(hub, ready, monkeypatch, caplog, capfd, token, expected):
+def test_a_token_without_permission(hub, ready, monkeypatch, caplog, capfd, token, expected):
     monkeypatch.setenv("HF_TOKEN", token)
     with pytest.raises(InputError, match=expected) as refused:
         _publish(ready)
@@ -284,7 +284,7 @@ def test_a_token_that_will_not_do(hub, ready, monkeypatch, caplog, capfd, token,
     assert token not in f"{refused.value}{written.out}{written.err}{caplog.text}"
 
 
-def test_a_token_that_may_only_read_is_known_beforehand(hub, monkeypatch):
+def test_a_read_token_is_rejected_before_other_work(hub, monkeypatch):
     Hub(Target(REPO)).check()
     monkeypatch.setenv("HF_TOKEN", FOREIGN_TOKEN)
     with pytest.raises(InputError, match="read permission only, expected write permission for us/tiny") as refused:
@@ -300,7 +300,7 @@ def test_no_token(hub, monkeypatch, tmp_path):
         Hub(Target(REPO))
 
 
-def test_no_network_is_said_at_once(hub, ready, monkeypatch):
+def test_no_network_is_reported_at_once(hub, ready, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(InputError, match=r"the hub cannot be reached .*: the same command resumes"):
         Hub(Target(REPO)).check()
@@ -310,7 +310,7 @@ def test_no_network_is_said_at_once(hub, ready, monkeypatch):
         Hub(Target(REPO)).check()
 
 
-def test_a_public_repository_does_not_become_private_unsaid(hub):
+def test_a_public_repository_is_not_used_for_a_private_model(hub):
     hub.account.create(REPO)
     with pytest.raises(InputError, match="us/tiny exists and is public"):
         Hub(Target(REPO, private=True)).check()
@@ -318,7 +318,7 @@ def test_a_public_repository_does_not_become_private_unsaid(hub):
         Hub(Target("us/none", pull_request=True)).check()
 
 
-def test_a_card_that_the_hub_refuses(hub, ready, tmp_path):
+def test_a_card_that_the_hub_rejects(hub, ready, tmp_path):
     folder = shutil.copytree(ready, tmp_path / "folder")
     (folder / "README.md").write_text("---\ntags: []\n---\n")
     write_manifest(folder)

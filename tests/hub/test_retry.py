@@ -30,7 +30,7 @@ def slept(monkeypatch):
 
 
 def _attempt(*errors):
-    """Return what raises each of ``errors`` in turn, then gives "done"."""
+    """Return a function that raises each of ``errors`` in turn, then returns "done"."""
     left = list(errors)
 
     def attempt():
@@ -63,7 +63,7 @@ def test_the_last_error_is_raised(slept):
     assert slept == list(PAUSES)
 
 
-def test_the_hub_says_how_long(slept):
+def test_the_hub_requests_a_pause(slept):
     limited = {"ratelimit": '"api";r=0;t=55', "ratelimit-policy": '"fixed window";"api";q=500;w=300'}
     free = {"ratelimit": '"api";r=9;t=55'}
     errors = [_AnsweredError(429, **limited), _AnsweredError(429, **free), _AnsweredError(503, **{"Retry-After": "20"})]
@@ -71,7 +71,7 @@ def test_the_hub_says_how_long(slept):
     assert slept == [55, 2, 20, 8]
 
 
-def test_what_is_behind_an_error_counts(slept):
+def test_the_cause_of_an_error_counts(slept):
     retry(_attempt(_caused(InputError("the hub cannot be reached"), _AnsweredError(502))))
     assert slept == [1]
 
@@ -87,7 +87,7 @@ def test_what_is_behind_an_error_counts(slept):
         FileNotFoundError("file"),
     ],
 )
-def test_what_does_not_pass_is_raised_at_once(slept, error):
+def test_a_permanent_error_is_raised_at_once(slept, error):
     with pytest.raises(type(error)):
         retry(_attempt(error))
     assert slept == []

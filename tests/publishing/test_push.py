@@ -14,9 +14,9 @@ from leaf_st.cli.main import main
 from leaf_st.errors import InputError
 from leaf_st.evaluation.sizes import write_sizes
 from leaf_st.models.identity import Identity
+from leaf_st.models.load import load_model
 from leaf_st.publishing import prepare as preparing
 from leaf_st.publishing.prepare import prepare
-from leaf_st.models.load import load_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
@@ -29,7 +29,7 @@ main(["pull", repo, "--output", "pulled"])
 """
 
 
-def test_pushed_and_pulled_by_the_command(run, tiny_teacher, tmp_path):
+def test_push_and_pull_by_the_command(run, tiny_teacher, tmp_path):
     account = Account(tmp_path / "hub", failures=[("info", 429)])
     with serve({}, account=account) as served:
         done = run_python(served.url, tmp_path, "-c", _BOTH, run, REPO, HF_HUB_DISABLE_XET="1", HF_TOKEN=TOKEN)
@@ -76,7 +76,7 @@ def test_a_dry_run_sends_nothing(hub, run, unchecked, capsys, monkeypatch):
     assert "for us/tiny: nothing was sent" in written
 
 
-def test_the_helper_does_the_same(hub, run, unchecked):
+def test_push_to_hub_does_the_same(hub, run, unchecked):
     done = leaf_st.push_to_hub(run, REPO, revision="next")
     assert hub.account.repositories[REPO].branches.keys() == {"main", "next"}
     assert leaf_st.push_to_hub(run, REPO, revision="next").sent == 0
@@ -90,7 +90,7 @@ def test_a_pull_request_by_the_command(hub, run, unchecked, capsys):
     assert f"files sent to {hub.url}/us/tiny/discussions/1; push again without --create-pr after the merge" in written
 
 
-def test_bad_input_is_one_line_and_nothing_is_made(hub, run, tmp_path, capsys, unchecked):
+def test_bad_input_is_one_line_and_creates_nothing(hub, run, tmp_path, capsys, unchecked):
     other = tmp_path / "other"
     other.mkdir()
     assert "expected the folder of a run with a trained model" in _refused(capsys, "push", other, "--repo-id", REPO)
@@ -99,7 +99,7 @@ def test_bad_input_is_one_line_and_nothing_is_made(hub, run, tmp_path, capsys, u
     assert "--without-results" in _refused(capsys, "push", run, "--repo-id", REPO)
     assert hub.account.repositories == {}
     main(["push", str(run), "--repo-id", REPO, "--without-results"])
-    assert "It has not been measured." in (run / "publish" / "README.md").read_text()
+    assert "The model has not been measured on any task." in (run / "publish" / "README.md").read_text()
     main(["push", str(run), "--repo-id", REPO, "--without-results"])
 
 
@@ -110,11 +110,11 @@ def _with_teacher(run, folder):
     path.write_text(json.dumps(record))
 
 
-def test_a_teacher_that_is_missing_or_another(hub, run, tmp_path, capsys):
+def test_a_missing_or_unfitting_teacher(hub, run, tmp_path, capsys):
     _with_teacher(run, tmp_path / "none")
     refused = _refused(capsys, "push", run, "--repo-id", REPO, "--asymmetric")
-    assert refused.startswith("the teacher, which --asymmetric publishes too, cannot be loaded: model ")
-    assert "none: no such folder" in refused
+    assert refused.startswith("the teacher, which --asymmetric publishes too, cannot be loaded: teacher ")
+    assert "none cannot be loaded: no such folder" in refused
     assert "expected the name of a branch" in _refused(capsys, "push", run, "--repo-id", REPO, "--revision", "")
     narrow = shutil.copytree(run / "model", tmp_path / "narrow")
     from leaf_st.models.portable import save_portable
@@ -146,7 +146,7 @@ def test_a_damaged_model_is_one_line(run, capsys, damage):
     else:
         (run / "model" / "config_sentence_transformers.json").write_text("{}")
         refused = _refused(capsys, "card", run, "--repo-id", REPO)
-        assert "config_sentence_transformers.json: expected prompts in it, found none" in refused
+        assert "config_sentence_transformers.json: expected the key prompts, found none" in refused
 
 
 def test_a_failed_check_is_not_published(hub, run, capsys, monkeypatch):
@@ -157,7 +157,7 @@ def test_a_failed_check_is_not_published(hub, run, capsys, monkeypatch):
     assert hub.account.repositories == {}
 
 
-def test_a_card_of_one_s_own_is_kept(run, unchecked):
+def test_an_existing_card_is_kept(run, unchecked):
     (run / "model" / "README.md").write_text("mine")
     prepare(run, REPO)
     assert (run / "publish" / "README.md").read_text() == "mine"

@@ -9,6 +9,7 @@ from sentence_transformers import SentenceTransformer
 
 import leaf_st
 from leaf_st.errors import InputError
+from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
 from leaf_st.models.random_weights import WIDTH
 from leaf_st.publishing import verify as verifying
@@ -17,7 +18,6 @@ from leaf_st.publishing.prepare import prepare
 from leaf_st.publishing.verify import verify, verify_by_name
 from leaf_st.student.asymmetric import compose
 from leaf_st.student.build import build_student
-from leaf_st.models.load import load_model
 from leaf_st.student.static import build_static
 
 _NO_NETWORK = "OSError: loading the model needs the network"
@@ -85,7 +85,7 @@ def test_a_run_is_fit_to_be_published(prepared):
 
 
 @pytest.mark.parametrize("forbidden", ["import leaf_st", "import socket; socket.create_connection(('127.0.0.1', 9))"])
-def test_a_consumer_has_neither_this_package_nor_a_network(tmp_path, monkeypatch, forbidden):
+def test_a_consumer_has_neither_leaf_st_nor_a_network(tmp_path, monkeypatch, forbidden):
     lines = ["class SentenceTransformer:", "    def __init__(self, *_, **__):", f"        {forbidden}"]
     (tmp_path / "sentence_transformers.py").write_text("\n".join(lines))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(leaf_st.__file__).parents[1]}")
@@ -137,7 +137,7 @@ def test_without_a_model_to_compare_with(folder, checked):
         ("README.md", "a card", "card", "no license, library_name, pipeline_tag, tags"),
     ],
 )
-def test_files_that_are_not_fit(folder, checked, file, text, name, expected):
+def test_files_that_are_not_safe_to_publish(folder, checked, file, text, name, expected):
     (folder / file).write_text(text)
     found = checked(folder)[name]
     assert found.state == "failed"
@@ -155,7 +155,7 @@ def test_another_length_in_the_tokenizer(folder, checked):
     assert "found None" in checked(folder)["length"].detail
 
 
-def test_lengths_of_others_than_one_student(tmp_path, checked, tiny_teacher_folder, tiny_teacher):
+def test_lengths_of_a_pair_and_of_a_static_model(tmp_path, checked, tiny_teacher_folder, tiny_teacher):
     student = build_student(tiny_teacher_folder, dimension=WIDTH, normalized=True, max_length=21, device="cpu")
     save_portable(compose(student, tiny_teacher), tmp_path / "both")
     assert checked(tmp_path / "both")["length"].detail == "64 and 21 tokens"
@@ -166,7 +166,7 @@ def test_lengths_of_others_than_one_student(tmp_path, checked, tiny_teacher_fold
     assert checked(tmp_path / "table")["length"].state == "skipped"
 
 
-def test_class_paths_of_new_versions_alone(folder, checked):
+def test_class_paths_that_only_new_versions_know(folder, checked):
     new = "sentence_transformers.base.modules.dense.Dense"
     _change(folder / "modules.json", lambda modules: modules[2].update(type=new))
     assert checked(folder)["layout"].detail.startswith(f"{new}: old versions")
@@ -212,7 +212,7 @@ def test_a_graph_that_cannot_be_run(folder, checked, monkeypatch):
     assert (found.state, "onnxruntime is not installed" in found.detail) == ("skipped", True)
 
 
-def test_what_cannot_be_checked(tmp_path):
+def test_folders_that_cannot_be_checked(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         verify_by_name(tmp_path / "none")
     with pytest.raises(InputError, match=r"holds no model, expected modules\.json"):

@@ -81,7 +81,7 @@ def _section(results: Results, measurement: Measurement[Any]) -> PageSection:
 
 def _draw(results: Results, sections: Sequence[PageSection]) -> dict[str, Markup]:
     """Return the figures of all sections as SVG elements, by name."""
-    drawn = {}
+    drawn: dict[str, Markup] = {}
     for section in sections:
         with naming_rows(results, section.id):
             drawn |= {figure.name: draw(figure) for figure in section.content.figures}
