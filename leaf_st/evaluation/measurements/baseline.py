@@ -129,7 +129,7 @@ def fit_ridge(
     mean_x, mean_y, product_xx, product_xy = (total / count for total in sums)
     covariance = product_xx - np.outer(mean_x, mean_x)
     covariance += ridge * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-    weights: Vector = np.linalg.solve(covariance, product_xy - np.outer(mean_x, mean_y))
+    weights = np.linalg.solve(covariance, product_xy - np.outer(mean_x, mean_y)).astype(np.float64)
     return weights, mean_y - mean_x @ weights
 
 
