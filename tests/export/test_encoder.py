@@ -86,7 +86,7 @@ def test_without_onnxruntime_a_graph_is_not_timed(model, tmp_path, monkeypatch, 
     candidate = Candidate("model", model, "model", {"onnx": tmp_path / "model.onnx"})
     rows = measure_latency([candidate], TEXTS, batch_sizes=(1,), repeats=1)
     assert "onnx" not in {row.backend for row in rows}
-    assert "model.onnx is not timed: pip install 'leaf-st[onnx]'" in capsys.readouterr().out
+    assert "model.onnx is not timed: pip install 'leaf-st[onnx]'" in caplog.text
     with pytest.raises(InputError, match=r"onnxruntime is not installed: pip install 'leaf-st\[onnx\]'"):
         OnnxEncoder(tmp_path / "model.onnx", model)
 
