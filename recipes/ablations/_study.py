@@ -206,7 +206,10 @@ def _chosen(variants: list[Variant], names: Sequence[str] | None) -> list[Varian
     chosen = [known[name] for name in names or known]
     for variant in chosen:
         if variant.samples < variant.batch:
-            raise InputError(f"--samples: expected at least {variant.batch}, the batch size of {variant.name}, found {variant.samples}")
+            raise InputError(
+                f"--samples: expected at least {variant.batch}, the batch size of {variant.name}, "
+                f"found {variant.samples}"
+            )
         variant.check()
     return chosen
 
@@ -245,7 +248,10 @@ def _identity(variant: Variant, setting: Setting, store: EmbeddingStore) -> str:
 
 
 def _train(variant: Variant, setting: Setting, store: EmbeddingStore) -> Outcome:
-    arguments = {"max_steps": variant.samples // variant.batch, **variant.training.arguments}  # --smoke sets max_steps itself
+    arguments = {
+        "max_steps": variant.samples // variant.batch,
+        **variant.training.arguments,
+    }  # --smoke sets its own
     spec = replace(variant.training, arguments=arguments)
     recipe = replace(setting.run.recipe, training=spec)
     rows = np.setdiff1d(np.arange(len(store)), held_out_rows(store, spec))
