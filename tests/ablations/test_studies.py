@@ -113,7 +113,7 @@ def test_what_cannot_be_run_is_refused_before_embedding(
             "learning_rate",
             {"text": list("abcdefghijkl")},
             ["--samples", "3200"],
-            "has 11 to train on: give fewer --samples",
+            "has 11: lower --samples",
         ),
     ],
 )
