@@ -204,4 +204,4 @@ def test_a_folder_without_a_model_is_refused(consumers, monkeypatch, capsys, tmp
     with pytest.raises(SystemExit) as ended:
         consumers.main()
     assert ended.value.code == 2
-    assert "expected the folder of a model, found no modules.json" in capsys.readouterr().err
+    assert "expected a model folder, found no modules.json" in capsys.readouterr().err
