@@ -80,7 +80,8 @@ def test_a_graph_is_timed_beside_torch(graph, model, monkeypatch):
     assert min(rows[-1].seconds) > 0
 
 
-def test_without_onnxruntime_a_graph_is_not_timed(model, tmp_path, monkeypatch, capsys):
+def test_without_onnxruntime_a_graph_is_not_timed(model, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "leaf_st")
     for module in (timing, encoder):
         monkeypatch.setattr(module, "onnxruntime_is_installed", lambda: False)
     candidate = Candidate("model", model, "model", {"onnx": tmp_path / "model.onnx"})
