@@ -1,8 +1,8 @@
 """Estimate what a run takes before it starts: rows, steps, disk space, and hours on this machine.
 
 Rows of local sources are counted by the reader of the training texts. Steps and learning rates come from the trainer's
-code. Hours come from a short trial of both models. Where the hub cannot be reached, models of the same shape with random
-weights are timed instead, which are equally fast. Only temporary files are written.
+code. Hours come from a short trial of both models. Where the hub cannot be reached, models of the same shape with
+random weights are timed instead, which are equally fast. Only temporary files are written.
 """
 
 import shutil
@@ -186,9 +186,7 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
     )
 
 
-def _validation_rows(
-    recipe: Recipe, texts: Sequence[SourceRows], general: Sequence[SourceRows]
-) -> tuple[int, int]:
+def _validation_rows(recipe: Recipe, texts: Sequence[SourceRows], general: Sequence[SourceRows]) -> tuple[int, int]:
     """Return the number of held-out texts and of general texts, and check that the other texts fill a batch."""
     rows, watched = (sum(part.rows for part in parts) for parts in (texts, general))
     held_out = held_out_count(rows, recipe.training)

@@ -8,8 +8,8 @@ model/        the student, for plain SentenceTransformer(...)
 results/      measurements as JSON rows
 report/       the report page
 
-Several processes (``torchrun --nproc-per-node 2 -m leaf_st run RECIPE``) carry out one run together: each process embeds
-a partition of the texts, all processes train one student, and the first process writes and logs.
+Several processes (``torchrun --nproc-per-node 2 -m leaf_st run RECIPE``) carry out one run together: each process
+embeds a partition of the texts, all processes train one student, and the first process writes and logs.
 """
 
 import logging
@@ -83,8 +83,8 @@ class Run:
             The store, or None if other partitions are not embedded yet.
 
         Raises:
-            InputError: If a part of the recipe cannot be used. Everything that only training needs is checked before the
-                first text is embedded.
+            InputError: If a part of the recipe cannot be used. Everything that only training needs is checked before
+                the first text is embedded.
         """
         self._require_texts()
         student = self._build_student(self.teacher.fingerprint)

@@ -76,9 +76,7 @@ def _counted(texts: Iterator[Text], source: str) -> tuple[list[SourceRows], list
         elif (place := rng.randrange(number + 1)) < SAMPLE:  # every text is equally likely to be in the sample
             sample[place] = row
     found = [
-        SourceRows(source, kind, rows[kind], characters[kind] / rows[kind], size[kind])
-        for kind in KINDS
-        if rows[kind]
+        SourceRows(source, kind, rows[kind], characters[kind] / rows[kind], size[kind]) for kind in KINDS if rows[kind]
     ]
     return found, sample
 

@@ -90,9 +90,7 @@ def _no_texts(spec: TextsSpec, skipped: Counter[str], key: str) -> InputError:
     )
 
 
-def _rows(
-    spec: TextsSpec, skipped: Counter[str], key: str, progress: ReadProgress
-) -> Iterable[tuple[object, object]]:
+def _rows(spec: TextsSpec, skipped: Counter[str], key: str, progress: ReadProgress) -> Iterable[tuple[object, object]]:
     if spec.source == DOCSTRINGS:
         return docstring_texts(progress=progress)
     return read_file(spec, skipped, key, progress)

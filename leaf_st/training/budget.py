@@ -26,8 +26,8 @@ from leaf_st.texts import Text
 from leaf_st.training.train import new_student, training_arguments
 from leaf_st.training.trainer import LeafTrainer, held_out_rows
 
-# A trial takes complete epochs, because batches differ in length and a few of them would not be representative. Only the
-# second epoch is timed: kernels are compiled for each new shape of a batch, which can double the time of the first.
+# A trial takes complete epochs, because batches differ in length and a few of them would not be representative. Only
+# the second epoch is timed: kernels are compiled for each new shape of a batch, which can double the time of the first.
 _TRIAL_TEXTS = 1536
 _TRIAL_BATCHES = 16  # at least, because the last batch of an epoch is smaller
 _MARGIN = 0.95  # the speed of a machine varies

@@ -30,7 +30,9 @@ class TeacherAlignedLoss(EmbedDistillLoss):
 
     def __init__(self, model: SentenceTransformer, distance: Distance = "l2") -> None:
         if distance not in get_args(Distance):
-            raise InputError(f"distance: expected one of {', '.join(get_args(Distance))}, found {distance!r}: change the value")
+            raise InputError(
+                f"distance: expected one of {', '.join(get_args(Distance))}, found {distance!r}: change the value"
+            )
         super().__init__(model, distance_metric=distance)
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], teacher_embeddings: list[Tensor]) -> Tensor:

@@ -51,8 +51,8 @@ class Lengths(Protocol):
 class LengthGroupedBatchSampler(SetEpochMixin, BatchSampler):
     """Yields lists of row numbers; every row that is not left out occurs once per epoch.
 
-    The class is a value for ``batch_sampler`` of `SentenceTransformerTrainingArguments`, whose trainer calls it with the
-    arguments up to ``generator``:
+    The class is a value for ``batch_sampler`` of `SentenceTransformerTrainingArguments`. The trainer then calls the
+    class with the arguments up to ``generator``:
 
         SentenceTransformerTrainingArguments(..., batch_sampler=LengthGroupedBatchSampler)
 

@@ -385,7 +385,10 @@ def test_the_checksums_of_a_store_are_compared_once_in_a_process(recipe, tmp_pat
 def shared(recipe, tmp_path):
     """A recipe without prompts, of texts that occur as query and as document."""
     source = tmp_path / "shared.jsonl"
-    rows = [{"text": f"a text, number {number % 40}", "kind": "query" if number < 40 else "document"} for number in range(80)]
+    rows = [
+        {"text": f"a text, number {number % 40}", "kind": "query" if number < 40 else "document"}
+        for number in range(80)
+    ]
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return replace(recipe, texts=TextsSpec(source=str(source)))
 

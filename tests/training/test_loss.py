@@ -55,10 +55,10 @@ def test_float32_under_bfloat16_autocast(tiny_student, distance):
 
 
 def test_widths_must_match(tiny_student):
-    with pytest.raises(InputError, match="expected vectors of the teacher.s 48 dimensions, found 32"):
+    with pytest.raises(InputError, match=r"expected vectors of the teacher.s 48 dimensions, found 32"):
         TeacherAlignedLoss(tiny_student).compute_loss_from_embeddings([torch.ones(2, 32)], [torch.ones(2, 48)])
 
 
 def test_an_unknown_distance_is_named(tiny_student):
-    with pytest.raises(InputError, match="distance: expected one of l2, mse, cosine, found .l3."):
+    with pytest.raises(InputError, match=r"distance: expected one of l2, mse, cosine, found .l3."):
         TeacherAlignedLoss(tiny_student, "l3")

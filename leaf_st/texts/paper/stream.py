@@ -1,8 +1,8 @@
 """Stream the texts of a data set on the hub: complete splits one after the other, or a sample.
 
-Memory holds a batch of rows and, for a source whose rows are listed in another table, the ids of that table: the 502,939
-ids of MS MARCO take 45 MB, and a resumed download reads them again. The hub's client and `datasets` reconnect many times
-when a connection breaks.
+Memory holds a batch of rows and, for a source whose rows are listed in another table, the ids of that table: the
+502,939 ids of MS MARCO take 45 MB, and a resumed download reads them again. The hub's client and `datasets` reconnect
+many times when a connection breaks.
 """
 
 import zlib
