@@ -1,29 +1,36 @@
-"""LEAF for sentence-transformers: distil a large text-embedding model into a small one in its vector space.
+"""LEAF for sentence-transformers: distil a large text-embedding model into a small model in its vector space.
 
 The method is the paper's (arXiv 2509.12539). Public names are imported on first use, so that ``import leaf_st``
 costs nothing.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "distill": "leaf_st.pipeline.distill",
+    "evaluate": "leaf_st.evaluation.tasks.evaluate",
+    "load": "leaf_st.student.asymmetric",
+    "export": "leaf_st.pipeline.export",
+    "push_to_hub": "leaf_st.publishing.push",
     "AlignmentEvaluator": "leaf_st.evaluation.alignment",
     "EmbeddingStore": "leaf_st.teacher.store",
+    "Fingerprint": "leaf_st.teacher.protocol",
     "InputError": "leaf_st.errors",
     "LengthGroupedBatchSampler": "leaf_st.training.sampler",
-    "LocalTeacher": "leaf_st.teacher.local",
     "Projection": "leaf_st.student.projection",
     "Recipe": "leaf_st.recipe",
     "Teacher": "leaf_st.teacher.protocol",
     "TeacherAlignedLoss": "leaf_st.training.loss",
+    "Text": "leaf_st.texts",
     "build_student": "leaf_st.student.build",
     "compose": "leaf_st.student.asymmetric",
-    "load": "leaf_st.student.load",
+    "open_teacher": "leaf_st.teacher.open",
     "precompute": "leaf_st.teacher.precompute",
-    "push_to_hub": "leaf_st.publishing.push",
     "save_portable": "leaf_st.models.portable",
 }
 
@@ -40,3 +47,15 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401  (a module attribute may be a
 def __dir__() -> list[str]:
     """List the public names without importing them."""
     return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """This module. ``leaf_st.export`` is the function, also after the stage of that name was imported."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # Python binds an imported subpackage to its parent, and would hide the public function.
+        if name not in _PUBLIC or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

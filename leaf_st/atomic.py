@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, whatever kills the process (design contract 3)."""
+"""Files and folders that appear complete or not at all, even if the process is killed."""
 
 import json
 import os
@@ -10,10 +10,10 @@ from typing import Any
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, sync it to disk, and rename it to ``path``.
+    """Call ``write`` with a temporary path in the folder of ``path``, sync the file to disk, and rename it to ``path``.
 
-    The temporary name is random, so that two writers, on one machine or two, never share one. A kill leaves the
-    temporary file behind.
+    The temporary name is random, so two writers never share a file, even on different machines. If the process is
+    killed, the temporary file remains.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -27,20 +27,20 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def is_temporary(path: Path) -> bool:
-    """Say whether ``path`` is what a kill left of `write_whole` or `replace_folder`."""
+    """Return whether ``path`` has the name of a temporary file or folder of `write_whole` or `replace_folder`."""
     return path.name.startswith(".") and path.suffix in (".tmp", ".new", ".old")
 
 
-def write_json(path: Path, value: Any) -> None:  # noqa: ANN401  (anything that JSON holds)
-    """Write ``value`` to ``path`` as indented JSON, whole or not at all."""
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401  (any JSON value)
+    """Write ``value`` to ``path`` as indented JSON, completely or not at all."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     write_whole(path, lambda temporary: _write_text(temporary, text))
 
 
 def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:
-    """Let ``fill`` make a new folder beside ``folder``, then put it in its place.
+    """Call ``fill`` with the path of a new folder, then replace ``folder`` by the new folder.
 
-    Between the two renames a kill can leave no ``folder``, never half a one.
+    A kill between the two renames leaves no ``folder``, never an incomplete one.
     """
     fresh, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("new", "old"))
     for leftover in (fresh, old):
@@ -48,7 +48,7 @@ def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:
     try:
         fill(fresh)
     except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)  # on a full disk its room is needed
+        shutil.rmtree(fresh, ignore_errors=True)  # a full disk needs the space
         raise
     if folder.exists():
         folder.replace(old)
@@ -62,7 +62,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename durable: on POSIX it is the folder that has to be synced."""
+    """Make a rename in ``folder`` durable: on POSIX, the folder must be synced."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -1,5 +1,86 @@
-"""The one exception that bad input raises; the command line turns it into one line and exit code 2."""
+"""Errors that users see, and how a command exits on them."""
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+_CANNOT_WRITE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.ENAMETOOLONG,
+}
 
 
 class InputError(ValueError):
-    """The user's input cannot be used: the message says what was expected, what was found and what to do."""
+    """The user's input cannot be used: the message names what was expected, what was found, and the remedy."""
+
+
+class FieldError(InputError):
+    """A value of a recipe that cannot be used.
+
+    Attributes:
+        part: The part of the recipe, such as "texts"; empty for a field of the recipe itself.
+        field: The field of the part; empty if the error concerns the part.
+        problem: What was expected, what was found, and the remedy.
+    """
+
+    def __init__(self, part: str, field: str, problem: str) -> None:
+        self.part, self.field, self.problem = part, field, problem
+        super().__init__(f"{'.'.join(filter(None, (part, field)))}: {problem}")
+
+    def in_part(self, part: str) -> "FieldError":
+        """Return the same error for another part of the same type."""
+        return FieldError(part, self.field, self.problem)
+
+
+@contextmanager
+def exit_on_error(program: str, resume_hint: str) -> Iterator[None]:
+    """Print user errors as one line on stderr, and exit with a code that tells them apart.
+
+    Exit code 2: the input cannot be used (`InputError`), or a file cannot be read or written. Exit code 130: Ctrl-C.
+    Exit code 141, without a line: the reader of stdout has closed the pipe. All other exceptions are bugs and keep
+    their traceback.
+
+    Args:
+        program: Name at the start of the line.
+        resume_hint: What can be resumed, and how. Printed on Ctrl-C.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except InputError as error:
+        _exit(program, str(error))
+    except KeyboardInterrupt:
+        print(f"\nstopped; {resume_hint}", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout again on exit
+        sys.exit(141)
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        remedy = "free some space or choose another path, then run the same command again"
+        if _is_unreadable(error):
+            remedy = "this file cannot be read: change its permissions or use another file"
+        _exit(program, f"{error.strerror}: {error.filename or 'output'}; {remedy}")
+
+
+def _is_unreadable(error: OSError) -> bool:
+    """Return whether ``error`` is about an existing file or folder without permission to read."""
+    path = Path(error.filename) if isinstance(error.filename, str) else None
+    return path is not None and path.exists() and not os.access(path, os.R_OK)
+
+
+def _exit(program: str, message: str) -> NoReturn:
+    line = " ".join(part.strip() for part in message.splitlines() if part.strip())
+    print(f"{program}: {line}", file=sys.stderr)
+    sys.exit(2)

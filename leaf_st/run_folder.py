@@ -1,39 +1,109 @@
-"""What a run folder says of the run in it, and whether that is the one that is asked for."""
+"""The run folder: the names of its parts, and its recipe.json, which no other module reads or writes.
+
+A model folder has a recipe.json too, which records where the model comes from.
+"""
 
 import json
 import re
 from pathlib import Path
 from typing import Any
 
-from leaf_st.atomic import is_temporary
+from leaf_st.atomic import is_temporary, write_json
 from leaf_st.errors import InputError
-from leaf_st.recipe import OF_START, Recipe
+from leaf_st.field_types import url_problem
+from leaf_st.recipe import TEACHER_OF_START, Recipe
 
-_PARTS = {
-    *("recipe.json", "texts", "store", "general", "checkpoints", "model", "results", "report", "publish", "held_out"),
-    "mteb-results",
-    *("teacher", "start"),  # of a smoke run
-}
+RECIPE = "recipe.json"
+TEXTS = "texts"
+STORE = "store"
+GENERAL = "general"
+CHECKPOINTS = "checkpoints"
+MODEL = "model"
+RESULTS = "results"
+REPORT = "report"
+PUBLISH = "publish"  # what is pushed to the hub
+HELD_OUT = "held_out"  # the demo's search set
+MTEB_RESULTS = "mteb-results"
+SMOKE_TEACHER = "teacher"
+SMOKE_START = "start"
+
+_PARTS = {RECIPE, TEXTS, STORE, GENERAL, CHECKPOINTS, MODEL, RESULTS, REPORT, PUBLISH, HELD_OUT, MTEB_RESULTS}
+_PARTS |= {SMOKE_TEACHER, SMOKE_START}
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether ``folder`` is a run with a trained model."""
+    return (folder / RECIPE).is_file() and (folder / MODEL / "modules.json").is_file()
+
+
+def require_run(folder: Path) -> None:
+    """Check that ``folder`` is a run with a trained model.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if not is_run(folder):
+        raise InputError(
+            f"{folder}: expected the folder of a run with a trained model in {MODEL}/: train one, or name it"
+        )
+
+
+def run_of(folder: Path) -> Path | None:
+    """Return the run that ``folder`` is or whose student it is; None for any other folder."""
+    for run in (folder, folder.parent):
+        student = run / MODEL
+        known = (run.resolve(), student.resolve())
+        if (run / RECIPE).is_file() and student.is_dir() and folder.resolve() in known:
+            return run
+    return None
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Return the record of the run in ``folder``.
+
+    Raises:
+        InputError: If there is none.
+    """
+    path = folder / RECIPE
+    if not path.is_file():
+        raise InputError(f"{folder}: expected a run folder with {RECIPE}, found none: name the folder of a run")
+    return _read_strictly(path, "name the folder of another run")
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return what the run or model in ``folder`` records of its origin; empty if it has no readable record."""
+    try:
+        record = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def write_record(folder: Path, record: Any) -> None:  # noqa: ANN401  (any JSON value)
+    """Write ``record``, a JSON value, as the record of the run or model in ``folder``."""
+    write_json(folder / RECIPE, record)
 
 
 def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
-    """Return the ``recipe.json`` of an earlier run in ``folder``; None if there was none.
+    """Return the record of an earlier run in ``folder``; None if there was none.
 
     Raises:
-        InputError: If the folder holds something else, or the run of a recipe that differs from ``asked`` in what was
-            made already.
+        InputError: If the folder holds something else, or the run of a recipe that differs from ``asked`` in a part
+            that was used already.
     """
-    path = folder / "recipe.json"
+    if problem := url_problem(folder):
+        raise InputError(f"run folder: {problem}")
+    path = folder / RECIPE
     if not path.is_file():
-        if folder.exists() and (not folder.is_dir() or _foreign(folder)):
+        if folder.exists() and (not folder.is_dir() or _holds_other_files(folder)):
             raise InputError(f"{folder} holds something that is no run: name another --output")
         return None
-    known = _read_record(path)
+    known = _read_strictly(path)
     for key in differences(known["recipe"], asked):
-        # While texts are still fetched, a source that fails may be left out.
-        if key.startswith("texts.leave_out ") and not (folder / "store").exists():
+        # A source that fails may be left out while texts are being fetched.
+        if key.startswith("texts.leave_out ") and not (folder / STORE).exists():
             continue
-        if re.split(r"[. ]", key)[0] in _made_of(folder, asked):
+        if re.split(r"[. ]", key)[0] in _used_parts(folder, asked):
             raise InputError(f"{folder} is a run of another recipe ({key}): name another --output, or delete it")
     return known
 
@@ -43,35 +113,23 @@ def differences(before: dict[str, Any], asked: Recipe) -> list[str]:
     return _differences(before, json.loads(json.dumps(asked.to_dict())))
 
 
-def _made_of(folder: Path, asked: Recipe) -> list[str]:
-    """Return the parts of the recipe that shaped what lies in the folder already."""
+def _used_parts(folder: Path, asked: Recipe) -> list[str]:
+    """Return the parts of the recipe that shaped what the folder holds."""
     parts = ["texts", "teacher"]
-    if (folder / "general").exists():
+    if (folder / GENERAL).exists():
         parts.append("general")
-    if any((folder / name).exists() for name in ("checkpoints", "model")):
+    if any((folder / name).exists() for name in (CHECKPOINTS, MODEL)):
         parts += ["general", "student", "training"]
-    elif asked.teacher.model == OF_START:
+    elif asked.teacher.model == TEACHER_OF_START:
         parts.append("student")
     return parts
 
 
-def _foreign(folder: Path) -> bool:
+def _holds_other_files(folder: Path) -> bool:
     return any(path.name not in _PARTS and not is_temporary(path) for path in folder.iterdir())
 
 
-def read_run(folder: Path) -> dict[str, Any]:
-    """Return the ``recipe.json`` of the run in ``folder``.
-
-    Raises:
-        InputError: If there is none.
-    """
-    path = folder / "recipe.json"
-    if not path.is_file():
-        raise InputError(f"{folder}: expected a run folder with recipe.json, found none: name the folder of a run")
-    return _read_record(path, "name the folder of another run")
-
-
-def _read_record(path: Path, remedy: str = "name another --output, or delete it") -> dict[str, Any]:
+def _read_strictly(path: Path, remedy: str = "name another --output, or delete it") -> dict[str, Any]:
     """Return the record that an earlier run wrote to ``path``."""
     try:
         known = json.loads(path.read_text(encoding="utf-8"))

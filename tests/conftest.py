@@ -11,8 +11,8 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from leaf_st.evaluation import latency
-from leaf_st.models.tiny import WIDTH, save_tiny_teacher
+from leaf_st.evaluation import timing
+from leaf_st.models.random_weights import WIDTH, save_tiny_teacher
 from leaf_st.student.build import build_student
 from leaf_st.teacher.local import LocalTeacher
 
@@ -32,7 +32,7 @@ def one_thread() -> Iterator[None]:
 def no_settling() -> Iterator[None]:
     """What settles before it is timed is the libraries on a machine, not these models, of which many are timed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(latency, "_SETTLED", 0.0)
+        patch.setattr(timing, "_WARM_UP_SECONDS", 0.0)
         yield
 
 

@@ -1,11 +1,14 @@
-"""A stand-in for the model hub on loopback: enough of its HTTP interface for the real client.
+"""A stand-in for the model hub on loopback, with enough of its HTTP interface for the real client.
 
-Folders are served as they are; what can be written to is an `Account`.
+Folders are served read-only. An `Account` holds repositories that can be written to.
 """
 
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,19 +25,19 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class Hub:
-    """What is served, and what was asked for.
+    """The served folders, and the requests that arrived.
 
     Attributes:
         models: Folder by model id.
         datasets: Folder by dataset id.
         url: Address for HF_ENDPOINT.
-        fail_with: Status of every answer, where it is not None.
-        cut: Files that are sent only in half.
-        cut_once: Files of which the next answer is cut in half.
+        fail_with: Status of every response, unless None.
+        cut: Files of which only the first half is sent.
+        cut_once: Files of which the next response sends only the first half.
         downloads: Names of the files that were sent.
         sent: Bytes sent, by name of the file.
-        newest: The commit that all repositories are at.
-        commits: Of those files.
+        newest: The newest commit of all repositories.
+        commits: Commits of the files that were sent.
         account: Repositories that can be written to.
     """
 
@@ -71,6 +74,14 @@ def serve(
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def run_python(url: str, folder: Path, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in ``folder`` with the hub at ``url``: the hub's client reads these variables when it is imported."""
+    variables = {key: value for key, value in os.environ.items() if not key.lower().startswith(("hf_", "http"))}
+    variables |= {"HF_ENDPOINT": url, "HF_HOME": str(folder / "home"), "no_proxy": "127.0.0.1", **environment}
+    command = [sys.executable, *(str(argument) for argument in arguments)]
+    return subprocess.run(command, env=variables, cwd=folder, capture_output=True, text=True, timeout=600)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -111,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(404, b"", body, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
 
     def _entries(self, folder, path, api):
-        """List what is asked for: the paths in the body of the request, or what lies below the one in its address."""
+        """List the paths in the body of the request, or the content of the folder in its address."""
         if self.command == "POST":
             asked = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
             wanted = [folder / name for name in asked.get("paths", [])]
@@ -142,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(status, content, body, headers, cut=cut)
 
     def _commit(self):
-        """Return the commit that is asked for, or else the newest."""
+        """Return the commit in the address, or else the newest commit."""
         named = re.search("/([0-9a-f]{40})(/|$)", unquote(urlsplit(self.path).path))
         return named[1] if named else self.served.newest
 
@@ -167,5 +178,5 @@ def _entry(folder, file):
 
 
 def _blob(content):
-    """Return what git calls a file with this content."""
+    """Return the git object id of a file with this content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

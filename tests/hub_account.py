@@ -1,6 +1,6 @@
-"""Repositories of the stand-in hub that can be written to: commits, branches, tags, pull requests, large files.
+"""Writable repositories of the stand-in hub: commits, branches, tags, pull requests, large files.
 
-Any step can be told to fail, before or after it did its work.
+Every step can be made to fail before or after its work.
 """
 
 import base64
@@ -39,11 +39,11 @@ _WRITES = {"create", "preupload", "batch", "upload", "commit", "branch", "tag"}
 
 @dataclass
 class Repository:
-    """What one repository holds.
+    """One repository.
 
     Attributes:
-        folder: A folder in it for each commit.
-        private: Whether only its owner sees it.
+        folder: The parent of a folder per commit.
+        private: Whether only the owner sees the repository.
         branches: Commit by name.
         tags: Commit by name.
         pulls: Title and commit of each pull request.
@@ -76,12 +76,12 @@ class Account:
     """The repositories of one owner.
 
     Attributes:
-        folder: Where they lie.
-        repositories: By id.
+        folder: The parent of the repositories' folders.
+        repositories: Repositories by id.
         large: Large files that arrived, by sha256.
-        failures: Steps that are to fail, each once, with a status, "cut" (before it did anything) or "lost" (after).
-        steps: Those that were asked for.
-        ignored: Files that a .gitignore leaves out.
+        failures: Steps that fail once, each with a status, "cut" (before its work) or "lost" (after its work).
+        steps: Steps that were requested.
+        ignored: Files that a .gitignore excludes.
     """
 
     folder: Path
@@ -103,7 +103,7 @@ class Account:
         return made
 
     def answer(self, handler, body: bool) -> bool:
-        """Answer a request if it is one of those above; returns whether it was."""
+        """Answer a request for one of the steps; return whether it is one."""
         path = urlsplit(handler.path).path
         for step, (method, pattern) in _STEPS.items():
             if re.fullmatch(method, handler.command) and (found := re.fullmatch(pattern, path)):
@@ -139,7 +139,7 @@ class _Answer:
 
     def _is_refused(self):
         token = self.handler.headers.get("Authorization", "").removeprefix("Bearer ")
-        if self.step == "upload":  # whose address says enough
+        if self.step == "upload":  # the address is the permission
             return False
         if token and token not in (TOKEN, FOREIGN_TOKEN):
             self._error(401, "Invalid credentials in Authorization header")

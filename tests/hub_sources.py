@@ -1,4 +1,4 @@
-"""The paper's nine sources, small, in the layouts that they have on the hub."""
+"""Small versions of the paper's nine sources, in their layouts on the hub."""
 
 import gzip
 import json
@@ -13,7 +13,7 @@ ROWS = 40
 
 
 def make_sources(folder: Path) -> dict[str, Path]:
-    """Write the datasets below ``folder``; returns their folders by hub id."""
+    """Write the datasets to ``folder``; return their folders by hub id."""
     folders = {source.hub_id: folder / name for name, source in SOURCES.items() if source.hub_id}
     for name, source in SOURCES.items():
         if source.hub_id:
@@ -38,7 +38,7 @@ def _jsonl(path: Path, rows: list[dict]) -> None:
 
 
 def _card(folder: Path, configs: dict[str, dict[str, str]]) -> None:
-    """Write the README, whose head says which files are which configuration and split."""
+    """Write the README, whose head lists the files of each configuration and split."""
     lines = ["---", "configs:"]
     for config, splits in configs.items():
         lines += [f'- config_name: "{config}"', "  data_files:"]

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-from leaf_st.models.tiny import WIDTH
+from leaf_st.models.random_weights import WIDTH
 from leaf_st.student.build import build_student
+from leaf_st.teacher.local import LocalTeacher
 
 
 def words(draw, count):
@@ -46,7 +47,12 @@ def load_models(folder):
     """Return the tiny teacher in ``folder`` and an untrained student of it, for many tests at once."""
     torch.manual_seed(13)
     student = build_student(folder, dimension=WIDTH, normalized=True, layers=(0, 2), device="cpu")
-    return {"teacher": SentenceTransformer(str(folder), device="cpu"), "student": student}
+    return {"teacher": open_model(SentenceTransformer(str(folder), device="cpu")), "student": student}
+
+
+def open_model(model):
+    """Return ``model`` as a teacher."""
+    return LocalTeacher(model, "teacher", "0")
 
 
 def vectors(model, beir):

@@ -1,4 +1,4 @@
-"""A run as it was measured, a run as training leaves it, and a hub that can be written to."""
+"""Fixtures: a trained run, a measured run, and a hub that accepts uploads."""
 
 import shutil
 import time
@@ -11,19 +11,19 @@ from huggingface_hub import close_session, constants
 from letters import save_set, save_texts
 
 from leaf_st.atomic import write_json
-from leaf_st.evaluation.compression import measure_compression
-from leaf_st.evaluation.index import measure_index
-from leaf_st.evaluation.latency import Candidate, measure_latency
-from leaf_st.evaluation.margin import measure_margin
+from leaf_st.evaluation.measurements.checkpoints import measure_margin
+from leaf_st.evaluation.measurements.compression import measure_compression
+from leaf_st.evaluation.measurements.index import measure_index
+from leaf_st.evaluation.measurements.samples import measure_samples
 from leaf_st.evaluation.results import Result, write_results
-from leaf_st.evaluation.rows import COMPRESSION, INDEX, LATENCY, MARGIN, SAMPLES, write_rows
-from leaf_st.evaluation.samples import measure_samples
+from leaf_st.evaluation.rows import write_rows
+from leaf_st.evaluation.timing import Candidate, measure_latency
+from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
 from leaf_st.pipeline.run import Run
-from leaf_st.publishing.prepare import make_folder
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.student.build import build_student
-from leaf_st.student.load import load_student, load_teacher
+from leaf_st.teacher.open import open_teacher
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +33,7 @@ def search_set(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, tiny_teacher_folder, search_set):
-    """A run that was trained and not measured."""
+    """A trained run without measurements."""
     folder = tmp_path_factory.mktemp("report")
     texts = save_texts(folder / "texts.jsonl", 60)
     arguments = {"max_steps": 9, "eval_steps": 3, "save_steps": 3, "save_total_limit": 4, "logging_steps": 1}
@@ -54,28 +54,29 @@ def trained(tmp_path_factory, tiny_teacher_folder, search_set):
 
 @pytest.fixture(scope="session")
 def whole(trained, search_set, tmp_path_factory):
-    """The folder of a run of which everything was measured."""
+    """The folder of a run with all measurements."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     shutil.copytree(trained.folder, folder)
     run = Run(trained.recipe, folder)
     run.measure_alignment()
     run.evaluate()
-    student = load_student(str(folder / "model"))
-    models = {"teacher": load_teacher(run.recipe.teacher, student), "student": student}
+    student = load_model(str(folder / "model"))
+    models = {"teacher": open_teacher(run.recipe.teacher), "student": student}
     results = folder / "results"
-    write_rows(results / COMPRESSION, measure_compression(search_set, **models))
-    write_rows(results / INDEX, measure_index(search_set, **models, expansions=(10, 20)))
-    write_rows(results / SAMPLES, measure_samples(search_set, **models))
-    write_rows(results / MARGIN, measure_margin(folder, [], results))
-    candidates = [Candidate(name, model, "teacher") for name, model in models.items()]
+    write_rows(results / "compression.json", measure_compression(search_set, **models))
+    write_rows(results / "index.json", measure_index(search_set, **models, expansions=(10, 20)))
+    write_rows(results / "samples.json", measure_samples(search_set, **models))
+    write_rows(results / "margin.json", measure_margin(folder, [], results))
+    timed = {"teacher": load_model(run.recipe.teacher.model), "student": student}
+    candidates = [Candidate(name, model, "teacher") for name, model in timed.items()]
     texts = {"query": ["a b", "c"] * 2, "document": ["a b c d", "e f"] * 2}
-    write_rows(results / LATENCY, measure_latency(candidates, texts, batch_sizes=(1, 2), repeats=2))
+    write_rows(results / "latency.json", measure_latency(candidates, texts, batch_sizes=(1, 2), repeats=2))
     return folder
 
 
 @pytest.fixture
 def measured(whole, tmp_path):
-    """A copy of ``whole`` without store and checkpoints, to be changed."""
+    """A copy of ``whole`` without store and checkpoints; tests may change the copy."""
     folder = tmp_path / "a run"
     left_out = shutil.ignore_patterns("store", "checkpoints", "model", "mteb", "parts", "report")
     shutil.copytree(whole, folder, ignore=left_out)
@@ -84,7 +85,7 @@ def measured(whole, tmp_path):
 
 @pytest.fixture
 def few(measured):
-    """The same with its tasks, sizes and samples alone: figures take the most time."""
+    """A copy of ``whole`` with only tasks, sizes and samples: figures take the most time."""
     for path in (measured / "results").iterdir():
         if path.stem not in ("tasks", "models", "samples"):
             path.unlink()
@@ -93,7 +94,7 @@ def few(measured):
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, tiny_teacher_folder):
-    """A run with a model and results; not to be changed."""
+    """A run with a model and results; tests must not change the folder."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     recipe = Recipe(
         name="tiny", teacher=TeacherSpec(model=str(tiny_teacher_folder)), student=StudentSpec(layers=(0, 2))
@@ -113,13 +114,15 @@ def finished(tmp_path_factory, tiny_teacher_folder):
 
 @pytest.fixture
 def run(finished, tmp_path):
-    """A run of one's own."""
+    """A copy of ``finished`` that the test may change."""
     return shutil.copytree(finished, tmp_path / "runs" / "tiny")
 
 
 @pytest.fixture(scope="session")
 def ready(finished, tmp_path_factory):
-    """What of it goes to the hub; not to be changed."""
+    """The folder of ``finished`` that goes to the hub; tests must not change the folder."""
+    from leaf_st.publishing.prepare import make_folder
+
     run = shutil.copytree(finished, tmp_path_factory.mktemp("ready") / "tiny")
     make_folder(run, REPO, asymmetric=False, without_results=False)
     return run / "publish"
@@ -127,7 +130,7 @@ def ready(finished, tmp_path_factory):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A hub for this process: its ``account``, its ``url``, and how long was ``slept``."""
+    """A hub for this process, with its ``account``, its ``url``, and the times of all sleeps in ``slept``."""
     account, slept = Account(tmp_path / "hub"), []
     with serve({}, account=account) as served:
         for name, value in {
@@ -142,6 +145,6 @@ def hub(tmp_path, monkeypatch):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         monkeypatch.setattr(time, "sleep", slept.append)
-        close_session()  # one of another test knows another environment
+        close_session()  # a session of another test has another environment
         yield SimpleNamespace(account=account, url=served.url, slept=slept)
         close_session()

@@ -1,14 +1,25 @@
 import json
-from dataclasses import asdict
+from dataclasses import FrozenInstanceError, asdict, replace
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from leaf_st.errors import InputError
-from leaf_st.pipeline.recipe_file import load_recipe, override
-from leaf_st.recipe import OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.pipeline.recipe_file import describe_fields, load_recipe, override, recipe_fields, shown_fields
+from leaf_st.recipe import (
+    DOCSTRINGS,
+    PAPER,
+    TEACHER_OF_START,
+    Recipe,
+    StudentSpec,
+    TeacherSpec,
+    TextsSpec,
+    TrainingSpec,
+)
 
-RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.py"))
+FOLDER = Path(__file__).parents[1] / "recipes"
+RECIPES = sorted(path for path in FOLDER.glob("*.py") if path.stem != "plain_trainer")  # that one is a script
 RECIPE = Recipe(name="tiny", training=TrainingSpec(arguments={"learning_rate": 1.0}))
 
 
@@ -27,6 +38,27 @@ RECIPE = Recipe(name="tiny", training=TrainingSpec(arguments={"learning_rate": 1
         ("training.end_learning_rate=1e-6", 1e-6),
         ("general.source=all.txt", "all.txt"),
         ("evaluate_on=one folder", ("one folder",)),
+        ("evaluate_on=one,two", ("one", "two")),
+        ("evaluate_on=[one, two]", ("one", "two")),
+        ('evaluate_on=["one, two"]', ("one, two",)),
+        ("evaluate_on=2024", ("2024",)),
+        ("evaluate_on=", ()),
+        ("name=2024", "2024"),
+        ("name=1e5", "1e5"),
+        ("texts.source=2024", "2024"),
+        ("texts.text_column=0", "0"),
+        ('texts.limit={"query": 10, "document": null}', {"query": 10, "document": None}),
+        ("texts.limit=null", None),
+        ("texts.limit=1e3", 1000),
+        ("texts.source=~/texts.jsonl", str(Path.home() / "texts.jsonl")),
+        ("general.source=~/texts.jsonl", str(Path.home() / "texts.jsonl")),
+        ("evaluate_on=~/one,two~", (str(Path.home() / "one"), "two~")),
+        ("teacher.model=~/teacher", str(Path.home() / "teacher")),
+        ("teacher.revision=123", "123"),
+        ("teacher.trust_remote_code=true", True),
+        ('teacher.prompts={"query": ""}', {"query": ""}),
+        ("student.revision=null", None),
+        ("student.layers=[0, 2]", (0, 2)),
         ("evaluate_on=['one', 'two']", ("one", "two")),
     ],
 )
@@ -61,17 +93,17 @@ def test_settings_are_checked_together():
 
 @pytest.mark.parametrize("key", ["layers", "student", "student.depth", "training.arguments", "texts.", "."])
 def test_an_unknown_key_names_the_known_ones(key):
-    with pytest.raises(InputError, match=rf"--set {key}: no such key[;,] .*expected one of .*student\.layers, "):
+    with pytest.raises(InputError, match=rf"--set {key}: no such key; .*expected one of .*student\.layers, "):
         override(RECIPE, [f"{key}=1"])
 
 
 def test_a_key_without_its_part_is_said_with_it():
-    with pytest.raises(InputError, match=r"no such key, did you mean general\.limit or texts\.limit\? expected"):
+    with pytest.raises(InputError, match=r"no such key; did you mean general\.limit or texts\.limit\? expected"):
         override(RECIPE, ["limit=1"])
 
 
 def test_a_setting_needs_a_value():
-    with pytest.raises(InputError, match="--set name: expected key=value"):
+    with pytest.raises(InputError, match="--set name: expected KEY=VALUE, found no equals sign"):
         override(RECIPE, ["name"])
 
 
@@ -79,51 +111,53 @@ def test_a_setting_needs_a_value():
     ("setting", "expected"),
     [
         ("name=a/b", "plain name"),
-        ("name=5", "plain name"),
         ("name=..", "plain name"),
-        ("texts.source=5", "a text"),
+        ("training.cycles=1.5", "int of at least 1"),
+        ("training.end_learning_rate=True", "number of at least 0"),
+        ("texts.source=", "expected path, found empty text"),
+        ("general.source=None", "general.source: expected path"),
         ("texts.kind=both", "one of query, document"),
-        ("texts.limit=0", "a whole number of at least 1"),
-        ("texts.limit=1.5", "a whole number of at least 1"),
-        ("texts.limit=True", "a whole number of at least 1"),
-        ("texts.limit={'both': 1}", "one of query, document"),
-        ("texts.limit={'query': 1.5}", "a whole number of at least 0"),
-        ("teacher.model=None", "a text"),
-        ("texts.text_column=5", "a text"),
-        ("teacher.trust_remote_code=false", "True or False"),
-        ("student.static=yes", "True or False"),
-        ("teacher.revision=1.5", "a text"),
-        ("teacher.prompts={'query': 5}", "a text for query"),
-        ("teacher.prompts=q", "prompts by kind"),
+        ("texts.limit=0", "int of at least 1"),
+        ("texts.limit=1.5", "int of at least 1"),
+        ("texts.limit=True", "int of at least 1"),
+        ("texts.limit={'both': 1}", "mapping from query or document to int"),
+        ("texts.limit={'query': 1.5}", "int of at least 0"),
+        ("teacher.model=None", "hub id or path"),
+        ("texts.text_column=None", "expected text"),
+        ("teacher.trust_remote_code=no", "true or false"),
+        ("student.static=yes", "true or false"),
+        ("teacher.prompts={'query': 5}", "mapping from query or document to text"),
+        ("teacher.prompts=q", "mapping from query or document to text"),
         ("teacher.prompts={'both': ''}", "one of query, document"),
         ("teacher.precision=float8", "one of auto, float32, bfloat16"),
         ("teacher.store_dtype=bfloat16", "one of float16, float32"),
-        ("teacher.max_length=1", "a whole number of at least 2"),
-        ("student.layers=None", "a smaller backbone or the layers"),
-        ("student.layers=()", "numbers of layers"),
-        ("student.layers=a,b", "numbers of layers"),
-        ("student.layers=0,True", "numbers of layers"),
-        ("student.backbone=5", "a text"),
-        ("student.start=5", "a text"),
-        ("teacher.model=student.start", "student.start is not given"),
-        ("general.limit=None", "a limit of all rows such as 2048"),
-        ("general.limit={'query': 5}", "a limit of all rows such as 2048"),
-        ("general.limit=0", "general.limit: expected a whole number of at least 1"),
+        ("teacher.max_length=1", "int of at least 2"),
+        ("student.layers=None", "a smaller backbone, the layers"),
+        ("student.layers=()", "list of ints"),
+        ("student.layers=a,b", "list of ints"),
+        ("student.layers=0,True", "list of ints"),
+        ("student.backbone=https://huggingface.co/us/small", "expected a local path"),
+        ("student.start=s3://bucket/model", "object storage are not supported"),
+        ("texts.source=hf://datasets/us/texts/a.parquet", "object storage are not supported"),
+        ("teacher.model=student.start", "needs a student in student.start"),
+        ("general.limit=None", "set a number such as 2048"),
+        ("general.limit={'query': 5}", "set a number such as 2048"),
+        ("general.limit=0", "general.limit: expected int of at least 1"),
         ("general.kind=both", "one of query, document"),
-        ("evaluate_on=5", "sets on this disk"),
-        ("evaluate_on=[5]", "a text"),
-        ("student.max_length=1", "a whole number of at least 2"),
-        ("student.closed_form_rows=-1", "a whole number of at least 0"),
+        ("evaluate_on=None", "list of paths"),
+        ("evaluate_on=[5]", "list of paths"),
+        ("student.max_length=1", "int of at least 2"),
+        ("student.closed_form_rows=-1", "int of at least 0"),
         ("training.distance=l3", "one of l2, mse, cosine"),
         ("training.decay=hour", "one of step, epoch"),
-        ("training.cycles=0", "a whole number of at least 1"),
-        ("training.held_out_rows=0", "a whole number of at least 1"),
-        ("training.max_length=1", "a whole number of at least 2"),
-        ("training.end_learning_rate=-1", "at least 0"),
-        ("training.end_learning_rate=low", "at least 0"),
-        ("training.end_learning_rate=1e999", "at least 0"),
-        ("training.budget_minutes=0", "more than 0"),
-        ("training.budget_minutes=long", "more than 0"),
+        ("training.cycles=0", "int of at least 1"),
+        ("training.held_out_rows=0", "int of at least 1"),
+        ("training.max_length=1", "int of at least 2"),
+        ("training.end_learning_rate=-1", "number of at least 0"),
+        ("training.end_learning_rate=low", "number of at least 0"),
+        ("training.end_learning_rate=1e999", "number of at least 0"),
+        ("training.budget_minutes=0", "number above 0"),
+        ("training.budget_minutes=long", "number above 0"),
     ],
 )
 def test_a_value_out_of_range_is_named(setting, expected):
@@ -139,19 +173,91 @@ def test_a_value_out_of_range_is_named(setting, expected):
 
 @pytest.mark.parametrize("other", [{"backbone": "us/small"}, {"layers": (0, 2)}, {"static": True}])
 def test_a_student_that_goes_on_is_built_already(other):
-    with pytest.raises(InputError, match=f"student.start and student.{next(iter(other))} are both given"):
+    with pytest.raises(InputError, match=rf"student\.{next(iter(other))}: expected no value with student\.start"):
         StudentSpec(start="leaf-ir", **other)
 
 
 def test_the_paper_s_texts_are_not_watched():
-    with pytest.raises(InputError, match=r"general\.source: expected local texts"):
+    with pytest.raises(InputError, match=r"general\.source: expected a local file or folder"):
         Recipe(name="a", general=TextsSpec(source="paper"))
-    with pytest.raises(InputError, match=r"texts\.limit: expected none with texts\.source=paper, found 9"):
+    with pytest.raises(InputError, match=r"texts\.limit: expected None with source=paper, found 9"):
         TextsSpec(source="paper", limit=9)
 
 
 def test_a_commit_of_digits_alone_is_no_number():
     assert override(RECIPE, ["teacher.revision=1234567"]).teacher.revision == "1234567"
+
+
+def test_paths_are_stored_as_text():
+    texts = TextsSpec(source=Path("~") / "texts.txt")
+    assert texts.source == str(Path.home() / "texts.txt")
+    assert texts == TextsSpec(source="~/texts.txt")
+
+
+def test_parts_are_frozen_and_compare_by_value():
+    spec = TrainingSpec(cycles=2)
+    assert replace(spec, cycles=3) == TrainingSpec(cycles=3) != spec
+    with pytest.raises(FrozenInstanceError):
+        spec.cycles = 4
+    given = {"seed": 1}
+    spec = TrainingSpec(arguments=given)
+    given["seed"] = 2
+    assert spec.arguments == {"seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TextsSpec(sentences="false"), "^texts.sentences: expected true or false, found 'false'"),
+        (lambda: TextsSpec("a.txt", "text", 5), "^texts.kind_column: expected text, found 5"),
+        (lambda: TeacherSpec(name="a"), "^teacher.name: no such field, expected one of model, "),
+        (lambda: TeacherSpec(max_length=1.5), "^teacher.max_length: expected int of at least 2 or None, found 1.5"),
+        (lambda: Recipe(), "^name: no value given"),
+        (lambda: Recipe("a", 5), "^texts: expected a TextsSpec, found 5"),
+        (lambda: Recipe("a", evaluate_on=["s3://b/c"]), "^evaluate_on: expected a local path, found 's3://b/c'"),
+        (lambda: TrainingSpec(arguments=5), "^training.arguments: expected mapping, found 5"),
+    ],
+)
+def test_the_constructor_names_the_field(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_every_field_is_listed_with_type_default_and_description():
+    listed = {item.key: item for item in recipe_fields()}
+    assert set(listed) >= {"name", "texts.limit", "general.limit", "student.layers", "evaluate_on"}
+    assert all(item.type and item.default and item.description.endswith(".") for item in listed.values())
+    assert (listed["training.distance"].type, listed["training.distance"].default) == ("one of l2, mse, cosine", "l2")
+    assert listed["teacher.revision"].type == "text or None"
+    assert listed["student.layers"].default == "0,4,5"
+    for key, *_ in shown_fields():
+        assert f"  {key}: " in describe_fields(80)
+    assert max(map(len, describe_fields(80).splitlines())) <= 80
+
+
+def test_a_published_record_is_read():
+    path = Path(__file__).parents[1] / "model_cards" / "leaf-mini" / "recipe.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    for key in ("recipe", "resolved"):
+        recipe = Recipe.from_dict(record[key])
+        assert json.loads(json.dumps(recipe.to_dict())) == record[key]
+    assert recipe.texts.limit == {"document": 32768}
+    assert recipe.student.layers == (0, 4, 5)
+
+
+def _recipe_file(folder, content=""):
+    path = folder / "recipe.py"
+    path.write_text(f"from leaf_st.recipe import *\nrecipe = Recipe('tiny', {content})\n")
+    return path
+
+
+def test_sets_of_a_setting_have_to_exist(tmp_path):
+    path = _recipe_file(tmp_path, "evaluate_on=['not here']")
+    assert load_recipe(path).evaluate_on == ("not here",)
+    (tmp_path / "one").mkdir()
+    assert load_recipe(path, [f"evaluate_on={tmp_path / 'one'}"]).evaluate_on == (str(tmp_path / "one"),)
+    with pytest.raises(InputError, match=r"evaluate_on: expected existing .*, found no .*two: correct the path"):
+        load_recipe(path, [f"evaluate_on={tmp_path / 'one'},{tmp_path / 'two'}"])
 
 
 def test_a_part_of_another_type_is_named():
@@ -176,7 +282,7 @@ def test_a_part_of_another_type_is_named():
         Recipe(
             name="going on",
             general=TextsSpec(limit={"query": 1, "document": 2}),
-            teacher=TeacherSpec(model=OF_START),
+            teacher=TeacherSpec(model=TEACHER_OF_START),
             student=StudentSpec(start=Path("leaf")),
         ),
     ],
@@ -190,20 +296,41 @@ def test_a_recipe_survives_json(recipe):
 )
 def test_a_static_student_is_a_table_alone(part, found):
     value = {"backbone": "us/small", "layers": (0, 2), "max_length": 9, "revision": "a1"}[part]
-    with pytest.raises(InputError, match=rf"student\.{part}: expected none beside student\.static, found {found}"):
+    with pytest.raises(InputError, match=rf"student\.{part}: expected no value with student\.static, found {found}"):
         StudentSpec(static=True, **{part: value})
 
 
 def test_a_static_student_reads_all_tokens_in_training():
-    with pytest.raises(InputError, match=r"training\.max_length: a static student reads all tokens, found 9"):
+    with pytest.raises(InputError, match=r"training\.max_length: expected None with student\.static, found 9"):
         Recipe(name="wrong", student=StudentSpec(static=True), training=TrainingSpec(max_length=9))
 
 
 def test_a_recipe_of_another_version_is_refused():
     value = RECIPE.to_dict()
     value["student"]["depth"] = 3
-    with pytest.raises(InputError, match=r"recipe of another version of leaf-st: .*'depth'"):
+    with pytest.raises(InputError, match=r"recipe of another version of leaf-st: student\.depth: no such field"):
         Recipe.from_dict(value)
+
+
+@pytest.mark.parametrize("offline", [True, False])
+@pytest.mark.parametrize("source", ["texts.jsonl", PAPER, DOCSTRINGS])
+def test_recipes_with_open_texts_take_another_source(source, offline, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    recipe = load_recipe(FOLDER / "leaf_mini.py")
+    assert recipe.texts.source == (DOCSTRINGS if offline else PAPER)
+    assert override(recipe, [f"texts.source={source}"]).texts.source == source
+
+
+def test_a_limit_of_texts_goes_with_their_source():
+    paper = override(RECIPE, ["texts.source=paper", "texts.per_source=9", "texts.leave_out=msmarco"])
+    changed = override(paper, ["texts.source=texts.jsonl", "texts.limit=10"]).texts
+    assert (changed.source, changed.limit, changed.per_source, changed.leave_out) == ("texts.jsonl", 10, None, ())
+    assert override(paper, ["texts.source=paper", "texts.per_source=7"]).texts.leave_out == ("msmarco",)
+    with pytest.raises(InputError, match=r"texts\.per_source"):
+        override(paper, ["texts.source=texts.jsonl", "texts.per_source=9"])
+    limited = override(RECIPE, ["texts.limit=10", "texts.sentences=True"])
+    changed = override(limited, ["texts.source=paper"]).texts
+    assert (changed.limit, changed.sentences) == (None, True)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -214,14 +341,14 @@ def test_the_repository_s_recipes_load(path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("recipe = ", "does not run: SyntaxError"),
-        ("import no_such_module", "does not run: ModuleNotFoundError: No module named 'no_such_module'"),
-        ("open('no such file')", "does not run: FileNotFoundError"),
-        ("1 / 0", "does not run: ZeroDivisionError"),
-        ("\0", "does not run: "),
+        ("recipe = ", "fails with SyntaxError"),
+        ("import no_such_module", "fails with ModuleNotFoundError: No module named 'no_such_module'"),
+        ("open('no such file')", "fails with FileNotFoundError"),
+        ("1 / 0", "fails with ZeroDivisionError"),
+        ("\0", "fails with "),
         ("", "expected a module-level `recipe = Recipe(...)`, found NoneType"),
         ("recipe = {'name': 'a'}", "found dict"),
-        ("from leaf_st import Recipe\nrecipe = Recipe(name='')", "recipe name '': expected a plain name"),
+        ("from leaf_st import Recipe\nrecipe = Recipe(name='')", "name: expected a plain name"),
     ],
 )
 def test_a_file_that_is_no_recipe_is_named(tmp_path, content, message):

@@ -1,38 +1,50 @@
-"""The command line: the parser, and how a command ends.
+"""The command line: the parser, and the call of a command.
 
-Heavy imports wait until a command needs them, so that ``--help`` and a typing error answer at once.
+Heavy imports wait until a command needs them, so that ``--help`` and typing errors are answered at once.
 """
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
+from pathlib import Path
 
 from leaf_st import __version__
 from leaf_st.cli import measurements, publishing, stages
-from leaf_st.ending import ending_in_a_line
-from leaf_st.launch import is_one_of_several, start_all
+from leaf_st.cli.console import messages_shown
+from leaf_st.errors import InputError, exit_on_error
+from leaf_st.field_types import url_problem
 
-_EPILOG = "https://arxiv.org/abs/2509.12539 describes the method. Each stage goes on where it was stopped."
+_PROGRAM = "leaf-st"
+_EPILOG = "The method: https://arxiv.org/abs/2509.12539. The same command resumes what was stopped."
+_RESUME_HINT = "the same command resumes embedding, training, evaluation and publishing"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; exits with 2 and one line on stderr when the input cannot be used, with 130 on Ctrl-C."""
-    options = build_parser().parse_args(arguments)
-    if arguments is None and is_one_of_several():
-        start_all(sys.argv[1:])
-    if os.environ.get("RANK", "0") != "0":
-        os.environ["TQDM_DISABLE"] = "1"  # of several processes the first one shows its bars, which stand for all
-    goes_on = "embedding, training, evaluation and publishing go on from here with the same command"
-    with ending_in_a_line("leaf-st", goes_on):
-        options.func(options)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a console may lack characters of the texts it shows
+    with exit_on_error(_PROGRAM, _RESUME_HINT):
+        options = build_parser().parse_args(arguments)
+        if os.environ.get("RANK", "0") != "0":
+            os.environ["TQDM_DISABLE"] = "1"  # the bars of the first process stand for all processes
+        _require_local(options)
+        with messages_shown(_PROGRAM):
+            options.func(options)
+
+
+def _require_local(options: argparse.Namespace) -> None:
+    for name, value in vars(options).items():
+        if isinstance(value, Path) and (problem := url_problem(value)):
+            raise InputError(f"{name}: {problem}")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser; ``func`` of what it parses carries out the command."""
+    """Return the parser; the parsed arguments hold the function of the command as ``func``."""
     parser = argparse.ArgumentParser(
-        prog="leaf-st",
-        description="Distil a text-embedding model into a small one that lives in its vector space.",
+        prog=_PROGRAM,
+        description="Distil a text-embedding model into a small model in the same vector space.",
         epilog=_EPILOG,
     )
     parser.add_argument("--version", action="version", version=__version__)

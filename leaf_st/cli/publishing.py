@@ -1,90 +1,98 @@
-"""Commands that show and publish a model: report, card, verify, push, models, pull."""
+"""Commands that show and publish a model: report, verify, card, push, models, pull."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from leaf_st.cli.common import SubParsers, quieten
+from leaf_st.cli.arguments import SubParsers
+from leaf_st.cli.console import quieten
 
 
 def add_commands(commands: SubParsers) -> None:
     """Add the commands, each with its arguments and its function."""
-    report = commands.add_parser("report", help="write a page of all results of a run, as one file")
-    report.add_argument("run", type=Path, metavar="RUN", help="run folder; the page is RUN/report/report.html")
-    report.set_defaults(func=_report)
-    verify = commands.add_parser("verify", help="check what somebody else meets in a model folder")
-    verify.add_argument("folder", type=Path, metavar="FOLDER", help="model folder, or run folder")
-    verify.add_argument("--model", metavar="MODEL", help="what it must equal (default: the student of its run)")
-    verify.set_defaults(func=_verify)
-    card = commands.add_parser("card", help="print the model card of a run")
-    _add_card(card)
-    card.set_defaults(func=_card)
-    push = commands.add_parser("push", help="check the model of a run and put it on the hub")
-    _add_push(push)
-    push.set_defaults(func=_push)
-    commands.add_parser("models", help="list the models that have a name here").set_defaults(func=_models)
-    pull = commands.add_parser("pull", help="put a model into a folder")
-    pull.add_argument("model", metavar="MODEL", help="name that `leaf-st models` lists, or hub id")
-    pull.add_argument(
-        "--revision", metavar="NAME", help="branch, tag or commit on the hub (default: main, or as listed)"
-    )
-    pull.add_argument("--output", type=Path, metavar="DIR", help="where it goes (default: its name)")
-    pull.set_defaults(func=_pull)
+    for add in (_add_report, _add_verify, _add_card, _add_push, _add_models, _add_pull):
+        add(commands)
 
 
-def _add_card(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="run folder with a trained model")
-    parser.add_argument("--repo-id", required=True, metavar="ID", help="OWNER/NAME that the model will have on the hub")
-    parser.add_argument("--asymmetric", action="store_true", help="of student and teacher together")
-    parser.add_argument("--without-results", action="store_true", help="let the card have no results")
-
-
-def _add_push(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="run folder; what is sent lies in its publish/")
-    parser.add_argument("--repo-id", required=True, metavar="ID", help="OWNER/NAME on the hub, made if it is not there")
-    parser.add_argument("--private", action="store_true", help="make it for its owners alone")
-    branch = parser.add_mutually_exclusive_group()
-    branch.add_argument("--create-pr", action="store_true", help="make a pull request, not a commit on main")
-    branch.add_argument("--revision", metavar="BRANCH", help="branch in place of main, made if it is not there")
-    parser.add_argument("--asymmetric", action="store_true", help="put the teacher in for documents")
-    parser.add_argument("--dry-run", action="store_true", help="prepare and check, list the files, and send nothing")
-    parser.add_argument("--replace", action="store_true", help="write over files there that somebody else wrote")
-    parser.add_argument("--without-results", action="store_true", help="let the card have no results")
+def _add_report(commands: SubParsers) -> None:
+    parser = commands.add_parser("report", help="write all results of a run to one HTML page")
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder; the page is RUN/report/report.html")
+    parser.set_defaults(func=_report)
 
 
 def _report(options: argparse.Namespace) -> None:
-    from leaf_st.publishing.report import write_report
+    from leaf_st.publishing.report.report import write_report
 
     print(f"the report is {write_report(options.run)}")
 
 
-def _card(options: argparse.Namespace) -> None:
-    from leaf_st.publishing.card import card_text
-
-    quieten()
-    made = card_text(
-        options.run, options.repo_id, asymmetric=options.asymmetric, without_results=options.without_results
+def _add_verify(commands: SubParsers) -> None:
+    parser = commands.add_parser("verify", help="check that a model folder loads and is safe to publish")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="model folder or run folder")
+    parser.add_argument(
+        "--model", metavar="MODEL", help="model that FOLDER must equal (default: the student of its run)"
     )
-    print(made, end="")
+    parser.set_defaults(func=_verify)
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from leaf_st.publishing.verify import PUBLISH, verify_by_name
+    from leaf_st.publishing.verify import verify_by_name
+    from leaf_st.run_folder import PUBLISH
 
     quieten()
     folder, checks = verify_by_name(options.folder, options.model)
     print(*(str(check) for check in checks), sep="\n")
     if any(check.state == "failed" for check in checks):
-        anew = ": `leaf-st push` makes it anew" if folder.name == PUBLISH else ""
-        print(f"leaf-st: {folder} is not fit to be published{anew}", file=sys.stderr)
+        remedy = ": `leaf-st push` makes the folder again" if folder.name == PUBLISH else ""
+        print(f"leaf-st: {folder} is not fit to be published{remedy}", file=sys.stderr)
         sys.exit(1)
+
+
+def _add_card(commands: SubParsers) -> None:
+    parser = commands.add_parser("card", help="print the model card of a run")
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder with a trained model")
+    parser.add_argument("--repo-id", required=True, metavar="ID", help="OWNER/NAME of the model on the hub")
+    parser.add_argument("--asymmetric", action="store_true", help="describe student and teacher as one model")
+    parser.add_argument("--without-results", action="store_true", help="allow a card without results")
+    parser.set_defaults(func=_card)
+
+
+def _card(options: argparse.Namespace) -> None:
+    from leaf_st.publishing.card.card import card_text
+
+    quieten()
+    text = card_text(
+        options.run, options.repo_id, asymmetric=options.asymmetric, without_results=options.without_results
+    )
+    print(text, end="")
+
+
+def _add_push(commands: SubParsers) -> None:
+    parser = commands.add_parser("push", help="check the model of a run and upload it to the hub")
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder; the uploaded files are in RUN/publish")
+    parser.add_argument(
+        "--repo-id", required=True, metavar="ID", help="OWNER/NAME on the hub; created if it does not exist"
+    )
+    parser.add_argument("--private", action="store_true", help="create the repository as private")
+    branch = parser.add_mutually_exclusive_group()
+    branch.add_argument("--create-pr", action="store_true", help="open a pull request instead of committing to main")
+    branch.add_argument(
+        "--revision", metavar="BRANCH", help="branch to commit to; created if it does not exist (default: main)"
+    )
+    parser.add_argument(
+        "--asymmetric", action="store_true", help="include the teacher, which embeds documents in the published model"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="prepare and check, list the files, and send nothing")
+    parser.add_argument("--replace", action="store_true", help="overwrite conflicting files in the repository")
+    parser.add_argument("--without-results", action="store_true", help="allow a card without results")
+    parser.set_defaults(func=_push)
 
 
 def _push(options: argparse.Namespace) -> None:
     from leaf_st.publishing.push import describe, push_to_hub
 
     quieten()
-    done = push_to_hub(
+    published = push_to_hub(
         options.run,
         options.repo_id,
         private=options.private,
@@ -95,13 +103,15 @@ def _push(options: argparse.Namespace) -> None:
         replace=options.replace,
         without_results=options.without_results,
     )
-    if done is None:
+    if published is None:
         print(describe(options.run, options.repo_id))
-    else:
-        tagged = (
-            f"it has the tag {done.tag}" if done.tag else "push again without --create-pr once it is merged, to tag it"
-        )
-        print(f"{done.sent} files sent to {done.url}; {tagged}")
+        return
+    tag = f"tagged {published.tag}" if published.tag else "push again without --create-pr after the merge to tag it"
+    print(f"{published.sent} files sent to {published.url}; {tag}")
+
+
+def _add_models(commands: SubParsers) -> None:
+    commands.add_parser("models", help="list the models that can be named").set_defaults(func=_models)
 
 
 def _models(_: argparse.Namespace) -> None:
@@ -110,18 +120,28 @@ def _models(_: argparse.Namespace) -> None:
     print(describe_zoo())
 
 
+def _add_pull(commands: SubParsers) -> None:
+    parser = commands.add_parser("pull", help="download a model into a folder")
+    parser.add_argument("model", metavar="MODEL", help="name that `leaf-st models` lists, or hub id")
+    parser.add_argument(
+        "--revision", metavar="NAME", help="branch, tag or commit on the hub (default: main, or the listed revision)"
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="new folder (default: the name of the model)")
+    parser.set_defaults(func=_pull)
+
+
 def _pull(options: argparse.Namespace) -> None:
     pull_model(options.model, options.output, options.revision)
 
 
 def pull_model(model: str, output: Path | None = None, revision: str | None = None) -> Path:
-    """Pull ``model`` into ``output`` (default: its name), print where it is, and return the folder."""
-    from leaf_st.student.load import pull
+    """Pull ``model`` into ``output`` (default: the name of the model), print the folder, and return it."""
+    from leaf_st.publishing.pull import pull
 
     quieten()
     folder = output or Path(model.rpartition("/")[2])
     pull(model, folder, revision)
     print(f'{model} is in {folder}: SentenceTransformer("{folder}")')
     if not any(folder.rglob("README.md")):
-        print("its card and licence were not to be had: look at them on the hub before you hand it on")
+        print("its card and licence could not be fetched: read both on the hub before you pass the model on")
     return folder

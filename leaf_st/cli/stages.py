@@ -1,12 +1,14 @@
-"""Commands that carry out a recipe: demo, run, embed, train."""
+"""Commands that carry out a recipe: demo, run, embed, train. Each group of arguments stands above its function."""
 
 import argparse
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leaf_st.cli.common import SubParsers, print_results, quieten
+from leaf_st.cli.arguments import SubParsers
+from leaf_st.cli.console import print_results, quieten
 from leaf_st.errors import InputError
-from leaf_st.pipeline.recipe_file import load_recipe
+from leaf_st.pipeline.recipe_file import describe_fields, load_recipe
 
 if TYPE_CHECKING:
     from leaf_st.pipeline.run import Run
@@ -14,35 +16,17 @@ if TYPE_CHECKING:
 
 def add_commands(commands: SubParsers) -> None:
     """Add the commands, each with its arguments and its function."""
-    demo = commands.add_parser("demo", help="distil, measure and search, on this machine's own documentation")
-    demo.add_argument("--output", type=Path, default=Path("leaf-demo"), metavar="DIR", help="where the model goes")
-    demo.set_defaults(func=_demo)
-    for name, text, func in (
-        ("run", "embed, train and evaluate", _run),
-        ("embed", "embed the texts with the teacher", _embed),
-        ("train", "train the student on what was embedded", _train),
-    ):
-        parser = commands.add_parser(name, help=text)
-        _add_stage(parser, name)
-        parser.set_defaults(func=func)
+    _add_demo(commands.add_parser("demo", help="distil and evaluate a model on this machine's Python documentation"))
+    _add_run(commands.add_parser("run", help="embed the texts, train the student, evaluate it"))
+    _add_embed(commands.add_parser("embed", help="embed the texts with the teacher"))
+    _add_train(commands.add_parser("train", help="train the student on the embedded texts"))
 
 
-def _add_stage(parser: argparse.ArgumentParser, name: str) -> None:
-    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="Python file with a module-level `recipe`")
+def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a value of the recipe, such as student.layers=0,5 or learning_rate=2e-5; may come often",
+        "--output", type=Path, default=Path("leaf-demo"), metavar="DIR", help="model folder (default: leaf-demo)"
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="run folder (default: runs/NAME)")
-    shorter = parser.add_mutually_exclusive_group()
-    shorter.add_argument("--smoke", action="store_true", help="two steps with tiny models, to see that it runs")
-    if name == "run":
-        shorter.add_argument("--dry-run", action="store_true", help="say what it would take, and begin nothing")
-    if name == "embed":
-        parser.add_argument("--partition", default="0/1", metavar="I/N", help="do part I of N, counted from 0")
+    parser.set_defaults(func=_demo)
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -50,6 +34,14 @@ def _demo(options: argparse.Namespace) -> None:
 
     quieten()
     demo(options.output)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = describe_fields(shutil.get_terminal_size().columns - 2)
+    shorter = _add_recipe(parser)
+    shorter.add_argument("--dry-run", action="store_true", help="estimate time and disk, then exit")
+    parser.set_defaults(func=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -68,6 +60,12 @@ def _run(options: argparse.Namespace) -> None:
             print_results(run.evaluate())
 
 
+def _add_embed(parser: argparse.ArgumentParser) -> None:
+    _add_recipe(parser)
+    parser.add_argument("--partition", default="0/1", metavar="I/N", help="embed part I of N, counted from 0")
+    parser.set_defaults(func=_embed)
+
+
 def _embed(options: argparse.Namespace) -> None:
     index, _, count = options.partition.partition("/")
     if not (index.isdecimal() and count.isdecimal()):
@@ -75,7 +73,12 @@ def _embed(options: argparse.Namespace) -> None:
     run = _open(options)
     store = run.embed((int(index), int(count)))
     if run.leave_group():
-        print(f"{len(store):,} rows in {store.folder}" if store else "other partitions are still to come")
+        print(f"{len(store):,} rows in {store.folder}" if store else "other partitions are not embedded yet")
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    _add_recipe(parser)
+    parser.set_defaults(func=_train)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -83,6 +86,22 @@ def _train(options: argparse.Namespace) -> None:
     run.train()
     if run.leave_group():
         print(f"the student is in {run.folder / 'model'}")
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
+    """Add what `_open` reads; returns the group of --smoke."""
+    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="Python file with a module-level `recipe`")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a value of the recipe, such as student.layers=0,5 or learning_rate=2e-5; repeatable",
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="run folder (default: runs/NAME)")
+    shorter = parser.add_mutually_exclusive_group()
+    shorter.add_argument("--smoke", action="store_true", help="test the recipe with tiny models in two steps")
+    return shorter
 
 
 def _open(options: argparse.Namespace) -> "Run":

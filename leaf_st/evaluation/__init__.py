@@ -1,1 +1,1 @@
-"""Fifth stage: measure how near the student is to its teacher, and how well it retrieves in each mode."""
+"""Measuring a student: distance to its teacher, scores in each mode, cost."""

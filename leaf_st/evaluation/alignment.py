@@ -1,7 +1,8 @@
-"""How near a student's vectors are to its teacher's, as an evaluator for the trainer."""
+"""The distance between a student's vectors and its teacher's vectors, as an evaluator for the trainer."""
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,59 +10,32 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.evaluation.evaluator import BaseEvaluator
 
 from leaf_st.errors import InputError
+from leaf_st.evaluation.measurements.alignment import ALIGNMENT, Alignment, Histogram
+from leaf_st.evaluation.rows import write_rows
+from leaf_st.models.load import load_model
+from leaf_st.recipe import Recipe
+from leaf_st.run_folder import GENERAL, MODEL, RESULTS, STORE, read_run
+from leaf_st.teacher.store import EmbeddingStore
+from leaf_st.training.trainer import held_out_rows
 
 _BINS = 40
 
-
-@dataclass(frozen=True)
-class Histogram:
-    """How often values lie where.
-
-    Attributes:
-        low: Lower end of the first bin.
-        high: Upper end of the last one.
-        counts: Values in each of the bins, which are equally wide.
-    """
-
-    low: float
-    high: float
-    counts: Sequence[int]
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """One measurement.
-
-    Attributes:
-        set: Which texts.
-        rows: Number of them.
-        l2: Mean distance.
-        cosine: Mean cosine.
-        l2_histogram: Of the distances; None in results of earlier versions.
-        cosine_histogram: Of the cosines; likewise.
-    """
-
-    set: str
-    rows: int
-    l2: float
-    cosine: float
-    l2_histogram: Histogram | None = None
-    cosine_histogram: Histogram | None = None
+_logger = logging.getLogger(__name__)
 
 
 class AlignmentEvaluator(BaseEvaluator):
-    """Mean distance and mean cosine between a model's vectors and the targets of the same texts.
+    """Measures the mean distance and the mean cosine between a model's vectors and the targets of the same texts.
 
-    ``l2``, the primary metric, is what training lowers (paper Eq. 3), in float32: smaller is better.
+    The primary metric is ``l2``, which training minimises (paper Eq. 3), computed in float32; smaller is better.
 
     Args:
-        texts: n texts, prompts already in front.
+        texts: n texts with their prompts in front.
         targets: The teacher's vectors of these texts, shape (n, d), any float dtype.
-        name: Set in front of the metrics' names, with an underscore.
-        batch_size: Texts that the model encodes at a time.
+        name: Prefix of the metrics' names, followed by an underscore.
+        batch_size: Texts per batch.
 
     Raises:
-        InputError: If there are no texts, or another number of them than of targets.
+        InputError: If there are no texts, or the numbers of texts and targets differ.
     """
 
     def __init__(
@@ -70,8 +44,8 @@ class AlignmentEvaluator(BaseEvaluator):
         super().__init__()  # type: ignore[no-untyped-call]
         if not len(texts) or len(texts) != len(targets):
             raise InputError(
-                f"alignment: expected one target for each text and at least one, "
-                f"found {len(texts)} texts and {len(targets)} targets"
+                f"alignment: expected at least one text and one target for each text, "
+                f"found {len(texts)} texts and {len(targets)} targets: pass the store's rows of the texts"
             )
         self.texts = list(texts)
         self.targets = targets
@@ -83,10 +57,10 @@ class AlignmentEvaluator(BaseEvaluator):
     def __call__(  # type: ignore[override]  # narrows the model, as the stock evaluators do
         self, model: SentenceTransformer, output_path: str | None = None, epoch: float = -1, steps: int = -1
     ) -> dict[str, float]:
-        """Return ``l2`` and ``cosine`` of ``model``; the trainer's other arguments change nothing.
+        """Return ``l2`` and ``cosine`` of ``model``; the trainer's other arguments have no effect.
 
         Raises:
-            InputError: If the model's vectors are wider or narrower than the targets.
+            InputError: If the model's vectors and the targets have different widths.
         """
         distances, cosines = self._compare(model)
         metrics = {"l2": float(distances.mean()), "cosine": float(cosines.mean())}
@@ -94,29 +68,64 @@ class AlignmentEvaluator(BaseEvaluator):
         return prefixed
 
     def measure(self, model: SentenceTransformer, name: str) -> Alignment:
-        """Return what is kept of ``model`` as a result on the set ``name``.
+        """Return the row of ``model`` on the texts, under the name ``name`` of the set.
 
         Raises:
-            InputError: If the model's vectors are wider or narrower than the targets.
+            InputError: If the model's vectors and the targets have different widths.
         """
         distances, cosines = self._compare(model)
         means = float(distances.mean()), float(cosines.mean())
         return Alignment(name, len(self.texts), *means, _histogram(distances), _histogram(cosines))
 
     def _compare(self, model: SentenceTransformer) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return distance and cosine of each text, both of shape (n,)."""
-        # The empty prompt keeps a model's default prompt from coming in front a second time.
+        """Return the distance and the cosine of each text, both of shape (n,)."""
+        # The empty prompt keeps the model from adding its default prompt a second time.
         encoded = model.encode(self.texts, prompt="", batch_size=self.batch_size, show_progress_bar=False)
-        ours, theirs = np.asarray(encoded, np.float32), np.asarray(self.targets, np.float32)
-        if ours.shape[1] != theirs.shape[1]:
+        found, targets = np.asarray(encoded, np.float32), np.asarray(self.targets, np.float32)
+        if found.shape[1] != targets.shape[1]:
             raise InputError(
-                f"teacher gives {theirs.shape[1]} dimensions, student gives {ours.shape[1]}: "
-                f"build the student with dimension={theirs.shape[1]}"
+                f"teacher gives {targets.shape[1]} dimensions, student gives {found.shape[1]}: "
+                f"build the student with dimension={targets.shape[1]}"
             )
-        norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
-        return np.linalg.norm(ours - theirs, axis=1), (ours * theirs).sum(axis=1) / norms
+        norms = np.linalg.norm(found, axis=1) * np.linalg.norm(targets, axis=1)
+        return np.linalg.norm(found - targets, axis=1), (found * targets).sum(axis=1) / norms
 
 
 def _histogram(values: NDArray[np.float32]) -> Histogram:
     counts, edges = np.histogram(values, _BINS)
     return Histogram(float(edges[0]), float(edges[-1]), counts.tolist())
+
+
+def measure_alignment(run: Path, results: Path | None = None) -> list[Alignment]:
+    """Measure the distance of a run's student to the targets of the held-out rows (paper Eq. 2).
+
+    If the recipe names general texts, they are measured too. The rows are written to ``alignment.json``.
+
+    Args:
+        run: Folder of a run with a trained student.
+        results: Results folder; by default ``results/`` of the run.
+
+    Returns:
+        The row of the held-out texts, then the row of the general texts if there are any.
+
+    Raises:
+        InputError: If the folder holds no run, or its store or student is missing.
+    """
+    recipe = Recipe.from_dict(read_run(run)["resolved"])
+    store = EmbeddingStore(run / STORE)
+    student = load_model(str(run / MODEL))
+    # As in training: a target may belong to the head of a text that the final student reads in full.
+    if recipe.training.max_length is not None:
+        student.max_seq_length = recipe.training.max_length
+    rows = [_measure("held-out texts", store, held_out_rows(store, recipe.training).tolist(), student)]
+    if recipe.general is not None:
+        general = EmbeddingStore(run / GENERAL, store.fingerprint)
+        rows.append(_measure("general texts", general, range(len(general)), student))
+    write_rows((results or run / RESULTS) / ALIGNMENT.file, rows)
+    return rows
+
+
+def _measure(name: str, store: EmbeddingStore, rows: Sequence[int], student: SentenceTransformer) -> Alignment:
+    found = AlignmentEvaluator(store.prompted(rows), store.embeddings(rows)).measure(student, name)
+    _logger.info("%s %s: mean L2 %.4f, mean cosine %.4f", f"{found.rows:,}", name, found.l2, found.cosine)
+    return found

@@ -1,13 +1,13 @@
-"""A retrieval set in a folder with BEIR's files, read and checked.
+"""Reading and checking a retrieval set in a folder with BEIR's files.
 
-Files: ``corpus`` and ``queries`` as .parquet or .jsonl with the columns ``_id``, ``text`` and, for documents,
-perhaps ``title``; ``qrels.parquet``, ``qrels/test.tsv`` or ``qrels.tsv`` with the columns ``query-id``,
+Files: ``corpus`` and ``queries`` as .parquet or .jsonl with the columns ``_id``, ``text`` and, optionally for
+documents, ``title``; ``qrels.parquet``, ``qrels/test.tsv`` or ``qrels.tsv`` with the columns ``query-id``,
 ``corpus-id`` and ``score``.
 """
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,10 @@ class BeirSet:
     """A retrieval set.
 
     Attributes:
-        name: The folder's name.
-        corpus: Documents: ``id``, ``title`` (may be empty) and ``text``.
-        queries: Queries that have judgements: ``id`` and ``text``.
-        qrels: Grade of a document, by query id and document id; 0 is not relevant.
+        name: Name of the folder.
+        corpus: Documents with ``id``, ``title`` (may be empty) and ``text``.
+        queries: Queries that have judgements, with ``id`` and ``text``.
+        qrels: Grades by query id and document id; 0 is not relevant.
     """
 
     name: str
@@ -44,8 +44,8 @@ def load_beir(folder: Path) -> BeirSet:
     """Read the retrieval set in ``folder``.
 
     Raises:
-        InputError: If a file or column is missing or unreadable, an id comes twice, a judgement names an
-            unknown id, or nothing is judged relevant.
+        InputError: If a file or column is missing or unreadable, an id is not unique, a judgement names an unknown id,
+            or no document is relevant.
     """
     corpus_path, queries_path, qrels_path = beir_files(folder)
     corpus, queries = _read_texts(corpus_path), _read_texts(queries_path)
@@ -56,38 +56,43 @@ def load_beir(folder: Path) -> BeirSet:
     return BeirSet(
         name=folder.resolve().name,
         corpus=list(corpus.values()),
-        # The whole queries file often holds the training queries too.
+        # The queries file often holds the training queries too.
         queries=[{"id": key, "text": row["text"]} for key, row in queries.items() if key in qrels],
         qrels=qrels,
     )
 
 
 def is_beir(folder: Path) -> bool:
-    """Say whether ``folder`` holds some file of a retrieval set."""
+    """Return whether ``folder`` holds at least one file of a retrieval set."""
     return any((folder / name).is_file() for names in (*TEXT_FILES.values(), QRELS_FILES) for name in names)
 
 
 def beir_files(folder: Path) -> list[Path]:
-    """Return the files of corpus, queries and qrels in ``folder``, without reading them.
+    """Return the paths of corpus, queries and qrels in ``folder``.
 
     Raises:
-        InputError: If one is missing.
+        InputError: If a file is missing.
     """
     return [_find(folder, names) for names in (*TEXT_FILES.values(), QRELS_FILES)]
 
 
 def check_folders(folders: Sequence[Path]) -> None:
-    """Read each set once, before work is spent on the first of them.
+    """Read each set once, so that an unusable set is reported before any text is embedded.
 
     Raises:
-        InputError: If one cannot be used, or two folders have one name, so that their results could not be told apart.
+        InputError: If a set cannot be used, or two folders have the same name, which their results would share.
     """
     names: dict[str, Path] = {}
     for folder in folders:
         load_beir(folder)
         other = names.setdefault(folder.resolve().name, folder)
         if other is not folder:
-            raise InputError(f"retrieval sets {other} and {folder} have one name: measure them one by one")
+            raise InputError(f"retrieval sets {other} and {folder} have the same name: measure them one by one")
+
+
+def document_text(row: Mapping[str, str]) -> str:
+    """Return the text of a document with its title in front."""
+    return f"{row['title']} {row['text']}".strip()
 
 
 def _find(folder: Path, names: Sequence[str]) -> Path:
@@ -105,7 +110,7 @@ def _read_texts(path: Path) -> dict[str, dict[str, str]]:
     for row in _read_rows(path, ("_id", "text")):
         key = str(row["_id"])
         if key in rows:
-            raise InputError(f"{path}: _id {key!r} comes twice, expected it once")
+            raise InputError(f"{path}: _id {key!r} is not unique: remove all but one of its rows")
         rows[key] = {"id": key, "title": row.get("title") or "", "text": row["text"]}
         for name in ("title", "text"):
             _require_text(path, key, name, rows[key][name])
@@ -124,16 +129,16 @@ def _require_text(path: Path, key: str, name: str, value: object) -> None:
 def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
     qrels: dict[str, dict[str, int]] = {}
     for row in _read_rows(path, ("query-id", "corpus-id", "score")):
-        grade = _whole_number(row["score"])
+        grade = _integer(row["score"])
         if grade is None:
-            raise InputError(f"{path}: score of query {row['query-id']!r} is {row['score']!r}, expected a whole number")
+            raise InputError(f"{path}: score of query {row['query-id']!r} is {row['score']!r}, expected an integer")
         qrels.setdefault(str(row["query-id"]), {})[str(row["corpus-id"])] = grade
     if not any(grade > 0 for judged in qrels.values() for grade in judged.values()):
         raise InputError(f"{path}: no score is above 0, expected at least one relevant document")
     return qrels
 
 
-def _whole_number(value: Any) -> int | None:  # noqa: ANN401  (a cell of any file)
+def _integer(value: Any) -> int | None:  # noqa: ANN401  (a cell of any file)
     try:
         number = int(value)
     except (TypeError, ValueError, OverflowError):
@@ -145,7 +150,7 @@ def _check_ids(qrels_path: Path, column: str, ids: dict[str, Any], rows: dict[st
     for key in ids:
         if key not in rows:
             raise InputError(
-                f"{qrels_path}: {column} {key!r} is not in {path.name}: add it there or drop the judgement"
+                f"{qrels_path}: {column} {key!r} is not in {path.name}: add it there, or remove the judgement"
             )
 
 

@@ -1,4 +1,4 @@
-"""How measurements on several sets are shown: their means, curves by mode."""
+"""Shared parts of the tables and figures of measurements: means over sets, names of sets, curves by mode."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -8,13 +8,14 @@ from leaf_st.evaluation.modes import ROLES, Mode
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 COLOURS: dict[Mode, str] = {mode: f"C{number}" for number, mode in enumerate(ROLES)}
 PRECISIONS: dict[str, tuple[str, str]] = {"float32": ("-", "o"), "int8": ("--", "s"), "binary": (":", "^")}
 
 
 class OfSet(Protocol):
-    """A measurement on one set."""
+    """A row that was measured on one set."""
 
     @property
     def set(self) -> str:
@@ -26,10 +27,10 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 def means(rows: Iterable[Row], key: Callable[[Row], Key], value: Callable[[Row], float]) -> dict[Key, float]:
-    """Return the mean of ``value`` over the sets for each ``key``; one that was not measured on every set is left out.
+    """Return the mean of ``value`` over the sets for each ``key`` that was measured on every set.
 
     Raises:
-        InputError: If a key comes twice on a set, as in the rows of two students.
+        InputError: If a set has two rows of one key, as in the rows of two students.
     """
     found: dict[Key, dict[str, float]] = {}
     for row in rows:
@@ -41,13 +42,29 @@ def means(rows: Iterable[Row], key: Callable[[Row], Key], value: Callable[[Row],
     return {name: sum(of_key.values()) / len(sets) for name, of_key in found.items() if of_key.keys() == sets}
 
 
+def set_names(rows: Iterable[OfSet]) -> list[str]:
+    """Return the names of the sets of ``rows``, each once."""
+    return list(dict.fromkeys(row.set for row in rows))
+
+
+def over_sets_text(rows: Iterable[OfSet]) -> str:
+    """Return "on NAME" for one set, or "mean of NAME, NAME" for several sets."""
+    names = set_names(rows)
+    return f"mean of {', '.join(names)}" if len(names) > 1 else f"on {names[0]}"
+
+
+def on_axes(draw: "Callable[[Axes], None]") -> "Callable[[Canvas], None]":
+    """Return a function that draws on the only axes of a matplotlib figure."""
+    return lambda canvas: draw(canvas.subplots())
+
+
 def draw_curves(
     axes: "Axes", points: Mapping[tuple[Mode, str, int], float], styles: Mapping[str, tuple[str, str]] = PRECISIONS
 ) -> None:
-    """Draw a curve for each mode and style, over a logarithmic x axis with a tick at each of its values.
+    """Draw a curve per mode and style over a logarithmic x axis that has a tick at each value.
 
     Args:
-        axes: Where to.
+        axes: The axes.
         points: y by mode, name of the style and x.
         styles: Line and marker by name.
     """
@@ -56,7 +73,7 @@ def draw_curves(
         curve = sorted((x, y) for (*of, x), y in points.items() if of == [mode, name])
         line, marker = styles[name]
         axes.plot(*zip(*curve, strict=True), color=COLOURS[mode], linestyle=line, marker=marker, markersize=4)
-    # A line of the legend for each colour and each style, not for each pair.
+    # One entry of the legend per colour and per style, not per pair.
     for mode in modes:
         axes.plot([], [], color=COLOURS[mode], label=mode)
     for name in names:
@@ -65,7 +82,7 @@ def draw_curves(
     axes.set_xscale("log", base=2)
     axes.set_xticks(sorted(places), [f"{place:,}" for place in sorted(places)])
     axes.minorticks_off()
-    axes.legend(  # in one row above the curves, which leave no corner free
+    axes.legend(  # in one row above the axes: the curves leave no corner free
         loc="lower left",
         bbox_to_anchor=(0, 1),
         ncols=len(modes) + len(names),

@@ -1,19 +1,15 @@
-"""Which model embeds which side in which mode (contract 10), and each text embedded once for all modes."""
+"""Modes and precisions: which model embeds queries and documents (contract 10), and how vectors are stored.
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from time import perf_counter
-from typing import Literal
+This module imports no library, so that the command line and the report can name modes without loading torch.
+"""
 
-import numpy as np
-from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
+from typing import Literal, get_args
 
-from leaf_st.errors import InputError
 from leaf_st.recipe import Kind
 
 Mode = Literal["teacher", "standard", "asymmetric"]
 Role = Literal["teacher", "student"]
+Coding = Literal["float32", "int8", "binary"]  # see leaf_st.evaluation.ranking
 Side = Kind | None  # None: a text that is neither query nor document, such as a sentence to classify
 
 ROLES: dict[Mode, dict[Kind, Role]] = {
@@ -21,137 +17,10 @@ ROLES: dict[Mode, dict[Kind, Role]] = {
     "standard": {"query": "student", "document": "student"},
     "asymmetric": {"query": "student", "document": "teacher"},
 }
-
-# Sorting by length inside so many texts keeps padding small, and the progress bar still moves.
-BLOCK = 2048
-
-
-class Embedder:
-    """Embeds queries and documents as a mode says, a text once per model and side however many modes need it.
-
-    The vectors are kept as long as the embedder lives: memory is that of the texts and their vectors.
-
-    Args:
-        teacher: The teacher; None if every mode is "standard".
-        student: The student.
-        modes: The modes that will be asked for.
-        batch_size: Texts that a model encodes at a time.
-        progress: Called with the number of texts whenever some have been embedded.
-
-    Raises:
-        InputError: If a mode is unknown or lacks its teacher, or the two models cannot be compared.
-    """
-
-    def __init__(
-        self,
-        *,
-        teacher: SentenceTransformer | None,
-        student: SentenceTransformer,
-        modes: Sequence[Mode],
-        batch_size: int = 32,
-        progress: Callable[[int], object] | None = None,
-    ) -> None:
-        check_modes(modes, teacher, student)
-        self.models: dict[Role, SentenceTransformer] = {"student": student}
-        if teacher is not None:
-            self.models["teacher"] = teacher
-        self.batch_size = batch_size
-        self.progress = progress
-        self._modes = list(modes)
-        self._known: defaultdict[tuple[Role, Side, str | None], dict[str, NDArray[np.float32]]] = defaultdict(dict)
-        self._seconds: defaultdict[tuple[Role, Side], float] = defaultdict(float)
-
-    def passes(self, side: Kind) -> int:
-        """Return how many models have to encode the texts of ``side``."""
-        return len({ROLES[mode][side] for mode in self._modes})
-
-    def seconds(self, mode: Mode) -> float:
-        """Return what encoding cost for ``mode``, as if no other mode had shared it."""
-        return sum(self._seconds[_role(mode, side), side] for side in (*ROLES[mode], None))
-
-    def document_model(self, mode: Mode) -> SentenceTransformer:
-        """Return the model that embeds the documents: its similarity function is that of the index."""
-        return self.models[ROLES[mode]["document"]]
-
-    def finish(self, mode: Mode) -> None:
-        """Forget the vectors that no other mode needs."""
-        self._modes.remove(mode)
-        needed = {(_role(other, side), side) for other in self._modes for side in (*ROLES[other], None)}
-        for key in [key for key in self._known if key[:2] not in needed]:
-            del self._known[key]
-
-    def embed(self, mode: Mode, side: Side, texts: Sequence[str], prompt: str | None = None) -> NDArray[np.float32]:
-        """Return the vectors of ``texts``, shape (n, d), with ``prompt``, or else the model's own for ``side``.
-
-        Raises:
-            InputError: If a vector is not finite.
-        """
-        role = _role(mode, side)
-        known = self._known[role, side, prompt]
-        for start in range(0, len(texts), BLOCK):
-            block = texts[start : start + BLOCK]
-            new = [text for text in dict.fromkeys(block) if text not in known]
-            if new:
-                known.update(zip(new, self._encode(role, side, new, prompt), strict=True))
-                if self.progress is not None:
-                    self.progress(len(block))
-        return np.stack([known[text] for text in texts])
-
-    def _encode(self, role: Role, side: Side, texts: list[str], prompt: str | None) -> NDArray[np.float32]:
-        model = self.models[role]
-        encoders = {"query": model.encode_query, "document": model.encode_document}
-        encode = model.encode if side is None else encoders[side]
-        start = perf_counter()
-        encoded = encode(texts, prompt=prompt, batch_size=self.batch_size, show_progress_bar=False)
-        vectors = np.asarray(encoded, np.float32)
-        self._seconds[role, side] += perf_counter() - start
-        require_finite(vectors, texts, f"the {role}", side or "text")
-        return vectors
+STUDENT_MODES: tuple[Mode, ...] = ("standard", "asymmetric")
+CODINGS: tuple[Coding, ...] = get_args(Coding)
 
 
-def require_finite(vectors: NDArray[np.float32], texts: Sequence[str], model: str, kind: str = "text") -> None:
-    """Look whether the vectors of n ``texts``, shape (n, d), are numbers.
-
-    Raises:
-        InputError: If not: it calls the model ``model`` and a text ``kind``.
-    """
-    broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if broken.size:
-        raise InputError(
-            f"{model} gives NaN or infinite numbers for {broken.size} of {len(texts)} texts, such as "
-            f"the {kind} {texts[broken[0]][:60]!r}: check its weights, or load it in float32"
-        )
-
-
-def model_name(model: SentenceTransformer) -> str:
-    """Return the name that results give ``model``: the id on its card, else where it was loaded from."""
-    if model.model_card_data.model_id:
-        return str(model.model_card_data.model_id)
-    transformer = model.transformers_model
-    return str(transformer.config._name_or_path) if transformer is not None else "unnamed"
-
-
-def _role(mode: Mode, side: Side) -> Role:
-    """Return which model embeds ``side``; what has no side goes with the documents, as in a Router."""
+def role_of(mode: Mode, side: Side) -> Role:
+    """Return which model embeds ``side``; a text without a side is embedded as a document, as in a Router."""
     return ROLES[mode][side or "document"]
-
-
-def check_modes(modes: Sequence[Mode], teacher: SentenceTransformer | None, student: SentenceTransformer) -> None:
-    """Look whether these models can be measured in ``modes``.
-
-    Raises:
-        InputError: If a mode is unknown or lacks its teacher, or the two models cannot be compared.
-    """
-    for mode in modes:
-        if mode not in ROLES:
-            raise InputError(f"mode {mode!r} is unknown: expected one of {', '.join(ROLES)}")
-        if teacher is None and mode != "standard":
-            raise InputError(f"mode {mode} needs the teacher: name one, or measure standard alone")
-    if teacher is None or "asymmetric" not in modes:
-        return
-    theirs, ours = teacher.get_embedding_dimension(), student.get_embedding_dimension()
-    if theirs != ours:
-        raise InputError(
-            f"teacher gives {theirs} dimensions, student gives {ours}: asymmetric mode compares "
-            "their vectors, measure teacher and standard alone (--modes) or take the student's own teacher"
-        )

@@ -1,4 +1,17 @@
-"""From a retrieval set to its vectors, and from coded vectors to nDCG@10, both as mteb does it."""
+"""Coded vectors, their similarities, and nDCG@10 as mteb computes it.
+
+Vectors can be cut to their first coordinates (MRL) and stored as float32, int8 or bits (paper 3.1, Figures 5 and 6).
+The paper does not specify the codes. This module codes queries as it codes documents, as the examples on the cards of
+the paper's models do, and does not rescore with the float32 query. The parameters of a code come only from the
+documents:
+
+- float32: the vectors themselves.
+- int8: round(127 x / r). One range r holds for all coordinates: the largest absolute value in any document. Products of
+  codes are then products of vectors up to a constant, and any index can search the codes as they are. With a range per
+  coordinate, as in sentence-transformers' `quantize_embeddings`, codes that are not decoded first weigh the coordinates
+  differently. A query beyond the range is clipped to it.
+- binary: the signs, eight to a byte, as `quantize_embeddings` packs them; codes are similar if few bits differ.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,53 +19,82 @@ from typing import Any
 import numpy as np
 import pytrec_eval
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
-from tqdm import tqdm
 
+from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import BeirSet
-from leaf_st.evaluation.coding import compare
-from leaf_st.evaluation.modes import Embedder, Mode
+from leaf_st.evaluation.embedder import Model
+from leaf_st.evaluation.modes import CODINGS, Coding
 
 K = 10
-_BLOCK = 256  # queries: what is kept of their similarities is for so many alone
+_LARGEST = 127
+_TINY = 1e-12  # as in torch's normalize
+_BLOCK = 256  # queries whose similarities are in memory at a time
 
-Vectors = tuple[NDArray[np.float32], NDArray[np.float32]]
 
-
-def embed_set(
-    beir: BeirSet,
-    *,
-    teacher: SentenceTransformer | None,
-    student: SentenceTransformer,
-    modes: Sequence[Mode],
-    batch_size: int,
-) -> tuple[Embedder, dict[Mode, Vectors]]:
-    """Embed the queries and documents of ``beir`` for all ``modes``, each text once per model and side.
-
-    Returns:
-        The embedder, and by mode the vectors of queries, shape (q, d), and documents, shape (n, d).
+def check_codings(codings: Sequence[str]) -> None:
+    """Check that all ``codings`` exist.
 
     Raises:
-        InputError: If the modes or the models' vectors cannot be used.
+        InputError: If one is unknown.
     """
-    queries, documents = [row["text"] for row in beir.queries], [document_text(row) for row in beir.corpus]
-    with tqdm(desc=beir.name, unit="text") as bar:
-        embedder = Embedder(teacher=teacher, student=student, modes=modes, batch_size=batch_size, progress=bar.update)
-        bar.total = len(documents) * embedder.passes("document") + len(queries) * embedder.passes("query")
-        vectors = {
-            mode: (embedder.embed(mode, "query", queries), embedder.embed(mode, "document", documents))
-            for mode in modes
-        }
-    return embedder, vectors
+    for coding in codings:
+        if coding not in CODINGS:
+            raise InputError(f"precision {coding!r} is unknown: expected some of {', '.join(CODINGS)}")
 
 
-def document_text(row: Mapping[str, str]) -> str:
-    """Return the text of a document, its title in front."""
-    return f"{row['title']} {row['text']}".strip()
+def length_is_free(model: Model, *vectors: NDArray[np.float32]) -> bool:
+    """Return whether the length of a vector carries no information, so that cut vectors can be normalised.
+
+    This holds if ``model`` compares by cosine, even where it does not normalise, or if all ``vectors``, each of shape
+    (n, d), have norm 1. It does not hold for a dot product of vectors of different lengths.
+    """
+    if model.similarity_fn_name == "cosine":
+        return True
+    return all(bool(np.abs(np.linalg.norm(side, axis=1) - 1).max() < 1e-3) for side in vectors)
 
 
-def exact_ndcg(beir: BeirSet, queries: NDArray[Any], documents: NDArray[Any], model: SentenceTransformer) -> float:
-    """Return nDCG@10 in percent of comparing all coded queries, shape (q, d), with all documents, shape (n, d)."""
+def cut(vectors: NDArray[np.float32], dimension: int, unit: bool) -> NDArray[np.float32]:
+    """Return the first ``dimension`` coordinates of n vectors, shape (n, dimension), of norm 1 if ``unit``."""
+    head = vectors[:, :dimension]
+    return head / np.maximum(np.linalg.norm(head, axis=1, keepdims=True), _TINY) if unit else head
+
+
+def code(
+    queries: NDArray[np.float32], documents: NDArray[np.float32], coding: Coding
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the codes of queries, shape (q, d), and documents, shape (n, d).
+
+    Returns:
+        Codes of the same shapes as float32 or int8, or uint8 of shapes (q, ceil(d / 8)) and (n, ceil(d / 8)).
+    """
+    if coding == "float32":
+        return queries, documents
+    if coding == "binary":
+        return np.packbits(queries > 0, axis=1), np.packbits(documents > 0, axis=1)
+    scale = _LARGEST / max(float(np.abs(documents).max()), _TINY)
+    rounded = (np.clip(np.rint(side * scale), -_LARGEST, _LARGEST) for side in (queries, documents))
+    first, second = (side.astype(np.int8) for side in rounded)
+    return first, second
+
+
+def compare(queries: NDArray[Any], documents: NDArray[Any], model: Model) -> NDArray[np.float32]:
+    """Return the similarity of coded queries and documents, shape (q, n); more is better.
+
+    Bits are compared by the number of equal bits minus the number of different bits, which is exact: equally near
+    documents have equal scores. Other codes are compared by the function of ``model``, which embedded the documents.
+    """
+    if queries.dtype == np.uint8:
+        return _signs(queries) @ _signs(documents).T
+    found: NDArray[np.float32] = np.asarray(model.similarity(queries.astype(np.float32), documents.astype(np.float32)))
+    return found
+
+
+def _signs(bits: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return 2 * np.unpackbits(bits, axis=1).astype(np.float32) - 1
+
+
+def exact_ndcg(beir: BeirSet, queries: NDArray[Any], documents: NDArray[Any], model: Model) -> float:
+    """Return nDCG@10 in percent of exact search with coded queries, shape (q, d), over documents, shape (n, d)."""
     found: dict[str, dict[str, float]] = {}
     for start in range(0, len(queries), _BLOCK):
         scores = compare(queries[start : start + _BLOCK], documents, model)
@@ -62,7 +104,7 @@ def exact_ndcg(beir: BeirSet, queries: NDArray[Any], documents: NDArray[Any], mo
 
 
 def tenth_best(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the tenth largest of each row, or the smallest of fewer; shape (q, n) to (q, 1)."""
+    """Return the tenth largest score of each row, or the smallest of fewer; shape (q, n) to (q, 1)."""
     k = min(K, scores.shape[1])
     return np.partition(scores, -k, axis=1)[:, -k, np.newaxis]
 
@@ -70,13 +112,13 @@ def tenth_best(scores: NDArray[np.float32]) -> NDArray[np.float32]:
 def rank(
     names: Sequence[str], beir: BeirSet, scores: NDArray[np.float32], found: Sequence[NDArray[Any]]
 ) -> dict[str, dict[str, float]]:
-    """Return the score of each found document by query id and document id.
+    """Return the score of each document that was found, by query id and document id.
 
     Args:
         names: Ids of q queries.
         beir: The set.
         scores: Similarities, shape (q, n).
-        found: Rows of documents that each query found, in any order.
+        found: Indices of the documents that each query found, in any order.
     """
     return {
         name: {beir.corpus[row]["id"]: float(scores[place, row]) for row in rows.tolist()}
@@ -85,7 +127,7 @@ def rank(
 
 
 def ndcg(beir: BeirSet, found: Mapping[str, Mapping[str, float]]) -> float:
-    """Return nDCG@10 in percent by pytrec_eval, as mteb calls it: of equal scores the larger document id goes first."""
+    """Return nDCG@10 in percent by pytrec_eval, as mteb calls it; of equal scores the larger id comes first."""
     metric = f"ndcg_cut_{K}"
     scores = pytrec_eval.RelevanceEvaluator(beir.qrels, {metric.replace("cut_", "cut.")}).evaluate(found)
     return 100 * float(np.mean([score[metric] for score in scores.values()]))

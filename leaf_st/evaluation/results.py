@@ -1,41 +1,46 @@
-"""Measurements as rows: a JSON file that grows, retention (contract 10), and the table in the terminal."""
+"""Task results: rows in a JSON file that grows, averages, retention (contract 10), and the table in the terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
-from leaf_st.evaluation.modes import ROLES, Mode
+from leaf_st.evaluation.modes import ROLES, STUDENT_MODES, Mode
 from leaf_st.evaluation.rows import read_rows
-from leaf_st.models.identity import Identity
+from leaf_st.tables import aligned
+
+if TYPE_CHECKING:
+    from leaf_st.models.identity import Identity
 
 TASKS = "tasks.json"  # the file of the rows in a results folder
 NDCG = "ndcg_at_10"
-STUDENT_MODES: tuple[Mode, ...] = ("standard", "asymmetric")
-# mteb's types of tasks with queries and documents, where asymmetric mode is another one (paper 3.2)
+# mteb's types of tasks with queries and documents: only these have an asymmetric mode (paper 3.2)
 TWO_SIDED = ("Retrieval", "Reranking", "InstructionRetrieval", "InstructionReranking")
+# Teacher's score in percent below which a ratio is noise: a student at 4 beside a teacher at 0.3 keeps "1333 %".
+_SMALLEST = 1.0
 HEADER = ["task", "metric", *ROLES, *(f"{mode} retention" for mode in STUDENT_MODES)]
 
 
 @dataclass(frozen=True)
 class Result:
-    """One measurement.
+    """The score of one mode on one task.
 
     Attributes:
         set: Name of the set, or of mteb's task.
-        mode: Who embedded queries and documents.
+        mode: The mode, which determines the models of queries and documents.
         metric: Name of the task's main metric, as mteb spells it.
         score: The metric in percent, 0 to 100, not rounded.
-        model: Name of the model that was measured: the student, or the teacher in mode "teacher".
-        teacher: Name of the teacher; None where none took part.
-        seconds: Time that encoding took for this mode, as if no other mode had shared it; None if not known.
-        queries: Number of queries; None where there are none, or if not known.
-        documents: Number of documents; likewise.
+        model: Name of the measured model: the student, or the teacher in mode "teacher".
+        teacher: Name of the teacher; None without a teacher.
+        seconds: Encoding time of this mode, as if no other mode had shared the vectors; None if unknown.
+        queries: Number of queries; None if the task has no queries, or if unknown.
+        documents: Number of documents; None if the task has no documents, or if unknown.
         type: mteb's type of the task, such as "Retrieval" or "STS".
         revision: Hash of the model (`leaf_st.models.identity`).
         teacher_revision: Hash of the teacher.
-        path: Where a set on this disk was found; None of mteb's own, or if not known.
+        path: Path of a local set; None for mteb's own tasks, or if unknown.
     """
 
     set: str
@@ -54,11 +59,12 @@ class Result:
 
 
 def retention(results: Iterable[Result]) -> dict[Mode, float]:
-    """Return the mean score of each mode of the student over the teacher's mean, in percent.
+    """Return the mean score of each mode of the student divided by the teacher's mean score, in percent.
 
-    It is the retention of the averages, not the average of the retentions. A task without queries and documents
-    counts in asymmetric mode with its standard score (paper Table 3). A mode is left out unless it and the teacher
-    were measured on every set of ``results``; for one set, pass the rows of that set.
+    The result is the retention of the averages, not the average of the retentions. A task without queries and documents
+    counts in asymmetric mode with its standard score (paper Table 3). The result omits a mode unless the mode and the
+    teacher were measured on every set of ``results``; for one set, pass the rows of that set. The result also omits a
+    mode whose score is negative, and all modes if the teacher's score is below 1 percent: such ratios have no meaning.
 
     Raises:
         InputError: If the rows are of more than one student or teacher.
@@ -76,18 +82,18 @@ def averages(results: Sequence[Result]) -> dict[Mode, float]:
 
 
 def comparable(results: Sequence[Result], mode: Mode) -> list[Result]:
-    """Return the rows of the sets that teacher and ``mode`` have both been measured on."""
+    """Return the rows of the sets on which both the teacher and ``mode`` were measured."""
     known = {(row.set, row.mode) for row in _completed(results)}
     return [row for row in results if {(row.set, "teacher"), (row.set, mode)} <= known]
 
 
 def write_results(path: Path, rows: Sequence[Result]) -> None:
-    """Add ``rows`` to the JSON list in ``path``, made if absent.
+    """Add ``rows`` to the JSON list in ``path``, which is created if it does not exist.
 
-    A row replaces an older one of the same set, mode, metric and model, and takes its place.
+    A row replaces an older row of the same set, mode, metric and model, at the same position.
 
     Raises:
-        InputError: If the file is there and holds something else.
+        InputError: If the file exists and holds anything else.
     """
     before = read_rows(path, Result) if path.exists() else []
     merged = {(row.set, row.mode, row.metric, row.model): row for row in (*before, *rows)}
@@ -95,11 +101,11 @@ def write_results(path: Path, rows: Sequence[Result]) -> None:
     write_json(path, [asdict(row) for row in merged.values()])
 
 
-def require_same_models(path: Path, student: Identity, teacher: Identity | None) -> None:
-    """Look whether the results in ``path``, if it is there, are of these models.
+def require_same_models(path: Path, student: "Identity", teacher: "Identity | None") -> None:
+    """Check that the results in ``path``, if the file exists, belong to these models.
 
     Raises:
-        InputError: If they are of another student or teacher, so that one table of them would be of both.
+        InputError: If the results belong to another student or teacher; one table would mix both.
     """
     for row in read_rows(path, Result) if path.exists() else []:
         pairs = [(row.teacher, row.teacher_revision, teacher)]
@@ -111,12 +117,12 @@ def require_same_models(path: Path, student: Identity, teacher: Identity | None)
 
 
 def format_table(rows: Sequence[Result]) -> str:
-    """Return scores and retention of one student as an aligned table, as the paper's Tables 2, 3 and 7.
+    """Return scores and retention of one student as an aligned table, like the paper's Tables 2, 3 and 7.
 
-    A line per task; then, of several types of tasks, a line per type, the mean over the types ("Avg." of Table 3) and
-    the mean over the tasks ("Avg. (Datasets)"); then the seconds that encoding took, on the tasks that all modes have.
-    The retention of a mean is that of the means (see `retention`). What was not measured is "-", as is the mean of a
-    mode that was not measured on every set.
+    The table has a line per task. If there are several types of tasks, a line per type, the mean over the types ("Avg."
+    of Table 3) and the mean over the tasks ("Avg. (Datasets)") follow. The last line holds the encoding time on the
+    tasks that all modes share. The retention of a mean is the retention of the means (see `retention`). The cell "-"
+    marks a missing value, or the mean of a mode that was not measured on every set.
 
     Raises:
         InputError: If the rows are of more than one student or teacher.
@@ -124,21 +130,12 @@ def format_table(rows: Sequence[Result]) -> str:
     lines = [HEADER, *task_lines(rows), *mean_lines(rows)]
     if seconds := _seconds(rows):
         lines.append(seconds)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    table = [
-        line[0].ljust(widths[0])
-        + "  "
-        + line[1].ljust(widths[1])
-        + "".join(f"  {cell:>{width}}" for cell, width in zip(line[2:], widths[2:], strict=True))
-        for line in lines
-    ]
-    if note := one_sided(rows):
-        table.append(note)
-    return "\n".join(line.rstrip() for line in table)
+    note = one_sided_note(rows)
+    return "\n".join([aligned(lines, left=2), *([note] if note else [])])
 
 
 def task_lines(rows: Sequence[Result]) -> list[list[str]]:
-    """Return the cells of a line per task, by type, below `HEADER`."""
+    """Return the cells of a line per task below `HEADER`, grouped by type."""
     return [
         _line(name, of_task[0].metric, _averages(_scores(of_task)))
         for of_type in by_type(rows).values()
@@ -148,7 +145,7 @@ def task_lines(rows: Sequence[Result]) -> list[list[str]]:
 
 
 def mean_lines(rows: Sequence[Result]) -> list[list[str]]:
-    """Return the cells of the means, below `HEADER`: of several types a line per type and their mean, then of all."""
+    """Return the cells of the means below `HEADER`: for several types a line per type and their mean; all tasks."""
     types, lines = by_type(rows), []
     if len(types) > 1:
         lines += [_line(_counted(kind, of_type), "", _averages(_scores(of_type))) for kind, of_type in types.items()]
@@ -159,21 +156,21 @@ def mean_lines(rows: Sequence[Result]) -> list[list[str]]:
 
 
 def by_type(rows: Iterable[Result]) -> dict[str, list[Result]]:
-    """Return the rows of each type of tasks."""
+    """Return the rows by type of task."""
     types: dict[str, list[Result]] = {}
     for row in rows:
         types.setdefault(row.type, []).append(row)
     return types
 
 
-def one_sided(rows: Sequence[Result]) -> str:
-    """Return what has to be said of the types that have no asymmetric mode; empty if there is nothing."""
+def one_sided_note(rows: Sequence[Result]) -> str:
+    """Return a note on the types of tasks that have no asymmetric mode; empty if all have one."""
     kinds = [kind for kind in by_type(rows) if kind not in TWO_SIDED]
     if not kinds or not any(row.teacher for row in rows):
         return ""
     return (
         f"{', '.join(kinds)}: no queries and documents, so no asymmetric mode; "
-        "its means take the standard scores (paper Table 3)"
+        "means of asymmetric mode use the standard scores (paper Table 3)"
     )
 
 
@@ -192,7 +189,7 @@ def _count(rows: Iterable[Result]) -> int:
 
 
 def _seconds(rows: Sequence[Result]) -> list[str]:
-    """Return the line of the seconds, on the tasks that were measured in every mode of ``rows``."""
+    """Return the line of the encoding times on the tasks that were measured in every mode of ``rows``."""
     modes = [mode for mode in ROLES if any(row.mode == mode for row in rows)]
     names = [{row.set for row in rows if row.mode == mode} for mode in modes]
     common = set.intersection(*names)
@@ -208,7 +205,7 @@ def _seconds(rows: Sequence[Result]) -> list[str]:
 
 
 def _completed(rows: Sequence[Result]) -> list[Result]:
-    """Return ``rows``, and those of standard mode as asymmetric ones where there is no such mode."""
+    """Return ``rows``, with the standard rows repeated as asymmetric rows for tasks without an asymmetric mode."""
     if not any(row.mode == "asymmetric" for row in rows):
         return list(rows)
     same = [row for row in rows if row.mode == "standard" and row.type not in TWO_SIDED]
@@ -216,7 +213,7 @@ def _completed(rows: Sequence[Result]) -> list[Result]:
 
 
 def _mean_over_types(rows: Sequence[Result]) -> dict[Mode, float]:
-    """Return the mean of each mode over the means of the types that all have it."""
+    """Return the mean over the means of the types, for each mode that all types have."""
     rows = _completed(rows)
     kinds = dict.fromkeys(row.type for row in rows)
     averages = [_averages(_scores(row for row in rows if row.type == kind)) for kind in kinds]
@@ -228,10 +225,10 @@ def _mean_over_types(rows: Sequence[Result]) -> dict[Mode, float]:
 
 
 def _retained(averages: Mapping[Mode, float]) -> dict[Mode, float]:
-    theirs = averages.get("teacher")
-    if not theirs or theirs < 0:  # a correlation can be
+    teacher = averages.get("teacher", 0.0)
+    if teacher < _SMALLEST:  # a correlation can also be negative
         return {}
-    return {mode: 100 * averages[mode] / theirs for mode in STUDENT_MODES if mode in averages}
+    return {mode: 100 * averages[mode] / teacher for mode in STUDENT_MODES if averages.get(mode, -1.0) >= 0}
 
 
 def _scores(rows: Iterable[Result]) -> dict[Mode, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""Measurements of one kind: a JSON list of rows in a file, and an aligned table in the terminal."""
+"""Result files: a JSON list of rows per measurement, and the finished parts of a measurement that was interrupted."""
 
 import hashlib
 import json
@@ -12,63 +12,65 @@ from pydantic import TypeAdapter, ValidationError
 from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
 
-# The files of a results folder that hold rows, beside `leaf_st.evaluation.results.TASKS`.
-ALIGNMENT, EXPORT, MODELS, SAMPLES = "alignment.json", "export.json", "models.json", "samples.json"
-COMPRESSION, INDEX, MARGIN, LATENCY = "compression.json", "index.json", "margin.json", "latency.json"
-# Folder of a results folder: the rows of each part of a measurement that is finished, so that a stopped one goes on.
-PARTS = "parts"
+PARTS = "parts"  # the folder of the finished parts in a results folder
 
 R = TypeVar("R")
 
 
 def write_rows(path: Path, rows: Sequence[Any]) -> None:
-    """Write ``rows``, which are dataclasses, to ``path`` as a JSON list in place of the old one."""
+    """Write ``rows``, which are dataclasses, to ``path`` as a JSON list; an existing file is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, [asdict(row) for row in rows])
 
 
-def read_rows(path: Path, kind: type[R]) -> list[R]:
-    """Return the rows of ``path``, each a ``kind`` with values of its types.
+def read_rows(path: Path, row: type[R]) -> list[R]:
+    """Return the rows in ``path``, each a ``row`` whose values have its types.
 
     Raises:
-        InputError: If the file is missing or holds something else.
+        InputError: If the file is missing or holds anything else.
     """
-    return read_as(path, list[kind], f"a JSON list of measurements ({kind.__name__})")  # type: ignore[valid-type]
+    return read_as(path, list[row], f"a JSON list of measurements ({row.__name__})")  # type: ignore[valid-type]
 
 
-def once(part: Path, kind: type[R], make: Callable[[], Sequence[R]]) -> list[R]:
-    """Return the rows that ``part`` (see `part_of`) holds, or else those that ``make`` gives, which it then holds.
+def read_or_make(part: Path, row: type[R], make: Callable[[], Sequence[R]]) -> list[R]:
+    """Return the rows of a finished part (see `part_of`); if the file does not exist, make the rows and write them.
 
     Raises:
-        InputError: If the file is there and holds something else.
+        InputError: If the file holds anything else.
     """
     if not part.exists():
         write_rows(part, make())
-    return read_rows(part, kind)
+    return read_rows(part, row)
 
 
-def part_of(folder: Path, what: str, name: str, *made_of: str) -> Path:
-    """Return the file for a part of the measurement ``what`` in the results folder ``folder``.
+def part_of(folder: Path, measurement: str, name: str, *made_of: str) -> Path:
+    """Return the file for a part of a measurement in the results folder ``folder``.
 
     Args:
         folder: Results folder.
-        what: The measurement, such as "margin".
-        name: Of the part, for those who look.
-        made_of: All that shapes its rows: with another model or other data it is another file.
+        measurement: Name of the measurement, such as "margin".
+        name: Name of the part, for readers of the folder.
+        made_of: Everything that shapes the rows: another model or other data gives another file.
     """
     digest = hashlib.sha256("\0".join(made_of).encode(errors="surrogatepass")).hexdigest()[:16]
-    return folder / PARTS / what / f"{name}-{digest}.json"
+    return folder / PARTS / measurement / f"{name}-{digest}.json"
 
 
-def read_as(path: Path, shape: type[R], expected: str) -> R:
-    """Return the JSON of ``path`` as a ``shape`` of Python, which ``expected`` names.
+def read_as(path: Path, shape: type[R], expected: str, upgrade: Callable[[Any], Any] = lambda value: value) -> R:
+    """Return the JSON in ``path`` as a Python value of the type ``shape``.
+
+    Args:
+        path: The file.
+        shape: Type of the value.
+        expected: Name of the type in the error message.
+        upgrade: Converts the JSON of an earlier version.
 
     Raises:
-        InputError: If the file is missing or holds something else.
+        InputError: If the file is missing or holds anything else.
     """
     try:
-        # Not validate_json, which rounds otherwise than json.
-        return TypeAdapter(shape).validate_python(json.loads(path.read_bytes()))
+        # validate_json rounds numbers differently from json.
+        return TypeAdapter(shape).validate_python(upgrade(json.loads(path.read_bytes())))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:  # a ValueError too
@@ -77,15 +79,3 @@ def read_as(path: Path, shape: type[R], expected: str) -> R:
         raise InputError(f"{path}: expected {expected}: {place}: {first['msg']}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected {expected}: {error}") from error
-
-
-def aligned(lines: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Return ``lines`` of equally many cells as text: ``left`` columns to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if place < left else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )

@@ -1,4 +1,4 @@
-"""One query over a few documents in every mode, side by side with the teacher (paper appendix D, Table 6)."""
+"""Search of one query over a few documents in every mode, beside the teacher (paper appendix D, Table 6)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.modes import ROLES, Embedder, Mode
+from leaf_st.evaluation.embedder import Embedder
+from leaf_st.evaluation.modes import ROLES, Mode
+from leaf_st.teacher.protocol import Teacher
 
 _GAP = "  "
 _NARROWEST = 24
@@ -14,13 +16,13 @@ _NARROWEST = 24
 
 @dataclass(frozen=True)
 class Hit:
-    """A document that was found.
+    """A document that a query found.
 
     Attributes:
-        rank: Place in the list, from 1.
+        rank: Position in the list, from 1.
         score: Similarity to the query, by the function of the model that embedded the documents.
         row: Index of the document.
-        text: The document.
+        text: Text of the document.
     """
 
     rank: int
@@ -34,34 +36,34 @@ def search(
     documents: Sequence[str],
     *,
     student: SentenceTransformer,
-    teacher: SentenceTransformer | None,
+    teacher: Teacher | None,
     k: int = 10,
 ) -> dict[Mode, list[Hit]]:
-    """Return the ``k`` best documents for ``query`` in each mode, "standard" alone without a teacher.
+    """Return the ``k`` best documents for ``query`` in each mode; without a teacher, only in standard mode.
 
     Raises:
         InputError: If there are no documents, or the models' vectors cannot be used.
     """
     if not documents:
-        raise InputError("search: expected documents, found none")
+        raise InputError("search: expected documents, found none: name a file with texts")
     modes: list[Mode] = ["standard"] if teacher is None else list(ROLES)
     embedder = Embedder(teacher=teacher, student=student, modes=modes)
     return {mode: _search(query, documents, embedder, mode, k) for mode in modes}
 
 
 def format_hits(hits: Mapping[Mode, Sequence[Hit]], width: int) -> str:
-    """Return the lists side by side, each with how many of its documents the teacher finds too.
+    """Return the lists side by side, each headed by the number of documents that the teacher finds too.
 
     Args:
-        hits: From `search`.
-        width: Characters of a line; texts are cut to fit.
+        hits: Result of `search`.
+        width: Characters per line; longer texts are cut.
     """
-    theirs = {hit.row for hit in hits.get("teacher", ())}
+    teacher = {hit.row for hit in hits.get("teacher", ())}
     column = max((width - len(_GAP) * (len(hits) - 1)) // len(hits), _NARROWEST)
     titles = []
     for mode, found in hits.items():
-        shared = len(theirs & {hit.row for hit in found})
-        titles.append(f"{mode}: {shared} of {len(theirs)} shared" if theirs and mode != "teacher" else str(mode))
+        shared = len(teacher & {hit.row for hit in found})
+        titles.append(f"{mode}: {shared} of {len(teacher)} shared" if teacher and mode != "teacher" else str(mode))
     rows = [[_format_hit(hit, column) for hit in found] for found in hits.values()]
     lines = [titles, *zip(*rows, strict=True)]
     return "\n".join(_GAP.join(cell.ljust(column) for cell in line).rstrip() for line in lines)

@@ -1,27 +1,35 @@
-"""How large the models of a results folder are: known where they are loaded, needed where nothing is."""
+"""The sizes of the models in a results folder, for readers of the results that load no model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from sentence_transformers import SentenceTransformer
+from typing import TYPE_CHECKING
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.modes import Role
-from leaf_st.evaluation.rows import MODELS, read_rows, write_rows
-from leaf_st.models.identity import Identity
+from leaf_st.evaluation.rows import read_rows, write_rows
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from leaf_st.models.identity import Identity
+    from leaf_st.teacher.protocol import Teacher
+
+Models = Mapping[Role, "tuple[Identity, Teacher | SentenceTransformer]"]
+
+MODELS = "models.json"  # the file of the sizes in a results folder
 
 
 @dataclass(frozen=True)
 class Size:
-    """A model.
+    """The size of a model.
 
     Attributes:
         role: Teacher or student.
-        model: Its name.
-        revision: Hash of it (`leaf_st.models.identity`).
-        parameters: Number of its weights.
-        dimension: Width of its vectors.
+        model: Name of the model.
+        revision: Hash of the model (`leaf_st.models.identity`).
+        parameters: Number of weights.
+        dimension: Width of the vectors.
     """
 
     role: Role
@@ -31,19 +39,18 @@ class Size:
     dimension: int
 
 
-Models = Mapping[Role, tuple[Identity, SentenceTransformer]]
-
-
 def require_same_sizes(folder: Path, models: Models, remedy: str = "name another --output") -> None:
-    """Look whether ``models.json`` of ``folder``, if it is there, is of these ``models``.
+    """Check that ``models.json`` of ``folder``, if it exists, describes these ``models``.
+
+    Results of other models would be lost or mixed with the results of these models.
 
     Args:
         folder: Results folder.
-        models: By role.
-        remedy: What to do if not.
+        models: Identity and model by role.
+        remedy: Last part of the error message.
 
     Raises:
-        InputError: If it is of others, whose results would be lost or mixed with those of these, or no such file.
+        InputError: If the file describes other models, or holds anything else.
     """
     for role, row in _read(folder).items():
         if role in models and row.revision != models[role][0].revision:
@@ -53,15 +60,20 @@ def require_same_sizes(folder: Path, models: Models, remedy: str = "name another
 
 
 def write_sizes(folder: Path, models: Models) -> None:
-    """Write the sizes of ``models`` to ``models.json`` of ``folder``; the row of a role that they lack stays.
+    """Write the sizes of ``models`` to ``models.json`` of ``folder``; the rows of other roles are kept.
 
     Raises:
-        InputError: If the file is there and holds something else.
+        InputError: If the file exists and holds anything else.
     """
+    from sentence_transformers import SentenceTransformer
+
     sizes = _read(folder)
     for role, (identity, model) in models.items():
-        parameters = sum(weight.numel() for weight in model.parameters())
-        dimension = model.get_embedding_dimension() or 0
+        if isinstance(model, SentenceTransformer):
+            parameters = sum(weight.numel() for weight in model.parameters())
+            dimension = model.get_embedding_dimension() or 0
+        else:
+            parameters, dimension = model.parameters or 0, model.dimension
         sizes[role] = Size(role, identity.name, identity.revision, parameters, dimension)
     write_rows(folder / MODELS, [sizes[role] for role in ("teacher", "student") if role in sizes])
 

@@ -1,1 +1,1 @@
-"""Fifth stage: ONNX forms of a student, compared with torch before they are kept."""
+"""The export stage: ONNX forms of a student, each compared with torch before it is kept."""

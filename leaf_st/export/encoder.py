@@ -1,9 +1,8 @@
-"""A model's ONNX graphs, from token ids to vectors, run by onnxruntime without torch."""
+"""An ONNX graph of a student as an encoder: onnxruntime runs the graph, torch is not involved."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -11,41 +10,33 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
+from leaf_st.models.prompts import prompt_for
+from leaf_st.models.tokens import copy_tokenizer
 from leaf_st.recipe import KINDS, Kind
-from leaf_st.teacher.local import own_prompt
-from leaf_st.texts.paper.cut import own_tokenizer
 
-GraphKind = Literal["onnx", "onnx packed", "onnx int8"]
-
-# In the folder of a model. The first and the last have the names that transformers.js knows.
-GRAPHS: dict[GraphKind, Path] = {
-    "onnx": Path("onnx") / "model.onnx",
-    "onnx packed": Path("onnx") / "model_packed.onnx",
-    "onnx int8": Path("onnx") / "model_int8.onnx",
-}
 INPUTS = ("input_ids", "attention_mask")
 
 
-def onnxruntime_is_here() -> bool:
-    """Say whether graphs can be run."""
+def onnxruntime_is_installed() -> bool:
+    """Return whether graphs can be run."""
     return find_spec("onnxruntime") is not None
 
 
 class OnnxEncoder:
-    """Encodes texts by a graph that takes ``input_ids`` and ``attention_mask``, both (n, tokens), to (n, d).
+    """Encodes texts by a graph that maps ``input_ids`` and ``attention_mask``, both (n, tokens), to vectors (n, d).
 
-    It takes as many threads as torch does.
+    onnxruntime uses as many threads as torch.
 
     Args:
-        graph: The file.
-        model: The model it was exported from, for its tokenizer and its prompts.
+        graph: The ONNX file.
+        model: The model that was exported; its tokenizer and its prompts are used.
 
     Raises:
-        InputError: If the file is no such graph, or onnxruntime is not installed.
+        InputError: If the file is not a graph with these inputs, or onnxruntime is not installed.
     """
 
     def __init__(self, graph: Path, model: SentenceTransformer) -> None:
-        if not onnxruntime_is_here():
+        if not onnxruntime_is_installed():
             raise InputError(f"{graph}: onnxruntime is not installed: pip install 'leaf-st[onnx]'")
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as errors
@@ -56,18 +47,25 @@ class OnnxEncoder:
         try:
             self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         except unusable as error:
-            raise InputError(f"{graph} cannot be loaded: {error}: export it again") from error
+            raise InputError(f"{graph} cannot be loaded: {error}: export the model again") from error
         found = [value.name for value in self._session.get_inputs()]
         if sorted(found) != sorted(INPUTS):
-            raise InputError(f"{graph}: expected the inputs {', '.join(INPUTS)}, found {', '.join(found)}")
-        self._tokenizer = own_tokenizer(model)
+            raise InputError(
+                f"{graph}: expected the inputs {', '.join(INPUTS)}, found {', '.join(found)}: export the model again"
+            )
+        self._tokenizer = copy_tokenizer(model)
         self._tokenizer.enable_padding(pad_id=model.tokenizer.pad_token_id, pad_token=model.tokenizer.pad_token)
-        self._prompts = {kind: own_prompt(model.prompts, kind) for kind in KINDS}
+        self._prompts = {kind: prompt_for(model.prompts, kind) for kind in KINDS}
 
-    def __call__(self, side: Kind, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return the vectors of n texts as one batch, shape (n, d), with the model's own prompt for ``side``."""
-        encoded = self._tokenizer.encode_batch([self._prompts[side] + text for text in texts])
+    def __call__(self, kind: Kind, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the vectors of n texts as one batch, shape (n, d), with the model's prompt for ``kind``."""
+        encoded = self._tokenizer.encode_batch([self._prompts[kind] + text for text in texts])
         ids = np.array([text.ids for text in encoded], dtype=np.int64)
         mask = np.array([text.attention_mask for text in encoded], dtype=np.int64)
         vectors: NDArray[np.float32] = self._session.run(None, dict(zip(INPUTS, (ids, mask), strict=True)))[0]
         return vectors
+
+    def encode(self, kind: Kind, texts: Sequence[str], batch_size: int) -> NDArray[np.float32]:
+        """Return the vectors of n texts, shape (n, d), in batches of ``batch_size``."""
+        starts = range(0, len(texts), batch_size)
+        return np.concatenate([self(kind, texts[start : start + batch_size]) for start in starts])

@@ -1,26 +1,29 @@
-"""A BERT student as an ONNX graph for onnxruntime that computes no padding.
+"""A BERT student as an ONNX graph for onnxruntime that does not compute padding.
 
-All that goes token by token, which is nearly all there is to compute, runs on the tokens of the batch one after the
-other, and attention on one text at a time: so flash attention on a GPU treats packed sequences. The vectors are the
-same. Of 16 real documents in a batch more than half of what a graph as torch exports it computes is padding.
+Nearly all the work is done token by token, and runs on the tokens of the batch in one row, without padding. Attention
+runs on one text at a time, as flash attention on a GPU treats packed sequences. The vectors stay the same. For 16 real
+documents in a batch, more than half of what the graph that torch exports computes is padding.
 
-The operators beside ONNX's own are onnxruntime's: attention, GELU and LayerNorm with the bias and the sum before them.
-Documents per second in batches of 16, on one core of an EPYC with AVX-512, MiniLM of six layers and 256 tokens:
+Besides the operators of ONNX, the graph uses onnxruntime's own: attention, GELU, and LayerNorm, each together with the
+bias and the sum before it. Documents per second in batches of 16, on one core of an EPYC with AVX-512, MiniLM of six
+layers and 256 tokens:
 
 | | float32 | int8 |
 |---|---|---|
 | torch (bfloat16: 32) | 13 | |
-| graph as torch exports it | 17 | 34 |
-| the same by OpenVINO (bfloat16: 45) | 24 | |
+| graph that torch exports | 17 | 34 |
+| the same graph by OpenVINO (bfloat16: 45) | 24 | |
 | packed, but attention on the padded batch, with a mask (bfloat16 by OpenVINO: 106) | 54 | |
-| packed (OpenVINO 2026.4 crashes on it) | 82 | 145 |
+| packed (OpenVINO 2026.4 crashes) | 82 | 145 |
 
-One query at a time they are 61 (bfloat16: 104), 142 and 329, 164 (bfloat16: 260), 154 (bfloat16: 256), and 150 and 321.
-So OpenVINO is left out. Tried and left too: `onnxruntime.transformers.optimizer` on torch's graph, which fuses no
-attention; query, key and value as one product, which is no faster.
+For one query at a time, the rows give 61 (bfloat16: 104), 142 and 329, 164 (bfloat16: 260), 154 (bfloat16: 256), and
+150 and 321. OpenVINO is slower than the packed int8 graph, so there is no form for it. Two other attempts were dropped:
+`onnxruntime.transformers.optimizer` on torch's graph, which fuses no attention; and query, key and value as one matrix
+product, which is no faster.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -30,18 +33,18 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from torch import nn
 
 from leaf_st.export.encoder import INPUTS
-from leaf_st.export.graph_builder import GraphBuilder
 from leaf_st.export.onnx import OUTPUTS, linear_layers
-from leaf_st.export.packed_attention import attention_of_each
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import GraphProto, ModelProto, NodeProto
 
 _QKV = ("query", "key", "value")
+_OPSET, _IR_VERSION = 20, 10  # onnxruntime 1.18 and later
+_MICROSOFT = "com.microsoft"
 
 
 def can_be_packed(model: SentenceTransformer) -> bool:
-    """Say whether `packed_graph` knows all that is in ``model``: a BERT, and behind it what `linear_layers` knows."""
+    """Return whether `packed_graph` supports ``model``: a BERT, mean pooling, and then only `linear_layers`."""
     first = next(model.children())
     if not isinstance(first, Transformer) or linear_layers(model) is None:
         return False
@@ -49,48 +52,98 @@ def can_be_packed(model: SentenceTransformer) -> bool:
     return config.model_type == "bert" and config.hidden_act == "gelu" and not config.is_decoder
 
 
-def packed_graph(model: SentenceTransformer) -> "ModelProto":
-    """Return ``model``, which `can_be_packed`, as a graph; inputs and outputs are those of `whole_graph`.
+def write_packed(model: SentenceTransformer, path: Path, _source: Path | None = None) -> None:
+    """Write the `packed_graph` of ``model`` to ``path``."""
+    import onnx
 
-    Where a text has no token, ``token_embeddings`` are 0. A text has at least one.
+    onnx.save(packed_graph(model), path)
+
+
+def packed_graph(model: SentenceTransformer) -> "ModelProto":
+    """Return ``model``, which `can_be_packed`, as a graph with the inputs and outputs of `standard_graph`.
+
+    The ``token_embeddings`` of padding are 0. Each text must have at least one token.
     """
-    first, _pooling, *behind = model.children()
+    first, _pooling, *rest = model.children()
     transformer = cast(Transformer, first).model
     weights = {name: tensor.detach().cpu().float().numpy() for name, tensor in transformer.state_dict().items()}
     graph = GraphBuilder()
     vector = _mean(graph, _Bert(graph, weights, transformer.config).run(linear_layers(model) or []))
-    if any(isinstance(module, Normalize) for module in behind):
+    if any(isinstance(module, Normalize) for module in rest):
         vector = graph.node("LpNormalization", vector, axis=-1, p=2)
     graph.node("Identity", vector, output=OUTPUTS[0])
-    width, places = model.get_embedding_dimension() or 0, ("batch", "length")
-    return graph.finish(dict.fromkeys(INPUTS, places), {OUTPUTS[0]: ("batch", width), OUTPUTS[1]: (*places, width)})
+    width, axes = model.get_embedding_dimension() or 0, ("batch", "length")
+    return graph.finish(dict.fromkeys(INPUTS, axes), {OUTPUTS[0]: ("batch", width), OUTPUTS[1]: (*axes, width)})
+
+
+class GraphBuilder:
+    """Collects the nodes and constants of a graph; a value is a name."""
+
+    def __init__(self) -> None:
+        self.nodes: list[NodeProto] = []
+        self.constants: dict[str, NDArray[Any]] = {}
+
+    def constant(self, value: NDArray[Any] | Sequence[int] | int | bool, name: str = "") -> str:
+        """Add a constant; Python integers become int64, and a constant without a name is named after its value."""
+        array = np.asarray(value, order="C")
+        name = name or f"{array.dtype} {array.tolist()}"
+        self.constants[name] = array
+        return name
+
+    def node(self, kind: str, *inputs: str, domain: str = "", output: str = "", **attributes: Any) -> str:  # noqa: ANN401
+        """Add an operator of ONNX and return its output."""
+        from onnx import helper
+
+        output = output or f"{kind} {len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [output], output, domain=domain, **attributes))
+        return output
+
+    def fused(self, kind: str, *inputs: str, **attributes: Any) -> str:  # noqa: ANN401
+        """Add one of onnxruntime's own operators and return its output."""
+        return self.node(kind, *inputs, domain=_MICROSOFT, **attributes)
+
+    def finish(
+        self, inputs: Mapping[str, Sequence[str | int]], outputs: Mapping[str, Sequence[str | int]]
+    ) -> "ModelProto":
+        """Return the graph from int64 ``inputs`` to float32 ``outputs`` with these shapes."""
+        from onnx import TensorProto, helper, numpy_helper
+
+        finished = helper.make_graph(
+            self.nodes,
+            "leaf_st",
+            [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name, shape in inputs.items()],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
+            [numpy_helper.from_array(array, name) for name, array in self.constants.items()],
+        )
+        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(_MICROSOFT, 1)]
+        return helper.make_model(finished, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="leaf_st")
 
 
 class _Bert:
     """The transformer, on T packed tokens of n texts.
 
     Args:
-        graph: Where it goes.
-        weights: Of transformers' `BertModel`, by name.
-        config: Of it.
+        graph: The graph to add to.
+        weights: The weights of transformers' `BertModel`, by name.
+        config: The config of the `BertModel`.
     """
 
     def __init__(self, graph: GraphBuilder, weights: dict[str, NDArray[np.float32]], config: Any) -> None:  # noqa: ANN401
         self.graph = graph
         self.weights = weights
         self.config = config
-        every = graph.constant([-1])
-        flat = graph.node("Reshape", "attention_mask", every)
-        self.rows = graph.node("Reshape", graph.node("NonZero", flat), every)  # (T,), of n x length
+        everything = graph.constant([-1])
+        flat = graph.node("Reshape", "attention_mask", everything)
+        self.rows = graph.node("Reshape", graph.node("NonZero", flat), everything)  # (T,), indices into n x length
         counts = graph.node("ReduceSum", "attention_mask", graph.constant([1]), keepdims=0)
         axis = graph.constant(0)
-        self.ends = graph.node("CumSum", counts, axis)  # (n,), of the texts among the packed tokens
-        # Of each place of the padded batch its packed token; of padding any, which is masked.
+        self.ends = graph.node("CumSum", counts, axis)  # (n,), where each text ends among the packed tokens
+        # For each position of the padded batch, the index of its packed token. Padding gets any index, and is masked.
         before = graph.node("Sub", graph.node("CumSum", flat, axis), graph.constant([1]))
-        self.places = graph.node("Max", before, graph.constant([0]))
+        self.positions = graph.node("Max", before, graph.constant([0]))
 
     def run(self, layers: Sequence[Dense]) -> str:
-        """Return the tokens' vectors behind ``layers``, in their places, shape (n, length, d), 0 for padding."""
+        """Return the token vectors after ``layers`` in the padded layout, shape (n, length, d); padding is 0."""
         graph, hidden = self.graph, self._embed()
         for layer in range(self.config.num_hidden_layers):
             hidden = self._layer(f"encoder.layer.{layer}", hidden)
@@ -98,7 +151,7 @@ class _Bert:
             hidden = _linear(graph, f"linear.{number}", dense.linear, hidden)
         width = layers[-1].out_features if layers else self.config.hidden_size
         shape = graph.node("Concat", graph.node("Shape", "input_ids"), graph.constant([width]), axis=0)
-        tokens = graph.node("Reshape", graph.node("Gather", hidden, self.places), shape)
+        tokens = graph.node("Reshape", graph.node("Gather", hidden, self.positions), shape)
         return graph.node("Mul", tokens, _float_mask(graph), output=OUTPUTS[1])
 
     def _embed(self) -> str:
@@ -106,11 +159,11 @@ class _Bert:
         length = graph.node("Gather", graph.node("Shape", "input_ids"), graph.constant([1]))
         ids = graph.node("Gather", graph.node("Reshape", "input_ids", graph.constant([-1])), self.rows)
         words = graph.node("Gather", self._weight("embeddings.word_embeddings.weight"), ids)
-        # All tokens are of type 0.
+        # All tokens have type 0, so that its embedding can be added to each position's.
         added = self.weights["embeddings.position_embeddings.weight"]
         added = added + self.weights["embeddings.token_type_embeddings.weight"][0]
-        positions = graph.node("Mod", self.rows, length)
-        summed = graph.node("Add", words, graph.node("Gather", graph.constant(added, "embeddings.added"), positions))
+        columns = graph.node("Mod", self.rows, length)
+        summed = graph.node("Add", words, graph.node("Gather", graph.constant(added, "embeddings.added"), columns))
         return graph.node("LayerNormalization", summed, *self._norm("embeddings"), epsilon=self.config.layer_norm_eps)
 
     def _layer(self, name: str, hidden: str) -> str:
@@ -131,7 +184,7 @@ class _Bert:
             self.graph.node("Add", self._product(f"{name}.{part}", hidden), self._weight(f"{name}.{part}.bias"))
             for part in _QKV
         ]
-        return attention_of_each(self.graph, projected, self.ends, self.config.num_attention_heads)
+        return _attention_per_text(self.graph, projected, self.ends, self.config.num_attention_heads)
 
     def _product(self, name: str, hidden: str) -> str:
         weight = self.graph.constant(self.weights[f"{name}.weight"].T, f"{name}.weight")
@@ -142,6 +195,56 @@ class _Bert:
 
     def _weight(self, name: str) -> str:
         return self.graph.constant(self.weights[name], name)
+
+
+def _attention_per_text(graph: GraphBuilder, projected: Sequence[str], ends: str, heads: int) -> str:
+    """Return the attended values of T packed tokens of n texts, shape (T, d).
+
+    A loop over the texts costs microseconds. A single text has no padding and needs no mask, so onnxruntime runs its
+    flash attention.
+
+    Args:
+        graph: The graph to add to.
+        projected: Query, key and value, each (T, d).
+        ends: Where each text ends, shape (n,).
+        heads: The number of attention heads.
+    """
+    from onnx import TensorProto, helper
+
+    name = f"texts {len(graph.nodes)}"
+    empty = graph.node("SequenceEmpty", dtype=TensorProto.FLOAT)
+    states = [graph.node("Size", ends), graph.constant(True), graph.constant([0]), empty]
+    last, found = f"{name} end", f"{name} found"
+    body = _attention_loop(graph, name, projected, ends, heads)
+    graph.nodes.append(helper.make_node("Loop", states, [last, found], name, body=body))
+    return graph.node("Squeeze", graph.node("ConcatFromSequence", found, axis=1), graph.constant([0]))
+
+
+def _attention_loop(graph: GraphBuilder, name: str, projected: Sequence[str], ends: str, heads: int) -> "GraphProto":
+    """Return the body of the loop: attention on one text, from its start and the results so far to its end and all.
+
+    The body reads values of the graph around it, and its constants are added there.
+    """
+    from onnx import TensorProto, helper
+
+    number, condition, condition_out, start, end, before, after = (
+        f"{name} {part}" for part in ("number", "condition", "condition out", "start", "text end", "before", "after")
+    )
+    first = graph.constant([0])
+    inner = GraphBuilder()
+    inner.node("Identity", condition, output=condition_out)
+    inner.node("Gather", ends, inner.node("Unsqueeze", number, first, output=f"{name} row"), output=end)
+    parts = [inner.node("Slice", part, start, end, first, output=f"{name} slice {part}") for part in projected]
+    batch = [inner.node("Unsqueeze", part, first, output=f"batch of {part}") for part in parts]
+    attended = inner.fused("MultiHeadAttention", *batch, num_heads=heads, output=f"{name} attended")
+    inner.node("SequenceInsert", before, attended, output=after)
+    tensor, sequence = helper.make_tensor_value_info, helper.make_tensor_sequence_value_info
+    scalar: list[int] = []
+    inputs = [tensor(number, TensorProto.INT64, scalar), tensor(condition, TensorProto.BOOL, scalar)]
+    inputs += [tensor(start, TensorProto.INT64, [1]), sequence(before, TensorProto.FLOAT, None)]
+    outputs = [tensor(condition_out, TensorProto.BOOL, scalar), tensor(end, TensorProto.INT64, [1])]
+    outputs += [sequence(after, TensorProto.FLOAT, None)]
+    return helper.make_graph(inner.nodes, name, inputs, outputs)
 
 
 def _float_mask(graph: GraphBuilder) -> str:

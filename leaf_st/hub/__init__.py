@@ -1,1 +1,1 @@
-"""Everything that talks to the hub: client, retries, comparison of files, manifest."""
+"""The code that talks to the hub: client, retries, comparison of files, manifest."""

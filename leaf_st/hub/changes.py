@@ -1,6 +1,6 @@
-"""What a publication changes in a repository, and what of it belongs to somebody else."""
+"""The changes that a publication makes to a repository, without touching files of somebody else."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,74 +16,76 @@ class Changes:
     """The difference between a folder and a repository.
 
     Attributes:
-        send: Files that are new or other than there.
-        delete: Files of our last publication that this one has not.
-        kept: Number of files that are there already.
+        upload: Files that are missing in the repository or differ there.
+        delete: Files of the previous publication that the new one does not have.
+        unchanged: The number of files that the repository has already.
     """
 
-    send: list[str]
+    upload: list[str]
     delete: list[str]
-    kept: int
+    unchanged: int
 
     def __bool__(self) -> bool:
-        return bool(self.send or self.delete)
+        return bool(self.upload or self.delete)
 
     def operations(self, folder: Path) -> list[CommitOperationAdd | CommitOperationDelete]:
-        """Return the operations of one commit that makes them."""
+        """Return the operations of the commit that makes these changes."""
         return [
-            *(CommitOperationAdd(name, folder / name) for name in self.send),
+            *(CommitOperationAdd(name, folder / name) for name in self.upload),
             *(CommitOperationDelete(name) for name in self.delete),
         ]
 
 
-def wanted_files(folder: Path, manifest: Manifest) -> dict[str, Hashes]:
-    """Return the hashes of all files of ``folder`` by name, those of its manifest too."""
+def local_files(folder: Path, manifest: Manifest) -> dict[str, Hashes]:
+    """Return the hashes of all files of ``folder`` by name, including its manifest."""
     return {**manifest.files, MANIFEST: hashes_of(folder / MANIFEST)}
 
 
-def changes(
-    wanted: Mapping[str, Hashes], there: Mapping[str, RepoFile], former: Manifest, *, replace: bool, where: str
+def compare(
+    local: Mapping[str, Hashes], remote: Mapping[str, RepoFile], previous: Manifest, *, replace: bool, where: str
 ) -> Changes:
-    """Compare what is ``wanted`` with what is ``there``.
+    """Compare the files of a folder with the files of a repository.
 
-    Files that are neither wanted nor of our ``former`` publication are left alone, and so is one of that publication
-    which somebody has changed since.
+    Files that belong neither to the folder nor to the previous publication stay untouched. So does a file of the
+    previous publication that somebody has changed since.
 
     Args:
-        wanted: Hashes by path.
-        there: What the hub says of each file of the repository.
-        former: The manifest in it.
-        replace: Whether files that somebody else wrote may be written over.
-        where: Name of the repository, for the error.
+        local: Hashes of the folder's files, by path.
+        remote: The repository's files as the hub lists them, by path.
+        previous: The manifest in the repository.
+        replace: Whether files that somebody else wrote may be overwritten.
+        where: The name of the repository for the error.
 
     Raises:
-        InputError: If files must be written over and may not be.
+        InputError: If files of somebody else would be overwritten without ``replace``.
     """
 
     def is_ours(name: str) -> bool:
         if name == MANIFEST:
-            return bool(former.files)
-        return name in former.files and is_same(there[name], former.files[name])
+            return bool(previous.files)
+        return name in previous.files and has_content(remote[name], previous.files[name])
 
-    send = [name for name, hashes in wanted.items() if name not in there or not is_same(there[name], hashes)]
-    foreign = [name for name in send if name in there and not is_ours(name)]
+    upload = differing_files(local, remote)
+    foreign = [name for name in upload if name in remote and not is_ours(name)]
     if foreign and not replace:
         raise InputError(
-            f"{where} holds {_listed(foreign)}, which this command did not write or somebody changed since: look at "
-            "it there, then write over it with --replace, or name another --repo-id"
+            f"{where} holds {_listed(foreign)}, which this command did not write or somebody changed since: check "
+            "these files, then use `--replace` to overwrite them, or name another --repo-id"
         )
-    delete = [name for name in former.files if name not in wanted and name in there and is_ours(name)]
-    return Changes(send, delete, len(wanted) - len(send))
+    delete = [name for name in previous.files if name not in local and name in remote and is_ours(name)]
+    return Changes(upload, delete, len(local) - len(upload))
 
 
-def is_same(there: RepoFile, hashes: Hashes) -> bool:
-    """Say whether a file on the hub has these hashes."""
-    return there.lfs.sha256 == hashes.sha256 if there.lfs else there.blob_id == hashes.git
+def differing_files(local: Mapping[str, Hashes], remote: Mapping[str, RepoFile]) -> list[str]:
+    """Return the local files that the repository lacks, or holds with another content."""
+    return [name for name, hashes in local.items() if name not in remote or not has_content(remote[name], hashes)]
 
 
-def _listed(names: Iterable[str], most: int = 3) -> str:
-    first, *_ = several = list(names)
-    if len(several) == 1:
-        return first
-    more = len(several) - most
-    return ", ".join(several[:most]) + (f" and {more} more" if more > 0 else "")
+def has_content(file: RepoFile, hashes: Hashes) -> bool:
+    """Return whether a file on the hub has these hashes."""
+    return file.lfs.sha256 == hashes.sha256 if file.lfs else file.blob_id == hashes.git
+
+
+def _listed(names: Sequence[str], most: int = 3) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

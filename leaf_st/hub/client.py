@@ -1,10 +1,11 @@
-"""From a prepared folder to the hub: one commit, or one pull request, then a tag.
+"""Upload of a prepared folder to the hub: one commit or one pull request, and then a tag.
 
-What is there is asked for first, and only what differs is sent. Large files go up before the commit, which the hub
-makes whole or not at all: no branch ever holds a part of a publication. A call that failed anywhere, or whose answer
-was lost, is made good by the same call: it finds what arrived.
+The client first lists what the repository holds, and sends only the files that differ. Large files are uploaded before
+the commit, and the hub applies a commit completely or not at all, so no branch ever holds a part of a publication. If
+a call fails, or its response is lost, the same call completes the publication: it finds what has arrived.
 """
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,25 +13,26 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
-from huggingface_hub import HfApi, get_token
+from huggingface_hub import CommitInfo, HfApi, get_token
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
-    HTTPError,  # of whichever HTTP library the client is built on
+    HFValidationError,
+    HTTPError,  # the error type of its HTTP library
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
 from huggingface_hub.hf_api import ModelInfo, RepoFile
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from leaf_st.errors import InputError
-from leaf_st.hub.changes import changes, is_same, wanted_files
+from leaf_st.hub.changes import Changes, compare, differing_files, local_files
 from leaf_st.hub.manifest import MANIFEST, Hashes, Manifest, read_manifest
-from leaf_st.hub.retry import PASSING, answers, patiently
-from leaf_st.publishing.hosted import check_repo_id
+from leaf_st.hub.retry import TEMPORARY_STATUSES, causes_with_status, retry
 
 MAIN = "main"
 _NO_BRANCH = re.compile(r"^$|^[-/.]|[\s~^:?*\[\\]|\.\.|//|/\.|@\{|[/.]$|\.lock$|^refs/")  # git check-ref-format
-# What its client raises; PermissionError and ConnectionError are those of hf_xet, which sends large files.
-_OF_THE_HUB = (
+# The errors of huggingface_hub. PermissionError and ConnectionError come from hf_xet, which uploads large files.
+_CLIENT_ERRORS = (
     HTTPError,
     ConnectionError,
     TimeoutError,
@@ -42,17 +44,19 @@ _OF_THE_HUB = (
 
 T = TypeVar("T")
 
+_logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Target:
-    """Where a publication goes.
+    """The destination of a publication.
 
     Attributes:
         repo_id: OWNER/NAME.
-        revision: Branch.
-        private: Whether only its owners may see the repository.
-        pull_request: Whether it goes into a pull request on main.
-        replace: Whether files that somebody else wrote may be written over.
+        revision: The branch.
+        private: Whether the repository is visible to its owners only.
+        pull_request: Whether to open a pull request on main instead of committing.
+        replace: Whether files that somebody else wrote may be overwritten.
     """
 
     repo_id: str
@@ -66,20 +70,23 @@ class Target:
         check_repo_id(self.repo_id)
         if _NO_BRANCH.search(self.revision):
             raise InputError(
-                f"--revision {self.revision!r}: expected the name of a branch, as git takes it, such as next"
+                f"--revision {self.revision!r}: expected the name of a branch that git allows, such as next"
             )
         if self.pull_request and self.revision != MAIN:
-            raise InputError(f"--revision {self.revision}: a pull request is made on {MAIN}: leave out one of the two")
+            raise InputError(
+                f"--revision {self.revision}: a pull request is always made on {MAIN}: leave out --revision or "
+                "--create-pr"
+            )
 
 
 @dataclass(frozen=True)
 class Published:
-    """What came of a publication.
+    """The result of a publication.
 
     Attributes:
-        url: Where it is.
-        tag: Name of its content; None if it has none yet, since a pull request is tagged by a later call.
-        sent: Number of files that were sent, in whichever attempt; 0 if all was there.
+        url: The address of the repository or pull request.
+        tag: The tag of the content; None for a pull request, which is tagged by a later call.
+        sent: The number of files that were sent, over all attempts; 0 if the repository had them all.
     """
 
     url: str
@@ -87,180 +94,205 @@ class Published:
     sent: int
 
 
-class Hub:
-    """The hub, for one target.
-
-    Args:
-        target: Where to.
-        token: As for `huggingface_hub`; the one that is stored, or HF_TOKEN, if None.
+def check_repo_id(repo_id: str) -> None:
+    """Check that ``repo_id`` is OWNER/NAME with characters that the hub allows.
 
     Raises:
-        InputError: If there is no token.
+        InputError: If it is not.
+    """
+    if repo_id.count("/") != 1:
+        raise InputError(f"--repo-id {repo_id}: expected OWNER/NAME, such as me/{Path(repo_id).name or 'leaf'}")
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise InputError(f"--repo-id {repo_id}: {str(error).partition(chr(10))[0]}") from error
+
+
+class Hub:
+    """A client of the hub for one target.
+
+    Args:
+        target: The destination.
+        token: The access token; by default HF_TOKEN, or the token that `hf auth login` stored.
+
+    Raises:
+        InputError: If there is no token, or the token contains invalid characters.
     """
 
     def __init__(self, target: Target, token: str | None = None) -> None:
-        token = (token or get_token() or "").strip()  # a file of it ends with its line
+        token = (token or get_token() or "").strip()  # a token file can end with a line break
         if not token:
             raise InputError("no token for the hub: log in with `hf auth login`, or set HF_TOKEN")
         if not (token.isascii() and token.isprintable() and " " not in token):
-            raise InputError("the token for the hub holds blanks or other signs that none has: copy it again")
+            raise InputError("the token for the hub contains whitespace or invalid characters: copy it again")
         self._token = token
         self._target = target
         self._sent = 0
         self._api = HfApi(token=token, library_name="leaf_st", library_version=version("leaf-st"))
 
     def check(self) -> None:
-        """Ask for the token and the repository, before other work is spent.
+        """Check the token and the repository, before any other work is done.
 
-        Whether a fine-grained token may write there is known when it does.
+        Only the upload itself shows whether a fine-grained token may write to the repository.
 
         Raises:
-            InputError: If the hub cannot be reached, does not take the token, or has the repository in another state.
+            InputError: If the hub cannot be reached, rejects the token, or has the repository in another state.
         """
-        self._said(self._require_write)
-        self._said(self._repository)
+        self._call(self._require_write_token)
+        self._call(self._find_repository)
 
     def publish(self, folder: Path) -> Published:
-        """Make the repository hold what ``folder`` does.
+        """Make the repository equal to ``folder``.
 
         Args:
-            folder: From `leaf_st.publishing.prepare`.
+            folder: A folder from `leaf_st.publishing.prepare`.
 
         Raises:
-            InputError: If the hub does not let it, or not after a minute of attempts.
+            InputError: If the hub rejects the upload, or about a minute of attempts fails.
         """
         manifest = read_manifest(folder / MANIFEST)
-        wanted = wanted_files(folder, manifest)
+        local = local_files(folder, manifest)
         self._sent = 0
-        return self._said(lambda: self._publish(folder, manifest, wanted))
+        return self._call(lambda: self._publish(folder, manifest, local))
 
-    def _require_write(self) -> None:
-        known = self._api.whoami().get("auth", {}).get("accessToken", {})
-        if known.get("role") == "read":
+    def _require_write_token(self) -> None:
+        token = self._api.whoami().get("auth", {}).get("accessToken", {})
+        if token.get("role") == "read":
             raise InputError(
-                f"the token may read and not write, to {self._target.repo_id} neither: take one with write permission"
+                f"the token has read permission only, expected write permission for {self._target.repo_id}: use a "
+                "token with write permission"
             )
 
-    def _repository(self) -> ModelInfo | None:
+    def _find_repository(self) -> ModelInfo | None:
         target = self._target
         try:
-            there = self._api.model_info(target.repo_id)
+            repository = self._api.model_info(target.repo_id)
         except RepositoryNotFoundError as error:
             if target.pull_request:
-                raise InputError(f"{target.repo_id}: no such repository to make a pull request to") from error
+                raise InputError(
+                    f"{target.repo_id}: a pull request needs a repository, found none: leave out --create-pr to "
+                    "create it"
+                ) from error
             return None
-        if target.private and not there.private:
+        if target.private and not repository.private:
             raise InputError(
-                f"{target.repo_id} is there and public: make it private in its settings, or leave out --private"
+                f"{target.repo_id} exists and is public: make it private in its settings, or leave out --private"
             )
-        return there
+        return repository
 
-    def _publish(self, folder: Path, manifest: Manifest, wanted: Mapping[str, Hashes]) -> Published:
-        """Do what is still to be done; may be called again whenever it failed."""
+    def _publish(self, folder: Path, manifest: Manifest, local: Mapping[str, Hashes]) -> Published:
+        """Do the steps that are still missing; can be repeated after every failure."""
         target, api = self._target, self._api
-        if self._repository() is None:
+        if self._find_repository() is None:
             # None leaves the choice to the settings of the owner.
             api.create_repo(target.repo_id, private=target.private or None, exist_ok=True)
         title = f"leaf-st {manifest.tag}"
-        if target.pull_request and (url := self._pull_request(title, wanted)):
+        if target.pull_request and (url := self._open_pull_request(title, local)):
             return Published(url, None, self._sent)
         head, tags, is_branch = self._refs()
-        there = self._files(head)
-        changed = changes(
-            wanted, there, self._former(there, head), replace=target.replace, where=f"{target.repo_id} ({head[:8]})"
-        )
-        if not is_branch:  # not before it is known that it may be written to
+        changes = self._compare(local, head)
+        if not is_branch:  # only after the comparison has allowed the upload
             api.create_branch(target.repo_id, branch=target.revision, exist_ok=True)
-        if changed:
-            self._sent = len(changed.send)
-            print(
-                f"{len(changed.send)} files to send, {len(changed.delete)} to delete, {changed.kept} there", flush=True
-            )
-            made = api.create_commit(
-                target.repo_id,
-                changed.operations(folder),
-                commit_message=title,
-                revision=target.revision,
-                create_pr=target.pull_request,
-                parent_commit=head,  # whoever writes in between makes this one fail, and the next attempt look again
-            )
-            head = made.oid
-            self._require_arrived(wanted, head)
-            if made.pr_url:
-                return Published(made.pr_url, None, self._sent)
+        if changes:
+            commit = self._commit(changes, folder, title, head)
+            head = commit.oid
+            self._require_complete(local, head)
+            if commit.pr_url:
+                return Published(commit.pr_url, None, self._sent)
         if manifest.tag not in tags:
             if target.pull_request:
                 return Published(f"{api.endpoint}/{target.repo_id}", None, 0)
             api.create_tag(target.repo_id, tag=manifest.tag, revision=head, exist_ok=True)
         return Published(f"{api.endpoint}/{target.repo_id}", manifest.tag, self._sent)
 
-    def _pull_request(self, title: str, wanted: Mapping[str, Hashes]) -> str | None:
-        """Return the address of the open pull request that has this content already: others may call theirs so too."""
+    def _compare(self, local: Mapping[str, Hashes], head: str) -> Changes:
+        remote = self._remote_files(head)
+        previous = Manifest("", {})
+        if MANIFEST in remote:
+            previous = read_manifest(Path(self._api.hf_hub_download(self._target.repo_id, MANIFEST, revision=head)))
+        where = f"{self._target.repo_id} ({head[:8]})"
+        return compare(local, remote, previous, replace=self._target.replace, where=where)
+
+    def _commit(self, changes: Changes, folder: Path, title: str, head: str) -> CommitInfo:
+        self._sent = len(changes.upload)
+        counts = len(changes.upload), len(changes.delete), changes.unchanged
+        _logger.info("%d files to send, %d to delete, %d unchanged", *counts)
+        return self._api.create_commit(
+            self._target.repo_id,
+            changes.operations(folder),
+            commit_message=title,
+            revision=self._target.revision,
+            create_pr=self._target.pull_request,
+            parent_commit=head,  # a commit in between makes this one fail, and the next attempt compares again
+        )
+
+    def _open_pull_request(self, title: str, local: Mapping[str, Hashes]) -> str | None:
+        """Return the address of the open pull request with this title and this content, if there is one."""
         found = self._api.get_repo_discussions(
             self._target.repo_id, discussion_type="pull_request", discussion_status="open"
         )
-        same = (request for request in found if request.title == title)
-        return next((each.url for each in same if not self._lacking(wanted, f"refs/pr/{each.num}")), None)
+        candidates = (request for request in found if request.title == title)
+        return next((each.url for each in candidates if not self._missing(local, f"refs/pr/{each.num}")), None)
 
     def _refs(self) -> tuple[str, set[str], bool]:
-        """Return the commit of the branch, or else of main, of which it will be made; the tags; whether it is there."""
+        """Return the head of the branch, or of main if the branch is new; the tags; and whether the branch exists."""
         refs = self._api.list_repo_refs(self._target.repo_id)
         heads = {branch.name: branch.target_commit for branch in refs.branches}
         revision = self._target.revision
         return heads.get(revision, heads[MAIN]), {tag.name for tag in refs.tags}, revision in heads
 
-    def _files(self, commit: str) -> dict[str, RepoFile]:
+    def _remote_files(self, commit: str) -> dict[str, RepoFile]:
         tree = self._api.list_repo_tree(self._target.repo_id, recursive=True, revision=commit)
         return {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
 
-    def _former(self, there: Mapping[str, RepoFile], commit: str) -> Manifest:
-        if MANIFEST not in there:
-            return Manifest("", {})
-        return read_manifest(Path(self._api.hf_hub_download(self._target.repo_id, MANIFEST, revision=commit)))
+    def _missing(self, local: Mapping[str, Hashes], revision: str) -> list[str]:
+        """Return the local files that a revision lacks, or holds with another content."""
+        return differing_files(local, self._remote_files(revision))
 
-    def _lacking(self, wanted: Mapping[str, Hashes], revision: str) -> list[str]:
-        """Return the files that a commit has not, or has otherwise."""
-        there = self._files(revision)
-        return [name for name, hashes in wanted.items() if name not in there or not is_same(there[name], hashes)]
-
-    def _require_arrived(self, wanted: Mapping[str, Hashes], commit: str) -> None:
-        """Refuse to go on where the repository ignores files (.gitignore) or holds others than were sent."""
-        if lost := self._lacking(wanted, commit):
+    def _require_complete(self, local: Mapping[str, Hashes], commit: str) -> None:
+        """Fail if the repository ignores files (.gitignore), or holds another content than was sent."""
+        if missing := self._missing(local, commit):
             raise InputError(
-                f"{self._target.repo_id} has not got {', '.join(lost)} as it was sent: see whether a .gitignore there "
-                "leaves it out, and run this again"
+                f"{self._target.repo_id} does not hold {', '.join(missing)} as sent: check whether a .gitignore in the "
+                "repository excludes it, then run the same command again"
             )
 
-    def _said(self, attempt: Callable[[], T]) -> T:
-        """Return what ``attempt`` does, patiently; what cannot be helped is said in one line without the token."""
+    def _call(self, call: Callable[[], T]) -> T:
+        """Return the result of ``call`` with retries; turn an error into one line without the token."""
         try:
-            return patiently(attempt)
+            return retry(call)
         except InputError:
             raise
-        except _OF_THE_HUB as error:
+        except _CLIENT_ERRORS as error:
             if isinstance(error, PermissionError) and error.filename:
-                raise  # a file of this machine
-            raise InputError(_explained(error, self._target).replace(self._token, "***")) from error
+                raise  # a local file
+            raise InputError(_explain(error, self._target).replace(self._token, "***")) from error
 
 
-def _explained(error: Exception, target: Target) -> str:
-    said = getattr(error, "server_message", None) or " ".join(str(error).split())
-    for cause, status in answers(error):
+def _explain(error: Exception, target: Target) -> str:
+    message = getattr(error, "server_message", None) or " ".join(str(error).split())
+    for cause, status in causes_with_status(error):
         if isinstance(cause, OfflineModeIsEnabled):
-            return "the hub is switched off by HF_HUB_OFFLINE: unset it to publish"
+            return "HF_HUB_OFFLINE switches the hub off: unset it to publish"
         if status == 401:
-            return "the hub does not know the token (401): log in with `hf auth login`, or set HF_TOKEN to another one"
+            return "the hub does not know the token (401): log in with `hf auth login`, or set HF_TOKEN"
         if status == 403 or isinstance(cause, PermissionError):
             return (
-                f"the token may not write to {target.repo_id} (403: {said}): take one with write permission, or name a "
-                "--repo-id of your own"
+                f"the token may not write to {target.repo_id} (403: {message}): use a token with write permission, or "
+                "name a --repo-id of your own"
             )
         if status == 404:
-            return f"{target.repo_id}: the hub has no such repository or branch, or does not show it to this token"
-        if status is not None and status not in PASSING:
-            return f"the hub does not take it ({status}: {said}): nothing is half done, mend that and run it again"
+            return (
+                f"{target.repo_id}: the hub has no such repository or branch, or hides it from this token: check "
+                "--repo-id, --revision and the token"
+            )
+        if status is not None and status not in TEMPORARY_STATUSES:
+            return (
+                f"the hub rejects the publication ({status}: {message}): no partial publication is left, correct this "
+                "and run the same command again"
+            )
         if status is not None:
-            return f"the hub does not take it ({status}: {said}): the same command goes on from here"
+            return f"the hub does not respond properly ({status}: {message}): the same command resumes later"
         if isinstance(cause, HTTPError | ConnectionError | TimeoutError):
-            return f"the hub was not reached ({said}): the same command goes on from here when it is"
-    return f"the upload failed ({said}): the same command goes on from here"
+            return f"the hub cannot be reached ({message}): the same command resumes once it can"
+    return f"the upload failed ({message}): the same command resumes it"

@@ -1,4 +1,4 @@
-"""leaf_st.json of a published folder: which files are ours, and what they hold, by the hashes that the hub keeps."""
+"""The manifest ``leaf_st.json`` of a published folder: the files that leaf_st wrote, with the hub's own hashes."""
 
 import hashlib
 import json
@@ -14,11 +14,11 @@ MANIFEST = "leaf_st.json"
 
 @dataclass(frozen=True)
 class Hashes:
-    """What the hub knows a file by.
+    """The hashes by which the hub identifies the content of a file.
 
     Attributes:
-        sha256: Of a large file.
-        git: Object id of any other.
+        sha256: The hash of a large file (LFS).
+        git: The git object id of any other file.
     """
 
     sha256: str
@@ -30,8 +30,8 @@ class Manifest:
     """The files of a publication.
 
     Attributes:
-        tag: Name of this content: "v" and the first digits of a hash over names and contents of all files.
-        files: Hashes by path; the manifest's own are not among them.
+        tag: The name of this content: "v" and the first digits of a hash over the names and contents of all files.
+        files: Hashes by path, without the manifest itself.
     """
 
     tag: str
@@ -39,30 +39,30 @@ class Manifest:
 
 
 def write_manifest(folder: Path) -> Manifest:
-    """List the files of ``folder`` in its ``leaf_st.json``."""
+    """List the files of ``folder`` in its manifest."""
     files = {
         path.relative_to(folder).as_posix(): hashes_of(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / MANIFEST
     }
-    digest = hashlib.sha256("".join(f"{name}\0{of.sha256}\n" for name, of in files.items()).encode())
+    digest = hashlib.sha256("".join(f"{name}\0{hashes.sha256}\n" for name, hashes in files.items()).encode())
     manifest = Manifest(f"v{digest.hexdigest()[:8]}", files)
-    listed = {name: asdict(of) for name, of in files.items()}
+    listed = {name: asdict(hashes) for name, hashes in files.items()}
     write_json(folder / MANIFEST, {"leaf_st": version("leaf-st"), "tag": manifest.tag, "files": listed})
     return manifest
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Return the manifest in ``path``; one without files if that is something else."""
+    """Return the manifest in ``path``; a manifest without files if ``path`` holds something else."""
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-        return Manifest(known["tag"], {name: Hashes(**hashes) for name, hashes in known["files"].items()})
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Manifest(content["tag"], {name: Hashes(**hashes) for name, hashes in content["files"].items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Manifest("", {})
 
 
 def hashes_of(path: Path) -> Hashes:
-    """Return the hashes of a file, read once and by the block."""
+    """Return the hashes of a file, which is read once, in blocks."""
     sha256, git = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with path.open("rb") as handle:
         while block := handle.read(1 << 20):

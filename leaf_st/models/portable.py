@@ -17,10 +17,11 @@ from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Router, StaticEmbedding, Transformer
 from torch import nn
-from transformers import PreTrainedTokenizerFast
 
 from leaf_st.atomic import replace_folder, write_json
 from leaf_st.errors import InputError
+from leaf_st.models.tokens import forget_last_call, max_length_of
+from leaf_st.run_folder import write_record
 
 # More than these, which new versions write, would be refused by the constructor of an old version's Dense.
 _DENSE_KEYS = ("in_features", "out_features", "bias", "activation_function")
@@ -76,7 +77,7 @@ def _save(model: SentenceTransformer, folder: Path, record: Any) -> None:  # noq
     write_json(folder / "modules.json", modules)
     add_requirement(model, folder)
     if record is not None:
-        write_json(folder / "recipe.json", record)
+        write_record(folder, record)
 
 
 def _routes(model: SentenceTransformer) -> list[list[nn.Module]]:
@@ -102,7 +103,7 @@ def _legacy_type(module: nn.Module) -> str:
 def _in_legacy(module: nn.Module, folder: Path) -> None:
     """Rewrite the config that ``module`` saved to ``folder``."""
     if isinstance(module, Transformer):
-        reading = {"max_seq_length": module.max_seq_length, "do_lower_case": module.do_lower_case}
+        reading = {"max_seq_length": max_length_of(module), "do_lower_case": module.do_lower_case}
         write_json(folder / "sentence_bert_config.json", reading)
     elif isinstance(module, Pooling):
         write_json(folder / "config.json", _pooling_config(module))
@@ -144,16 +145,6 @@ def full_disk_named(folder: Path) -> Iterator[None]:
         if shutil.disk_usage(folder).free > _ALMOST_FULL:
             raise
         raise OSError(errno.ENOSPC, "no space left on the disk", str(folder)) from error
-
-
-def forget_last_call(student: SentenceTransformer | Transformer) -> None:
-    """Take the padding and truncation of the last call out of the tokenizer, which would save them as its own.
-
-    Whoever reads tokenizer.json alone would cut texts at the length of training.
-    """
-    tokenizer = cast(PreTrainedTokenizerFast, student.tokenizer).backend_tokenizer
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
 
 
 def _in_a_folder_of_its_own(folder: Path, name: str) -> str:

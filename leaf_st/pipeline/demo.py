@@ -1,10 +1,9 @@
-"""The demo: distil all-MiniLM-L6-v2 on this machine's documentation, measure search over functions it never saw.
+"""The demo: distil all-MiniLM-L6-v2 on documentation strings, and search functions that training never saw.
 
-Everything comes from the machine itself but the teacher, so that it runs without a network, and the
-texts are nobody's but the user's.
+The texts come from the Python packages of this machine, and the teacher from a package or the hub's cache, so that the
+demo runs without a network.
 """
 
-import json
 import os
 import resource
 import shutil
@@ -18,28 +17,32 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sentence_transformers import SentenceTransformer
 
-from leaf_st.atomic import replace_folder, write_json
+from leaf_st.atomic import replace_folder
 from leaf_st.errors import InputError
-from leaf_st.evaluation.latency import encode_speed
+from leaf_st.evaluation.measurements.speed import SPEED, Rates
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result, retention
+from leaf_st.evaluation.rows import write_rows
+from leaf_st.evaluation.timing import encode_speed
+from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import DOCSTRINGS, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
-from leaf_st.student.load import load_student, load_teacher
+from leaf_st.run_folder import HELD_OUT, MODEL, RESULTS, read_record
+from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.precompute import ROWS_PER_SHARD
+from leaf_st.teacher.protocol import Teacher
 from leaf_st.teacher.shard import text_id
 from leaf_st.texts.docstrings import Documented, documented_functions, is_held_out
 from leaf_st.zoo import MINILM
 
-FUNCTIONS = 600  # of the search set: enough for a stable nDCG@10, few enough to embed in half a minute
+FUNCTIONS = 600  # in the search set: enough for a stable nDCG@10, few enough to embed in half a minute
 _SPEED_TEXTS = 128
-_RECORD = "recipe.json"  # in the folder of the model: where its run is
 
 recipe = Recipe(
     name="leaf-demo",
     texts=TextsSpec(source=DOCSTRINGS, limit=20 * ROWS_PER_SHARD),
-    # 48 tokens hold every query and the head of every document; reading on would double the time.
+    # 48 tokens hold every query and the start of every document; longer texts would double the time.
     teacher=TeacherSpec(model=MINILM, max_length=48),
     student=StudentSpec(layers=(0, 4, 5), max_length=256),
     training=TrainingSpec(
@@ -52,33 +55,26 @@ recipe = Recipe(
 
 
 def demo(output: Path) -> None:
-    """Run the demo: the model goes to ``output``, the run beside it, into ``runs/``.
+    """Run the demo: the model goes to ``output``, the run to ``runs/`` beside it.
 
     Raises:
-        InputError: If ``output`` holds something that no demo made.
+        InputError: If ``output`` holds anything but the model of an earlier demo.
     """
     started = time.perf_counter()
-    if output.name in ("", ".."):  # the place beside it has to have a name
+    if output.name in ("", ".."):  # the run folder takes this name
         output = output.resolve()
     if output.exists() and not _is_replaceable(output):
-        raise InputError(f"{output} holds something that is no demo's model: name another --output")
+        raise InputError(
+            f"{output}: expected a new folder or the model of an earlier demo, found other files: name another --output"
+        )
     run = Run(recipe, output.parent / "runs" / output.name)
-    print(f"1/4  texts, and the vectors that {MINILM} gives them", flush=True)
-    store = run.embed()
-    assert store is not None  # one partition makes the whole
-    print("2/4  training a student of three layers on these vectors", flush=True)
-    run.train()
-    run.measure_alignment()
-    print("3/4  searching functions that training never saw", flush=True)
-    search_set = run.folder / "held_out"
-    trained = {identity for ids in store.ids() for identity in ids.tolist()}
-    write_search_set(search_set, islice(held_out_functions(trained), FUNCTIONS))
-    student = load_student(str(run.folder / "model"))
-    models = {"teacher": load_teacher(TeacherSpec(model=MINILM), student), "student": student}
-    results = _measure(run, search_set, **models)
-    print("4/4  encoding speed, side by side", flush=True)
+    search_set = _distil(run)
+    student = load_model(str(run.folder / MODEL))
+    models = {"teacher": load_model(MINILM, role="teacher"), "student": student}
+    results = _measure(run, search_set, open_teacher(TeacherSpec(model=MINILM, precision="float32")), student)
+    print("4/4  compare encoding speed", flush=True)
     speeds = _speeds(search_set, models)
-    write_json(run.folder / "results" / "speed.json", speeds)
+    write_rows(run.folder / RESULTS / SPEED.file, [Rates(side, **rates) for side, rates in speeds.items()])
     record = {
         "run": str(run.folder),
         "resolved": run.recipe.to_dict(),
@@ -86,12 +82,27 @@ def demo(output: Path) -> None:
     }
     save_portable(student, output, record)
     print(format_summary(models, speeds, results))
-    print(f"\n{(time.perf_counter() - started) / 60:.1f} minutes, {_peak_memory():.1f} GB resident at most")
-    print(_next_commands(output, search_set))
+    print(f"\n{(time.perf_counter() - started) / 60:.1f} minutes, {_peak_memory():.1f} GB resident memory at most")
+    print(_next_commands(output, search_set, _report(run.folder)))
+
+
+def _distil(run: Run) -> Path:
+    """Embed, train, and write the search set; returns the folder of the search set."""
+    print(f"1/4  embed texts with {MINILM}", flush=True)
+    store = run.embed()
+    assert store is not None  # one partition makes the complete store
+    print("2/4  train a student with three layers", flush=True)
+    run.train()
+    run.measure_alignment()
+    print("3/4  search among functions that training never saw", flush=True)
+    trained = {identity for ids in store.ids() for identity in ids.tolist()}
+    folder = run.folder / HELD_OUT
+    write_search_set(folder, islice(held_out_functions(trained), FUNCTIONS))
+    return folder
 
 
 def write_search_set(folder: Path, functions: Iterator[Documented]) -> None:
-    """Write ``functions`` to ``folder`` as a BEIR folder: the first sentence finds the rest of the docstring."""
+    """Write ``functions`` to ``folder`` as a BEIR folder: each summary is a query for the rest of its docstring."""
     rows = list(functions)
     names = [row.name for row in rows]
     columns = {
@@ -109,10 +120,10 @@ def write_search_set(folder: Path, functions: Iterator[Documented]) -> None:
 
 
 def held_out_functions(trained: Set[int], roots: Sequence[Path] | None = None) -> Iterator[Documented]:
-    """Yield functions that training never saw, with a sentence to search and a body to find, neither of them twice.
+    """Yield functions that training never saw, each with a summary and a body that no earlier function has.
 
     Args:
-        trained: `text_id` of every text of the store: a copied body may stand there under another summary.
+        trained: `text_id` of every text in the store. A body may be in the store under another summary.
         roots: As for `documented_functions`.
     """
     seen = set(trained)
@@ -124,28 +135,20 @@ def held_out_functions(trained: Set[int], roots: Sequence[Path] | None = None) -
 
 
 def _is_replaceable(output: Path) -> bool:
-    """Return whether ``output`` is empty or a demo's model; the recipe.json of a run says other things."""
-    if not output.is_dir():
-        return False
-    if not any(output.iterdir()):
-        return True
-    try:
-        record = json.loads((output / _RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(record, dict) and "run" in record
+    """Return whether ``output`` is empty or the model of a demo, whose record names its run."""
+    return output.is_dir() and (not any(output.iterdir()) or "run" in read_record(output))
 
 
-def _measure(run: Run, folder: Path, teacher: SentenceTransformer, student: SentenceTransformer) -> list[Result]:
+def _measure(run: Run, folder: Path, teacher: Teacher, student: SentenceTransformer) -> list[Result]:
     from leaf_st.evaluation.tasks.find import find_tasks
     from leaf_st.evaluation.tasks.runner import evaluate  # imports mteb, which takes seconds
 
-    results = run.folder / "results"
+    results = run.folder / RESULTS
     return evaluate(find_tasks([str(folder)]), teacher=teacher, student=student, modes=list(ROLES), folder=results)
 
 
 def _speeds(folder: Path, models: Mapping[str, SentenceTransformer]) -> dict[str, dict[str, float]]:
-    """Return texts per second by side and model."""
+    """Return texts per second, by side and model."""
     sides = {"queries": "queries", "documents": "corpus"}
     return {
         side: encode_speed(models, pq.read_table(folder / f"{name}.parquet")["text"].to_pylist()[:_SPEED_TEXTS])
@@ -158,14 +161,17 @@ def format_summary(
     speeds: Mapping[str, Mapping[str, float]],
     results: Sequence[Result],
 ) -> str:
-    """Return the table that the demo ends with: size, speed, nDCG@10 and retention."""
+    """Return the summary table: size, speed, nDCG@10 and retention."""
     score = {result.mode: result.score for result in results}
     kept = retention(results)
     teacher, student = (sum(weight.numel() for weight in model.parameters()) for model in models.values())
     rows = [
         ("", "teacher", "student"),
         ("parameters", f"{teacher / 1e6:.1f}M", f"{student / 1e6:.1f}M"),
-        *((f"{side} encoded per second", *(f"{rate:,.0f}" for rate in of.values())) for side, of in speeds.items()),
+        *(
+            (f"{side} encoded per second", *(f"{rate:,.0f}" for rate in found.values()))
+            for side, found in speeds.items()
+        ),
         ("nDCG@10, student for both (standard)", f"{score['teacher']:.1f}", f"{score['standard']:.1f}"),
         (
             "nDCG@10, student for queries (asymmetric)",
@@ -179,21 +185,34 @@ def format_summary(
 
 
 def _peak_memory() -> float:
-    """Return the most memory that this process had resident, in GB; Linux counts it in KiB, macOS in bytes."""
+    """Return the peak resident memory of this process in GB; Linux counts in KiB, macOS in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
-def _next_commands(output: Path, search_set: Path) -> str:
+def _report(run: Path) -> str:
+    """Write the report page of ``run``; returns a line that names the page, or the reason why it is missing."""
+    from leaf_st.publishing.report.report import write_report
+
+    try:
+        return f"The report is {write_report(run)}"
+    except InputError as error:  # such as a missing matplotlib: everything else is done
+        return f"No report page was written: {error}"
+
+
+def _next_commands(output: Path, search_set: Path, report: str) -> str:
     programs = Path(sys.executable).parent
     active = shutil.which("leaf-st") == str(programs / "leaf-st")
     prefix = "" if active else f"{os.path.relpath(programs)}/"
     encode = f"from sentence_transformers import SentenceTransformer as S; print(S('{output}').encode(['hello']).shape)"
     return f"""
-The student is in {output}, in the vector space of {MINILM}. Next:
+The student is in {output}, in the vector space of {MINILM}.
+{report}
+
+Next steps:
 
   {prefix}leaf-st search --model {output} --teacher {MINILM} \\
       --documents {search_set / "corpus.parquet"} "how do I read a compressed file"
   {prefix}python -c "{encode}"
-  {prefix}leaf-st run recipes/leaf_mini.py --set texts.source=FILE --output runs/mine   # your own texts
+  {prefix}leaf-st run recipes/leaf_mini.py --set texts.source=FILE --output runs/mine   # distil on your own texts
 """

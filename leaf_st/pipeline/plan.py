@@ -14,19 +14,20 @@ from pathlib import Path
 import numpy as np
 from accelerate import PartialState
 
-from leaf_st.models.random_weights import missing, save_unlearned
+from leaf_st.models.random_weights import save_random_weights, shape_if_missing
 from leaf_st.pipeline.survey import SourceRows, survey
 from leaf_st.recipe import PAPER, Recipe
+from leaf_st.student.new import new_student
 from leaf_st.tables import aligned
-from leaf_st.teacher.local import LocalTeacher
+from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.rate import seconds_per_text
 from leaf_st.texts import Text
 from leaf_st.texts.paper.fetch import closed_licences
 from leaf_st.texts.read import require_texts
+from leaf_st.training.arguments import training_arguments
 from leaf_st.training.budget import Pace, measure_pace, steps_at
 from leaf_st.training.schedule import CyclicDecay, schedule, steps_of_run, steps_per_epoch, validations_of_run
-from leaf_st.training.train import new_student, training_arguments
 from leaf_st.training.trainer import held_out_count, require_full_batch
 
 _TRIAL_CHARACTERS = 1 << 18  # two epochs take ten to twenty seconds on two cores
@@ -154,15 +155,15 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
             require_texts(part, key)
     with tempfile.TemporaryDirectory(prefix="leaf-st-plan-") as temporary:
         loadable, random_weights = _loadable(recipe, Path(temporary))
-        teacher = LocalTeacher.load(loadable.teacher)
-        new_student(loadable, teacher.fingerprint)  # a wrong student is named before texts are counted
+        teacher = open_teacher(loadable.teacher)
+        student = new_student(loadable, teacher.fingerprint)  # a wrong student is named before texts are counted
         texts, sample = survey(recipe.texts, prompts=teacher.prompts)
         general, _ = survey(recipe.general, "general") if recipe.general else ((), ())
         held_out, watched = _validation_rows(recipe, texts, general)
         spec = replace(recipe.training, held_out_rows=max(1, held_out + watched))
-        fingerprint, device = teacher.fingerprint, str(teacher.model.device.type)
+        fingerprint, device = teacher.fingerprint, student.device.type
         text = seconds_per_text(teacher, sample)
-        del teacher  # frees the memory of a large model
+        del teacher, student  # frees the memory of a large model
         pace = _student_pace(replace(loadable, training=spec), fingerprint, device, sample)
     speed = Speed(device, text, pace, fingerprint.dimension, fingerprint.precision, random_weights)
     if spec.budget_minutes is not None and "max_steps" not in spec.arguments:
@@ -216,16 +217,16 @@ def _spread(sample: Sequence[Text], rows: int) -> list[Text]:
 
 
 def _loadable(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
-    """Return ``recipe`` with models of random weights in ``folder`` for missing models, and why these are missing."""
+    """Return ``recipe`` with models of random weights in ``folder`` for the missing ones, and why they are missing."""
     teacher, student, random_weights = recipe.teacher, recipe.student, {}
-    if gone := missing(teacher.model, teacher.revision):
-        random_weights[teacher.model], shape = gone
-        made = save_unlearned(folder / "teacher", shape)
+    if missing := shape_if_missing(teacher.model, teacher.revision):
+        random_weights[teacher.model], shape = missing
+        made = save_random_weights(folder / "teacher", shape)
         teacher = replace(teacher, model=str(made), revision=None)
     name = student.start or student.backbone
-    if name and (gone := missing(name, student.revision)):
-        random_weights[name], shape = gone
-        made = save_unlearned(folder / "student", shape)
+    if name and (missing := shape_if_missing(name, student.revision)):
+        random_weights[name], shape = missing
+        made = save_random_weights(folder / "student", shape)
         student = replace(student, start=None, backbone=str(made), revision=None)
     return replace(recipe, teacher=teacher, student=student), random_weights
 

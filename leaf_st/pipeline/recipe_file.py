@@ -1,21 +1,45 @@
-"""Recipe files, and what the command line changes in them."""
+"""Recipe files, the values that ``--set KEY=VALUE`` changes in them, and the list of all keys."""
 
-import ast
 import runpy
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, get_type_hints
 
-from leaf_st.errors import InputError
-from leaf_st.recipe import GENERAL_ROWS, PARTS, Recipe, TextsSpec, said_of
+from leaf_st.errors import FieldError, InputError
+from leaf_st.field_types import parse_value, type_name
+from leaf_st.recipe import GENERAL_ROWS, PAPER, PARTS, Recipe, TextsSpec
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Run the recipe file at ``path`` and return its ``recipe``, changed by ``key=value`` overrides.
+class RecipeField(NamedTuple):
+    """A field of a recipe, as help and documentation show it.
+
+    Attributes:
+        key: The key in ``--set KEY=VALUE``, such as "student.layers".
+        hint: The annotation of the field.
+        default: The default value in words.
+        description: The documentation of the field.
+    """
+
+    key: str
+    hint: Any
+    default: str
+    description: str
+
+    @property
+    def type(self) -> str:
+        """The type in words, such as "text or None"."""
+        return type_name(self.hint)
+
+
+def load_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
+    """Run the recipe file at ``path`` and return its ``recipe``, changed by ``key=value`` settings.
 
     Raises:
-        InputError: If there is no such file, it fails, has no `Recipe`, or an override does not fit.
+        InputError: If the file does not exist, fails, or has no `Recipe`, if a setting is invalid, or if a setting of
+            ``evaluate_on`` names a set that does not exist.
     """
     if not path.is_file():
         raise InputError(f"recipe {path}: no such file")
@@ -23,81 +47,153 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         namespace = runpy.run_path(str(path))
     except InputError:
         raise
-    except (Exception, SystemExit) as error:  # the user's own code may fail in any way
-        raise InputError(f"recipe {path} does not run: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # the user's own code can fail in any way
+        raise InputError(f"recipe {path} fails with {type(error).__name__}: {error}") from error
     recipe = namespace.get("recipe")
     if not isinstance(recipe, Recipe):
         raise InputError(
             f"recipe {path}: expected a module-level `recipe = Recipe(...)`, found {type(recipe).__name__}"
         )
-    return override(recipe, overrides)
+    recipe = override(recipe, settings)
+    if recipe.training.arguments:
+        from leaf_st.training.arguments import check_arguments  # imports torch, which takes seconds
+
+        check_arguments(recipe)
+    # Sets of the recipe file may be absent, because recipes are shared. Sets of the command line are typing errors.
+    if any(setting.startswith("evaluate_on=") for setting in settings):
+        _require_sets(recipe.evaluate_on)
+    return recipe
 
 
 def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
-    """Return ``recipe`` with ``key=value`` settings applied, all of them before any is checked.
+    """Return ``recipe`` with all ``key=value`` settings applied; values are validated after all of them are set.
 
-    A key is a field (``name``), a field of a part (``student.layers``) or a training argument
-    (``learning_rate``). A value is a Python literal, or else a string.
+    A key is a field (``name``), a field of a part (``student.layers``) or a training argument (``learning_rate``). The
+    type of the field determines how the value is parsed (see `leaf_st.field_types.parse_value`).
     """
     changed: dict[str, Any] = {}
-    of_parts: dict[str, dict[str, Any]] = {}
+    parts: dict[str, dict[str, Any]] = {}
     for setting in settings:
         key, separator, text = setting.partition("=")
         if not separator:
-            raise InputError(f"--set {setting}: expected key=value")
-        part, name = _place(key)
-        value = _literal(text)
-        if name == "revision" and isinstance(value, int):  # a commit of digits alone
-            value = str(value)
-        if part is None:
-            changed[name] = value
-        elif part == "arguments":
-            training = of_parts.setdefault("training", {})
-            training["arguments"] = {**training.get("arguments", recipe.training.arguments), name: value}
+            raise InputError(f"--set {setting}: expected KEY=VALUE, found no equals sign")
+        part, dot, name = key.partition(".")
+        if (known := _field(key)) is None:
+            training = parts.setdefault("training", {})
+            arguments = training.get("arguments", recipe.training.arguments)
+            training["arguments"] = {**arguments, key: _parse_training_argument(key, text)}
+        elif dot:
+            parts.setdefault(part, {})[name] = parse_value(text, known.hint)
         else:
-            of_parts.setdefault(part, {})[name] = value
-    for part, values in of_parts.items():
-        before: Any = getattr(recipe, part) or TextsSpec(limit=GENERAL_ROWS)  # of the parts only `general` may be None
-        with said_of(part):
-            changed[part] = replace(before, **values)
+            changed[key] = parse_value(text, known.hint)
+    for part, values in parts.items():
+        changed[part] = _changed_part(recipe, part, values)
     return replace(recipe, **changed)
 
 
-def _place(key: str) -> tuple[str | None, str]:
-    """Return the part of a recipe that ``key`` is in, or "arguments" of training, or None, and its name there."""
-    known = _settable()
-    part, dot, name = key.partition(".")
+@cache
+def recipe_fields() -> tuple[RecipeField, ...]:
+    """Return every field of a recipe and of its parts; `general` has the defaults that ``--set general...`` assumes."""
+    defaults = Recipe(name="-", general=TextsSpec(limit=GENERAL_ROWS))
+    found = []
+    for item in fields(Recipe):
+        cls = PARTS.get(item.name)
+        if cls is None:
+            default = "required" if item.name == "name" else _in_words(getattr(defaults, item.name))
+            found.append(_recipe_field(Recipe, item.name, item.name, default))
+            continue
+        for inner in fields(cls):
+            if inner.name != "arguments":  # the key of a training argument is its own name
+                default = _in_words(getattr(getattr(defaults, item.name), inner.name))
+                found.append(_recipe_field(cls, inner.name, f"{item.name}.{inner.name}", default))
+    return tuple(found)
+
+
+def shown_fields() -> list[tuple[str, str, str, str]]:
+    """Return key, type, default and description of every field; those of `general` are one entry."""
+    shown = [(item.key, item.type, item.default, item.description) for item in recipe_fields()]
+    first = next(place for place, (key, *_) in enumerate(shown) if key.startswith("general."))
+    description = _recipe_field(Recipe, "general", "general", "").description
+    general = ("general.FIELD", "as texts.FIELD", f"None; with any FIELD, limit={GENERAL_ROWS}", description)
+    others = [item for item in shown if not item[0].startswith("general.")]
+    return [*others[:first], general, *others[first:]]
+
+
+def describe_fields(width: int = 100) -> str:
+    """Return all fields of a recipe with type, default and description, as text for ``--help``."""
+    lines = ["fields of a recipe (--set KEY=VALUE):"]
+    for key, type_, default, description in shown_fields():
+        lines += textwrap.wrap(
+            f"{key}: {type_} (default: {default})", width, initial_indent="  ", subsequent_indent="    "
+        )
+        lines += textwrap.wrap(description, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    lines.append("  learning_rate and every other keyword of SentenceTransformerTrainingArguments")
+    return "\n".join(lines)
+
+
+def _recipe_field(cls: Any, name: str, key: str, default: str) -> RecipeField:  # noqa: ANN401  (a class of pydantic)
+    description = " ".join((cls.__pydantic_fields__[name].description or "").split())
+    return RecipeField(key, get_type_hints(cls, include_extras=True)[name], default, description)
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, tuple | dict):
+        return ",".join(map(str, value)) or "empty"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _field(key: str) -> RecipeField | None:
+    """Return the field ``key``, or None for a training argument.
+
+    Raises:
+        InputError: If ``key`` is neither.
+    """
+    known = {item.key: item for item in recipe_fields()}
     if key in known:
-        return (part, name) if dot else (None, key)
-    if key in _training_arguments():
-        return "arguments", key
+        return known[key]
+    from leaf_st.training.arguments import argument_types  # imports torch, which takes seconds
+
+    if key in argument_types():
+        return None
     near = [full for full in sorted(known) if full.rpartition(".")[2] == key.rpartition(".")[2]]
-    meant = f", did you mean {' or '.join(near)}?" if near else ";"
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise InputError(
-        f"--set {key}: no such key{meant} expected one of {', '.join(sorted(known))}, or a keyword of "
+        f"--set {key}: no such key; {hint}expected one of {', '.join(sorted(known))}, or a keyword of "
         "SentenceTransformerTrainingArguments such as learning_rate"
     )
 
 
-def _settable() -> set[str]:
-    """Return the keys of a recipe and its parts, as ``--set`` names them; a part itself is no key."""
-    keys: set[str] = set()
-    for item in fields(Recipe):
-        part = PARTS.get(item.name)
-        keys |= {f"{item.name}.{inner.name}" for inner in fields(part)} if part else {item.name}
-    return keys - {"training.arguments"}
+def _parse_training_argument(name: str, text: str) -> Any:  # noqa: ANN401  (any value)
+    from leaf_st.training.arguments import argument_types
+
+    return parse_value(text, argument_types()[name])
 
 
-def _training_arguments() -> set[str]:
-    """Return the keywords of SentenceTransformerTrainingArguments; importing them takes seconds, so late."""
-    from sentence_transformers import SentenceTransformerTrainingArguments
+def _values_to_reset(before: Any, values: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401  (any part)
+    """Return defaults for the values of ``before`` that only fit its own source, if ``values`` name another source.
 
-    return {item.name for item in fields(SentenceTransformerTrainingArguments)}
+    With them, `--set texts.source=FILE` needs no other setting, whatever the recipe reads.
+    """
+    if not isinstance(before, TextsSpec) or "source" not in values:
+        return {}
+    is_paper = values["source"] == PAPER
+    if is_paper == (before.source == PAPER):
+        return {}
+    defaults: dict[str, Any] = {"limit": None} if is_paper else {"leave_out": (), "per_source": None}
+    return {name: value for name, value in defaults.items() if name not in values}
 
 
-def _literal(text: str) -> Any:  # noqa: ANN401  (any literal)
-    """Read a Python literal, or else take the text as it stands."""
+def _changed_part(recipe: Recipe, part: str, values: dict[str, Any]) -> Any:  # noqa: ANN401  (any part)
+    before: Any = getattr(recipe, part) or TextsSpec(limit=GENERAL_ROWS)  # only `general` can be None
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+        return replace(before, **_values_to_reset(before, values), **values)
+    except FieldError as error:  # `general` has the type of `texts`
+        raise error.in_part(part) from error
+
+
+def _require_sets(folders: Sequence[str]) -> None:
+    if missing := [name for name in folders if not Path(name).exists()]:
+        raise InputError(
+            f"evaluate_on: expected existing files or folders, found no {' and no '.join(missing)}: correct the path "
+            "(commas separate several sets)"
+        )

@@ -5,13 +5,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from leaf_st.models.find import commit_of, resolve_model
-from leaf_st.recipe import OF_START, PAPER, Recipe, TextsSpec
-from leaf_st.run_folder import differences, known_record
-from leaf_st.student.load import published_as, read_record, teacher_of
+from leaf_st.models.find import commit_of, find_model, published_as
+from leaf_st.recipe import PAPER, TEACHER_OF_START, Recipe, TextsSpec
+from leaf_st.run_folder import TEXTS, differences, known_record, read_record
+from leaf_st.teacher.open import teacher_spec
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.texts.paper.fetch import provenance
-from leaf_st.training.train import named_arguments
+from leaf_st.training.arguments import named_arguments
 
 _LIBRARIES = ("leaf-st", "sentence-transformers", "transformers", "torch", "datasets", "accelerate", "mteb")
 
@@ -31,9 +31,9 @@ def resolved_recipe(asked: Recipe, folder: Path) -> Recipe:
 
 def _with_named_teacher(recipe: Recipe) -> Recipe:
     """Return ``recipe`` with the name of its teacher, if it asks for the teacher of its start student."""
-    if recipe.teacher.model != OF_START or recipe.student.start is None:
+    if recipe.teacher.model != TEACHER_OF_START or recipe.student.start is None:
         return recipe
-    spec = teacher_of(recipe.student.start)
+    spec = teacher_spec(recipe.student.start)
     prompts = recipe.teacher.prompts or spec.prompts
     return replace(recipe, teacher=replace(recipe.teacher, model=spec.model, revision=spec.revision, prompts=prompts))
 
@@ -68,18 +68,18 @@ def _sources(recipe: Recipe, folder: Path) -> dict[str, Any]:
     """Return the sources of the texts, including those from which the start student was trained."""
     start, texts = recipe.student.start, recipe.texts
     earlier = _sources_of_student(start, recipe.student.revision) if start else {}
-    return {**earlier, **(provenance(texts, folder / "texts") if texts.source == PAPER else {})}
+    return {**earlier, **(provenance(texts, folder / TEXTS) if texts.source == PAPER else {})}
 
 
 def _sources_of_student(start: str, revision: str | None) -> dict[str, Any]:
-    folder = resolve_model(start, revision)
+    folder = find_model(start, revision)
     known: dict[str, Any] = read_record(folder).get("sources", {})
     # The students of the paper's authors have no record, and the commits of their texts are unknown.
-    return known or (provenance(TextsSpec(PAPER), folder / "texts") if published_as(start) else {})
+    return known or (provenance(TextsSpec(PAPER), folder / TEXTS) if published_as(start) else {})
 
 
 def _commits(recipe: Recipe) -> dict[str, str | None]:
     """Return the commits of the teacher and of the student's start or backbone."""
     student = recipe.student.start or recipe.student.backbone
     named = {"teacher": (recipe.teacher.model, recipe.teacher.revision), "student": (student, recipe.student.revision)}
-    return {part: commit_of(resolve_model(name, revision)) for part, (name, revision) in named.items() if name}
+    return {part: commit_of(find_model(name, revision)) for part, (name, revision) in named.items() if name}

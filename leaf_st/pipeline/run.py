@@ -14,7 +14,7 @@ embeds a partition of the texts, all processes train one student, and the first 
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -23,28 +23,29 @@ import numpy as np
 from accelerate.utils import gather_object
 from sentence_transformers import SentenceTransformer
 
-from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
-from leaf_st.evaluation.alignment import Alignment, AlignmentEvaluator
+from leaf_st.evaluation.alignment import measure_alignment
+from leaf_st.evaluation.measurements.alignment import Alignment
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result
-from leaf_st.evaluation.rows import ALIGNMENT, write_rows
+from leaf_st.models.load import load_model
+from leaf_st.models.tokens import copy_tokenizer, max_length_of
 from leaf_st.pipeline.record import resolved_recipe, run_record
 from leaf_st.recipe import PAPER, Precision, Recipe, TextsSpec
-from leaf_st.student.load import load_student, load_teacher
-from leaf_st.teacher.local import LocalTeacher
+from leaf_st.run_folder import GENERAL, MODEL, RESULTS, STORE, TEXTS, write_record
+from leaf_st.teacher.open import open_teacher, require_teacher
 from leaf_st.teacher.precompute import precompute
-from leaf_st.teacher.protocol import Fingerprint
+from leaf_st.teacher.protocol import Fingerprint, Teacher
 from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import FINGERPRINT, UNIQUE_BY_KIND, EmbeddingStore, read_header
 from leaf_st.teacher.workers import join
-from leaf_st.texts.paper.cut import Cutter, own_tokenizer
+from leaf_st.texts.paper.cut import Cutter
 from leaf_st.texts.paper.fetch import chosen, closed_licences, fetch, format_sources
 from leaf_st.texts.progress import ReadProgress
 from leaf_st.texts.read import read_texts, require_texts
+from leaf_st.training.arguments import training_arguments
 from leaf_st.training.budget import steps_of_budget
-from leaf_st.training.train import initial_student, train, training_arguments
-from leaf_st.training.trainer import held_out_rows
+from leaf_st.training.train import initial_student, train
 
 logger = logging.getLogger(__name__)
 
@@ -65,15 +66,15 @@ class Run:
         self.folder = folder
         self._asked = recipe
         self.recipe = resolved_recipe(recipe, folder)
-        self._teacher: LocalTeacher | None = None
+        self._teacher: Teacher | None = None
         self._student: SentenceTransformer | None = None  # untrained
         self._store: EmbeddingStore | None = None
 
     @property
-    def teacher(self) -> LocalTeacher:
+    def teacher(self) -> Teacher:
         """The teacher, loaded at the first access."""
         if self._teacher is None:
-            self._teacher = LocalTeacher.load(self.recipe.teacher, self._device)
+            self._teacher = open_teacher(self.recipe.teacher, self._device)
         return self._teacher
 
     def embed(self, partition: tuple[int, int] = (0, 1)) -> EmbeddingStore | None:
@@ -96,7 +97,7 @@ class Run:
         made = precompute(
             read_texts(spec, skipped, prompts=self._prompts_of_duplicates(), progress=progress),
             self.teacher,
-            self.folder / "store",
+            self.folder / STORE,
             dtype=self.recipe.teacher.store_dtype,
             partition=self._part_of(partition),
             skipped=skipped,
@@ -105,7 +106,7 @@ class Run:
         # Only the process that finished last has seen all shards.
         if not any(gather_object([made is not None])):
             return None
-        self._store = EmbeddingStore(self.folder / "store", verified=partition == (0, 1))
+        self._store = EmbeddingStore(self.folder / STORE, verified=partition == (0, 1))
         self._log(f"{len(self._store):,} texts of {self.recipe.texts.source}{_left_out(skipped)}")
         self._embed_general(self._store)
         return self._store
@@ -124,18 +125,18 @@ class Run:
         if spec.source != PAPER:
             return spec
         self._log_closed_licences()
-        cutter = Cutter(own_tokenizer(student), student.max_seq_length)
+        cutter = Cutter(copy_tokenizer(student), max_length_of(student))
         with self._processes.main_process_first():
-            rows = fetch(spec, self.folder / "texts", cutter)
+            rows = fetch(spec, self.folder / TEXTS, cutter)
         self._log(format_sources(rows, spec.per_source))
-        return TextsSpec(str(self.folder / "texts"), sentences=spec.sentences)
+        return TextsSpec(str(self.folder / TEXTS), sentences=spec.sentences)
 
     def _prompts_of_duplicates(self) -> Mapping[str, str] | None:
         """Return the prompts by which `read_texts` finds duplicates; None for a store of an earlier version."""
-        store = self.folder / "store"
+        store = self.folder / STORE
         if (store / FINGERPRINT).is_file() and read_header(store)["unique_by"] == UNIQUE_BY_KIND:
             return None
-        return self.teacher.fingerprint.prompts
+        return self.teacher.prompts
 
     def _embed_general(self, store: EmbeddingStore) -> None:
         """Embed the texts of the general domain into ``general/``, without texts of ``store``, which are trained on."""
@@ -149,7 +150,7 @@ class Run:
             raise InputError(f"general.source {spec.source}: all of its texts are trained on: name another source")
         dtype = self.recipe.teacher.store_dtype
         with self._processes.main_process_first():
-            precompute(fresh, self.teacher, self.folder / "general", dtype=dtype, total=len(fresh))
+            precompute(fresh, self.teacher, self.folder / GENERAL, dtype=dtype, total=len(fresh))
         self._log(f"{len(fresh):,} texts of {spec.source} to watch the general domain")
 
     def train(self) -> SentenceTransformer:
@@ -159,9 +160,9 @@ class Run:
             InputError: If ``store/`` is missing or damaged, or of another teacher.
         """
         store = self._open_store()
-        self._require_same_teacher(store)
-        if (self.folder / "model").is_dir():
-            return load_student(str(self.folder / "model"))
+        require_teacher(self.recipe.teacher, store.fingerprint, f"store {store.folder}")
+        if (self.folder / MODEL).is_dir():
+            return load_model(str(self.folder / MODEL))
         general = self._open_general(store)
         self._log_closed_licences()
         # A second call must not train this object again, so the run gives it away.
@@ -182,21 +183,18 @@ class Run:
         return self._student
 
     def _open_store(self) -> EmbeddingStore:
-        if not (self.folder / "store").is_dir():
-            raise InputError(f"{self.folder / 'store'} is missing: run `leaf-st embed` first")
-        self._store = self._store or EmbeddingStore(self.folder / "store")
+        if not (self.folder / STORE).is_dir():
+            raise InputError(f"{self.folder / STORE} is missing: run `leaf-st embed` first")
+        self._store = self._store or EmbeddingStore(self.folder / STORE)
         return self._store
 
     def _open_general(self, store: EmbeddingStore) -> EmbeddingStore | None:
         """Return the store of the general domain, if the recipe names one."""
         if self.recipe.general is None:
             return None
-        if not (self.folder / "general").is_dir():
-            raise InputError(f"{self.folder / 'general'} is missing: run `leaf-st embed` first")
-        return EmbeddingStore(self.folder / "general", store.fingerprint)
-
-    def _require_same_teacher(self, store: EmbeddingStore) -> None:
-        self.teacher.fingerprint.require_same(store.header["fingerprint"], f"store {store.folder}")
+        if not (self.folder / GENERAL).is_dir():
+            raise InputError(f"{self.folder / GENERAL} is missing: run `leaf-st embed` first")
+        return EmbeddingStore(self.folder / GENERAL, store.fingerprint)
 
     def _fix_steps(self, store: EmbeddingStore, general: EmbeddingStore | None) -> bool:
         """Turn the time budget into a number of steps, once per run; returns whether the recipe changed."""
@@ -231,9 +229,9 @@ class Run:
         from leaf_st.evaluation.tasks.find import find_tasks
         from leaf_st.evaluation.tasks.runner import evaluate  # imports mteb, which takes seconds
 
-        student = load_student(str(self.folder / "model"))
-        teacher = load_teacher(self.recipe.teacher, student)
-        folder = self.folder / "results"
+        student = load_model(str(self.folder / MODEL))
+        teacher = open_teacher(self.recipe.teacher, self._device)
+        folder = self.folder / RESULTS
         return evaluate(find_tasks(found), teacher=teacher, student=student, modes=list(ROLES), folder=folder)
 
     def measure_alignment(self) -> Alignment:
@@ -241,25 +239,7 @@ class Run:
 
         The rows of the general domain are measured too, if the recipe names one; the result is of the held-out rows.
         """
-        store = self._open_store()
-        general = self._open_general(store)
-        student = load_student(str(self.folder / "model"))
-        # As in training: the targets may be of the first tokens of a text, while the student reads more tokens in use.
-        if self.recipe.training.max_length is not None:
-            student.max_seq_length = self.recipe.training.max_length
-        rows = held_out_rows(store, self.recipe.training).tolist()
-        measured = [self._alignment("held-out texts", store, rows, student)]
-        if general is not None:
-            measured.append(self._alignment("general texts", general, range(len(general)), student))
-        write_rows(self.folder / "results" / ALIGNMENT, measured)
-        return measured[0]
-
-    def _alignment(
-        self, name: str, store: EmbeddingStore, rows: Sequence[int], student: SentenceTransformer
-    ) -> Alignment:
-        found = AlignmentEvaluator(store.prompted(rows), store.embeddings(rows)).measure(student, name)
-        self._log(f"{found.rows:,} {name}: mean L2 {found.l2:.4f}, mean cosine {found.cosine:.4f}")
-        return found
+        return measure_alignment(self.folder)[0]
 
     def _record(self, fingerprint: Fingerprint, student: SentenceTransformer) -> dict[str, object]:
         device, processes = str(student.device.type), self._processes.num_processes
@@ -269,7 +249,7 @@ class Run:
         """Write recipe.json: before any work, but after texts, teacher and student were found."""
         if self._processes.is_main_process:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(self.folder / "recipe.json", self._record(fingerprint, student))
+            write_record(self.folder, self._record(fingerprint, student))
 
     @property
     def _device(self) -> str | None:

@@ -54,6 +54,10 @@ def survey(
         key: Part of the recipe that ``spec`` is, for errors: "texts" or "general".
         prompts: The teacher's prompts, as for `leaf_st.texts.read.read_texts`.
 
+    Args:
+        spec: Which texts.
+        key: The part of the recipe that ``spec`` is, named in errors: "texts" or "general".
+
     Raises:
         InputError: As `leaf_st.texts.read.read_texts`.
     """

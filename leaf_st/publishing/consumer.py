@@ -1,6 +1,6 @@
-"""What a consumer of a model folder gets, in a process of its own: no leaf_st, no network, no code of the model's.
+"""A model folder as a consumer loads it: in a separate process without leaf_st, a network, or code of the model's own.
 
-Run as a script: python -P consumer.py FOLDER TEXTS.json VECTORS.npz. Its last line is a JSON object.
+Run as a script: python -P consumer.py FOLDER TEXTS.json VECTORS.npz. The last line of its output is a JSON object.
 """
 
 import json
@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Reading:
-    """What plain ``SentenceTransformer(folder)`` made of a folder.
+    """The result of plain ``SentenceTransformer(folder)``.
 
     Attributes:
-        modules: Names of its modules.
-        version: Of sentence-transformers.
-        dimension: Width that the model says it has.
-        prompts: Prompt by name.
-        similarity: Name of its similarity function.
-        query: Vectors of ``encode_query``, shape (n, d).
-        document: Vectors of ``encode_document``, shape (n, d).
+        modules: The names of the model's modules.
+        version: The version of sentence-transformers.
+        dimension: The dimension that the model reports.
+        prompts: The prompts by name.
+        similarity: The name of the similarity function.
+        query: The vectors of ``encode_query``, shape (n, d).
+        document: The vectors of ``encode_document``, shape (n, d).
     """
 
     modules: list[str]
@@ -41,25 +41,25 @@ class Reading:
 
 
 def read_as_consumer(folder: Path, texts: Sequence[str]) -> Reading | str:
-    """Return what a consumer gets of ``folder``, or the last line of what went wrong."""
+    """Load ``folder`` and encode ``texts`` in a separate process; on failure, return the last line of the error."""
     with tempfile.TemporaryDirectory() as scratch:
-        asked, vectors = Path(scratch, "texts.json"), Path(scratch, "vectors.npz")
-        asked.write_text(json.dumps(list(texts)), encoding="utf-8")
-        # -P, or the folder of this file and the one the user is in would be looked into for modules.
-        command = [sys.executable, "-P", __file__, str(folder), str(asked), str(vectors)]
+        inputs, vectors = Path(scratch, "texts.json"), Path(scratch, "vectors.npz")
+        inputs.write_text(json.dumps(list(texts)), encoding="utf-8")
+        # Without -P, Python would search the folder of this file and the current folder for modules.
+        command = [sys.executable, "-P", __file__, str(folder), str(inputs), str(vectors)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            return (done.stderr.strip() or f"it ended with {done.returncode}").splitlines()[-1]
+            return (done.stderr.strip() or f"the process ended with exit code {done.returncode}").splitlines()[-1]
         with np.load(vectors) as sides:
             return Reading(**json.loads(done.stdout.splitlines()[-1]), **sides)
 
 
 def _no_network(*_: object) -> NoReturn:
-    raise OSError("the network was asked for")
+    raise OSError("loading the model needs the network")
 
 
 def _read(folder: str, texts: list[str], vectors: str) -> dict[str, Any]:
-    sys.modules["leaf_st"] = None  # type: ignore[assignment]  # whoever imports it fails
+    sys.modules["leaf_st"] = None  # type: ignore[assignment]  # an import of leaf_st fails
     socket.socket.connect = _no_network  # type: ignore[method-assign]
     import sentence_transformers
 

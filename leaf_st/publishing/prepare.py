@@ -1,4 +1,4 @@
-"""From a run to the folder that goes to the hub: model, card, list of files, in RUN/publish."""
+"""The folder RUN/publish, which is uploaded to the hub: the model, its card, and the manifest of its files."""
 
 import shutil
 from collections.abc import Mapping
@@ -6,99 +6,97 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
-from leaf_st.atomic import is_temporary, replace_folder, write_json
+from leaf_st.atomic import is_temporary, replace_folder
 from leaf_st.errors import InputError
 from leaf_st.evaluation.sizes import require_same_sizes
 from leaf_st.hub.manifest import MANIFEST, read_manifest, write_manifest
 from leaf_st.models.identity import identify
+from leaf_st.models.load import load_model
 from leaf_st.models.portable import add_requirement, save_portable
-from leaf_st.publishing.bare import bare
-from leaf_st.publishing.card import card_text, of_mteb, require_results
-from leaf_st.publishing.hosted import Hosted, read_hosted
-from leaf_st.publishing.measured import Measured, read_measured
-from leaf_st.publishing.registered import Registered, published_meta, write_eval_results, write_results_repository
-from leaf_st.publishing.verify import PUBLISH, Check, require_run, verify
-from leaf_st.student.asymmetric import compose
-from leaf_st.student.load import load_student, load_teacher, read_record, teacher_of
+from leaf_st.publishing.card.card import card_text, mteb_results
+from leaf_st.publishing.card.hosted import Hosted, read_hosted
+from leaf_st.publishing.leaderboard import MtebResult, published_meta, write_eval_results, write_results_repository
+from leaf_st.publishing.results import Results, read_results, require_results, strip_paths
+from leaf_st.publishing.verify import Check, verify
+from leaf_st.run_folder import MODEL, MTEB_RESULTS, PUBLISH, RECIPE, RESULTS, read_record, require_run, write_record
+from leaf_st.student.asymmetric import compose, load_teacher_model
+from leaf_st.teacher.open import teacher_spec
 
 CARD = "README.md"
-_RECORD = "recipe.json"
-MTEB_RESULTS = "mteb-results"  # folder of a run, in the layout of mteb's repository of results
 
 
 def prepare(run: Path, repo_id: str, *, asymmetric: bool = False, without_results: bool = False) -> list[Check]:
-    """Make ``publish`` of ``run`` anew and check it as `verify` does; returns the checks.
+    """Replace the folder ``publish`` of ``run`` and check it with `verify`; return the checks.
 
     Args:
-        run: Folder of a run with a trained model.
-        repo_id: Where it goes, for the card.
-        asymmetric: Put the teacher in too, for documents.
-        without_results: Let the card have no results.
+        run: A run folder with a trained model.
+        repo_id: The repository on the hub, for the model card.
+        asymmetric: Include the teacher, which embeds documents.
+        without_results: Allow a model card without results.
 
     Raises:
-        InputError: If there is no model, no teacher, or no result, or a check failed.
+        InputError: If the model, the teacher or the results are missing, or a check failed.
     """
     model = make_folder(run, repo_id, asymmetric=asymmetric, without_results=without_results)
     checks = verify(run / PUBLISH, model)
     if failed := [check for check in checks if check.state == "failed"]:
-        found = "; ".join(f"{check.name}: {check.detail}" for check in failed)
-        raise InputError(f"{run / PUBLISH} cannot be published: {found}")
+        reasons = "; ".join(f"{check.name}: {check.detail}" for check in failed)
+        raise InputError(f"{run / PUBLISH} cannot be published: {reasons}")
     return checks
 
 
 def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: bool) -> SentenceTransformer:
-    """Make ``publish`` of ``run`` anew, unchecked; returns the model that must be in it. As `prepare`."""
+    """Replace the folder ``publish`` of ``run`` without checks; return the model that it must hold. See `prepare`."""
     require_run(run)
     require_results(run, without_results)
-    student = load_student(str(run / "model"))
-    require_same_sizes(run / "results", {"student": (identify(student), student)}, "move them away and measure again")
-    model = compose(student, _teacher(run, student)) if asymmetric else student
+    student = load_model(str(run / MODEL))
+    require_same_sizes(run / RESULTS, {"student": (identify(student), student)}, "move them away and measure again")
+    model = compose(student, _load_teacher(run, student)) if asymmetric else student
     card = card_text(run, repo_id, asymmetric=asymmetric, without_results=without_results)
-    hosted, measured = read_hosted(run / "model", repo_id, asymmetric=asymmetric), read_measured(run)
-    found = of_mteb(measured, hosted)
-    replace_folder(run / PUBLISH, lambda fresh: _fill(fresh, run, card, found, model, asymmetric))
-    _fill_results_repository(measured, hosted, found)
+    hosted, results = read_hosted(run / MODEL, repo_id, asymmetric=asymmetric), read_results(run)
+    scores = mteb_results(results, hosted)
+    replace_folder(run / PUBLISH, lambda fresh: _fill(fresh, run, card, scores, model, asymmetric))
+    _fill_results_repository(results, hosted, scores)
     return model
 
 
-def _teacher(run: Path, student: SentenceTransformer) -> SentenceTransformer:
+def _load_teacher(run: Path, student: SentenceTransformer) -> SentenceTransformer:
     try:
-        return load_teacher(teacher_of(str(run / "model")), student)
+        return load_teacher_model(teacher_spec(str(run / MODEL), prompts=student.prompts))
     except InputError as error:
-        raise InputError(f"the teacher, which goes along with --asymmetric, cannot be had: {error}") from error
+        raise InputError(f"the teacher, which --asymmetric publishes too, cannot be loaded: {error}") from error
 
 
 def _fill(
-    folder: Path, run: Path, card: str, found: Mapping[str, Registered], model: SentenceTransformer, asymmetric: bool
+    folder: Path, run: Path, card: str, scores: Mapping[str, MtebResult], model: SentenceTransformer, asymmetric: bool
 ) -> None:
-    """Put ``model`` into the new ``folder``: the one of ``run`` as it is, or its composition; and what describes it."""
-    record = bare(read_record(run / "model")) or None
+    """Fill the new ``folder`` with the model folder of ``run``, or with the composed ``model``, and its description."""
+    record = strip_paths(read_record(run / MODEL)) or None
     if asymmetric:
         save_portable(model, folder, record)
     else:
-        shutil.copytree(run / "model", folder, ignore=_left)
-        add_requirement(model, folder)  # runs of before have none
+        shutil.copytree(run / MODEL, folder, ignore=_excluded)
+        add_requirement(model, folder)  # runs of earlier versions lack it
         if record:
-            write_json(folder / _RECORD, record)
+            write_record(folder, record)
     if not (folder / CARD).is_file():
         (folder / CARD).write_text(card, encoding="utf-8")
-    write_eval_results(folder, found)
+    write_eval_results(folder, scores)
     write_manifest(folder)
 
 
-def _fill_results_repository(measured: Measured, hosted: Hosted, found: Mapping[str, Registered]) -> None:
-    """Put what mteb's own repository of results would take of a run beside what goes to the hub."""
-    folder = measured.run / MTEB_RESULTS
-    if found:
-        # Its tag is the one name that a publication has before it is one.
-        revision = read_manifest(measured.run / PUBLISH / MANIFEST).tag
-        size = next((row for row in measured.sizes if row.role == "student"), None)
-        meta = published_meta(hosted, size, revision)
-        replace_folder(folder, lambda fresh: write_results_repository(fresh, found, meta))
+def _fill_results_repository(results: Results, hosted: Hosted, scores: Mapping[str, MtebResult]) -> None:
+    """Write the results of a run in the layout of mteb's results repository, or delete the folder if it has none."""
+    folder = results.run / MTEB_RESULTS
+    if scores:
+        # Before the upload, the tag is the only name that identifies the content.
+        revision = read_manifest(results.run / PUBLISH / MANIFEST).tag
+        meta = published_meta(hosted, results.size("student"), revision)
+        replace_folder(folder, lambda fresh: write_results_repository(fresh, scores, meta))
     else:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _left(folder: str, names: list[str]) -> list[str]:
-    """Name what does not go along: what a kill left, and the record, which holds paths of this machine."""
-    return [name for name in names if is_temporary(Path(folder, name)) or name == _RECORD]
+def _excluded(folder: str, names: list[str]) -> list[str]:
+    """Return the files not to copy: temporary files of a killed process, and the record with paths of this machine."""
+    return [name for name in names if is_temporary(Path(folder, name)) or name == RECIPE]

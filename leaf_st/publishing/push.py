@@ -1,11 +1,14 @@
-"""`leaf-st push`: from a run to the hub, in one call."""
+"""`leaf-st push`: the model of a run on the hub, in one call."""
 
+import logging
 from pathlib import Path
 
 from leaf_st.hub.client import MAIN, Hub, Published, Target
 from leaf_st.hub.manifest import MANIFEST, read_manifest
 from leaf_st.publishing.prepare import prepare
-from leaf_st.publishing.verify import PUBLISH
+from leaf_st.run_folder import PUBLISH
+
+_logger = logging.getLogger(__name__)
 
 
 def push_to_hub(
@@ -21,28 +24,29 @@ def push_to_hub(
     without_results: bool = False,
     token: str | None = None,
 ) -> Published | None:
-    """Prepare the model of a run in ``RUN/publish``, check it there, and put it on the hub.
+    """Prepare the model of a run in ``RUN/publish``, check the folder, and upload it to the hub.
 
-    The same call finishes what another one began. It is one commit, tagged with the name of its content; a pull request
-    is tagged by the same call without ``create_pr`` after it was merged.
+    The upload is one commit, tagged with the name of its content. The same call completes an upload that failed. A pull
+    request is tagged by the same call without ``create_pr`` after it was merged.
 
     Args:
-        run: Folder of a run with a trained model.
-        repo_id: OWNER/NAME; made if it is not there.
-        private: Make it for its owners alone.
-        create_pr: Make a pull request.
-        asymmetric: Publish the teacher along, for documents: a Router, which sentence-transformers reads since 5.0.
-        revision: Branch in place of main; made from it if it is not there.
-        dry_run: Prepare and check, and send nothing.
-        replace: Write over files that somebody else wrote.
-        without_results: Let the card have no results.
-        token: As for ``huggingface_hub``.
+        run: A run folder with a trained model.
+        repo_id: OWNER/NAME; the repository is created if it does not exist.
+        private: Create the repository as private.
+        create_pr: Open a pull request instead of committing to main.
+        asymmetric: Publish student and teacher together: the student embeds queries, the teacher embeds documents. The
+            folder then holds a Router, which sentence-transformers reads since 5.0.
+        revision: A branch other than main; created from main if it does not exist.
+        dry_run: Prepare and check the folder, and upload nothing.
+        replace: Overwrite files in the repository that somebody else wrote.
+        without_results: Allow a model card without results.
+        token: The access token; by default HF_TOKEN, or the token that `hf auth login` stored.
 
     Returns:
-        What came of it; None for a dry run.
+        The publication; None for a dry run.
 
     Raises:
-        InputError: If something is missing or wrong, a check failed, or the hub does not let it.
+        InputError: If a part is missing or wrong, a check failed, or the hub rejects the upload.
     """
     run = Path(run)
     target = Target(repo_id, MAIN if revision is None else revision, private, create_pr, replace)
@@ -50,12 +54,12 @@ def push_to_hub(
     if hub:
         hub.check()
     for check in prepare(run, repo_id, asymmetric=asymmetric, without_results=without_results):
-        print(check, flush=True)
+        _logger.info("%s", check)
     return hub.publish(run / PUBLISH) if hub else None
 
 
 def describe(run: Path, target: str) -> str:
-    """Return a table of the files that are ready for ``target``, which a dry run shows."""
+    """Return a table of the files that a push of ``run`` to ``target`` would send, for a dry run."""
     folder = run / PUBLISH
     manifest = read_manifest(folder / MANIFEST)
     sizes = {name: (folder / name).stat().st_size for name in (*manifest.files, MANIFEST)}

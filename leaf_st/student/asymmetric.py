@@ -1,5 +1,6 @@
-"""Student and teacher as one model: queries go to the student, documents to the teacher (paper Figure 2)."""
+"""Student and teacher as one model: the student embeds queries, the teacher documents (paper Figure 2)."""
 
+from pathlib import Path
 from typing import cast
 
 from sentence_transformers import SentenceTransformer
@@ -7,30 +8,83 @@ from sentence_transformers.base.modules import Module
 from sentence_transformers.sentence_transformer.modules import Router
 
 from leaf_st.errors import InputError
+from leaf_st.models.load import load_model
+from leaf_st.models.prompts import prompt_for
+from leaf_st.recipe import TeacherSpec
+from leaf_st.teacher.open import teacher_spec
+from leaf_st.zoo import ASYMMETRIC, ZOO
+
+
+def load(
+    name: str | Path, *, asymmetric: bool = False, teacher: str | None = None, trust_remote_code: bool = False
+) -> SentenceTransformer:
+    """Load a student, or the student for queries together with its teacher for documents.
+
+    Args:
+        name: ``leaf-ir`` or another name of the zoo (``leaf-ir-asym`` is the pair), a folder such as
+            ``runs/leaf-mini/model``, or a hub id.
+        asymmetric: Compose the student with its teacher.
+        teacher: Folder or hub id of the teacher, if neither the zoo nor the model's ``recipe.json`` names it.
+        trust_remote_code: Run the models' own code.
+
+    Raises:
+        InputError: If a model does not exist or cannot be loaded, or nothing names the teacher.
+    """
+    name = str(name)
+    if is_asymmetric(name):
+        name, asymmetric = name.removesuffix(ASYMMETRIC), True
+    student = load_model(name, trust_remote_code=trust_remote_code)
+    if not asymmetric:
+        return student
+    spec = teacher_spec(name, teacher, student.prompts)
+    return compose(student, load_teacher_model(spec, trust_remote_code=trust_remote_code))
+
+
+def load_teacher_model(spec: TeacherSpec, *, trust_remote_code: bool = False) -> SentenceTransformer:
+    """Load the teacher of ``spec`` as a model to compose, in float32 whatever its precision while embedding.
+
+    Raises:
+        InputError: If the model does not exist or cannot be loaded.
+    """
+    return load_model(
+        spec.model,
+        role="teacher",
+        revision=spec.revision,
+        max_length=spec.max_length,
+        prompts=spec.prompts,
+        trust_remote_code=trust_remote_code,
+    )
+
+
+def is_asymmetric(name: str) -> bool:
+    """Return whether ``name`` is a pair of the zoo, such as ``leaf-ir-asym``."""
+    return name.endswith(ASYMMETRIC) and name.removesuffix(ASYMMETRIC) in ZOO and not Path(name).is_dir()
 
 
 def compose(student: SentenceTransformer, teacher: SentenceTransformer) -> SentenceTransformer:
     """Return a model whose ``encode_query`` is the student's and whose ``encode_document`` is the teacher's.
 
-    It is sentence-transformers' Router over the modules of both, which it shares with them. The prompts are the
-    student's for queries and the teacher's for documents. Plain ``encode`` goes to the teacher.
+    The model is sentence-transformers' Router over the modules of both, which it shares with them. It has the student's
+    prompt for queries, the teacher's prompt for documents, and the teacher's similarity function. Plain ``encode`` uses
+    the teacher.
 
     Args:
-        student: Gives the query vectors.
-        teacher: Gives the document vectors.
+        student: Embeds queries.
+        teacher: Embeds documents.
 
     Raises:
-        InputError: If their vectors do not have one width.
+        InputError: If the vectors of both do not have the same width.
     """
-    ours, theirs = student.get_embedding_dimension(), teacher.get_embedding_dimension()
-    if ours != theirs:
+    student_width, teacher_width = student.get_embedding_dimension(), teacher.get_embedding_dimension()
+    if student_width != teacher_width:
         raise InputError(
-            f"teacher gives {theirs} dimensions, student gives {ours}: name the teacher that the student learned from"
+            f"teacher gives {teacher_width} dimensions, student gives {student_width}: name the teacher that the "
+            "student learned from"
         )
-    # nn.Sequential says of its parts that they are modules of torch; here they are all of this kind.
-    ours_in_order, theirs_in_order = (cast(list[Module], list(model.children())) for model in (student, teacher))
-    router = Router.for_query_document(query_modules=ours_in_order, document_modules=theirs_in_order)
-    prompts = {"query": student.prompts.get("query") or "", "document": teacher.prompts.get("document") or ""}
+    # nn.Sequential types its parts as modules of torch; all of these are modules of sentence-transformers.
+    queries, documents = (cast(list[Module], list(model.children())) for model in (student, teacher))
+    router = Router.for_query_document(query_modules=queries, document_modules=documents)
+    prompts = {"query": prompt_for(student.prompts, "query"), "document": prompt_for(teacher.prompts, "document")}
     return SentenceTransformer(
         modules=[router],
         prompts=prompts,

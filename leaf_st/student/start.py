@@ -1,53 +1,56 @@
-"""A student that has learned already, to go on from: on other texts, in the same teacher's space."""
+"""Resuming from a trained student: further training on other texts, in the same teacher's space."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
 
 from leaf_st.errors import InputError
-from leaf_st.models.find import resolve_model
+from leaf_st.models.find import find_model, published_as
+from leaf_st.models.load import load_model
+from leaf_st.models.prompts import prompt_for
 from leaf_st.recipe import KINDS
-from leaf_st.student.build import disable_dropout, set_max_length
-from leaf_st.student.load import load_student, published_as, read_record
+from leaf_st.run_folder import read_record
+from leaf_st.student.build import disable_dropout
 from leaf_st.student.static import is_static
-from leaf_st.teacher.local import own_prompt
 from leaf_st.teacher.protocol import Fingerprint
+
+_ROLE = "student.start"
 
 
 def load_start(
     name: str, fingerprint: Fingerprint, *, revision: str | None = None, max_length: int | None = None
 ) -> SentenceTransformer:
-    """Load the student ``name`` to go on with training it for the teacher of ``fingerprint``.
+    """Load the student ``name`` to train it further for the teacher of ``fingerprint``.
 
-    Its modules stay what they are: published students have a bias in their Dense, or leave out Normalize although the
-    teacher's vectors have norm 1. One that normalises where the teacher does not could never reach the targets.
+    The student keeps its modules: published students have a bias in their Dense, or have no Normalize although the
+    teacher's vectors have norm 1. A student that normalises while the teacher does not could never reach the targets.
 
     Args:
         name: Folder, name of the zoo, or hub id.
-        fingerprint: The teacher it learned from.
+        fingerprint: The teacher that the student learned from.
         revision: Commit on the hub.
-        max_length: Tokens read of a text; its own if None.
+        max_length: Tokens read of a text; the student's own if None.
 
     Returns:
-        The student in float32, dropout set to 0.
+        The student in float32, dropout set to 0, with the teacher's similarity function.
 
     Raises:
-        InputError: If it is nowhere, no student of this kind, or not one of this teacher.
+        InputError: If the student does not exist, is not of this kind, or learned from another teacher.
     """
-    folder = resolve_model(name, revision)
-    student = load_student(str(folder)).float()
+    student = load_model(name, role=_ROLE, revision=revision, max_length=max_length)
     _require_shape(student, name)
-    _require_teacher(student, name, folder, fingerprint)
-    if max_length is not None:
-        set_max_length(cast(Transformer, student[0]), max_length, name)
+    _require_teacher(student, name, find_model(name, revision), fingerprint)
+    if fingerprint.similarity_fn_name is not None:
+        student.similarity_fn_name = fingerprint.similarity_fn_name
     disable_dropout(student)
     return student
 
 
 def _require_shape(student: SentenceTransformer, name: str) -> None:
-    """Check that ``student`` has the modules of Eq. 1 of the paper, which are those that are saved right."""
+    """Check that ``student`` has the modules of the paper's Eq. 1, which are the ones that can be saved."""
     if is_static(student):
         raise InputError(
             f"student.start {name} is a static student, a table of token vectors; expected one with an encoder: train "
@@ -59,21 +62,21 @@ def _require_shape(student: SentenceTransformer, name: str) -> None:
     if not (right and parts[1].pooling_mode == "mean" and parts[1].include_prompt and not parts[2].use_residual):
         found = ", ".join(type(part).__name__ for part in parts)
         raise InputError(
-            f"student.start {name} is no student to go on from: expected Transformer, Pooling (mean), Dense (without "
-            f"residual), and Normalize or not, found {found}: build a student of it with student.backbone"
+            f"student.start {name} cannot be trained further: expected Transformer, Pooling (mean), Dense (without "
+            f"residual), and Normalize or not, found {found}: build a new student with student.backbone"
         )
 
 
 def _require_teacher(student: SentenceTransformer, name: str, folder: Path, fingerprint: Fingerprint) -> None:
-    """Check what can be known of the space that ``student`` lives in."""
+    """Check that ``student`` lives in the space of the teacher of ``fingerprint``, as far as files can tell."""
     known = read_record(folder).get("teacher")
-    if isinstance(known, dict) and known.get("revision") != fingerprint.revision:
+    if isinstance(known, dict) and not _same_files(known, fingerprint):
         raise InputError(
             f"student.start {name} learned from {known.get('teacher')} ({known.get('revision')}), the teacher here is "
             f"{fingerprint.teacher} ({fingerprint.revision}): set teacher.model to the one it learned from"
         )
     published, here = published_as(name), fingerprint.teacher
-    # What is in a folder its name does not say.
+    # The name of a folder does not tell which teacher it holds.
     if known is None and published and here != published.teacher.hub_id and not Path(here).is_dir():
         raise InputError(
             f"student.start {name} learned from {published.teacher.hub_id}, the teacher here is {here}: set "
@@ -91,9 +94,15 @@ def _require_teacher(student: SentenceTransformer, name: str, folder: Path, fing
             "to the one it learned from"
         )
     for kind in KINDS:
-        ours, theirs = own_prompt(student.prompts, kind), fingerprint.prompts[kind]
-        if ours != theirs:
+        own, expected = prompt_for(student.prompts, kind), fingerprint.prompts[kind]
+        if own != expected:
             raise InputError(
-                f"student.start {name} has the prompt {ours!r} for kind {kind}, teacher {fingerprint.teacher} has "
-                f"{theirs!r}: set teacher.prompts to those of the student"
+                f"student.start {name} has the prompt {own!r} for kind {kind}, teacher {fingerprint.teacher} has "
+                f"{expected!r}: set teacher.prompts to those of the student"
             )
+
+
+def _same_files(known: dict[str, Any], fingerprint: Fingerprint) -> bool:
+    """Return whether the record ``known`` of a student names the teacher of ``fingerprint``."""
+    recorded = replace(fingerprint, revision=str(known.get("revision")), first_revision=known.get("first_revision"))
+    return recorded.has_files_of(fingerprint)

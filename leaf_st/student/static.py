@@ -1,8 +1,8 @@
-"""A student that is a table: the vector of a text is the mean of the vectors of its tokens, brought to norm 1.
+"""A static student, a table of token vectors: the vector of a text is the mean of the vectors of its tokens.
 
-There is nothing to compute but that mean (sentence-transformers' StaticEmbedding), so that a query costs
-microseconds. How much a token says lies in the length of its vector. The order of the words is lost: use such a student
-for queries, and leave the documents to the teacher. It reads all tokens of a text, and none that a tokenizer adds.
+A query costs microseconds, because the mean is all there is to compute (sentence-transformers' StaticEmbedding). The
+length of a token's vector is the token's weight. The order of the words is lost: use a static student for queries and
+the teacher for documents. The student reads all tokens of a text, without the special tokens that a tokenizer adds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from leaf_st.errors import InputError
-from leaf_st.student.build import load_backbone
-from leaf_st.student.closed_form import RIDGE
-from leaf_st.student.projection import Projection
+from leaf_st.models.load import load_model
+from leaf_st.models.tokens import copy_tokenizer
+from leaf_st.student.projection import RIDGE, Projection
+from leaf_st.teacher.local import LocalTeacher
+from leaf_st.teacher.protocol import Similarity, Teacher
 
-_TOKENS = 256  # embedded at a time
 _HALF_AT = 1e-3  # share of all tokens at which a token counts half; flat between 3e-4 and 3e-3
 
 
@@ -33,19 +34,21 @@ def build_static(
     dimension: int,
     normalized: bool,
     prompts: Mapping[str, str] | None = None,
+    similarity_fn_name: Similarity | None = None,
     revision: str | None = None,
     device: str | None = None,
     trust_remote_code: bool = False,
 ) -> SentenceTransformer:
-    """Build a table of the tokens of ``teacher``, which learns the vectors of ``teacher``.
+    """Build a table of token vectors for the tokenizer of ``teacher``.
 
     Args:
         teacher: Hub id or folder of the teacher, for its tokenizer.
-        dimension: Width d of its vectors.
-        normalized: Whether they have norm 1; the student ends in Normalize if and only if so.
+        dimension: Width d of the teacher's vectors.
+        normalized: Whether the teacher's vectors have norm 1; the student ends in Normalize if and only if so.
         prompts: The teacher's prompts by kind, saved in the student.
+        similarity_fn_name: The teacher's similarity function, saved in the student; cosine if None.
         revision: Commit of the teacher on the hub.
-        device: Where to put the student; sentence-transformers' choice if None.
+        device: Device of the student; sentence-transformers' choice if None.
         trust_remote_code: Run the teacher's own code.
 
     Returns:
@@ -54,41 +57,53 @@ def build_static(
     Raises:
         InputError: If the teacher cannot be loaded or has no fast tokenizer.
     """
-    tokenizer = _tokenizer_of(load_backbone(teacher, revision, device, trust_remote_code))
-    # Ids may have gaps, so that there are more rows than tokens.
+    tokenizer = _tokenizer_of(
+        load_model(teacher, role="teacher", revision=revision, device=device, trust_remote_code=trust_remote_code)
+    )
+    # Token ids may have gaps: the table may have more rows than there are tokens.
     table = nn.Embedding(max(tokenizer.get_vocab().values()) + 1, dimension).weight.detach()
     modules: list[nn.Module] = [StaticEmbedding(tokenizer, embedding_weights=table)]
     if normalized:
         modules.append(Normalize())
-    return SentenceTransformer(modules=modules, prompts=dict(prompts or {}), device=device)
+    return SentenceTransformer(
+        modules=modules, prompts=dict(prompts or {}), similarity_fn_name=similarity_fn_name, device=device
+    )
 
 
 def is_static(model: SentenceTransformer) -> bool:
-    """Return whether ``model`` is a table of token vectors."""
+    """Return whether ``model`` is a static student."""
     return isinstance(model[0], StaticEmbedding)
 
 
 @torch.no_grad()
 def fit_table(
-    student: SentenceTransformer, teacher: SentenceTransformer, texts: Sequence[str], targets: NDArray[np.floating]
+    student: SentenceTransformer, teacher: Teacher, texts: Sequence[str], targets: NDArray[np.floating]
 ) -> None:
     """Give the table its closed-form start, in place.
 
-    Each token has the vector that the teacher gives to it alone (paper 2.1, "BERT tokens"), counts the less the more
-    often it comes in ``texts`` (a / (a + p), Arora et al. 2017), and goes through the linear map that brings the means
-    nearest to ``targets``.
+    Each token starts with the teacher's vector of the token as a text (paper 2.1, "BERT tokens"). Frequent tokens of
+    ``texts`` get less weight (a / (a + p), Arora et al. 2017). Then the linear map is applied that brings the means of
+    the texts nearest to ``targets``.
 
     Args:
         student: From `build_static`.
-        teacher: The teacher, which starts with a transformer.
-        texts: n texts with their prompts already in front.
-        targets: Teacher's vectors of ``texts``, shape (n, d).
+        teacher: The teacher, a transformer on this machine.
+        texts: n texts, each with its prompt before it.
+        targets: The teacher's vectors of ``texts``, shape (n, d).
+
+    Raises:
+        InputError: If the teacher has no tokens.
     """
+    if not isinstance(teacher, LocalTeacher):
+        raise InputError(
+            f"student.static: the start of a table needs a local teacher, found {type(teacher).__name__}: set "
+            "student.closed_form_rows=0"
+        )
     static = cast(StaticEmbedding, student[0])
     table = static.embedding.weight
     counts = torch.bincount(static.preprocess(list(texts))["input_ids"], minlength=len(table))
     weights = _HALF_AT / (_HALF_AT + counts / counts.sum())
-    table.copy_(weights.unsqueeze(1) * token_vectors(teacher, len(table)).cpu())
+    table.copy_(weights.unsqueeze(1) * teacher.token_vectors(len(table)).cpu())
     means = SentenceTransformer(modules=[static], device=str(student.device)).encode(
         list(texts), convert_to_tensor=True, show_progress_bar=False
     )
@@ -98,31 +113,14 @@ def fit_table(
     table.copy_(table @ projection.linear.weight.T.to(table.device))
 
 
-@torch.inference_mode()
-def token_vectors(teacher: SentenceTransformer, count: int) -> Tensor:
-    """Return the vectors that ``teacher`` gives to its first ``count`` tokens, each alone, shape (count, d)."""
-    alone = _tokenizer_of(teacher).encode("a")
-    kinds = alone.special_tokens_mask
-    # What the tokenizer puts around every text, such as [CLS] and [SEP].
-    before = alone.ids[: kinds.index(0)]
-    after = alone.ids[len(kinds) - kinds[::-1].index(0) :]
-    found = []
-    for start in range(0, count, _TOKENS):
-        ids = torch.tensor([[*before, token, *after] for token in range(start, min(start + _TOKENS, count))])
-        features = {"input_ids": ids.to(teacher.device), "attention_mask": torch.ones_like(ids, device=teacher.device)}
-        found.append(teacher(features)["sentence_embedding"].float())
-    return torch.cat(found)
-
-
 def _tokenizer_of(teacher: SentenceTransformer) -> Tokenizer:
-    """Return the tokenizer of ``teacher``, its own copy: what a tokenizer cuts and pads is set in place."""
+    """Return a copy of the tokenizer of ``teacher`` that reads complete texts."""
     fast = teacher.tokenizer
     if not isinstance(fast, PreTrainedTokenizerFast):
         raise InputError(
             f"student.static: expected a teacher with a fast tokenizer, found a {type(fast).__name__}: "
             "name a backbone instead"
         )
-    tokenizer: Tokenizer = Tokenizer.from_str(fast.backend_tokenizer.to_str())
+    tokenizer = copy_tokenizer(teacher)
     tokenizer.no_truncation()
-    tokenizer.no_padding()
     return tokenizer

@@ -1,57 +1,72 @@
 """A teacher on this machine: any SentenceTransformer model."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
+from torch import Tensor
 
-from leaf_st.errors import InputError
-from leaf_st.models.find import content_hash, resolve_model
-from leaf_st.recipe import KINDS, Kind, TeacherSpec
-from leaf_st.teacher.protocol import Fingerprint
+from leaf_st.models.find import content_hash, find_model, first_content_hash
+from leaf_st.models.identity import Identity, identify
+from leaf_st.models.load import load_model
+from leaf_st.models.prompts import prompt_for
+from leaf_st.models.tokens import copy_tokenizer, max_length_of, token_counts
+from leaf_st.recipe import KINDS, TeacherSpec
+from leaf_st.teacher.protocol import Fingerprint, Similarity, Vectors
 
 _PROBE = ["a", "What does the norm of this vector say?", "Short and long texts alike. " * 20]
+_TOKENS = 256  # embedded at a time
 
 
 class LocalTeacher:
-    """A `Teacher` over a SentenceTransformer model.
+    """A `Teacher` that is a SentenceTransformer model.
 
-    Whether the vectors have norm 1 is measured on a few texts, not read from the modules: a model may normalise
-    inside. Vectors of norm 1 are normalised once more in float32, because bfloat16 leaves norms off by 0.2 %.
+    Whether the vectors have norm 1 is measured on a few texts instead of read from the modules, because a model may
+    normalise inside. Vectors of norm 1 are normalised again in float32: bfloat16 leaves norms off by 0.2 %.
 
     Args:
-        model: The model, in the dtype it shall run in.
-        name: Hub id or folder name.
-        revision: Commit or hash of its files.
-        prompts: Prompt by kind; the model's own where a kind is missing.
+        model: The model, in the dtype that it runs in.
+        name: Hub id or folder.
+        revision: Hash of its files, or its version.
+        prompts: Prompt by kind; the model's own for a kind that is missing.
+        first_revision: The hash of version 0.1 (see `Fingerprint`).
     """
 
     def __init__(
-        self, model: SentenceTransformer, name: str, revision: str, prompts: Mapping[str, str] | None = None
+        self,
+        model: SentenceTransformer,
+        name: str,
+        revision: str,
+        prompts: Mapping[str, str] | None = None,
+        first_revision: str | None = None,
     ) -> None:
-        self.model = model.eval()
-        own: dict[str, str] = {kind: own_prompt(model.prompts, kind) for kind in KINDS}
-        self.prompts: dict[str, str] = {**own, **(prompts or {})}
-        # A GPU needs large batches to be busy, a CPU is fastest while a batch fits its caches.
+        own: dict[str, str] = {kind: prompt_for(model.prompts, kind) for kind in KINDS}
+        by_kind = {**own, **(prompts or {})}
+        self._model = model.eval()
+        self._model.prompts = {**model.prompts, **by_kind}
+        # A GPU is busy only with large batches; a CPU is fastest while a batch fits its caches.
         self.batch_size = 32 if model.device.type == "cpu" else 256
         self._normalized = False
-        probe = self.embed(_PROBE, "document")
-        precise = model.dtype == torch.float32
+        probe = self.encode_document(_PROBE)
         norms = np.linalg.norm(probe, axis=1)
-        self._normalized = bool(np.abs(norms - 1).max() < (1e-4 if precise else 1e-2))
+        norms = norms[norms > 0]  # a text without a known token has the zero vector
+        precise = model.dtype == torch.float32
+        self._normalized = bool(norms.size and np.abs(norms - 1).max() < (1e-4 if precise else 1e-2))
         self.fingerprint = Fingerprint(
             teacher=name,
             revision=revision,
-            prompts=self.prompts,
-            max_length=model.max_seq_length,
+            prompts=by_kind,
+            max_length=max_length_of(model),
             pooling=_pooling(model),
             precision=str(model.dtype).removeprefix("torch."),
             normalized=self._normalized,
             dimension=probe.shape[1],
+            similarity_fn_name=model.similarity_fn_name,
+            first_revision=first_revision,
         )
 
     @classmethod
@@ -59,88 +74,112 @@ class LocalTeacher:
         """Load the teacher that ``spec`` names.
 
         Raises:
-            InputError: If the model is nowhere or cannot be loaded.
+            InputError: If the model does not exist, cannot be loaded, or reads fewer tokens than ``spec`` says.
         """
-        folder = resolve_model(spec.model, spec.revision, spec.trust_remote_code)
-        model = load_model(folder, spec, device)
-        if spec.max_length is not None:
-            _require_positions(model, spec)
-            model.max_seq_length = spec.max_length
-        return cls(model, spec.model, content_hash(folder), spec.prompts)
+        model = load_model(
+            spec.model,
+            role="teacher",
+            revision=spec.revision,
+            precision=spec.precision,
+            max_length=spec.max_length,
+            trust_remote_code=spec.trust_remote_code,
+            device=device,
+        )
+        folder = find_model(spec.model, spec.revision, code=spec.trust_remote_code)
+        return cls(model, spec.model, content_hash(folder), spec.prompts, first_content_hash(folder))
 
-    def embed(self, texts: Sequence[str], kind: Kind) -> NDArray[np.float32]:
-        """Embed n texts with the prompt of ``kind`` in front; returns shape (n, d), row i for text i.
+    @cached_property
+    def identity(self) -> Identity:
+        """Name and revision under which results are kept."""
+        return identify(self._model)
 
-        Batches hold texts of similar length, counted in tokens: by characters one token in six is padding.
-        """
+    @property
+    def dimension(self) -> int:
+        """Width d of the vectors."""
+        return self.fingerprint.dimension
+
+    @property
+    def prompts(self) -> Mapping[str, str]:
+        """All prompts by name, "query" and "document" among them."""
+        return {name: prompt or "" for name, prompt in self._model.prompts.items()}
+
+    @property
+    def similarity_fn_name(self) -> Similarity:
+        """Name of the similarity function."""
+        return self._model.similarity_fn_name
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return sum(weight.numel() for weight in self._model.parameters())
+
+    def encode_query(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed n queries with their prompt; returns shape (n, d), row i for text i."""
+        return self._encode(self._model.encode_query, texts, self.prompts["query"])
+
+    def encode_document(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed n documents with their prompt; returns shape (n, d), row i for text i."""
+        return self._encode(self._model.encode_document, texts, self.prompts["document"])
+
+    def encode(self, texts: Sequence[str], prompt: str | None = None) -> NDArray[np.float32]:
+        """Embed n texts that are neither, with ``prompt`` or the model's default prompt; returns shape (n, d)."""
+        default = self._model.default_prompt_name
+        if prompt is None and default is not None:
+            prompt = self._model.prompts.get(default)
+        return self._encode(self._model.encode, texts, prompt or "")
+
+    def similarity(self, queries: Vectors, documents: Vectors) -> Tensor:
+        """Return the similarity of each query to each document, shape (queries, documents)."""
+        return self._model.similarity(queries, documents)
+
+    def similarity_pairwise(self, queries: Vectors, documents: Vectors) -> Tensor:
+        """Return the similarity of query i to document i, shape (n,)."""
+        return self._model.similarity_pairwise(queries, documents)
+
+    def token_counts(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Return the number of tokens that the teacher reads of each text, shape (n,)."""
+        return token_counts(self._model, texts)
+
+    @torch.inference_mode()
+    def token_vectors(self, count: int) -> Tensor:
+        """Return the vectors of the first ``count`` tokens of the vocabulary, each as a text, shape (count, d)."""
+        tokenizer = copy_tokenizer(self._model)
+        tokenizer.no_truncation()
+        single = tokenizer.encode("a")
+        special = single.special_tokens_mask
+        # The tokens that the tokenizer puts around every text, such as [CLS] and [SEP].
+        before = single.ids[: special.index(0)]
+        after = single.ids[len(special) - special[::-1].index(0) :]
+        device, found = self._model.device, []
+        for start in range(0, count, _TOKENS):
+            ids = torch.tensor([[*before, token, *after] for token in range(start, min(start + _TOKENS, count))])
+            features = {"input_ids": ids.to(device), "attention_mask": torch.ones_like(ids, device=device)}
+            found.append(self._model(features)["sentence_embedding"].float())
+        return torch.cat(found)
+
+    def _encode(self, encode: Callable[..., Any], texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
+        """Embed n texts in batches of similar length, counted in tokens: by characters one token in six is padding."""
+        width = self._model.get_embedding_dimension() or 0
+        vectors = np.empty((len(texts), width), dtype=np.float32)
         if not texts:
-            return np.empty((0, self.model.get_embedding_dimension() or 0), dtype=np.float32)
-        prompted = [self.prompts[kind] + text for text in texts]
-        order = np.argsort(token_counts(self.model, prompted), kind="stable")[::-1]
-        vectors = np.empty((len(texts), self.model.get_embedding_dimension() or 0), dtype=np.float32)
+            return vectors
+        order = np.argsort(self.token_counts([prompt + text for text in texts]), kind="stable")[::-1]
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
-            batch = self.model.encode(
-                [prompted[row] for row in rows],
-                prompt="",
+            batch = encode(
+                [texts[row] for row in rows],
+                prompt=prompt,
                 batch_size=self.batch_size,
                 convert_to_tensor=True,
                 show_progress_bar=False,
             )
             vectors[rows] = batch.float().cpu().numpy()
         if self._normalized:
-            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+            norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+            vectors /= np.where(norms > 0, norms, 1)
         return vectors
-
-
-def own_prompt(prompts: Mapping[str, str | None], kind: Kind) -> str:
-    """Return the prompt that ``encode_query`` or ``encode_document`` of a model with ``prompts`` would take."""
-    names = ("query",) if kind == "query" else ("document", "passage", "corpus")
-    return next((prompts[name] or "" for name in names if name in prompts), "")
-
-
-def load_model(folder: Any, spec: TeacherSpec, device: str | None = None) -> SentenceTransformer:  # noqa: ANN401
-    """Load the model in ``folder`` in the precision that ``spec`` asks for."""
-    try:
-        model = SentenceTransformer(
-            str(folder),
-            device=device,
-            model_kwargs={"dtype": torch.float32},
-            trust_remote_code=spec.trust_remote_code,
-        )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise InputError(f"teacher {spec.model} cannot be loaded from {folder}: {error}") from error
-    return model.to(_dtype(spec.precision, model.device))
-
-
-def bfloat16_is_fast(device: torch.device) -> bool:
-    """Say whether ``device`` multiplies bfloat16 in hardware; emulation is slower than float32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
-def _dtype(precision: Literal["auto", "float32", "bfloat16"], device: torch.device) -> torch.dtype:
-    if precision == "auto":
-        precision = "bfloat16" if bfloat16_is_fast(device) else "float32"
-    return torch.bfloat16 if precision == "bfloat16" else torch.float32
-
-
-def _require_positions(model: SentenceTransformer, spec: TeacherSpec) -> None:
-    positions = getattr(getattr(model.transformers_model, "config", None), "max_position_embeddings", None)
-    if positions is not None and spec.max_length is not None and spec.max_length > positions:
-        raise InputError(f"teacher.max_length: {spec.model} reads at most {positions} tokens, found {spec.max_length}")
 
 
 def _pooling(model: SentenceTransformer) -> str:
     modes = [module.pooling_mode for module in model if hasattr(module, "pooling_mode")]
     return str(modes[0]) if modes else "unknown"
-
-
-def token_counts(model: SentenceTransformer, texts: Sequence[str]) -> NDArray[np.int64]:
-    """Count tokens of each text, cut at the model's maximum; shape (n,). Models without batches: characters."""
-    if not callable(model.tokenizer):  # such as a table of token vectors
-        return np.array([len(text) for text in texts])
-    encoded = model.tokenizer(list(texts), truncation=True, max_length=model.max_seq_length)
-    return np.array([len(ids) for ids in encoded["input_ids"]])

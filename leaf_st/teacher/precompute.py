@@ -18,8 +18,7 @@ from tqdm import tqdm
 
 from leaf_st.atomic import is_temporary, write_json
 from leaf_st.errors import InputError
-from leaf_st.recipe import KINDS
-from leaf_st.teacher.protocol import Teacher
+from leaf_st.teacher.protocol import Targets
 from leaf_st.teacher.shard import find_shards, is_intact, open_shard, text_id, write_shard
 from leaf_st.teacher.store import FINGERPRINT, FORMAT, MANIFEST, UNIQUE_BY_PROMPT, EmbeddingStore, read_header
 from leaf_st.texts import Text
@@ -30,7 +29,7 @@ ROWS_PER_SHARD = 1024
 
 def precompute(
     texts: Iterable[Text],
-    teacher: Teacher,
+    teacher: Targets,
     folder: Path,
     *,
     dtype: str = "float16",
@@ -91,17 +90,18 @@ def precompute(
     return EmbeddingStore(folder)
 
 
-def embed_rows(teacher: Teacher, rows: list[Text]) -> NDArray[np.float32]:
+def embed_rows(teacher: Targets, rows: list[Text]) -> NDArray[np.float32]:
     """Embed texts of mixed kinds; returns shape (n, d), row i for text i."""
     vectors = np.empty((len(rows), teacher.fingerprint.dimension), dtype=np.float32)
-    for kind in KINDS:
+    encoders = {"query": teacher.encode_query, "document": teacher.encode_document}
+    for kind, encode in encoders.items():
         places = [place for place, row in enumerate(rows) if row.kind == kind]
         if places:
-            vectors[places] = teacher.embed([rows[place].text for place in places], kind)
+            vectors[places] = encode([rows[place].text for place in places])
     return vectors
 
 
-def _prepare(folder: Path, teacher: Teacher, dtype: str, rows_per_shard: int) -> None:
+def _prepare(folder: Path, teacher: Targets, dtype: str, rows_per_shard: int) -> None:
     """Make the folder, or check that it is this store's."""
     header: dict[str, Any] = {
         "format": FORMAT,

@@ -1,29 +1,41 @@
-"""What a teacher has to be: any black box that turns texts into vectors (paper section 2)."""
+"""The interface of a teacher: any black box that turns texts into vectors (paper section 2)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from leaf_st.errors import InputError
-from leaf_st.recipe import Kind
+from leaf_st.models.identity import Identity
+from leaf_st.models.tokens import known_length
+
+Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
+Vectors = NDArray[Any] | Tensor
+
+# What version 0.1 did not record: an unknown value is equal to any other.
+_LATER = ("similarity_fn_name",)
+_NAMES = ("teacher", "revision", "first_revision")  # compared by `has_files_of`
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What made a vector (design contract 2): equal fingerprints, equal vectors.
+    """Everything that shapes a vector (design contract 2): equal fingerprints, equal vectors.
 
     Attributes:
-        teacher: Hub id of the teacher, or its folder's name.
-        revision: Commit on the hub, or a hash of the teacher's files.
+        teacher: Hub id or folder of the teacher.
+        revision: Hash of the teacher's files, or its version.
         prompts: Prompt by kind.
-        max_length: Tokens read of a text; None if the teacher does not say.
-        pooling: How the teacher pools; "unknown" for a black box.
-        precision: Weights while embedding.
+        max_length: Tokens read of a text; None if the teacher has no limit or does not tell.
+        pooling: The teacher's pooling; "unknown" for a black box.
+        precision: Precision of the weights while embedding.
         normalized: Whether the vectors have norm 1.
         dimension: Width d of the vectors.
+        similarity_fn_name: The teacher's similarity function; None in a fingerprint of version 0.1.
+        first_revision: The hash that version 0.1 gave to the teacher's files, which left out some of them. Stores and
+            records of that version hold no other hash and are compared by this one.
     """
 
     teacher: str
@@ -34,10 +46,35 @@ class Fingerprint:
     precision: str
     normalized: bool
     dimension: int
+    similarity_fn_name: Similarity | None = None
+    first_revision: str | None = None
+
+    def __post_init__(self) -> None:
+        """Read a length that stands for no limit, as version 0.1 wrote it for static teachers."""
+        object.__setattr__(self, "max_length", known_length(self.max_length))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fingerprint as JSON values."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> "Fingerprint":
+        """Return the fingerprint that `to_dict` of this or an earlier version gave.
+
+        Raises:
+            InputError: If a value is missing.
+        """
+        names = {part.name for part in fields(cls)}
+        try:
+            return cls(**{name: known for name, known in value.items() if name in names})
+        except TypeError as error:
+            raise InputError(f"fingerprint is damaged ({error}): embed again") from error
+
+    def has_files_of(self, other: "Fingerprint") -> bool:
+        """Return whether this teacher and that of ``other`` have the same files, whichever version hashed them."""
+        if self.revision == other.revision:
+            return True
+        return other.revision == self.first_revision or self.revision == other.first_revision
 
     def require_same(self, found: Mapping[str, Any], where: str) -> None:
         """Check that ``found``, another fingerprint's `to_dict`, is this one; names may differ, files may not.
@@ -45,25 +82,67 @@ class Fingerprint:
         Raises:
             InputError: Naming both values of the first difference.
         """
-        ours = self.to_dict()
-        for key in ("revision", *ours):
-            if key == "teacher" or ours[key] == found.get(key):
-                continue
-            mine, theirs = ours[key], found.get(key)
-            if key == "revision":
-                mine, theirs = f"{self.teacher} ({mine})", f"{found.get('teacher')} ({theirs})"
-            raise InputError(
-                f"{where} was made by another teacher: expected {key} {mine}, found {theirs}; "
-                "name another output folder, or delete this one to embed again"
-            )
+        other = Fingerprint.from_dict(found)
+        if not self.has_files_of(other):
+            mine, theirs = f"{self.teacher} ({self.revision})", f"{other.teacher} ({other.revision})"
+            raise other_teacher(where, "revision", mine, theirs)
+        ours, values = self.to_dict(), other.to_dict()
+        for key in ours:
+            unknown = key in _LATER and None in (ours[key], values[key])
+            if ours[key] != values[key] and not unknown and key not in _NAMES:
+                raise other_teacher(where, key, ours[key], values[key])
 
 
-class Teacher(Protocol):
-    """A model whose vectors a student learns to give."""
+def other_teacher(where: str, key: str, expected: object, found: object) -> InputError:
+    """Return the error that ``where``, such as a store, was made by another teacher."""
+    return InputError(
+        f"{where} was made by another teacher: expected {key} {expected}, found {found}; "
+        "name another output folder, or delete this one to embed again"
+    )
+
+
+class Targets(Protocol):
+    """What embedding into a store needs of a teacher."""
 
     @property
     def fingerprint(self) -> Fingerprint:
         """Everything that shapes the vectors."""
 
-    def embed(self, texts: Sequence[str], kind: Kind) -> NDArray[np.float32]:
-        """Embed n texts of one kind with its prompt in front; returns shape (n, d), row i for text i."""
+    def encode_query(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed n queries with their prompt; returns shape (n, d), row i for text i."""
+
+    def encode_document(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed n documents with their prompt; returns shape (n, d), row i for text i."""
+
+
+class Teacher(Targets, Protocol):
+    """A model whose vectors a student learns to give."""
+
+    @property
+    def identity(self) -> Identity:
+        """Name and revision under which results are kept."""
+
+    @property
+    def dimension(self) -> int:
+        """Width d of the vectors."""
+
+    @property
+    def prompts(self) -> Mapping[str, str]:
+        """All prompts by name, "query" and "document" among them."""
+
+    @property
+    def similarity_fn_name(self) -> Similarity:
+        """Name of the similarity function."""
+
+    @property
+    def parameters(self) -> int | None:
+        """Number of weights; None if unknown."""
+
+    def encode(self, texts: Sequence[str], prompt: str | None = None) -> NDArray[np.float32]:
+        """Embed n texts that are neither queries nor documents, such as sentences to classify; returns shape (n, d)."""
+
+    def similarity(self, queries: Vectors, documents: Vectors) -> Tensor:
+        """Return the similarity of each query to each document, shape (queries, documents)."""
+
+    def similarity_pairwise(self, queries: Vectors, documents: Vectors) -> Tensor:
+        """Return the similarity of query i to document i, shape (n,)."""

@@ -1,4 +1,4 @@
-"""How fast a teacher embeds on this machine: measured by embedding for a moment."""
+"""Speed of a teacher on this machine, measured by embedding for some seconds."""
 
 import time
 from collections.abc import Sequence
@@ -7,27 +7,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leaf_st.recipe import KINDS
-from leaf_st.teacher.local import LocalTeacher, token_counts
+from leaf_st.teacher.local import LocalTeacher
+from leaf_st.teacher.protocol import Teacher
 from leaf_st.texts import Text
 
 _SECONDS = 15.0
-_GOLDEN = 0.618034  # its multiples, modulo 1, are nowhere close together
+_BATCH = 32  # texts that a teacher of unknown batch size gets at a time
+_GOLDEN = 0.618034  # multiples of the golden ratio, modulo 1, are far apart
 
 
-def seconds_per_text(teacher: LocalTeacher, texts: Sequence[Text], most: float = _SECONDS) -> float:
-    """Return the seconds that ``teacher`` needs for one of ``texts`` on average.
+def seconds_per_text(teacher: Teacher, texts: Sequence[Text], most: float = _SECONDS) -> float:
+    """Return the mean seconds that ``teacher`` needs for one of ``texts``.
 
-    Batches of short, long and middling texts are timed until ``most`` seconds are over; what they took for a token is
-    what the others would take.
+    Batches of short, long and medium texts are timed for about ``most`` seconds; the other texts are assumed to take as
+    long for a token.
 
     Args:
-        teacher: Embeds.
-        texts: A sample, as long as the texts to come.
-        most: When to stop; the batch in flight is waited for.
+        teacher: The teacher.
+        texts: A sample of the texts that will be embedded.
+        most: Seconds after which no further batch starts.
     """
-    prompted = [teacher.prompts[row.kind] + row.text for row in texts]
-    tokens = token_counts(teacher.model, prompted)
-    batches = _batches(texts, tokens, teacher.batch_size)
+    prompts = teacher.fingerprint.prompts
+    prompted = [prompts[row.kind] + row.text for row in texts]
+    if isinstance(teacher, LocalTeacher):
+        tokens, size = teacher.token_counts(prompted), teacher.batch_size
+    else:
+        tokens, size = np.array([len(text) for text in prompted]), _BATCH
+    batches = _batches(texts, tokens, size)
     _embed(teacher, texts, min(batches, key=lambda rows: int(tokens[rows].sum())))  # a device is slow at first
     spent, done = 0.0, 0
     for rows in batches:
@@ -40,8 +46,9 @@ def seconds_per_text(teacher: LocalTeacher, texts: Sequence[Text], most: float =
     return spent / done * float(tokens.mean())
 
 
-def _embed(teacher: LocalTeacher, texts: Sequence[Text], rows: NDArray[np.int64]) -> None:
-    teacher.embed([texts[row].text for row in rows], texts[rows[0]].kind)
+def _embed(teacher: Teacher, texts: Sequence[Text], rows: NDArray[np.int64]) -> None:
+    encode = teacher.encode_query if texts[rows[0]].kind == "query" else teacher.encode_document
+    encode([texts[row].text for row in rows])
 
 
 def _batches(texts: Sequence[Text], tokens: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:

@@ -68,7 +68,7 @@ class EmbeddingStore:
     @property
     def fingerprint(self) -> Fingerprint:
         """What made the vectors."""
-        return Fingerprint(**self.header["fingerprint"])
+        return Fingerprint.from_dict(self.header["fingerprint"])
 
     @property
     def prompts(self) -> dict[str, str]:

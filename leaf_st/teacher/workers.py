@@ -6,9 +6,6 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from sentence_transformers.util import get_device_name
 
-from leaf_st.errors import InputError
-from leaf_st.launch import is_one_of_several
-
 # How long one waits for the others, of which one may embed for hours what the rest had done before. If one fails, the
 # launcher ends them all.
 _PATIENCE = timedelta(days=7)
@@ -19,15 +16,6 @@ def join(use_cpu: bool = False) -> PartialState:
 
     Args:
         use_cpu: Leave GPUs alone.
-
-    Raises:
-        InputError: If others were asked for that the launcher does not start.
     """
     asked = parse_flag_from_env("ACCELERATE_USE_CPU")
-    processes = PartialState(cpu=asked or use_cpu or get_device_name() == "cpu", timeout=_PATIENCE)
-    if processes.num_processes == 1 and is_one_of_several():  # of a program of its own, or of a launcher's settings
-        raise InputError(
-            "accelerate launch started one process of several: say --num_processes on its command line, with -m "
-            "leaf_st, or --multi_gpu, whose processes take CPUs where there are no GPUs"
-        )
-    return processes
+    return PartialState(cpu=asked or use_cpu or get_device_name() == "cpu", timeout=_PATIENCE)

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from leaf_st.errors import InputError
-from leaf_st.recipe import Kind, Recipe
+from leaf_st.recipe import Recipe
+from leaf_st.student.new import new_student
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.texts import Text
-from leaf_st.training.train import new_student, training_arguments
+from leaf_st.training.arguments import training_arguments
 from leaf_st.training.trainer import LeafTrainer, held_out_rows
 
 # A trial takes complete epochs, because batches differ in length and a few of them would not be representative. Only
@@ -45,11 +46,13 @@ class _RandomTeacher:
     def __init__(self, fingerprint: Fingerprint) -> None:
         self.fingerprint = fingerprint
 
-    def embed(self, texts: Sequence[str], kind: Kind) -> NDArray[np.float32]:
+    def encode_query(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return vectors of norm 1, shape (n, d)."""
         vectors = np.random.default_rng(0).normal(size=(len(texts), self.fingerprint.dimension))
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(vectors, dtype=np.float32)
+
+    encode_document = encode_query
 
 
 class _EpochClock(TrainerCallback):

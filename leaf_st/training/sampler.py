@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
-from leaf_st.models.portable import forget_last_call
+from leaf_st.models.tokens import forget_last_call, token_counts
 from leaf_st.student.static import is_static
 from leaf_st.teacher.store import EmbeddingStore
 
@@ -196,5 +196,4 @@ def _write_lengths(path: Path, store: EmbeddingStore, student: SentenceTransform
 def _count_tokens(store: EmbeddingStore, student: SentenceTransformer) -> Iterator[NDArray[np.int64]]:
     for start in tqdm(range(0, len(store), _ROWS), desc="counting tokens", unit_scale=_ROWS, unit=" texts"):
         rows = range(start, min(start + _ROWS, len(store)))
-        encoded = student.tokenizer(store.prompted(rows), truncation=True, max_length=student.max_seq_length)
-        yield np.array([min(len(ids), _LONGEST) for ids in encoded["input_ids"]])
+        yield np.minimum(token_counts(student, store.prompted(rows)), _LONGEST)

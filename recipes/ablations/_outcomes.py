@@ -1,4 +1,4 @@
-"""What a variant gave: measured, as a line of a table, and in a figure."""
+"""The outcome of a variant: its measurement, its table row, its figure."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -26,15 +26,15 @@ MODES = [mode for mode in ROLES if mode != "teacher"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a variant gave.
+    """The outcome of one variant.
 
     Attributes:
-        name: The variant's.
-        rows: Texts that it was trained on.
-        samples: Texts that it read, the same one several times in several epochs.
+        name: Name of the variant.
+        rows: Number of training texts.
+        samples: Number of training samples; a text counts once per epoch.
         steps: Optimizer steps.
-        seconds: Of training, without the validations.
-        l2: Mean L2 on the held-out texts after the last step: "all", and by kind.
+        seconds: Training time without validation.
+        l2: Mean L2 on the held-out texts after the last step, for "all" and by kind.
         curve: (samples, mean L2 on the held-out texts) during training.
         ndcg: nDCG@10 in percent, by set and mode.
     """
@@ -49,12 +49,12 @@ class Outcome:
     ndcg: Mapping[str, Mapping[str, float]]
 
     def mean_ndcg(self, mode: str) -> float:
-        """Return the mean over the sets, of which there is at least one."""
+        """Return the mean over the sets; at least one set is required."""
         return float(np.mean([scores[mode] for scores in self.ndcg.values()]))
 
 
 def measure_alignment(student: SentenceTransformer, store: EmbeddingStore, rows: NDArray[np.int64]) -> dict[str, float]:
-    """Return the mean L2 between student and targets: of all ``rows``, and by kind."""
+    """Return the mean L2 between student and targets, for all ``rows`` and by kind."""
     ours = student.encode(store.prompted(rows), prompt="", show_progress_bar=False)
     distances = np.linalg.norm(ours - store.embeddings(rows).astype(np.float32), axis=1)
     kinds = np.array([text.kind for text in store.texts(rows)])
@@ -65,7 +65,7 @@ def measure_alignment(student: SentenceTransformer, store: EmbeddingStore, rows:
 def measure_retrieval(
     student: SentenceTransformer, teacher: SentenceTransformer, sets: Sequence[Path]
 ) -> dict[str, dict[str, float]]:
-    """Return nDCG@10 by set and mode. Where bfloat16 is fast the student's weights become it, as the teacher's are."""
+    """Return nDCG@10 by set and mode; the student runs in bfloat16 where bfloat16 is fast, as the teacher does."""
     if not sets:
         return {}
     from leaf_st.evaluation.tasks.find import find_tasks
@@ -80,7 +80,7 @@ def measure_retrieval(
 
 
 def remember(teacher: LocalTeacher, folder: Path) -> None:
-    """Let ``teacher`` keep its vectors of queries and documents in ``folder``: they are the same for all variants."""
+    """Cache the teacher's vectors of queries and documents in ``folder``; they are the same for all variants."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def remembered(encode: Callable[..., Any]) -> Callable[..., Any]:
@@ -99,7 +99,7 @@ def remember(teacher: LocalTeacher, folder: Path) -> None:
 
 
 def format_table(outcomes: Sequence[Outcome]) -> str:
-    """Return the outcomes as a Markdown table, the teacher's nDCG@10 in its last line."""
+    """Return the outcomes as a Markdown table, with the teacher's nDCG@10 in the last row."""
     searched = all(outcome.ndcg for outcome in outcomes)
     header = ["variant", "texts", "samples", "steps", "minutes", "L2", *(f"L2, {kind}" for kind in KINDS)]
     lines = [header + [f"nDCG@10, {mode}" for mode in MODES if searched]]
@@ -125,7 +125,7 @@ def draw_curves(axes: "Axes", outcomes: Sequence[Outcome]) -> None:
 
 
 def save_figure(draw: Callable[["Axes"], None], path: Path) -> None:
-    """Let ``draw`` fill a figure and save it to ``path`` as SVG."""
+    """Save the figure that ``draw`` fills to ``path`` as SVG."""
     try:
         import matplotlib
         from matplotlib.figure import Figure

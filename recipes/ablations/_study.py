@@ -1,12 +1,12 @@
-"""What the ablations share: one store, one student to start from, and the order of things.
+"""The common part of the ablations: one store, one initial student, and the sequence of steps.
 
-A study is a list of variants, each a training of the same student on the same texts with one thing changed. What a
-variant gave is kept under everything that shaped it: a study that was stopped goes on behind its last whole variant,
-and the variant that all studies have in common (mean pooling, linear decay, batch 32, all texts, Eq. 3 alone) is
-trained once. Students are measured and thrown away.
+A study is a list of variants. Each variant trains the same student on the same texts with one change. Outcomes are
+cached under a hash of everything that shapes them: a stopped study resumes after its last finished variant, and the
+baseline of all studies (mean pooling, linear decay, batch 32, all texts, only Eq. 3) is trained once. Students are
+measured and discarded.
 
 Every variant reports the mean L2 (paper Eq. 3) on the same held-out texts and, on the BEIR folders of --data, nDCG@10.
-Teacher and student read 128 tokens of a text: the documents of the retrieval sets take half of their time then.
+Teacher and student read 128 tokens of a text, which halves the time of the retrieval documents.
 """
 
 import argparse
@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from _command import common_parser, common_recipe, refusing
 from _outcomes import Outcome, format_table, measure_alignment, measure_retrieval, remember, save_figure
+from leaf_st.student.closed_form import fit_projection
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 
@@ -33,23 +34,23 @@ from leaf_st.evaluation.beir import check_folders
 from leaf_st.pipeline.run import Run
 from leaf_st.pipeline.smoke import smoke
 from leaf_st.recipe import TrainingSpec
-from leaf_st.student.closed_form import fit_projection
 from leaf_st.teacher.store import MANIFEST, EmbeddingStore
 from leaf_st.texts.read import read_texts
+from leaf_st.training.arguments import training_arguments
 from leaf_st.training.loss import TeacherAlignedLoss
-from leaf_st.training.train import new_student, training_arguments
+from leaf_st.training.train import new_student
 from leaf_st.training.trainer import LeafTrainer, held_out_count, held_out_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BATCH = 32
-_SMOKE_SAMPLES = 320  # of which two steps are taken
+_SMOKE_SAMPLES = 320  # enough for the checks; --smoke trains two steps
 _UNSAVED = {"save_strategy": "no", "load_best_model_at_end": False}
 
 
 class StudyTrainer(LeafTrainer):
-    """`LeafTrainer`, whose arguments it has, on some ``rows`` of a store: in rising order, none of them held out."""
+    """A `LeafTrainer` that trains on ``rows`` of a store; the rows are in rising order, and none is held out."""
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class StudyTrainer(LeafTrainer):
         args: SentenceTransformerTrainingArguments,
         rows: NDArray[np.int64],
     ) -> None:
-        self._rows = rows  # which the trainer counts when it is made
+        self._rows = rows  # first, because the base class counts the rows
         super().__init__(student, store, spec, args)
 
     @property
@@ -68,7 +69,7 @@ class StudyTrainer(LeafTrainer):
         return np.setdiff1d(np.arange(len(self._lengths)), self._rows)
 
     def sample(self, count: int) -> list[int]:
-        """Return ``count`` random rows of those that are trained on, or all of them, in rising order."""
+        """Return at most ``count`` random training rows, in rising order."""
         rng = np.random.default_rng(self.args.seed)
         return sorted(rng.choice(self._rows, min(count, len(self._rows)), replace=False).tolist())
 
@@ -78,15 +79,15 @@ class Variant:
     """One training.
 
     Attributes:
-        name: For the table.
-        samples: Texts to read.
-        training: How it learns.
-        change: In words, what the fields below change: what it gave is kept under this and the values above.
-        rows: Which of the rows that are not held out to train on, given the store and them; all if None.
-        check: Raises an `InputError` where this variant cannot be trained, before any is.
-        student: Changes the student before its projection is fitted.
-        loss: Makes the loss of a student.
-        trainer: Trains it.
+        name: Name in the table.
+        samples: Number of training samples.
+        training: The training part of the recipe.
+        change: The effect of the fields below in words. The cache key consists of this text and the values above.
+        rows: Function from the store and its training rows to the rows of this variant; all training rows if None.
+        check: Function that raises an `InputError` if this variant cannot be trained; called before any training.
+        student: Function that changes the student before the projection is fitted.
+        loss: Function from a student to its loss.
+        trainer: Class of the trainer.
     """
 
     name: str
@@ -101,18 +102,18 @@ class Variant:
 
     @property
     def batch(self) -> int:
-        """Texts of a step."""
+        """Batch size."""
         return int(self.training.arguments.get("per_device_train_batch_size", BATCH))
 
 
 @dataclass
 class Setting:
-    """What the variants of a study have in common.
+    """The values that all variants of a study share.
 
     Attributes:
-        run: Recipe, folder and teacher.
-        samples: Texts that each variant reads.
-        sets: BEIR folders to measure on.
+        run: The run, with recipe, folder and teacher.
+        samples: Training samples of each variant.
+        sets: BEIR folders for nDCG@10.
     """
 
     run: Run
@@ -126,16 +127,16 @@ class Setting:
 
     @cached_property
     def training_rows(self) -> int:
-        """Texts that a variant may be trained on, counted before they are embedded."""
+        """Number of training texts, counted before embedding."""
         rows = sum(1 for _ in read_texts(self.run.recipe.texts, Counter(), prompts=self.run.teacher.prompts))
         return rows - held_out_count(rows, self.run.recipe.training)
 
     def student(self) -> SentenceTransformer:
-        """Return a student as every variant gets it, its projection still random."""
+        """Return the initial student of every variant, with a random projection."""
         return new_student(self.run.recipe, self.run.teacher.fingerprint)
 
     def variant(self, name: str, *, samples: int | None = None, **changes: Any) -> Variant:  # noqa: ANN401
-        """Return a variant; of ``changes``, fields of `Variant` and `TrainingSpec` are set, others are arguments."""
+        """Return a variant; ``changes`` are fields of `Variant` or `TrainingSpec`, or training arguments."""
         spec = self.run.recipe.training
         own = {key: changes.pop(key) for key in list(changes) if key in Variant.__dataclass_fields__}
         learning = {key: changes.pop(key) for key in list(changes) if hasattr(spec, key)}
@@ -148,9 +149,9 @@ class Study:
     """A question about the method.
 
     Attributes:
-        name: Of its files.
-        variants: Makes the variants.
-        draw: Draws the outcomes.
+        name: Name of the files.
+        variants: Function from the setting to the variants.
+        draw: Function that draws the outcomes.
         retrieval: Whether to measure nDCG@10.
     """
 
@@ -161,9 +162,9 @@ class Study:
 
 
 def main(study: Study, description: str | None, arguments: Sequence[str] | None = None) -> None:
-    """Run ``study`` as the command line says; exits with 2 and one line on stderr when the input cannot be used."""
-    parser = common_parser(description, "runs/ablations, shared by all studies")
-    parser.add_argument("--variants", nargs="+", metavar="NAME", help="train and show these alone")
+    """Run ``study`` with the arguments of the command line; exits with 2 and one line on stderr on invalid input."""
+    parser = common_parser(description, "runs/ablations, for all studies")
+    parser.add_argument("--variants", nargs="+", metavar="NAME", help="train and show only these variants")
     options = parser.parse_args(arguments)
     with refusing(study.name):
         setting = _setting(options, study)
@@ -189,15 +190,18 @@ def _chosen(variants: list[Variant], names: Sequence[str] | None) -> list[Varian
     chosen = [known[name] for name in names or known]
     for variant in chosen:
         if variant.samples < variant.batch:
-            raise InputError(f"--samples: {variant.name} takes {variant.batch} a step, found {variant.samples}")
+            raise InputError(
+                f"--samples: expected at least the batch size of {variant.name}, {variant.batch}, "
+                f"found {variant.samples}"
+            )
         variant.check()
     return chosen
 
 
 def _conduct(study: Study, setting: Setting, variants: Sequence[Variant]) -> None:
-    """Train what was not trained yet, and print, write and draw what all gave."""
+    """Train the variants that have no cached outcome; print, write and draw all outcomes."""
     store = setting.run.embed()
-    assert store is not None  # one partition makes the whole
+    assert store is not None  # one partition makes the complete store
     results, report = setting.run.folder / "results", setting.run.folder / "report"
     remember(setting.run.teacher, results)
     outcomes = []
@@ -215,7 +219,7 @@ def _conduct(study: Study, setting: Setting, variants: Sequence[Variant]) -> Non
 
 
 def _identity(variant: Variant, setting: Setting, store: EmbeddingStore) -> str:
-    """Return a hash of all that shapes what a variant gives; the manifest names the checksums of all shards."""
+    """Return a hash of everything that shapes an outcome; the manifest holds the checksums of all shards."""
     shaped = {
         "store": (store.folder / MANIFEST).read_text(encoding="utf-8"),
         "student": asdict(setting.run.recipe.student),
@@ -228,7 +232,10 @@ def _identity(variant: Variant, setting: Setting, store: EmbeddingStore) -> str:
 
 
 def _train(variant: Variant, setting: Setting, store: EmbeddingStore) -> Outcome:
-    arguments = {"max_steps": variant.samples // variant.batch, **variant.training.arguments}  # --smoke has its own
+    arguments = {
+        "max_steps": variant.samples // variant.batch,
+        **variant.training.arguments,
+    }  # --smoke sets max_steps itself
     spec = replace(variant.training, arguments=arguments)
     recipe = replace(setting.run.recipe, training=spec)
     rows = np.setdiff1d(np.arange(len(store)), held_out_rows(store, spec))
@@ -244,7 +251,7 @@ def _train(variant: Variant, setting: Setting, store: EmbeddingStore) -> Outcome
         fit_projection(student, store.prompted(sample), store.embeddings(sample))
         trainer.loss = trainer.prepare_loss(variant.loss(student), student)
         trainer.train()
-    trainer.accelerator.unwrap_model(student, keep_fp32_wrapper=False)  # else it goes on under autocast
+    trainer.accelerator.unwrap_model(student, keep_fp32_wrapper=False)  # otherwise encode would run under autocast
     history = trainer.state.log_history
     checked = [row for row in history if "eval_loss" in row]
     seconds = history[-1]["train_runtime"] - sum(row["eval_runtime"] for row in checked)

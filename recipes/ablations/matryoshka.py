@@ -24,6 +24,7 @@ import torch
 from _command import common_parser, common_recipe, refusing
 from _outcomes import save_figure
 from _study import BATCH
+from leaf_st.student.load import load_student, load_teacher
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize
@@ -31,13 +32,12 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 from leaf_st.atomic import replace_folder, write_json
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import check_folders
-from leaf_st.evaluation.compression import Compressed, measure_compression
 from leaf_st.evaluation.display import draw_curves, means
+from leaf_st.evaluation.measurements.compression import Compressed, measure_compression
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.pipeline.run import Run
 from leaf_st.pipeline.smoke import smoke
 from leaf_st.recipe import Kind
-from leaf_st.student.load import load_student, load_teacher
 from leaf_st.student.projection import Projection
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.store import EmbeddingStore

@@ -22,15 +22,15 @@ from typing import Any
 
 import numpy as np
 from _environments import Failed, Skipped, call, prepare
+from leaf_st.student.load import load_student
 from numpy.typing import ArrayLike, NDArray
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.rows import aligned
+from leaf_st.models.tokens import copy_tokenizer
 from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TextsSpec
-from leaf_st.student.load import load_student
+from leaf_st.tables import aligned
 from leaf_st.teacher.local import own_prompt
-from leaf_st.texts.paper.cut import own_tokenizer
 from leaf_st.texts.read import read_texts
 
 LARGEST_DIFFERENCE = 1e-4  # of a coordinate, in float32
@@ -127,7 +127,7 @@ def whole_texts(model: SentenceTransformer, texts: Texts) -> dict[Kind, list[str
     Raises:
         InputError: If there is none of a kind.
     """
-    tokenizer = own_tokenizer(model)
+    tokenizer = copy_tokenizer(model)
     whole: dict[Kind, list[str]] = {
         kind: [text for text in of_kind if not tokenizer.encode(own_prompt(model.prompts, kind) + text).overflowing]
         for kind, of_kind in texts.items()

@@ -17,16 +17,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from leaf_st.student.load import load_student
 
-from leaf_st.evaluation.candidates import latency_texts
-from leaf_st.evaluation.latency import Candidate, LatencyRow, measure_latency, processor_name
-from leaf_st.evaluation.rows import aligned
-from leaf_st.export.encoder import GRAPHS
-from leaf_st.export.export import rate
+from leaf_st.evaluation.measurements.candidates import latency_texts
+from leaf_st.evaluation.measurements.export import rate
+from leaf_st.evaluation.measurements.latency import LatencyRow
+from leaf_st.evaluation.timing import Candidate, measure_latency, processor_name
+from leaf_st.export.forms import FORMS, exported_files
 from leaf_st.models.find import resolve_model
 from leaf_st.models.random_weights import save_unlearned
-from leaf_st.publishing.snippet import onnx_snippet
-from leaf_st.student.load import load_student
+from leaf_st.publishing.card.render import onnx_snippet
+from leaf_st.tables import aligned
 from leaf_st.zoo import ARCTIC
 
 TEACHER = "BERT-base"
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=25, help="batches of each size")
     options = parser.parse_args()
     folder = resolve_model(options.model)
-    graphs = {kind: folder / path for kind, path in GRAPHS.items() if (folder / path).is_file()}
+    graphs = exported_files(folder)
     student = load_student(str(folder)).to("cpu")
     with TemporaryDirectory() as temporary:
         teacher = load_student(str(save_unlearned(Path(temporary) / "model", ARCTIC.architecture))).to("cpu")
@@ -85,7 +86,8 @@ def _reached(rows: list[LatencyRow]) -> str:
     rates = {(row.model, row.backend, row.side, row.batch_size): rate(row) for row in rows}
     lines = []
     for (side, size, beside), wanted in TARGETS.items():
-        forms = {kind: rates["student", kind, side, size] for kind in GRAPHS if ("student", kind, side, size) in rates}
+        keys = {form.name: ("student", form.name, side, size) for form in FORMS}
+        forms = {name: rates[key] for name, key in keys.items() if key in rates}
         best = max(forms, key=forms.__getitem__)
         times = forms[best] / rates[beside, TORCH, side, size]
         lines.append([f"{side} by {size}, {best}: {times:.1f} times {beside} in {TORCH}", f"wanted {wanted:g}"])

@@ -17,10 +17,10 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-
-from leaf_st.evaluation.latency import encode_speed
-from leaf_st.recipe import TextsSpec
 from leaf_st.student.load import load_student
+
+from leaf_st.evaluation.timing import encode_speed
+from leaf_st.recipe import TextsSpec
 from leaf_st.texts.read import read_texts
 
 

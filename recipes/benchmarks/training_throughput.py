@@ -23,6 +23,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+from leaf_st.student.closed_form import fit_projection
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
 from torch import nn
@@ -30,11 +31,11 @@ from transformers import TrainerCallback
 
 from leaf_st.atomic import write_json
 from leaf_st.recipe import Recipe, StudentSpec, TextsSpec, TrainingSpec
-from leaf_st.student.closed_form import fit_projection
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.precompute import precompute
 from leaf_st.texts.read import read_texts
-from leaf_st.training.train import new_student, training_arguments
+from leaf_st.training.arguments import training_arguments
+from leaf_st.training.train import new_student
 from leaf_st.training.trainer import LeafTrainer
 
 TRAINED, VALIDATED, BATCH = 3000, 512, 32

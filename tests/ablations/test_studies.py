@@ -14,7 +14,8 @@ import torch
 from leaf_st.errors import InputError
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.teacher.store import EmbeddingStore
-from leaf_st.training.train import new_student, training_arguments
+from leaf_st.training.arguments import training_arguments
+from leaf_st.training.train import new_student
 
 README = Path(__file__).parents[2] / "recipes" / "ablations" / "README.md"
 VARIANTS = {
@@ -143,7 +144,7 @@ def test_ctrl_c_is_one_line(run, texts, tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit) as stopped:
         run("pooling", "--smoke", "--texts", texts, "--output", tmp_path / "run", "--data")
     assert stopped.value.code == 130
-    expected = "stopped; what is embedded and trained is kept, and the same command goes on"
+    expected = "stopped; the same command resumes: finished embeddings and models are kept"
     assert capsys.readouterr().err.strip().splitlines()[-1] == expected
 
 

@@ -15,7 +15,8 @@ import torch
 
 from leaf_st.cli.main import main
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.py"))
+FOLDER = Path(__file__).parents[2] / "recipes"
+RECIPES = sorted(path for path in FOLDER.glob("*.py") if path.stem != "plain_trainer")  # that one is a script
 COMMANDS = ["demo", "run", "embed", "train", "evaluate", "measure", "export", "report", "search", "verify", "push"]
 COMMANDS += ["card", "models", "pull"]
 STEPS = 24
@@ -119,7 +120,7 @@ def test_the_run_folder_has_the_recipe_s_name(recipe):
 
 def test_stages_alone_make_what_can_be_measured_and_searched(recipe, tiny_teacher_folder, beir, capsys):
     _run("embed", recipe, "--partition", "1/2", "--output", "out")
-    assert "other partitions are still to come" in capsys.readouterr().out
+    assert "other partitions are not embedded yet" in capsys.readouterr().out
     _run("embed", recipe, "--partition", "0/2", "--output", "out")
     assert "90 rows in out/store" in capsys.readouterr().out
     _run("train", recipe, "--output", "out")
@@ -151,8 +152,8 @@ def test_a_bad_recipe_is_one_line(recipe, capfd):
     assert "recipe none.py: no such file" in _refused(capfd, "run", "none.py")
     assert "--set depth: no such key" in _refused(capfd, "run", recipe, "--set", "depth=3")
     refused = _refused(capfd, "run", recipe, "--set", "held_out_rows=32")
-    assert "--set held_out_rows: no such key, did you mean training.held_out_rows? expected one of" in refused
-    assert "texts.limit: expected a whole number" in _refused(capfd, "run", recipe, "--set", "texts.limit=some")
+    assert "--set held_out_rows: no such key; did you mean training.held_out_rows? expected one of" in refused
+    assert "texts.limit: expected int of at least 1" in _refused(capfd, "run", recipe, "--set", "texts.limit=some")
 
 
 def test_missing_input_of_a_stage_is_one_line(recipe, capfd):
@@ -230,6 +231,12 @@ def _start(*arguments, limit=resource.RLIM_INFINITY):
     return process
 
 
+def test_a_run_folder_is_local(recipe, capfd):
+    refused = _refused(capfd, "run", recipe, "--output", "s3://bucket/run")
+    assert "output: expected a local path, found 's3://bucket/run': URLs and object storage" in refused
+    assert not Path("s3:").exists()
+
+
 def test_ctrl_c_stops_and_the_same_command_goes_on(recipe):
     _run("embed", recipe, "--output", "out")
     shutil.copytree("out", "undisturbed")
@@ -241,7 +248,7 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(recipe):
     process.join()
     errors = Path("errors.txt").read_text()
     assert process.exitcode == 130
-    assert "stopped; embedding, training, evaluation and publishing go on from here with the same command" in errors
+    assert "stopped; the same command resumes embedding, training, evaluation and publishing" in errors
     assert "Traceback" not in errors
     assert not Path("out/model").exists()
     _run("train", recipe, "--output", "out")
@@ -254,9 +261,8 @@ def test_a_disk_without_room_is_one_line(recipe):
     process.join()
     errors = Path("errors.txt").read_text()
     assert process.exitcode == 2
-    assert (
-        errors.splitlines()[-1] == "leaf-st: File too large: output; make room there or name another place, then go on"
-    )
+    remedy = "free some space or choose another path, then run the same command again"
+    assert errors.splitlines()[-1] == f"leaf-st: File too large: output; {remedy}"
     assert "Traceback" not in errors
     assert [path.name for path in Path("out/store").iterdir()] == ["fingerprint.json"]
     _run("embed", recipe, "--output", "out")

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from letters import words
+from letters import open_model, words
 from sentence_transformers import SentenceTransformer
 
 
@@ -87,5 +87,20 @@ def counting():
         made = CountingModel(modules=list(model), device="cpu")
         made.seen = {"query": Counter(), "document": Counter(), None: Counter()}
         return made
+
+    return count
+
+
+@pytest.fixture
+def counting_teacher(counting):
+    """Return a teacher that counts, made of the modules of a model."""
+
+    def count(model):
+        made = counting(model)
+        teacher = open_model(made)
+        for seen in made.seen.values():
+            seen.clear()  # the teacher's probe
+        teacher.seen = made.seen
+        return teacher
 
     return count

@@ -53,14 +53,14 @@ def test_title_may_be_absent_and_ids_numbers(tmp_path):
         ({"queries": [{"_id": "q1", "query": "?"}]}, r"queries\.jsonl: row 1 has no 'text'"),
         ({"queries": [{"_id": "q9", "text": "?"}]}, r"test\.tsv: query-id 'q1' is not in queries\.jsonl"),
         ({"corpus": CORPUS[:1]}, r"test\.tsv: corpus-id 'd2' is not in corpus\.jsonl"),
-        ({"corpus": [*CORPUS, CORPUS[0]]}, r"corpus\.jsonl: _id 'd1' comes twice"),
+        ({"corpus": [*CORPUS, CORPUS[0]]}, r"corpus\.jsonl: _id 'd1' is not unique"),
         ({"corpus": [{"_id": "d1", "text": None}]}, r"corpus\.jsonl: text of _id 'd1' is None"),
         ({"corpus": [{"_id": "d1", "title": 3, "text": "a"}]}, r"corpus\.jsonl: title of _id 'd1' is 3"),
         ({"corpus": [{"_id": "d1", "text": "\ud800"}]}, r"text of _id 'd1' holds a lone surrogate"),
         ({"queries": [None]}, r"queries\.jsonl: row 1 is None, expected an object"),
         ({"qrels": QRELS[1:]}, r"test\.tsv: no score is above 0"),
         ({"qrels": [{**QRELS[0], "score": "high"}]}, r"test\.tsv: score of query 'q1' is 'high'"),
-        ({"qrels": [{**QRELS[0], "score": 0.5}]}, r"test\.tsv: score of query 'q1' is '0\.5', expected a whole number"),
+        ({"qrels": [{**QRELS[0], "score": 0.5}]}, r"test\.tsv: score of query 'q1' is '0\.5', expected an integer"),
     ],
 )
 def test_bad_sets_are_named(tmp_path, change, message):
@@ -73,7 +73,7 @@ def test_scores_of_a_parquet_are_whole_numbers(tmp_path, score):
     _write(tmp_path)
     (tmp_path / "qrels" / "test.tsv").unlink()
     pq.write_table(pa.Table.from_pylist([{**QRELS[0], "score": score}]), tmp_path / "qrels.parquet")
-    with pytest.raises(InputError, match=rf"qrels\.parquet: score of query 'q1' is {score}, expected a whole number"):
+    with pytest.raises(InputError, match=rf"qrels\.parquet: score of query 'q1' is {score}, expected an integer"):
         load_beir(tmp_path)
 
 

@@ -94,7 +94,8 @@ def test_a_task_of_one_side_counts_in_asymmetric_mode_as_in_standard_mode():
         "mean of 2 types                      60.00     53.00       58.25               88.3%                 97.1%",
         "mean of 3 tasks                      53.33     45.33       52.33               85.0%                 98.1%",
         "seconds, 2 tasks                       3.0       3.0         3.0",
-        "STS: no queries and documents, so no asymmetric mode; its means take the standard scores (paper Table 3)",
+        "STS: no queries and documents, so no asymmetric mode; "
+        "means of asymmetric mode use the standard scores (paper Table 3)",
     ]
     assert retention(rows) == pytest.approx({"standard": 85.0, "asymmetric": 100 * 157 / 160})
 

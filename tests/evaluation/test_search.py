@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from letters import open_model
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.search import Hit, format_hits, search
@@ -8,7 +9,7 @@ DOCUMENTS = ["abc abd", "hgf hhh", "a b c", "zzz yyy", "bcd efg hij", "kl mn op"
 
 
 def test_lists_are_those_of_the_cosines(tiny_teacher, tiny_student):
-    found = search("ab cd", DOCUMENTS, student=tiny_student, teacher=tiny_teacher, k=4)
+    found = search("ab cd", DOCUMENTS, student=tiny_student, teacher=open_model(tiny_teacher), k=4)
     assert list(found) == ["teacher", "standard", "asymmetric"]
     sides = {
         "teacher": (tiny_teacher, tiny_teacher),
@@ -37,7 +38,7 @@ def test_no_documents_is_an_error(tiny_student):
 
 def test_widths_must_match(tiny_teacher, narrow_student):
     with pytest.raises(InputError, match="teacher gives 32 dimensions, student gives 16"):
-        search("ab", DOCUMENTS, student=narrow_student, teacher=tiny_teacher)
+        search("ab", DOCUMENTS, student=narrow_student, teacher=open_model(tiny_teacher))
 
 
 def test_format_counts_the_overlap():

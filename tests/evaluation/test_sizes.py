@@ -1,8 +1,9 @@
 import pytest
+from letters import open_model
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.rows import MODELS, read_rows
-from leaf_st.evaluation.sizes import Size
+from leaf_st.evaluation.rows import read_rows
+from leaf_st.evaluation.sizes import MODELS, Size
 from leaf_st.evaluation.tasks.find import find_tasks
 from leaf_st.evaluation.tasks.runner import evaluate
 from leaf_st.models.identity import identify
@@ -10,7 +11,7 @@ from leaf_st.models.identity import identify
 
 def test_an_evaluation_leaves_the_sizes_of_its_models(sts, tiny_teacher, tiny_student, tmp_path):
     tasks = find_tasks([str(sts)])
-    evaluate(tasks, teacher=tiny_teacher, student=tiny_student, modes=["standard"], folder=tmp_path)
+    evaluate(tasks, teacher=open_model(tiny_teacher), student=tiny_student, modes=["standard"], folder=tmp_path)
     # Without a teacher its row stays.
     evaluate(tasks, teacher=None, student=tiny_student, modes=["standard"], folder=tmp_path)
     expected = [

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.latency import Candidate, measure_latency
+from leaf_st.evaluation import timing
+from leaf_st.evaluation.timing import Candidate, measure_latency
+from leaf_st.export import encoder
 from leaf_st.export.encoder import INPUTS, OnnxEncoder
 from leaf_st.student.build import build_student
 
@@ -14,7 +16,7 @@ PROMPTS = {"query": "q: ", "document": ""}
 
 TEXTS = {
     "query": [f"a question, {'so ' * (number % 5)}short" for number in range(8)],
-    "document": ["and " * (5 + 9 * number) for number in range(8)],  # the last ones longer than the model reads
+    "document": ["and " * (5 + 9 * number) for number in range(8)],  # the last texts are longer than the model reads
 }
 
 
@@ -61,7 +63,7 @@ def graph(tmp_path_factory, tiny_teacher_folder):
     return _export(_model(tiny_teacher_folder), tmp_path_factory.mktemp("onnx") / "model.onnx")
 
 
-def test_vectors_are_those_of_torch(graph, model):
+def test_vectors_equal_torch(graph, model):
     encode = OnnxEncoder(graph, model)
     assert encode("query", TEXTS["query"]) == pytest.approx(model.encode_query(TEXTS["query"]), abs=1e-5)
     documents = encode("document", TEXTS["document"])
@@ -69,8 +71,8 @@ def test_vectors_are_those_of_torch(graph, model):
     assert not np.allclose(encode("query", ["a"]), encode("document", ["a"]), atol=1e-2)
 
 
-def test_it_is_timed_beside_torch(graph, model, monkeypatch):
-    monkeypatch.setattr("leaf_st.evaluation.latency.bfloat16_is_fast", lambda device: False)
+def test_a_graph_is_timed_beside_torch(graph, model, monkeypatch):
+    monkeypatch.setattr(timing, "bfloat16_is_fast", lambda device: False)
     candidate = Candidate("model", model, "model", {"onnx": graph})
     rows = measure_latency([candidate], TEXTS, batch_sizes=(1, 8), repeats=2)
     assert [row.backend for row in rows] == ["torch float32"] * 4 + ["onnx"] * 4
@@ -78,9 +80,9 @@ def test_it_is_timed_beside_torch(graph, model, monkeypatch):
     assert min(rows[-1].seconds) > 0
 
 
-def test_without_onnxruntime_the_graph_is_left_out_and_said_so(model, tmp_path, monkeypatch, capsys):
-    for place in ("latency", "onnx_encoder"):
-        monkeypatch.setattr(f"leaf_st.evaluation.{place}.onnxruntime_is_here", lambda: False)
+def test_without_onnxruntime_a_graph_is_not_timed(model, tmp_path, monkeypatch, capsys):
+    for module in (timing, encoder):
+        monkeypatch.setattr(module, "onnxruntime_is_installed", lambda: False)
     candidate = Candidate("model", model, "model", {"onnx": tmp_path / "model.onnx"})
     rows = measure_latency([candidate], TEXTS, batch_sizes=(1,), repeats=1)
     assert "onnx" not in {row.backend for row in rows}
@@ -89,10 +91,10 @@ def test_without_onnxruntime_the_graph_is_left_out_and_said_so(model, tmp_path, 
         OnnxEncoder(tmp_path / "model.onnx", model)
 
 
-def test_a_file_that_is_no_such_graph_is_named(model, tmp_path, graph):
+def test_an_unusable_file_is_named(model, tmp_path, graph):
     broken = tmp_path / "model.onnx"
     broken.write_bytes(b"no graph")
-    with pytest.raises(InputError, match=r"model\.onnx cannot be loaded: .*: export it again"):
+    with pytest.raises(InputError, match=r"model\.onnx cannot be loaded: .*: export the model again"):
         OnnxEncoder(broken, model)
     with pytest.raises(InputError, match=r"nowhere\.onnx cannot be loaded"):
         OnnxEncoder(tmp_path / "nowhere.onnx", model)

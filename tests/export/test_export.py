@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +15,22 @@ import torch
 
 from leaf_st.cli.main import main
 from leaf_st.errors import InputError
+from leaf_st.evaluation.measurements.export import ExportRow, measure_export
 from leaf_st.evaluation.rows import read_rows
 from leaf_st.export import export as exporting
-from leaf_st.export.encoder import GRAPHS, OnnxEncoder
-from leaf_st.export.export import ExportRow, check_exportable, export
+from leaf_st.export import forms
+from leaf_st.export import onnx as standard
+from leaf_st.export.encoder import OnnxEncoder
+from leaf_st.export.export import check_exportable, export_model
+from leaf_st.export.forms import EXACT, FORMS, GRAPH_FOLDER, ExportForm, form_named
+from leaf_st.export.packed import packed_graph, write_packed
+from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
-from leaf_st.publishing.card import card_text
-from leaf_st.publishing.snippet import onnx_snippet
+from leaf_st.publishing.card.card import card_text
+from leaf_st.publishing.card.hosted import read_hosted
+from leaf_st.publishing.card.render import onnx_snippet
 from leaf_st.recipe import Recipe, StudentSpec
 from leaf_st.student.build import build_student
-from leaf_st.student.load import load_student
 from leaf_st.student.static import build_static
 
 pytest.importorskip("onnxruntime")
@@ -34,7 +40,8 @@ TEXTS = {
     "query": [f"what is number {number} of {'so ' * (number % 7)}many?" for number in range(40)],
     "document": [f"number {number} is " + "a word and " * (number % 9) for number in range(40)],
 }
-NAMES = {path.name for path in GRAPHS.values()}
+NAMES = {form.file.name for form in FORMS}
+INT8 = form_named("onnx int8").file
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +59,7 @@ def beir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, tiny_teacher_folder, beir):
-    """The model's folder of a run after `leaf-st export`, its results and what the command printed."""
+    """The model folder of a run after `leaf-st export`, its results, and the output of the command."""
     torch.manual_seed(0)
     prompts = {"query": "q: ", "document": ""}
     made = build_student(
@@ -68,17 +75,18 @@ def exported(tmp_path_factory, tiny_teacher_folder, beir):
     return folder, results, printed.getvalue()
 
 
-def test_the_files_are_there_and_their_rows(exported):
+def test_files_and_rows_of_an_export(exported):
     folder, results, printed = exported
     assert {path.name for path in (folder / "onnx").iterdir()} == NAMES
     rows = {row.backend: row for row in read_rows(results / "export.json", ExportRow)}
-    assert [backend for backend in rows if backend != "torch bfloat16"] == ["torch float32", *GRAPHS]
+    backends = [backend for backend in rows if backend != "torch bfloat16"]
+    assert backends == ["torch float32", *(form.name for form in FORMS)]
     assert all(min(row.rates.values()) > 0 and row.megabytes > 0 for row in rows.values())
     assert set(rows["onnx"].rates) == {"query 1", "query 16", "document 1", "document 16"}
     assert max(rows["onnx"].error, rows["onnx packed"].error) <= 1e-5
     assert 0.99 <= rows["onnx int8"].cosine < 0.99999
     assert rows["onnx int8"].kept >= 99
-    assert rows["onnx int8"].megabytes == (folder / GRAPHS["onnx int8"]).stat().st_size / 1e6
+    assert rows["onnx int8"].megabytes == (folder / INT8).stat().st_size / 1e6
     assert rows["onnx int8"].megabytes < rows["onnx packed"].megabytes
     assert rows["torch float32"].error is None
     assert "onnx/model_int8.onnx" in printed
@@ -87,84 +95,131 @@ def test_the_files_are_there_and_their_rows(exported):
 
 def test_files_encode_with_the_prompt(exported):
     folder, *_ = exported
-    model = load_student(str(folder))
-    for kind, path in GRAPHS.items():
-        encode = OnnxEncoder(folder / path, model)
+    model = load_model(str(folder))
+    for form in FORMS:
+        encode = OnnxEncoder(folder / form.file, model)
         expected = model.encode_query(TEXTS["query"])
         cosines = (encode("query", TEXTS["query"]) * expected).sum(axis=1)
-        assert cosines.mean() > (0.99 if kind == "onnx int8" else 0.999999)
+        assert cosines.mean() > (0.999999 if form.limits.exact else 0.99)
 
 
-def test_what_is_not_near_enough_is_not_written_and_does_not_stay(exported, tmp_path, capfd, beir, monkeypatch):
+def _replace_form(monkeypatch, name, **changes):
+    """Change the entry ``name`` in the tuple of forms."""
+    changed = tuple(replace(form, **changes) if form.name == name else form for form in FORMS)
+    for module in (exporting, forms):
+        monkeypatch.setattr(module, "FORMS", changed)
+
+
+def test_a_form_outside_its_limits_is_not_written_and_its_old_file_is_deleted(
+    exported, tmp_path, capfd, beir, monkeypatch
+):
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
-    student = load_student(str(folder))
-    with torch.no_grad():  # a coordinate that counts for nothing, beside which eight bits hold no other one
+    student = load_model(str(folder))
+    with torch.no_grad():  # a huge coordinate without effect, which leaves int8 no resolution for the others
         for layer in student.transformers_model.encoder.layer:
             layer.intermediate.dense.bias[0] = 1000
             layer.output.dense.weight[:, 0] = 0
     save_portable(student, tmp_path / "other")
     shutil.copytree(folder / "onnx", tmp_path / "other" / "onnx")
-    monkeypatch.setattr(exporting, "whole_graph", exporting.packed_graph)  # torch takes seconds for its own
+    monkeypatch.setattr(standard, "standard_graph", packed_graph)  # torch takes seconds for its own
     with pytest.raises(SystemExit) as ended:
         main(["export", str(tmp_path / "other"), "--texts", str(beir), "--output", str(tmp_path / "results")])
     assert ended.value.code == 2
     assert "model_int8.onnx has a mean cosine of 0." in capfd.readouterr().err
     left = {path.name for path in (tmp_path / "other" / "onnx").iterdir()}
     assert left == NAMES - {"model_int8.onnx"}
-    assert (tmp_path / "other" / GRAPHS["onnx"]).read_bytes() != (folder / GRAPHS["onnx"]).read_bytes()
+    assert (tmp_path / "other" / FORMS[0].file).read_bytes() != (folder / FORMS[0].file).read_bytes()
     rows = read_rows(tmp_path / "results" / "export.json", ExportRow)
     assert "onnx int8" not in {row.backend for row in rows}
 
 
-def test_an_export_that_breaks_off_changes_nothing(exported, tmp_path, monkeypatch):
+def test_an_interrupted_export_changes_nothing(exported, tmp_path, monkeypatch):
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
-    (folder / ".onnx.new").mkdir()  # of an export that was killed
+    (folder / ".onnx.new").mkdir()  # left by an export that was killed
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     def broken(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(exporting, "save_int8", broken)
-    monkeypatch.setattr(exporting, "whole_graph", exporting.packed_graph)
+    _replace_form(monkeypatch, "onnx int8", make=broken)
+    monkeypatch.setattr(standard, "standard_graph", packed_graph)
     with pytest.raises(KeyboardInterrupt):
-        export(load_student(str(folder)), folder, TEXTS)
+        export_model(load_model(str(folder)), folder, TEXTS)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     assert not (folder / ".onnx.new").exists()
 
 
-def test_a_float32_that_differs_is_refused(exported, tmp_path, monkeypatch):
+def test_a_float32_graph_that_differs_is_rejected(exported, tmp_path, monkeypatch):
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
-    model = load_student(str(folder))
+    model = load_model(str(folder))
 
     def other(_):
-        student = load_student(str(folder))
+        student = load_model(str(folder))
         with torch.no_grad():
             student[2].linear.weight[0, 0] += 0.1
-        return exporting.packed_graph(student)
+        return packed_graph(student)
 
-    monkeypatch.setattr(exporting, "whole_graph", other)
-    rows, wrong = export(model, folder, TEXTS)
+    monkeypatch.setattr(standard, "standard_graph", other)
+    rows, wrong = measure_export(model, folder, TEXTS)
     assert [row.backend for row in rows][-2:] == ["onnx packed", "onnx int8"]
     assert len(wrong) == 1
     assert wrong[0].startswith("model.onnx differs by ")
-    assert not (folder / GRAPHS["onnx"]).exists()
+    assert not (folder / FORMS[0].file).exists()
 
 
-def test_another_architecture_keeps_its_padding(exported, tmp_path, monkeypatch):
+def test_another_architecture_has_no_packed_form(exported, tmp_path, monkeypatch):
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
-    monkeypatch.setattr(exporting, "whole_graph", exporting.packed_graph)
-    monkeypatch.setattr(exporting, "can_be_packed", lambda _: False)
-    rows, wrong = export(load_student(str(folder)), folder, TEXTS)
+    monkeypatch.setattr(standard, "standard_graph", packed_graph)
+    _replace_form(monkeypatch, "onnx packed", supports=lambda model: False)
+    rows, wrong = measure_export(load_model(str(folder)), folder, TEXTS)
     assert not wrong
     assert [row.backend for row in rows if row.backend.startswith("onnx")] == ["onnx", "onnx int8"]
     assert {path.name for path in (folder / "onnx").iterdir()} == NAMES - {"model_packed.onnx"}
 
 
-def test_what_cannot_be_exported(tiny_teacher_folder, tiny_student, monkeypatch):
+def test_a_new_form_is_one_entry(exported, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    shutil.copytree(exported[0], folder)
+    monkeypatch.setattr(standard, "standard_graph", packed_graph)
+    new = ExportForm("onnx new", GRAPH_FOLDER / "model_new.onnx", write_packed, EXACT)
+    for module in (exporting, forms):
+        monkeypatch.setattr(module, "FORMS", (*FORMS, new))
+    rows, wrong = measure_export(load_model(str(folder)), folder, TEXTS)
+    assert not wrong
+    assert (rows[-1].backend, rows[-1].file) == ("onnx new", "onnx/model_new.onnx")
+    assert rows[-1].error <= 1e-5
+    assert "onnx new" in read_hosted(folder, "us/tiny").graphs
+    assert forms.limits_of(folder / new.file) is EXACT
+
+
+def test_int8_is_searched_beside_the_graph_that_it_is_made_from(exported, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    shutil.copytree(exported[0], folder)
+    monkeypatch.setattr(standard, "standard_graph", packed_graph)
+    compared = []
+
+    def ndcg_kept(form, reference):
+        query = {name: encode("query", TEXTS["query"]) for name, encode in (("form", form), ("reference", reference))}
+        compared.append(query)
+        return 98.5
+
+    *others, int8 = export_model(load_model(str(folder)), folder, TEXTS, ndcg_kept=ndcg_kept)
+    assert [result.ndcg_kept for result in others] == [None, None]
+    assert int8.ndcg_kept == 98.5
+    assert int8.problem == "model_int8.onnx keeps 98.5 % of the nDCG@10 of float32, expected at least 99.0 %"
+    assert not (folder / INT8).exists()
+    (query,) = compared
+    expected = load_model(str(folder)).encode_query(TEXTS["query"])
+    assert query["reference"] == pytest.approx(expected, abs=1e-5)
+    assert query["form"] != pytest.approx(expected, abs=1e-5)
+    assert form_named("onnx int8").reference(["onnx", "onnx packed"]) == "onnx packed"
+
+
+def test_models_that_cannot_be_exported(tiny_teacher_folder, tiny_student, monkeypatch):
     with pytest.raises(InputError, match="a static student has nothing to export"):
         check_exportable(build_static(tiny_teacher_folder, dimension=32, normalized=True, device="cpu"))
     monkeypatch.setattr(exporting, "find_spec", lambda name: None if name == "onnxscript" else name)
@@ -172,15 +227,15 @@ def test_what_cannot_be_exported(tiny_teacher_folder, tiny_student, monkeypatch)
         check_exportable(tiny_student)
 
 
-def test_what_cannot_be_timed_is_not_made(tiny_student, tmp_path):
+def test_inputs_that_cannot_be_timed_stop_the_export(tiny_student, tmp_path):
     texts = {side: [f"text {number}" for number in range(16)] for side in ("query", "document")}
     with pytest.raises(InputError, match="expected at least 16 texts of kind query to time a batch, found 3"):
-        export(tiny_student, tmp_path, {**texts, "query": texts["query"][:3]})
+        measure_export(tiny_student, tmp_path, {**texts, "query": texts["query"][:3]})
     broken = copy.deepcopy(tiny_student)
     with torch.no_grad():
         next(broken.parameters()).fill_(float("nan"))
     with pytest.raises(InputError, match="gives NaN or infinite numbers for 2 of 2 texts"):
-        export(broken, tmp_path, texts)
+        measure_export(broken, tmp_path, texts)
     assert not list(tmp_path.iterdir())
 
 
@@ -194,11 +249,11 @@ sys.meta_path.insert(0, Without())
 """
 
 
-@pytest.mark.parametrize("kind", GRAPHS)
-def test_the_snippet_runs_without_torch(exported, tmp_path, kind):
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+def test_the_snippet_runs_without_torch(exported, tmp_path, form):
     folder, *_ = exported
-    model = load_student(str(folder))
-    code = onnx_snippet(str(folder), model.prompts, model.max_seq_length, kind)
+    model = load_model(str(folder))
+    code = onnx_snippet(str(folder), model.prompts, model.max_seq_length, form.name)
     compile(code, "snippet", "exec")
     shown = "print(repr(queries.tolist()), file=sys.stderr)"
     done = subprocess.run(
@@ -206,14 +261,14 @@ def test_the_snippet_runs_without_torch(exported, tmp_path, kind):
     )
     (query,) = np.array(json.loads(done.stderr.splitlines()[-1]))
     expected = model.encode_query("what is a student?")
-    assert query @ expected > (0.98 if kind == "onnx int8" else 0.999999)
+    assert query @ expected > (0.999999 if form.limits.exact else 0.98)
     assert len(code.strip().splitlines()) <= 20
     assert done.stdout.startswith("[[")
 
 
 @pytest.fixture
 def bare(tmp_path):
-    """A folder of packages with what the snippet imports and nothing else."""
+    """A folder with the packages that the snippet imports, and no others."""
     packages, installed = tmp_path / "packages", Path(np.__file__).parents[1]
     packages.mkdir()
     for name in ("numpy", "numpy.libs", "onnxruntime", "tokenizers"):
@@ -222,7 +277,7 @@ def bare(tmp_path):
     return packages
 
 
-def test_the_snippet_on_a_card_runs_as_it_stands_where_there_is_no_torch(exported, bare, tmp_path):
+def test_the_snippet_on_a_card_runs_unchanged_without_torch(exported, bare, tmp_path):
     folder, *_ = exported
     run = shutil.copytree(folder.parent, tmp_path / "run")
     card = card_text(run, "us/tiny", without_results=True)
@@ -238,7 +293,7 @@ def test_the_snippet_on_a_card_runs_as_it_stands_where_there_is_no_torch(exporte
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (query,) = np.array(json.loads(done.stdout.splitlines()[-1]))
-    assert query @ load_student(str(folder)).encode_query("what is a student?") > 0.98
+    assert query @ load_model(str(folder)).encode_query("what is a student?") > 0.98
 
 
 def test_rows_survive_json(exported):

@@ -8,9 +8,9 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 
 from leaf_st.errors import InputError
 from leaf_st.export.encoder import INPUTS
-from leaf_st.export.onnx import OUTPUTS, _Whole, linear_layers, whole_graph
+from leaf_st.export.onnx import OUTPUTS, _Student, linear_layers, standard_graph
 from leaf_st.export.packed import can_be_packed, packed_graph
-from leaf_st.models.tiny import WIDTH
+from leaf_st.models.random_weights import WIDTH
 from leaf_st.student.build import build_student
 from leaf_st.student.static import build_static
 
@@ -18,7 +18,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 ROOT = Path(torch.__file__).parents[1]
-SHAPES = {(1, 1): [1], (1, 40): [40], (3, 9): [9, 1, 4], (5, 64): [2, 64, 7, 33, 2]}  # with the tokens of each text
+SHAPES = {(1, 1): [1], (1, 40): [40], (3, 9): [9, 1, 4], (5, 64): [2, 64, 7, 33, 2]}  # batch shape: tokens of each text
 
 
 def _student(folder, normalized):
@@ -27,7 +27,7 @@ def _student(folder, normalized):
 
 
 def _with_biases(folder):
-    """A model with two layers behind the pooling."""
+    """A model with two layers after the pooling."""
     torch.manual_seed(0)
     first, pooling, *_ = SentenceTransformer(str(folder), device="cpu")
     layers = [Dense(WIDTH, 24, activation_function=None), Dense(24, 40, activation_function=None)]
@@ -73,20 +73,20 @@ def _assert_equals_torch(graph, model):
         assert tokens[there] == pytest.approx(torch_tokens[there], abs=1e-5)
 
 
-def test_packed_is_torch_s(model):
+def test_the_packed_graph_equals_torch(model):
     assert can_be_packed(model)
     _assert_equals_torch(packed_graph(model), model)
 
 
-def test_whole_is_torch_s(tiny_teacher_folder):
+def test_the_standard_graph_equals_torch(tiny_teacher_folder):
     model = _with_biases(tiny_teacher_folder)
-    graph = whole_graph(model)
+    graph = standard_graph(model)
     assert {opset.domain for opset in graph.opset_import} == {""}
-    assert str(ROOT).encode() not in graph.SerializeToString()  # torch notes the file and line of each node
+    assert str(ROOT).encode() not in graph.SerializeToString()  # torch records the file and line of each node
     _assert_equals_torch(graph, model)
 
 
-def test_whoever_pools_the_tokens_gets_the_vectors(tiny_teacher_folder):
+def test_pooling_the_tokens_gives_the_vectors(tiny_teacher_folder):
     model = _with_biases(tiny_teacher_folder)
     inputs = _inputs((3, 9), [9, 1, 4])
     expected, _ = _torch(model, inputs)
@@ -105,14 +105,14 @@ def test_whoever_pools_the_tokens_gets_the_vectors(tiny_teacher_folder):
         [Dense(WIDTH, WIDTH, activation_function=None, use_residual=True)],
     ],
 )
-def test_the_tokens_before_what_is_not_linear_are_the_transformer_s(tiny_teacher, behind):
+def test_layers_that_are_not_linear_leave_the_tokens_unchanged(tiny_teacher, behind):
     first, pooling, *_ = tiny_teacher
     model = SentenceTransformer(modules=[first, pooling, *behind], device="cpu").eval()
     assert linear_layers(model) is None
     assert not can_be_packed(model)
     inputs = _inputs((2, 9), [9, 4])
-    with torch.inference_mode():  # what is exported, which takes seconds
-        found = _Whole(model)(*(torch.from_numpy(inputs[name]) for name in INPUTS))
+    with torch.inference_mode():  # the module that is exported: the export itself takes seconds
+        found = _Student(model)(*(torch.from_numpy(inputs[name]) for name in INPUTS))
     for ours, theirs in zip(found, _torch(model, inputs), strict=True):
         assert ours.numpy() == pytest.approx(theirs, abs=1e-6)
 
@@ -130,14 +130,14 @@ def test_padding_changes_nothing(tiny_teacher_folder):
     assert not np.allclose(tokens[1, :3], 0)
 
 
-def test_padding_in_front_is_as_in_torch(tiny_teacher_folder):
+def test_padding_on_the_left_equals_torch(tiny_teacher_folder):
     model = _student(tiny_teacher_folder, True)
     inputs = _inputs((2, 8), [8, 5])
     inputs["attention_mask"] = inputs["attention_mask"][:, ::-1].copy()
     assert _runs(packed_graph(model))(inputs)[0] == pytest.approx(_torch(model, inputs)[0], abs=1e-5)
 
 
-def test_what_packing_does_not_know_is_not_packed(tiny_teacher_folder, tiny_teacher):
+def test_unknown_architectures_are_not_packed(tiny_teacher_folder, tiny_teacher):
     student = _student(tiny_teacher_folder, True)
     student.transformers_model.config.hidden_act = "relu"
     assert not can_be_packed(student)
@@ -147,10 +147,10 @@ def test_what_packing_does_not_know_is_not_packed(tiny_teacher_folder, tiny_teac
     assert not can_be_packed(build_static(tiny_teacher_folder, dimension=WIDTH, normalized=True, device="cpu"))
 
 
-def test_what_torch_cannot_export_is_said(tiny_teacher, monkeypatch):
+def test_an_error_of_torch_s_exporter_is_reported(tiny_teacher, monkeypatch):
     def fails(*_, **__):
         raise torch.onnx.OnnxExporterError("an operator is not known")
 
     monkeypatch.setattr("torch.onnx.export", fails)
     with pytest.raises(InputError, match="torch cannot export this model to ONNX: an operator is not known"):
-        whole_graph(tiny_teacher)
+        standard_graph(tiny_teacher)

@@ -1,18 +1,19 @@
-"""The real client talks to the stand-in over HTTP."""
+"""The real client talks to the stand-in hub over HTTP."""
 
 import json
 import shutil
 
 import pytest
 from hub_account import FOREIGN_TOKEN, REPO, TOKEN
+from leaf_st.student.load import load_student
 
 from leaf_st.cli.main import main
 from leaf_st.errors import InputError
 from leaf_st.hub.client import Hub, Target
 from leaf_st.hub.manifest import MANIFEST, read_manifest, write_manifest
-from leaf_st.student.load import load_student, pull
+from leaf_st.publishing.pull import pull
 
-# The hub's client hands files to its HTTP library by a name that this one does not like any more.
+# huggingface_hub passes files to its HTTP library by a parameter that the library deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 STEPS = ["create", "info", "refs", "yaml", "preupload", "batch", "upload", "commit", "tree", "tag"]
@@ -27,7 +28,7 @@ def _publish(folder, **target):
 
 
 def _is_published(hub, ready):
-    """Look whether main holds the whole of ``ready`` and its commit has its tag."""
+    """Check that main holds all files of ``ready`` and that the commit has the tag."""
     repository = hub.account.repositories[REPO]
     there = _files(repository.at("main"))
     there.pop(".gitattributes")
@@ -37,14 +38,14 @@ def _is_published(hub, ready):
 
 
 def _heads(hub):
-    """Return what main held after each commit: no part of a publication may ever be among it."""
+    """Return the files after each commit, none of which may be a part of a publication."""
     folders = hub.account.repositories[REPO].folder.iterdir() if REPO in hub.account.repositories else ()
     return [set(_files(folder)) - {".gitattributes"} for folder in folders]
 
 
 @pytest.fixture
 def other(ready, tmp_path):
-    """A second publication, with one file other, one gone and one new."""
+    """A second publication: one file differs, one is gone, and one is new."""
     folder = shutil.copytree(ready, tmp_path / "other" / "publish")
     (folder / "README.md").write_text((ready / "README.md").read_text() + "more\n")
     (folder / "recipe.json").unlink()
@@ -53,7 +54,7 @@ def other(ready, tmp_path):
     return folder
 
 
-def test_what_is_pulled_is_what_was_published(hub, ready, finished, tmp_path):
+def test_a_pulled_model_equals_the_published_one(hub, ready, finished, tmp_path):
     done = _publish(ready, private=True)
     assert _is_published(hub, ready).private
     assert (done.url, done.sent) == (f"{hub.url}/{REPO}", len(_files(ready)))
@@ -66,7 +67,7 @@ def test_what_is_pulled_is_what_was_published(hub, ready, finished, tmp_path):
     assert (model.encode_query(texts) == trained.encode_query(texts)).all()
 
 
-def test_what_is_pulled_again_is_what_was_published_since(hub, ready, other, tmp_path):
+def test_pulling_again_gives_the_newest_publication(hub, ready, other, tmp_path):
     _publish(ready)
     pull(REPO, tmp_path / "first")
     (other / ".eval_results").mkdir()
@@ -85,7 +86,7 @@ def test_a_revision_is_pulled(hub, ready, other, tmp_path, monkeypatch):
     assert _files(tmp_path / "first") == _files(ready)
     with pytest.raises(InputError, match="no such model or revision"):
         pull(REPO, tmp_path / "none", "none")
-    with pytest.raises(InputError, match="--revision next: leaf-ir-asym is two models"):
+    with pytest.raises(InputError, match="--revision next: expected the name of one model, found leaf-ir-asym"):
         pull("leaf-ir-asym", tmp_path / "both", "next")
     assert not (tmp_path / "none").exists()
 
@@ -99,9 +100,9 @@ def test_a_wrong_token_is_named_by_pull_too(hub, ready, tmp_path, monkeypatch):
     assert not (tmp_path / "pulled").exists()
 
 
-def test_a_token_with_the_end_of_its_line(hub, ready):
+def test_a_token_with_a_line_break(hub, ready):
     assert Hub(Target(REPO), f"{TOKEN}\n").publish(ready).sent
-    with pytest.raises(InputError, match="holds blanks or other signs") as refused:
+    with pytest.raises(InputError, match="contains whitespace or invalid characters") as refused:
         Hub(Target(REPO), f"{TOKEN} \N{LATIN SMALL LETTER E WITH ACUTE}")
     assert TOKEN not in str(refused.value)
 
@@ -116,7 +117,7 @@ def test_a_second_call_sends_nothing(hub, ready):
 
 @pytest.mark.parametrize("how", [429, 500, "cut", "lost"])
 @pytest.mark.parametrize("step", STEPS)
-def test_what_fails_once_is_tried_again(hub, ready, step, how, capfd):
+def test_a_step_that_fails_once_is_repeated(hub, ready, step, how):
     hub.account.failures = [(step, how)]
     done = _publish(ready)
     assert hub.account.failures == []
@@ -127,18 +128,18 @@ def test_what_fails_once_is_tried_again(hub, ready, step, how, capfd):
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_the_same_call_finishes_what_failed(hub, ready, step, capfd):
+def test_the_same_call_completes_a_failed_publication(hub, ready, step, caplog):
     hub.account.failures = [(step, 503)] * 200
-    with pytest.raises(InputError, match=r"does not take it \(503: .*: the same command goes on from here"):
+    with pytest.raises(InputError, match=r"does not respond properly \(503: .*: the same command resumes later"):
         _publish(ready)
-    pauses = [int(line.split()[-2]) for line in capfd.readouterr().err.splitlines() if ": again in" in line]
+    pauses = [int(line.split()[-2]) for line in caplog.messages if ": again in" in line]
     assert pauses == [1, 2, 4, 8, 16, 32]
     assert all(files in (set(), set(_files(ready))) for files in _heads(hub))
     hub.account.failures = []
     hub.account.steps.clear()
     _publish(ready)
     _is_published(hub, ready)
-    # Large files that arrived are not sent again.
+    # Large files that have arrived are not sent again.
     assert hub.account.steps.count("upload") == (0 if step in ("commit", "tag") else 2)
 
 
@@ -156,7 +157,7 @@ def test_the_next_publication_replaces_the_last_and_nothing_else(hub, ready, oth
 
 
 @pytest.mark.parametrize("file", ["README.md", "leaf_st.json"])
-def test_a_file_of_somebody_else_is_not_written_over(hub, ready, file):
+def test_a_file_of_somebody_else_is_not_overwritten(hub, ready, file):
     hub.account.create(REPO, files={"README.md": "mine", file: "mine"})
     with pytest.raises(
         InputError, match=r"us/tiny \(.*\) holds README\.md.*, which this command did not write.*--replace"
@@ -171,7 +172,7 @@ def test_a_file_of_somebody_else_is_not_written_over(hub, ready, file):
     _is_published(hub, ready)
 
 
-def test_a_file_that_was_changed_there_is_not_written_over(hub, ready, other):
+def test_a_file_that_was_changed_on_the_hub_is_not_overwritten(hub, ready, other):
     _publish(ready)
     repository = hub.account.repositories[REPO]
 
@@ -199,7 +200,7 @@ def test_a_branch(hub, ready):
 
 
 @pytest.mark.parametrize("how", [None, 500, "lost"])
-def test_one_pull_request_however_often(hub, ready, how):
+def test_repeated_calls_open_one_pull_request(hub, ready, how):
     hub.account.create(REPO)
     before = hub.account.repositories[REPO].branches["main"]
     hub.account.failures = [("commit", how)] if how else []
@@ -218,7 +219,7 @@ def test_one_pull_request_however_often(hub, ready, how):
     assert _publish(ready, pull_request=True).tag in repository.tags
 
 
-def test_a_pull_request_of_somebody_else_by_the_same_name(hub, ready):
+def test_a_pull_request_of_somebody_else_with_the_same_title(hub, ready):
     repository = hub.account.create(REPO)
     repository.pulls.append((f"leaf-st {read_manifest(ready / MANIFEST).tag}", repository.branches["main"]))
     assert _publish(ready, pull_request=True).url.endswith("/discussions/2")
@@ -242,7 +243,7 @@ def test_a_writer_in_between_is_not_undone(hub, ready):
 
 def test_a_file_that_the_repository_ignores_is_named(hub, ready):
     hub.account.ignored = frozenset(["README.md"])
-    with pytest.raises(InputError, match=r"has not got README\.md as it was sent: see whether a \.gitignore"):
+    with pytest.raises(InputError, match=r"does not hold README\.md as sent: check whether a \.gitignore"):
         _publish(ready)
     assert not hub.account.repositories[REPO].tags
 
@@ -253,7 +254,7 @@ def test_a_file_that_the_repository_ignores_is_named(hub, ready):
         ({"repo_id": "tiny"}, "--repo-id tiny: expected OWNER/NAME, such as me/tiny"),
         ({"repo_id": "a/b/c"}, "--repo-id a/b/c: expected OWNER/NAME, such as me/c"),
         ({"repo_id": "us/ti ny"}, "--repo-id us/ti ny: Repo id must use"),
-        ({"repo_id": REPO, "pull_request": True, "revision": "next"}, "leave out one of the two"),
+        ({"repo_id": REPO, "pull_request": True, "revision": "next"}, "leave out --revision or --create-pr"),
         ({"repo_id": REPO, "revision": "next one"}, "--revision 'next one': expected the name of a branch"),
         ({"repo_id": REPO, "revision": "next..one"}, "expected the name of a branch"),
         ({"repo_id": REPO, "revision": ""}, "expected the name of a branch"),
@@ -261,7 +262,7 @@ def test_a_file_that_the_repository_ignores_is_named(hub, ready):
         ({"repo_id": REPO, "revision": "refs/pr/1"}, "expected the name of a branch"),
     ],
 )
-def test_a_target_that_cannot_be(target, expected):
+def test_an_invalid_target(target, expected):
     with pytest.raises(InputError, match=expected):
         Target(**target)
 
@@ -273,7 +274,7 @@ def test_a_target_that_cannot_be(target, expected):
         (FOREIGN_TOKEN, r"may not write to us/tiny \(403: .*no right to write"),
     ],
 )
-def test_a_token_that_will_not_do(hub, ready, monkeypatch, caplog, capfd, token, expected):
+def test_a_token_without_permission(hub, ready, monkeypatch, caplog, capfd, token, expected):
     monkeypatch.setenv("HF_TOKEN", token)
     with pytest.raises(InputError, match=expected) as refused:
         _publish(ready)
@@ -283,10 +284,10 @@ def test_a_token_that_will_not_do(hub, ready, monkeypatch, caplog, capfd, token,
     assert token not in f"{refused.value}{written.out}{written.err}{caplog.text}"
 
 
-def test_a_token_that_may_only_read_is_known_beforehand(hub, monkeypatch):
+def test_a_read_token_is_rejected_before_other_work(hub, monkeypatch):
     Hub(Target(REPO)).check()
     monkeypatch.setenv("HF_TOKEN", FOREIGN_TOKEN)
-    with pytest.raises(InputError, match="the token may read and not write, to us/tiny neither") as refused:
+    with pytest.raises(InputError, match="read permission only, expected write permission for us/tiny") as refused:
         Hub(Target(REPO)).check()
     assert FOREIGN_TOKEN not in str(refused.value)
 
@@ -299,9 +300,9 @@ def test_no_token(hub, monkeypatch, tmp_path):
         Hub(Target(REPO))
 
 
-def test_no_network_is_said_at_once(hub, ready, monkeypatch):
+def test_no_network_is_reported_at_once(hub, ready, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(InputError, match=r"the hub was not reached .*: the same command goes on"):
+    with pytest.raises(InputError, match=r"the hub cannot be reached .*: the same command resumes"):
         Hub(Target(REPO)).check()
     assert not hub.slept
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -309,19 +310,19 @@ def test_no_network_is_said_at_once(hub, ready, monkeypatch):
         Hub(Target(REPO)).check()
 
 
-def test_a_public_repository_does_not_become_private_unsaid(hub):
+def test_a_public_repository_is_not_used_for_a_private_model(hub):
     hub.account.create(REPO)
-    with pytest.raises(InputError, match="us/tiny is there and public"):
+    with pytest.raises(InputError, match="us/tiny exists and is public"):
         Hub(Target(REPO, private=True)).check()
-    with pytest.raises(InputError, match="us/none: no such repository to make a pull request to"):
+    with pytest.raises(InputError, match="us/none: a pull request needs a repository, found none"):
         Hub(Target("us/none", pull_request=True)).check()
 
 
-def test_a_card_that_the_hub_refuses(hub, ready, tmp_path):
+def test_a_card_that_the_hub_rejects(hub, ready, tmp_path):
     folder = shutil.copytree(ready, tmp_path / "folder")
     (folder / "README.md").write_text("---\ntags: []\n---\n")
     write_manifest(folder)
-    with pytest.raises(InputError, match=r"\(400: .*no license.*\): nothing is half done, mend that and run it again"):
+    with pytest.raises(InputError, match=r"\(400: .*no license.*\): no partial publication is left, correct this"):
         _publish(folder)
     assert _heads(hub) == [set()]
 

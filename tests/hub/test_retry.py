@@ -5,7 +5,7 @@ import pytest
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 
 from leaf_st.errors import InputError
-from leaf_st.hub.retry import PAUSES, patiently
+from leaf_st.hub.retry import PAUSES, retry
 
 
 class _AnsweredError(HTTPError):
@@ -30,7 +30,7 @@ def slept(monkeypatch):
 
 
 def _attempt(*errors):
-    """Return what raises each of ``errors`` in turn, then gives "done"."""
+    """Return a function that raises each of ``errors`` in turn, then returns "done"."""
     left = list(errors)
 
     def attempt():
@@ -46,11 +46,11 @@ def _caused(error, cause):
     return error
 
 
-def test_pauses_grow_and_are_said(slept, capsys):
+def test_pauses_grow_and_are_logged(slept, caplog):
     errors = [_AnsweredError(429), _AnsweredError(500), _ReadError("cut"), TimeoutError(), ConnectionResetError()]
-    assert patiently(_attempt(*errors)) == "done"
+    assert retry(_attempt(*errors)) == "done"
     assert slept == [1, 2, 4, 8, 16]
-    assert capsys.readouterr().err.splitlines()[:3] == [
+    assert caplog.messages[:3] == [
         "the hub answers 429 (Too Many Requests): again in 1 seconds",
         "the hub answers 500 (Internal Server Error): again in 2 seconds",
         "the connection to the hub broke off (_ReadError): again in 4 seconds",
@@ -59,20 +59,20 @@ def test_pauses_grow_and_are_said(slept, capsys):
 
 def test_the_last_error_is_raised(slept):
     with pytest.raises(_AnsweredError, match="503"):
-        patiently(_attempt(*(_AnsweredError(503) for _ in range(len(PAUSES) + 1))))
+        retry(_attempt(*(_AnsweredError(503) for _ in range(len(PAUSES) + 1))))
     assert slept == list(PAUSES)
 
 
-def test_the_hub_says_how_long(slept):
+def test_the_hub_requests_a_pause(slept):
     limited = {"ratelimit": '"api";r=0;t=55', "ratelimit-policy": '"fixed window";"api";q=500;w=300'}
     free = {"ratelimit": '"api";r=9;t=55'}
     errors = [_AnsweredError(429, **limited), _AnsweredError(429, **free), _AnsweredError(503, **{"Retry-After": "20"})]
-    patiently(_attempt(*errors, _AnsweredError(503, **{"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"})))
+    retry(_attempt(*errors, _AnsweredError(503, **{"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"})))
     assert slept == [55, 2, 20, 8]
 
 
-def test_what_is_behind_an_error_counts(slept):
-    patiently(_attempt(_caused(InputError("the hub cannot be reached"), _AnsweredError(502))))
+def test_the_cause_of_an_error_counts(slept):
+    retry(_attempt(_caused(InputError("the hub cannot be reached"), _AnsweredError(502))))
     assert slept == [1]
 
 
@@ -87,7 +87,7 @@ def test_what_is_behind_an_error_counts(slept):
         FileNotFoundError("file"),
     ],
 )
-def test_what_does_not_pass_is_raised_at_once(slept, error):
+def test_a_permanent_error_is_raised_at_once(slept, error):
     with pytest.raises(type(error)):
-        patiently(_attempt(error))
+        retry(_attempt(error))
     assert slept == []

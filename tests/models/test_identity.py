@@ -3,13 +3,13 @@ import json
 
 import pytest
 import torch
+from leaf_st.student.load import load_student
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.models.identity import Identity, identify
 from leaf_st.models.portable import save_portable
-from leaf_st.models.tiny import WIDTH
+from leaf_st.models.random_weights import WIDTH
 from leaf_st.recipe import Recipe, StudentSpec
-from leaf_st.student.load import load_student
 from leaf_st.student.static import build_static
 
 

@@ -1,11 +1,15 @@
 import json
+from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import pytest
+from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import load_beir
 from leaf_st.evaluation.results import Result
+from leaf_st.pipeline import demo as demo_module
 from leaf_st.pipeline.demo import demo, format_summary, held_out_functions, write_search_set
 from leaf_st.teacher.shard import text_id
 from leaf_st.texts.docstrings import Documented, docstring_texts, is_held_out
@@ -46,6 +50,39 @@ def test_the_summary_is_a_table(tiny_teacher, tiny_student):
         ["retention, standard", "75.0%"],
         ["retention, asymmetric", "87.5%"],
     ]
+
+
+@pytest.fixture
+def tiny_demo(tiny_teacher_folder, monkeypatch):
+    arguments = {"max_steps": 4, "eval_steps": 2, "save_steps": 2, "use_cpu": True}
+    monkeypatch.setattr(demo_module, "MINILM", str(tiny_teacher_folder))
+    monkeypatch.setattr(demo_module, "FUNCTIONS", 20)
+    recipe = demo_module.recipe
+    small = replace(
+        recipe,
+        texts=replace(recipe.texts, limit=200),
+        teacher=replace(recipe.teacher, model=str(tiny_teacher_folder)),
+        student=replace(recipe.student, layers=(0, 2), max_length=64),
+        training=replace(recipe.training, held_out_rows=16, arguments=arguments),
+    )
+    monkeypatch.setattr(demo_module, "recipe", small)
+
+
+def test_the_demo_ends_with_its_report(tiny_demo, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    demo(Path("leaf-demo"))
+    written = capsys.readouterr().out
+    page = Path("runs/leaf-demo/report/report.html")
+    assert f"The report is {page}" in written
+    assert "nDCG@10" in page.read_text(encoding="utf-8")
+    assert SentenceTransformer("leaf-demo", device="cpu").encode("a text").shape == (32,)
+
+    def missing():
+        raise InputError("figures need matplotlib: pip install 'leaf-st[plots]'")
+
+    monkeypatch.setattr("leaf_st.publishing.report.require_matplotlib", missing)
+    demo(Path("leaf-demo"))  # the model of an earlier demo is replaced
+    assert "No report page was written: figures need matplotlib" in capsys.readouterr().out
 
 
 def test_a_search_set_finds_the_body_by_the_summary(tmp_path):
@@ -89,7 +126,9 @@ def test_another_folder_is_refused_before_any_work(tmp_path, content):
     output.mkdir()
     for name, text in content.items():
         (output / name).write_text(text)
-    with pytest.raises(InputError, match="output holds something that is no demo's model"):
+    with pytest.raises(
+        InputError, match="output: expected a new folder or the model of an earlier demo, found other files"
+    ):
         demo(output)
     assert {path.name: path.read_text() for path in output.iterdir()} == content
     assert [path.name for path in tmp_path.iterdir()] == ["output"]
@@ -97,5 +136,5 @@ def test_another_folder_is_refused_before_any_work(tmp_path, content):
 
 def test_a_file_is_refused_too(tmp_path):
     (tmp_path / "output").write_text("mine")
-    with pytest.raises(InputError, match="output holds something"):
+    with pytest.raises(InputError, match="output: expected a new folder"):
         demo(tmp_path / "output")

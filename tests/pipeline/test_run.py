@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.errors import InputError
 from leaf_st.pipeline.run import Run
 from leaf_st.pipeline.smoke import smoke
-from leaf_st.recipe import DOCSTRINGS, OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.recipe import DOCSTRINGS, TEACHER_OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.texts.read import read_texts
 from leaf_st.training.train import initial_student
@@ -185,7 +185,7 @@ def going_on(recipe, finished, tmp_path):
         recipe,
         texts=replace(recipe.texts, kind="query"),  # another kind is not another text
         general=TextsSpec(source=str(general), limit=20),
-        teacher=TeacherSpec(model=OF_START),
+        teacher=TeacherSpec(model=TEACHER_OF_START),
         student=StudentSpec(start=str(finished / "model")),
     )
 
@@ -195,7 +195,7 @@ def test_going_on_is_with_the_student_s_own_teacher(going_on, tiny_teacher_folde
     run.embed()
     run.train()
     record = json.loads((run.folder / "recipe.json").read_text())
-    assert record["recipe"]["teacher"]["model"] == OF_START
+    assert record["recipe"]["teacher"]["model"] == TEACHER_OF_START
     assert record["resolved"]["teacher"]["model"] == str(tiny_teacher_folder)
     assert Run(going_on, run.folder).recipe == run.recipe
 

@@ -19,8 +19,8 @@ from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.tasks.encoder import meta_of
 from leaf_st.hub.manifest import read_manifest
 from leaf_st.models.identity import Identity
-from leaf_st.publishing.card import card_text
-from leaf_st.publishing.model_cards import add_run, model_cards, write_model_cards
+from leaf_st.publishing.card.card import card_text
+from leaf_st.publishing.gallery import add_run, model_cards, write_model_cards
 from leaf_st.publishing.prepare import make_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -161,7 +161,7 @@ def test_without_results_a_card_has_to_be_asked_for(own, capsys):
     shutil.rmtree(own / "results")
     main(["card", str(own), "--repo-id", REPO, "--without-results"])
     text = capsys.readouterr().out
-    assert "It has not been measured." in text
+    assert "The model has not been measured on any task." in text
     assert _head(text).eval_results is None
 
 
@@ -236,7 +236,7 @@ def test_a_student_that_goes_on_names_its_texts_and_those_before(own):
     _record(own, lambda record: record.update(sources={"msmarco": source}))
     text = card_text(own, REPO)
     assert ["msmarco", "mteb/msmarco", "-", source["licence"]] in _cells(text)
-    assert "Training texts: texts.jsonl. The run knows no licence of them" in text
+    assert "Training texts: texts.jsonl. The run does not know the licence of these texts" in text
     limits = text.partition("## Limits")[2]
     assert "may not be for commercial use: msmarco" in limits
     assert "does not know all licences" in limits

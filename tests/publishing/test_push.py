@@ -1,14 +1,11 @@
-"""The command, with the libraries in a process of its own and a real HF_ENDPOINT; and what it refuses beforehand."""
+"""The command in a separate process with a real HF_ENDPOINT, and the inputs that it rejects beforehand."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from hub import serve
+from hub import run_python, serve
 from hub_account import REPO, TOKEN, Account
 from sentence_transformers import SentenceTransformer
 
@@ -17,9 +14,9 @@ from leaf_st.cli.main import main
 from leaf_st.errors import InputError
 from leaf_st.evaluation.sizes import write_sizes
 from leaf_st.models.identity import Identity
+from leaf_st.models.load import load_model
 from leaf_st.publishing import prepare as preparing
 from leaf_st.publishing.prepare import prepare
-from leaf_st.student.load import load_student
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
@@ -32,30 +29,22 @@ main(["pull", repo, "--output", "pulled"])
 """
 
 
-def _python(url, folder, *arguments, token=TOKEN):
-    environment = {key: value for key, value in os.environ.items() if not key.lower().startswith(("hf_", "http"))}
-    environment |= {"HF_ENDPOINT": url, "HF_HOME": str(folder / "home"), "no_proxy": "127.0.0.1"}
-    environment |= {"HF_HUB_DISABLE_XET": "1", "HF_TOKEN": token}
-    command = [sys.executable, *(str(argument) for argument in arguments)]
-    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=600)
-
-
-def test_pushed_and_pulled_by_the_command(run, tiny_teacher, tmp_path):
+def test_push_and_pull_by_the_command(run, tiny_teacher, tmp_path):
     account = Account(tmp_path / "hub", failures=[("info", 429)])
     with serve({}, account=account) as served:
-        done = _python(served.url, tmp_path, "-c", _BOTH, run, REPO)
+        done = run_python(served.url, tmp_path, "-c", _BOTH, run, REPO, HF_HUB_DISABLE_XET="1", HF_TOKEN=TOKEN)
     assert done.returncode == 0, done.stderr
     assert account.failures == []
     assert "the hub answers 429 (Too Many Requests): again in 1 seconds" in done.stderr
     assert "vectors    ok" in done.stdout
     assert "Router by sentence-transformers" in done.stdout
     tag = json.loads((run / "publish" / "leaf_st.json").read_text())["tag"]
-    assert f"files sent to {served.url}/us/tiny; it has the tag {tag}" in done.stdout
+    assert f"files sent to {served.url}/us/tiny; tagged {tag}" in done.stdout
     assert account.repositories[REPO].private
     for path in (run / "publish").rglob("*"):
         if path.is_file():
             assert (tmp_path / "pulled" / path.relative_to(run / "publish")).read_bytes() == path.read_bytes()
-    pulled, trained = SentenceTransformer(str(tmp_path / "pulled"), device="cpu"), load_student(str(run / "model"))
+    pulled, trained = SentenceTransformer(str(tmp_path / "pulled"), device="cpu"), load_model(str(run / "model"))
     assert np.array_equal(pulled.encode_query(["a text"]), trained.encode_query(["a text"]))
     assert np.array_equal(pulled.encode_document(["a text"]), tiny_teacher.encode_document(["a text"]))
     assert TOKEN not in done.stdout + done.stderr
@@ -64,7 +53,7 @@ def test_pushed_and_pulled_by_the_command(run, tiny_teacher, tmp_path):
 
 @pytest.fixture
 def unchecked(monkeypatch):
-    """Leave the checks out, which take seconds."""
+    """Skip the checks, which take seconds."""
     monkeypatch.setattr(preparing, "verify", lambda *_: [])
 
 
@@ -87,7 +76,7 @@ def test_a_dry_run_sends_nothing(hub, run, unchecked, capsys, monkeypatch):
     assert "for us/tiny: nothing was sent" in written
 
 
-def test_the_helper_does_the_same(hub, run, unchecked):
+def test_push_to_hub_does_the_same(hub, run, unchecked):
     done = leaf_st.push_to_hub(run, REPO, revision="next")
     assert hub.account.repositories[REPO].branches.keys() == {"main", "next"}
     assert leaf_st.push_to_hub(run, REPO, revision="next").sent == 0
@@ -98,10 +87,10 @@ def test_a_pull_request_by_the_command(hub, run, unchecked, capsys):
     hub.account.create(REPO)
     main(["push", str(run), "--repo-id", REPO, "--create-pr"])
     written = capsys.readouterr().out
-    assert f"files sent to {hub.url}/us/tiny/discussions/1; push again without --create-pr once it is" in written
+    assert f"files sent to {hub.url}/us/tiny/discussions/1; push again without --create-pr after the merge" in written
 
 
-def test_bad_input_is_one_line_and_nothing_is_made(hub, run, tmp_path, capsys, unchecked):
+def test_bad_input_is_one_line_and_creates_nothing(hub, run, tmp_path, capsys, unchecked):
     other = tmp_path / "other"
     other.mkdir()
     assert "expected the folder of a run with a trained model" in _refused(capsys, "push", other, "--repo-id", REPO)
@@ -121,10 +110,10 @@ def _with_teacher(run, folder):
     path.write_text(json.dumps(record))
 
 
-def test_a_teacher_that_is_missing_or_another(hub, run, tmp_path, capsys):
+def test_a_missing_or_unfitting_teacher(hub, run, tmp_path, capsys):
     _with_teacher(run, tmp_path / "none")
     refused = _refused(capsys, "push", run, "--repo-id", REPO, "--asymmetric")
-    assert refused.startswith("the teacher, which goes along with --asymmetric, cannot be had: model ")
+    assert refused.startswith("the teacher, which --asymmetric publishes too, cannot be loaded: model ")
     assert "none: no such folder" in refused
     assert "expected the name of a branch" in _refused(capsys, "push", run, "--repo-id", REPO, "--revision", "")
     narrow = shutil.copytree(run / "model", tmp_path / "narrow")
@@ -140,7 +129,7 @@ def test_a_teacher_that_is_missing_or_another(hub, run, tmp_path, capsys):
 
 
 def test_results_of_other_weights_are_not_published(hub, run, capsys):
-    other = load_student(str(run / "model"))
+    other = load_model(str(run / "model"))
     write_sizes(run / "results", {"student": (Identity("local/tiny", "0123"), other)})
     refused = _refused(capsys, "push", run, "--repo-id", REPO)
     assert "results holds results of the student local/tiny (0123), not of local/tiny" in refused
@@ -168,7 +157,7 @@ def test_a_failed_check_is_not_published(hub, run, capsys, monkeypatch):
     assert hub.account.repositories == {}
 
 
-def test_a_card_of_one_s_own_is_kept(run, unchecked):
+def test_an_existing_card_is_kept(run, unchecked):
     (run / "model" / "README.md").write_text("mine")
     prepare(run, REPO)
     assert (run / "publish" / "README.md").read_text() == "mine"

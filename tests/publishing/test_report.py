@@ -12,7 +12,7 @@ from page import Page
 
 from leaf_st.cli.main import build_parser, main
 from leaf_st.errors import InputError
-from leaf_st.publishing.report import write_report
+from leaf_st.publishing.report.report import write_report
 
 EACH = ("alignment", "compression", "index", "latency", "margin", "models", "samples", "tasks", "training")
 

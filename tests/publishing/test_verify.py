@@ -9,23 +9,23 @@ from sentence_transformers import SentenceTransformer
 
 import leaf_st
 from leaf_st.errors import InputError
+from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
-from leaf_st.models.tiny import WIDTH
+from leaf_st.models.random_weights import WIDTH
 from leaf_st.publishing import verify as verifying
 from leaf_st.publishing.consumer import Reading, read_as_consumer
 from leaf_st.publishing.prepare import prepare
 from leaf_st.publishing.verify import verify, verify_by_name
 from leaf_st.student.asymmetric import compose
 from leaf_st.student.build import build_student
-from leaf_st.student.load import load_student
 from leaf_st.student.static import build_static
 
-_NO_NETWORK = "OSError: the network was asked for"
+_NO_NETWORK = "OSError: loading the model needs the network"
 
 
 @pytest.fixture(scope="session")
 def prepared(finished, tmp_path_factory):
-    """A run that is ready, its checks, and what a consumer got of it, here: a process of its own takes seconds."""
+    """A prepared run, its checks, and its reading in this process: a separate process takes seconds."""
     run = shutil.copytree(finished, tmp_path_factory.mktemp("prepared") / "tiny")
     readings = []
 
@@ -54,7 +54,7 @@ def folder(ready, tmp_path):
 @pytest.fixture
 def checked(finished, reading, monkeypatch):
     """Check a folder whose vectors are ``reading``."""
-    trained = load_student(str(finished / "model"))
+    trained = load_model(str(finished / "model"))
 
     def check(folder, found=reading, model=trained):
         monkeypatch.setattr(verifying, "read_as_consumer", lambda *_: found)
@@ -81,11 +81,11 @@ def test_a_run_is_fit_to_be_published(prepared):
     assert checks["load"].detail.startswith("Transformer, Pooling, Dense, Normalize by sentence-transformers ")
     assert checks["dimension"].detail == "32"
     assert checks["prompts"].detail == "query 'find: ', document ''"
-    assert checks["vectors"].detail.endswith("from the trained model's at most")
+    assert checks["vectors"].detail.endswith("from the trained model")
 
 
 @pytest.mark.parametrize("forbidden", ["import leaf_st", "import socket; socket.create_connection(('127.0.0.1', 9))"])
-def test_a_consumer_has_neither_this_package_nor_a_network(tmp_path, monkeypatch, forbidden):
+def test_a_consumer_has_neither_leaf_st_nor_a_network(tmp_path, monkeypatch, forbidden):
     lines = ["class SentenceTransformer:", "    def __init__(self, *_, **__):", f"        {forbidden}"]
     (tmp_path / "sentence_transformers.py").write_text("\n".join(lines))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(leaf_st.__file__).parents[1]}")
@@ -96,10 +96,10 @@ def test_a_consumer_has_neither_this_package_nor_a_network(tmp_path, monkeypatch
 def test_other_weights(folder, run, checked, reading):
     found = checked(folder, type(reading)(**{**vars(reading), "query": reading.query + np.float32(2e-6)}))
     assert (found["vectors"].state, found["load"].state) == ("failed", "ok")
-    assert "from the trained model's at most, expected 1e-06" in found["vectors"].detail
+    assert "from the trained model, expected at most 1e-06" in found["vectors"].detail
     weights = load_file(run / "model" / "2_Dense" / "model.safetensors")
     save_file({name: value * 2 for name, value in weights.items()}, run / "model" / "2_Dense" / "model.safetensors")
-    stretched = checked(folder, model=load_student(str(run / "model")))
+    stretched = checked(folder, model=load_model(str(run / "model")))
     assert stretched["vectors"].state == "ok"  # since they are normalised
 
 
@@ -111,8 +111,8 @@ def test_other_weights(folder, run, checked, reading):
         ({"similarity": "dot"}, "similarity", "expected cosine, found dot"),
         ({"query": np.full((5, 32), 0.2, np.float32)}, "norm", "expected 1, found"),
         ({"query": np.full((5, 32), np.nan, np.float32)}, "norm", "some vectors are not finite"),
-        ({"query": np.full((5, 32), np.nan, np.float32)}, "vectors", "nan from the trained model's"),
-        ({"query": np.ones((5, 16), np.float32)}, "vectors", "not the width"),
+        ({"query": np.full((5, 32), np.nan, np.float32)}, "vectors", "differ by nan from the trained model"),
+        ({"query": np.ones((5, 16), np.float32)}, "vectors", "do not have the width"),
     ],
 )
 def test_other_vectors(folder, checked, reading, change, name, expected):
@@ -130,14 +130,14 @@ def test_without_a_model_to_compare_with(folder, checked):
 @pytest.mark.parametrize(
     ("file", "text", "name", "expected"),
     [
-        ("pytorch_model.bin", "", "layout", "pytorch_model.bin: weights must be safetensors"),
+        ("pytorch_model.bin", "", "layout", "pytorch_model.bin: expected weights as safetensors"),
         ("notes.txt", "hf_" + "a1B2" * 9, "secrets", "notes.txt holds a token of the hub"),
         ("README.md", "---\nlicense: mit\n---\n", "card", "no library_name, pipeline_tag, tags"),
-        ("README.md", "---\nlicense: [\n---\n", "card", "its head is no valid metadata"),
+        ("README.md", "---\nlicense: [\n---\n", "card", "the metadata in its head is invalid"),
         ("README.md", "a card", "card", "no license, library_name, pipeline_tag, tags"),
     ],
 )
-def test_files_that_are_not_fit(folder, checked, file, text, name, expected):
+def test_files_that_are_not_safe_to_publish(folder, checked, file, text, name, expected):
     (folder / file).write_text(text)
     found = checked(folder)[name]
     assert found.state == "failed"
@@ -155,7 +155,7 @@ def test_another_length_in_the_tokenizer(folder, checked):
     assert "found None" in checked(folder)["length"].detail
 
 
-def test_lengths_of_others_than_one_student(tmp_path, checked, tiny_teacher_folder, tiny_teacher):
+def test_lengths_of_a_pair_and_of_a_static_model(tmp_path, checked, tiny_teacher_folder, tiny_teacher):
     student = build_student(tiny_teacher_folder, dimension=WIDTH, normalized=True, max_length=21, device="cpu")
     save_portable(compose(student, tiny_teacher), tmp_path / "both")
     assert checked(tmp_path / "both")["length"].detail == "64 and 21 tokens"
@@ -166,14 +166,14 @@ def test_lengths_of_others_than_one_student(tmp_path, checked, tiny_teacher_fold
     assert checked(tmp_path / "table")["length"].state == "skipped"
 
 
-def test_class_paths_of_new_versions_alone(folder, checked):
+def test_class_paths_that_only_new_versions_know(folder, checked):
     new = "sentence_transformers.base.modules.dense.Dense"
     _change(folder / "modules.json", lambda modules: modules[2].update(type=new))
     assert checked(folder)["layout"].detail.startswith(f"{new}: old versions")
 
 
 class _Graph:
-    """Stands for the graph of a model: its vectors, moved by ``off``."""
+    """A stand-in for the graph of a model: the model's vectors plus ``off``."""
 
     def __init__(self, off):
         self.off = off
@@ -185,11 +185,11 @@ class _Graph:
 @pytest.mark.parametrize(
     ("name", "off", "state", "expected"),
     [
-        ("model.onnx", 5e-6, "ok", "model.onnx 5.0e-06 off at most"),
-        ("model.onnx", 5e-5, "failed", "model.onnx is 5.0e-05 off at most, expected 1e-05"),
+        ("model.onnx", 5e-6, "ok", "model.onnx error 5.0e-06"),
+        ("model.onnx", 5e-5, "failed", "model.onnx differs by 5.0e-05 from torch, expected at most 1e-05"),
         ("model_int8.onnx", 5e-3, "ok", "model_int8.onnx mean cosine 0.99"),
         ("model_int8.onnx", 0.5, "failed", "expected at least 0.99"),
-        ("model_int8.onnx", np.nan, "failed", "mean cosine nan"),
+        ("model_int8.onnx", np.nan, "failed", "mean cosine of nan"),
     ],
 )
 def test_a_graph(folder, checked, reading, monkeypatch, name, off, state, expected):
@@ -197,7 +197,7 @@ def test_a_graph(folder, checked, reading, monkeypatch, name, off, state, expect
     (folder / "onnx" / name).touch()
     _Graph.vectors = reading.query
     monkeypatch.setattr(verifying, "OnnxEncoder", lambda *_: _Graph(off))
-    monkeypatch.setattr(verifying, "onnxruntime_is_here", lambda: True)
+    monkeypatch.setattr(verifying, "onnxruntime_is_installed", lambda: True)
     found = checked(folder)["onnx"]
     assert (found.state, expected in found.detail) == (state, True), found
 
@@ -207,12 +207,12 @@ def test_a_graph_that_cannot_be_run(folder, checked, monkeypatch):
     (folder / "onnx").mkdir()
     (folder / "onnx" / "model.onnx").write_bytes(b"none")
     assert "model.onnx cannot be loaded" in checked(folder)["onnx"].detail
-    monkeypatch.setattr(verifying, "onnxruntime_is_here", lambda: False)
+    monkeypatch.setattr(verifying, "onnxruntime_is_installed", lambda: False)
     found = checked(folder)["onnx"]
     assert (found.state, "onnxruntime is not installed" in found.detail) == ("skipped", True)
 
 
-def test_what_cannot_be_checked(tmp_path):
+def test_folders_that_cannot_be_checked(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         verify_by_name(tmp_path / "none")
     with pytest.raises(InputError, match=r"holds no model, expected modules\.json"):

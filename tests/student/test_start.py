@@ -9,7 +9,7 @@ from torch import nn
 
 from leaf_st.errors import InputError
 from leaf_st.models.portable import save_portable
-from leaf_st.models.tiny import WIDTH
+from leaf_st.models.random_weights import WIDTH
 from leaf_st.student.start import load_start
 from leaf_st.student.static import build_static
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leaf_st.pipeline.recipe_file import load_recipe
+from leaf_st.training.arguments import training_arguments
 from leaf_st.training.schedule import CyclicDecay, schedule, steps_of_run
-from leaf_st.training.train import training_arguments
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 

@@ -1,4 +1,4 @@
-"""The two models as mteb calls a model."""
+"""The encoder that mteb calls: one mode of student and teacher."""
 
 from typing import Any
 
@@ -8,20 +8,21 @@ from mteb.models.model_meta import ModelMeta
 from mteb.types import Array, BatchedInput, PromptType
 from torch.utils.data import DataLoader
 
-from leaf_st.evaluation.modes import Embedder, Mode, Side
+from leaf_st.evaluation.embedder import Embedder
+from leaf_st.evaluation.modes import Mode, Side
 from leaf_st.models.identity import Identity
 
 
 class ModeEncoder:
-    """One mode of an `Embedder` in the form that mteb calls (its ``EncoderProtocol``).
+    """One mode of an `Embedder` as mteb's ``EncoderProtocol``.
 
-    Queries and documents get the prompts of that name that their models hold. What is neither, such as a sentence to
-    classify, gets none, but one that the model holds for the task or its type, as mteb has it, or the model's default.
+    Queries and documents get the prompts of their models. Other texts, such as a sentence to classify, get the prompt
+    that their model holds for the task or its type, chosen as in mteb, or else the model's default prompt, if any.
 
     Args:
-        embedder: Embeds the texts; shared by all modes.
-        mode: Says which model embeds which side.
-        identity: The name and revision under which mteb keeps the results.
+        embedder: The embedder, which all modes share.
+        mode: The mode, which determines the model of each side.
+        identity: The name and revision of mteb's results.
     """
 
     def __init__(self, embedder: Embedder, mode: Mode, identity: Identity) -> None:
@@ -37,7 +38,7 @@ class ModeEncoder:
         hf_split: str,
         hf_subset: str,
         prompt_type: PromptType | None = None,
-        **kwargs: Any,  # noqa: ANN401  (batch size and progress bar, which are the embedder's)
+        **kwargs: Any,  # noqa: ANN401  (batch size and progress bar, which the embedder sets)
     ) -> Array:
         """Return the vectors of all texts of ``inputs``, shape (n, d)."""
         texts = [text for batch in inputs for text in batch["text"]]
@@ -61,5 +62,5 @@ class ModeEncoder:
 
 
 def meta_of(identity: Identity) -> ModelMeta:
-    """Return what mteb keeps the results of a model under."""
+    """Return mteb's key for the results of a model."""
     return ModelMeta.create_empty({"name": identity.name, "revision": identity.revision})

@@ -1,4 +1,4 @@
-"""Tasks by name: benchmarks and tasks of mteb, and sets on this disk."""
+"""Finding tasks by name: benchmarks and tasks of mteb, and local sets."""
 
 import difflib
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from leaf_st.evaluation.tasks.local import local_task
 
 
 def find_tasks(names: Sequence[str]) -> list[AbsTask]:
-    """Return the tasks that ``names`` stand for, each once; sets on this disk are read once, to be checked.
+    """Return the tasks that ``names`` stand for, each once; local sets are read once to check them.
 
     Args:
         names: Files and folders (see `leaf_st.evaluation.tasks.local`), benchmarks such as "NanoBEIR" or
             "MTEB(eng, v2)", and tasks such as "SciFact".
 
     Raises:
-        InputError: If a name is unknown, a set cannot be used, a task is not about texts alone, or two tasks share a
+        InputError: If a name is unknown, a set cannot be used, a task has inputs other than texts, or two tasks share a
             name.
     """
     found: dict[str, AbsTask] = {}
@@ -27,12 +27,12 @@ def find_tasks(names: Sequence[str]) -> list[AbsTask]:
         title = task.metadata.name
         if task.modalities != ["text"]:
             raise InputError(
-                f"task {title}: it is about {', '.join(task.modalities)}, and models here read texts alone"
+                f"task {title}: expected a task of texts, found {', '.join(task.modalities)}: name another task"
             )
         if found.setdefault(title, task).metadata != task.metadata:
             paths = " and ".join(other.metadata.dataset["path"] for other in (found[title], task))
             raise InputError(
-                f"tasks {paths} have one name, {title}: measure them one by one, with an --output for each"
+                f"tasks {paths} have the same name, {title}: measure them one by one, with an --output for each"
             )
     return list(found.values())
 
@@ -40,7 +40,7 @@ def find_tasks(names: Sequence[str]) -> list[AbsTask]:
 def _named(name: str) -> list[AbsTask]:
     if Path(name).exists():
         task = local_task(Path(name))
-        task.read()  # its errors are known before the first set is measured
+        task.read()  # reports its errors before the first set is measured
         return [task]
     try:
         return list(mteb.get_benchmark(name).tasks)
@@ -50,12 +50,12 @@ def _named(name: str) -> list[AbsTask]:
         return [mteb.get_task(name)]
     except KeyError:
         raise InputError(
-            f"task {name}: no such file or folder, and mteb knows none of that name{_nearest(name)}"
+            f"task {name}: expected a file, a folder, or a task of mteb, found none of that name{_nearest(name)}"
         ) from None
 
 
 def _nearest(name: str) -> str:
-    """Return the nearest names of mteb's text tasks and benchmarks, or of what lies where a path leads, as an end."""
+    """Return the end of an error message: the nearest names of mteb's text tasks, its benchmarks, and local files."""
     above = Path(name).parent
     beside = [str(path) for path in above.iterdir()] if above.is_dir() and above.name else []
     tasks = mteb.get_tasks(modalities=["text"], exclusive_modality_filter=True, exclude_superseded=False)

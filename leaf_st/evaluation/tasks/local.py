@@ -1,6 +1,6 @@
-"""Sets on this disk as tasks of mteb, so that their scores are mteb's, told apart by their layout.
+"""Local sets as tasks of mteb, so that mteb computes their scores. The layout of a set determines its type.
 
-| what | where |
+| type | files |
 |---|---|
 | retrieval | a folder with BEIR's files (`leaf_st.evaluation.beir`) |
 | semantic similarity (STS) | a parquet file with ``sentence1``, ``sentence2``, ``score`` |
@@ -8,8 +8,8 @@
 | classification | a folder with ``train.parquet`` and ``test.parquet``, each with ``text`` and ``label`` |
 | clustering | a parquet file with ``text`` and ``label`` |
 
-Metrics and their settings are those of mteb's own tasks of the kind: eight texts of each class to learn from, ten times
-over; ten samples of 16,384 texts to cluster.
+Metrics and settings are those of mteb's own tasks of the same type: classification learns from eight texts of each
+class, ten times; clustering uses ten samples of 16,384 texts.
 """
 
 import math
@@ -44,12 +44,12 @@ _TRAIN_AND_TEST = ("train.parquet", "test.parquet")
 
 
 class LocalTask(AbsTask):
-    """A set on this disk, read when mteb asks for it; its revision is the hash of its files.
+    """A local set, which is read when mteb loads it; its revision is the hash of its files.
 
-    Like every mteb task it seeds Python's, NumPy's and torch's generators when it is made.
+    Like every task of mteb, the constructor seeds the random generators of Python, NumPy and torch.
 
     Args:
-        path: File or folder.
+        path: File or folder of the set.
     """
 
     kind: ClassVar[TaskType]
@@ -65,14 +65,14 @@ class LocalTask(AbsTask):
             type=self.kind,
             category=self.category,
             eval_splits=[SPLIT],
-            eval_langs=["und-Zzzz"],  # nothing in the files says their language
+            eval_langs=["und-Zzzz"],  # the files do not name their language
             main_score=self.main_score,
         )
         super().__init__()
 
     @property
     def metadata(self) -> TaskMetadata:  # type: ignore[override]
-        """What mteb calls the metadata of the task; a property, as mteb unloads those of an instance with its data."""
+        """Mteb's metadata of the task; a property, because mteb deletes instance metadata when it unloads the data."""
         return self._metadata
 
     def load_data(
@@ -80,7 +80,7 @@ class LocalTask(AbsTask):
         num_proc: int | None = None,
         *,
         timer: TimingStack | None = None,
-        **kwargs: Any,  # noqa: ANN401  (all three are for data of the hub)
+        **kwargs: Any,  # noqa: ANN401  (all three concern data on the hub)
     ) -> None:
         """Read the files.
 
@@ -92,12 +92,12 @@ class LocalTask(AbsTask):
             self.data_loaded = True
 
     def files(self) -> list[Path]:
-        """Return the files that the set is in."""
+        """Return the files of the set."""
         return [self.path]
 
     @abstractmethod
     def read(self) -> dict[str, Any]:
-        """Return the data as the kind of task wants it."""
+        """Return the data in the form that mteb's task expects."""
 
 
 class LocalRetrieval(LocalTask, AbsTaskRetrieval):
@@ -110,7 +110,7 @@ class LocalRetrieval(LocalTask, AbsTaskRetrieval):
         return beir_files(self.path)
 
     def read(self) -> dict[str, Any]:
-        """Return corpus, queries and qrels; the text of a document is title + " " + text, as mteb joins them."""
+        """Return corpus, queries and qrels; the text of a document is title + " " + text, as in mteb."""
         beir = load_beir(self.path)
         split = RetrievalSplitData(
             corpus=Dataset.from_list(beir.corpus),
@@ -135,7 +135,7 @@ class LocalSTS(LocalTask, AbsTaskSTS):
 
 
 class LocalPairClassification(LocalTask, AbsTaskPairClassification):
-    """A parquet file of sentence pairs that belong together (label 1) or do not (0)."""
+    """A parquet file of sentence pairs that match (label 1) or do not match (label 0)."""
 
     kind, category, main_score = "PairClassification", "t2t", "max_ap"
     label_column_name = "label"
@@ -149,7 +149,7 @@ class LocalPairClassification(LocalTask, AbsTaskPairClassification):
 
 
 class LocalClassification(LocalTask, AbsTaskClassification):
-    """A folder with texts and their classes: ``train.parquet`` to learn from, ``test.parquet`` to tell."""
+    """A folder with texts and their classes: ``train.parquet`` for training, ``test.parquet`` for testing."""
 
     kind, category, main_score = "Classification", "t2c", "accuracy"
 
@@ -158,12 +158,12 @@ class LocalClassification(LocalTask, AbsTaskClassification):
         return [self.path / name for name in _TRAIN_AND_TEST]
 
     def read(self) -> dict[str, Any]:
-        """Return the texts, their classes as numbers."""
-        learned, asked = self.files()
-        train, test = _read_labelled(learned), _read_labelled(asked)
-        _require_two(learned, "label", train["label"])
+        """Return the texts and the numbers of their classes."""
+        train_file, test_file = self.files()
+        train, test = _read_labelled(train_file), _read_labelled(test_file)
+        _require_two(train_file, "label", train["label"])
         known = set(train["label"])
-        _require_each(asked, "label", test["label"], known.__contains__, f"one of those in {learned.name}")
+        _require_each(test_file, "label", test["label"], known.__contains__, f"one of the labels in {train_file.name}")
         classes = _numbers([*train["label"], *test["label"]])
         return {
             "train": Dataset.from_dict({**train, "label": classes[: len(train["label"])]}),
@@ -180,7 +180,7 @@ class LocalClustering(LocalTask, AbsTaskClustering):
     max_fraction_of_documents_to_embed = None  # all
 
     def read(self) -> dict[str, Any]:
-        """Return the texts, their clusters as numbers."""
+        """Return the texts and the numbers of their clusters."""
         columns = _read_labelled(self.path)
         _require_two(self.path, "label", columns["label"])
         return {SPLIT: Dataset.from_dict({**columns, "label": _numbers(columns["label"])})}
@@ -194,10 +194,10 @@ _OF_COLUMNS: dict[tuple[str, ...], type[LocalTask]] = {
 
 
 def local_task(path: Path) -> LocalTask:
-    """Return the set in ``path``, a file or folder, as a task of the kind that its layout says.
+    """Return the set in ``path``, a file or folder, as a task of the type that its layout determines.
 
     Raises:
-        InputError: If it has no layout that is known.
+        InputError: If the layout is unknown.
     """
     if path.is_dir() and all((path / name).is_file() for name in _TRAIN_AND_TEST):
         return LocalClassification(path)
@@ -221,7 +221,7 @@ def _columns(path: Path) -> list[str]:
 
 
 def _read(path: Path, texts: Sequence[str], value: str) -> dict[str, list[Any]]:
-    """Return the columns ``texts``, checked, and ``value``, as it is."""
+    """Return the columns ``texts``, which are checked, and the column ``value``, which is not."""
     found = _columns(path)
     for name in (*texts, value):
         if name not in found:
@@ -236,8 +236,8 @@ def _read(path: Path, texts: Sequence[str], value: str) -> dict[str, list[Any]]:
 def _read_labelled(path: Path) -> dict[str, list[Any]]:
     columns = _read(path, ("text",), "label")
     if not columns["text"]:
-        raise InputError(f"{path}: expected texts and their labels, found no row")
-    _require_each(path, "label", columns["label"], lambda label: isinstance(label, str | int), "a text or whole number")
+        raise InputError(f"{path}: expected rows with text and label, found no row")
+    _require_each(path, "label", columns["label"], lambda label: isinstance(label, str | int), "a text or an integer")
     return columns
 
 
@@ -265,6 +265,6 @@ def _is_number(value: object) -> bool:
 
 
 def _numbers(labels: Sequence[str | int]) -> list[int]:
-    """Return ``labels`` as numbers from 0: mteb takes -1 for no cluster, and scikit-learn's averages want numbers."""
+    """Return ``labels`` as numbers from 0: mteb reads -1 as no cluster, and scikit-learn's averages need numbers."""
     numbers: list[int] = np.unique(labels, return_inverse=True)[1].tolist()
     return numbers

@@ -1,4 +1,4 @@
-"""Tasks of mteb measured in each mode: scores compare with published ones."""
+"""Measuring tasks of mteb in each mode; the scores are comparable with published scores."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -17,51 +17,55 @@ from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.modes import ROLES, Embedder, Mode, Role, check_modes
+from leaf_st.evaluation.embedder import Embedder, Model, check_modes
+from leaf_st.evaluation.modes import ROLES, Mode, Role
 from leaf_st.evaluation.results import TASKS, TWO_SIDED, Result, require_same_models, write_results
 from leaf_st.evaluation.rows import read_rows
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.evaluation.tasks.encoder import ModeEncoder, meta_of
 from leaf_st.evaluation.tasks.local import LocalTask
 from leaf_st.models.identity import Identity, identify
+from leaf_st.teacher.protocol import Teacher
 
-CACHE = "mteb"  # mteb's own results, in a results folder: a ResultCache
+CACHE = "mteb"  # the folder of mteb's own results in a results folder: a ResultCache
 
 
 def evaluate(
     tasks: Sequence[AbsTask],
     *,
-    teacher: SentenceTransformer | None,
+    teacher: Teacher | None,
     student: SentenceTransformer,
     modes: Sequence[Mode],
     folder: Path | None = None,
     batch_size: int = 32,
 ) -> list[Result]:
-    """Measure each mode on each task by the task's main metric; asymmetric mode where there are queries and documents.
+    """Measure each mode on each task by the task's main metric; asymmetric mode needs queries and documents.
 
-    Texts are encoded once per model and task, not once per mode. With a ``folder`` every measurement is kept as soon as
-    it is made, and taken from there the next time: the rows in ``tasks.json``, mteb's own results in ``mteb/``, the
-    sizes of the models in ``models.json``. Nothing else is written, except that importing mteb makes its empty cache
-    folder, ``~/.cache/mteb`` or MTEB_CACHE.
+    Texts are encoded once per model and task, not once per mode. With a ``folder``, each measurement is written as soon
+    as it is finished, and the next call reads it from there: the rows in ``tasks.json``, mteb's own results in
+    ``mteb/``, the sizes of the models in ``models.json``. Nothing else is written, except that importing mteb creates
+    its empty cache folder, ``~/.cache/mteb`` or MTEB_CACHE.
 
     Args:
-        tasks: From `leaf_st.evaluation.tasks.find.find_tasks`.
-        teacher: The teacher; None if ``modes`` is "standard" alone.
+        tasks: Result of `leaf_st.evaluation.tasks.find.find_tasks`.
+        teacher: The teacher; None if ``modes`` is only "standard".
         student: The student.
-        modes: What to measure.
-        folder: Results folder of this student and teacher; made if absent.
-        batch_size: Texts that a model encodes at a time.
+        modes: Modes to measure.
+        folder: Results folder of this student and teacher; created if it does not exist.
+        batch_size: Texts per batch.
 
     Returns:
-        A row for each task and mode, in their order.
+        A row for each task and mode, in the order of the arguments.
 
     Raises:
-        InputError: If the modes, a task's data, the models' vectors or the folder cannot be used. What was measured
-            before is kept.
+        InputError: If the modes, a task's data, the models' vectors or the folder cannot be used. Finished measurements
+            are kept.
     """
     possible = [mode for mode in modes if any(_has(task, mode) for task in tasks)]
     if not possible:
-        raise InputError("mode asymmetric needs queries and documents, which none of the tasks has")
+        raise InputError(
+            "mode asymmetric: expected a task with queries and documents, found none: name one, or another mode"
+        )
     check_modes(possible, teacher, student)
     runner = _Runner(teacher, student, folder, batch_size)
     with _quiet_datasets():
@@ -70,7 +74,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What a mode gave on a task; ``seconds`` is None if it was known before."""
+    """The result of a mode on a task; ``seconds`` is None if the result was read from the cache."""
 
     result: TaskResult
     seconds: float | None = None
@@ -79,31 +83,31 @@ class _Outcome:
 
 
 class _Runner:
-    """Measures these models, on one task after another."""
+    """Measures two models on one task after another."""
 
     def __init__(
-        self, teacher: SentenceTransformer | None, student: SentenceTransformer, folder: Path | None, batch_size: int
+        self, teacher: Teacher | None, student: SentenceTransformer, folder: Path | None, batch_size: int
     ) -> None:
         self.teacher, self.student, self.batch_size = teacher, student, batch_size
-        self.ours = identify(student)
-        self.theirs = None if teacher is None else identify(teacher)
+        self.student_identity = identify(student)
+        self.teacher_identity = None if teacher is None else teacher.identity
         self.rows: Path | None = None
         self.cache: mteb.ResultCache | None = None
         if folder is not None:
             if folder.exists() and not folder.is_dir():
-                raise InputError(f"results folder {folder}: a file has that name, name another --output")
+                raise InputError(f"results folder {folder}: expected a folder, found a file: name another --output")
             self.rows = folder / TASKS
-            require_same_models(self.rows, self.ours, self.theirs)
+            require_same_models(self.rows, self.student_identity, self.teacher_identity)
             self.cache = mteb.ResultCache(folder / CACHE)
             require_same_sizes(folder, self._models())
 
     def measure(self, task: AbsTask, modes: Sequence[Mode]) -> list[Result]:
-        """Return the rows of a task, each written down as it comes."""
+        """Return the rows of a task; each row is written as soon as it is finished."""
         rows = {}
         for mode, outcome in self._outcomes(task, modes):
             rows[mode] = self._row(task, mode, outcome)
             if self.rows is not None:
-                # Not before there is a result: a model that cannot be measured leaves the folder to others.
+                # Only after a result: a model that cannot be measured must not claim the folder.
                 models = self._models()
                 known: Models = {"teacher": models["teacher"]} if mode == "teacher" else models
                 write_sizes(self.rows.parent, known)
@@ -111,9 +115,9 @@ class _Runner:
         return [rows[mode] for mode in modes]
 
     def _models(self) -> Models:
-        models: dict[Role, tuple[Identity, SentenceTransformer]] = {"student": (self.ours, self.student)}
-        if self.teacher is not None and self.theirs is not None:
-            models["teacher"] = self.theirs, self.teacher
+        models: dict[Role, tuple[Identity, Model]] = {"student": (self.student_identity, self.student)}
+        if self.teacher is not None and self.teacher_identity is not None:
+            models["teacher"] = self.teacher_identity, self.teacher
         return models
 
     def _outcomes(self, task: AbsTask, modes: Sequence[Mode]) -> Iterator[tuple[Mode, _Outcome]]:
@@ -132,11 +136,11 @@ class _Runner:
             yield mode, _Outcome(result, sum(spent) if len(spent) == len(outcomes) else None)
 
     def _run(self, task: AbsTask, modes: Sequence[Mode]) -> Iterator[tuple[Mode, _Outcome]]:
-        """Yield what each mode gives: first those that are known, then those of one document model together."""
+        """Yield the outcome of each mode: cached outcomes first, then the modes of one document model together."""
         known = {mode: self._known(task, mode) for mode in modes}
-        whole = {mode: found for mode, found in known.items() if found and not found.get_missing_evaluations(task)}
-        yield from ((mode, _Outcome(found)) for mode, found in whole.items())
-        missing = [mode for mode in modes if mode not in whole]
+        complete = {mode: found for mode, found in known.items() if found and not found.get_missing_evaluations(task)}
+        yield from ((mode, _Outcome(found)) for mode, found in complete.items())
+        missing = [mode for mode in modes if mode not in complete]
         missing.sort(key=lambda mode: ROLES[mode]["document"] == "student")
         if not missing:
             return
@@ -155,10 +159,10 @@ class _Runner:
             for mode in missing:
                 measured = mteb.evaluate(
                     ModeEncoder(embedder, mode, self._identity(mode)),
-                    _again(loaded),
-                    cache=self.cache,  # None as well: else scores would be taken from and written to the home folder
+                    _fresh_copy(loaded),
+                    cache=self.cache,  # even if None: mteb would otherwise read and write scores in the home folder
                     overwrite_strategy="only-missing" if known[mode] else "always",
-                    co2_tracker=False,  # else codecarbon, where installed, asks the network for the place
+                    co2_tracker=False,  # codecarbon, if installed, would look up the location online
                     encode_kwargs={"batch_size": self.batch_size, "show_progress_bar": False},
                     show_progress_bar=False,
                 )
@@ -166,17 +170,17 @@ class _Runner:
                 embedder.finish(mode)
 
     def _known(self, task: AbsTask, mode: Mode) -> TaskResult | None:
-        """Return what mteb kept of this very data: by itself it would take results of other data, if they are whole."""
+        """Return mteb's cached result on exactly this data: mteb itself would also accept results of other data."""
         if self.cache is None:
             return None
         try:
             found = self.cache.load_task_result(task.metadata.name, meta_of(self._identity(mode)))
-        except ValueError:  # a kill while mteb wrote leaves half a file
+        except ValueError:  # a process that was killed while mteb wrote leaves an incomplete file
             return None
         return found if found is not None and found.is_mergeable(task) else None
 
     def _row(self, task: AbsTask, mode: Mode, outcome: _Outcome) -> Result:
-        measured = self.theirs if mode == "teacher" else self.ours
+        measured = self.teacher_identity if mode == "teacher" else self.student_identity
         assert measured is not None  # check_modes
         row = Result(
             set=task.metadata.name,
@@ -184,19 +188,19 @@ class _Runner:
             metric=task.metadata.main_score,
             score=100 * float(outcome.result.validate_and_filter_scores(task).get_score()),
             model=measured.name,
-            teacher=None if self.theirs is None else self.theirs.name,
+            teacher=None if self.teacher_identity is None else self.teacher_identity.name,
             seconds=outcome.seconds,
             queries=outcome.queries,
             documents=outcome.documents,
             type=task.metadata.type,
             revision=measured.revision,
-            teacher_revision=None if self.theirs is None else self.theirs.revision,
+            teacher_revision=None if self.teacher_identity is None else self.teacher_identity.revision,
             path=str(task.path) if isinstance(task, LocalTask) else None,
         )
-        return row if outcome.seconds is not None else self._as_before(row)
+        return row if outcome.seconds is not None else self._with_known_times(row)
 
-    def _as_before(self, row: Result) -> Result:
-        """Return ``row``, which mteb kept, with what the row that was written then says beside the score."""
+    def _with_known_times(self, row: Result) -> Result:
+        """Return ``row``, whose score mteb cached, with the time and the sizes of the row that was written then."""
         written = read_rows(self.rows, Result) if self.rows is not None and self.rows.exists() else []
         for old in written:
             if (old.set, old.mode) == (row.set, row.mode):
@@ -204,9 +208,9 @@ class _Runner:
         return row
 
     def _identity(self, mode: Mode) -> Identity:
-        if mode == "standard" or self.theirs is None:
-            return self.ours
-        return self.theirs if mode == "teacher" else self.ours.with_teacher(self.theirs)
+        if mode == "standard" or self.teacher_identity is None:
+            return self.student_identity
+        return self.teacher_identity if mode == "teacher" else self.student_identity.with_teacher(self.teacher_identity)
 
 
 def _has(task: AbsTask, mode: Mode) -> bool:
@@ -214,7 +218,7 @@ def _has(task: AbsTask, mode: Mode) -> bool:
 
 
 def _loaded(task: AbsTask) -> AbsTask:
-    """Return ``task`` with its data, and with random generators that no other run has drawn from."""
+    """Return a copy of ``task`` with its data and with random generators in their initial state."""
     fresh = copy.deepcopy(task)
     try:
         fresh.load_data()
@@ -224,22 +228,22 @@ def _loaded(task: AbsTask) -> AbsTask:
         source, reason = task.metadata.dataset["path"], str(error).partition("\n")[0]
         raise InputError(
             f"task {task.metadata.name}: its data, {source} on the hub, cannot be loaded ({reason}): "
-            "run once with a network, or name a local set"
+            "run the command once with a network connection, or name a local set"
         ) from error
     if isinstance(fresh, AbsTaskRetrieval):
         fresh.convert_v1_dataset_format_to_v2(num_proc=None)
     return fresh
 
 
-def _again(task: AbsTask) -> AbsTask:
-    """Return ``task`` as it is when its data have just been loaded: each mode shall draw the same samples."""
+def _fresh_copy(task: AbsTask) -> AbsTask:
+    """Return ``task`` in its state right after loading, so that each mode draws the same samples."""
     again = copy.copy(task)
     again.rng_state, again.np_rng = copy.deepcopy((task.rng_state, task.np_rng))
     return again
 
 
 def _sizes(task: AbsTask) -> tuple[int | None, int | None]:
-    """Return the numbers of queries and documents, where there are such."""
+    """Return the numbers of queries and documents; None for tasks without them."""
     if not isinstance(task, AbsTaskRetrieval):
         return None, None
     splits = [task.dataset[subset][split] for subset in task.hf_subsets for split in task.eval_splits]
@@ -248,7 +252,7 @@ def _sizes(task: AbsTask) -> tuple[int | None, int | None]:
 
 @contextmanager
 def _quiet_datasets() -> Iterator[None]:
-    """Hide the bars of datasets' map, which mteb calls for each corpus."""
+    """Hide the progress bars of datasets' map, which mteb calls for each corpus."""
     hidden_before = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:

@@ -3,40 +3,17 @@
 import math
 from collections.abc import Sequence
 
-from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
-from leaf_st.errors import InputError
-
 _MOST_CHARACTERS = 32  # per token, roughly; characters beyond that many per token are not tokenized at all
-
-
-def own_tokenizer(model: SentenceTransformer) -> Tokenizer:
-    """Return a copy of the tokenizer of ``model`` that cuts where the model does and pads nothing.
-
-    Raises:
-        InputError: If it does not say where its tokens end.
-    """
-    tokenizer = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
-    if not isinstance(tokenizer, Tokenizer):
-        raise InputError(
-            f"expected a model with a fast tokenizer, which says where its tokens end, found a "
-            f"{type(tokenizer).__name__}: name another one"
-        )
-    own: Tokenizer = Tokenizer.from_str(tokenizer.to_str())  # what it cuts and pads is set in place
-    own.no_truncation()
-    own.no_padding()
-    most = model.max_seq_length or math.inf
-    if most < math.inf:
-        own.enable_truncation(int(most))
-    return own
 
 
 class Cutter:
     """Cuts texts behind the last token that a student reads.
 
     Args:
-        tokenizer: The student's tokenizer, which truncates at ``max_length`` and does not pad; see `own_tokenizer`.
+        tokenizer: The student's tokenizer, which truncates at ``max_length`` and does not pad; see
+            `leaf_st.models.tokens.copy_tokenizer`.
         max_length: Tokens that the student reads; None if it reads all of them, so that nothing is cut.
     """
 
@@ -52,9 +29,7 @@ class Cutter:
     def cut(self, texts: Sequence[str]) -> list[str]:
         """Return n texts, each cut behind the last token that the student reads."""
         cut = list(texts)
-        long = [
-            place for place, text in enumerate(texts) if len(text) > self._most
-        ]  # a token has at least one character
+        long = [place for place, text in enumerate(texts) if len(text) > self._most]  # a token has a character
         if not long:
             return cut
         heads = [texts[place][: int(self._most) * _MOST_CHARACTERS] for place in long]

@@ -26,25 +26,25 @@ def test_benchmarks_tasks_and_paths_have_names(sts, retrieval):
 
 
 def test_an_unknown_name_is_told_its_neighbours():
-    with pytest.raises(InputError, match=r"task nanobier: no such file or folder, .*; did you mean NanoBEIR or "):
+    with pytest.raises(InputError, match=r"task nanobier: expected a file, .*; did you mean NanoBEIR or "):
         find_tasks(["nanobier"])
     with pytest.raises(InputError, match=r"task scifakt: .*; did you mean SciFact"):
         find_tasks(["STSBenchmark", "scifakt"])
     with pytest.raises(
-        InputError, match=r"task \./none/such: no such file or folder, and mteb knows none of that name$"
+        InputError, match=r"task \./none/such: expected a file, a folder, or a task of mteb, found none of that name$"
     ):
         find_tasks(["./none/such"])
 
 
 def test_a_path_that_is_nearly_there_is_named(sts):
-    with pytest.raises(InputError, match=rf"mteb knows none of that name; did you mean {sts}"):
+    with pytest.raises(InputError, match=rf"found none of that name; did you mean {sts}"):
         find_tasks([str(sts.with_name("simmilar.parquet"))])
 
 
 def test_one_name_for_two_sets_is_refused(sts, tmp_path):
     shutil.copy(sts, tmp_path / "similar.parquet")
     assert _names(sts, sts) == ["similar"]
-    with pytest.raises(InputError, match=r"have one name, similar: measure them one by one"):
+    with pytest.raises(InputError, match=r"have the same name, similar: measure them one by one"):
         find_tasks([str(sts), str(tmp_path / "similar.parquet")])
 
 
@@ -56,5 +56,5 @@ def test_a_set_that_cannot_be_used_is_known_before_anything_is_measured(sts, tmp
 
 
 def test_tasks_on_pictures_are_refused():
-    with pytest.raises(InputError, match=r"task CIFAR10: it is about image, and models here read texts alone"):
+    with pytest.raises(InputError, match=r"task CIFAR10: expected a task of texts, found image"):
         find_tasks(["CIFAR10"])

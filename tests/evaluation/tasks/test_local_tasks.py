@@ -65,11 +65,11 @@ def test_the_revision_is_that_of_the_files(tmp_path):
         ({**SENTENCES, "sentence1": ["a", None], "score": [1, 2]}, r"sentence1 of row 2 is None, expected a text"),
         ({**SENTENCES, "label": [1, 2]}, r"label of row 2 is 2, expected 0 or 1"),
         ({**SENTENCES, "label": [0, 0]}, r"expected at least two different values of label, found \[0\]"),
-        ({"text": ["a", "b"], "label": [0.5, 1.0]}, r"label of row 1 is 0\.5, expected a text or whole number"),
+        ({"text": ["a", "b"], "label": [0.5, 1.0]}, r"label of row 1 is 0\.5, expected a text or an integer"),
         ({"text": ["a", "b"], "label": ["x", "x"]}, r"expected at least two different values of label"),
         (
             {"text": pa.array([], pa.string()), "label": pa.array([], pa.int64())},
-            r"expected texts and their labels, found no row",
+            r"expected rows with text and label, found no row",
         ),
     ],
 )
@@ -97,7 +97,9 @@ def test_a_class_that_nothing_is_learned_of_is_named(tmp_path):
     folder = tmp_path / "classes"
     _write(folder / "train.parquet", {"text": ["a", "b"], "label": ["y", "z"]})
     _write(folder / "test.parquet", {"text": ["c", "d"], "label": ["z", "x"]})
-    with pytest.raises(InputError, match=r"test\.parquet: label of row 2 is 'x', expected one of those in train\.par"):
+    with pytest.raises(
+        InputError, match=r"test\.parquet: label of row 2 is 'x', expected one of the labels in train\.par"
+    ):
         local_task(folder).load_data()
 
 

@@ -6,20 +6,27 @@ import json
 import numpy as np
 import pytest
 import torch
+from letters import open_model
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.results import TASKS, Result
-from leaf_st.evaluation.rows import MODELS, read_rows
+from leaf_st.evaluation.rows import read_rows
+from leaf_st.evaluation.sizes import MODELS
 from leaf_st.evaluation.tasks.find import find_tasks
 from leaf_st.evaluation.tasks.runner import CACHE, evaluate
-from leaf_st.models.tiny import WIDTH
+from leaf_st.models.random_weights import WIDTH
 
 MODES = ("teacher", "standard", "asymmetric")
 
 
 @pytest.fixture
-def models(tiny_teacher, tiny_student, counting):
-    return {"teacher": counting(tiny_teacher), "student": counting(tiny_student)}
+def models(tiny_teacher, tiny_student, counting, counting_teacher):
+    return {"teacher": counting_teacher(tiny_teacher), "student": counting(tiny_student)}
+
+
+@pytest.fixture
+def tiny_models(tiny_teacher, tiny_student):
+    return {"teacher": tiny_teacher, "student": tiny_student}
 
 
 def _measure(folder, *paths, modes=MODES, **models):
@@ -117,11 +124,12 @@ def _another_prompt(model):
 
 @pytest.mark.parametrize("change", [_other_weights, _another_prompt])
 @pytest.mark.parametrize("role", ["student", "teacher"])
-def test_the_folder_of_another_model_is_left_alone(role, change, sts, retrieval, models, tmp_path):
+def test_the_folder_of_another_model_is_left_alone(role, change, sts, retrieval, models, tiny_models, tmp_path):
     _measure(tmp_path, sts, **models)
     before = _files(tmp_path)
-    other = copy.deepcopy(models[role])
+    other = copy.deepcopy(tiny_models[role])
     change(other)
+    other = open_model(other) if role == "teacher" else other
     with pytest.raises(
         InputError, match=rf"{TASKS} holds results of local/.* \(.*\), not of .*: name another --output"
     ):
@@ -150,7 +158,7 @@ def test_an_error_leaves_what_was_measured(sts, retrieval, models, tmp_path, mon
 
 
 def test_models_that_cannot_be_measured_leave_the_folder_to_others(sts, models, tmp_path, monkeypatch):
-    monkeypatch.setattr(models["teacher"], "encode", lambda inputs, **_: np.full((len(inputs), WIDTH), np.inf))
+    monkeypatch.setattr(models["teacher"], "encode", lambda texts, *_: np.full((len(texts), WIDTH), np.inf))
     with pytest.raises(InputError, match="the teacher gives NaN or infinite numbers"):
         _measure(tmp_path, sts, **models)
     assert not (tmp_path / MODELS).exists()
@@ -159,7 +167,7 @@ def test_models_that_cannot_be_measured_leave_the_folder_to_others(sts, models, 
 
 def test_a_file_in_the_place_of_the_folder_is_named(sts, models, tmp_path):
     (tmp_path / "notes").write_text("mine")
-    with pytest.raises(InputError, match="notes: a file has that name, name another --output"):
+    with pytest.raises(InputError, match="notes: expected a folder, found a file: name another --output"):
         _measure(tmp_path / "notes", sts, **models)
     (tmp_path / TASKS).write_text("{}x")
     with pytest.raises(InputError, match=r"tasks\.json: expected a JSON list of measurements"):

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from letters import open_model
 from mteb.abstasks.aggregate_task_metadata import AggregateTaskMetadata
 from mteb.abstasks.aggregated_task import AbsTaskAggregate
 from mteb.models import SentenceTransformerEncoderWrapper
@@ -17,7 +18,7 @@ from sklearn.metrics import average_precision_score
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import load_beir
-from leaf_st.evaluation.modes import Embedder
+from leaf_st.evaluation.embedder import Embedder
 from leaf_st.evaluation.rows import read_rows
 from leaf_st.evaluation.sizes import Size
 from leaf_st.evaluation.tasks.encoder import ModeEncoder
@@ -25,7 +26,7 @@ from leaf_st.evaluation.tasks.find import find_tasks
 from leaf_st.evaluation.tasks.local import LocalRetrieval
 from leaf_st.evaluation.tasks.runner import evaluate
 from leaf_st.models.identity import Identity
-from leaf_st.models.tiny import WIDTH
+from leaf_st.models.random_weights import WIDTH
 from leaf_st.student.static import build_static
 
 MODES = ("teacher", "standard", "asymmetric")
@@ -60,7 +61,7 @@ def _vectors(model, beir, prompt=""):
 
 def test_scores_equal_the_definition(retrieval, tiny_teacher, tiny_student):
     beir = load_beir(retrieval)
-    results = _measure(retrieval, teacher=tiny_teacher, student=tiny_student, modes=MODES)
+    results = _measure(retrieval, teacher=open_model(tiny_teacher), student=tiny_student, modes=MODES)
     teacher_queries, teacher_documents = _vectors(tiny_teacher, beir)
     student_queries, student_documents = _vectors(tiny_student, beir)
     expected = {
@@ -76,7 +77,9 @@ def test_scores_equal_the_definition(retrieval, tiny_teacher, tiny_student):
 def test_rows_say_what_was_measured(retrieval, tiny_teacher, tiny_student):
     student = copy.deepcopy(tiny_student)
     student.model_card_data.set_model_id("us/student")
-    first, second = _measure(retrieval, teacher=tiny_teacher, student=student, modes=["teacher", "standard"])
+    first, second = _measure(
+        retrieval, teacher=open_model(tiny_teacher), student=student, modes=["teacher", "standard"]
+    )
     assert (first.set, first.type, first.metric) == (retrieval.name, "Retrieval", "ndcg_at_10")
     assert (first.queries, first.documents) == (6, 40)
     assert first.model == first.teacher == second.teacher == "local/teacher"
@@ -88,7 +91,7 @@ def test_rows_say_what_was_measured(retrieval, tiny_teacher, tiny_student):
 def test_a_table_of_tokens_is_measured_like_any_other(retrieval, tiny_teacher, tiny_teacher_folder):
     torch.manual_seed(4)
     table = build_static(tiny_teacher_folder, dimension=WIDTH, normalized=True, device="cpu")
-    results = _measure(retrieval, teacher=tiny_teacher, student=table, modes=["standard", "asymmetric"])
+    results = _measure(retrieval, teacher=open_model(tiny_teacher), student=table, modes=["standard", "asymmetric"])
     beir = load_beir(retrieval)
     (queries, documents), (_, theirs) = _vectors(table, beir), _vectors(tiny_teacher, beir)
     expected = [_ndcg_at_10(beir, queries, documents), _ndcg_at_10(beir, queries, theirs)]
@@ -103,16 +106,16 @@ def test_the_model_s_prompts_are_used(retrieval, tiny_student):
     assert result.score == pytest.approx(_ndcg_at_10(beir, *_vectors(tiny_student, beir, "find ")), abs=1e-3)
 
 
-def test_each_text_is_encoded_once(retrieval, tiny_teacher, tiny_student, counting):
-    teacher, student = counting(tiny_teacher), counting(tiny_student)
+def test_each_text_is_encoded_once(retrieval, tiny_teacher, tiny_student, counting, counting_teacher):
+    teacher, student = counting_teacher(tiny_teacher), counting(tiny_student)
     _measure(retrieval, teacher=teacher, student=student, modes=MODES)
     for model in (teacher, student):
         assert {side: len(seen) for side, seen in model.seen.items()} == {"query": 6, "document": 39, None: 0}
         assert {count for seen in model.seen.values() for count in seen.values()} == {1}
 
 
-def test_a_mode_encodes_only_what_it_needs(retrieval, tiny_teacher, tiny_student, counting):
-    teacher, student = counting(tiny_teacher), counting(tiny_student)
+def test_a_mode_encodes_only_what_it_needs(retrieval, tiny_teacher, tiny_student, counting, counting_teacher):
+    teacher, student = counting_teacher(tiny_teacher), counting(tiny_student)
     _measure(retrieval, teacher=teacher, student=student, modes=["asymmetric"])
     assert not teacher.seen["query"]
     assert not student.seen["document"]
@@ -133,10 +136,12 @@ def test_no_network_and_one_progress_bar(retrieval, tiny_student, monkeypatch, c
 
 
 def test_student_modes_need_no_common_width_unless_asymmetric(retrieval, tiny_teacher, narrow_student):
-    results = _measure(retrieval, teacher=tiny_teacher, student=narrow_student, modes=["teacher", "standard"])
+    results = _measure(
+        retrieval, teacher=open_model(tiny_teacher), student=narrow_student, modes=["teacher", "standard"]
+    )
     assert [row.mode for row in results] == ["teacher", "standard"]
     with pytest.raises(InputError, match="teacher gives 32 dimensions, student gives 16"):
-        _measure(retrieval, teacher=tiny_teacher, student=narrow_student, modes=["asymmetric"])
+        _measure(retrieval, teacher=open_model(tiny_teacher), student=narrow_student, modes=["asymmetric"])
 
 
 def test_modes_must_be_known_and_have_their_teacher(retrieval, tiny_student):
@@ -158,7 +163,7 @@ def test_a_student_that_gives_nan_leaves_the_folder_to_another(retrieval, tiny_t
     broken = copy.deepcopy(tiny_student)
     with torch.no_grad():
         next(broken.parameters()).fill_(float("nan"))
-    options = {"teacher": tiny_teacher, "modes": MODES, "folder": tmp_path}
+    options = {"teacher": open_model(tiny_teacher), "modes": MODES, "folder": tmp_path}
     with pytest.raises(InputError, match="the student gives NaN"):
         _measure(retrieval, student=broken, **options)
     assert [row.role for row in read_rows(tmp_path / "models.json", Size)] == ["teacher"]
@@ -167,7 +172,7 @@ def test_a_student_that_gives_nan_leaves_the_folder_to_another(retrieval, tiny_t
 
 
 def test_similarity_is_the_rank_correlation_of_the_cosines(sts, tiny_teacher, tiny_student):
-    rows = _measure(sts, teacher=tiny_teacher, student=tiny_student, modes=MODES)
+    rows = _measure(sts, teacher=open_model(tiny_teacher), student=tiny_student, modes=MODES)
     columns = pq.read_table(sts).to_pydict()
 
     def correlation(model):
@@ -209,7 +214,7 @@ def test_classes_are_told_by_logistic_regression(classification, tiny_student):
 # mteb's own wrapper calls what is deprecated in mteb and sentence-transformers.
 @pytest.mark.filterwarnings("ignore:The fill_missing parameter", "ignore:The `get_sentence_embedding_dimension`")
 def test_every_mode_draws_the_samples_of_mteb_itself(clustering, classification, tiny_teacher, tiny_student):
-    rows = _measure(clustering, classification, teacher=tiny_teacher, student=tiny_student, modes=MODES)
+    rows = _measure(clustering, classification, teacher=open_model(tiny_teacher), student=tiny_student, modes=MODES)
     for model, mode in ((tiny_teacher, "teacher"), (tiny_student, "standard")):
         tasks = find_tasks([str(clustering), str(classification)])
         plain = mteb.evaluate(
@@ -234,16 +239,16 @@ def test_only_prompts_for_it_are_put_before_what_has_no_side(sts, tiny_student):
 
 
 def test_asymmetric_mode_needs_two_sides(retrieval, sts, tiny_teacher, tiny_student, narrow_student):
-    rows = _measure(retrieval, sts, teacher=tiny_teacher, student=tiny_student, modes=MODES)
+    rows = _measure(retrieval, sts, teacher=open_model(tiny_teacher), student=tiny_student, modes=MODES)
     assert [(row.set, row.mode) for row in rows] == [
         *((retrieval.name, mode) for mode in MODES),
         ("similar", "teacher"),
         ("similar", "standard"),
     ]
     # Widths matter to no other mode.
-    assert len(_measure(sts, teacher=tiny_teacher, student=narrow_student, modes=MODES)) == 2
-    with pytest.raises(InputError, match="asymmetric needs queries and documents, which none of the tasks has"):
-        _measure(sts, teacher=tiny_teacher, student=tiny_student, modes=["asymmetric"])
+    assert len(_measure(sts, teacher=open_model(tiny_teacher), student=narrow_student, modes=MODES)) == 2
+    with pytest.raises(InputError, match="asymmetric: expected a task with queries and documents, found none"):
+        _measure(sts, teacher=open_model(tiny_teacher), student=tiny_student, modes=["asymmetric"])
 
 
 def test_the_mean_of_several_parts_is_one_task(retrieval, tmp_path, tiny_student, tiny_teacher):
@@ -264,9 +269,14 @@ def test_the_mean_of_several_parts_is_one_task(retrieval, tmp_path, tiny_student
             eval_splits=["test"],
         )
 
-    options = {"teacher": tiny_teacher, "student": tiny_student, "modes": MODES, "folder": tmp_path / "results"}
+    options = {
+        "teacher": open_model(tiny_teacher),
+        "student": tiny_student,
+        "modes": MODES,
+        "folder": tmp_path / "results",
+    }
     rows = evaluate([Whole()], **options)
-    apart = evaluate(parts, teacher=tiny_teacher, student=tiny_student, modes=MODES)
+    apart = evaluate(parts, teacher=open_model(tiny_teacher), student=tiny_student, modes=MODES)
     assert [(row.set, row.mode) for row in rows] == [("Whole", mode) for mode in MODES]
     for row in rows:
         assert row.score == pytest.approx(np.mean([part.score for part in apart if part.mode == row.mode]), abs=1e-3)
@@ -283,7 +293,7 @@ def test_what_the_hub_does_not_give_is_one_error(tiny_student):
 
 @pytest.mark.parametrize("mode", ["standard", "asymmetric"])
 def test_mteb_s_own_check_passes(mode, tiny_teacher, tiny_student):
-    embedder = Embedder(teacher=tiny_teacher, student=tiny_student, modes=[mode])
+    embedder = Embedder(teacher=open_model(tiny_teacher), student=tiny_student, modes=[mode])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a few random texts
         outcome = mteb.mock_run(ModeEncoder(embedder, mode, Identity("us/student", "1")))
@@ -291,8 +301,8 @@ def test_mteb_s_own_check_passes(mode, tiny_teacher, tiny_student):
     assert sum(status is not None for _, status in outcome.items()) > 25
 
 
-def test_vectors_are_kept_while_a_mode_needs_them(tiny_teacher, tiny_student, counting):
-    teacher = counting(tiny_teacher)
+def test_vectors_are_kept_while_a_mode_needs_them(tiny_teacher, tiny_student, counting_teacher):
+    teacher = counting_teacher(tiny_teacher)
     embedder = Embedder(teacher=teacher, student=tiny_student, modes=["teacher", "asymmetric"])
     for mode in ("teacher", "asymmetric"):
         first = embedder.embed(mode, "document", ["ab", "cd"])

@@ -13,9 +13,10 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
+from leaf_st.models.tokens import copy_tokenizer
 from leaf_st.recipe import PAPER, TextsSpec
 from leaf_st.texts.paper import fetch, stream
-from leaf_st.texts.paper.cut import Cutter, own_tokenizer
+from leaf_st.texts.paper.cut import Cutter
 from leaf_st.texts.paper.sources import SOURCES
 
 folder, model, names, *more = sys.argv[1:]
@@ -34,7 +35,7 @@ if more[1:]:
 
 student = SentenceTransformer(model, device="cpu")
 student.max_seq_length = 64
-cutter = Cutter(own_tokenizer(student), 64)
+cutter = Cutter(copy_tokenizer(student), 64)
 for chosen in names.split(","):
     others = tuple(other for other in SOURCES if other not in chosen.split("+"))
     try:

@@ -19,8 +19,9 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer
 
 from leaf_st.errors import InputError
+from leaf_st.models.tokens import copy_tokenizer
 from leaf_st.recipe import PAPER, TextsSpec
-from leaf_st.texts.paper.cut import Cutter, own_tokenizer
+from leaf_st.texts.paper.cut import Cutter
 from leaf_st.texts.paper.fetch import chosen, closed_licences, fetch, format_sources, provenance
 from leaf_st.texts.paper.sources import SOURCES
 from leaf_st.texts.read import read_texts
@@ -235,7 +236,7 @@ def test_sources_far_below_their_count_are_called_out():
 
 def test_what_was_fetched_of_a_source_that_is_left_out_is_not_read(fetched, tiny_student):
     with pytest.raises(InputError, match=r"triviaqa holds texts of triviaqa, which is left out: delete that folder"):
-        fetch(TextsSpec(source=PAPER, leave_out="triviaqa"), fetched, Cutter(own_tokenizer(tiny_student), 64))
+        fetch(TextsSpec(source=PAPER, leave_out="triviaqa"), fetched, Cutter(copy_tokenizer(tiny_student), 64))
 
 
 def test_columns_that_are_not_wanted_are_not_fetched(tiny_teacher_folder, tmp_path):

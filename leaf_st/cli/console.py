@@ -1,0 +1,73 @@
+"""The terminal of a command: messages of this and other libraries, and the table of results."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from leaf_st.evaluation.results import Result
+
+
+class _Console(logging.Handler):
+    """Writes INFO records to stdout as plain lines, and warnings to stderr behind the name of the program."""
+
+    def __init__(self, program: str) -> None:
+        super().__init__()
+        self._program = program
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write ``record`` above the progress bars. The streams are looked up at each call: tests replace them."""
+        from tqdm import tqdm
+
+        warning = record.levelno >= logging.WARNING
+        stream: TextIO = sys.stderr if warning else sys.stdout
+        tqdm.write(f"{self._program}: {record.getMessage()}" if warning else record.getMessage(), file=stream)
+        stream.flush()
+
+
+@contextmanager
+def messages_shown(program: str) -> Iterator[None]:
+    """Show what the ``leaf_st`` loggers report; of several processes, only the first one shows INFO."""
+    logger = logging.getLogger("leaf_st")
+    level_before = logger.level
+    handler = _Console(program)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level_before)
+        logger.removeHandler(handler)
+
+
+def quieten() -> None:
+    """Turn off progress bars and warnings of libraries that tell a user nothing; download bars stay."""
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
+    from transformers.utils import logging as transformers_logging
+
+    # mteb reports which tasks have a successor, and which tasks are new.
+    warnings.filterwarnings("ignore", category=UserWarning, module="mteb")
+    logging.getLogger("mteb").setLevel(logging.ERROR)
+    # scikit-learn reports a class without texts once per metric and sample of a small test set.
+    warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
+    # sentence-transformers and accelerate pass this argument to torch in each process.
+    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
+    downloads_hidden = are_progress_bars_disabled()
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # hides download bars as well
+    if not downloads_hidden:
+        enable_progress_bars()
+
+
+def print_results(rows: Sequence["Result"]) -> None:
+    """Print the table of ``rows``, or the command that measures some if there are none."""
+    from leaf_st.evaluation.results import format_table
+
+    if rows:
+        print(format_table(rows))
+    else:
+        print("not evaluated: the recipe names no local set; try leaf-st evaluate MODEL --teacher TEACHER --tasks NAME")

@@ -1,0 +1,1 @@
+"""One module per measurement: its rows, how they are measured, their table, figures and report section."""

@@ -1,0 +1,92 @@
+"""The models that ``leaf-st measure latency`` times: students, their teachers, or random weights in their shapes."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.timing import Candidate
+from leaf_st.export.forms import exported_files
+from leaf_st.models.find import find_model
+from leaf_st.models.load import load_model
+from leaf_st.models.random_weights import save_random_weights, shape_if_missing
+from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TeacherSpec, TextsSpec
+from leaf_st.student.asymmetric import load_teacher_model
+from leaf_st.student.build import build_student
+from leaf_st.teacher.open import teacher_spec
+from leaf_st.texts.read import read_texts
+from leaf_st.zoo import ZOO, Architecture
+
+_TEXTS = 1024  # per side; batches draw fewer than half of them
+
+_logger = logging.getLogger(__name__)
+
+
+def candidates(names: Sequence[str], teacher: str | None = None) -> list[Candidate]:
+    """Return the students ``names`` and their teachers, each once, with a teacher before its students.
+
+    ``candidates(["leaf-ir", "leaf-mt"])`` returns the models of the paper's Table 8, also without a network.
+
+    Args:
+        names: Folders, names of the zoo, or hub ids; a folder may hold only the config.json of a BERT.
+        teacher: Folder or hub id of the teacher, for students whose teacher neither the zoo nor ``recipe.json`` names.
+
+    Raises:
+        InputError: If a model is not available and its shape is unknown, or nothing names the teacher.
+    """
+    found: dict[str, Candidate] = {}
+    for name in names:
+        spec = teacher_spec(name, teacher)
+        student = _student(name, spec)
+        if spec.model not in found:
+            found[spec.model] = _teacher(teacher_spec(name, teacher, student.model.prompts))
+        found[name] = student
+    return list(found.values())
+
+
+def latency_texts(source: str | TextsSpec = DOCSTRINGS) -> dict[Kind, list[str]]:
+    """Return the first 1,024 queries and the first 1,024 documents of ``source`` (see `TextsSpec`).
+
+    Raises:
+        InputError: If the source cannot be read, or has no queries or no documents.
+    """
+    texts: dict[Kind, list[str]] = {kind: [] for kind in KINDS}
+    spec = TextsSpec(source=source) if isinstance(source, str) else source
+    for row in read_texts(replace(spec, limit=dict.fromkeys(KINDS, _TEXTS)), Counter()):
+        texts[row.kind].append(row.text)
+    for kind, of_kind in texts.items():
+        if not of_kind:
+            raise InputError(
+                f"texts.source {spec.source}: expected queries and documents, found no {kind}: name a BEIR folder, or "
+                "a table with a column `kind`"
+            )
+    return texts
+
+
+def _student(name: str, teacher: TeacherSpec) -> Candidate:
+    if gone := shape_if_missing(name, None):
+        return _random_weights(name, teacher.model, *gone)
+    return Candidate(name, load_model(name), teacher.model, exported_files(find_model(name)))
+
+
+def _teacher(spec: TeacherSpec) -> Candidate:
+    if gone := shape_if_missing(spec.model, spec.revision):
+        random = _random_weights(spec.model, spec.model, *gone)
+        random.model.prompts.update(spec.prompts)
+        return random
+    return Candidate(spec.model, load_teacher_model(spec), spec.model, exported_files(find_model(spec.model)))
+
+
+def _random_weights(name: str, teacher: str, reason: str, shape: Architecture) -> Candidate:
+    _logger.info("%s is timed with random weights, which give the same times: %s", name, reason)
+    with TemporaryDirectory(prefix="leaf-st-latency-") as temporary:
+        folder = save_random_weights(Path(temporary) / "model", shape)
+        known = next((model.teacher for key, model in ZOO.items() if name in (key, model.hub_id)), None)
+        if known is None:
+            model = load_model(str(folder))
+        else:
+            model = build_student(folder, dimension=known.dimension, normalized=True, prompts=known.prompts)
+    return Candidate(name, model, teacher, random_weights=True)

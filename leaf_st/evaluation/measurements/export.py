@@ -1,0 +1,258 @@
+"""The measurement ``export``: the exported forms of a student: size, parity with torch, nDCG@10 kept, and speed."""
+
+import argparse
+import logging
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.measurements.latency import LatencyRow, texts_words
+from leaf_st.evaluation.measurements.measurement import (
+    MODEL_HELP,
+    Argument,
+    Measurement,
+    Section,
+    Table,
+    data_argument,
+)
+from leaf_st.evaluation.measurements.over_sets import recipe_of, sets_of
+from leaf_st.evaluation.rows import write_rows
+from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
+from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TextsSpec
+from leaf_st.tables import aligned
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from leaf_st.evaluation.beir import BeirSet
+    from leaf_st.export.encoder import OnnxEncoder
+    from leaf_st.export.export import ExportedForm
+    from leaf_st.export.parity import Texts
+
+BATCH_SIZES = (1, 16)
+_NOT_SEARCHED = "nDCG@10 of int8 was not measured: no BEIR folder is available, name one with --data"
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ExportRow:
+    """A form of a model on this machine.
+
+    Attributes:
+        backend: "torch float32", "torch bfloat16", or the name of an export form.
+        file: The file in the folder of the model.
+        megabytes: The size of the file, in units of 1e6 bytes.
+        error: Largest difference to torch in float32, see `Parity`; None for torch.
+        cosine: Mean cosine to torch in float32; None for torch.
+        kept: nDCG@10 in percent of the nDCG@10 in float32; None if it was not measured.
+        rates: Texts per second by kind and batch size, such as "query 1".
+        processor: The name of the processor.
+        threads: The number of threads.
+        texts: The source of the texts; None if unknown.
+        sets: The names of the sets that were searched.
+    """
+
+    backend: str
+    file: str
+    megabytes: float
+    error: float | None
+    cosine: float | None
+    kept: float | None
+    rates: Mapping[str, float]
+    processor: str
+    threads: int
+    texts: str | None = None
+    sets: Sequence[str] = ()
+
+
+def measure_export(
+    model: "SentenceTransformer", folder: Path, texts: "Texts", sets: Sequence[Path] = ()
+) -> tuple[list[ExportRow], list[str]]:
+    """Export ``model`` to its folder, see `export_model`, then time torch and each form.
+
+    Args:
+        model: A model in float32.
+        folder: The folder of the model.
+        texts: Queries and documents to compare vectors on and to time.
+        sets: BEIR folders for the nDCG@10 of int8.
+
+    Returns:
+        A row for torch and for each form that was kept, and the problem of each form that was not kept.
+
+    Raises:
+        InputError: If the model cannot be exported, or the texts or sets cannot be used.
+    """
+    from leaf_st.evaluation.timing import require_batches, require_numbers
+    from leaf_st.export.export import check_exportable, export_model
+
+    check_exportable(model)
+    model = model.to("cpu").eval()
+    require_batches(texts, BATCH_SIZES)
+    require_numbers(model, texts)
+    _logger.info("%s", f"searched: {', '.join(each.name for each in sets)}" if sets else _NOT_SEARCHED)
+    forms = export_model(model, folder, texts, ndcg_kept=partial(ndcg_kept, model=model, sets=sets) if sets else None)
+    rows = _rows(model, folder, texts, {each.form.name: each for each in forms})
+    return rows, [each.problem for each in forms if each.problem is not None]
+
+
+def ndcg_kept(
+    form: "OnnxEncoder", reference: "OnnxEncoder", *, model: "SentenceTransformer", sets: Sequence[Path]
+) -> float:
+    """Return nDCG@10 of ``form`` in percent of nDCG@10 of ``reference``, each the mean over BEIR folders."""
+    from leaf_st.evaluation.beir import load_beir
+
+    loaded = [load_beir(folder) for folder in sets]
+    of_form, of_reference = (
+        statistics.fmean(_ndcg(encoder, model, beir) for beir in loaded) for encoder in (form, reference)
+    )
+    return 100 * of_form / of_reference if of_reference else 100.0
+
+
+def _ndcg(encoder: "OnnxEncoder", model: "SentenceTransformer", beir: "BeirSet") -> float:
+    from leaf_st.evaluation.beir import document_text
+    from leaf_st.evaluation.ranking import exact_ndcg
+    from leaf_st.export.parity import BATCH_SIZE
+
+    queries = encoder.encode("query", [row["text"] for row in beir.queries], BATCH_SIZE)
+    documents = encoder.encode("document", [document_text(row) for row in beir.corpus], BATCH_SIZE)
+    return exact_ndcg(beir, queries, documents, model)
+
+
+def _rows(
+    model: "SentenceTransformer", folder: Path, texts: "Texts", forms: "Mapping[str, ExportedForm]"
+) -> list[ExportRow]:
+    from leaf_st.evaluation.timing import Candidate, measure_latency
+    from leaf_st.export.forms import exported_files
+
+    files = exported_files(folder)
+    candidate = Candidate(str(folder), model, str(folder), files)
+    times: dict[str, list[LatencyRow]] = {}
+    for row in measure_latency([candidate], texts, BATCH_SIZES):
+        times.setdefault(row.backend, []).append(row)
+    weights = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+    rows = []
+    for backend, timed in times.items():
+        file, form = files.get(backend), forms.get(backend)  # None for torch
+        rows.append(
+            ExportRow(
+                backend=backend,
+                file=file.relative_to(folder).as_posix() if file else "model.safetensors",
+                megabytes=(file.stat().st_size if file else weights) / 1e6,
+                error=form.parity.error if form else None,
+                cosine=form.parity.cosine if form else None,
+                kept=form.ndcg_kept if form else None,
+                rates={f"{row.side} {row.batch_size}": rate(row) for row in timed},
+                processor=timed[0].processor,
+                threads=timed[0].threads,
+            )
+        )
+    return rows
+
+
+def rate(row: LatencyRow) -> float:
+    """Return texts per second, from the median of the batches."""
+    return row.batch_size / statistics.median(row.seconds)
+
+
+def format_export(rows: Sequence[ExportRow]) -> str:
+    """Return `export_lines` as an aligned table."""
+    lines = aligned(export_lines(rows), left=2)
+    return f"{lines}\nmedians of batches in turn, on {rows[0].processor} ({rows[0].threads} threads)"
+
+
+def export_lines(rows: Sequence[ExportRow]) -> list[list[str]]:
+    """Return ``rows`` as cells, below a header."""
+    columns: list[tuple[Kind, int]] = [(kind, size) for kind in KINDS for size in BATCH_SIZES]
+    names = {"query": "queries", "document": "docs"}
+    lines = [["backend", "file", "MB", "error", "cosine", "nDCG@10 kept"]]
+    lines[0] += [f"{names[kind]}/s by {size}" for kind, size in columns]
+    for row in rows:
+        cells = [_cell(row.error, "{:.0e}"), _cell(row.cosine, "{:.4f}"), _cell(row.kept, "{:.1f}%")]
+        rates = [f"{row.rates[f'{kind} {size}']:,.0f}" for kind, size in columns]
+        lines.append([row.backend, row.file, f"{row.megabytes:.1f}", *cells, *rates])
+    return lines
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)
+
+
+def _measure(options: argparse.Namespace) -> list[ExportRow]:
+    from leaf_st.evaluation.measurements.candidates import latency_texts
+    from leaf_st.export.export import check_exportable
+    from leaf_st.models.find import find_model
+    from leaf_st.models.identity import identify
+    from leaf_st.models.load import load_model
+
+    sets = sets_of(options.model, options.data)
+    student = load_model(options.model)
+    check_exportable(student)
+    models: Models = {"student": (identify(student), student)}
+    require_same_sizes(options.output, models)
+    spec = _texts_of(options.model, options.texts)
+    made, problems = measure_export(student, find_model(options.model), latency_texts(spec), sets)
+    rows = [replace(row, texts=spec.source, sets=[data.resolve().name for data in sets]) for row in made]
+    path = options.output / EXPORT.file
+    write_rows(path, rows)
+    write_sizes(options.output, models)
+    if problems:
+        _logger.info("%s", f"{format_export(rows)}\nsaved in {path}")
+        raise InputError(f"not written: {'; '.join(problems)}")
+    return rows
+
+
+def _texts_of(model: str, named: str | None) -> TextsSpec:
+    """Return the texts ``named``; by default the texts of the model's recipe if they exist, else documentation."""
+    recipe = recipe_of(model)
+    spec = TextsSpec(source=named or DOCSTRINGS)
+    if named is None and recipe is not None and Path(recipe.texts.source).exists():
+        spec = recipe.texts
+    _logger.info("texts of %s", spec.source)
+    return spec
+
+
+def _section(rows: Sequence[ExportRow]) -> Section:
+    header, *lines = export_lines(rows)
+    text = (
+        "Error: largest difference of a coordinate to torch. Cosine: mean cosine to torch. nDCG@10 kept: the share of "
+        f"the nDCG@10 in float32. Speeds are medians of batches, encoded in turns, on {rows[0].processor} "
+        f"({rows[0].threads} threads)."
+    )
+    return Section([text], tables=[Table("files", header, lines, left=2)])
+
+
+def _words(rows: Sequence[ExportRow]) -> list[str]:
+    data = ["--data", *rows[0].sets] if rows[0].sets else []
+    return [*texts_words(rows[0].texts), *data]
+
+
+EXPORT = Measurement(
+    name="export",
+    row=ExportRow,
+    title="Files",
+    help="export to ONNX, check against torch, benchmark",
+    command=("export",),
+    arguments=(
+        Argument("model", {"metavar": "MODEL", "help": f"{MODEL_HELP}; a name is pulled into a folder of that name"}),
+        Argument(
+            "--texts",
+            {
+                "metavar": "FILE",
+                "help": "queries and documents to compare and to time: BEIR folder, or table with a column `kind` "
+                "(default: the texts of the recipe, or documentation strings)",
+            },
+        ),
+        data_argument(),
+    ),
+    measure=_measure,
+    table=format_export,
+    section=_section,
+    words=_words,
+    needs="It needs onnx and onnxruntime: pip install 'leaf-st[onnx]'. A static student has no ONNX files.",
+    in_place=True,
+)

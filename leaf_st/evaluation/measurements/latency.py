@@ -1,0 +1,345 @@
+"""The measurement ``latency``: how fast student and teacher encode, beside the paper's numbers (Table 8, Figure 12)."""
+
+import argparse
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from leaf_st.evaluation.display import on_axes
+from leaf_st.evaluation.measurements.measurement import (
+    MODEL_HELP,
+    TEACHER,
+    Argument,
+    Figure,
+    Measurement,
+    Section,
+    Table,
+)
+from leaf_st.evaluation.rows import write_rows
+from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
+from leaf_st.recipe import DOCSTRINGS, Kind
+from leaf_st.tables import aligned
+from leaf_st.zoo import ARCTIC, MXBAI
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SLOWEST = 0.1  # seconds until a user feels a wait (paper G)
+PAPER = "paper, ONNX, i3.large"  # the backend of the paper's rows
+
+_SIDES: tuple[Kind, ...] = ("document", "query")
+
+
+@dataclass(frozen=True)
+class LatencyRow:
+    """The batches of one size that one model encoded on one backend.
+
+    Attributes:
+        model: Name of the model.
+        teacher: Name of the model that it is compared with; a teacher is compared with itself.
+        backend: What ran the model, such as "torch float32", or the name of an export form.
+        side: Queries or documents.
+        batch_size: Texts per batch.
+        seconds: Time of each batch, from texts to vectors.
+        tokens: Tokens that the model reads per text, prompt included: the mean over the texts of all batch sizes.
+        parameters: Number of weights.
+        random_weights: Whether the weights are random.
+        device: Device type in torch, such as "cpu".
+        processor: The system's name of the processor.
+        threads: Threads of torch and onnxruntime on the CPU.
+        texts: Source of the texts; None if unknown.
+    """
+
+    model: str
+    teacher: str
+    backend: str
+    side: Kind
+    batch_size: int
+    seconds: Sequence[float]
+    tokens: float
+    parameters: int
+    random_weights: bool
+    device: str
+    processor: str
+    threads: int
+    texts: str | None = None
+
+    def __post_init__(self) -> None:
+        """Make rows that were read from JSON equal to the rows that were written."""
+        object.__setattr__(self, "seconds", tuple(self.seconds))
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a model encodes one side on one backend.
+
+    Attributes:
+        model: Name of the model.
+        backend: What ran the model.
+        side: Queries or documents.
+        rate: Texts per second.
+        rate_deviation: Standard deviation of the rate over all batches of all sizes.
+        speedup: Rate divided by the teacher's rate on the same backend; None if the teacher was not timed on it.
+        latency: Seconds of the fastest batch size, usually 1.
+        latency_deviation: Standard deviation of the latency over the batches of that size.
+        most: Largest batch size within `SLOWEST`; None if a single text takes longer.
+    """
+
+    model: str
+    backend: str
+    side: Kind
+    rate: float
+    rate_deviation: float
+    speedup: float | None
+    latency: float
+    latency_deviation: float
+    most: int | None
+
+
+# arXiv 2509.12539, Table 8: two vCPUs of an AWS EC2 i3.large, ONNX Runtime, texts of MS MARCO.
+PAPER_TABLE_8 = (
+    Speed(ARCTIC.hub_id, PAPER, "document", 3.2, 0.8, 1, 0.191, 0.0526, None),
+    Speed(ARCTIC.hub_id, PAPER, "query", 16.7, 1.4, 1, 0.0732, 0.0058, 1),
+    Speed("leaf-ir", PAPER, "document", 21.9, 5.5, 6.5, 0.0282, 0.00969, 2),
+    Speed("leaf-ir", PAPER, "query", 121.3, 14.0, 7.3, 0.0114, 0.00138, 8),
+    Speed(MXBAI.hub_id, PAPER, "document", 0.9, 0.2, 1, 0.834, 0.298, None),
+    Speed(MXBAI.hub_id, PAPER, "query", 4.9, 0.4, 1, 0.236, 0.0185, None),
+    Speed("leaf-mt", PAPER, "document", 21.4, 5.8, 24.4, 0.0392, 0.0102, 2),
+    Speed("leaf-mt", PAPER, "query", 117.0, 15.9, 23.7, 0.0115, 0.0012, 8),
+)
+
+
+def speeds(rows: Sequence[LatencyRow]) -> list[Speed]:
+    """Return the speed of each model, backend and side, in the order of ``rows``.
+
+    The time of a batch size is the median over its batches. The rate is the mean over the batch sizes of size divided
+    by time. The paper computes it in the same way, but with the mean over the batches.
+    """
+    found: dict[tuple[str, str, Kind], list[LatencyRow]] = {}
+    for row in rows:
+        found.setdefault((row.model, row.backend, row.side), []).append(row)
+    rates = {key: _rate(of_key) for key, of_key in found.items()}
+    return [_speed(of_key, rates[key], rates.get((of_key[0].teacher, key[1], key[2]))) for key, of_key in found.items()]
+
+
+def _rate(rows: Iterable[LatencyRow]) -> float:
+    return statistics.fmean(row.batch_size / statistics.median(row.seconds) for row in rows)
+
+
+def _speed(rows: Sequence[LatencyRow], rate: float, teacher_rate: float | None) -> Speed:
+    fastest = min(rows, key=lambda row: statistics.median(row.seconds))
+    return Speed(
+        model=fastest.model,
+        backend=fastest.backend,
+        side=fastest.side,
+        rate=rate,
+        rate_deviation=statistics.pstdev(row.batch_size / spent for row in rows for spent in row.seconds),
+        speedup=None if teacher_rate is None else rate / teacher_rate,
+        latency=statistics.median(fastest.seconds),
+        latency_deviation=statistics.pstdev(fastest.seconds),
+        most=max((row.batch_size for row in rows if statistics.median(row.seconds) <= SLOWEST), default=None),
+    )
+
+
+def format_latency(rows: Sequence[LatencyRow]) -> str:
+    """Return `latency_lines` as an aligned table below `conditions`."""
+    return f"{conditions(rows)}\n{aligned(latency_lines(rows), left=2)}"
+
+
+def latency_lines(rows: Sequence[LatencyRow]) -> list[list[str]]:
+    """Return the speeds as cells in the form of Table 8, beside the paper's lines for the same models."""
+    measured = speeds(rows)
+    models = dict.fromkeys(speed.model for speed in measured)
+    return speed_lines([speed for model in models for speed in (*measured, *PAPER_TABLE_8) if speed.model == model])
+
+
+def speed_lines(found: Iterable[Speed]) -> list[list[str]]:
+    """Return ``found`` as cells in the form of Table 8, a line per model and backend.
+
+    The speeds of one model and backend must be adjacent.
+    """
+    header = ["model", "backend"]
+    for side in ("docs", "queries"):
+        header += [f"{side}/s", "speed-up", "min latency", "max N"]
+    lines = [header]
+    found = list(found)
+    names = _short(speed.model for speed in found)
+    for (model, backend), of_line in groupby(found, lambda speed: (speed.model, speed.backend)):
+        by_side = {speed.side: speed for speed in of_line}
+        lines.append([names[model], backend, *(cell for side in _SIDES for cell in _cells(by_side.get(side)))])
+    return lines
+
+
+def _short(models: Iterable[str]) -> dict[str, str]:
+    """Return the names of ``models`` without folder or owner, if the short names are unique."""
+    short = {model: model.rstrip("/").rpartition("/")[2] for model in models}
+    return short if len(set(short.values())) == len(short) else {model: model for model in short}
+
+
+def _cells(speed: Speed | None) -> list[str]:
+    if speed is None:
+        return ["-"] * 4
+    return [
+        f"{speed.rate:,.1f} ± {speed.rate_deviation:,.1f}",
+        "-" if speed.speedup is None else f"{speed.speedup:.1f}x",
+        f"{_milliseconds(speed.latency)} ± {_milliseconds(speed.latency_deviation)} ms",
+        "-" if speed.most is None else str(speed.most),
+    ]
+
+
+def _milliseconds(seconds: float) -> str:
+    """Return milliseconds with three significant digits."""
+    value = 1000 * seconds
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def conditions(rows: Sequence[LatencyRow]) -> str:
+    """Return what was timed, on which machine and how."""
+    first = rows[0]
+    machines = dict.fromkeys(f"{row.processor} ({row.device}, {row.threads} threads)" for row in rows)
+    tokens = {row.side: round(row.tokens) for row in rows if row.model == first.model}
+    read = " and ".join(f"{tokens[side]} of a {side}" for side in _SIDES if side in tokens)
+    sizes = ", ".join(str(size) for size in dict.fromkeys(row.batch_size for row in rows))
+    lines = [
+        f"{', '.join(machines)}; tokens that {first.model} reads on average: {read}",
+        f"{len(first.seconds)} batches of each size: {sizes} texts; max N is the largest batch within "
+        f"{1000 * SLOWEST:.0f} ms; ± is the standard deviation, for texts per second over all sizes",
+    ]
+    if random := dict.fromkeys(row.model for row in rows if row.random_weights):
+        lines.append(f"random weights, which give the same times: {', '.join(random)}")
+    return "\n".join(lines)
+
+
+def drawn_backends(rows: Sequence[LatencyRow]) -> dict[str, str]:
+    """Return the backends of the figure and their line styles: torch in float32 and the recommended export form.
+
+    The lines of all backends would hide each other.
+    """
+    from leaf_st.export.forms import FORMS  # loads torch
+
+    styles = {"torch float32": "-", **{form.name: ":" for form in FORMS if form.recommended}}
+    timed = {row.backend for row in rows}
+    return {backend: style for backend, style in styles.items() if backend in timed}
+
+
+def draw_latency(axes: "Axes", rows: Sequence[LatencyRow], side: Kind) -> None:
+    """Draw the time of a batch over its size for each model on the backends of `drawn_backends` (paper Figure 12)."""
+    colours = {model: f"C{number}" for number, model in enumerate(dict.fromkeys(row.model for row in rows))}
+    names = _short(colours)
+    styles = drawn_backends(rows)
+    of_side = [row for row in rows if row.side == side and row.backend in styles]
+    for (model, backend), of_line in groupby(of_side, lambda row: (row.model, row.backend)):
+        points = [(row.batch_size, 1000 * statistics.median(row.seconds)) for row in of_line]
+        sizes, times = zip(*points, strict=True)
+        label = f"{names[model]}, {backend}"
+        axes.plot(sizes, times, linestyle=styles[backend], color=colours[model], marker=".", label=label)
+    axes.axhline(1000 * SLOWEST, color="red", linestyle="--", label=f"{1000 * SLOWEST:.0f} ms")
+    axes.set(xscale="log", yscale="log", ylabel="time of a batch (ms)")
+    axes.set_xlabel("batch size (queries)" if side == "query" else "batch size (documents)")
+    ticks = list(dict.fromkeys(row.batch_size for row in of_side))
+    axes.set_xticks(ticks, [str(size) for size in ticks])
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15))  # the lines cross the axes from corner to corner
+
+
+def latency_table(lines: Sequence[Sequence[str]]) -> Table:
+    """Return the cells of `speed_lines` as a table."""
+    header, *body = lines
+    # Documents and queries get a row each: side by side, their columns are wider than a page.
+    shown = ["model", "backend", "texts", "per second", *header[3:6]]
+    turned = [
+        [*line[:2], side, *cells]
+        for line in body
+        for side, cells in (("documents", line[2:6]), ("queries", line[6:]))
+        if any(cell != "-" for cell in cells)
+    ]
+    return Table("latency", shown, turned, left=3)
+
+
+def _section(rows: Sequence[LatencyRow]) -> Section:
+    text = [
+        "Student and teacher encode the same texts in turns (paper Table 8).",
+        *(f"{line[0].upper()}{line[1:]}." for line in conditions(rows).splitlines()),
+    ]
+    return Section(text, _figures(rows), [latency_table(latency_lines(rows))])
+
+
+def _figures(rows: Sequence[LatencyRow]) -> list[Figure]:
+    sides: dict[Kind, str] = {"query": "queries", "document": "documents"}
+    drawn = drawn_backends(rows)
+    legend = 0.17 * len({(row.model, row.backend) for row in rows if row.backend in drawn})  # inches below the axes
+    return [
+        Figure(
+            f"Latency of {name}",
+            on_axes(partial(draw_latency, rows=rows, side=side)),
+            f"Time of a batch of {name}, tokenizing included, by {' and '.join(drawn)}; the table has all backends.",
+            (4.8, 3.4 + legend),
+        )
+        for side, name in sides.items()
+        if any(row.side == side for row in rows)
+    ]
+
+
+def _measure(options: argparse.Namespace) -> list[LatencyRow]:
+    from leaf_st.evaluation.measurements.candidates import candidates, latency_texts
+    from leaf_st.evaluation.timing import measure_latency
+    from leaf_st.models.identity import identify
+
+    found = candidates(options.model, options.teacher)
+    first = next(candidate for candidate in found if candidate.name == options.model[0])
+    student: Models = {"student": (identify(first.model), first.model)}
+    require_same_sizes(options.output, student)
+    source = options.texts or DOCSTRINGS
+    rows = [replace(row, texts=source) for row in measure_latency(found, latency_texts(source))]
+    write_rows(options.output / LATENCY.file, rows)
+    if not first.random_weights:  # random weights belong to no model
+        write_sizes(options.output, student)
+    return rows
+
+
+def _words(rows: Sequence[LatencyRow]) -> list[str]:
+    """Return the further students and the texts; the first student is the model of the results folder."""
+    students = list(dict.fromkeys(row.model for row in rows if row.model != row.teacher))
+    return [*students[1:], *texts_words(rows[0].texts)]
+
+
+def texts_words(source: str | None) -> list[str]:
+    """Return the argument ``--texts`` for ``source``; empty for the default."""
+    return [] if source in (None, DOCSTRINGS) else ["--texts", str(source)]
+
+
+LATENCY = Measurement(
+    name="latency",
+    row=LatencyRow,
+    title="Latency",
+    help="encoding time of queries and documents, beside the teacher (paper Table 8 and Figure 12)",
+    command=("measure", "latency"),
+    arguments=(
+        Argument(
+            "model",
+            {
+                "nargs": "+",
+                "metavar": "MODEL",
+                "help": f"{MODEL_HELP}; leaf-ir and leaf-mt, if not available, and a folder that holds only the "
+                "config.json of a BERT are timed with random weights",
+            },
+        ),
+        Argument(
+            "--texts",
+            {
+                "metavar": "FILE",
+                "help": "queries and documents to time: BEIR folder, or table with a column `kind` (default: "
+                "documentation strings)",
+            },
+        ),
+        TEACHER,
+    ),
+    measure=_measure,
+    table=format_latency,
+    section=_section,
+    words=_words,
+)

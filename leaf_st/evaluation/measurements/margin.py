@@ -1,0 +1,206 @@
+"""The measurement ``margin``: how much approximation error retrieval tolerates (paper 3.3, Figures 7 and 11).
+
+A line through the checkpoints of a run shows at which error the student would score as high as its teacher. If this
+error is above 0, the errors from 0 to it are the robustness margin: retrieval cannot tell student and teacher apart
+there. `leaf_st.evaluation.measurements.checkpoints` measures the checkpoints.
+"""
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.display import on_axes, set_names
+from leaf_st.evaluation.measurements.measurement import RUN, Figure, Measurement, Section, Table, data_argument
+from leaf_st.evaluation.modes import STUDENT_MODES, Mode
+from leaf_st.evaluation.rows import write_rows
+from leaf_st.tables import aligned
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TEACHER: Literal["teacher"] = "teacher"  # the teacher's name as a checkpoint and as a mode
+FEWEST = 3  # checkpoints: a line always fits two
+
+
+@dataclass(frozen=True)
+class Point:
+    """A checkpoint, or the teacher.
+
+    Attributes:
+        checkpoint: Name of the checkpoint's folder, or "teacher".
+        step: Optimizer step; None for the teacher.
+        l2: Mean distance to the teacher's vectors of the held-out rows; 0 for the teacher.
+        held_out: Number of held-out rows.
+    """
+
+    checkpoint: str
+    step: int | None
+    l2: float
+    held_out: int
+
+
+@dataclass(frozen=True)
+class MarginRow(Point):
+    """A checkpoint, or the teacher, on one set.
+
+    Attributes:
+        set: Name of the retrieval set.
+        mode: The mode, which determines the models of queries and documents.
+        score: nDCG@10 in percent.
+    """
+
+    set: str
+    mode: Mode
+    score: float
+
+
+@dataclass(frozen=True)
+class Trend:
+    """The least-squares line through the points of one mode.
+
+    Attributes:
+        slope: Change of nDCG@10 in percent per unit of L2.
+        intercept: nDCG@10 in percent at an L2 of 0.
+        r: Pearson's correlation of L2 and nDCG@10.
+        teacher: The teacher's nDCG@10 in percent.
+        margin: L2 at which the line meets the teacher's score; None if this L2 is not above 0.
+    """
+
+    slope: float
+    intercept: float
+    r: float
+    teacher: float
+    margin: float | None
+
+
+def trend(rows: Sequence[MarginRow], mode: Mode = "standard") -> Trend:
+    """Return the line through the checkpoints, and the L2 at which it meets the teacher's score.
+
+    Raises:
+        InputError: If all checkpoints have the same L2.
+    """
+    errors, scores, teacher = _errors(rows), _scores(rows, mode), _scores(rows, TEACHER)[0]
+    if len(set(errors)) < 2:
+        raise InputError(
+            "margin: expected checkpoints of different L2, found the same L2: train with a learning rate above 0"
+        )
+    slope, intercept = statistics.linear_regression(errors, scores)
+    return Trend(
+        slope=slope,
+        intercept=intercept,
+        r=statistics.correlation(errors, scores) if len(set(scores)) > 1 else 0.0,
+        teacher=teacher,
+        margin=(teacher - intercept) / slope if slope < 0 and intercept > teacher else None,
+    )
+
+
+def format_margin(rows: Sequence[MarginRow]) -> str:
+    """Return the points as an aligned table, followed by the line of each mode."""
+    return "\n".join([aligned(margin_lines(rows)), *trend_lines(rows)])
+
+
+def margin_lines(rows: Sequence[MarginRow]) -> list[list[str]]:
+    """Return the points as cells, a line per checkpoint, with the teacher last."""
+    header = ["checkpoint", "mean L2", *(f"nDCG@10, {mode}" for mode in STUDENT_MODES)]
+    names = list(_by_checkpoint(rows, STUDENT_MODES[0]))
+    columns = [_errors(rows), *(_scores(rows, mode) for mode in STUDENT_MODES)]
+    lines = [
+        [name, f"{error:.4f}", *(f"{score:.2f}" for score in scores)]
+        for name, error, *scores in zip(names, *columns, strict=True)
+    ]
+    teacher = f"{_scores(rows, TEACHER)[0]:.2f}"
+    return [header, *lines, [TEACHER, "0", *[teacher] * len(STUDENT_MODES)]]
+
+
+def trend_lines(rows: Sequence[MarginRow]) -> list[str]:
+    """Return a sentence on the line of each mode."""
+    return [_describe(trend(rows, mode), mode) for mode in STUDENT_MODES]
+
+
+def _describe(line: Trend, mode: Mode) -> str:
+    met = f"reaches the teacher's at L2 {line.margin:.3f}" if line.margin else "does not reach the teacher's above L2 0"
+    sign = "-" if line.slope < 0 else "+"
+    return f"{mode}: nDCG@10 = {line.intercept:.2f} {sign} {abs(line.slope):.2f} L2, r = {line.r:.3f}; the line {met}"
+
+
+def draw_margin(axes: "Axes", rows: Sequence[MarginRow], mode: Mode = "standard") -> None:
+    """Draw the checkpoints, their trend, the teacher's score and the robustness margin (paper Figure 7)."""
+    import numpy as np
+
+    errors, line = _errors(rows), trend(rows, mode)
+    ends = np.array([0, max(errors)])
+    axes.plot(errors, _scores(rows, mode), "o", label=f"checkpoints, {mode}")
+    axes.plot(ends, line.intercept + line.slope * ends, "--", color="C0", label=f"trend, r = {line.r:.2f}")
+    axes.axhline(line.teacher, color="black", label=TEACHER)
+    if line.margin is not None:
+        axes.axvspan(0, line.margin, color="C2", alpha=0.2, label=f"robustness margin, L2 below {line.margin:.2f}")
+    sets = len({row.set for row in rows})
+    axes.set_xlabel(f"mean L2, {rows[0].held_out:,} held-out texts")
+    axes.set_ylabel(f"nDCG@10 (%), mean of {sets} sets" if sets > 1 else "nDCG@10 (%)")
+    axes.legend()
+
+
+def _by_checkpoint(rows: Sequence[MarginRow], mode: Mode) -> dict[str, list[MarginRow]]:
+    """Return the rows of ``mode`` by checkpoint, in the order of ``rows``."""
+    found: dict[str, list[MarginRow]] = {}
+    for row in rows:
+        if row.mode == mode:
+            found.setdefault(row.checkpoint, []).append(row)
+    return found
+
+
+def _errors(rows: Sequence[MarginRow]) -> list[float]:
+    return [of_point[0].l2 for of_point in _by_checkpoint(rows, STUDENT_MODES[0]).values()]
+
+
+def _scores(rows: Sequence[MarginRow], mode: Mode) -> list[float]:
+    """Return each checkpoint's mean over the sets."""
+    points = _by_checkpoint(rows, mode).values()
+    return [statistics.fmean(row.score for row in of_point) for of_point in points]
+
+
+def _section(rows: Sequence[MarginRow]) -> Section:
+    header, *lines = margin_lines(rows)
+    text = [
+        "How much approximation error retrieval tolerates (paper 3.3). Each point is a checkpoint. If the line through "
+        "the checkpoints reaches the teacher's score at an error above 0, smaller errors do not lower the score.",
+        *(f"{line[0].upper()}{line[1:]}." for line in trend_lines(rows)),
+    ]
+    figures = [
+        Figure(
+            f"Robustness margin, {mode}",
+            on_axes(partial(draw_margin, rows=rows, mode=mode)),
+            f"Error and nDCG@10 of each checkpoint in {mode} mode.",
+        )
+        for mode in STUDENT_MODES
+    ]
+    return Section(text, figures, [Table("margin", header, lines, strong=frozenset({len(lines) - 1}))])
+
+
+def _measure(options: argparse.Namespace) -> list[MarginRow]:
+    from leaf_st.evaluation.measurements.checkpoints import measure_margin
+
+    rows = measure_margin(Path(options.model), options.data, options.output)
+    write_rows(options.output / MARGIN.file, rows)
+    return rows
+
+
+MARGIN = Measurement(
+    name="margin",
+    row=MarginRow,
+    title="Robustness margin",
+    help="error and nDCG@10 of the checkpoints of a run (paper Figures 7 and 11)",
+    command=("measure", "margin"),
+    arguments=(RUN, data_argument()),
+    measure=_measure,
+    table=format_margin,
+    section=_section,
+    words=lambda rows: ["--data", *set_names(rows)],
+    needs=f"It needs at least {FEWEST} checkpoints: train with --set save_total_limit=10 --set save_steps=0.1 "
+    "--set eval_steps=0.1.",
+)

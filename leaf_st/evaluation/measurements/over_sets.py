@@ -1,0 +1,113 @@
+"""Measuring one student and its teacher on several retrieval sets; finished sets survive an interruption."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.rows import part_of, read_or_make, write_rows
+from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
+from leaf_st.recipe import Recipe
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from leaf_st.teacher.protocol import Teacher
+
+R = TypeVar("R")
+
+
+def measure_over_sets(
+    name: str,
+    row: type[R],
+    measure: "Callable[..., list[R]]",
+    models: "tuple[Teacher, SentenceTransformer]",
+    sets: Sequence[Path],
+    results: Path,
+    made_of: Sequence[str] = (),
+) -> list[R]:
+    """Measure each set and write all rows to ``results/NAME.json``.
+
+    The rows of a set are written to a part file as soon as the set is finished. The same call reads finished sets from
+    these files.
+
+    Args:
+        name: Name of the measurement.
+        row: Row type.
+        measure: Function of a BEIR folder, ``teacher`` and ``student`` that returns the rows.
+        models: Teacher and student.
+        sets: BEIR folders.
+        results: Results folder.
+        made_of: What shapes the rows besides the models and the data.
+
+    Raises:
+        InputError: If the results folder belongs to other models, or a set cannot be used.
+    """
+    from leaf_st.evaluation.beir import beir_files
+    from leaf_st.models.identity import hash_files, identify
+
+    teacher, student = models
+    known: Models = {"teacher": (teacher.identity, teacher), "student": (identify(student), student)}
+    require_same_sizes(results, known)
+    names = [*(str(identity) for identity, _ in known.values()), *made_of]
+    rows: list[R] = []
+    for data in sets:
+        part = part_of(results, name, data.resolve().name, *names, hash_files(beir_files(data)))
+        rows += read_or_make(part, row, partial(measure, data, teacher=teacher, student=student))
+        write_sizes(results, known)
+    write_rows(results / f"{name}.json", rows)
+    return rows
+
+
+def load_pair(model: str, teacher: str | None) -> "tuple[Teacher, SentenceTransformer]":
+    """Return the teacher and the student ``model``.
+
+    Args:
+        model: The student.
+        teacher: Folder or hub id of the teacher; by default the teacher that the student learned from.
+
+    Raises:
+        InputError: If a model cannot be loaded, or nothing names the teacher.
+    """
+    from leaf_st.models.load import load_model
+    from leaf_st.teacher.open import open_teacher, teacher_spec
+
+    student = load_model(model)
+    return open_teacher(teacher_spec(model, teacher, student.prompts)), student
+
+
+def sets_of(model: str, named: Sequence[Path]) -> list[Path]:
+    """Return the BEIR folders ``named``; without names, the folders of the model's recipe that exist.
+
+    Raises:
+        InputError: If a folder is not a retrieval set.
+    """
+    from leaf_st.evaluation.beir import check_folders
+
+    recipe = recipe_of(model)
+    known = recipe.evaluate_on if recipe else ()
+    folders = list(named) or [Path(name) for name in known if Path(name).is_dir()]
+    check_folders(folders)
+    return folders
+
+
+def require_sets(model: str, named: Sequence[Path]) -> list[Path]:
+    """Return the folders of `sets_of`, at least one.
+
+    Raises:
+        InputError: If there is none, or a folder is not a retrieval set.
+    """
+    folders = sets_of(model, named)
+    if not folders:
+        raise InputError("--data: expected BEIR folders, found none, and no set of the model's recipe exists: name one")
+    return folders
+
+
+def recipe_of(model: str) -> Recipe | None:
+    """Return the recipe that a model folder records; None if it records none."""
+    from leaf_st.models.find import find_model
+    from leaf_st.run_folder import read_record
+
+    resolved = read_record(find_model(model)).get("resolved")
+    return Recipe.from_dict(resolved) if isinstance(resolved, dict) else None

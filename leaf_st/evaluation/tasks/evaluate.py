@@ -1,0 +1,61 @@
+"""Evaluation as one call, for scripts, notebooks and ``leaf-st evaluate``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.modes import ROLES, Mode
+from leaf_st.evaluation.results import Result
+from leaf_st.models.load import load_model
+from leaf_st.recipe import TeacherSpec
+from leaf_st.teacher.open import open_teacher, teacher_spec
+
+
+def evaluate(
+    model: str | Path | SentenceTransformer,
+    tasks: str | Path | Sequence[str | Path],
+    *,
+    teacher: str | Path | None = None,
+    modes: Sequence[Mode] | None = None,
+    output: str | Path | None = None,
+) -> list[Result]:
+    """Measure a student on tasks of mteb and on local sets, by itself and together with its teacher.
+
+    Args:
+        model: The student: a run folder, a model folder, a name from ``leaf-st models``, a hub id, or a loaded model.
+        tasks: Benchmarks or tasks of mteb, such as ``"NanoBEIR"`` or ``"SciFact"``, and local sets (see
+            `leaf_st.evaluation.tasks.local`).
+        teacher: Folder or hub id of the teacher; if None, the teacher that the student's own record names is used for
+            the modes that need one.
+        modes: ``"teacher"``, ``"standard"`` and ``"asymmetric"``; by default all of them with a ``teacher``, and
+            otherwise ``["standard"]``.
+        output: Results folder of this student; a repeated call resumes from it. Nothing is kept if None.
+
+    Returns:
+        One row for each task and mode.
+
+    Raises:
+        InputError: If a model, a task or a mode cannot be used.
+    """
+    from leaf_st.evaluation.tasks import runner  # imports mteb, which takes seconds
+    from leaf_st.evaluation.tasks.find import find_tasks
+
+    names = [tasks] if isinstance(tasks, str | Path) else tasks
+    found = find_tasks([str(name) for name in names])
+    chosen: list[Mode] = list(dict.fromkeys(modes or (ROLES if teacher else ["standard"])))
+    student = model if isinstance(model, SentenceTransformer) else load_model(str(model))
+    opened = None
+    if teacher is not None or chosen != ["standard"]:
+        opened = open_teacher(_spec(model, student, None if teacher is None else str(teacher)))
+    folder = None if output is None else Path(output)
+    return runner.evaluate(found, teacher=opened, student=student, modes=chosen, folder=folder)
+
+
+def _spec(model: str | Path | SentenceTransformer, student: SentenceTransformer, teacher: str | None) -> TeacherSpec:
+    if not isinstance(model, SentenceTransformer):
+        return teacher_spec(str(model), teacher, student.prompts)
+    if teacher is None:
+        raise InputError("teacher: expected a folder or hub id, because a loaded model does not name its teacher")
+    return teacher_spec("", teacher, student.prompts)

@@ -1,0 +1,188 @@
+"""The one loader of models: teachers, students, starts, backbones and models that search.
+
+A loaded model has encoded a text: what would fail with its first text fails here, in one line.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Router, Transformer
+from sentence_transformers.util import get_device_name
+from torch import nn
+
+from leaf_st.errors import InputError
+from leaf_st.models.find import find_model
+from leaf_st.models.precision import dtype_of
+from leaf_st.models.tokens import max_length_of, positions_of
+from leaf_st.recipe import Precision
+from leaf_st.zoo import ZOO
+
+# Tokens of a probe for a model without a table of positions: more of them meet nothing new, and cost seconds.
+_PROBE = 512
+# The recipe's name for the length of each role; other roles have no such value.
+_LENGTH_OF = {
+    "teacher": "teacher.max_length",
+    "student backbone": "student.max_length",
+    "student.start": "student.max_length",
+}
+
+
+def load_model(
+    name: str | Path,
+    *,
+    role: str = "model",
+    revision: str | None = None,
+    precision: Precision = "float32",
+    max_length: int | None = None,
+    prompts: Mapping[str, str] | None = None,
+    trust_remote_code: bool = False,
+    device: str | None = None,
+) -> SentenceTransformer:
+    """Load the model ``name`` from safetensors, and encode a text with it.
+
+    Args:
+        name: Folder of a model or a run, name of the zoo, or hub id.
+        role: What errors call the model: "teacher", "student backbone", "student.start" or "model".
+        revision: Commit, branch or tag on the hub.
+        precision: Precision of the weights; "auto" is bfloat16 where the device computes in it.
+        max_length: Tokens read of a text; the model's own if None.
+        prompts: Prompts by name, which replace the model's own of these names.
+        trust_remote_code: Run the model's own code.
+        device: Device of the model; sentence-transformers' choice if None.
+
+    Raises:
+        InputError: If the model does not exist, cannot be loaded, cannot encode, or reads fewer tokens.
+    """
+    name = str(name)
+    try:
+        folder = find_model(name, revision, code=trust_remote_code)
+    except InputError as error:
+        reason = str(error).removeprefix(f"model {name}: ")
+        raise InputError(f"{role} {name} cannot be loaded: {reason}") from error
+    device = device or get_device_name()
+    dtype = dtype_of(precision, torch.device(device))
+    with _failures_named(f"{role} {name} cannot be loaded from {folder}", role):
+        model = SentenceTransformer(
+            str(folder),
+            device=device,
+            prompts=dict(prompts or {}),
+            model_kwargs={"dtype": dtype, "use_safetensors": True},
+            trust_remote_code=trust_remote_code,
+        )
+        for module in modules_of(model):
+            if not isinstance(module, Transformer):  # those have this dtype, but for what needs float32 in any case
+                module.to(dtype)
+    # Results name the model so: a static one does not know its folder, and others know only one of the hub's cache.
+    model.model_card_data.set_model_id(ZOO[name].hub_id if name in ZOO and not Path(name).is_dir() else name)
+    _add_pad_token(model, role, name)
+    set_max_length(model, max_length, role, name)
+    require_encoding(model, role, name)
+    return model
+
+
+def modules_of(model: SentenceTransformer) -> Iterator[nn.Module]:
+    """Yield the modules of ``model``, those of a Router's routes in place of the Router."""
+    for module in model:
+        if isinstance(module, Router):
+            for route in module.sub_modules.values():
+                yield from cast(nn.Sequential, route)
+        else:
+            yield module
+
+
+def set_max_length(model: SentenceTransformer, max_length: int | None, role: str, name: str) -> None:
+    """Let ``model`` read ``max_length`` tokens of a text; None keeps its own, but no more than it has positions for.
+
+    Args:
+        model: The model.
+        max_length: Tokens.
+        role: What errors call the model, as in `load_model`.
+        name: Its name.
+
+    Raises:
+        InputError: If the model has fewer positions, or always reads complete texts.
+    """
+    transformers = [module for module in modules_of(model) if isinstance(module, Transformer)]
+    key = _LENGTH_OF.get(role, "max_length")
+    if max_length is not None and not transformers:
+        raise InputError(
+            f"{key}: {name} is a static model, which reads complete texts, found {max_length}: leave {key} out"
+        )
+    for transformer in transformers:
+        positions, own = positions_of(transformer), max_length_of(transformer)
+        if max_length is not None and positions is not None and max_length > positions:
+            raise InputError(
+                f"{key}: {name} reads at most {positions} tokens, found {max_length}: set {positions} or less"
+            )
+        if max_length is not None:
+            transformer.max_seq_length = max_length
+        elif own is not None and positions is not None and own > positions:
+            transformer.max_seq_length = positions
+
+
+def require_encoding(model: SentenceTransformer, role: str, name: str) -> None:
+    """Encode a short text, and one as long as ``model`` reads.
+
+    Raises:
+        InputError: If that fails.
+    """
+    texts = ["a", "a " * _probe_length(model)]
+    with _failures_named(f"{role} {name} cannot encode a text", role):
+        for encode in (model.encode_query, model.encode_document) if _is_router(model) else (model.encode,):
+            encode(texts, prompt="", show_progress_bar=False)
+
+
+def _probe_length(model: SentenceTransformer) -> int:
+    longest = max_length_of(model)
+    if longest is None or longest <= _PROBE or _has_table_of_positions(model):
+        return min(longest or _PROBE, 1 << 14)
+    return _PROBE
+
+
+def _has_table_of_positions(model: SentenceTransformer) -> bool:
+    """Return whether a token beyond the last position of ``model`` has no row in a table."""
+    names = (name for name, part in model.named_modules() if isinstance(part, nn.Embedding))
+    return any(name.rpartition(".")[2] in ("position_embeddings", "wpe", "embed_positions") for name in names)
+
+
+def _is_router(model: SentenceTransformer) -> bool:
+    return isinstance(model[0], Router)
+
+
+def _add_pad_token(model: SentenceTransformer, role: str, name: str) -> None:
+    """Let the tokenizers of ``model`` pad with the end token where they have no pad token, as in GPT-2.
+
+    What is padded is masked, so any token would do.
+
+    Raises:
+        InputError: If there is no such token either.
+    """
+    for module in modules_of(model):
+        tokenizer = getattr(module, "tokenizer", None) if isinstance(module, Transformer) else None
+        if tokenizer is None or tokenizer.pad_token is not None:
+            continue
+        if tokenizer.eos_token is None:
+            raise InputError(
+                f"{role} {name} cannot encode texts of different lengths: its tokenizer has no pad token and no end "
+                "token, set pad_token in its tokenizer_config.json"
+            )
+        tokenizer.pad_token = tokenizer.eos_token
+
+
+@contextmanager
+def _failures_named(what: str, role: str) -> Iterator[None]:
+    """Turn an exception into an `InputError` that begins with ``what``."""
+    try:
+        yield
+    except InputError:
+        raise
+    # Loading runs code of transformers, of tokenizers (which raise plain exceptions) and of the model itself.
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [""]
+        reason = f"{type(error).__name__}: {lines[0].strip()}"
+        remedy = "install the package that it needs" if isinstance(error, ImportError) else "check its files"
+        raise InputError(f"{what}: {reason}; {remedy}, or name another {role}") from error

@@ -1,0 +1,20 @@
+"""The dtype of a model's weights, and which devices compute in bfloat16."""
+
+import torch
+
+from leaf_st.recipe import Precision
+
+
+def bfloat16_is_fast(device: torch.device) -> bool:
+    """Return whether ``device`` multiplies bfloat16 in hardware; emulation is slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
+    """Return the dtype that ``precision`` means on ``device``; "auto" is bfloat16 where the hardware has it."""
+    if precision == "auto":
+        precision = "bfloat16" if bfloat16_is_fast(device) else "float32"
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32

@@ -1,0 +1,84 @@
+"""Tokens of a text: how many a model reads, how many a text has, and a tokenizer that can be changed safely."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Transformer
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import PreTrainedTokenizerFast
+
+from leaf_st.errors import InputError
+
+# Tokenizers write 1e30 where they have no maximum, and static models say infinity.
+_UNLIMITED = 1e9
+
+
+def known_length(max_length: float | None) -> int | None:
+    """Return ``max_length`` in tokens; None if the value stands for no limit."""
+    return None if max_length is None or max_length > _UNLIMITED else int(max_length)
+
+
+def max_length_of(model: SentenceTransformer | Transformer) -> int | None:
+    """Return how many tokens of a text ``model`` reads; None if it has no limit."""
+    return known_length(model.max_seq_length)
+
+
+def positions_of(transformer: Transformer) -> int | None:
+    """Return how many tokens ``transformer`` has positions for; None if its positions are not counted.
+
+    RoBERTa, XLM-R and MPNet number positions from the padding index plus one, so that 512 of 514 can be used.
+    """
+    positions = getattr(transformer.model.config, "max_position_embeddings", None)
+    if positions is None or positions < 0:  # XLNet has -1
+        return None
+    for module in transformer.model.modules():
+        padding = getattr(module, "padding_idx", None)
+        if isinstance(padding, int) and isinstance(getattr(module, "position_embeddings", None), nn.Embedding):
+            return int(positions) - padding - 1
+    return int(positions)
+
+
+def token_counts(model: SentenceTransformer, texts: Sequence[str]) -> NDArray[np.int64]:
+    """Return the number of tokens of each text, cut at the model's maximum, shape (n,).
+
+    A model whose tokenizer takes no batches, such as a static one, is given characters instead.
+    """
+    if not callable(model.tokenizer):
+        return np.array([len(text) for text in texts], dtype=np.int64)
+    longest = max_length_of(model)
+    encoded = model.tokenizer(list(texts), truncation=longest is not None, max_length=longest)
+    return np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)
+
+
+def copy_tokenizer(model: SentenceTransformer) -> Tokenizer:
+    """Return a copy of the tokenizer of ``model`` that truncates where the model does and does not pad.
+
+    Raises:
+        InputError: If the tokenizer does not tell where its tokens end.
+    """
+    tokenizer = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
+    if not isinstance(tokenizer, Tokenizer):
+        raise InputError(
+            f"expected a model with a fast tokenizer, which tells where tokens end, found a "
+            f"{type(tokenizer).__name__}: name another model"
+        )
+    copied: Tokenizer = Tokenizer.from_str(tokenizer.to_str())  # truncation and padding are set in place
+    copied.no_truncation()
+    copied.no_padding()
+    if (longest := max_length_of(model)) is not None:
+        copied.enable_truncation(longest)
+    return copied
+
+
+def forget_last_call(model: SentenceTransformer | Transformer) -> None:
+    """Remove padding and truncation of the last call from the tokenizer, which would save both as its own.
+
+    A program that reads only tokenizer.json would truncate texts at the length of training.
+    """
+    tokenizer = cast(PreTrainedTokenizerFast, model.tokenizer).backend_tokenizer
+    tokenizer.no_truncation()
+    tokenizer.no_padding()

@@ -1,0 +1,88 @@
+"""Distillation as one call, for scripts and notebooks: the same pipeline and run folder as ``leaf-st run``."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.measurements.alignment import ALIGNMENT
+from leaf_st.pipeline.given_texts import keep_texts
+from leaf_st.pipeline.run import Run
+from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.run_folder import RESULTS, TEXTS
+
+_GIVEN = Path(TEXTS, "given.parquet")  # in the run folder
+
+
+def distill(
+    texts: Iterable[str] | Iterable[Mapping[str, str]] | str | Path,
+    teacher: str | Path,
+    *,
+    layers: Sequence[int] | None = None,
+    backbone: str | Path | None = None,
+    static: bool = False,
+    minutes: float | None = None,
+    output: str | Path | None = None,
+    **training: Any,  # noqa: ANN401  (keywords of SentenceTransformerTrainingArguments)
+) -> SentenceTransformer:
+    """Train a small student in the vector space of ``teacher``; labels are not needed.
+
+    The call carries out a recipe in the run folder ``output``, as ``leaf-st run`` does. The same call resumes a run
+    that was stopped, and returns the student of a finished run. Name ``layers``, ``backbone`` or ``static``.
+
+    Args:
+        texts: Training texts: strings; mappings with ``text`` and ``kind`` ("query" or "document", the default); a
+            `datasets.Dataset` with these columns; or the path of a file or folder (parquet, jsonl, csv, txt, BEIR).
+        teacher: Hub id or folder of a sentence-transformers model.
+        layers: Layers of the teacher to keep, such as ``(0, 4, 5)``; of ``backbone``, if that is named too.
+        backbone: Hub id or folder of a smaller encoder.
+        static: Make the student a table of token vectors, which needs no encoder.
+        minutes: Time budget of the training; the number of steps follows from a short trial.
+        output: Run folder; a temporary folder if None, from which no run can resume.
+        **training: Keywords of `SentenceTransformerTrainingArguments`, such as ``learning_rate=3e-4``.
+
+    Returns:
+        The trained student. It does not depend on the run folder.
+
+    Raises:
+        InputError: If an argument or a text cannot be used, a model does not load, or ``output`` holds another run.
+    """
+    with _run_folder(output) as folder:
+        source, given = (str(texts), None) if isinstance(texts, str | Path) else (str(folder / _GIVEN), texts)
+        recipe = Recipe(
+            name=folder.resolve().name,
+            texts=TextsSpec(source=source),
+            teacher=TeacherSpec(model=str(teacher)),
+            student=StudentSpec(backbone=None if backbone is None else str(backbone), layers=layers, static=static),
+            training=TrainingSpec(budget_minutes=minutes, arguments=training),
+        )
+        return _carry_out(Run(recipe, folder), given)
+
+
+@contextmanager
+def _run_folder(output: str | Path | None) -> Iterator[Path]:
+    if output is not None:
+        yield Path(output)
+        return
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("output: expected a run folder that all processes share, found None: name a folder")
+    with tempfile.TemporaryDirectory(prefix="leaf-st-") as temporary:
+        yield Path(temporary, "distilled")
+
+
+def _carry_out(run: Run, texts: Iterable[Any] | None) -> SentenceTransformer:
+    """Embed, train and measure; ``texts`` are those in memory, if any."""
+    if texts is not None:
+        with PartialState().main_process_first():
+            keep_texts(texts, run.folder / _GIVEN)
+    run.embed()
+    student = run.train()
+    if run.leave_group() and not (run.folder / RESULTS / ALIGNMENT.file).is_file():
+        run.measure_alignment()
+    return student

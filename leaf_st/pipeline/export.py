@@ -1,0 +1,55 @@
+"""Export as one call, for scripts and notebooks: a model's ONNX forms beside its weights."""
+
+from pathlib import Path
+
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.measurements.candidates import latency_texts
+from leaf_st.export.export import check_exportable, export_model
+from leaf_st.models.load import load_model
+from leaf_st.models.portable import save_portable
+from leaf_st.recipe import DOCSTRINGS
+from leaf_st.run_folder import MODEL, run_of
+
+
+def export(
+    model: str | Path | SentenceTransformer, output: str | Path | None = None, *, texts: str | Path = DOCSTRINGS
+) -> list[Path]:
+    """Write the ONNX forms of a student into its folder, in ``onnx/``.
+
+    Each form is compared with torch first; a form that differs too much is not written.
+
+    Args:
+        model: A run folder, a model folder, a name from ``leaf-st models``, a hub id, or a loaded model.
+        output: Model folder to make; may be None if ``model`` is a folder, which then gets the files.
+        texts: Queries and documents for the comparison: a BEIR folder, or a table with a column ``kind``; by default
+            documentation strings of installed packages.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: If a package is missing, the model has no ONNX form, or a form differs too much from torch.
+    """
+    student = model if isinstance(model, SentenceTransformer) else load_model(str(model))
+    check_exportable(student)
+    folder = _folder(model, student, output)
+    results = export_model(student, folder, latency_texts(str(texts)))
+    if problems := [result.problem for result in results if result.problem]:
+        raise InputError(f"not written: {'; '.join(problems)}")
+    return [folder / result.form.file for result in results]
+
+
+def _folder(model: str | Path | SentenceTransformer, student: SentenceTransformer, output: str | Path | None) -> Path:
+    """Return the folder that gets the files; a new one holds ``student`` first."""
+    if output is None:
+        if isinstance(model, SentenceTransformer) or not Path(model).is_dir():
+            raise InputError("output: expected a folder for the model and its ONNX files, found None: name one")
+        folder = Path(model)
+        return folder / MODEL if run_of(folder) == folder else folder
+    folder = Path(output)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: expected a new or empty folder, found files in it: name another output")
+    save_portable(student, folder)
+    return folder

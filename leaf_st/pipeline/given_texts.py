@@ -1,0 +1,113 @@
+"""Texts that a caller holds in memory, kept as a file of the run folder, so that a run can resume from its folder.
+
+A second call has to give the same texts: `keep_texts` compares them with the file, one block at a time. Memory does not
+grow with the number of texts.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from leaf_st.atomic import write_whole
+from leaf_st.errors import InputError
+
+_BLOCK = 1024
+_SCHEMA = pa.schema({"text": pa.string(), "kind": pa.string()})
+
+
+class _Row(NamedTuple):
+    """One row of the file; the reader of the file counts and skips rows without a text.
+
+    Attributes:
+        text: The text, or None if the caller's text is missing or has no UTF-8 form.
+        kind: "query", "document", or None for the default.
+    """
+
+    text: str | None
+    kind: str | None
+
+
+def keep_texts(texts: Iterable[Any], path: Path) -> None:
+    """Write ``texts`` to the parquet file ``path``, or check that the file holds these texts.
+
+    Args:
+        texts: Strings, mappings with ``text`` and perhaps ``kind``, or a data set with columns of these names.
+        path: The file.
+
+    Raises:
+        InputError: If an item is no text, there are no texts, or the file holds other texts.
+    """
+    rows = _rows(texts)
+    if path.exists():
+        _require_same(rows, path)
+        return
+    first = next(rows, None)
+    if first is None:
+        raise InputError("texts: expected at least one text, found none: give a list of strings, or name a file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda temporary: _write(first, rows, temporary))
+
+
+def _rows(texts: Iterable[Any]) -> Iterator[_Row]:
+    if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
+        raise InputError(
+            f"texts: expected a list of strings, a data set or a path, found {type(texts).__name__}: "
+            "choose one of its parts, such as texts['train']"
+        )
+    if isinstance(texts, datasets.Dataset | datasets.IterableDataset):
+        names = texts.column_names or ["text"]  # a stream may not know its columns
+        if "text" not in names:
+            raise InputError(f"texts: expected a column 'text', found {', '.join(names)}: rename the column")
+        texts = texts.select_columns([name for name in ("text", "kind") if name in names])
+    for number, item in enumerate(texts):
+        yield _row(item, number)
+
+
+def _row(item: object, number: int) -> _Row:
+    text, kind = (item.get("text"), item.get("kind")) if isinstance(item, Mapping) else (item, None)
+    if not isinstance(text, str | None) or not isinstance(kind, str | None):
+        raise InputError(
+            f"texts: expected strings, or mappings with 'text' and 'kind', found {item!r:.100} at place {number}"
+        )
+    return _Row(text if text is not None and _is_unicode(text) else None, kind)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _write(first: _Row, others: Iterator[_Row], path: Path) -> None:
+    with pq.ParquetWriter(path, _SCHEMA, compression="zstd") as writer:
+        block = [first, *islice(others, _BLOCK - 1)]
+        while block:
+            writer.write_batch(pa.RecordBatch.from_pylist([row._asdict() for row in block], _SCHEMA))
+            block = list(islice(others, _BLOCK))
+
+
+def _require_same(rows: Iterator[_Row], path: Path) -> None:
+    for number, (given, kept) in enumerate(zip_longest(rows, _read(path))):
+        if given != kept:
+            found = "no more texts" if given is None else f"{given.text!r:.60}"
+            expected = "no more texts" if kept is None else f"{kept.text!r:.60}"
+            raise InputError(
+                f"{path.parent.parent} is a run on other texts: expected {expected} at place {number}, found {found}; "
+                "name another output, or delete the folder"
+            )
+
+
+def _read(path: Path) -> Iterator[_Row]:
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(_BLOCK):
+                yield from map(_Row, batch.column("text").to_pylist(), batch.column("kind").to_pylist())
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} is damaged ({error}): delete it, and the same call writes it again") from error

@@ -1,0 +1,1 @@
+"""Published figures of the paper's own models, and their cards."""

@@ -1,0 +1,76 @@
+"""`leaf-st pull`: a local copy of a model on the hub or in the zoo."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.atomic import replace_folder
+from leaf_st.errors import InputError
+from leaf_st.hub.retry import retry
+from leaf_st.models.find import MODEL, PAPERS, WHOLE, find_in_cache, find_model
+from leaf_st.models.portable import save_portable
+from leaf_st.student.asymmetric import is_asymmetric, load
+from leaf_st.zoo import ASYMMETRIC, ZOO
+
+
+def pull(name: str, folder: Path, revision: str | None = None) -> None:
+    """Put the model ``name`` into ``folder``, so that ``SentenceTransformer(folder)`` loads the model.
+
+    The model card and the licence are copied too if they can be fetched: a user who passes the model on needs both.
+
+    Args:
+        name: A name as for `load`. For a name with ``-asym``, the folder holds the student and the teacher as one
+            model, and the cards and licences of the two in the subfolders ``student`` and ``teacher``.
+        folder: A new or empty folder.
+        revision: Branch, tag or commit on the hub; by default the revision in the zoo, or main.
+
+    Raises:
+        InputError: If the folder is not empty, or the model cannot be found.
+    """
+    if revision and is_asymmetric(name):
+        raise InputError(
+            f"--revision {revision}: expected the name of one model, found {name}, which is two models with a revision "
+            "each: leave out --revision"
+        )
+    _require_empty(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if is_asymmetric(name):
+        model, student = retry(lambda: load(name)), name.removesuffix(ASYMMETRIC)
+        teacher = ZOO[student].teacher
+        files = [*MODEL, *PAPERS]
+        sources = {"student": _fetch(student, files), "teacher": _fetch(teacher.hub_id, files, teacher.revision)}
+        replace_folder(folder, lambda fresh: _save_both(model, sources, fresh))
+    else:
+        source = _fetch(name, WHOLE, revision)
+        replace_folder(
+            folder, lambda fresh: shutil.copytree(source, fresh)
+        )  # copies the files behind the cache's links
+
+
+def _require_empty(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is not empty: name another --output, or delete it")
+    if folder.resolve() == Path.cwd():
+        raise InputError(f"--output {folder}: expected a folder to create, found the current folder: name another one")
+
+
+def _fetch(name: str, files: Sequence[str], revision: str | None = None) -> Path:
+    """Return a local folder with the model ``name``, and with ``files`` if they can be fetched."""
+    try:
+        return retry(lambda: find_model(name, revision, files=files, newest=True))
+    except InputError:  # without the hub, the cache may still hold the model without its card
+        if (cached := find_in_cache(name, revision)) is not None:
+            return cached
+        raise
+
+
+def _save_both(model: SentenceTransformer, sources: Mapping[str, Path], folder: Path) -> None:
+    """Save ``model`` to ``folder``, with the card and licence of each model in ``sources``."""
+    save_portable(model, folder)
+    for part, source in sources.items():
+        (folder / part).mkdir()
+        for path in chain.from_iterable(source.glob(pattern) for pattern in PAPERS):
+            shutil.copy(path, folder / part)

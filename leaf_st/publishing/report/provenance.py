@@ -1,0 +1,84 @@
+"""The sections on how a student was made: data sets, recipe, versions, training texts and their licences."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from leaf_st.evaluation.measurements.measurement import Section, Table
+from leaf_st.evaluation.tasks.public_sets import PUBLIC_SETS
+from leaf_st.publishing.results import Results
+from leaf_st.publishing.sections import PageSection
+from leaf_st.recipe import DOCSTRINGS, PAPER, TextsSpec
+
+
+def sections(results: Results) -> list[PageSection]:
+    """Return the sections of a report that follow the measurements."""
+    sets = public_sets(results)
+    found = [PageSection("sets", "Evaluation sets", sets)] if sets.tables else []
+    return [
+        *found,
+        PageSection("recipe", "Recipe", recipe(results)),
+        PageSection("texts", "Training texts and their licences", texts(results)),
+    ]
+
+
+def public_sets(results: Results) -> Section:
+    """Return where the public finds the measured sets, as far as this package knows."""
+    names = dict.fromkeys(row.set for rows in results.measured.values() for row in rows if hasattr(row, "set"))
+    lines = [[name, PUBLIC_SETS[name]] for name in names if name in PUBLIC_SETS]
+    if not lines:
+        return Section()
+    text = ["Results name a local set by its file or folder. The same sets are public:"]
+    return Section(text, tables=[Table("sets", ["set", "public source"], lines, left=2)])
+
+
+def recipe(results: Results) -> Section:
+    """Return every value that shaped the run."""
+    record = results.record
+    parts = (
+        ("recipe", "Values", ["name", "value"], {**record.resolved, "arguments": record.arguments}),
+        ("teacher", "Teacher's vectors", ["name", "value"], record.teacher),
+        ("versions", "Versions", ["library", "version"], record.versions),
+    )
+    tables = [
+        Table(name, header, [list(line) for line in _flat(values)], left=2, caption=caption)
+        for name, caption, header, values in parts
+    ]
+    text = ["Values that the run used, from its recipe.json. Values that are not set are not listed."]
+    return Section(text, tables=[table for table in tables if table.rows])
+
+
+def texts(results: Results) -> Section:
+    """Return the sources of the training texts and their licences, as far as the run knows them."""
+    sources = results.record.sources
+    text, tables = [], []
+    if sources:
+        lines = [
+            [name, *(str(source.get(key) or "-") for key in ("dataset", "commit", "licence"))]
+            for name, source in sources.items()
+        ]
+        text = [
+            "Licences as the data sets state them. Not all of them may be open: read them before you publish a model."
+        ]
+        tables = [Table("texts", ["source", "dataset", "commit", "licence"], lines, 4)]
+    specs = {"Training texts": results.recipe.texts, "General texts": results.recipe.general}
+    # The table lists the paper's sources. A student that continues an earlier one may have learned from other texts.
+    own = [f"{name}: {_licence(spec)}" for name, spec in specs.items() if spec is not None and spec.source != PAPER]
+    return Section([*own, *text], tables=tables)
+
+
+def _licence(spec: TextsSpec) -> str:
+    if spec.source == DOCSTRINGS:
+        return (
+            "documentation strings of the Python packages on the machine of the run, each under its package's licence."
+        )
+    return f"{spec.source}. The run does not know the licence of these texts: state it when you publish the model."
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield name and value of all values that are set, with dotted names for nested ones."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif value is not None and value != [] and value != "":
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

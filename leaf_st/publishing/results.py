@@ -1,0 +1,179 @@
+"""The results of a run, read and checked. No model is loaded."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.measurements import registry
+from leaf_st.evaluation.measurements.latency import LATENCY
+from leaf_st.evaluation.measurements.measurement import Measurement
+from leaf_st.evaluation.measurements.tasks import TASKS
+from leaf_st.evaluation.rows import read_as, read_rows
+from leaf_st.evaluation.sizes import MODELS, Size
+from leaf_st.recipe import Recipe
+from leaf_st.run_folder import MODEL, RECIPE, RESULTS, read_run
+
+R = TypeVar("R")
+
+
+class Record(BaseModel):
+    """The parts of a run's record (``recipe.json``) that cards and reports show unchanged.
+
+    Attributes:
+        resolved: The recipe with every value that the run used.
+        arguments: Training arguments.
+        teacher: Fingerprint of the teacher's vectors.
+        versions: Versions by library.
+        sources: Data set, commit and licence by source of training texts.
+    """
+
+    resolved: dict[str, Any]
+    arguments: dict[str, Any] = {}
+    teacher: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+    sources: dict[str, dict[str, str | None]] = {}
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run and the rows of its measurements.
+
+    Attributes:
+        run: The run folder.
+        record: The run's record.
+        recipe: The resolved recipe.
+        measured: Rows by name of the measurement. A measurement without rows may be absent.
+        sizes: Sizes of teacher and student (``models.json``).
+    """
+
+    run: Path
+    record: Record
+    recipe: Recipe
+    measured: Mapping[str, Sequence[Any]]
+    sizes: Sequence[Size] = ()
+
+    def rows(self, measurement: Measurement[R]) -> Sequence[R]:
+        """Return the rows of ``measurement``, none if it was not measured."""
+        return self.measured.get(measurement.name, ())
+
+    def size(self, role: str) -> Size | None:
+        """Return the size of the teacher or the student, None if it is not known."""
+        return next((row for row in self.sizes if row.role == role), None)
+
+
+def read_results(run: Path) -> Results:
+    """Return the results in the folder ``run``.
+
+    Raises:
+        InputError: If ``run`` is not a run folder, a file is damaged, or a file holds results of another model.
+    """
+    read_run(run)
+    record = read_as(run / RECIPE, Record, "the record of a run")
+    folder = run / RESULTS
+    if not (folder.is_dir() or (run / MODEL).is_dir()):
+        raise InputError(
+            f"{run}: expected results/ beside recipe.json, found neither results/ nor model/: name the folder of a "
+            "trained run"
+        )
+    models = folder / MODELS
+    results = Results(
+        run=run,
+        record=record,
+        recipe=Recipe.from_dict(record.resolved),
+        measured={measurement.name: measurement.read(folder) for measurement in registry.MEASUREMENTS},
+        sizes=read_rows(models, Size) if models.exists() else [],
+    )
+    _require_one_student(results)
+    return results
+
+
+def _require_one_student(results: Results) -> None:
+    """Check that the student of all rows is the student of this run."""
+    student = f"local/{results.recipe.name}"  # see `leaf_st.models.identity`
+    rows = {name: [row for row in rows if _is_of_student(row)] for name, rows in results.measured.items()}
+    rows["models"] = [row for row in results.sizes if row.role == "student"]
+    folder = results.run / RESULTS
+    for name, of_student in rows.items():
+        if others := [row.model for row in of_student if row.model != student]:
+            raise InputError(
+                f"{folder / name}.json holds results of {others[0]}, not of {student}: move the file to another folder"
+            )
+    _require_timed_student(results, student)
+    _require_one_revision(folder, rows)
+
+
+def _require_one_revision(folder: Path, rows: Mapping[str, Sequence[Any]]) -> None:
+    hashed = {name: [row for row in of_name if getattr(row, "revision", None)] for name, of_name in rows.items()}
+    revisions = dict.fromkeys(row.revision for of_name in hashed.values() for row in of_name)
+    if len(revisions) > 1:
+        names = ", ".join(f"{name}.json" for name, of_name in hashed.items() if of_name)
+        raise InputError(
+            f"{folder}: {names} hold results of several students of one name ({', '.join(revisions)}): move the files "
+            "to another folder and measure again"
+        )
+
+
+def _is_of_student(row: Any) -> bool:  # noqa: ANN401  (a row of any measurement)
+    return hasattr(row, "model") and getattr(row, "mode", "teacher") != "teacher"
+
+
+def _require_timed_student(results: Results, student: str) -> None:
+    """Check that the first student in the latency rows has the size of this run's student; others may follow it."""
+    first = next((row for row in results.rows(LATENCY) if row.model != row.teacher), None)
+    size = results.size("student")
+    if first and size and first.parameters != size.parameters:
+        raise InputError(
+            f"{results.run / RESULTS / LATENCY.file} begins with {first.model} of {first.parameters:,} parameters, "
+            f"but {student} has {size.parameters:,}: measure the latency of {student} first"
+        )
+
+
+def require_results(run: Path, without_results: bool = False) -> None:
+    """Check that ``run`` has task results, unless ``without_results``.
+
+    Raises:
+        InputError: If it has none.
+    """
+    if not (without_results or TASKS.read(run / RESULTS)):
+        raise InputError(
+            f"{run / RESULTS} holds no results for the card: measure some with `leaf-st evaluate`, or use "
+            "--without-results"
+        )
+
+
+def without_folders(results: Results) -> Results:
+    """Return ``results`` for readers on other machines: of each path, only the last part is kept."""
+    record = Record.model_validate(strip_paths(results.record.model_dump()))
+    return replace(
+        results,
+        record=record,
+        recipe=Recipe.from_dict(record.resolved),
+        measured={name: [_strip_row(row) for row in rows] for name, rows in results.measured.items()},
+    )
+
+
+def _strip_row(row: Any) -> Any:  # noqa: ANN401  (a row of any measurement)
+    if isinstance(row, BaseModel):
+        return row.model_copy(update=strip_paths(row.model_dump()))
+    values = {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
+    return replace(row, **{name: strip_paths(value) for name, value in values.items()})
+
+
+def strip_paths(value: Any) -> Any:  # noqa: ANN401  (JSON)
+    """Return a JSON value in which each path is replaced by its last part."""
+    if isinstance(value, dict):
+        return {key: strip_paths(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [strip_paths(item) for item in value]
+    return Path(value).name if isinstance(value, str) and _is_path(value) else value
+
+
+def _is_path(text: str) -> bool:
+    if text.startswith(("~/", "./", "../")) or (len(text) > 1 and Path(text).is_absolute()):
+        return True
+    return "/" in text and len(text) < 1024 and Path(text).exists()

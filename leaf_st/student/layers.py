@@ -1,0 +1,90 @@
+"""Picking encoder layers of a transformer."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from leaf_st.errors import InputError
+
+# Values of a config with an entry for each layer.
+_BY_LAYER = ("layer_types", "attention_window", "attention_layers", "mlp_layer_types", "no_rope_layers")
+
+
+def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:
+    """Return ``model`` with only the encoder layers ``layers``, as a model of its changed config.
+
+    A layer knows its number, which decides about its attention window, its rotary base and its place in a cache. So the
+    layers are put into a new model, which equals the reloaded student.
+
+    Raises:
+        InputError: If a layer does not exist or is named twice, or the student could not be saved: its config would
+            describe other weights.
+    """
+    config = model.config
+    count = config.num_hidden_layers
+    if not layers or list(layers) != sorted(set(layers)) or layers[0] < 0 or layers[-1] >= count:
+        raise InputError(
+            f"layers {list(layers)} cannot be kept: {config.model_type} has layers 0 to {count - 1}, "
+            "name some of them in rising order"
+        )
+    name = _name_of_stack(model, count)
+    config.num_hidden_layers = len(layers)
+    for key in _BY_LAYER:
+        values = getattr(config, key, None)
+        if isinstance(values, list | tuple) and len(values) == count:
+            setattr(config, key, [values[layer] for layer in layers])
+    kept = _renumbered(model.state_dict(), name, layers)
+    with torch.random.fork_rng():  # the weights made here are replaced: they must not change those made later
+        made: PreTrainedModel = type(model)(config)
+    _require_same_weights(kept, made.state_dict(), config.model_type, layers)
+    made.load_state_dict(kept)
+    nn.Module.to(made, device=model.device, dtype=model.dtype)
+    made.train(model.training)
+    return made
+
+
+def _name_of_stack(model: PreTrainedModel, count: int) -> str:
+    stacks: list[str] = [
+        name for name, part in model.named_modules() if isinstance(part, nn.ModuleList) and len(part) == count
+    ]
+    if len(stacks) != 1:
+        raise InputError(
+            f"layers of a {model.config.model_type} cannot be picked: expected one stack of {count} layers, found "
+            f"{len(stacks)} stacks; name a smaller backbone instead"
+        )
+    return stacks[0]
+
+
+def _renumbered(weights: dict[str, torch.Tensor], stack: str, layers: Sequence[int]) -> dict[str, torch.Tensor]:
+    """Return the weights outside of the ``stack``, and those of ``layers`` under their new numbers."""
+    numbers = {str(layer): number for number, layer in enumerate(layers)}
+    kept = {}
+    for name, weight in weights.items():
+        if not name.startswith(f"{stack}."):
+            kept[name] = weight
+            continue
+        layer, _, rest = name.removeprefix(f"{stack}.").partition(".")
+        if layer in numbers:
+            kept[f"{stack}.{numbers[layer]}.{rest}"] = weight
+    return kept
+
+
+def _require_same_weights(
+    kept: dict[str, torch.Tensor], made: dict[str, torch.Tensor], model_type: str, layers: Sequence[int]
+) -> None:
+    """Check that the picked weights are those of a model of the changed config."""
+    shapes = [{name: weight.shape for name, weight in weights.items()} for weights in (kept, made)]
+    different = sorted({name for name, _ in set(shapes[0].items()) ^ set(shapes[1].items())})
+    if not different:
+        return
+    if layers[0] != 0:
+        raise InputError(
+            f"layers {list(layers)} of a {model_type} cannot be picked: layer 0 has other weights than the others "
+            f"({different[0]}): keep layer 0"
+        )
+    raise InputError(
+        f"layers {list(layers)} of a {model_type} cannot be picked: a model of so many layers has other weights "
+        f"({different[0]}): name a smaller backbone instead"
+    )

@@ -1,0 +1,48 @@
+"""The student that a recipe names."""
+
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.recipe import Recipe
+from leaf_st.student.build import build_student
+from leaf_st.student.start import load_start
+from leaf_st.student.static import build_static
+from leaf_st.teacher.protocol import Fingerprint
+
+
+def new_student(recipe: Recipe, fingerprint: Fingerprint, device: str | None = None) -> SentenceTransformer:
+    """Build or load the student that ``recipe`` names, for the teacher of ``fingerprint``.
+
+    Raises:
+        InputError: If the student cannot be built or cannot encode.
+    """
+    spec = recipe.student
+    if spec.start is not None:
+        student = load_start(spec.start, fingerprint, revision=spec.revision, max_length=spec.max_length)
+        return student.to(device) if device else student
+    teacher = recipe.teacher
+    if spec.static:
+        return build_static(
+            teacher.model,
+            revision=teacher.revision,
+            dimension=fingerprint.dimension,
+            normalized=fingerprint.normalized,
+            prompts=fingerprint.prompts,
+            similarity_fn_name=fingerprint.similarity_fn_name,
+            device=device,
+            trust_remote_code=teacher.trust_remote_code,
+        )
+    layers_of_teacher = spec.backbone is None
+    return build_student(
+        spec.backbone or teacher.model,
+        revision=teacher.revision if layers_of_teacher else spec.revision,
+        dimension=fingerprint.dimension,
+        normalized=fingerprint.normalized,
+        layers=spec.layers,
+        # The teacher's own layers read as far as the teacher was opened to read.
+        max_length=spec.max_length or (fingerprint.max_length if layers_of_teacher else None),
+        teacher_max_length=fingerprint.max_length,
+        prompts=fingerprint.prompts,
+        similarity_fn_name=fingerprint.similarity_fn_name,
+        device=device,
+        trust_remote_code=teacher.trust_remote_code and layers_of_teacher,
+    )

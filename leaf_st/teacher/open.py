@@ -1,0 +1,115 @@
+"""From a `TeacherSpec` to a `Teacher`: the only place that knows the kinds of teachers."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from leaf_st.errors import InputError
+from leaf_st.models.find import content_hash, find_model, first_content_hash, published_as
+from leaf_st.models.prompts import prompt_for
+from leaf_st.recipe import KINDS, Recipe, TeacherSpec
+from leaf_st.run_folder import read_record
+from leaf_st.teacher.local import LocalTeacher
+from leaf_st.teacher.protocol import Fingerprint, Teacher, other_teacher
+
+
+def open_teacher(spec: TeacherSpec, device: str | None = None) -> Teacher:
+    """Open the teacher that ``spec`` names, with its prompts, max_length and precision.
+
+    Args:
+        spec: The teacher.
+        device: Device of a local model; sentence-transformers' choice if None.
+
+    Raises:
+        InputError: If the teacher cannot be used.
+    """
+    return LocalTeacher.load(spec, device)
+
+
+def teacher_spec(
+    student_name: str, teacher: str | None = None, prompts: Mapping[str, str | None] | None = None
+) -> TeacherSpec:
+    """Return the teacher that the model ``student_name`` learned from, with the prompts that the student learned.
+
+    A prompt that the student's record holds counts even if it is empty. A student without a record has an empty prompt
+    for every kind by default, so that its empty prompts leave the teacher its own. Code of the teacher never runs: the
+    record may be a stranger's.
+
+    Args:
+        student_name: Folder, name of the zoo, or hub id.
+        teacher: Folder or hub id of the teacher; by default the one of the student's recipe.json, else of the zoo.
+        prompts: The student's prompts.
+
+    Raises:
+        InputError: If nothing names the teacher.
+    """
+    published = published_as(student_name)
+    record = {} if published and not Path(student_name).is_dir() else _record_of(student_name, teacher)
+    recorded = _recorded_spec(record)
+    if teacher is not None and (recorded is None or recorded.model != teacher):
+        spec = TeacherSpec(model=teacher, precision="float32")
+    elif recorded is not None:
+        spec = recorded
+    elif published is not None:
+        hub = published.teacher
+        spec = TeacherSpec(model=hub.hub_id, revision=hub.revision, prompts=hub.prompts, precision="float32")
+    else:
+        raise InputError(
+            f"model {student_name}: nothing in it names its teacher: give teacher= (--teacher, or teacher.model in a "
+            "recipe)"
+        )
+    learned = _learned_prompts(record, spec, prompts or {})
+    return replace(spec, prompts=learned, trust_remote_code=False)
+
+
+def require_teacher(spec: TeacherSpec, fingerprint: Fingerprint, where: str) -> None:
+    """Check that ``fingerprint`` is that of the teacher of ``spec``, without loading the teacher.
+
+    Args:
+        spec: The teacher.
+        fingerprint: That of a store.
+        where: What has the fingerprint, such as "store FOLDER".
+
+    Raises:
+        InputError: If another teacher made it, or the same with other settings.
+    """
+    folder = find_model(spec.model, spec.revision, code=spec.trust_remote_code)
+    here = replace(fingerprint, revision=content_hash(folder), first_revision=first_content_hash(folder))
+    if not here.has_files_of(fingerprint):
+        mine = f"{spec.model} ({here.revision})"
+        raise other_teacher(where, "revision", mine, f"{fingerprint.teacher} ({fingerprint.revision})")
+    settings: dict[str, Any] = {"max_length": spec.max_length}
+    settings["precision"] = None if spec.precision == "auto" else spec.precision
+    for key, expected in settings.items():
+        if expected is not None and (found := getattr(fingerprint, key)) != expected:
+            raise other_teacher(where, key, expected, found)
+    for kind, prompt in spec.prompts.items():
+        if fingerprint.prompts.get(kind) != prompt:
+            raise other_teacher(where, "prompts", dict(spec.prompts), dict(fingerprint.prompts))
+
+
+def _record_of(student_name: str, teacher: str | None) -> dict[str, Any]:
+    if teacher is None:
+        return read_record(find_model(student_name))
+    with suppress(InputError):  # such as a folder that holds only a config, to be timed
+        return read_record(find_model(student_name))
+    return {}
+
+
+def _recorded_spec(record: Mapping[str, Any]) -> TeacherSpec | None:
+    try:
+        return Recipe.from_dict(record["resolved"]).teacher
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _learned_prompts(record: Mapping[str, Any], spec: TeacherSpec, prompts: Mapping[str, str | None]) -> dict[str, str]:
+    fingerprint = record.get("teacher")
+    known = fingerprint.get("prompts") if isinstance(fingerprint, dict) else None
+    recorded: dict[str, str] = {
+        kind: known[kind] for kind in KINDS if isinstance(known, dict) and isinstance(known.get(kind), str)
+    }
+    own: dict[str, str] = {kind: prompt for kind in KINDS if (prompt := prompt_for(prompts, kind))}
+    return {**spec.prompts, **recorded, **own}

@@ -1,0 +1,240 @@
+"""Training arguments: the defaults of leaf_st, the arguments that a recipe cannot set, and checks before any work."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from enum import Enum
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib.util import find_spec
+from inspect import signature
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_type_hints
+
+import torch
+from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from transformers import Trainer
+from transformers.integrations import integration_utils
+
+from leaf_st.errors import InputError
+from leaf_st.field_types import fits, type_name
+from leaf_st.models.precision import bfloat16_is_fast
+from leaf_st.recipe import Recipe
+from leaf_st.training.trainer import DOMAIN, GENERAL
+
+DEFAULTS: dict[str, Any] = {
+    "seed": 42,
+    "learning_rate": 1e-4,  # paper 2.2
+    "weight_decay": 0.01,  # paper 2.2
+    "per_device_train_batch_size": 32,  # paper 2.2
+    "per_device_eval_batch_size": 32,
+    "optim": "adamw_torch_fused",
+    "eval_strategy": "steps",
+    "eval_steps": 0.1,
+    "save_strategy": "steps",
+    "save_steps": 0.1,
+    "save_total_limit": 2,  # the best and the last
+    "load_best_model_at_end": True,
+    "metric_for_best_model": "eval_loss",
+    "greater_is_better": False,
+    "logging_steps": 50,
+    "report_to": "none",
+    "disable_tqdm": False,  # transformers would derive it from the log level
+}
+
+_DEFAULTS_WITH_GENERAL: dict[str, Any] = {"metric_for_best_model": f"eval_{DOMAIN}_loss", "eval_on_start": True}
+
+_PUSH = "training never uploads; run `leaf-st push` after training"
+_SIMILAR_LENGTH = "batches always contain texts of similar length; remove the argument"
+_DECAY = "set training.decay and training.cycles instead"
+_RESUME = "the same command resumes from the last checkpoint; remove the argument"
+_NO_SUPPORT = "SentenceTransformer models do not support it; remove the argument"
+_NO_EFFECT = "it has no effect on a distillation; remove the argument"
+
+# Arguments that would do harm or have no effect, and the remedy for each. A star stands for any ending.
+REFUSED = {
+    "push_to_hub*": _PUSH,
+    "hub_*": _PUSH,
+    "output_dir": "use --output instead",
+    "prompts": "set teacher.prompts instead",
+    "batch_sampler": _SIMILAR_LENGTH,
+    "multi_dataset_batch_sampler": _SIMILAR_LENGTH,
+    "train_sampling_strategy": _SIMILAR_LENGTH,
+    "length_column_name": _SIMILAR_LENGTH,
+    "lr_scheduler_type": _DECAY,
+    "lr_scheduler_kwargs": _DECAY,
+    "warmup_steps": _DECAY,
+    "warmup_ratio": _DECAY,
+    "resume_from_checkpoint": _RESUME,
+    "do_train": "run `leaf-st train` instead",
+    "do_eval": "run `leaf-st evaluate` instead",
+    "do_predict": "run `leaf-st evaluate` instead",
+    "neftune_noise_alpha": _NO_SUPPORT,
+    "use_liger_kernel": _NO_SUPPORT,
+    "liger_kernel_config": _NO_SUPPORT,
+    "label_smoothing_factor": _NO_EFFECT,
+    "router_mapping": _NO_EFFECT,
+}
+_LEAST_INTEGERS = {
+    "per_device_train_batch_size": 1,
+    "per_device_eval_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "max_steps": -1,
+    "seed": 0,
+}
+_POSITIVE = ("learning_rate", "num_train_epochs")
+
+# Names of integrations whose availability check in transformers has another name.
+_CHECKED_AS = {"azure_ml": "azureml", "comet_ml": "comet", "flyte": "flytekit"}
+_NEED_THE_MODEL = ("galore", "apollo", "lomo")  # their optimizers select layers of the model
+
+
+@cache
+def argument_types() -> Mapping[str, Any]:
+    """Return the declared type of each keyword of SentenceTransformerTrainingArguments."""
+    hints = get_type_hints(SentenceTransformerTrainingArguments)
+    return {
+        item.name: _declared(hints[item.name]) for item in fields(SentenceTransformerTrainingArguments) if item.init
+    }
+
+
+def _declared(hint: Any) -> Any:  # noqa: ANN401  (any annotation)
+    """Return ``hint``, but without the arbitrary text that transformers admits besides the values of an enum."""
+    kinds = get_args(hint)
+    enums = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Enum)]
+    if len(enums) == 1 and set(kinds) == {*enums, str}:
+        return Union[Literal[tuple(member.value for member in enums[0])], enums[0]]  # noqa: UP007
+    return hint
+
+
+def training_arguments(recipe: Recipe, run: Path, device: str) -> SentenceTransformerTrainingArguments:
+    """Return the arguments for the trainer: the paper's values, overridden by the recipe's own.
+
+    Raises:
+        InputError: If an argument is unknown, refused or invalid, or needs a package or device that is missing.
+    """
+    check_arguments(recipe)
+    arguments = named_arguments(recipe, device)
+    # Some callers pass "cpu" only to read a value, on machines where the training will use a GPU.
+    trains_on_cpu = bool(recipe.training.arguments.get("use_cpu")) or not torch.accelerator.is_available()
+    if arguments.get("fp16") and trains_on_cpu:
+        raise InputError("fp16: expected a GPU, found the device cpu: set bf16=true, or remove fp16")
+    try:
+        made = SentenceTransformerTrainingArguments(output_dir=str(run / "checkpoints"), **arguments)
+    except (TypeError, ValueError, ImportError, OSError, RuntimeError) as error:
+        raise InputError(f"training arguments: {error}: change or remove the argument") from error
+    _check_optimizer(made)
+    if made.torch_compile and (device != "cpu" or trains_on_cpu):
+        _check_compile(device, made.torch_compile_backend, made.torch_compile_mode)
+    return made
+
+
+def named_arguments(recipe: Recipe, device: str) -> dict[str, Any]:
+    """Return every training argument that differs from transformers' default, as ``recipe.json`` records them."""
+    given = recipe.training.arguments
+    arguments = {
+        "bf16": bfloat16_is_fast(torch.device(device)) and not given.get("fp16"),
+        **DEFAULTS,
+        **(_DEFAULTS_WITH_GENERAL if recipe.general else {}),
+        **given,
+    }
+    if torch.distributed.is_initialized():  # the trainer would set it and print a warning
+        arguments["dataloader_drop_last"] = True
+    return {**arguments, "use_cpu": True} if device == "cpu" else arguments
+
+
+def check_arguments(recipe: Recipe) -> None:
+    """Check names and values of the recipe's training arguments, without a device.
+
+    Raises:
+        InputError: If an argument is unknown, refused, has the wrong type, or needs a package that is missing.
+    """
+    for name, value in recipe.training.arguments.items():
+        _check_name(name)
+        if name in _LEAST_INTEGERS:
+            _check_least(name, value, _LEAST_INTEGERS[name])
+        elif name in _POSITIVE:
+            _check_positive(name, value)
+        elif not fits(value, hint := argument_types()[name]):
+            raise InputError(f"{name}: expected {type_name(hint)}, found {value!r}: change the value")
+    if recipe.training.arguments.get("deepspeed") and find_spec("deepspeed") is None:
+        raise InputError("deepspeed: expected the package deepspeed, found none: install it, or remove the argument")
+    _check_reports(recipe.training.arguments.get("report_to"))
+    _check_metric(recipe)
+
+
+def _check_name(name: str) -> None:
+    for refused, remedy in REFUSED.items():
+        if fnmatchcase(name, refused):
+            raise InputError(f"{name}: a recipe cannot set this argument: {remedy}")
+    if name in signature(SentenceTransformerTrainer.__init__).parameters:
+        raise InputError(
+            f"{name}: expected a training argument, found an argument of the trainer: use it in a script with your own "
+            "SentenceTransformerTrainer and leaf_st's TeacherAlignedLoss"
+        )
+    if name not in argument_types():
+        near = get_close_matches(name, argument_types(), n=2)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ": remove it"
+        raise InputError(f"{name}: expected a keyword of SentenceTransformerTrainingArguments{hint}")
+
+
+def _check_least(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InputError(f"{name}: expected a whole number of at least {least}, found {value!r}: change the value")
+
+
+def _check_positive(name: str, value: object) -> None:
+    if not fits(value, float) or not value > 0:  # type: ignore[operator]
+        raise InputError(f"{name}: expected more than 0, found {value!r}: change the value")
+
+
+def _check_reports(report_to: str | Iterable[str] | None) -> None:
+    """Check that the packages of the integrations that the training reports to are installed."""
+    known = integration_utils.INTEGRATION_TO_CALLBACK
+    for name in [report_to] if isinstance(report_to, str) else report_to or []:
+        if name in ("none", "all"):  # "all" means all that are installed
+            continue
+        if name not in known:
+            raise InputError(f"report_to: expected none, all, or names of {', '.join(sorted(known))}, found {name!r}")
+        if not getattr(integration_utils, f"is_{_CHECKED_AS.get(name, name)}_available")():
+            raise InputError(
+                f"report_to: expected an installed integration, found {name!r}, whose package is missing: "
+                "install the package, or set report_to=none"
+            )
+
+
+def _check_metric(recipe: Recipe) -> None:
+    """Check that each validation computes the metric by which the best checkpoint is selected."""
+    name = recipe.training.arguments.get("metric_for_best_model")
+    known = [f"{DOMAIN}_loss", f"{GENERAL}_loss"] if recipe.general else ["loss"]
+    if name is not None and name.removeprefix("eval_") not in known:
+        raise InputError(f"metric_for_best_model: expected {' or '.join(known)}, found {name!r}: change the value")
+
+
+def _check_optimizer(arguments: SentenceTransformerTrainingArguments) -> None:
+    """Create the optimizer for one parameter: packages that it needs are imported only then."""
+    try:
+        optimizer, options = Trainer.get_optimizer_cls_and_kwargs(arguments)
+        optimizer([torch.nn.Parameter(torch.zeros(1, device=arguments.device))], **options)
+    except Exception as error:  # optimizers are of many packages, and each fails in its own way
+        name = str(getattr(arguments.optim, "value", arguments.optim))
+        needs_model = any(part in name for part in _NEED_THE_MODEL)
+        if needs_model and not isinstance(error, ImportError):
+            return
+        raise InputError(
+            f"optim: expected an optimizer that works here, found {name!r} ({error}): "
+            f"set optim={DEFAULTS['optim']}, or install its package"
+        ) from error
+
+
+@cache
+def _check_compile(device: str, backend: str | None, mode: str | None) -> None:
+    """Compile a layer, since the compiler that torch.compile calls may be missing."""
+    try:
+        layer = torch.nn.Linear(2, 2).to(device)
+        torch.compile(layer, backend=backend or "inductor", mode=mode)(torch.ones(2, 2, device=device))
+    except Exception as error:  # backends fail in their own ways
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"torch_compile: does not work on this machine ({type(error).__name__}: {reason}): set torch_compile=false"
+        ) from error

@@ -1,0 +1,92 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import BertConfig
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.measurements.candidates import candidates, latency_texts
+from leaf_st.export.forms import form_named
+from leaf_st.models.portable import save_portable
+from leaf_st.recipe import Recipe, TeacherSpec
+from leaf_st.zoo import ARCHITECTURES, ARCTIC, MXBAI, Architecture
+
+TINY = Architecture(32, 2, 2, 64, vocab_size=100, max_position_embeddings=40)
+
+
+def test_without_the_hub_the_models_of_table_8_have_random_weights(monkeypatch, caplog):
+    caplog.set_level("INFO", "leaf_st")
+    for name in (ARCTIC.hub_id, MXBAI.hub_id, "leaf-ir", "leaf-mt"):
+        monkeypatch.setitem(ARCHITECTURES, name, TINY)
+    found = candidates(["leaf-ir", "leaf-mt"])
+    assert [(made.name, made.teacher, made.random_weights) for made in found] == [
+        (ARCTIC.hub_id, ARCTIC.hub_id, True),
+        ("leaf-ir", ARCTIC.hub_id, True),
+        (MXBAI.hub_id, MXBAI.hub_id, True),
+        ("leaf-mt", MXBAI.hub_id, True),
+    ]
+    assert [made.model.get_embedding_dimension() for made in found] == [32, 768, 32, 1024]
+    for made in found:
+        assert made.model.dtype == torch.float32
+        assert made.model.prompts["query"] == ARCTIC.prompts["query"]
+        assert made.model.encode_query(["a text"]).shape == (1, made.model.get_embedding_dimension())
+    assert (
+        "leaf-ir is timed with random weights, which give the same times: model MongoDB/mdbr-leaf-ir: " in caplog.text
+    )
+
+
+def test_a_student_brings_the_teacher_that_its_record_names(tmp_path, tiny_student, tiny_teacher_folder):
+    tiny_student.prompts = {"query": "q: ", "document": ""}
+    recipe = Recipe("tiny", teacher=TeacherSpec(model=str(tiny_teacher_folder)))
+    save_portable(tiny_student, tmp_path / "model", {"resolved": recipe.to_dict()})
+    save_portable(tiny_student, tmp_path / "other")
+    graph = tmp_path / "model" / form_named("onnx packed").file
+    graph.parent.mkdir()
+    graph.touch()
+    names = [str(tmp_path / name) for name in ("model", "other")]
+    teacher, student = candidates(names[:1])
+    assert (teacher.name, teacher.graphs, teacher.random_weights) == (str(tiny_teacher_folder), {}, False)
+    assert (student.name, student.graphs, student.teacher) == (names[0], {"onnx packed": graph}, teacher.name)
+    assert teacher.model.prompts["query"] == "q: "
+    with pytest.raises(InputError, match="nothing in it names its teacher"):
+        candidates(names)
+    assert [made.name for made in candidates(names, str(tiny_teacher_folder))] == [teacher.name, *names]
+
+
+def test_a_config_alone_is_timed_with_random_weights(tmp_path, tiny_teacher_folder):
+    for name, layers in (("student", 1), ("teacher", 3)):
+        (tmp_path / name).mkdir()
+        shape = BertConfig(**vars(replace(TINY, num_hidden_layers=layers)))
+        shape.save_pretrained(tmp_path / name)
+    teacher, student = candidates([str(tmp_path / "student")], str(tmp_path / "teacher"))
+    assert [(made.random_weights, len(made.model[0].model.encoder.layer)) for made in (teacher, student)] == [
+        (True, 3),
+        (True, 1),
+    ]
+    (tmp_path / "student" / "config.json").write_text('{"model_type": "t5"}')
+    with pytest.raises(InputError, match="holds no model"):
+        candidates([str(tmp_path / "student")], str(tmp_path / "teacher"))
+
+
+def test_a_model_of_unknown_shape_has_to_be_there(tiny_teacher_folder):
+    with pytest.raises(InputError, match="model us/student: no such folder"):
+        candidates(["us/student"], str(tiny_teacher_folder))
+
+
+def test_texts_of_both_sides(tmp_path):
+    path = tmp_path / "texts.jsonl"
+    rows = [{"text": f"text {number}", "kind": ("query", "document")[number % 2]} for number in range(6000)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    texts = latency_texts(str(path))
+    assert texts == {
+        "query": [f"text {2 * number}" for number in range(1024)],
+        "document": [f"text {2 * number + 1}" for number in range(1024)],
+    }
+
+
+def test_texts_of_one_side_are_not_enough(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("one\ntwo\n")
+    with pytest.raises(InputError, match=r"texts\.txt: expected queries and documents, found no query"):
+        latency_texts(str(path))

@@ -1,0 +1,124 @@
+"""Measuring through the registry: which rows survive an interruption, and who owns a results folder."""
+
+import shutil
+from argparse import Namespace
+
+import pytest
+from letters import save_set, save_texts
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.measurements import compression
+from leaf_st.evaluation.measurements.registry import MEASUREMENTS
+from leaf_st.evaluation.rows import read_rows
+from leaf_st.evaluation.sizes import MODELS, Size
+from leaf_st.models.portable import save_portable
+from leaf_st.zoo import ARCHITECTURES, ARCTIC, Architecture
+
+BY_NAME = {measurement.name: measurement for measurement in MEASUREMENTS}
+TINY = Architecture(32, 2, 2, 64, vocab_size=100, max_position_embeddings=40)
+
+
+def _measure(name, model, results, **options):
+    """Measure as the command does; returns the table."""
+    options = {"teacher": None, "data": [], "texts": None, **options}
+    return BY_NAME[name].table(BY_NAME[name].measure(Namespace(model=model, output=results, **options)))
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sets")
+    return [save_set(folder / name, documents=12, queries=3, seed=seed) for seed, name in enumerate(("one", "two"))]
+
+
+@pytest.fixture
+def student(tiny_student, tmp_path):
+    save_portable(tiny_student, tmp_path / "student")
+    return str(tmp_path / "student")
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The folders that compression was asked to measure; the first call with a folder "two" is interrupted."""
+    asked, measure = [], compression.measure_compression
+
+    def measure_compression(folder, **models):
+        asked.append(folder.name)
+        if asked == ["one", "two"]:
+            raise KeyboardInterrupt
+        return measure(folder, **models)
+
+    monkeypatch.setattr(compression, "measure_compression", measure_compression)
+    return asked
+
+
+def test_an_interrupted_measurement_resumes_with_the_next_set(student, tiny_teacher_folder, sets, asked, tmp_path):
+    results, teacher = tmp_path / "results", str(tiny_teacher_folder)
+    with pytest.raises(KeyboardInterrupt):
+        _measure("compression", student, results, teacher=teacher, data=sets)
+    assert not (results / "compression.json").exists()  # a part of the rows would give a mean over other sets
+    table = _measure("compression", student, results, teacher=teacher, data=sets)
+    assert asked == ["one", "two", "two"]
+    rows = BY_NAME["compression"].read(results)
+    assert list(dict.fromkeys(row.set for row in rows)) == ["one", "two"]
+    fresh = tmp_path / "fresh"
+    assert _measure("compression", student, fresh, teacher=teacher, data=sets) == table
+    assert BY_NAME["compression"].read(fresh) == rows
+    _measure("samples", student, results, teacher=teacher, data=sets[:1])  # another measurement of the same set
+    assert BY_NAME["samples"].read(results)
+
+
+@pytest.fixture
+def texts(tmp_path):
+    return str(save_texts(tmp_path / "texts.jsonl", 60))
+
+
+@pytest.mark.parametrize("first", ["latency", "export"])
+def test_the_first_timed_model_owns_the_folder(first, student, tiny_teacher_folder, texts, sets, tmp_path):
+    results, teacher = tmp_path / "results", str(tiny_teacher_folder)
+    if first == "latency":
+        _measure("latency", [student], results, teacher=teacher, texts=texts)
+        assert {row.texts for row in BY_NAME["latency"].read(results)} == {texts}
+    else:
+        _measure("export", student, results, texts=texts, data=sets[:1])
+        assert {(row.texts, *row.sets) for row in BY_NAME["export"].read(results)} == {(texts, "one")}
+    (size,) = read_rows(results / MODELS, Size)
+    assert (size.role, size.model) == ("student", "local/student")
+    with pytest.raises(InputError, match=r"holds results of the student .*, not of .*: name another --output"):
+        _measure("latency", [teacher], results, teacher=teacher, texts=texts)
+    _measure("compression", student, results, teacher=teacher, data=sets[:1])
+
+
+def test_random_weights_own_no_folder(texts, tmp_path, monkeypatch):
+    for name in ("leaf-ir", ARCTIC.hub_id):
+        monkeypatch.setitem(ARCHITECTURES, name, TINY)
+    _measure("latency", ["leaf-ir"], tmp_path / "results", teacher=None, texts=texts)
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["latency.json"]
+
+
+def test_an_unusable_set_is_reported_before_any_set_is_measured(student, tiny_teacher_folder, sets, tmp_path):
+    bad = shutil.copytree(sets[1], tmp_path / "bad")
+    (bad / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq0\tnone\t1\n")
+    results = tmp_path / "results"
+    with pytest.raises(InputError, match="corpus-id 'none' is not in corpus"):
+        _measure("compression", student, results, teacher=str(tiny_teacher_folder), data=[sets[0], bad])
+    assert not results.exists()
+
+
+def test_another_student_is_refused(student, tiny_teacher, tiny_teacher_folder, sets, tmp_path):
+    results, teacher = tmp_path / "results", str(tiny_teacher_folder)
+    _measure("compression", student, results, teacher=teacher, data=sets[:1])
+    before = {path: path.read_bytes() for path in results.rglob("*.json")}
+    for measure in (
+        lambda: _measure("compression", teacher, results, teacher=teacher, data=sets[:1]),
+        lambda: _measure("latency", [teacher], results, teacher=teacher, texts=None),
+        lambda: _measure("export", teacher, results, texts=None, data=[]),
+    ):
+        with pytest.raises(InputError, match=r"holds results of the student .*, not of .*: name another --output"):
+            measure()
+    assert {path: path.read_bytes() for path in results.rglob("*.json")} == before
+    other = SentenceTransformer(str(tiny_teacher_folder), device="cpu")
+    other.prompts = {"query": "find: ", "document": ""}
+    save_portable(other, tmp_path / "other")
+    with pytest.raises(InputError, match="holds results of the teacher"):
+        _measure("compression", student, results, teacher=str(tmp_path / "other"), data=sets[:1])

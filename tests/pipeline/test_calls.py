@@ -1,0 +1,71 @@
+"""What `leaf-st evaluate` and `leaf-st export` do, as calls of Python."""
+
+import json
+import shutil
+
+import pytest
+from sentence_transformers import SentenceTransformer
+
+import leaf_st
+from leaf_st.errors import InputError
+from leaf_st.models.portable import save_portable
+
+
+@pytest.fixture(scope="module")
+def beir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("beir") / "tiny"
+    folder.mkdir()
+    (folder / "corpus.jsonl").write_text('{"_id": "d", "text": "some text"}\n{"_id": "e", "text": "another"}\n')
+    (folder / "queries.jsonl").write_text('{"_id": "q", "text": "some"}\n')
+    (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\n")
+    return folder
+
+
+@pytest.fixture
+def student_folder(tiny_student, tmp_path):
+    save_portable(tiny_student, tmp_path / "student")
+    return tmp_path / "student"
+
+
+def test_evaluate_a_loaded_model_in_its_own_space(tiny_student, beir):
+    (row,) = leaf_st.evaluate(tiny_student, beir)
+    assert (row.set, row.mode, row.metric) == ("tiny", "standard", "ndcg_at_10")
+
+
+def test_evaluate_a_folder_with_a_teacher_and_keep_the_results(student_folder, tiny_teacher_folder, beir, tmp_path):
+    rows = leaf_st.evaluate(student_folder, [str(beir)], teacher=tiny_teacher_folder, output=tmp_path / "results")
+    assert [row.mode for row in rows] == ["teacher", "standard", "asymmetric"]
+    kept = json.loads((tmp_path / "results" / "tasks.json").read_text())
+    assert [row["score"] for row in kept] == [row.score for row in rows]
+
+
+def test_evaluate_asks_for_a_teacher(tiny_student, student_folder, beir):
+    with pytest.raises(InputError, match="a loaded model does not name its teacher"):
+        leaf_st.evaluate(tiny_student, beir, modes=["teacher"])
+    with pytest.raises(InputError, match="nothing in it names its teacher"):
+        leaf_st.evaluate(student_folder, beir, modes=["asymmetric"])
+
+
+def test_export_of_a_loaded_model_makes_its_folder(tiny_student, tmp_path):
+    folder = tmp_path / "new"
+    paths = leaf_st.export(tiny_student, folder)
+    assert {path.relative_to(folder).as_posix() for path in paths} >= {"onnx/model.onnx", "onnx/model_int8.onnx"}
+    assert all(path.is_file() for path in paths)
+    assert SentenceTransformer(str(folder), device="cpu").encode("a").shape == (32,)
+
+
+def test_export_needs_a_new_folder(tiny_student, tmp_path):
+    with pytest.raises(InputError, match="output: expected a folder for the model"):
+        leaf_st.export(tiny_student)
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(InputError, match="expected a new or empty folder"):
+        leaf_st.export(tiny_student, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_export_of_a_run_goes_to_its_model(student_folder, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.move(student_folder, run / "model")
+    (run / "recipe.json").write_text("{}")
+    assert {path.parent for path in leaf_st.export(run)} == {run / "model" / "onnx"}

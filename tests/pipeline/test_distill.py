@@ -1,0 +1,138 @@
+import json
+import subprocess
+import sys
+
+import datasets
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+import leaf_st
+from leaf_st.errors import InputError
+from leaf_st.teacher.store import EmbeddingStore
+
+TEXTS = [f"a text, number {number}" for number in range(60)]
+QUICK = {"max_steps": 2, "use_cpu": True, "save_steps": 1, "eval_steps": 1, "layers": (0, 2)}
+
+
+def _kept(folder):
+    return [row["text"] for row in pq.read_table(folder / "texts" / "given.parquet").to_pylist()]
+
+
+def _stored(folder):
+    store = EmbeddingStore(folder / "store")
+    return store.texts(range(len(store)))
+
+
+def test_a_list_of_strings_becomes_a_student_in_the_teacher_s_space(tiny_teacher_folder, tmp_path):
+    student = leaf_st.distill(TEXTS, tiny_teacher_folder, output=tmp_path / "run", **QUICK)
+    assert student.encode_query(["a text"]).shape == (1, 32)
+    assert _kept(tmp_path / "run") == TEXTS
+    record = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert record["resolved"]["name"] == "run"
+    assert record["arguments"]["max_steps"] == 2
+    assert json.loads((tmp_path / "run" / "results" / "alignment.json").read_text())[0]["rows"] == 6
+    plain = SentenceTransformer(str(tmp_path / "run" / "model"), device="cpu")
+    np.testing.assert_allclose(plain.encode(TEXTS[:3]), student.encode(TEXTS[:3]), atol=1e-5)
+
+
+def test_the_same_call_resumes(tiny_teacher_folder, tmp_path):
+    first = leaf_st.distill(iter(TEXTS), tiny_teacher_folder, output=tmp_path / "run", **QUICK)
+    shards = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    again = leaf_st.distill(iter(TEXTS), tiny_teacher_folder, output=tmp_path / "run", **QUICK)
+    for name, weight in first.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[name])
+    made = {"recipe.json", "manifest.json"}  # written at each start
+    assert {path for path, time in shards.items() if path.stat().st_mtime_ns != time and path.name not in made} == set()
+
+
+@pytest.mark.parametrize("others", [TEXTS[:-1], [*TEXTS, "one more"], [*TEXTS[:-1], "another"]])
+def test_other_texts_are_refused(tiny_teacher_folder, tmp_path, others):
+    leaf_st.distill(TEXTS, tiny_teacher_folder, output=tmp_path / "run", **QUICK)
+    with pytest.raises(InputError, match=r"run is a run on other texts: expected .* at place (59|60), found"):
+        leaf_st.distill(others, tiny_teacher_folder, output=tmp_path / "run", **QUICK)
+
+
+def test_a_data_set_with_kinds(tiny_teacher_folder, tmp_path):
+    kinds = ["query", "document", None] * 20
+    rows = datasets.Dataset.from_dict({"text": TEXTS, "kind": kinds, "id": list(range(60))})
+    leaf_st.distill(rows, tiny_teacher_folder, output=tmp_path / "run", **QUICK)
+    assert [row.kind for row in _stored(tmp_path / "run")] == ["query", "document", "document"] * 20
+
+
+def test_mappings_and_a_stream(tiny_teacher_folder, tmp_path):
+    rows = [{"text": text, "kind": "query"} for text in TEXTS]
+    leaf_st.distill(rows, tiny_teacher_folder, output=tmp_path / "mappings", **QUICK)
+    stream = datasets.Dataset.from_list(rows).to_iterable_dataset()
+    leaf_st.distill(stream, tiny_teacher_folder, output=tmp_path / "stream", **QUICK)
+    assert _stored(tmp_path / "stream") == _stored(tmp_path / "mappings")
+    assert {row.kind for row in _stored(tmp_path / "stream")} == {"query"}
+
+
+@pytest.mark.parametrize("as_path", [str, lambda path: path])
+def test_a_path(tiny_teacher_folder, tmp_path, as_path):
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
+    leaf_st.distill(as_path(tmp_path / "texts.txt"), tiny_teacher_folder, output=tmp_path / "run", **QUICK)
+    assert [row.text for row in _stored(tmp_path / "run")] == TEXTS
+    assert not (tmp_path / "run" / "texts").exists()
+
+
+def test_texts_that_cannot_be_used_are_counted(tiny_teacher_folder, tmp_path):
+    leaf_st.distill([None, "\ud800", " ", *TEXTS], tiny_teacher_folder, output=tmp_path / "run", **QUICK)
+    assert EmbeddingStore(tmp_path / "run" / "store").skipped == {"not text": 2, "empty": 1}
+
+
+def test_without_an_output_the_student_stays(tiny_teacher_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    student = leaf_st.distill(TEXTS, str(tiny_teacher_folder), **QUICK)
+    assert list(tmp_path.iterdir()) == []
+    student.save_pretrained(str(tmp_path / "mine"))
+    np.testing.assert_allclose(SentenceTransformer(str(tmp_path / "mine")).encode("a"), student.encode("a"), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("texts", "changes", "message"),
+    [
+        (TEXTS, {"layers": None}, "student: neither backbone nor layers is given"),
+        (TEXTS, {"learning_rate": 0}, "learning_rate: expected more than 0"),
+        (TEXTS, {"learn_rate": 1e-4}, "learn_rate"),
+        (TEXTS, {"minutes": -1}, r"training\.budget_minutes"),
+        ([], {}, "texts: expected at least one text, found none"),
+        (["a", 7], {}, "texts: expected strings, or mappings with 'text' and 'kind', found 7 at place 1"),
+        ({"train": TEXTS}, {}, r"found dict: choose one of its parts"),
+        (datasets.Dataset.from_dict({"body": TEXTS}), {}, "expected a column 'text', found body: rename the column"),
+        ("none.txt", {}, r"none\.txt: no such file"),
+        (TEXTS[:5], {}, "found 5 texts, expected at least"),
+    ],
+)
+def test_input_that_cannot_be_used(tiny_teacher_folder, tmp_path, texts, changes, message):
+    with pytest.raises(InputError, match=message):
+        leaf_st.distill(texts, tiny_teacher_folder, output=tmp_path / "run", **{**QUICK, **changes})
+
+
+def test_a_foreign_folder_is_left_alone(tiny_teacher_folder, tmp_path):
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(InputError, match="holds something that is no run"):
+        leaf_st.distill(TEXTS, tiny_teacher_folder, output=tmp_path, **QUICK)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_several_processes_need_a_common_folder(tiny_teacher_folder, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="output: expected a run folder that all processes share"):
+        leaf_st.distill(TEXTS, tiny_teacher_folder, **QUICK)
+
+
+def test_a_static_student_in_a_fresh_interpreter(tiny_teacher_folder, tmp_path):
+    code = (
+        "import leaf_st\n"
+        "texts = (f'a text, number {number}' for number in range(60))\n"
+        f"student = leaf_st.distill(texts, {str(tiny_teacher_folder)!r}, static=True, max_steps=2, use_cpu=True)\n"
+        "print(student.encode('a text').shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "(32,)"
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,57 @@
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from leaf_st.errors import InputError, exit_on_error
+
+
+def _line(capsys, error):
+    with pytest.raises(SystemExit) as stopped, exit_on_error("leaf-st", "run it again"):
+        raise error
+    return stopped.value.code, capsys.readouterr().err
+
+
+def test_input_that_cannot_be_used_is_one_line(capsys):
+    code, text = _line(capsys, InputError("expected one,\n  found two"))
+    assert (code, text) == (2, "leaf-st: expected one, found two\n")
+
+
+def test_ctrl_c_names_what_can_be_resumed(capsys):
+    assert _line(capsys, KeyboardInterrupt()) == (130, "\nstopped; run it again\n")
+
+
+def test_a_full_disk_is_one_line(capsys):
+    code, text = _line(capsys, OSError(errno.ENOSPC, "No space left on device", "/out/file"))
+    assert code == 2
+    assert text.startswith("leaf-st: No space left on device: /out/file; free some space")
+
+
+def test_a_file_without_permission_to_read_has_its_own_remedy(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "texts.jsonl"
+    path.touch()
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
+    _, text = _line(capsys, PermissionError(errno.EACCES, "Permission denied", str(path)))
+    assert (
+        text
+        == f"leaf-st: Permission denied: {path}; this file cannot be read: change its permissions or use another file\n"
+    )
+
+
+def test_other_errors_keep_their_traceback():
+    with pytest.raises(ZeroDivisionError), exit_on_error("leaf-st", ""):
+        raise ZeroDivisionError
+    with pytest.raises(FileNotFoundError), exit_on_error("leaf-st", ""):
+        raise FileNotFoundError(errno.ENOENT, "No such file")
+
+
+def test_a_closed_pipe_ends_silently():
+    code = "from leaf_st.errors import exit_on_error\nwith exit_on_error('leaf-st', ''):\n    print('x\\n' * 1_000_000)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(timeout=60) == 141

@@ -1,0 +1,145 @@
+import json
+from dataclasses import fields, replace
+
+import pytest
+from sentence_transformers import SentenceTransformerTrainingArguments
+
+from leaf_st.errors import InputError
+from leaf_st.field_types import fits, parse_value, type_name
+from leaf_st.pipeline.recipe_file import load_recipe, override
+from leaf_st.recipe import Recipe, TextsSpec, TrainingSpec
+from leaf_st.training.arguments import REFUSED, argument_types, check_arguments, named_arguments, training_arguments
+
+RECIPE = Recipe(name="tiny", training=TrainingSpec(arguments={"learning_rate": 2e-5}))
+
+
+def _given(**arguments):
+    return replace(RECIPE, training=TrainingSpec(arguments=arguments))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("bf16=false", False),
+        ("bf16=True", True),
+        ("bf16=False", False),
+        ("dataloader_drop_last=false", False),
+        ("load_best_model_at_end=false", False),
+        ("torch_compile=false", False),
+        ("tf32=null", None),
+        ("save_steps=0.1", 0.1),
+        ("save_steps=100", 100),
+        ("learning_rate=2e-5", 2e-5),
+        ("max_steps=1e3", 1000),
+        ("report_to=none", "none"),
+        ("run_name=2024", "2024"),
+        ("run_name=true", "true"),
+        ("run_name=a=b", "a=b"),
+        ("eval_strategy=epoch", "epoch"),
+        ('fsdp_config={"min_num_params": 1, "xla": false}', {"min_num_params": 1, "xla": False}),
+        ("accelerator_config={'split_batches': True}", {"split_batches": True}),
+        ("label_names=a,b", ["a", "b"]),
+    ],
+)
+def test_a_setting_is_read_by_the_declared_type(setting, value):
+    arguments = override(RECIPE, [setting]).training.arguments
+    found = arguments[setting.partition("=")[0]]
+    assert found == value
+    assert type(found) is type(value)
+    assert arguments["learning_rate"]
+
+
+def test_every_argument_has_a_type_that_is_understood():
+    for item in fields(SentenceTransformerTrainingArguments):
+        if item.init:
+            hint = argument_types()[item.name]
+            assert type_name(hint)
+            parse_value("1", hint)
+            assert not fits(object(), hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("push_to_hub", False),
+        ("push_to_hub", True),
+        ("push_to_hub_model_id", "us/model"),
+        ("hub_model_id", "us/model"),
+        ("hub_token", "x"),
+        ("hub_strategy", "end"),
+    ],
+)
+def test_training_never_publishes(tmp_path, name, value):
+    with pytest.raises(InputError, match=rf"^{name}: a recipe cannot set this argument: .*`leaf-st push`"):
+        training_arguments(_given(**{name: value}), tmp_path, "cpu")
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSED if "*" not in name])
+def test_an_argument_that_would_have_no_effect_is_refused_with_the_remedy(tmp_path, name):
+    assert name in argument_types()
+    with pytest.raises(InputError, match=rf"^{name}: a recipe cannot set this argument: "):
+        training_arguments(_given(**{name: 1}), tmp_path, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"bf16": "false"}, "bf16: expected true or false, found 'false'"),
+        ({"save_steps": "often"}, "save_steps: expected number, found 'often'"),
+        ({"weight_decay": float("nan")}, "weight_decay: expected number, found nan"),
+        ({"run_name": 5}, "run_name: expected text or None, found 5"),
+        ({"max_steps": 1.5}, "max_steps: expected a whole number of at least -1, found 1.5"),
+        ({"num_train_epochs": True}, "num_train_epochs: expected more than 0, found True"),
+        ({"learning_rat": 1.0}, "learning_rat: expected a keyword .*; did you mean learning_rate"),
+        (
+            {"callbacks": []},
+            "callbacks: expected a training argument, found an argument of the trainer",
+        ),
+        ({"report_to": "wandb"}, "report_to: expected an installed integration, found 'wandb'"),
+        ({"report_to": ["none", "no_such"]}, "report_to: expected none, all, or names of .*found 'no_such'"),
+        ({"optim": "adamw_8bit"}, "optim: expected an optimizer that works here, found 'adamw_8bit' .*bitsandbytes"),
+        ({"optim": "galore_adamw"}, "optim: expected an optimizer that works here, found 'galore_adamw'"),
+        ({"optim": "no_such"}, "optim: expected one of adamw_torch, .*found 'no_such'"),
+        ({"optim": "adamw_torch", "optim_args": "betas"}, "optim: expected an optimizer that works here"),
+        ({"deepspeed": "ds.json"}, "deepspeed: expected the package deepspeed, found none"),
+        ({"fp16": True}, "fp16: expected a GPU, found the device cpu"),
+        ({"torch_compile": True, "torch_compile_backend": "no_such"}, "torch_compile: does not work on this machine"),
+        ({"metric_for_best_model": "eval_ndcg"}, "metric_for_best_model: expected loss, found 'eval_ndcg'"),
+        ({"eval_strategy": "often"}, "eval_strategy: expected one of no, steps, epoch, found 'often'"),
+        ({"eval_strategy": "no"}, "training arguments: .*the save and eval strategy to match"),
+    ],
+)
+def test_what_cannot_work_is_named_before_any_work(tmp_path, arguments, message):
+    with pytest.raises(InputError, match=message):
+        training_arguments(_given(**arguments), tmp_path, "cpu")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("optim", ["adamw_torch", "adamw_torch_fused", "sgd", "adafactor", "rmsprop", "adagrad"])
+def test_optimizers_of_torch_and_transformers_work(tmp_path, optim):
+    assert training_arguments(_given(optim=optim), tmp_path, "cpu").optim == optim
+
+
+@pytest.mark.parametrize("name", ["general_loss", "eval_domain_loss"])
+def test_the_metric_can_be_one_of_two_validation_sets(name):
+    recipe = replace(_given(metric_for_best_model=name), general=TextsSpec(limit=9))
+    check_arguments(recipe)
+    with pytest.raises(InputError, match="expected loss, found"):
+        check_arguments(replace(recipe, general=None))
+
+
+def test_fp16_replaces_the_default_of_bf16(monkeypatch):
+    monkeypatch.setattr("leaf_st.training.arguments.bfloat16_is_fast", lambda _: True)
+    assert named_arguments(RECIPE, "cuda")["bf16"] is True
+    assert named_arguments(_given(fp16=True), "cuda")["bf16"] is False
+
+
+def test_arguments_of_a_recipe_file_are_checked_as_well(tmp_path):
+    path = tmp_path / "recipe.py"
+    given = json.dumps({"push_to_hub": 1})
+    path.write_text(
+        f"from leaf_st.recipe import Recipe, TrainingSpec\n"
+        f"recipe = Recipe(name='tiny', training=TrainingSpec(arguments={given}))\n"
+    )
+    with pytest.raises(InputError, match="push_to_hub: a recipe cannot set"):
+        load_recipe(path)
