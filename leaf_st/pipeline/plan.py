@@ -163,7 +163,7 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
         spec = replace(recipe.training, held_out_rows=max(1, held_out + watched))
         fingerprint, device = teacher.fingerprint, student.device.type
         text = seconds_per_text(teacher, sample)
-        del teacher  # frees the memory of a large model
+        del teacher, student  # frees the memory of a large model
         pace = _student_pace(replace(loadable, training=spec), fingerprint, device, sample)
     speed = Speed(device, text, pace, fingerprint.dimension, fingerprint.precision, random_weights)
     if spec.budget_minutes is not None and "max_steps" not in spec.arguments:
@@ -219,13 +219,13 @@ def _spread(sample: Sequence[Text], rows: int) -> list[Text]:
 def _loadable(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
     """Return ``recipe`` with models of random weights in ``folder`` for the missing ones, and why they are missing."""
     teacher, student, random_weights = recipe.teacher, recipe.student, {}
-    if gone := shape_if_missing(teacher.model, teacher.revision):
-        random_weights[teacher.model], shape = gone
+    if missing := shape_if_missing(teacher.model, teacher.revision):
+        random_weights[teacher.model], shape = missing
         made = save_random_weights(folder / "teacher", shape)
         teacher = replace(teacher, model=str(made), revision=None)
     name = student.start or student.backbone
-    if name and (gone := shape_if_missing(name, student.revision)):
-        random_weights[name], shape = gone
+    if name and (missing := shape_if_missing(name, student.revision)):
+        random_weights[name], shape = missing
         made = save_random_weights(folder / "student", shape)
         student = replace(student, start=None, backbone=str(made), revision=None)
     return replace(recipe, teacher=teacher, student=student), random_weights

@@ -8,8 +8,8 @@ model/        the student, for plain SentenceTransformer(...)
 results/      measurements as JSON rows
 report/       the report page
 
-Several processes (``torchrun --nproc-per-node 2 -m leaf_st run RECIPE``) carry out one run together: each embeds
-a partition of the texts, all processes train one student, and the first process writes and logs.
+Several processes (``torchrun --nproc-per-node 2 -m leaf_st run RECIPE``) carry out one run together: each process
+embeds a partition of the texts, all processes train one student, and the first process writes and logs.
 """
 
 import logging
@@ -29,7 +29,7 @@ from leaf_st.evaluation.measurements.alignment import Alignment
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result
 from leaf_st.models.load import load_model
-from leaf_st.models.tokens import copy_tokenizer
+from leaf_st.models.tokens import copy_tokenizer, max_length_of
 from leaf_st.pipeline.record import resolved_recipe, run_record
 from leaf_st.recipe import PAPER, Precision, Recipe, TextsSpec
 from leaf_st.run_folder import GENERAL, MODEL, RESULTS, STORE, TEXTS, write_record
@@ -125,7 +125,7 @@ class Run:
         if spec.source != PAPER:
             return spec
         self._log_closed_licences()
-        cutter = Cutter(copy_tokenizer(student), student.max_seq_length)
+        cutter = Cutter(copy_tokenizer(student), max_length_of(student))
         with self._processes.main_process_first():
             rows = fetch(spec, self.folder / TEXTS, cutter)
         self._log(format_sources(rows, spec.per_source))
@@ -136,7 +136,7 @@ class Run:
         store = self.folder / STORE
         if (store / FINGERPRINT).is_file() and read_header(store)["unique_by"] == UNIQUE_BY_KIND:
             return None
-        return self.teacher.fingerprint.prompts
+        return self.teacher.prompts
 
     def _embed_general(self, store: EmbeddingStore) -> None:
         """Embed the texts of the general domain into ``general/``, without texts of ``store``, which are trained on."""
@@ -160,7 +160,7 @@ class Run:
             InputError: If ``store/`` is missing or damaged, or of another teacher.
         """
         store = self._open_store()
-        self._require_same_teacher(store)
+        require_teacher(self.recipe.teacher, store.fingerprint, f"store {store.folder}")
         if (self.folder / MODEL).is_dir():
             return load_model(str(self.folder / MODEL))
         general = self._open_general(store)
@@ -184,7 +184,7 @@ class Run:
 
     def _open_store(self) -> EmbeddingStore:
         if not (self.folder / STORE).is_dir():
-            raise InputError(f"{self.folder / 'store'} is missing: run `leaf-st embed` first")
+            raise InputError(f"{self.folder / STORE} is missing: run `leaf-st embed` first")
         self._store = self._store or EmbeddingStore(self.folder / STORE)
         return self._store
 
@@ -193,12 +193,8 @@ class Run:
         if self.recipe.general is None:
             return None
         if not (self.folder / GENERAL).is_dir():
-            raise InputError(f"{self.folder / 'general'} is missing: run `leaf-st embed` first")
+            raise InputError(f"{self.folder / GENERAL} is missing: run `leaf-st embed` first")
         return EmbeddingStore(self.folder / GENERAL, store.fingerprint)
-
-    def _require_same_teacher(self, store: EmbeddingStore) -> None:
-        """Check the teacher that made the store, without loading a teacher."""
-        require_teacher(self.recipe.teacher, store.fingerprint, f"store {store.folder}")
 
     def _fix_steps(self, store: EmbeddingStore, general: EmbeddingStore | None) -> bool:
         """Turn the time budget into a number of steps, once per run; returns whether the recipe changed."""

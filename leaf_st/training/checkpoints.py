@@ -39,7 +39,7 @@ def last_complete_checkpoint(folder: Path, processes: int = 1) -> Path | None:
     """Return the newest complete checkpoint in ``folder``, and remove incomplete ones.
 
     Raises:
-        InputError: If another number of ``processes`` wrote the checkpoint, so its steps had other numbers of rows.
+        InputError: If another number of ``processes`` wrote the checkpoint: its steps had another number of rows.
     """
     complete = {**complete_checkpoints(folder / _PASSING), **complete_checkpoints(folder)}
     for path in folder.glob("checkpoint-*"):

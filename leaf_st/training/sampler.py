@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
-from leaf_st.models.tokens import forget_last_call
+from leaf_st.models.tokens import forget_last_call, token_counts
 from leaf_st.student.static import is_static
 from leaf_st.teacher.store import EmbeddingStore
 
@@ -51,8 +51,8 @@ class Lengths(Protocol):
 class LengthGroupedBatchSampler(SetEpochMixin, BatchSampler):
     """Yields lists of row numbers; every row that is not left out occurs once per epoch.
 
-    The class is a value for ``batch_sampler`` of `SentenceTransformerTrainingArguments`, whose trainer calls it with
-    the arguments up to ``generator``:
+    The class is a value for ``batch_sampler`` of `SentenceTransformerTrainingArguments`. The trainer then calls the
+    class with the arguments up to ``generator``:
 
         SentenceTransformerTrainingArguments(..., batch_sampler=LengthGroupedBatchSampler)
 
@@ -100,37 +100,6 @@ class LengthGroupedBatchSampler(SetEpochMixin, BatchSampler):
         self._leave_out = np.empty(0, np.int64) if leave_out is None else leave_out
         self._rows_per_chunk = rows_per_chunk
         self._chunks_per_window = chunks_per_window
-
-    @classmethod
-    def for_dataset(
-        cls,
-        dataset: datasets.Dataset,
-        batch_size: int,
-        drop_last: bool = False,
-        valid_label_columns: list[str] | None = None,
-        generator: torch.Generator | None = None,
-        seed: int = 0,
-    ) -> "LengthGroupedBatchSampler":
-        """Return a sampler for a data set of texts, as ``batch_sampler`` of sentence-transformers' trainer calls it.
-
-        Args:
-            dataset: A row's length is the number of characters in its columns of strings.
-            batch_size: Rows of a batch.
-            drop_last: Leave out a smaller last batch.
-            valid_label_columns: Names of columns that hold labels; they are not counted.
-            generator: Not used: seed and epoch determine the order.
-            seed: With the epoch it determines the order.
-        """
-        labels = valid_label_columns or []
-        columns = [
-            name
-            for name, kind in dataset.features.items()
-            if getattr(kind, "dtype", "") == "string" and name not in labels
-        ]
-        lengths = np.zeros(len(dataset), np.int64)
-        for column in columns:
-            lengths += np.array([len(text) for text in dataset[column]])
-        return cls(lengths, batch_size, seed, drop_last=drop_last)
 
     def __len__(self) -> int:
         full, rest = divmod(len(self._lengths) - len(self._leave_out), self.batch_size)
@@ -227,5 +196,4 @@ def _write_lengths(path: Path, store: EmbeddingStore, student: SentenceTransform
 def _count_tokens(store: EmbeddingStore, student: SentenceTransformer) -> Iterator[NDArray[np.int64]]:
     for start in tqdm(range(0, len(store), _ROWS), desc="counting tokens", unit_scale=_ROWS, unit=" texts"):
         rows = range(start, min(start + _ROWS, len(store)))
-        encoded = student.tokenizer(store.prompted(rows), truncation=True, max_length=student.max_seq_length)
-        yield np.array([min(len(ids), _LONGEST) for ids in encoded["input_ids"]])
+        yield np.minimum(token_counts(student, store.prompted(rows)), _LONGEST)

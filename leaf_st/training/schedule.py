@@ -40,8 +40,8 @@ class CyclicDecay:
     Within a cycle the rate falls linearly from the start rate to the end rate, and the next cycle begins at the start
     rate again. If the run cannot be cut into equal cycles, some cycles are longer by one step or epoch. Decay by
     "epoch" keeps the rate constant within an epoch: the first epoch of a cycle has the start rate, the last epoch the
-    end rate (paper A.2: "from lr=1e-4 to lr=1e-5 at the 10th epoch"). A cycle of a single epoch decays by step,
-    because it would have the start rate throughout otherwise.
+    end rate (paper A.2: "from lr=1e-4 to lr=1e-5 at the 10th epoch"). A cycle of a single epoch decays by step, because
+    otherwise its rate would never fall.
 
     Attributes:
         total_steps: Optimizer steps of the run.

@@ -48,8 +48,8 @@ def train(
 ) -> SentenceTransformer:
     """Train ``student`` on ``store``, from the last checkpoint in ``run`` if there is one.
 
-    Writes ``run/checkpoints``, ``run/results/training.json`` (the losses of the steps) and, last, ``run/model``.
-    Several processes, each of which calls this function, train one student; the first process writes.
+    Writes ``run/checkpoints``, ``run/results/training.json`` (the losses of the steps) and, last, ``run/model``. If
+    several processes call this function, they train one student and the first process writes.
 
     Args:
         recipe: The recipe of the student.

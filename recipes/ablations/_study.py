@@ -27,7 +27,6 @@ from _outcomes import Outcome, format_table, measure_alignment, measure_retrieva
 from leaf_st.student.closed_form import fit_projection
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
-from torch.utils.data import BatchSampler
 
 from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
@@ -39,7 +38,6 @@ from leaf_st.teacher.store import MANIFEST, EmbeddingStore
 from leaf_st.texts.read import read_texts
 from leaf_st.training.arguments import training_arguments
 from leaf_st.training.loss import TeacherAlignedLoss
-from leaf_st.training.sampler import LengthGroupedBatchSampler
 from leaf_st.training.train import new_student
 from leaf_st.training.trainer import LeafTrainer, held_out_count, held_out_rows
 
@@ -66,29 +64,14 @@ class StudyTrainer(LeafTrainer):
         super().__init__(student, store, spec, args)
 
     @property
-    def training_rows(self) -> int:
-        """Rows of an epoch."""
-        return len(self._rows)
+    def untrained_rows(self) -> NDArray[np.int64]:
+        """Rows of the store that are not trained on, in rising order."""
+        return np.setdiff1d(np.arange(len(self._lengths)), self._rows)
 
     def sample(self, count: int) -> list[int]:
         """Return at most ``count`` random training rows, in rising order."""
         rng = np.random.default_rng(self.args.seed)
         return sorted(rng.choice(self._rows, min(count, len(self._rows)), replace=False).tolist())
-
-    def get_batch_sampler(
-        self,
-        dataset: Any,  # noqa: ANN401  (datasets ships no types)
-        batch_size: int,
-        drop_last: bool,
-        valid_label_columns: list[str] | None = None,
-        generator: torch.Generator | None = None,
-        seed: int = 0,
-    ) -> BatchSampler:
-        """Return batches of similar length from the held-out rows or the training rows."""
-        if len(dataset) == len(self._held_out):
-            return super().get_batch_sampler(dataset, batch_size, drop_last, valid_label_columns, generator, seed)
-        others = np.setdiff1d(np.arange(len(self._lengths)), self._rows)
-        return LengthGroupedBatchSampler(self._lengths, batch_size, seed, leave_out=others, drop_last=drop_last)
 
 
 @dataclass(frozen=True)
@@ -145,7 +128,7 @@ class Setting:
     @cached_property
     def training_rows(self) -> int:
         """Number of training texts, counted before embedding."""
-        rows = sum(1 for _ in read_texts(self.run.recipe.texts, Counter()))
+        rows = sum(1 for _ in read_texts(self.run.recipe.texts, Counter(), prompts=self.run.teacher.prompts))
         return rows - held_out_count(rows, self.run.recipe.training)
 
     def student(self) -> SentenceTransformer:

@@ -29,7 +29,7 @@ class Cutter:
     def cut(self, texts: Sequence[str]) -> list[str]:
         """Return n texts, each cut behind the last token that the student reads."""
         cut = list(texts)
-        long = [place for place, text in enumerate(texts) if len(text) > self._most]  # each token has a character
+        long = [place for place, text in enumerate(texts) if len(text) > self._most]  # a token has a character
         if not long:
             return cut
         heads = [texts[place][: int(self._most) * _MOST_CHARACTERS] for place in long]

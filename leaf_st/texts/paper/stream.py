@@ -79,13 +79,13 @@ def stream_texts(name: str, source: Source, place: Position) -> Iterator[list[st
 
 
 def _batches(source: Source, config: str, place: Position) -> Iterator[Batch]:
-    return (sample_batches if source.sample else _whole_batches)(source, config, place)
+    return (sample_batches if source.sample else _split_batches)(source, config, place)
 
 
-def _whole_batches(source: Source, config: str, place: Position) -> Iterator[Batch]:
+def _split_batches(source: Source, config: str, place: Position) -> Iterator[Batch]:
     """Yield the rows of the needed splits of ``config``, one split after the other."""
-    whole = _load(source, config, source.split, source.needed)
-    splits = [whole] if source.split else [whole[split] for split in sorted(whole)]
+    loaded = _load(source, config, source.split, source.needed)
+    splits = [loaded] if source.split else [loaded[split] for split in sorted(loaded)]
     for split in splits[place.piece :]:
         if place.offset is not None:
             split.load_state_dict(place.offset)
