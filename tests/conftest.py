@@ -12,7 +12,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.evaluation import latency
-from leaf_st.models.tiny import WIDTH, save_tiny_teacher
+from leaf_st.models.random_weights import WIDTH, save_tiny_teacher
 from leaf_st.student.build import build_student
 from leaf_st.teacher.local import LocalTeacher
 

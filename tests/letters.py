@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-from leaf_st.models.tiny import WIDTH
+from leaf_st.models.random_weights import WIDTH
 from leaf_st.student.build import build_student
 
 

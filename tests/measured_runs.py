@@ -18,12 +18,13 @@ from leaf_st.evaluation.margin import measure_margin
 from leaf_st.evaluation.results import Result, write_results
 from leaf_st.evaluation.rows import COMPRESSION, INDEX, LATENCY, MARGIN, SAMPLES, write_rows
 from leaf_st.evaluation.samples import measure_samples
+from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
 from leaf_st.pipeline.run import Run
 from leaf_st.publishing.prepare import make_folder
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.student.build import build_student
-from leaf_st.student.load import load_student, load_teacher
+from leaf_st.teacher.open import open_teacher
 
 
 @pytest.fixture(scope="session")
@@ -60,8 +61,8 @@ def whole(trained, search_set, tmp_path_factory):
     run = Run(trained.recipe, folder)
     run.measure_alignment()
     run.evaluate()
-    student = load_student(str(folder / "model"))
-    models = {"teacher": load_teacher(run.recipe.teacher, student), "student": student}
+    student = load_model(str(folder / "model"))
+    models = {"teacher": open_teacher(run.recipe.teacher), "student": student}
     results = folder / "results"
     write_rows(results / COMPRESSION, measure_compression(search_set, **models))
     write_rows(results / INDEX, measure_index(search_set, **models, expansions=(10, 20)))

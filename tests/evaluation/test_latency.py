@@ -23,7 +23,7 @@ from leaf_st.evaluation.latency import (
 )
 from leaf_st.evaluation.latency_table import PAPER, PAPER_TABLE_8, draw_latency, format_latency, speeds
 from leaf_st.evaluation.rows import aligned, read_rows, write_rows
-from leaf_st.models.tiny import WIDTH
+from leaf_st.models.random_weights import WIDTH
 from leaf_st.student.static import build_static
 from leaf_st.zoo import ARCTIC
 

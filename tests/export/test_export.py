@@ -19,12 +19,12 @@ from leaf_st.evaluation.rows import read_rows
 from leaf_st.export import export as exporting
 from leaf_st.export.encoder import GRAPHS, OnnxEncoder
 from leaf_st.export.export import ExportRow, check_exportable, export
+from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
 from leaf_st.publishing.card import card_text
 from leaf_st.publishing.snippet import onnx_snippet
 from leaf_st.recipe import Recipe, StudentSpec
 from leaf_st.student.build import build_student
-from leaf_st.student.load import load_student
 from leaf_st.student.static import build_static
 
 pytest.importorskip("onnxruntime")
@@ -87,7 +87,7 @@ def test_the_files_are_there_and_their_rows(exported):
 
 def test_files_encode_with_the_prompt(exported):
     folder, *_ = exported
-    model = load_student(str(folder))
+    model = load_model(str(folder))
     for kind, path in GRAPHS.items():
         encode = OnnxEncoder(folder / path, model)
         expected = model.encode_query(TEXTS["query"])
@@ -98,7 +98,7 @@ def test_files_encode_with_the_prompt(exported):
 def test_what_is_not_near_enough_is_not_written_and_does_not_stay(exported, tmp_path, capfd, beir, monkeypatch):
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
-    student = load_student(str(folder))
+    student = load_model(str(folder))
     with torch.no_grad():  # a coordinate that counts for nothing, beside which eight bits hold no other one
         for layer in student.transformers_model.encoder.layer:
             layer.intermediate.dense.bias[0] = 1000
@@ -129,7 +129,7 @@ def test_an_export_that_breaks_off_changes_nothing(exported, tmp_path, monkeypat
     monkeypatch.setattr(exporting, "save_int8", broken)
     monkeypatch.setattr(exporting, "whole_graph", exporting.packed_graph)
     with pytest.raises(KeyboardInterrupt):
-        export(load_student(str(folder)), folder, TEXTS)
+        export(load_model(str(folder)), folder, TEXTS)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     assert not (folder / ".onnx.new").exists()
 
@@ -137,10 +137,10 @@ def test_an_export_that_breaks_off_changes_nothing(exported, tmp_path, monkeypat
 def test_a_float32_that_differs_is_refused(exported, tmp_path, monkeypatch):
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
-    model = load_student(str(folder))
+    model = load_model(str(folder))
 
     def other(_):
-        student = load_student(str(folder))
+        student = load_model(str(folder))
         with torch.no_grad():
             student[2].linear.weight[0, 0] += 0.1
         return exporting.packed_graph(student)
@@ -158,7 +158,7 @@ def test_another_architecture_keeps_its_padding(exported, tmp_path, monkeypatch)
     shutil.copytree(exported[0], folder)
     monkeypatch.setattr(exporting, "whole_graph", exporting.packed_graph)
     monkeypatch.setattr(exporting, "can_be_packed", lambda _: False)
-    rows, wrong = export(load_student(str(folder)), folder, TEXTS)
+    rows, wrong = export(load_model(str(folder)), folder, TEXTS)
     assert not wrong
     assert [row.backend for row in rows if row.backend.startswith("onnx")] == ["onnx", "onnx int8"]
     assert {path.name for path in (folder / "onnx").iterdir()} == NAMES - {"model_packed.onnx"}
@@ -197,7 +197,7 @@ sys.meta_path.insert(0, Without())
 @pytest.mark.parametrize("kind", GRAPHS)
 def test_the_snippet_runs_without_torch(exported, tmp_path, kind):
     folder, *_ = exported
-    model = load_student(str(folder))
+    model = load_model(str(folder))
     code = onnx_snippet(str(folder), model.prompts, model.max_seq_length, kind)
     compile(code, "snippet", "exec")
     shown = "print(repr(queries.tolist()), file=sys.stderr)"
@@ -238,7 +238,7 @@ def test_the_snippet_on_a_card_runs_as_it_stands_where_there_is_no_torch(exporte
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (query,) = np.array(json.loads(done.stdout.splitlines()[-1]))
-    assert query @ load_student(str(folder)).encode_query("what is a student?") > 0.98
+    assert query @ load_model(str(folder)).encode_query("what is a student?") > 0.98
 
 
 def test_rows_survive_json(exported):

@@ -10,7 +10,7 @@ from leaf_st.errors import InputError
 from leaf_st.export.encoder import INPUTS
 from leaf_st.export.onnx import OUTPUTS, _Whole, linear_layers, whole_graph
 from leaf_st.export.packed import can_be_packed, packed_graph
-from leaf_st.models.tiny import WIDTH
+from leaf_st.models.random_weights import WIDTH
 from leaf_st.student.build import build_student
 from leaf_st.student.static import build_static
 

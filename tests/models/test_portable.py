@@ -10,7 +10,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 
 from leaf_st.errors import InputError
 from leaf_st.models.portable import save_portable
-from leaf_st.models.tiny import WIDTH
+from leaf_st.models.random_weights import WIDTH
 from leaf_st.student.asymmetric import compose
 from leaf_st.student.build import build_student
 from leaf_st.student.static import build_static

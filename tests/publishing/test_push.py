@@ -17,9 +17,9 @@ from leaf_st.cli.main import main
 from leaf_st.errors import InputError
 from leaf_st.evaluation.sizes import write_sizes
 from leaf_st.models.identity import Identity
+from leaf_st.models.load import load_model
 from leaf_st.publishing import prepare as preparing
 from leaf_st.publishing.prepare import prepare
-from leaf_st.student.load import load_student
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
@@ -55,7 +55,7 @@ def test_pushed_and_pulled_by_the_command(run, tiny_teacher, tmp_path):
     for path in (run / "publish").rglob("*"):
         if path.is_file():
             assert (tmp_path / "pulled" / path.relative_to(run / "publish")).read_bytes() == path.read_bytes()
-    pulled, trained = SentenceTransformer(str(tmp_path / "pulled"), device="cpu"), load_student(str(run / "model"))
+    pulled, trained = SentenceTransformer(str(tmp_path / "pulled"), device="cpu"), load_model(str(run / "model"))
     assert np.array_equal(pulled.encode_query(["a text"]), trained.encode_query(["a text"]))
     assert np.array_equal(pulled.encode_document(["a text"]), tiny_teacher.encode_document(["a text"]))
     assert TOKEN not in done.stdout + done.stderr
@@ -140,7 +140,7 @@ def test_a_teacher_that_is_missing_or_another(hub, run, tmp_path, capsys):
 
 
 def test_results_of_other_weights_are_not_published(hub, run, capsys):
-    other = load_student(str(run / "model"))
+    other = load_model(str(run / "model"))
     write_sizes(run / "results", {"student": (Identity("local/tiny", "0123"), other)})
     refused = _refused(capsys, "push", run, "--repo-id", REPO)
     assert "results holds results of the student local/tiny (0123), not of local/tiny" in refused

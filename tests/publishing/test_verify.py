@@ -9,15 +9,15 @@ from sentence_transformers import SentenceTransformer
 
 import leaf_st
 from leaf_st.errors import InputError
+from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
-from leaf_st.models.tiny import WIDTH
+from leaf_st.models.random_weights import WIDTH
 from leaf_st.publishing import verify as verifying
 from leaf_st.publishing.consumer import Reading, read_as_consumer
 from leaf_st.publishing.prepare import prepare
 from leaf_st.publishing.verify import verify, verify_by_name
 from leaf_st.student.asymmetric import compose
 from leaf_st.student.build import build_student
-from leaf_st.student.load import load_student
 from leaf_st.student.static import build_static
 
 _NO_NETWORK = "OSError: the network was asked for"
@@ -54,7 +54,7 @@ def folder(ready, tmp_path):
 @pytest.fixture
 def checked(finished, reading, monkeypatch):
     """Check a folder whose vectors are ``reading``."""
-    trained = load_student(str(finished / "model"))
+    trained = load_model(str(finished / "model"))
 
     def check(folder, found=reading, model=trained):
         monkeypatch.setattr(verifying, "read_as_consumer", lambda *_: found)
@@ -99,7 +99,7 @@ def test_other_weights(folder, run, checked, reading):
     assert "from the trained model's at most, expected 1e-06" in found["vectors"].detail
     weights = load_file(run / "model" / "2_Dense" / "model.safetensors")
     save_file({name: value * 2 for name, value in weights.items()}, run / "model" / "2_Dense" / "model.safetensors")
-    stretched = checked(folder, model=load_student(str(run / "model")))
+    stretched = checked(folder, model=load_model(str(run / "model")))
     assert stretched["vectors"].state == "ok"  # since they are normalised
 
 

@@ -4,7 +4,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
 from leaf_st.errors import InputError
-from leaf_st.models.tiny import LAYERS, WIDTH
+from leaf_st.models.random_weights import LAYERS, WIDTH
 from leaf_st.student.build import build_student
 from leaf_st.student.projection import Projection
 

@@ -11,14 +11,15 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.modes import model_name
 from leaf_st.models import find as resolve
+from leaf_st.models.identity import model_name
 from leaf_st.models.portable import save_portable
-from leaf_st.models.tiny import WIDTH
+from leaf_st.models.random_weights import WIDTH
+from leaf_st.publishing.pull import pull
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
-from leaf_st.student.asymmetric import compose
-from leaf_st.student.load import load, pull, teacher_of
+from leaf_st.student.asymmetric import compose, load
 from leaf_st.student.static import build_static
+from leaf_st.teacher.open import teacher_spec
 from leaf_st.zoo import ZOO, describe_zoo
 
 TEXTS = ["a small text", "z"]
@@ -123,7 +124,7 @@ def test_a_record_does_not_let_code_run(tiny_student, tiny_teacher_folder, tmp_p
     teacher = TeacherSpec(model=str(tiny_teacher_folder), trust_remote_code=True)
     recipe = Recipe(name="own", teacher=teacher, student=StudentSpec(layers=(0, 2)))
     save_portable(tiny_student, tmp_path / "model", {"resolved": recipe.to_dict()})
-    assert not teacher_of(str(tmp_path / "model")).trust_remote_code
+    assert not teacher_spec(str(tmp_path / "model")).trust_remote_code
 
 
 def test_the_folder_that_one_is_in_is_not_pulled_into(tmp_path, monkeypatch):
@@ -160,7 +161,7 @@ def test_the_table_of_models_names_each_once():
 
 
 def test_a_model_in_the_cache_is_pulled_without_its_card(published, tmp_path):
-    load = f"from leaf_st.models.find import resolve_model; resolve_model('{ZOO['leaf-ir'].hub_id}')"
+    load = f"from leaf_st.models.find import find_model; find_model('{ZOO['leaf-ir'].hub_id}')"
     with serve(published) as hub:
         assert _python(hub, tmp_path, "-c", load).returncode == 0
     done = _python(hub, tmp_path, "-m", "leaf_st", "pull", ZOO["leaf-ir"].hub_id, "--output", "mine")  # out of reach

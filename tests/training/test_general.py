@@ -9,7 +9,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.models.portable import save_portable
-from leaf_st.models.tiny import WIDTH
+from leaf_st.models.random_weights import WIDTH
 from leaf_st.recipe import StudentSpec, TextsSpec
 from leaf_st.student.build import build_student
 from leaf_st.teacher.precompute import precompute

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from leaf_st.models.tiny import WIDTH
+from leaf_st.models.random_weights import WIDTH
 from leaf_st.student.static import build_static
 from leaf_st.teacher.precompute import precompute
 from leaf_st.training.lengths import token_lengths

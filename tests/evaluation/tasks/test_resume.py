@@ -12,7 +12,7 @@ from leaf_st.evaluation.results import TASKS, Result
 from leaf_st.evaluation.rows import MODELS, read_rows
 from leaf_st.evaluation.tasks.find import find_tasks
 from leaf_st.evaluation.tasks.runner import CACHE, evaluate
-from leaf_st.models.tiny import WIDTH
+from leaf_st.models.random_weights import WIDTH
 
 MODES = ("teacher", "standard", "asymmetric")
 

@@ -25,7 +25,7 @@ from leaf_st.evaluation.tasks.find import find_tasks
 from leaf_st.evaluation.tasks.local import LocalRetrieval
 from leaf_st.evaluation.tasks.runner import evaluate
 from leaf_st.models.identity import Identity
-from leaf_st.models.tiny import WIDTH
+from leaf_st.models.random_weights import WIDTH
 from leaf_st.student.static import build_static
 
 MODES = ("teacher", "standard", "asymmetric")
