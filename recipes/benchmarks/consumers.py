@@ -22,15 +22,15 @@ from typing import Any
 
 import numpy as np
 from _environments import Failed, Skipped, call, prepare
-from leaf_st.student.load import load_student
 from numpy.typing import ArrayLike, NDArray
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
+from leaf_st.models.load import load_model
+from leaf_st.models.prompts import prompt_for
 from leaf_st.models.tokens import copy_tokenizer
 from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TextsSpec
 from leaf_st.tables import aligned
-from leaf_st.teacher.local import own_prompt
 from leaf_st.texts.read import read_texts
 
 LARGEST_DIFFERENCE = 1e-4  # of one coordinate, in float32
@@ -129,7 +129,7 @@ def uncut_texts(model: SentenceTransformer, texts: Texts) -> dict[Kind, list[str
     """
     tokenizer = copy_tokenizer(model)
     uncut: dict[Kind, list[str]] = {
-        kind: [text for text in found if not tokenizer.encode(own_prompt(model.prompts, kind) + text).overflowing]
+        kind: [text for text in found if not tokenizer.encode(prompt_for(model.prompts, kind) + text).overflowing]
         for kind, found in texts.items()
     }
     _check_both(uncut, "texts", f"within {model.max_seq_length} tokens no")
@@ -248,7 +248,7 @@ def _run(folder: Path, source: str, work: Path) -> list[Outcome]:
     if not (folder / "modules.json").is_file():
         raise InputError(f"{folder}: expected a model folder, found no modules.json: name another FOLDER")
     texts = texts_of(source)
-    model = load_student(str(folder)).to("cpu")
+    model = load_model(str(folder)).to("cpu")
     work.mkdir(parents=True, exist_ok=True)
     every = exercise(model, texts, work / "texts.json")
     uncut = exercise(model, uncut_texts(model, texts), work / "uncut.json")

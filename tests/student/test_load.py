@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hub import serve
-from leaf_st.student.load import load, teacher_of
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.modes import model_name
+from leaf_st.models.identity import model_name
 from leaf_st.models.portable import save_portable
 from leaf_st.models.random_weights import WIDTH
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
-from leaf_st.student.asymmetric import compose
+from leaf_st.student.asymmetric import compose, load
 from leaf_st.student.static import build_static
+from leaf_st.teacher.open import teacher_spec
 from leaf_st.zoo import ZOO, describe_zoo
 
 TEXTS = ["a small text", "z"]
@@ -88,7 +88,7 @@ def test_a_record_does_not_let_code_run(tiny_student, tiny_teacher_folder, tmp_p
     teacher = TeacherSpec(model=str(tiny_teacher_folder), trust_remote_code=True)
     recipe = Recipe(name="own", teacher=teacher, student=StudentSpec(layers=(0, 2)))
     save_portable(tiny_student, tmp_path / "model", {"resolved": recipe.to_dict()})
-    assert not teacher_of(str(tmp_path / "model")).trust_remote_code
+    assert not teacher_spec(str(tmp_path / "model")).trust_remote_code
 
 
 @pytest.mark.parametrize("record", [None, {}, {"resolved": 3}, {"resolved": {"unknown": 1}}])

@@ -15,9 +15,11 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import StudentSpec
+from leaf_st.student.new import new_student
 from leaf_st.teacher.precompute import precompute
+from leaf_st.training.arguments import training_arguments
 from leaf_st.training.checkpoints import Stop, complete_checkpoints, last_complete_checkpoint
-from leaf_st.training.train import initial_student, new_student, training_arguments
+from leaf_st.training.train import initial_student
 from leaf_st.training.train import train as train_student
 from leaf_st.training.trainer import LeafTrainer
 

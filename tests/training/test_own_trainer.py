@@ -5,10 +5,10 @@ import json
 import datasets
 import numpy as np
 import pytest
-from leaf_st.models.tiny import WIDTH
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 
 from leaf_st.errors import InputError
+from leaf_st.models.random_weights import WIDTH
 from leaf_st.training.loss import TeacherAlignedLoss
 from leaf_st.training.sampler import LengthGroupedBatchSampler
 
