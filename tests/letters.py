@@ -1,4 +1,4 @@
-"""Sets and texts of random letters, and what measurements on them must give, from the definitions alone."""
+"""Sets and texts of random letters, and reference results computed from the definitions."""
 
 import json
 
@@ -12,12 +12,12 @@ from leaf_st.teacher.local import LocalTeacher
 
 
 def words(draw, count):
-    """Return so many words."""
+    """Return ``count`` words."""
     return " ".join("".join(draw.choice(list("abcdefgh"), 3)) for _ in range(count))
 
 
 def save_texts(path, rows):
-    """Save a table of so many texts of eight words, queries and documents in turn."""
+    """Save a table of ``rows`` texts of eight words, queries and documents in turn."""
     draw = np.random.default_rng(1)
     texts = ({"text": words(draw, 8), "kind": ("query", "document")[row % 2]} for row in range(rows))
     path.write_text("".join(json.dumps(text) + "\n" for text in texts))
@@ -25,7 +25,7 @@ def save_texts(path, rows):
 
 
 def save_set(folder, documents, queries, seed=0, length=5):
-    """Save a BEIR folder of so many documents, some without a title, and queries, with grades from 0 to 2."""
+    """Save a BEIR folder of documents, some without a title, and queries, with grades from 0 to 2."""
     folder.mkdir(exist_ok=True)
     draw = np.random.default_rng(seed)
     corpus = [
@@ -44,7 +44,7 @@ def save_set(folder, documents, queries, seed=0, length=5):
 
 
 def load_models(folder):
-    """Return the tiny teacher in ``folder`` and an untrained student of it, for many tests at once."""
+    """Return the tiny teacher in ``folder`` and an untrained student, which many tests share."""
     torch.manual_seed(13)
     student = build_student(folder, dimension=WIDTH, normalized=True, layers=(0, 2), device="cpu")
     return {"teacher": open_model(SentenceTransformer(str(folder), device="cpu")), "student": student}
@@ -63,7 +63,7 @@ def vectors(model, beir):
 
 
 def ndcg_at_10(beir, scores):
-    """Return nDCG@10 in percent; of equal scores the larger document id goes first."""
+    """Return nDCG@10 in percent; of equal scores the larger document id comes first."""
     ids = [row["id"] for row in beir.corpus]
     values = []
     for query, row in zip(beir.queries, scores.tolist(), strict=True):
@@ -81,7 +81,7 @@ def normalized(matrix):
 
 
 def similarities(queries, documents, precision):
-    """Return how alike vectors of any length are in ``precision``, by the angle between their codes."""
+    """Return the similarity of vectors of any length in ``precision``, by the angle between their codes."""
     if precision == "binary":
         return np.array(
             [[sum((a > 0) == (b > 0) for a, b in zip(q, d, strict=True)) for d in documents] for q in queries]

@@ -1,4 +1,4 @@
-"""Small sets of each kind, of random letters."""
+"""Small sets of each type, of random letters."""
 
 import json
 from collections import Counter
@@ -48,7 +48,7 @@ def pairs(tmp_path_factory):
 
 
 def _labelled(count, seed):
-    """Texts of three classes, each with words of its own."""
+    """Texts of three classes, each with its own words."""
     draw, letters = np.random.default_rng(seed), ("abc", "def", "ghi")
     labels = draw.integers(3, size=count)
     texts = [" ".join("".join(draw.choice(list(letters[label]), 3)) for _ in range(2)) for label in labels]
@@ -57,7 +57,7 @@ def _labelled(count, seed):
 
 @pytest.fixture(scope="session")
 def classification(tmp_path_factory):
-    """A training set so small that mteb takes all of it: eight texts of a class at most."""
+    """A training set of at most eight texts per class, so that mteb uses all of them."""
     folder = tmp_path_factory.mktemp("classes")
     pq.write_table(_labelled(12, 3), folder / "train.parquet")
     pq.write_table(_labelled(40, 4), folder / "test.parquet")
@@ -72,7 +72,7 @@ def clustering(tmp_path_factory):
 
 
 class CountingModel(SentenceTransformer):
-    """Counts the texts that it encodes, by side."""
+    """A model that counts the texts that it encodes, by side."""
 
     def encode(self, inputs, **kwargs):
         self.seen[kwargs.get("task")].update(inputs)
@@ -81,7 +81,7 @@ class CountingModel(SentenceTransformer):
 
 @pytest.fixture
 def counting():
-    """Return a model that counts, made of the modules of another one."""
+    """Return a counting model with the modules of another model."""
 
     def count(model):
         made = CountingModel(modules=list(model), device="cpu")
@@ -93,7 +93,7 @@ def counting():
 
 @pytest.fixture
 def counting_teacher(counting):
-    """Return a teacher that counts, made of the modules of a model."""
+    """Return a counting teacher with the modules of a model."""
 
     def count(model):
         made = counting(model)

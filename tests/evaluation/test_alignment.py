@@ -23,7 +23,7 @@ def test_equals_numpy(tiny_student):
     assert metrics == pytest.approx({"l2": l2, "cosine": cosine}, rel=1e-5)
 
 
-def test_what_is_kept_says_how_the_rows_are_spread(tiny_student):
+def test_a_row_holds_the_distribution(tiny_student):
     targets = tiny_student.encode(TEXTS) + np.array([[0.1], [0.2], [0.3], [0.3]]) * np.eye(32)[:4]
     evaluator = AlignmentEvaluator(TEXTS, targets)
     kept = evaluator.measure(tiny_student, "held-out texts")
@@ -51,7 +51,7 @@ def test_name_is_a_prefix_and_smaller_is_better(tiny_student):
     assert evaluator.primary_metric == "held_out_l2"
 
 
-def test_default_prompt_does_not_come_twice(tiny_student):
+def test_the_default_prompt_is_not_added_twice(tiny_student):
     prompted = copy.deepcopy(tiny_student)
     prompted.prompts, prompted.default_prompt_name = {"query": "query "}, "query"
     targets = np.ones((4, 32))

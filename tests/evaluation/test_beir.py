@@ -13,7 +13,7 @@ QRELS = [{"query-id": "q1", "corpus-id": "d1", "score": 2}, {"query-id": "q1", "
 
 
 def _write(folder, corpus=CORPUS, queries=QUERIES, qrels=QRELS):
-    """Write what BEIR publishes; a set that is None is left out."""
+    """Write the files of a BEIR set; a part that is None is left out."""
     for name, rows in (("corpus", corpus), ("queries", queries)):
         if rows is not None:
             (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -63,13 +63,13 @@ def test_title_may_be_absent_and_ids_numbers(tmp_path):
         ({"qrels": [{**QRELS[0], "score": 0.5}]}, r"test\.tsv: score of query 'q1' is '0\.5', expected an integer"),
     ],
 )
-def test_bad_sets_are_named(tmp_path, change, message):
+def test_bad_sets_are_reported(tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         load_beir(_write(tmp_path, **change))
 
 
 @pytest.mark.parametrize("score", [0.5, float("inf"), float("nan")])
-def test_scores_of_a_parquet_are_whole_numbers(tmp_path, score):
+def test_scores_in_parquet_are_integers(tmp_path, score):
     _write(tmp_path)
     (tmp_path / "qrels" / "test.tsv").unlink()
     pq.write_table(pa.Table.from_pylist([{**QRELS[0], "score": score}]), tmp_path / "qrels.parquet")
@@ -78,7 +78,7 @@ def test_scores_of_a_parquet_are_whole_numbers(tmp_path, score):
 
 
 @pytest.mark.parametrize("name", ["corpus.jsonl", "corpus.parquet"])
-def test_a_damaged_file_is_named(tmp_path, name):
+def test_a_damaged_file_is_reported(tmp_path, name):
     _write(tmp_path)
     (tmp_path / name).write_text("{")
     with pytest.raises(InputError, match=f"{name} cannot be read"):

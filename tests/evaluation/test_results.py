@@ -23,7 +23,7 @@ ROWS = [
 ]
 
 
-def test_retention_is_that_of_the_averages():
+def test_retention_is_the_retention_of_the_averages():
     assert retention(ROWS) == {"standard": 75.0, "asymmetric": 100 * 81 / 80}
     assert retention(ROWS[:3]) == {"standard": 90.0, "asymmetric": 96.0}
 
@@ -39,7 +39,7 @@ def test_retention_of_two_students_is_refused():
         retention([*ROWS, _row("one", "standard", 1.0, model="other")])
 
 
-def test_results_survive_the_file(tmp_path):
+def test_results_are_equal_after_reading(tmp_path):
     path = tmp_path / "results" / "retrieval.json"
     rows = [replace(ROWS[0], score=100 / 3), replace(ROWS[1], teacher=None)]
     write_results(path, rows)
@@ -47,7 +47,7 @@ def test_results_survive_the_file(tmp_path):
     assert json.loads(path.read_text())[0]["score"] == 100 / 3
 
 
-def test_a_new_measurement_replaces_the_old_one_in_its_place(tmp_path):
+def test_a_new_row_replaces_the_old_row_at_its_position(tmp_path):
     path = tmp_path / "retrieval.json"
     other = _row("one", "standard", 7.0, model="other")
     write_results(path, ROWS[:2])
@@ -78,7 +78,7 @@ def _similar(name, mode, score):
     return replace(_row(name, mode, score), type="STS", metric="cosine_spearman", queries=None, documents=None)
 
 
-def test_a_task_of_one_side_counts_in_asymmetric_mode_as_in_standard_mode():
+def test_a_task_without_queries_counts_with_its_standard_score():
     rows = [
         *ROWS,
         _similar("alike", "teacher", 80.0),
@@ -100,7 +100,7 @@ def test_a_task_of_one_side_counts_in_asymmetric_mode_as_in_standard_mode():
     assert retention(rows) == pytest.approx({"standard": 85.0, "asymmetric": 100 * 157 / 160})
 
 
-def test_the_paper_s_averages():
+def test_averages_equal_the_paper_s():
     """Table 3: means of leaf-mt over types and datasets, from the means of its types."""
     counts = {"Class.": 8, "Cluster.": 8, "Pair": 3, "Reranking": 2, "Retrieval": 10, "STS": 9, "Summ.": 1}
     standard = dict(zip(counts, (76.9, 46.5, 84.5, 46.9, 47.3, 82.8, 30.9), strict=True))
@@ -115,7 +115,7 @@ def test_the_paper_s_averages():
     assert [float(cell) for cell in lines["mean of 41 tasks"][-4:-2]] == pytest.approx([63.0, 64.1], abs=0.05)
 
 
-def test_table_shows_what_is_missing():
+def test_the_table_marks_missing_values():
     lines = format_table([ROWS[0], replace(ROWS[1], seconds=None), ROWS[4]]).splitlines()
     assert [line.split() for line in lines[1:]] == [
         ["one", "ndcg_at_10", "50.00", "45.00", "-", "90.0%", "-"],

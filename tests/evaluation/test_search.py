@@ -8,7 +8,7 @@ from leaf_st.evaluation.search import Hit, format_hits, search
 DOCUMENTS = ["abc abd", "hgf hhh", "a b c", "zzz yyy", "bcd efg hij", "kl mn op"]
 
 
-def test_lists_are_those_of_the_cosines(tiny_teacher, tiny_student):
+def test_lists_are_ordered_by_cosine(tiny_teacher, tiny_student):
     found = search("ab cd", DOCUMENTS, student=tiny_student, teacher=open_model(tiny_teacher), k=4)
     assert list(found) == ["teacher", "standard", "asymmetric"]
     sides = {
@@ -25,7 +25,7 @@ def test_lists_are_those_of_the_cosines(tiny_teacher, tiny_student):
         assert all(hit.text == DOCUMENTS[hit.row] for hit in found[mode])
 
 
-def test_without_a_teacher_there_is_one_list_of_what_there_is(tiny_student):
+def test_without_a_teacher_there_is_one_list(tiny_student):
     found = search("ab cd", DOCUMENTS, student=tiny_student, teacher=None)
     assert list(found) == ["standard"]
     assert len(found["standard"]) == len(DOCUMENTS)

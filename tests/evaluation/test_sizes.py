@@ -9,10 +9,10 @@ from leaf_st.evaluation.tasks.runner import evaluate
 from leaf_st.models.identity import identify
 
 
-def test_an_evaluation_leaves_the_sizes_of_its_models(sts, tiny_teacher, tiny_student, tmp_path):
+def test_an_evaluation_writes_the_sizes_of_its_models(sts, tiny_teacher, tiny_student, tmp_path):
     tasks = find_tasks([str(sts)])
     evaluate(tasks, teacher=open_model(tiny_teacher), student=tiny_student, modes=["standard"], folder=tmp_path)
-    # Without a teacher its row stays.
+    # The teacher's row is kept.
     evaluate(tasks, teacher=None, student=tiny_student, modes=["standard"], folder=tmp_path)
     expected = [
         Size(role, *vars(identify(model)).values(), sum(part.numel() for part in model.parameters()), 32)

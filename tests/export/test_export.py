@@ -283,7 +283,7 @@ def test_the_snippet_on_a_card_runs_unchanged_without_torch(exported, bare, tmp_
     card = card_text(run, "us/tiny", without_results=True)
     assert "`hf download us/tiny --local-dir tiny`" in card
     assert 'const name = "us/tiny";' in card
-    assert "Of a text of more than 64 tokens it cuts off the closing token too" in card
+    assert "removes the closing token of a text that has more than 64 tokens" in card
     assert "| onnx int8 | onnx/model_int8.onnx |" in card
     (snippet,) = (block for block in re.findall(r"```python\n(.*?)```", card, re.DOTALL) if "onnxruntime" in block)
     (run / "model").rename(tmp_path / "tiny")

@@ -67,14 +67,14 @@ def latency_texts(source: str | TextsSpec = DOCSTRINGS) -> dict[Kind, list[str]]
 
 
 def _student(name: str, teacher: TeacherSpec) -> Candidate:
-    if gone := shape_if_missing(name, None):
-        return _random_weights(name, teacher.model, *gone)
+    if shape := shape_if_missing(name, None):
+        return _random_weights(name, teacher.model, *shape)
     return Candidate(name, load_model(name), teacher.model, exported_files(find_model(name)))
 
 
 def _teacher(spec: TeacherSpec) -> Candidate:
-    if gone := shape_if_missing(spec.model, spec.revision):
-        random = _random_weights(spec.model, spec.model, *gone)
+    if shape := shape_if_missing(spec.model, spec.revision):
+        random = _random_weights(spec.model, spec.model, *shape)
         random.model.prompts.update(spec.prompts)
         return random
     return Candidate(spec.model, load_teacher_model(spec), spec.model, exported_files(find_model(spec.model)))

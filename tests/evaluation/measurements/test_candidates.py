@@ -36,7 +36,7 @@ def test_without_the_hub_the_models_of_table_8_have_random_weights(monkeypatch, 
     )
 
 
-def test_a_student_brings_the_teacher_that_its_record_names(tmp_path, tiny_student, tiny_teacher_folder):
+def test_the_record_of_a_student_names_its_teacher(tmp_path, tiny_student, tiny_teacher_folder):
     tiny_student.prompts = {"query": "q: ", "document": ""}
     recipe = Recipe("tiny", teacher=TeacherSpec(model=str(tiny_teacher_folder)))
     save_portable(tiny_student, tmp_path / "model", {"resolved": recipe.to_dict()})
@@ -54,7 +54,7 @@ def test_a_student_brings_the_teacher_that_its_record_names(tmp_path, tiny_stude
     assert [made.name for made in candidates(names, str(tiny_teacher_folder))] == [teacher.name, *names]
 
 
-def test_a_config_alone_is_timed_with_random_weights(tmp_path, tiny_teacher_folder):
+def test_a_folder_with_only_a_config_is_timed_with_random_weights(tmp_path, tiny_teacher_folder):
     for name, layers in (("student", 1), ("teacher", 3)):
         (tmp_path / name).mkdir()
         shape = BertConfig(**vars(replace(TINY, num_hidden_layers=layers)))
@@ -69,7 +69,7 @@ def test_a_config_alone_is_timed_with_random_weights(tmp_path, tiny_teacher_fold
         candidates([str(tmp_path / "student")], str(tmp_path / "teacher"))
 
 
-def test_a_model_of_unknown_shape_has_to_be_there(tiny_teacher_folder):
+def test_a_missing_model_of_unknown_shape_is_refused(tiny_teacher_folder):
     with pytest.raises(InputError, match="model us/student: no such folder"):
         candidates(["us/student"], str(tiny_teacher_folder))
 
@@ -85,7 +85,7 @@ def test_texts_of_both_sides(tmp_path):
     }
 
 
-def test_texts_of_one_side_are_not_enough(tmp_path):
+def test_texts_of_only_one_side_are_refused(tmp_path):
     path = tmp_path / "texts.txt"
     path.write_text("one\ntwo\n")
     with pytest.raises(InputError, match=r"texts\.txt: expected queries and documents, found no query"):

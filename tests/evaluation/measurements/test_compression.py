@@ -1,4 +1,4 @@
-"""Quality in fewer bytes, against NumPy and the definitions."""
+"""nDCG@10 in fewer bytes, against NumPy and the definitions."""
 
 import json
 from dataclasses import asdict, replace
@@ -22,7 +22,7 @@ from leaf_st.evaluation.ranking import code, compare, cut
 from leaf_st.evaluation.tasks.find import find_tasks
 from leaf_st.evaluation.tasks.runner import evaluate
 
-DIMENSIONS = (32, 12, 8)  # 12 does not fill its bytes
+DIMENSIONS = (32, 12, 8)  # 12 bits do not fill two bytes
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_scores_equal_the_definition(folder, rows, models):
     assert len({row.score for row in rows}) > len(rows) / 2
 
 
-def test_all_of_it_in_float32_is_what_mteb_gives(folder, rows, models):
+def test_all_dimensions_in_float32_equal_mteb(folder, rows, models):
     whole = {row.mode: row for row in rows if (row.dimension, row.precision) == (32, "float32")}
     for result in evaluate(find_tasks([str(folder)]), **models, modes=tuple(ROLES)):
         row = whole[result.mode]
@@ -64,7 +64,7 @@ def test_all_of_it_in_float32_is_what_mteb_gives(folder, rows, models):
             assert getattr(row, name) == getattr(result, name)
 
 
-def test_bytes_are_those_of_a_stored_vector(rows):
+def test_bytes_are_the_size_of_a_stored_vector(rows):
     sizes = {(row.dimension, row.precision): row.bytes for row in rows}
     assert sizes == {
         **{(32, "float32"): 128, (32, "int8"): 32, (32, "binary"): 4},
@@ -83,7 +83,7 @@ def test_each_text_is_encoded_once(folder, tiny_teacher, tiny_student, counting,
         assert set(seen.values()) == {1}
 
 
-def test_the_range_of_int8_is_of_the_documents_alone():
+def test_the_range_of_int8_comes_from_the_documents():
     documents = np.array([[0.5, -0.25], [0.1, 0.2]], np.float32)
     queries = np.array([[0.25, -2.0]], np.float32)
     coded = code(queries, documents, "int8")
@@ -92,7 +92,7 @@ def test_the_range_of_int8_is_of_the_documents_alone():
     assert coded[0].dtype == coded[1].dtype == np.int8
 
 
-def test_bits_are_those_of_sentence_transformers_and_compared_by_hamming_distance(models):
+def test_bits_equal_sentence_transformers_and_the_hamming_distance(models):
     draw = np.random.default_rng(0)
     queries, documents = (draw.normal(size=(count, 20)).astype(np.float32) for count in (3, 5))
     coded = code(queries, documents, "binary")
@@ -104,7 +104,7 @@ def test_bits_are_those_of_sentence_transformers_and_compared_by_hamming_distanc
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 def test_vectors_of_any_length(folder, tiny_unnormalized_folder, similarity):
-    """By cosine the length says nothing and is taken out before coding, by product it is kept."""
+    """For cosine, vectors are normalised before coding; for a dot product, their length is kept."""
     model = SentenceTransformer(str(tiny_unnormalized_folder), similarity_fn_name=similarity, device="cpu")
     beir = load_beir(folder)
     queries, documents = (side[:, :12] for side in vectors(model, beir))
@@ -119,7 +119,7 @@ def test_vectors_of_any_length(folder, tiny_unnormalized_folder, similarity):
     assert {row.teacher for row in found} == {None}
 
 
-def test_vectors_of_norm_one_compared_by_product_get_norm_one_again(folder, tiny_teacher):
+def test_cut_unit_vectors_are_normalised_again_for_a_dot_product(folder, tiny_teacher):
     beir = load_beir(folder)
     queries, documents = (normalized(side[:, :8]) for side in vectors(tiny_teacher, beir))
     tiny_teacher.similarity_fn_name = "dot"
@@ -129,7 +129,7 @@ def test_vectors_of_norm_one_compared_by_product_get_norm_one_again(folder, tiny
     assert row.score == pytest.approx(ndcg_at_10(beir, queries @ documents.T), abs=1e-6)
 
 
-def test_a_vector_without_length_stays_finite():
+def test_a_zero_vector_stays_finite():
     assert cut(np.array([[0, 0, 1]], np.float32), 2, unit=True).tolist() == [[0, 0]]
     nothing = np.zeros((1, 2), np.float32)
     assert code(nothing, nothing, "int8")[1].tolist() == [[0, 0]]
@@ -163,13 +163,13 @@ def test_dimensions_are_halved():
         ({"teacher": None}, "mode teacher needs the teacher"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_before_encoding(folder, models, monkeypatch, changed, message):
+def test_bad_values_are_refused_before_encoding(folder, models, monkeypatch, changed, message):
     monkeypatch.setattr(SentenceTransformer, "encode", lambda *_, **__: pytest.fail("texts were encoded"))
     with pytest.raises(InputError, match=message):
         measure_compression(folder, **{**models, **changed})
 
 
-def test_a_narrow_student_is_measured_alone_and_not_beside_its_teacher(folder, models, narrow_student):
+def test_a_narrow_student_is_measured_only_in_standard_mode(folder, models, narrow_student):
     both = {**models, "student": narrow_student}
     found = measure_compression(folder, **both, modes=["teacher", "standard"])
     assert {row.dimension for row in found} == {16}
@@ -177,7 +177,7 @@ def test_a_narrow_student_is_measured_alone_and_not_beside_its_teacher(folder, m
         measure_compression(folder, **both)
 
 
-def test_the_table_has_means_over_sets_and_what_is_kept(rows):
+def test_the_table_has_means_over_sets_and_shares(rows):
     other = [replace(row, set="other", score=row.score / 2) for row in rows]
     header, *lines = (line.split() for line in format_compression([*rows, *other]).splitlines())
     assert " ".join(header) == (
@@ -193,14 +193,14 @@ def test_the_table_has_means_over_sets_and_what_is_kept(rows):
     assert len(lines) == 9
 
 
-def test_rows_of_two_students_are_refused_and_what_is_not_measured_on_every_set_is_left_out(rows):
+def test_rows_of_two_students_are_refused_and_incomplete_rows_are_omitted(rows):
     with pytest.raises(InputError, match=f"{rows[0].set} was measured twice"):
         format_compression([*rows, *rows])
     table = format_compression([*rows, replace(rows[0], set="other")])
     assert table.splitlines()[1].split()[3:] == [f"{rows[0].score:.2f}", "100.0%"]
 
 
-def test_the_figure_is_over_bytes_and_its_axes_say_so(rows):
+def test_the_figure_shows_bytes(rows):
     figure = pytest.importorskip("matplotlib.figure").Figure()
     axes = figure.subplots()
     draw_compression(axes, rows)

@@ -37,7 +37,7 @@ def rows(folder, models):
 
 @pytest.fixture(scope="module")
 def sides(folder, models):
-    """Vectors of the queries by mode, and those of the documents."""
+    """The vectors of the queries by mode, and the vectors of the documents."""
     beir = load_beir(folder)
     queries, documents = vectors(models["teacher"], beir)
     return {"teacher": queries, "asymmetric": vectors(models["student"], beir)[0]}, documents
@@ -55,7 +55,7 @@ def test_there_is_a_row_for_each_search(rows):
     json.dumps([asdict(row) for row in rows])
 
 
-def test_exact_search_is_that_of_numpy_and_of_compression(folder, rows, sides, models):
+def test_exact_search_equals_numpy_and_compression(folder, rows, sides, models):
     beir = load_beir(folder)
     compressed = measure_compression(folder, **models, modes=MODES, dimensions=[32])
     for row in _of(rows, expansion=None):
@@ -65,8 +65,8 @@ def test_exact_search_is_that_of_numpy_and_of_compression(folder, rows, sides, m
         assert (row.recall, row.comparisons) == (100, DOCUMENTS)
 
 
-def test_recall_and_ndcg_are_those_of_what_the_index_finds(folder, rows, sides):
-    """The same graph built here, its answers counted against NumPy's order of all documents."""
+def test_recall_and_ndcg_equal_those_of_a_second_index(folder, rows, sides):
+    """A second index, built here, against NumPy's order of all documents."""
     beir, (queries, documents) = load_beir(folder), sides
     index = Index(ndim=32, metric="cos", dtype="f32", connectivity=4, expansion_add=128)
     index.add(np.arange(DOCUMENTS), documents.astype(np.float32), threads=1)
@@ -84,7 +84,7 @@ def test_recall_and_ndcg_are_those_of_what_the_index_finds(folder, rows, sides):
         assert row.score == pytest.approx(ndcg_at_10(beir, seen), abs=1e-6)
 
 
-def test_a_wider_search_compares_more_and_finds_all_in_the_end(rows):
+def test_a_wider_search_compares_more_and_finally_finds_all(rows):
     for precision in CODINGS:
         for mode in MODES:
             exact, *walked = _of(rows, precision=precision, mode=mode)
@@ -94,7 +94,7 @@ def test_a_wider_search_compares_more_and_finds_all_in_the_end(rows):
             assert comparisons == sorted(comparisons)
             assert comparisons[0] < DOCUMENTS / 2
             assert recalls[-1] == 100
-            if precision != "binary":  # where documents as near as the tenth are many, and any of them is right
+            if precision != "binary":  # many documents are as near as the tenth, and each is right
                 assert walked[-1].score == pytest.approx(exact.score)
 
 
@@ -138,7 +138,7 @@ def test_documents_that_are_equally_near_are_equally_right(tmp_path, models):
     assert {row.recall for row in measure_index(folder, **models, expansions=[10])} == {100}
 
 
-def test_without_usearch_it_says_how_to_install_it(folder, models, monkeypatch):
+def test_without_usearch_the_error_names_the_package(folder, models, monkeypatch):
     monkeypatch.setitem(sys.modules, "usearch.index", None)
     monkeypatch.setattr(SentenceTransformer, "encode", lambda *_, **__: pytest.fail("texts were encoded"))
     with pytest.raises(InputError, match=r"needs usearch: pip install 'leaf-st\[index\]'"):
@@ -153,13 +153,13 @@ def test_without_usearch_it_says_how_to_install_it(folder, models, monkeypatch):
         ({"connectivity": 1}, "connectivity 1: expected at least 2"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_before_encoding(folder, models, monkeypatch, changed, message):
+def test_bad_values_are_refused_before_encoding(folder, models, monkeypatch, changed, message):
     monkeypatch.setattr(SentenceTransformer, "encode", lambda *_, **__: pytest.fail("texts were encoded"))
     with pytest.raises(InputError, match=message):
         measure_index(folder, **{**models, **changed})
 
 
-def test_a_similarity_that_no_index_knows_is_refused(folder, models, tiny_teacher):
+def test_an_unsupported_similarity_is_refused(folder, models, tiny_teacher):
     tiny_teacher.similarity_fn_name = "manhattan"
     with pytest.raises(InputError, match="compares by manhattan: expected one of cosine, dot, euclidean"):
         measure_index(folder, teacher=open_model(tiny_teacher), student=models["student"])
@@ -190,7 +190,7 @@ def test_the_table_has_means_over_sets(rows):
     ("value", "label"),
     [("recall", "recall@10 (%), mean of the sets"), ("score", "nDCG@10 (%), mean of the sets")],
 )
-def test_the_figure_is_over_the_expansion_and_its_axes_say_so(rows, value, label):
+def test_the_figure_shows_the_expansion(rows, value, label):
     figure = pytest.importorskip("matplotlib.figure").Figure()
     axes = figure.subplots()
     draw_index(axes, rows, value)

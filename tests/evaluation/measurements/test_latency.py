@@ -40,7 +40,7 @@ TEXTS = {
 
 
 class Clock:
-    """Stands still but for what is encoded; remembers that."""
+    """A clock that advances only while texts are encoded, and records these texts."""
 
     def __init__(self):
         self.now = 0.0
@@ -67,7 +67,7 @@ def no_bfloat16(monkeypatch):
 
 
 def _slow(clock, model, name, query, document):
-    """Return a copy of ``model`` that takes so many seconds for a text."""
+    """Return a copy of ``model`` that takes ``query`` or ``document`` seconds per text."""
     slow = copy.deepcopy(model)
     slow.encode_query, slow.encode_document = clock.encoder(name, query), clock.encoder(name, document)
     return slow
@@ -82,25 +82,25 @@ def pair(clock, tiny_teacher, tiny_student):
     ]
 
 
-def test_all_take_their_turn_with_each_batch_and_warm_up_before(clock):
+def test_models_encode_each_batch_in_turns_after_a_warm_up(clock):
     encoders = {"one": clock.encoder("one", 1.0), "two": clock.encoder("two", 2.0)}
     assert in_turns(encoders, [["a", "b"], ["c"]]) == {"one": [2.0, 1.0], "two": [4.0, 2.0]}
     assert clock.seen == [(name, batch) for batch in (["a", "b"], ["c"]) for name in ("one", "one", "two", "two")]
 
 
-def test_a_long_batch_is_not_encoded_twice(clock):
+def test_a_long_batch_is_warmed_up_with_its_first_texts(clock):
     in_turns({"one": clock.encoder("one", 1.0)}, [["a"] * 100])
     assert [len(texts) for _, texts in clock.seen] == [32, 100]
 
 
-def test_short_batches_are_encoded_until_the_machine_has_settled(clock, monkeypatch):
+def test_the_warm_up_lasts_a_tenth_of_a_second(clock, monkeypatch):
     monkeypatch.setattr("leaf_st.evaluation.timing._WARM_UP_SECONDS", 0.1)
     assert in_turns({"one": clock.encoder("one", 0.03)}, [["a"]])["one"] == pytest.approx([0.03])
     assert len(clock.seen) == 4 + 1
 
 
 def test_speed_is_the_median_of_the_rounds(clock):
-    times = iter([0, 1, 0, 8, 0, 2])  # the first of each two warms up
+    times = iter([0, 1, 0, 8, 0, 2])  # the first of each pair is the warm-up
 
     def encode(texts, **_):
         clock.now += next(times)
@@ -125,7 +125,7 @@ def test_rows_of_each_model_side_and_batch_size(pair, clock):
     assert rows[-1].parameters == sum(weight.numel() for weight in pair[1].model.parameters())
 
 
-def test_models_are_given_the_same_texts_and_in_each_repeat_others(pair, clock):
+def test_models_get_the_same_texts_and_each_repeat_gets_new_texts(pair, clock):
     measure_latency(pair, TEXTS, batch_sizes=(2, 3), repeats=4)
     of = {name: [texts for model, texts in clock.seen if model == name][1::2] for name in ("teacher", "student")}
     assert of["teacher"] == of["student"]
@@ -137,14 +137,14 @@ def test_models_are_given_the_same_texts_and_in_each_repeat_others(pair, clock):
     assert clock.seen[2][0] == clock.seen[3][0] == "student"
 
 
-def test_tokens_are_those_that_the_model_reads(pair, clock, tiny_teacher, tiny_teacher_folder):
+def test_tokens_are_the_tokens_that_the_model_reads(pair, clock, tiny_teacher, tiny_teacher_folder):
     table = build_static(tiny_teacher_folder, dimension=WIDTH, normalized=True, device="cpu")
     models = [*pair, Candidate("table", _slow(clock, table, "table", 1, 1), "teacher")]
     rows = measure_latency(models, TEXTS, batch_sizes=(30,), repeats=1)
     tokens = {(row.model, row.side): row.tokens for row in rows}
 
     def mean(side, prompt="", most=64):
-        counts = [min(most, len((prompt + text).replace(" ", "")) + 2) for text in TEXTS[side]]  # a token a letter
+        counts = [min(most, len((prompt + text).replace(" ", "")) + 2) for text in TEXTS[side]]  # a token per letter
         return pytest.approx(np.mean(counts))
 
     assert tokens["teacher", "query"] == mean("query")
@@ -153,7 +153,7 @@ def test_tokens_are_those_that_the_model_reads(pair, clock, tiny_teacher, tiny_t
     assert tokens["table", "document"] == pytest.approx(3 * np.mean([5 + number for number in range(30)]))
 
 
-def test_bfloat16_is_timed_where_it_is_fast(monkeypatch, tiny_teacher, tiny_teacher_folder):
+def test_bfloat16_is_timed_if_it_is_fast(monkeypatch, tiny_teacher, tiny_teacher_folder):
     monkeypatch.setattr("leaf_st.evaluation.timing.bfloat16_is_fast", lambda device: True)
     table = build_static(tiny_teacher_folder, dimension=WIDTH, normalized=True, device="cpu")
     models = [Candidate("teacher", tiny_teacher, "teacher"), Candidate("table", table, "teacher")]
@@ -165,7 +165,7 @@ def test_bfloat16_is_timed_where_it_is_fast(monkeypatch, tiny_teacher, tiny_teac
     assert _drawn(rows, "query")[1] == ["teacher, torch float32", "table, torch float32", "100 ms"]
 
 
-def test_a_batch_must_be_there_and_names_differ(pair):
+def test_too_few_texts_and_equal_names_are_refused(pair):
     with pytest.raises(InputError, match="at least 24 texts of kind document to time a batch, found 3"):
         measure_latency(pair, {**TEXTS, "document": ["a"] * 3})
     with pytest.raises(InputError, match="different names, found teacher, teacher"):
@@ -190,7 +190,7 @@ def rows():
     ]
 
 
-def test_what_rows_say_equals_numpy(rows):
+def test_speeds_equal_numpy(rows):
     found = {(speed.model, speed.side): speed for speed in speeds(rows)}
     assert len(found) == 4
     sizes = np.array(BATCH_SIZES)
@@ -210,13 +210,13 @@ def test_what_rows_say_equals_numpy(rows):
     assert found[ARCTIC.hub_id, "query"].speedup == 1
 
 
-def test_the_slow_have_no_largest_batch_and_the_lonely_no_speedup():
+def test_no_largest_batch_and_no_speedup():
     (speed,) = speeds([_row("leaf-ir", "query", 1, [0.11, 0.12, 0.2])])
     assert (speed.most, speed.speedup) == (None, None)
     assert format_latency([_row("leaf-ir", "query", 1, [0.11, 0.12, 0.2])]).splitlines()[3].split()[-2:] == ["ms", "-"]
 
 
-def test_the_paper_is_beside(rows):
+def test_the_table_shows_the_paper_s_numbers(rows):
     *conditions, header, base, papers_base, small, papers_small = format_latency(rows).splitlines()
     assert conditions[0] == f"a processor (cpu, 2 threads); tokens that {ARCTIC.hub_id} reads on average: " + (
         "40 of a document and 40 of a query"
@@ -235,7 +235,7 @@ def test_the_paper_is_beside(rows):
     assert PAPER not in random
 
 
-def test_the_paper_s_numbers_agree_with_each_other():
+def test_the_paper_s_numbers_are_consistent():
     rate = {(speed.model, speed.side): speed.rate for speed in PAPER_TABLE_8}
     for speed in PAPER_TABLE_8:
         pair = PAPER_TABLE_8[PAPER_TABLE_8.index(speed) // 4 * 4]
@@ -243,7 +243,7 @@ def test_the_paper_s_numbers_agree_with_each_other():
         assert (speed.most is None) == (speed.latency > 0.1)
 
 
-def test_rows_survive_the_file(rows, tmp_path):
+def test_rows_are_equal_after_reading(rows, tmp_path):
     path = tmp_path / "results" / "latency.json"
     write_rows(path, rows)
     assert read_rows(path, LatencyRow) == rows
@@ -266,7 +266,7 @@ def _drawn(rows, side):
     return axes, [text.get_text() for text in axes.get_legend().get_texts()]
 
 
-def test_the_first_and_the_fastest_backend_have_a_line(rows):
+def test_the_figure_shows_two_backends(rows):
     first = rows[: len(BATCH_SIZES)]
     backends = ["torch float32", "torch bfloat16", *(form.name for form in FORMS)]
     drawn = [replace(row, backend=backend) for backend in backends for row in first]
@@ -275,7 +275,7 @@ def test_the_first_and_the_fastest_backend_have_a_line(rows):
     assert len({line.get_linestyle() for line in axes.get_lines()}) == 3
 
 
-def test_the_figure_is_the_time_of_a_batch_over_its_size(rows):
+def test_the_figure_shows_the_time_of_a_batch_over_its_size(rows):
     axes, labels = _drawn(rows, "document")
     assert labels == ["snowflake-arctic-embed-m-v1.5, torch float32", "leaf-ir, torch float32", "100 ms"]
     teacher, student, limit = axes.get_lines()

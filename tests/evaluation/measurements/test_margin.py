@@ -35,7 +35,7 @@ def sets(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, tiny_teacher_folder, sets):
-    """A finished run that kept four checkpoints, and a fifth that is not whole."""
+    """A finished run with four checkpoints, and a fifth that is incomplete."""
     folder = tmp_path_factory.mktemp("margin")
     texts = save_texts(folder / "texts.jsonl", 60)
     arguments = {
@@ -72,7 +72,7 @@ def results(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def measured(run, sets, results):
-    """The rows on both sets, and how often the teacher was given each text."""
+    """The rows on both sets, and how often the teacher encoded each text."""
     given = Counter()
 
     def open_counting(spec):
@@ -96,7 +96,7 @@ def _counting(encode, given):
     return counted
 
 
-def test_rows_are_those_of_each_checkpoint_set_and_mode(measured):
+def test_there_is_a_row_for_each_checkpoint_set_and_mode(measured):
     rows, _ = measured
     found = [(row.checkpoint, row.step, row.set, row.mode) for row in rows]
     expected = [("teacher", None, name, "teacher") for name in ("one", "two")]
@@ -108,7 +108,7 @@ def test_rows_are_those_of_each_checkpoint_set_and_mode(measured):
     assert {row.held_out for row in rows} == {6}  # one in ten of 60
 
 
-def test_the_error_is_that_of_training(measured, run):
+def test_the_error_equals_the_validation_loss(measured, run):
     store = EmbeddingStore(run / "store")
     held_out = store.held_out(6).tolist()
     history = json.loads((run / "results" / "training.json").read_text())
@@ -122,7 +122,7 @@ def test_the_error_is_that_of_training(measured, run):
     assert len({row.l2 for row in measured[0]}) == 5
 
 
-def test_the_scores_are_those_of_the_model_in_use(measured, run, sets, tiny_teacher_folder):
+def test_the_scores_equal_those_of_the_final_student(measured, run, sets, tiny_teacher_folder):
     teacher = SentenceTransformer(str(tiny_teacher_folder), device="cpu")
     model = SentenceTransformer(str(run / "model"), device="cpu")
     assert model.max_seq_length == 40
@@ -144,7 +144,7 @@ def test_the_teacher_embeds_each_text_once(measured, sets):
     assert set(given.values()) == {1}
 
 
-def test_by_default_the_sets_are_the_recipe_s(run, measured, results, monkeypatch, caplog):
+def test_the_default_sets_are_the_recipe_s(run, measured, results, monkeypatch, caplog):
     caplog.set_level("INFO", "leaf_st")
     monkeypatch.setattr(checkpoints, "complete_checkpoints", lambda folder: dict(list(whole(folder).items())[:3]))
     rows = measure_margin(run, [], results)
@@ -157,20 +157,20 @@ def test_by_default_the_sets_are_the_recipe_s(run, measured, results, monkeypatc
 whole = checkpoints.complete_checkpoints
 
 
-def test_too_few_checkpoints_and_what_keeps_them(run, sets, tmp_path, monkeypatch):
+def test_too_few_checkpoints_are_refused_with_a_remedy(run, sets, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "complete_checkpoints", lambda folder: dict(list(whole(folder).items())[:2]))
     with pytest.raises(InputError, match=r"at least 3 checkpoints .* found 2: .*--set save_total_limit=10.*save_st"):
         measure_margin(run, sets, tmp_path)
 
 
-def test_a_folder_that_is_no_run_or_no_set_is_named(run, tmp_path):
+def test_a_folder_without_a_run_or_a_set_is_reported(run, tmp_path):
     with pytest.raises(InputError, match=r"recipe\.json: expected the record of a run, found none"):
         measure_margin(tmp_path, [], tmp_path)
     with pytest.raises(InputError, match=r"retrieval set .*: no such folder"):
         measure_margin(run, [tmp_path / "none"], tmp_path)
 
 
-def test_a_stopped_measurement_goes_on(run, sets, measured, tmp_path, monkeypatch):
+def test_an_interrupted_measurement_of_checkpoints_resumes(run, sets, measured, tmp_path, monkeypatch):
     data, asked, evaluate_ = shutil.copytree(sets[0], tmp_path / "one"), [], checkpoints._evaluate
 
     def stop_at_the_third(*arguments):
@@ -188,11 +188,11 @@ def test_a_stopped_measurement_goes_on(run, sets, measured, tmp_path, monkeypatc
     assert measure_margin(run, [data], tmp_path) == rows
     assert len(asked) == 6
     (data / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td3\t1\n")
-    with pytest.raises(KeyboardInterrupt):  # with other data nothing is known
+    with pytest.raises(KeyboardInterrupt):  # other data have no finished parts
         measure_margin(run, [data], tmp_path)
 
 
-def test_a_results_folder_of_another_student_is_left_alone(run, sets, measured, results, tmp_path):
+def test_a_results_folder_of_another_student_is_not_changed(run, sets, measured, results, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(run, other)
     student = SentenceTransformer(str(run / "checkpoints" / "checkpoint-3"), device="cpu")
@@ -204,7 +204,7 @@ def test_a_results_folder_of_another_student_is_left_alone(run, sets, measured, 
 
 
 def _states(folder, steps):
-    """Write checkpoints of a run of 60 steps, 10 an epoch."""
+    """Write the checkpoints of a run with 60 steps and 10 steps per epoch."""
     for step in steps:
         checkpoint = folder / "checkpoints" / f"checkpoint-{step}"
         checkpoint.mkdir(parents=True)
@@ -218,17 +218,17 @@ def _states(folder, steps):
     [
         ("epoch", 2, [20, 30, 50, 60]),  # footnote 6 of the paper
         ("epoch", 1, [20, 30, 40, 50, 60]),
-        ("epoch", 6, [10, 20, 30, 40, 50, 60]),  # at one rate all the time
+        ("epoch", 6, [10, 20, 30, 40, 50, 60]),  # the rate is constant
         ("step", 2, [10, 20, 30, 40, 50, 60]),
     ],
 )
-def test_checkpoints_at_the_start_rate_are_left_out(tmp_path, decay, cycles, kept):
+def test_checkpoints_at_the_start_rate_are_skipped(tmp_path, decay, cycles, kept):
     _states(tmp_path, range(10, 61, 10))
     recipe = Recipe("tiny", training=TrainingSpec(decay=decay, cycles=cycles))
     assert list(checkpoints._checkpoints(tmp_path, recipe)) == kept
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
+def test_a_damaged_checkpoint_is_reported(tmp_path):
     _states(tmp_path, [10, 20, 30])
     (tmp_path / "checkpoints" / "checkpoint-20" / "trainer_state.json").write_text("{}")
     with pytest.raises(InputError, match="checkpoint-20 is damaged"):
@@ -236,7 +236,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 
 
 def _rows(errors, scores, teacher=(50.0, 60.0)):
-    """Return rows of two sets, of which the second has scores ten above the first; asymmetric half as far away."""
+    """Return rows of two sets; the second scores 10 above the first, and asymmetric mode loses half as much."""
     rows = [MarginRow("teacher", None, 0.0, 4096, name, "teacher", of) for name, of in zip("ab", teacher, strict=True)]
     for step, (error, score) in enumerate(zip(errors, scores, strict=True), 1):
         for name, more in (("a", 0), ("b", 10)):
@@ -262,9 +262,9 @@ def test_the_trend_equals_numpy():
     assert halved.margin == pytest.approx(found.margin)
 
 
-def test_there_may_be_no_margin():
-    assert trend(_rows(ERRORS, SCORES, teacher=(90.0, 90.0))).margin is None  # never as good
-    assert trend(_rows(ERRORS, SCORES[::-1])).margin is None  # the worse the better
+def test_a_run_without_margin():
+    assert trend(_rows(ERRORS, SCORES, teacher=(90.0, 90.0))).margin is None  # never reaches the teacher
+    assert trend(_rows(ERRORS, SCORES[::-1])).margin is None  # the score rises with the error
     flat = trend(_rows(ERRORS, [40.0] * 5))
     assert (flat.slope, flat.r, flat.margin) == (pytest.approx(0), 0.0, None)
     with pytest.raises(InputError, match="expected checkpoints of different L2"):
@@ -285,7 +285,7 @@ def test_the_table():
     assert never.splitlines()[-2].endswith("the line does not reach the teacher's above L2 0")
 
 
-def test_rows_survive_the_file(tmp_path):
+def test_rows_are_equal_after_reading(tmp_path):
     rows = _rows(ERRORS, SCORES)
     write_rows(tmp_path / "margin.json", rows)
     assert read_rows(tmp_path / "margin.json", MarginRow) == rows

@@ -24,7 +24,7 @@ def rows(folder, models):
     return measure_samples(folder, **models)
 
 
-def test_each_mode_finds_its_nearest(rows, folder, models):
+def test_each_mode_lists_its_nearest_documents(rows, folder, models):
     beir = load_beir(folder)
     sides = {role: vectors(model, beir) for role, model in models.items()}
     places = {row["id"]: place for place, row in enumerate(beir.queries)}
@@ -44,7 +44,7 @@ def test_each_mode_finds_its_nearest(rows, folder, models):
             assert {row.document for row in found} == {beir.corpus[row]["id"] for row in np.argsort(-scores)[:10]}
 
 
-def test_rows_say_what_was_asked_and_what_is_relevant(rows, folder):
+def test_rows_hold_query_text_and_grade(rows, folder):
     beir = load_beir(folder)
     asked = {row["id"]: row["text"] for row in beir.queries}
     texts = {row["id"]: f"{row['title']} {row['text']}".strip() for row in beir.corpus}
@@ -55,7 +55,7 @@ def test_rows_say_what_was_asked_and_what_is_relevant(rows, folder):
     assert {row.teacher for row in rows} == {row.model for row in rows if row.mode == "teacher"}
 
 
-def test_the_queries_are_always_the_same_and_not_the_first_ones(rows, folder, models):
+def test_the_queries_are_drawn_with_a_fixed_seed(rows, folder, models):
     drawn = list(dict.fromkeys(row.query for row in rows))
     assert len(drawn) == 5
     assert drawn != [row["id"] for row in load_beir(folder).queries[:5]]
@@ -63,7 +63,7 @@ def test_the_queries_are_always_the_same_and_not_the_first_ones(rows, folder, mo
     assert list(dict.fromkeys(row.query for row in again)) == drawn[:2]
 
 
-def test_few_documents_are_all_found_and_long_ones_are_cut(tmp_path, models):
+def test_few_documents_are_all_found_and_long_texts_are_cut(tmp_path, models):
     (tmp_path / "corpus.jsonl").write_text('{"_id": "a", "text": "%s"}\n{"_id": "b", "text": "e"}\n' % ("abc " * 60))
     (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "abc"}\n')
     (tmp_path / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\ta\t1\n")
@@ -73,7 +73,7 @@ def test_few_documents_are_all_found_and_long_ones_are_cut(tmp_path, models):
     assert text == ("abc " * 60)[:119].rstrip() + "…"
 
 
-def test_rows_survive_the_file_and_are_read_side_by_side(rows, tmp_path):
+def test_rows_are_equal_after_reading_and_shown_side_by_side(rows, tmp_path):
     write_rows(tmp_path / "samples.json", rows)
     assert read_rows(tmp_path / "samples.json", Sampled) == rows
     first, *lines = format_samples(rows).splitlines()

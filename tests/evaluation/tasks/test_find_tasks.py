@@ -12,7 +12,7 @@ def _names(*names):
     return [task.metadata.name for task in find_tasks([str(name) for name in names])]
 
 
-def test_benchmarks_tasks_and_paths_have_names(sts, retrieval):
+def test_benchmarks_tasks_and_paths_are_found_by_name(sts, retrieval):
     assert _names("STSBenchmark", sts, retrieval) == ["STSBenchmark", "similar", retrieval.name]
     nano = _names("NanoBEIR")
     assert len(nano) == 13
@@ -25,7 +25,7 @@ def test_benchmarks_tasks_and_paths_have_names(sts, retrieval):
     assert "CQADupstackRetrieval" in _names("BEIR")
 
 
-def test_an_unknown_name_is_told_its_neighbours():
+def test_an_unknown_name_gets_suggestions():
     with pytest.raises(InputError, match=r"task nanobier: expected a file, .*; did you mean NanoBEIR or "):
         find_tasks(["nanobier"])
     with pytest.raises(InputError, match=r"task scifakt: .*; did you mean SciFact"):
@@ -36,25 +36,25 @@ def test_an_unknown_name_is_told_its_neighbours():
         find_tasks(["./none/such"])
 
 
-def test_a_path_that_is_nearly_there_is_named(sts):
+def test_a_misspelled_path_gets_a_suggestion(sts):
     with pytest.raises(InputError, match=rf"found none of that name; did you mean {sts}"):
         find_tasks([str(sts.with_name("simmilar.parquet"))])
 
 
-def test_one_name_for_two_sets_is_refused(sts, tmp_path):
+def test_two_sets_of_the_same_name_are_refused(sts, tmp_path):
     shutil.copy(sts, tmp_path / "similar.parquet")
     assert _names(sts, sts) == ["similar"]
     with pytest.raises(InputError, match=r"have the same name, similar: measure them one by one"):
         find_tasks([str(sts), str(tmp_path / "similar.parquet")])
 
 
-def test_a_set_that_cannot_be_used_is_known_before_anything_is_measured(sts, tmp_path):
+def test_an_unusable_local_set_is_reported_at_once(sts, tmp_path):
     bad = tmp_path / "bad.parquet"
     pq.write_table(pa.table({"sentence1": ["a", "b"], "sentence2": ["c", "d"], "score": [1.0, 1.0]}), bad)
     with pytest.raises(InputError, match=r"bad\.parquet: expected at least two different values of score"):
         find_tasks([str(sts), str(bad)])
 
 
-def test_tasks_on_pictures_are_refused():
+def test_image_tasks_are_refused():
     with pytest.raises(InputError, match=r"task CIFAR10: expected a task of texts, found image"):
         find_tasks(["CIFAR10"])

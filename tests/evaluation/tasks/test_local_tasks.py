@@ -14,7 +14,7 @@ def _write(path, columns):
     return path
 
 
-def test_kinds_are_told_apart_by_their_layout(retrieval, sts, pairs, classification, clustering):
+def test_the_layout_determines_the_type(retrieval, sts, pairs, classification, clustering):
     paths = {
         "Retrieval": retrieval,
         "STS": sts,
@@ -38,7 +38,7 @@ def test_labels_may_be_texts_or_numbers(tmp_path):
         assert min(first, second) == 0
 
 
-def test_classes_have_one_number_in_both_files(tmp_path):
+def test_a_class_has_the_same_number_in_both_files(tmp_path):
     folder = tmp_path / "classes"
     _write(folder / "train.parquet", {"text": ["a", "b", "e"], "label": ["y", "z", "x"]})
     _write(folder / "test.parquet", {"text": ["c", "d"], "label": ["z", "y"]})
@@ -48,7 +48,7 @@ def test_classes_have_one_number_in_both_files(tmp_path):
     assert list(task.dataset["test"]["label"]) == [2, 1]
 
 
-def test_the_revision_is_that_of_the_files(tmp_path):
+def test_the_revision_is_the_hash_of_the_files(tmp_path):
     path = _write(tmp_path / "set.parquet", {**SENTENCES, "score": [1.0, 2.0]})
     before = local_task(path).metadata
     assert local_task(path).metadata == before
@@ -73,13 +73,13 @@ def test_the_revision_is_that_of_the_files(tmp_path):
         ),
     ],
 )
-def test_bad_data_are_named(columns, message, tmp_path):
+def test_bad_data_are_reported(columns, message, tmp_path):
     path = _write(tmp_path / "set.parquet", columns)
     with pytest.raises(InputError, match=rf"set\.parquet: .*{message}"):
         local_task(path).load_data()
 
 
-def test_a_layout_that_is_not_known_is_named(tmp_path):
+def test_an_unknown_layout_is_reported(tmp_path):
     known = "expected a folder with BEIR's files or with train.parquet and test.parquet"
     path = _write(tmp_path / "set.parquet", {"a": [1], "b": [2]})
     with pytest.raises(InputError, match=rf"set\.parquet: {known}.*; found a, b$"):
@@ -93,7 +93,7 @@ def test_a_layout_that_is_not_known_is_named(tmp_path):
         local_task(tmp_path / "broken.parquet")
 
 
-def test_a_class_that_nothing_is_learned_of_is_named(tmp_path):
+def test_a_test_class_without_training_texts_is_reported(tmp_path):
     folder = tmp_path / "classes"
     _write(folder / "train.parquet", {"text": ["a", "b"], "label": ["y", "z"]})
     _write(folder / "test.parquet", {"text": ["c", "d"], "label": ["z", "x"]})
@@ -103,7 +103,7 @@ def test_a_class_that_nothing_is_learned_of_is_named(tmp_path):
         local_task(folder).load_data()
 
 
-def test_a_column_that_one_of_two_files_lacks_is_named(tmp_path):
+def test_a_column_that_is_missing_in_one_file_is_reported(tmp_path):
     folder = tmp_path / "classes"
     _write(folder / "train.parquet", {"text": ["a", "b"], "label": ["y", "z"]})
     _write(folder / "test.parquet", {"text": ["c", "d"], "class": ["z", "x"]})

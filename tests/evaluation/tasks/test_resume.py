@@ -1,4 +1,4 @@
-"""What a results folder keeps: measurements that are there are not made again, and only those of this model."""
+"""Results folders: finished measurements are not repeated, and a folder belongs to one pair of models."""
 
 import copy
 import json
@@ -34,7 +34,7 @@ def _measure(folder, *paths, modes=MODES, **models):
 
 
 def _encoded(models):
-    """Return how many texts both models have encoded since this was asked last."""
+    """Return how many texts both models have encoded since the last call."""
     count = sum(sum(seen.values()) for model in models.values() for seen in model.seen.values())
     for model in models.values():
         for seen in model.seen.values():
@@ -46,10 +46,10 @@ def _files(folder):
     return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_what_was_measured_is_not_measured_again(retrieval, sts, models, tmp_path):
+def test_finished_measurements_are_not_repeated(retrieval, sts, models, tmp_path):
     folder = tmp_path / "runs" / "results"
     rows = _measure(folder, retrieval, sts, **models)
-    # Modes of one document model are measured together, so that they are not written in the order of the table.
+    # Modes of one document model are measured together, so that the order of the file is not the order of the table.
     assert sorted(read_rows(folder / TASKS, Result), key=str) == sorted(rows, key=str)
     assert _encoded(models) > 0
     again = _measure(folder, retrieval, sts, **models)
@@ -59,7 +59,7 @@ def test_what_was_measured_is_not_measured_again(retrieval, sts, models, tmp_pat
         assert (same.set, same.mode, same.seconds, same.queries) == (row.set, row.mode, row.seconds, row.queries)
 
 
-def test_each_model_has_an_entry_of_its_own(retrieval, models, tmp_path):
+def test_each_model_has_its_own_cache_entry(retrieval, models, tmp_path):
     teacher, student, _ = _measure(tmp_path, retrieval, **models)
     kept = {path.parent for path in (tmp_path / CACHE / "results").rglob(f"{retrieval.name}.json")}
     assert {(folder.parent.name, folder.name) for folder in kept} == {
@@ -69,7 +69,7 @@ def test_each_model_has_an_entry_of_its_own(retrieval, models, tmp_path):
     }
 
 
-def test_a_stopped_evaluation_goes_on(retrieval, sts, models, tmp_path, monkeypatch):
+def test_an_interrupted_evaluation_resumes(retrieval, sts, models, tmp_path, monkeypatch):
     student, encode = models["student"], models["student"].encode
 
     def stop(inputs, **options):
@@ -85,12 +85,12 @@ def test_a_stopped_evaluation_goes_on(retrieval, sts, models, tmp_path, monkeypa
     monkeypatch.undo()
     _encoded(models)
     rows = _measure(tmp_path, retrieval, sts, **models)
-    assert _encoded(models) == 60  # the student's sentences alone
+    assert _encoded(models) == 60  # only the student's sentences
     assert len(rows) == 5
     assert all(row.seconds > 0 for row in rows)
 
 
-def test_half_a_file_is_written_anew(sts, models, tmp_path):
+def test_an_incomplete_file_is_replaced(sts, models, tmp_path):
     (row,) = _measure(tmp_path, sts, modes=["standard"], **models)
     (file,) = (tmp_path / CACHE).rglob("similar.json")
     whole = json.loads(file.read_text())
@@ -124,7 +124,7 @@ def _another_prompt(model):
 
 @pytest.mark.parametrize("change", [_other_weights, _another_prompt])
 @pytest.mark.parametrize("role", ["student", "teacher"])
-def test_the_folder_of_another_model_is_left_alone(role, change, sts, retrieval, models, tiny_models, tmp_path):
+def test_the_folder_of_another_model_is_not_changed(role, change, sts, retrieval, models, tiny_models, tmp_path):
     _measure(tmp_path, sts, **models)
     before = _files(tmp_path)
     other = copy.deepcopy(tiny_models[role])
@@ -137,7 +137,7 @@ def test_the_folder_of_another_model_is_left_alone(role, change, sts, retrieval,
     assert _files(tmp_path) == before
 
 
-def test_a_teacher_may_come_later(retrieval, models, tmp_path):
+def test_the_teacher_can_be_added_later(retrieval, models, tmp_path):
     (alone,) = _measure(tmp_path, retrieval, modes=["standard"], student=models["student"], teacher=None)
     _encoded(models)
     rows = _measure(tmp_path, retrieval, **models)
@@ -146,7 +146,7 @@ def test_a_teacher_may_come_later(retrieval, models, tmp_path):
     assert len(read_rows(tmp_path / TASKS, Result)) == 3
 
 
-def test_an_error_leaves_what_was_measured(sts, retrieval, models, tmp_path, monkeypatch):
+def test_an_error_keeps_finished_measurements(sts, retrieval, models, tmp_path, monkeypatch):
     _measure(tmp_path, sts, **models)
     before = _files(tmp_path)
     monkeypatch.setattr(models["student"], "encode", lambda inputs, **_: np.full((len(inputs), WIDTH), np.nan))
@@ -157,7 +157,7 @@ def test_an_error_leaves_what_was_measured(sts, retrieval, models, tmp_path, mon
     assert _files(tmp_path) == before
 
 
-def test_models_that_cannot_be_measured_leave_the_folder_to_others(sts, models, tmp_path, monkeypatch):
+def test_models_that_cannot_be_measured_do_not_claim_the_folder(sts, models, tmp_path, monkeypatch):
     monkeypatch.setattr(models["teacher"], "encode", lambda texts, *_: np.full((len(texts), WIDTH), np.inf))
     with pytest.raises(InputError, match="the teacher gives NaN or infinite numbers"):
         _measure(tmp_path, sts, **models)
@@ -165,7 +165,7 @@ def test_models_that_cannot_be_measured_leave_the_folder_to_others(sts, models, 
     assert not (tmp_path / TASKS).exists()
 
 
-def test_a_file_in_the_place_of_the_folder_is_named(sts, models, tmp_path):
+def test_a_file_instead_of_the_folder_is_reported(sts, models, tmp_path):
     (tmp_path / "notes").write_text("mine")
     with pytest.raises(InputError, match="notes: expected a folder, found a file: name another --output"):
         _measure(tmp_path / "notes", sts, **models)

@@ -41,7 +41,7 @@ def _scores(rows):
 
 
 def _ndcg_at_10(beir, queries, documents):
-    """nDCG@10 in percent, from its definition, of vectors of norm 1."""
+    """Return nDCG@10 in percent of unit vectors, computed from its definition."""
     scores = []
     for row, query in enumerate(beir.queries):
         grades = beir.qrels[query["id"]]
@@ -74,7 +74,7 @@ def test_scores_equal_the_definition(retrieval, tiny_teacher, tiny_student):
     assert len(set(expected.values())) == 3
 
 
-def test_rows_say_what_was_measured(retrieval, tiny_teacher, tiny_student):
+def test_rows_name_models_set_and_sizes(retrieval, tiny_teacher, tiny_student):
     student = copy.deepcopy(tiny_student)
     student.model_card_data.set_model_id("us/student")
     first, second = _measure(
@@ -88,7 +88,7 @@ def test_rows_say_what_was_measured(retrieval, tiny_teacher, tiny_student):
     assert first.seconds > 0
 
 
-def test_a_table_of_tokens_is_measured_like_any_other(retrieval, tiny_teacher, tiny_teacher_folder):
+def test_a_static_student_is_measured(retrieval, tiny_teacher, tiny_teacher_folder):
     torch.manual_seed(4)
     table = build_static(tiny_teacher_folder, dimension=WIDTH, normalized=True, device="cpu")
     results = _measure(retrieval, teacher=open_model(tiny_teacher), student=table, modes=["standard", "asymmetric"])
@@ -151,7 +151,7 @@ def test_modes_must_be_known_and_have_their_teacher(retrieval, tiny_student):
         _measure(retrieval, teacher=None, student=tiny_student, modes=["asymmetric"])
 
 
-def test_nan_vectors_are_named(retrieval, tiny_student):
+def test_nan_vectors_are_reported(retrieval, tiny_student):
     broken = copy.deepcopy(tiny_student)
     with torch.no_grad():
         next(broken.parameters()).fill_(float("nan"))
@@ -159,7 +159,7 @@ def test_nan_vectors_are_named(retrieval, tiny_student):
         _measure(retrieval, teacher=None, student=broken, modes=["standard"])
 
 
-def test_a_student_that_gives_nan_leaves_the_folder_to_another(retrieval, tiny_teacher, tiny_student, tmp_path):
+def test_a_student_that_gives_nan_does_not_claim_the_folder(retrieval, tiny_teacher, tiny_student, tmp_path):
     broken = copy.deepcopy(tiny_student)
     with torch.no_grad():
         next(broken.parameters()).fill_(float("nan"))
@@ -171,7 +171,7 @@ def test_a_student_that_gives_nan_leaves_the_folder_to_another(retrieval, tiny_t
     assert [row.role for row in read_rows(tmp_path / "models.json", Size)] == ["teacher", "student"]
 
 
-def test_similarity_is_the_rank_correlation_of_the_cosines(sts, tiny_teacher, tiny_student):
+def test_sts_is_the_rank_correlation_of_the_cosines(sts, tiny_teacher, tiny_student):
     rows = _measure(sts, teacher=open_model(tiny_teacher), student=tiny_student, modes=MODES)
     columns = pq.read_table(sts).to_pydict()
 
@@ -186,7 +186,7 @@ def test_similarity_is_the_rank_correlation_of_the_cosines(sts, tiny_teacher, ti
     }
 
 
-def test_pairs_are_told_apart_by_the_best_of_the_distances(pairs, tiny_student):
+def test_pair_classification_uses_the_best_distance(pairs, tiny_student):
     (row,) = _measure(pairs, teacher=None, student=tiny_student, modes=["standard"])
     columns = pq.read_table(pairs).to_pydict()
     ours, theirs = (tiny_student.encode(columns[name]) for name in ("sentence1", "sentence2"))
@@ -195,25 +195,25 @@ def test_pairs_are_told_apart_by_the_best_of_the_distances(pairs, tiny_student):
     assert (row.type, row.metric) == ("PairClassification", "max_ap")
 
 
-# scikit-learn, which mteb scores with: a classifier of few texts may name no text of some class.
+# scikit-learn warns if a classifier of few texts predicts no text of a class.
 few_texts = pytest.mark.filterwarnings("ignore:Precision is ill-defined")
 
 
 @few_texts
-def test_classes_are_told_by_logistic_regression(classification, tiny_student):
+def test_classification_uses_logistic_regression(classification, tiny_student):
     (row,) = _measure(classification, teacher=None, student=tiny_student, modes=["standard"])
     train, test = (pq.read_table(classification / f"{name}.parquet").to_pydict() for name in ("train", "test"))
     classifier = LogisticRegression(max_iter=100).fit(tiny_student.encode(train["text"]), train["label"])
     expected = classifier.score(tiny_student.encode(test["text"]), test["label"])
     assert row.score == pytest.approx(100 * expected, abs=0.5)
     assert (row.type, row.metric) == ("Classification", "accuracy")
-    assert 34 < row.score < 100  # a third is chance
+    assert 34 < row.score < 100  # chance is a third
 
 
 @few_texts
-# mteb's own wrapper calls what is deprecated in mteb and sentence-transformers.
+# mteb's own wrapper calls deprecated functions of mteb and sentence-transformers.
 @pytest.mark.filterwarnings("ignore:The fill_missing parameter", "ignore:The `get_sentence_embedding_dimension`")
-def test_every_mode_draws_the_samples_of_mteb_itself(clustering, classification, tiny_teacher, tiny_student):
+def test_every_mode_draws_the_same_samples_as_mteb(clustering, classification, tiny_teacher, tiny_student):
     rows = _measure(clustering, classification, teacher=open_model(tiny_teacher), student=tiny_student, modes=MODES)
     for model, mode in ((tiny_teacher, "teacher"), (tiny_student, "standard")):
         tasks = find_tasks([str(clustering), str(classification)])
@@ -225,7 +225,7 @@ def test_every_mode_draws_the_samples_of_mteb_itself(clustering, classification,
     assert {row.type for row in rows} == {"Clustering", "Classification"}
 
 
-def test_only_prompts_for_it_are_put_before_what_has_no_side(sts, tiny_student):
+def test_texts_without_a_side_get_only_prompts_for_the_task(sts, tiny_student):
     def score(prompts, default=None):
         model = copy.deepcopy(tiny_student)
         model.prompts, model.default_prompt_name = prompts, default
@@ -245,13 +245,13 @@ def test_asymmetric_mode_needs_two_sides(retrieval, sts, tiny_teacher, tiny_stud
         ("similar", "teacher"),
         ("similar", "standard"),
     ]
-    # Widths matter to no other mode.
+    # Other modes do not need equal widths.
     assert len(_measure(sts, teacher=open_model(tiny_teacher), student=narrow_student, modes=MODES)) == 2
     with pytest.raises(InputError, match="asymmetric: expected a task with queries and documents, found none"):
         _measure(sts, teacher=open_model(tiny_teacher), student=tiny_student, modes=["asymmetric"])
 
 
-def test_the_mean_of_several_parts_is_one_task(retrieval, tmp_path, tiny_student, tiny_teacher):
+def test_an_aggregated_task_is_one_row(retrieval, tmp_path, tiny_student, tiny_teacher):
     other = tmp_path / "other"
     other.mkdir()
     for file in retrieval.iterdir():
@@ -286,16 +286,16 @@ def test_the_mean_of_several_parts_is_one_task(retrieval, tmp_path, tiny_student
     assert _scores(again) == pytest.approx(_scores(rows), abs=1e-3)
 
 
-def test_what_the_hub_does_not_give_is_one_error(tiny_student):
+def test_data_missing_on_the_hub_are_one_error(tiny_student):
     with pytest.raises(InputError, match=r"task STSBenchmark: its data, mteb/stsbenchmark-sts on the hub, cannot be"):
         _measure("STSBenchmark", teacher=None, student=tiny_student, modes=["standard"])
 
 
 @pytest.mark.parametrize("mode", ["standard", "asymmetric"])
-def test_mteb_s_own_check_passes(mode, tiny_teacher, tiny_student):
+def test_the_encoder_passes_mteb_s_own_check(mode, tiny_teacher, tiny_student):
     embedder = Embedder(teacher=open_model(tiny_teacher), student=tiny_student, modes=[mode])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a few random texts
+        warnings.simplefilter("ignore")  # scikit-learn warns about few random texts
         outcome = mteb.mock_run(ModeEncoder(embedder, mode, Identity("us/student", "1")))
     assert outcome.all_passed, outcome.to_markdown()
     assert sum(status is not None for _, status in outcome.items()) > 25
