@@ -5,10 +5,10 @@ import json
 import datasets
 import numpy as np
 import pytest
-from leaf_st.models.tiny import WIDTH
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 
 from leaf_st.errors import InputError
+from leaf_st.models.random_weights import WIDTH
 from leaf_st.training.loss import TeacherAlignedLoss
 from leaf_st.training.sampler import LengthGroupedBatchSampler
 
@@ -17,7 +17,8 @@ from leaf_st.training.sampler import LengthGroupedBatchSampler
 def rows(teacher, texts):
     """A data set of texts and labels, such as users have."""
     prompted = [teacher.prompts[row.kind] + row.text for row in texts]
-    vectors = np.concatenate([teacher.embed([row.text], row.kind) for row in texts])
+    encoders = {"query": teacher.encode_query, "document": teacher.encode_document}
+    vectors = np.concatenate([encoders[row.kind]([row.text]) for row in texts])
     return datasets.Dataset.from_dict({"text": prompted, "label": vectors.tolist()})
 
 

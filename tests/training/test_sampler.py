@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from leaf_st.models.tiny import WIDTH
 
+from leaf_st.models.random_weights import WIDTH
 from leaf_st.student.static import build_static
 from leaf_st.teacher.precompute import precompute
 from leaf_st.training.sampler import LengthGroupedBatchSampler, token_lengths

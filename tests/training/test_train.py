@@ -17,7 +17,7 @@ from leaf_st.errors import InputError
 from leaf_st.recipe import StudentSpec
 from leaf_st.teacher.precompute import precompute
 from leaf_st.training.checkpoints import Stop, complete_checkpoints, last_complete_checkpoint
-from leaf_st.training.train import initial_student, new_student, training_arguments
+from leaf_st.training.train import initial_student, training_arguments
 from leaf_st.training.train import train as train_student
 from leaf_st.training.trainer import LeafTrainer
 
@@ -58,7 +58,7 @@ def _same_model(run, other):
 
 def test_the_kernel_of_attention_does_not_change_the_loss(recipe, changed, store, tmp_path, monkeypatch):
     bf16 = changed(recipe, bf16=True)
-    student = new_student(bf16, store.fingerprint)
+    student = initial_student(bf16, store.fingerprint)
     losses = []
     for fused_above in (256, 0):
         monkeypatch.setattr("leaf_st.training.cpu._FUSED_ABOVE", fused_above)
@@ -163,7 +163,7 @@ def test_the_model_reads_as_many_tokens_as_before_training(tmp_path, recipe, sto
 
 def test_held_out_rows_are_never_trained_on(tmp_path, recipe, store):
     trainer = LeafTrainer(
-        new_student(recipe, store.fingerprint), store, recipe.training, training_arguments(recipe, tmp_path, "cpu")
+        initial_student(recipe, store.fingerprint), store, recipe.training, training_arguments(recipe, tmp_path, "cpu")
     )
     held_out = set(store.held_out(HELD_OUT).tolist())
     batches = trainer.get_train_dataloader().batch_sampler
@@ -277,7 +277,7 @@ def test_training_in_a_thread_that_is_not_the_main_one(tmp_path, recipe, store, 
 
 def test_a_training_that_fails_gives_ctrl_c_back(tmp_path, recipe, store):
     trainer = LeafTrainer(
-        new_student(recipe, store.fingerprint), store, recipe.training, training_arguments(recipe, tmp_path, "cpu")
+        initial_student(recipe, store.fingerprint), store, recipe.training, training_arguments(recipe, tmp_path, "cpu")
     )
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises((OSError, ValueError)):
