@@ -72,6 +72,15 @@ def retention(results: Iterable[Result]) -> dict[Mode, float]:
     return _retained(averages(list(results)))
 
 
+def share_kept(score: float, teacher: float) -> float | None:
+    """Return a student's score divided by the teacher's score, in percent; None if the ratio has no meaning.
+
+    The ratio has no meaning if the teacher's score is below 1 percent, or if the student's score is negative, as a
+    correlation can be.
+    """
+    return 100 * score / teacher if teacher >= _SMALLEST and score >= 0 else None
+
+
 def averages(results: Sequence[Result]) -> dict[Mode, float]:
     """Return the mean score of each mode over the sets of ``results``, with the same rules as `retention`.
 
@@ -225,10 +234,10 @@ def _mean_over_types(rows: Sequence[Result]) -> dict[Mode, float]:
 
 
 def _retained(averages: Mapping[Mode, float]) -> dict[Mode, float]:
-    teacher = averages.get("teacher", 0.0)
-    if teacher < _SMALLEST:  # a correlation can also be negative
+    if (teacher := averages.get("teacher")) is None:
         return {}
-    return {mode: 100 * averages[mode] / teacher for mode in STUDENT_MODES if averages.get(mode, -1.0) >= 0}
+    shares = {mode: share_kept(averages[mode], teacher) for mode in STUDENT_MODES if mode in averages}
+    return {mode: share for mode, share in shares.items() if share is not None}
 
 
 def _scores(rows: Iterable[Result]) -> dict[Mode, dict[str, float]]:

@@ -1,1 +1,1 @@
-"""Publishing a student: the folder that everybody can load, its checks, its card, and the hub."""
+"""Publishing a student: the report and the model card, the folder for the hub and its checks, push and pull."""

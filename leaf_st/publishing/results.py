@@ -15,6 +15,7 @@ from leaf_st.evaluation.measurements.measurement import Measurement
 from leaf_st.evaluation.measurements.tasks import TASKS
 from leaf_st.evaluation.rows import read_as, read_rows
 from leaf_st.evaluation.sizes import MODELS, Size
+from leaf_st.models.identity import local_name
 from leaf_st.recipe import Recipe
 from leaf_st.run_folder import MODEL, RECIPE, RESULTS, read_run
 
@@ -94,7 +95,7 @@ def read_results(run: Path) -> Results:
 
 def _require_one_student(results: Results) -> None:
     """Check that the student of all rows is the student of this run."""
-    student = f"local/{results.recipe.name}"  # see `leaf_st.models.identity`
+    student = local_name(results.recipe.name)
     rows = {name: [row for row in rows if _is_of_student(row)] for name, rows in results.measured.items()}
     rows["models"] = [row for row in results.sizes if row.role == "student"]
     folder = results.run / RESULTS

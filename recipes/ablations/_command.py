@@ -28,15 +28,9 @@ def common_parser(description: str | None, output: str) -> argparse.ArgumentPars
         "--texts", default=DOCSTRINGS, metavar="FILE", help="training texts (default: documentation strings)"
     )
     parser.add_argument("--teacher", default=MINILM, metavar="MODEL", help="default: %(default)s")
-    parser.add_argument(
-        "--backbone", metavar="MODEL", help="backbone of the student (default: layers 0, 4 and 5 of the teacher)"
-    )
-    parser.add_argument(
-        "--samples", type=int, default=75_000, help="training samples of a variant (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=42, help="seed of batches and initial weights (default: %(default)s)"
-    )
+    parser.add_argument("--backbone", metavar="MODEL", help="student's backbone (default: three layers of the teacher)")
+    parser.add_argument("--samples", type=int, default=75_000, help="training samples (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=42, help="random seed (default: %(default)s)")
     parser.add_argument(
         "--data", nargs="*", type=Path, default=[], metavar="FOLDER", help="BEIR folders to search (default: none)"
     )
@@ -55,7 +49,7 @@ def common_recipe(name: str, options: argparse.Namespace) -> Recipe:
         student=StudentSpec(backbone=options.backbone, layers=None if options.backbone else (0, 4, 5)),
         training=TrainingSpec(
             held_out_rows=1024,
-            # Three times the paper's rates, because a run has 2,000 steps and not 6,000,000; they fall to a tenth, too.
+            # Three times the paper's rates, because a run has 2,000 steps and not 6,000,000.
             end_learning_rate=3e-5,
             arguments={"learning_rate": 3e-4, "seed": options.seed},
         ),

@@ -191,7 +191,7 @@ def _chosen(variants: list[Variant], names: Sequence[str] | None) -> list[Varian
     for variant in chosen:
         if variant.samples < variant.batch:
             raise InputError(
-                f"--samples: expected at least the batch size of {variant.name}, {variant.batch}, "
+                f"--samples: expected at least {variant.batch}, the batch size of {variant.name}, "
                 f"found {variant.samples}"
             )
         variant.check()
@@ -235,7 +235,7 @@ def _train(variant: Variant, setting: Setting, store: EmbeddingStore) -> Outcome
     arguments = {
         "max_steps": variant.samples // variant.batch,
         **variant.training.arguments,
-    }  # --smoke sets max_steps itself
+    }  # --smoke sets its own
     spec = replace(variant.training, arguments=arguments)
     recipe = replace(setting.run.recipe, training=spec)
     rows = np.setdiff1d(np.arange(len(store)), held_out_rows(store, spec))

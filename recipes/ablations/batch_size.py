@@ -1,9 +1,9 @@
-"""Texts of a step, at one amount of data and so fewer steps (paper A.3, Table 4).
+"""Batch sizes at equal data, so that larger batches take fewer steps (paper A.3, Table 4).
 
 Command:  python recipes/ablations/batch_size.py [--texts FILE] [--samples N] [--output DIR] [--smoke]
-Result:   in README.md beside this file.
+Result:   README.md in this folder.
 
-The learning rate is the same for all, as in the paper. Minutes are those of training, without the validations.
+The learning rate is the same for all sizes, as in the paper. Minutes are training time without validation.
 """
 
 from _outcomes import draw_curves

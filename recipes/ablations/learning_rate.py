@@ -1,10 +1,10 @@
-"""How the learning rate falls, over three amounts of data (paper A.2, Figure 9).
+"""Learning rate schedules for three amounts of data (paper A.2, Figure 9).
 
 Command:  python recipes/ablations/learning_rate.py [--texts FILE] [--samples N] [--output DIR] [--smoke]
-Result:   in README.md beside this file.
+Result:   README.md in this folder.
 
-As in the paper a run is ten epochs, each of the number of batches of 32 that the table names; --samples is what the
-longest run reads, the others read a third and a ninth of it. A falling rate ends at a tenth of where it starts.
+As in the paper, a run has ten epochs, and the table gives the number of batches of 32 per epoch. The longest runs have
+--samples training samples, the others a third and a ninth of that. Falling rates end at a tenth of the first rate.
 """
 
 import math
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 EPOCHS = 10  # paper A.2
-_BATCHES = " x "  # between schedule and batches in a name
+_BATCHES = " x "  # separates schedule and batches in a name
 
 
 class CosineTrainer(StudyTrainer):
-    """Lets the rate fall along half a cosine, each step."""
+    """A trainer whose learning rate follows half a cosine, step by step."""
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LambdaLR:
-        """Return the schedule, from the start rate to the end rate."""
+        """Return the schedule from the first to the last rate."""
         end = self._spec.end_learning_rate / self.args.learning_rate
         last = max(1, num_training_steps - 1)
         optimizer = optimizer or self.optimizer
@@ -48,13 +48,13 @@ def require(setting: Setting, count: int) -> None:
     """Raise an `InputError` if there are fewer than ``count`` texts to train on."""
     if setting.training_rows < count:
         raise InputError(
-            f"--samples: an epoch of {count:,} texts is asked for, {setting.run.recipe.texts.source} has "
-            f"{setting.training_rows:,} to train on: give fewer --samples, or more --texts"
+            f"--samples: an epoch needs {count:,} training texts, {setting.run.recipe.texts.source} has "
+            f"{setting.training_rows:,}: lower --samples, or name more --texts"
         )
 
 
 def some(_: EmbeddingStore, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Return ``count`` random ones of ``rows``, in rising order."""
+    """Return ``count`` random ``rows``, in rising order."""
     return np.sort(np.random.default_rng(0).choice(rows, count, replace=False))
 
 
@@ -87,9 +87,11 @@ def draw(axes: "Axes", outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         schedule, _, batches = outcome.name.rpartition(_BATCHES)
         lines[schedule][int(batches)] = outcome.l2["all"]
-    for (schedule, losses), style in zip(lines.items(), ("-", "--", ":", "-."), strict=False):  # some lie on others
+    for (schedule, losses), style in zip(
+        lines.items(), ("-", "--", ":", "-."), strict=False
+    ):  # styles, because some lines coincide
         axes.plot(list(losses), list(losses.values()), marker="o", linestyle=style, label=schedule)
-    axes.set(xscale="log", xlabel="batches of 32 in an epoch, of ten", ylabel="mean L2, held-out texts")
+    axes.set(xscale="log", xlabel="batches of 32 per epoch (ten epochs)", ylabel="mean L2, held-out texts")
     axes.set_xticks(amounts := sorted({batches for losses in lines.values() for batches in losses}), amounts)
     axes.minorticks_off()
     axes.legend()

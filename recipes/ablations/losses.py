@@ -1,12 +1,12 @@
-"""Other distillations on top of Eq. 3 (paper appendix B, Figure 10, Table 5): MiniLM, TinyBERT, DistilBERT.
+"""Other distillation losses added to Eq. 3 (paper appendix B, Figure 10, Table 5): MiniLM, TinyBERT, DistilBERT.
 
 Command:  python recipes/ablations/losses.py [--texts FILE] [--samples N] [--output DIR] [--smoke]
-Result:   in README.md beside this file.
+Result:   README.md in this folder.
 
-These need what is inside the teacher, so it runs beside the student in every step; a store cannot hold that. They
-compare token by token, so the tokenizers must match; MiniLM and TinyBERT compare head by head, so the heads must. What
-does not match is refused; the loss of this package asks for neither. Sums over tokens leave out the padding, and all
-are averaged over the batch. The validation loss is Eq. 3 alone for all.
+These losses need the hidden states of the teacher, which a store cannot hold, so the teacher runs in every step. They
+compare token by token, so both models need one tokenizer; MiniLM and TinyBERT compare head by head, so both models need
+the same number of heads. Other models are refused. (leaf_st's own loss needs neither.) Sums over tokens leave out the
+padding, and all losses are averaged over the batch. The validation loss of all variants is Eq. 3.
 """
 
 from collections.abc import Iterable
@@ -24,11 +24,11 @@ from leaf_st.errors import InputError
 from leaf_st.training.loss import TeacherAlignedLoss
 
 _READ = ("input_ids", "attention_mask", "token_type_ids")
-_NEVER = -1e9  # a score that softmax makes 0; with -inf the divergence would be 0 times infinity
+_NEVER = -1e9  # softmax turns this score into 0; with -inf the divergence would be 0 times infinity
 
 
 class Internals:
-    """What the layers of a BERT gave in the last forward pass, taken by hooks.
+    """The outputs of a BERT's layers in the last forward pass, recorded by hooks.
 
     Args:
         model: The model, checked by `require_match`.
@@ -38,7 +38,7 @@ class Internals:
         layers = _layers(model)
         self.layers = len(layers)
         self.heads: int = model[0].model.config.num_attention_heads
-        self._given: dict[tuple[str, int], Tensor] = {}
+        self._outputs: dict[tuple[str, int], Tensor] = {}
         for number, layer in enumerate(layers, start=1):
             attention = layer.attention.self
             parts = {"hidden": layer, "query": attention.query, "key": attention.key, "value": attention.value}
@@ -46,28 +46,28 @@ class Internals:
                 part.register_forward_hook(partial(self._keep, name, number))
 
     def _keep(self, name: str, layer: int, module: nn.Module, inputs: object, output: Tensor) -> None:
-        self._given[name, layer] = output
+        self._outputs[name, layer] = output
 
     def hidden(self, layer: int) -> Tensor:
         """Return h of ``layer``, counted from 1; shape (batch, T, d), float32."""
-        return self._given["hidden", layer].float()
+        return self._outputs["hidden", layer].float()
 
     def scores(self, left: str, right: str, layer: int) -> Tensor:
         """Return left x right^T / sqrt(C) of ``layer``, before any softmax; shape (batch, A, T, T), float32."""
-        of_heads = (self._given[name, layer].float().unflatten(-1, (self.heads, -1)) for name in (left, right))
-        ours, theirs = (vectors.transpose(1, 2) for vectors in of_heads)
-        return ours @ theirs.mT / ours.shape[-1] ** 0.5
+        heads = (self._outputs[name, layer].float().unflatten(-1, (self.heads, -1)) for name in (left, right))
+        rows, columns = (vectors.transpose(1, 2) for vectors in heads)
+        return rows @ columns.mT / rows.shape[-1] ** 0.5
 
 
 class CombinedLoss(TeacherAlignedLoss):
-    """Eq. 3 plus, in training, a loss between what is inside of student and teacher.
+    """Eq. 3 plus, in training, a loss between the hidden states of student and teacher.
 
     Args:
         model: The student.
         teacher: The teacher.
 
     Raises:
-        InputError: If they do not match.
+        InputError: If the loss cannot compare the two models.
     """
 
     name = ""
@@ -76,29 +76,28 @@ class CombinedLoss(TeacherAlignedLoss):
     def __init__(self, model: SentenceTransformer, teacher: SentenceTransformer) -> None:
         super().__init__(model)
         self.require_match(model, teacher)
-        # In a tuple it is no part of this module, whose weights are trained and whose models are taken for the student.
+        # The tuple hides the teacher from this module, whose weights are trained and whose models count as the student.
         self._teacher = (deepcopy(teacher),)
         self.student, self.teacher = Internals(model), Internals(self._teacher[0])
 
     @classmethod
     def require_match(cls, model: SentenceTransformer, teacher: SentenceTransformer) -> None:
         """Check that the loss can compare student and teacher."""
-        otherwise = f"; leave {cls.name} out with --variants, or take a backbone like the teacher"
+        remedy = f"; leave {cls.name} out with --variants, or name a backbone like the teacher"
         ours, theirs = (each.tokenizer.get_vocab() for each in (model, teacher))
         if ours != theirs:
             raise InputError(
                 f"{cls.name} compares token by token: expected one vocabulary, found {len(ours):,} tokens in the "
-                f"student and {len(theirs):,} in the teacher, {len(ours.items() & theirs.items()):,} of them the same"
-                + otherwise
+                f"student and {len(theirs):,} in the teacher, {len(ours.items() & theirs.items()):,} in common" + remedy
             )
         for role, each in (("student", model), ("teacher", teacher)):
             if not _layers(each):
-                raise InputError(f"{cls.name} reads the layers of a BERT: found none in the {role}{otherwise}")
+                raise InputError(f"{cls.name} reads the layers of a BERT: found none in the {role}{remedy}")
         heads = [each[0].model.config.num_attention_heads for each in (model, teacher)]
         if cls.needs_heads and heads[0] != heads[1]:
             raise InputError(
                 f"{cls.name} compares head by head: found {heads[0]} heads in the student and {heads[1]} in the teacher"
-                + otherwise
+                + remedy
             )
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
@@ -115,7 +114,7 @@ class CombinedLoss(TeacherAlignedLoss):
             return aligned + self.internal(mask.float())
 
     def internal(self, mask: Tensor) -> Tensor:
-        """Return the scalar loss between student and teacher, given the tokens that count, shape (batch, T)."""
+        """Return the scalar loss between student and teacher; ``mask``, shape (batch, T), is 0 for padding."""
         raise NotImplementedError
 
 
@@ -126,11 +125,11 @@ class MiniLM(CombinedLoss):
 
     def internal(self, mask: Tensor) -> Tensor:
         """Return L_VR + L_Att (Eq. 8)."""
-        # Eq. 6 prints K Q^T; the attention matrix that it names has a row for each query: Q K^T.
+        # Eq. 6 prints K Q^T, but the attention matrix has one row for each query: Q K^T.
         return self._divergence("value", "value", mask) + self._divergence("query", "key", mask)
 
     def _divergence(self, left: str, right: str, mask: Tensor) -> Tensor:
-        """Return D_KL(teacher || student), the mean over heads and tokens (Eq. 5 and 7)."""
+        """Return D_KL(teacher || student), averaged over heads and tokens (Eq. 5 and 7)."""
         ours, theirs = (
             internals.scores(left, right, internals.layers)
             .masked_fill(mask[:, None, None, :] == 0, _NEVER)
@@ -152,17 +151,17 @@ class TinyBERT(CombinedLoss):
 
     @classmethod
     def require_match(cls, model: SentenceTransformer, teacher: SentenceTransformer) -> None:
-        """Check the layers as well: g(L') = L asks that one number divides the other."""
+        """Check the layers as well: g(L') = L requires that one number divides the other."""
         super().require_match(model, teacher)
         ours, theirs = len(_layers(model)), len(_layers(teacher))
         if theirs % ours:
             raise InputError(
                 f"{cls.name} compares each layer of the student with one of the teacher: found {ours} and {theirs} "
-                "layers, expected a multiple; leave it out with --variants, or keep another number of layers"
+                f"layers, expected a multiple; leave {cls.name} out with --variants, or keep another number of layers"
             )
 
     def internal(self, mask: Tensor) -> Tensor:
-        """Return L_Hidn + L_Att (Eq. 11), each divided by the teacher's L as they are printed."""
+        """Return L_Hidn + L_Att (Eq. 11), each divided by the teacher's L, as the paper prints them."""
         pairs = mask[:, None, :] * mask[:, :, None]
         loss = torch.zeros((), device=mask.device)
         for layer in range(1, self.student.layers + 1):
@@ -190,19 +189,19 @@ class DistilBERT(CombinedLoss):
 
 
 def _layers(model: SentenceTransformer) -> list[nn.Module]:
-    """Return the layers of a BERT or a model built like it; none of another."""
+    """Return the layers of a BERT or a similar model; an empty list for other models."""
     encoder = getattr(getattr(model[0], "model", None), "encoder", None)
     layers = list(getattr(encoder, "layer", []))
     return layers if all(hasattr(getattr(layer, "attention", None), "self") for layer in layers) else []
 
 
 def _w_map(model: SentenceTransformer, teacher: SentenceTransformer) -> nn.Linear:
-    """Return W_map, which is trained with the student and no part of it (Eq. 9 and 12)."""
+    """Return W_map, which is trained with the student and is not part of the student (Eq. 9 and 12)."""
     return nn.Linear(model[0].get_embedding_dimension(), teacher[0].get_embedding_dimension(), bias=False)
 
 
 def _mean_of_tokens(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean over the tokens of each text, then over the texts; both of shape (batch, T)."""
+    """Return the mean over the tokens of each text, then over the texts; ``values`` and ``mask`` are (batch, T)."""
     return ((values * mask).sum(1) / mask.sum(1)).mean()
 
 

@@ -1,15 +1,15 @@
-"""Is Matryoshka order inherited (paper 3.1 and 3.2, Figures 5 and 6)? Students of a teacher with it and of one without.
+"""Does a student inherit Matryoshka order (paper 3.1 and 3.2, Figures 5 and 6)? Students of two teachers, compared.
 
 Command:  python recipes/ablations/matryoshka.py [--texts FILE] [--samples N] [--output DIR] [--smoke]
-Result:   in README.md beside this file.
+Result:   README.md in this folder.
 
-A teacher whose first coordinates surely hold the most is made of any other: its vectors are rotated so that their
-principal axes become the coordinates, the one of largest variance first. No distance or product of whole vectors
-changes, and neither does Eq. 3: the two teachers, and what their students have to learn, differ in the order alone.
-The rotation is a Dense layer, so that the rotated teacher is an ordinary sentence-transformers folder; its targets are
-those of the plain one, rotated.
+The second teacher has the order by construction: the vectors of the first teacher are rotated so that the principal
+axes become the coordinates, the axis of largest variance first. Distances and products of complete vectors do not
+change, and neither does Eq. 3: the two teachers, and the tasks of their students, differ only in the order of
+coordinates. The rotation is a Dense layer, so the rotated teacher is an ordinary sentence-transformers folder. The
+rotated targets are the plain targets, rotated.
 
-Each of the two students is a run of its own, DIR/plain and DIR/rotated, and goes on where it was stopped.
+The two students have a run each, DIR/plain and DIR/rotated, which resume after a stop.
 """
 
 import argparse
@@ -46,20 +46,20 @@ from leaf_st.texts import Text
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_AXES_OF = 20_000  # vectors
-_HALVES = 6  # of 384 coordinates the last 12
+_AXES_OF = 20_000  # vectors for the principal axes
+_HALVES = 6  # 384 coordinates, halved down to 12
 _STYLES = {"rotated": ("-", "o"), "plain": (":", "s")}
 
 Found = dict[str, list[Compressed]]  # by teacher
 
 
 class RotatedStore:
-    """The rotated teacher, as far as a store of the plain one reaches: a `Teacher` that embeds nothing.
+    """A `Teacher` that rotates stored vectors of the plain teacher and embeds nothing.
 
     Args:
         plain: The plain teacher's store.
         rotated: A run of the rotated teacher.
-        weight: Rows are the new axes, shape (d, d).
+        weight: The new axes as rows, shape (d, d).
     """
 
     def __init__(self, plain: EmbeddingStore, rotated: Run, weight: NDArray[np.float32]) -> None:
@@ -69,24 +69,24 @@ class RotatedStore:
         self._plain, self._weight = plain, weight
 
     def embed(self, texts: Sequence[str], kind: Kind) -> NDArray[np.float32]:
-        """Return the vectors of n texts of the store, shape (n, d)."""
+        """Return the vectors of n texts in the store, shape (n, d)."""
         rows = [self._rows[Text(text, kind)] for text in texts]
         return self._plain.embeddings(rows).astype(np.float32) @ self._weight.T
 
 
 def principal_axes(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the principal axes of n vectors, shape (n, d), as rows, by falling variance; shape (d, d)."""
+    """Return the principal axes of ``vectors``, shape (n, d), as rows in order of falling variance, shape (d, d)."""
     _, axes = np.linalg.eigh(np.cov(vectors.astype(np.float64), rowvar=False))
     return axes.T[::-1].copy()
 
 
 def save_rotated(teacher: SentenceTransformer, axes: NDArray[np.float64], folder: Path) -> None:
-    """Save ``teacher`` with ``axes``, shape (d, d), as its coordinates to ``folder``."""
+    """Save ``teacher``, rotated to the coordinates ``axes`` of shape (d, d), to ``folder``."""
     rotation = Projection(*axes.shape)
     with torch.no_grad():
         rotation.linear.weight.copy_(torch.from_numpy(axes))
     modules = list(teacher)
-    place = len(modules) - isinstance(modules[-1], Normalize)  # before it, so that norms are 1 to the last bit
+    place = len(modules) - isinstance(modules[-1], Normalize)  # before Normalize, so that norms are exactly 1
     modules.insert(place, rotation)
     rotated = SentenceTransformer(
         modules=modules, prompts=teacher.prompts, similarity_fn_name=teacher.similarity_fn_name, device="cpu"
@@ -102,14 +102,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _conduct(options: argparse.Namespace) -> None:
     if not options.data:
-        raise InputError("--data: expected BEIR folders to search, found none")
+        raise InputError("--data: expected BEIR folders to search, found none: name some")
     if options.samples < BATCH:
-        raise InputError(f"--samples: expected at least {BATCH}, the texts of a step, found {options.samples}")
+        raise InputError(f"--samples: expected at least {BATCH}, the batch size, found {options.samples}")
     check_folders(options.data)
     folder = options.output or Path("runs") / ("matryoshka-smoke" if options.smoke else "matryoshka")
     plain = _plain(options, folder)
     store = plain.embed()
-    assert store is not None  # one partition makes the whole
+    assert store is not None  # one partition makes the complete store
     runs = {"plain": plain, "rotated": _rotated(plain, store, folder)}
     found = {name: _measure(run, options.data) for name, run in runs.items()}
     print(f"\n{format_table(found)}")
@@ -128,7 +128,7 @@ def _plain(options: argparse.Namespace, folder: Path) -> Run:
 
 
 def _rotated(plain: Run, store: EmbeddingStore, folder: Path) -> Run:
-    """Return the run of the rotated teacher, made if absent, its store filled."""
+    """Return the run of the rotated teacher with a complete store; creates the teacher if it does not exist."""
     teacher, spec = folder / "teacher", plain.recipe.teacher
     if not teacher.is_dir():
         rows = np.random.default_rng(0).permutation(len(store))[:_AXES_OF]
@@ -140,12 +140,12 @@ def _rotated(plain: Run, store: EmbeddingStore, folder: Path) -> Run:
     (weight,) = (part.linear.weight for part in load_student(str(teacher)) if isinstance(part, Dense))
     rotated = RotatedStore(store, run, weight.detach().cpu().numpy())
     precompute(rotated.texts, rotated, run.folder / "store", dtype=spec.store_dtype, total=len(store))
-    run.embed()  # finds all of it there
+    run.embed()  # finds the complete store
     return run
 
 
 def _measure(run: Run, sets: Sequence[Path]) -> list[Compressed]:
-    """Train the student of ``run``, and measure it and its teacher; what was done already is not done again."""
+    """Train the student of ``run``, and measure student and teacher; reuses finished work."""
     student = run.train()
     path = run.folder / "results" / "compression.json"
     if path.is_file():
@@ -170,7 +170,7 @@ def _measure(run: Run, sets: Sequence[Path]) -> list[Compressed]:
 
 
 def format_table(found: Found) -> str:
-    """Return mean nDCG@10 as a Markdown table, a line for each number of coordinates."""
+    """Return mean nDCG@10 as a Markdown table, one row for each number of coordinates."""
     scores = _scores(found)
     columns = [(name, mode) for name in found for mode in ROLES]
     lines = [["dimensions", *(f"{mode}, {name}" for name, mode in columns)]]

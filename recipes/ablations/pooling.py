@@ -1,9 +1,9 @@
-"""How the student pools its tokens (paper A.1, Figure 8): mean, first token, maximum.
+"""Pooling of the student (paper A.1, Figure 8): mean, first token, maximum.
 
 Command:  python recipes/ablations/pooling.py [--texts FILE] [--samples N] [--output DIR] [--smoke]
-Result:   in README.md beside this file.
+Result:   README.md in this folder.
 
-Students of this package always pool by mean (paper Eq. 1); this is the comparison that says why.
+leaf_st's students always use mean pooling (paper Eq. 1); this comparison shows why.
 """
 
 from functools import partial
@@ -15,7 +15,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 
 
 def pool(student: SentenceTransformer, mode: str) -> None:
-    """Let ``student`` pool by ``mode``."""
+    """Set the pooling of ``student`` to ``mode``."""
     student[1] = Pooling(student[0].get_embedding_dimension(), mode)
 
 

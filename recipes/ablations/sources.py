@@ -1,11 +1,11 @@
-"""Which texts to learn from (paper 2.1, Figure 4): queries, documents, definitions, or all of them.
+"""Kinds of training texts (paper 2.1, Figure 4): queries, documents, definitions, or all of them.
 
 Command:  python recipes/ablations/sources.py [--texts FILE] [--samples N] [--output DIR] [--smoke]
-Result:   in README.md beside this file.
+Result:   README.md in this folder.
 
-The groups are made equal in texts as well as in samples: as many random ones of each as the smallest group has. So no
-group is read more often than another, and what differs is what the texts are. Definitions, which play the part of the
-paper's Vocabulary, are told by the column `source` of a parquet file; where it names none that group is left out.
+All groups have the same number of texts, which is the size of the smallest group, and the same number of training
+samples. So no group is repeated more often than another, and only the kind of text differs. Definitions stand in for
+the paper's Vocabulary. The column `source` of a parquet file marks them; without such rows the group is left out.
 """
 
 from collections import Counter
@@ -30,14 +30,14 @@ from leaf_st.texts.read import read_texts
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-DEFINITIONS = ("wordnet_glosses", "wordnet_examples")  # of words, a line each
+DEFINITIONS = ("wordnet_glosses", "wordnet_examples")  # values of `source`
 
 
 def groups(store: EmbeddingStore, rows: NDArray[np.int64], texts: TextsSpec) -> Mapping[str, NDArray[np.int64]]:
-    """Return the rows of each group, as many random ones as the smallest has, in rising order.
+    """Return the rows of each group in rising order, sampled to the size of the smallest group.
 
     Raises:
-        InputError: If one is empty.
+        InputError: If a group is empty.
     """
     kinds = np.array([text.kind for text in store.texts(rows)])
     defining = _ids_of_definitions(texts)
@@ -47,14 +47,14 @@ def groups(store: EmbeddingStore, rows: NDArray[np.int64], texts: TextsSpec) -> 
         found["definitions"] = (kinds == "document") & defined
     found["all"] = np.full(len(rows), True)
     counts = {name: int(chosen.sum()) for name, chosen in found.items()}
-    _require_some(counts, texts)  # all of one may be held out
+    _require_some(counts, texts)  # every text of a group may be held out
     fewest = min(counts.values())
     rng = np.random.default_rng(0)
     return {name: np.sort(rng.choice(rows[chosen], fewest, replace=False)) for name, chosen in found.items()}
 
 
 def _ids_of_definitions(texts: TextsSpec) -> NDArray[np.int64]:
-    """Return the `text_id` of each definition in a parquet file; of none where nothing says which they are."""
+    """Return the `text_id` of each definition in a parquet file; empty if no column marks definitions."""
     path = Path(texts.source)
     if path.suffix != ".parquet" or not path.is_file():
         return np.empty(0, np.int64)
@@ -63,12 +63,12 @@ def _ids_of_definitions(texts: TextsSpec) -> NDArray[np.int64]:
             return np.empty(0, np.int64)
         table = pq.read_table(path, columns=[texts.text_column, "source"], filters=[("source", "in", DEFINITIONS)])
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"texts {path}: broken parquet ({error}): copy or make it anew") from error
+        raise InputError(f"texts {path}: broken parquet ({error}): copy the file again or recreate it") from error
     return np.array([text_id(text.strip()) for text in table[texts.text_column].drop_null().to_pylist()], np.int64)
 
 
 def require_every_group(texts: TextsSpec) -> None:
-    """Raise an `InputError` if a group is empty, before any text is embedded."""
+    """Raise an `InputError` before embedding if a group is empty."""
     defining = set(_ids_of_definitions(texts).tolist())
     found = Counter(queries=0, documents=0, **({"definitions": 0} if defining else {}))
     for row in read_texts(texts, Counter()):
@@ -78,9 +78,9 @@ def require_every_group(texts: TextsSpec) -> None:
 
 
 def _require_some(found: Mapping[str, int], texts: TextsSpec) -> None:
-    """Raise an `InputError` if one of the groups is empty."""
+    """Raise an `InputError` if a group is empty."""
     if empty := [name for name, count in found.items() if not count]:
-        raise InputError(f"texts {texts.source}: expected some of every group, found no {empty[0]}: name other --texts")
+        raise InputError(f"texts {texts.source}: expected texts of every group, found no {empty[0]}: change --texts")
 
 
 def variants(setting: Setting) -> list[Variant]:
@@ -88,7 +88,7 @@ def variants(setting: Setting) -> list[Variant]:
     definitions = len(_ids_of_definitions(texts)) > 0
     names = ["queries", "documents", *(["definitions"] if definitions else []), "all"]
     if not definitions:
-        print(f"{texts.source} has no {' or '.join(DEFINITIONS)} in a column `source`: definitions are left out")
+        print(f"{texts.source} has no {' or '.join(DEFINITIONS)} in a column `source`: left out: definitions")
 
     def pick(store: EmbeddingStore, rows: NDArray[np.int64], name: str) -> NDArray[np.int64]:
         return groups(store, rows, texts)[name]
@@ -100,7 +100,7 @@ def variants(setting: Setting) -> list[Variant]:
 
 
 def draw(axes: "Axes", outcomes: Sequence[Outcome]) -> None:
-    """Draw nDCG@10 of each group, as Figure 4 does, or the L2 by kind where nothing was searched."""
+    """Draw nDCG@10 of each group, as Figure 4 does, or the mean L2 if no set was searched."""
     names = [outcome.name for outcome in outcomes]
     searched = all(outcome.ndcg for outcome in outcomes)
     for mode in MODES if searched else ():

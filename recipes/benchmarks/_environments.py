@@ -1,4 +1,4 @@
-"""The environments of `consumers.py`: pinned packages in folders of their own, built once."""
+"""The environments of `consumers.py`: folders of pinned packages, each built once."""
 
 import os
 import shutil
@@ -9,14 +9,14 @@ from pathlib import Path
 
 _TORCH = ("torch==2.13.0", "numpy==2.4.6")
 _NOW = (*_TORCH, "sentence-transformers==6.2.0", "transformers==5.23.0")
-# Environments by name; what they hold of npm's packages is below.
+# pip packages by environment; npm packages are below.
 PIP = {
     "sentence-transformers": _NOW,
     "sentence-transformers-3": (*_TORCH, "sentence-transformers==3.4.1", "transformers==4.49.0"),
     "onnxruntime": ("onnxruntime==1.31.1", "tokenizers==0.23.3", "numpy==2.4.6"),
     "frameworks": (
         *_NOW,
-        "huggingface-hub==1.33.0",  # LangChain takes none from 2.0 on
+        "huggingface-hub==1.33.0",  # LangChain requires a version below 2.0
         "langchain-huggingface==1.2.3",
         "langchain-core==1.7.0",
         "llama-index-embeddings-huggingface==0.8.0",
@@ -27,45 +27,45 @@ NPM = {"node": ("@huggingface/transformers@4.3.1",)}
 
 
 class Skipped(Exception):
-    """A consumer cannot run here: the message says what is missing."""
+    """A consumer cannot run here; the message names the missing program."""
 
 
 class Failed(Exception):
-    """A consumer did not give its vectors, or gave others: the message says why."""
+    """A consumer returned no vectors or wrong vectors; the message names the reason."""
 
 
 def prepare(name: str, work: Path) -> list[str | Path]:
-    """Build the environment ``name`` if it is not there as it should be, and return what runs a program in it."""
+    """Build the environment ``name`` unless it is up to date; returns the command prefix that runs a program there."""
     folder = work / name
     packages = NPM[name] if name in NPM else PIP[name]
     marker = folder / "installed.txt"
-    there = marker.is_file() and marker.read_text(encoding="utf-8").split() == [*packages]
-    if not there:
+    built = marker.is_file() and marker.read_text(encoding="utf-8").split() == [*packages]
+    if not built:
         shutil.rmtree(folder, ignore_errors=True)
         print(f"{folder}: installing {' '.join(packages)}", flush=True)
-    runner = _with_npm(folder, packages, there) if name in NPM else _with_pip(folder, packages, there)
+    runner = _with_npm(folder, packages, built) if name in NPM else _with_pip(folder, packages, built)
     marker.write_text("\n".join(packages), encoding="utf-8")
     return runner
 
 
-def _with_pip(folder: Path, packages: Sequence[str], there: bool) -> list[str | Path]:
+def _with_pip(folder: Path, packages: Sequence[str], built: bool) -> list[str | Path]:
     python = folder / "bin" / "python"
-    if not there:
+    if not built:
         venv.create(folder, with_pip=True, symlinks=True)
         call([python, "-m", "pip", "install", "--quiet", "--no-compile", *packages], folder, offline=False)
-    return [python, "-I"]  # neither PYTHONPATH nor the program's folder, so that it sees no more than the environment
+    return [python, "-I"]  # isolates the program from PYTHONPATH and its own folder
 
 
-def _with_npm(folder: Path, packages: Sequence[str], there: bool) -> list[str | Path]:
+def _with_npm(folder: Path, packages: Sequence[str], built: bool) -> list[str | Path]:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None:
         raise Skipped("node not found: install Node.js 20 or later")
-    if not there:
+    if not built:
         if npm is None:
-            raise Skipped("npm not found: install it beside Node.js")
+            raise Skipped("npm not found: install npm")
         folder.mkdir(parents=True)
         (folder / "package.json").write_text('{"private": true}', encoding="utf-8")
-        # What the scripts would fetch from elsewhere is for GPUs.
+        # Install scripts would download GPU libraries.
         call([npm, "install", "--silent", "--ignore-scripts", *packages], folder, offline=False)
     return [node]
 
@@ -76,5 +76,5 @@ def call(command: Sequence[str | Path], folder: Path, offline: bool = True) -> N
         variables |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     done = subprocess.run(command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
-        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise Failed(f"{Path(command[0]).name} ended with {done.returncode}: {said[-1] if said else 'it said nothing'}")
+        lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        raise Failed(f"{Path(command[0]).name} exited with {done.returncode}: {lines[-1] if lines else 'no output'}")

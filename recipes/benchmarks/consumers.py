@@ -1,11 +1,11 @@
-"""A published folder in the hands of others: do programs that know nothing of leaf_st read the same vectors from it?
+"""Consumers of a published folder: do programs without leaf_st compute the same vectors?
 
 Command:  make consumers  or  python recipes/benchmarks/consumers.py [FOLDER] [--texts FILE] [--work DIR]
 
-Each consumer is a program of its own in `consumers/`, as its users would write it. It runs offline, in an environment
-that is built once, in DIR, from pinned packages (three of them with torch: 4 GB where that is torch for the CPU, more
-where it brings CUDA along), and its vectors are compared with those of sentence-transformers here, queries and
-documents with their prompts. Exit code 1 where one fails or differs by more than `LARGEST_DIFFERENCE`.
+Each consumer is a program in `consumers/`, as users of its library would write it. The program runs offline, in an
+environment of pinned packages that is built once in DIR (three environments contain torch: 4 GB with torch for the CPU,
+more with CUDA). The vectors of queries and documents, with prompts, are compared with the vectors of
+sentence-transformers in this process. Exit code 1: a consumer failed, or differs by more than `LARGEST_DIFFERENCE`.
 
 Results: recipes/benchmarks/README.md.
 """
@@ -33,7 +33,7 @@ from leaf_st.tables import aligned
 from leaf_st.teacher.local import own_prompt
 from leaf_st.texts.read import read_texts
 
-LARGEST_DIFFERENCE = 1e-4  # of a coordinate, in float32
+LARGEST_DIFFERENCE = 1e-4  # of one coordinate, in float32
 _EACH = 25  # texts of each kind
 _GRAPH = Path("onnx") / "model.onnx"
 _PROGRAMS = Path(__file__).resolve().with_suffix("")
@@ -44,18 +44,18 @@ class Consumer:
     """A program that turns texts into vectors.
 
     Attributes:
-        name: In the table.
+        name: Name in the table.
         program: File in `consumers/`.
-        environment: What it runs in, of `PIP` or `NPM`.
-        graph: Whether it reads the ONNX file.
-        whole: Whether it can be right only on texts that the model reads to their end.
+        environment: Key of `PIP` or `NPM`.
+        graph: Whether the program reads the ONNX file.
+        uncut: Whether the program is correct only for texts that fit into the model.
     """
 
     name: str
     program: str
     environment: str
     graph: bool = False
-    whole: bool = False
+    uncut: bool = False
 
 
 CONSUMERS = (
@@ -63,8 +63,8 @@ CONSUMERS = (
     Consumer("sentence-transformers 3", "with_sentence_transformers_3.py", "sentence-transformers-3"),
     Consumer("onnxruntime without torch", "with_onnxruntime.py", "onnxruntime", graph=True),
     Consumer("transformers.js", "with_transformers_js.mjs", "node", graph=True),
-    # It cuts the closing token off with the rest of a long text, and leaves no place to put it back.
-    Consumer("transformers.js, pipeline", "with_transformers_js_pipeline.mjs", "node", graph=True, whole=True),
+    # The pipeline cuts off the closing token of a long text, and offers no way to restore the token.
+    Consumer("transformers.js, pipeline", "with_transformers_js_pipeline.mjs", "node", graph=True, uncut=True),
     Consumer("LangChain", "with_langchain.py", "frameworks"),
     Consumer("LlamaIndex", "with_llama_index.py", "frameworks"),
 )
@@ -78,8 +78,8 @@ class Exercise:
     """Texts for consumers.
 
     Attributes:
-        file: JSON list of texts by kind.
-        expected: Their vectors by kind, shape (n, d).
+        file: JSON file with the texts by kind.
+        expected: The reference vectors by kind, shape (n, d).
     """
 
     file: Path
@@ -88,15 +88,15 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a consumer.
+    """The result of a consumer.
 
     Attributes:
-        consumer: Its name.
+        consumer: Name of the consumer.
         result: "ok", "failed" or "skipped".
-        difference: Largest one to the reference; None without vectors.
+        difference: Largest difference to the reference; None without vectors.
         compared: Number of texts.
-        versions: By package.
-        reason: Why it is not ok.
+        versions: Versions by package.
+        reason: Reason for a result other than "ok".
     """
 
     consumer: str
@@ -108,36 +108,36 @@ class Outcome:
 
 
 def texts_of(source: str) -> dict[Kind, list[str]]:
-    """Return queries and documents, the last of which no model reads to its end.
+    """Return queries and documents; the last document is longer than any model reads.
 
     Raises:
-        InputError: If ``source``, which is as in `TextsSpec`, cannot be read or lacks one of them.
+        InputError: If ``source`` (see `TextsSpec`) cannot be read, or has no queries or no documents.
     """
     texts: dict[Kind, list[str]] = {kind: [] for kind in KINDS}
     for row in read_texts(TextsSpec(source=source, limit=dict.fromkeys(KINDS, _EACH)), Counter()):
-        texts[row.kind].append(" ".join(row.text.split()))  # LangChain takes newlines for spaces
+        texts[row.kind].append(" ".join(row.text.split()))  # LangChain replaces newlines with spaces
     _check_both(texts, source, "no")
     texts["document"].append(" ".join(100 * texts["document"])[:50_000])
     return texts
 
 
-def whole_texts(model: SentenceTransformer, texts: Texts) -> dict[Kind, list[str]]:
-    """Return the ``texts`` that ``model`` reads to their end, with its prompts.
+def uncut_texts(model: SentenceTransformer, texts: Texts) -> dict[Kind, list[str]]:
+    """Return the ``texts`` that fit into ``model`` together with the prompt.
 
     Raises:
-        InputError: If there is none of a kind.
+        InputError: If a kind has no such text.
     """
     tokenizer = copy_tokenizer(model)
-    whole: dict[Kind, list[str]] = {
-        kind: [text for text in of_kind if not tokenizer.encode(own_prompt(model.prompts, kind) + text).overflowing]
-        for kind, of_kind in texts.items()
+    uncut: dict[Kind, list[str]] = {
+        kind: [text for text in found if not tokenizer.encode(own_prompt(model.prompts, kind) + text).overflowing]
+        for kind, found in texts.items()
     }
-    _check_both(whole, "texts", f"none in {model.max_seq_length} tokens that is a")
-    return whole
+    _check_both(uncut, "texts", f"within {model.max_seq_length} tokens no")
+    return uncut
 
 
 def _check_both(texts: Texts, source: str, none: str) -> None:
-    if missing := [kind for kind, of_kind in texts.items() if not of_kind]:
+    if missing := [kind for kind, found in texts.items() if not found]:
         raise InputError(
             f"{source}: expected queries and documents, found {none} {missing[0]}: name a BEIR folder, or a table with "
             "a column `kind`"
@@ -145,19 +145,17 @@ def _check_both(texts: Texts, source: str, none: str) -> None:
 
 
 def exercise(model: SentenceTransformer, texts: Texts, file: Path) -> Exercise:
-    """Write ``texts`` to ``file``, and encode them by sentence-transformers in this process."""
+    """Write ``texts`` to ``file``, and encode ``texts`` with sentence-transformers in this process."""
     file.write_text(json.dumps(texts), encoding="utf-8")
     encoders = {"query": model.encode_query, "document": model.encode_document}
-    return Exercise(
-        file, {kind: encoders[kind](list(of_kind), convert_to_numpy=True) for kind, of_kind in texts.items()}
-    )
+    return Exercise(file, {kind: encoders[kind](list(found), convert_to_numpy=True) for kind, found in texts.items()})
 
 
 def largest_difference(expected: Vectors, found: Mapping[str, ArrayLike]) -> float:
-    """Return the largest difference of a coordinate, as a share of the mean norm where vectors are longer than 1.
+    """Return the largest difference of a coordinate, divided by the mean norm of vectors longer than 1.
 
     Raises:
-        Failed: If ``found`` has other shapes, or numbers that are not finite.
+        Failed: If ``found`` has another shape, or values that are not finite.
     """
     largest = 0.0
     for kind, wanted in expected.items():
@@ -172,7 +170,7 @@ def largest_difference(expected: Vectors, found: Mapping[str, ArrayLike]) -> flo
 
 
 def judge(name: str, expected: Vectors, written: Mapping[str, Any]) -> Outcome:
-    """Return what to say of the vectors that a consumer has ``written``."""
+    """Return the outcome for the vectors that a consumer has ``written``."""
     versions, compared = written["versions"], sum(map(len, expected.values()))
     try:
         difference = largest_difference(expected, written)
@@ -185,7 +183,7 @@ def judge(name: str, expected: Vectors, written: Mapping[str, Any]) -> Outcome:
 
 
 def consult(consumer: Consumer, folder: Path, given: Exercise, work: Path) -> Outcome:
-    """Run ``consumer`` on ``folder`` and the texts ``given``, in its environment in ``work``."""
+    """Run ``consumer`` on ``folder`` with the texts ``given``, in the environment in ``work``."""
     try:
         if consumer.graph and not (folder / _GRAPH).is_file():
             raise Skipped(f"{folder} has no {_GRAPH.as_posix()}: leaf-st export {folder}")
@@ -202,7 +200,7 @@ def consult(consumer: Consumer, folder: Path, given: Exercise, work: Path) -> Ou
 
 
 def format_outcomes(outcomes: Sequence[Outcome]) -> str:
-    """Return ``outcomes`` as an aligned table, the reasons of what is not ok below it."""
+    """Return ``outcomes`` as an aligned table, followed by the reasons of failures."""
     lines = [["consumer", "versions", "result", "texts", "difference"]]
     for row in outcomes:
         versions = ", ".join(f"{name} {version}" for name, version in row.versions.items()) or "-"
@@ -213,7 +211,7 @@ def format_outcomes(outcomes: Sequence[Outcome]) -> str:
 
 
 def main() -> None:
-    """Print a row for each consumer."""
+    """Print one row for each consumer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "folder",
@@ -221,16 +219,20 @@ def main() -> None:
         type=Path,
         default=Path("runs/leaf-mini/publish"),
         metavar="FOLDER",
-        help="published folder or folder of a model (default: %(default)s)",
+        help="published folder or model folder (default: %(default)s)",
     )
     parser.add_argument(
         "--texts",
         default=DOCSTRINGS,
         metavar="FILE",
-        help="BEIR folder or table with a column `kind` (default: documentation)",
+        help="BEIR folder or table with a column `kind` (default: documentation strings)",
     )
     parser.add_argument(
-        "--work", type=Path, default=Path("build/consumers"), metavar="DIR", help="environments (default: %(default)s)"
+        "--work",
+        type=Path,
+        default=Path("build/consumers"),
+        metavar="DIR",
+        help="folder of the environments (default: %(default)s)",
     )
     options = parser.parse_args()
     try:
@@ -244,13 +246,13 @@ def main() -> None:
 
 def _run(folder: Path, source: str, work: Path) -> list[Outcome]:
     if not (folder / "modules.json").is_file():
-        raise InputError(f"{folder}: expected the folder of a model, found no modules.json: name another FOLDER")
+        raise InputError(f"{folder}: expected a model folder, found no modules.json: name another FOLDER")
     texts = texts_of(source)
     model = load_student(str(folder)).to("cpu")
     work.mkdir(parents=True, exist_ok=True)
     every = exercise(model, texts, work / "texts.json")
-    whole = exercise(model, whole_texts(model, texts), work / "whole.json")
-    return [consult(consumer, folder, whole if consumer.whole else every, work) for consumer in CONSUMERS]
+    uncut = exercise(model, uncut_texts(model, texts), work / "uncut.json")
+    return [consult(consumer, folder, uncut if consumer.uncut else every, work) for consumer in CONSUMERS]
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Exported speed: a student's ONNX files beside itself in torch and beside a teacher of BERT-base's shape.
+"""Speed of exported forms: a student's ONNX files against torch and against a teacher in the shape of BERT-base.
 
 Command:  python recipes/benchmarks/exported_speed.py MODEL --texts FOLDER
 
-MODEL is a folder into which `leaf-st export` has written, FOLDER a BEIR folder or a table with a column `kind`. The
-teacher has random weights, which are as fast. All take their turn with each query, one at a time, and each form of the
-student with each batch of 16 documents.
-Then each way to encode one query is started anew several times, from the start of a process to the first vector.
+MODEL is a folder with the files of `leaf-st export`, FOLDER a BEIR folder or a table with a column `kind`. The teacher
+has random weights, which are as fast as trained ones. All forms take turns with each query, one at a time, and the
+student's forms take turns with each batch of 16 documents. Then each form encodes one query in several new processes,
+timed from the start of the process to the first vector.
 """
 
 import argparse
@@ -32,25 +32,25 @@ from leaf_st.zoo import ARCTIC
 
 TEACHER = "BERT-base"
 TORCH = "torch float32"
-# What is promised, as multiples: of a query of its own, and of 16 documents.
+# Required ratios, by side, batch size and reference.
 TARGETS = {("query", 1, TEACHER): 25.0, ("query", 1, "student"): 3.5, ("document", 16, "student"): 3.0}
 STARTS = 5
 WITH_TORCH = """
 from sentence_transformers import SentenceTransformer
 SentenceTransformer({folder!r}, device="cpu").encode_query(["what is a student?"])
 """
-# KiB, as Linux counts them; what the parent process learns of its child counts its own memory too, from the fork.
+# In KiB. The child reads its own peak, because the parent's figure includes memory from the fork.
 PEAK = """
 print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0], flush=True)
 """
 
 
 def main() -> None:
-    """Print speeds, what is left of the targets, and what a start costs."""
+    """Print speeds, ratios beside their targets, and the cost of a start."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", metavar="MODEL", help="folder of the student, exported")
-    parser.add_argument("--texts", required=True, metavar="FOLDER", help="real queries and documents")
-    parser.add_argument("--repeats", type=int, default=25, help="batches of each size")
+    parser.add_argument("model", metavar="MODEL", help="student folder with exported files")
+    parser.add_argument("--texts", required=True, metavar="FOLDER", help="queries and documents")
+    parser.add_argument("--repeats", type=int, default=25, help="number of batches of each size")
     options = parser.parse_args()
     folder = resolve_model(options.model)
     graphs = exported_files(folder)
@@ -60,16 +60,16 @@ def main() -> None:
     teacher.prompts = dict(student.prompts)
     ours = Candidate("student", student, TEACHER, graphs)
     texts = latency_texts(options.texts)
-    of_queries = {"query": texts["query"]}
-    rows = measure_latency([Candidate(TEACHER, teacher, TEACHER), ours], of_queries, (1,), options.repeats)
+    queries = {"query": texts["query"]}
+    rows = measure_latency([Candidate(TEACHER, teacher, TEACHER), ours], queries, (1,), options.repeats)
     rows += measure_latency([ours], {"document": texts["document"]}, (16,), options.repeats)
     print(f"{processor_name(torch.device('cpu'))}, {torch.get_num_threads()} threads; texts per second")
     print(_speeds(rows))
     print(_reached(rows))
-    print(f"\nfrom the start of a process to the first vector, median of {STARTS}, and its largest memory")
+    print(f"\nfrom the start of a process to the first vector (median of {STARTS}), and peak memory")
     starts = {TORCH: WITH_TORCH.format(folder=str(folder))}
-    of_model = (str(folder), student.prompts, student.max_seq_length)
-    starts |= {kind: onnx_snippet(*of_model, kind).partition("documents =")[0] for kind in graphs}
+    model = (str(folder), student.prompts, student.max_seq_length)
+    starts |= {kind: onnx_snippet(*model, kind).partition("documents =")[0] for kind in graphs}
     print(aligned([_start(name, code) for name, code in starts.items()]))
 
 
@@ -90,7 +90,7 @@ def _reached(rows: list[LatencyRow]) -> str:
         forms = {name: rates[key] for name, key in keys.items() if key in rates}
         best = max(forms, key=forms.__getitem__)
         times = forms[best] / rates[beside, TORCH, side, size]
-        lines.append([f"{side} by {size}, {best}: {times:.1f} times {beside} in {TORCH}", f"wanted {wanted:g}"])
+        lines.append([f"{side} by {size}, {best}: {times:.1f} times {beside} in {TORCH}", f"target {wanted:g}"])
     return aligned(lines)
 
 
@@ -100,15 +100,15 @@ def _start(name: str, code: str) -> list[str]:
 
 
 def _run(code: str) -> tuple[float, int]:
-    """Return the seconds until a process of its own has said how much memory it took, and that."""
+    """Run ``code`` in a new process; returns the seconds until its output, and its peak memory in KiB."""
     started = time.perf_counter()
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None  # it is piped
-        said = process.stdout.readline()
+        assert process.stdout is not None  # stdout=PIPE
+        line = process.stdout.readline()
         seconds = time.perf_counter() - started
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, process.args)
-    return seconds, int(said)
+    return seconds, int(line)
 
 
 if __name__ == "__main__":

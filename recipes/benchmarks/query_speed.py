@@ -1,15 +1,15 @@
-"""Query speed: several models on one core, the same queries, plain `SentenceTransformer.encode`.
+"""Query speed: several models on one core, with the same queries and plain `SentenceTransformer.encode`.
 
 Command:  python recipes/benchmarks/query_speed.py MODEL [MODEL ...] --queries QUERIES.parquet [--batch-sizes 1 32]
 
-A model is a folder or a hub id, loaded in float32. All take their turn in each round; the median over the rounds
-counts. A static student has next to nothing to compute: its time goes into the tokenizer and into what
-sentence-transformers does for each batch, so that the size of the batches decides.
+MODEL is a folder or a hub id, loaded in float32. The models take turns in each round; the table shows the median over
+the rounds. A static student computes almost nothing: the tokenizer and the overhead per batch take its time, so its
+speed depends on the batch size.
 """
 
 import os
 
-os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one core; read by the tokenizers when they first work
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one core; the tokenizers read this variable at their first call
 
 import argparse
 from collections import Counter
@@ -25,11 +25,11 @@ from leaf_st.texts.read import read_texts
 
 
 def main() -> None:
-    """Print a row for each model: parameters, and queries per second by batch size."""
+    """Print one row for each model: parameters, and queries per second by batch size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", metavar="MODEL", help="folder or hub id")
-    parser.add_argument("--queries", type=Path, required=True, help="file of texts; those of kind query are taken")
-    parser.add_argument("--limit", type=int, default=2048, help="queries at most")
+    parser.add_argument("--queries", type=Path, required=True, help="file of texts; only rows of kind query count")
+    parser.add_argument("--limit", type=int, default=2048, help="maximum number of queries")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 32, 256, 1024], metavar="N")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
@@ -43,7 +43,7 @@ def main() -> None:
     print(f"{'':{width}}{'parameters':>12}" + "".join(f"{size:>10,}" for size in options.batch_sizes))
     for name, model in models.items():
         parameters = sum(weight.numel() for weight in model.parameters()) / 1e6
-        print(f"{name:{width}}{parameters:>11.1f}M" + "".join(f"{of[name]:>10,.0f}" for of in speeds))
+        print(f"{name:{width}}{parameters:>11.1f}M" + "".join(f"{rates[name]:>10,.0f}" for rates in speeds))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""The store at 1M rows and the sampler at 100M: time and memory, each in a fresh process.
+"""Time and memory of a store with 1M rows and a sampler over 100M rows, each in a new process.
 
 Command:  python recipes/benchmarks/store_and_sampler.py [--rows 1000000] [--folder FOLDER]
 
-Makes a store of random float16 vectors of width 1024 (2 GB for 1M rows; kept in --folder if that is named), opens it,
-and reads batches of 32 rows from anywhere in it, with all shards mapped and their pages in the system's cache. Resident
-memory is what the step adds to the process.
+The script writes random float16 vectors of dimension 1024 to a store (2 GB for 1M rows; --folder keeps the store),
+opens the store, and reads batches of 32 random rows, with all shards mapped and their pages in the system's cache.
+Resident memory is the growth of the process during a step. The script runs on Linux.
 """
 
 import argparse
@@ -32,7 +32,7 @@ WIDTH, BATCH, READS = 1024, 32, 2000
 
 
 class RandomTeacher:
-    """Gives the same random vectors for every block: their values do not matter here."""
+    """A teacher that returns the same random vectors for every block, because their values do not matter here."""
 
     def __init__(self) -> None:
         self.fingerprint = Fingerprint(
@@ -41,12 +41,12 @@ class RandomTeacher:
         self._vectors = np.random.default_rng(0).normal(size=(ROWS_PER_SHARD, WIDTH)).astype(np.float32)
 
     def embed(self, texts: Sequence[str], kind: Kind) -> NDArray[np.float32]:
-        """Return vectors, shape (n, 1024)."""
+        """Return random vectors, shape (n, 1024)."""
         return self._vectors[: len(texts)]
 
 
 class SimulatedLengths:
-    """Lengths of rows that are nowhere, made when asked for."""
+    """Lengths of rows that do not exist, computed on request."""
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
@@ -55,13 +55,13 @@ class SimulatedLengths:
         return self._rows
 
     def __getitem__(self, rows: slice) -> NDArray[np.uint16]:
-        """Return lengths of the rows, lognormal around 50 tokens."""
+        """Return lognormal lengths around 50 tokens."""
         start, stop, _ = rows.indices(self._rows)
         return np.random.default_rng(start).lognormal(4, 0.7, stop - start).astype(np.uint16)
 
 
 def make_store(folder: Path, rows: int) -> None:
-    """Make the store, or go on with it."""
+    """Write the store, or resume writing."""
 
     def texts() -> Iterator[Text]:
         return (Text(f"text number {row} of a benchmark", "document") for row in range(rows))
@@ -70,13 +70,13 @@ def make_store(folder: Path, rows: int) -> None:
 
 
 def resident() -> float:
-    """Return this process's resident memory in MB, as Linux reports it."""
+    """Return the resident memory of this process in MB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1e6
 
 
 def measure_store(folder: Path) -> None:
-    """Open the store and read from it."""
+    """Print the time to open the store and to read batches."""
     before, started = resident(), time.perf_counter()
     store = EmbeddingStore(folder)
     opened, added = time.perf_counter() - started, resident() - before
@@ -94,7 +94,7 @@ def measure_store(folder: Path) -> None:
 
 
 def measure_sampler(rows: int) -> None:
-    """Draw batches of an epoch over ``rows`` rows."""
+    """Print memory and time of the batches of an epoch over ``rows`` rows."""
     from leaf_st.training.sampler import LengthGroupedBatchSampler
 
     before, started = resident(), time.perf_counter()
@@ -105,11 +105,11 @@ def measure_sampler(rows: int) -> None:
         if count == 20_000:
             break
     seconds = time.perf_counter() - started
-    print(f"sampler over {rows:,} rows: {peak:.0f} MB resident at most, {seconds / count * 1e3:.3f} ms a batch")
+    print(f"sampler over {rows:,} rows: {peak:.0f} MB resident at most, {seconds / count * 1e3:.3f} ms per batch")
 
 
 def main() -> None:
-    """Print the figures."""
+    """Run each part in a new process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path)

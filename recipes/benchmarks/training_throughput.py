@@ -1,13 +1,13 @@
-"""Training throughput: this package against sentence-transformers' own distillation recipe, in one run.
+"""Training throughput: leaf_st against the distillation recipe of sentence-transformers.
 
 Command:  python recipes/benchmarks/training_throughput.py --texts TEXTS.parquet
           python recipes/benchmarks/training_throughput.py --texts TEXTS.parquet --samples 20000 --output FOLDER
 
-Both ways start from the same student (all-MiniLM-L6-v2, layers 0, 4, 5, projection fitted) and train on the same 3,000
-texts with batches of 32. The sentence-transformers way is the documented recipe of its EmbedDistillLoss with default
-arguments: float32, random batches, dropout, targets as lists, learning rate 5e-5 falling to 0. The ways take turns;
-the figure is the median over the rounds. With --samples both are also trained for that many samples, and the mean L2 on
-512 further texts is printed; a way that is finished in --output is not trained again.
+Both ways start from the same student (all-MiniLM-L6-v2, layers 0, 4 and 5, fitted projection) and train on the same
+3,000 texts with batches of 32. The sentence-transformers way is the documented recipe of EmbedDistillLoss with default
+arguments: float32, random batches, dropout, targets as lists, learning rate 5e-5 falling to 0. The ways take turns; the
+script prints the median over the rounds. With --samples, the script also trains both ways for that many samples and
+prints the mean L2 on 512 other texts; results in --output are reused.
 """
 
 import argparse
@@ -47,22 +47,22 @@ recipe = Recipe(
 
 
 class StepClock(TrainerCallback):
-    """Notes when each optimizer step ended."""
+    """Records the end time of each optimizer step."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
 
     def on_step_end(self, *_: object, **__: object) -> None:
-        """Note the time."""
+        """Record the time."""
         self.ends.append(time.perf_counter())
 
     def rate(self) -> float:
-        """Return samples per second from the end of the first step to that of the last."""
+        """Return samples per second between the ends of the first and the last step."""
         return BATCH * (len(self.ends) - 1) / (self.ends[-1] - self.ends[0])
 
 
 class Setting:
-    """Texts, targets and the student that both ways start from."""
+    """The texts, targets and initial student of both ways."""
 
     def __init__(self, texts: str, folder: Path) -> None:
         spec = TextsSpec(source=texts, limit=TRAINED + VALIDATED)
@@ -78,7 +78,7 @@ class Setting:
         self.start = self.student().state_dict()
 
     def student(self) -> nn.Module:
-        """Return a student at the start, without dropout."""
+        """Return the initial student, without dropout."""
         student = new_student(recipe, self.store.fingerprint)
         if hasattr(self, "start"):
             student.load_state_dict(self.start)
@@ -87,17 +87,17 @@ class Setting:
         return student
 
     def validation_loss(self, student: nn.Module) -> float:
-        """Return the mean L2 on the texts that nobody trained on."""
+        """Return the mean L2 on the validation texts."""
         vectors = student.encode(self.validation_texts, show_progress_bar=False)
         return float(np.linalg.norm(vectors - self.validation_targets, axis=1).mean())
 
 
 def sentence_transformers_way(setting: Setting, steps: int) -> tuple[float, float]:
-    """Train as sentence-transformers documents it; returns samples per second and validation loss."""
+    """Train as sentence-transformers documents; returns samples per second and validation loss."""
     student = setting.student()
     for module in student.modules():
         if isinstance(module, nn.Dropout):
-            module.p = 0.1  # BERT's own, which our students are built without
+            module.p = 0.1  # the default of BERT; leaf_st builds students without dropout
     clock = StepClock()
     SentenceTransformerTrainer(
         model=student,
@@ -116,7 +116,7 @@ def sentence_transformers_way(setting: Setting, steps: int) -> tuple[float, floa
 
 
 def leaf_way(setting: Setting, steps: int) -> tuple[float, float]:
-    """Train as this package does; returns samples per second and validation loss."""
+    """Train with leaf_st; returns samples per second and validation loss."""
     student = setting.student()
     quiet = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False, "max_steps": steps}
     arguments = {**recipe.training.arguments, **quiet}
@@ -135,8 +135,8 @@ WAYS: dict[str, Callable[[Setting, int], tuple[float, float]]] = {
 
 
 def compare_rates(setting: Setting, rounds: int) -> dict[str, float]:
-    """Return samples per second of each way: the median over rounds in which both take their turn."""
-    # A turn of ours is a whole epoch, because its batches differ in length; random batches are all alike.
+    """Return samples per second of each way: the median over rounds in which the ways take turns."""
+    # leaf_st needs a complete epoch, because its batches differ in length; random batches are similar.
     turns = {"sentence-transformers": 8, "leaf_st": TRAINED // BATCH}
     rates: dict[str, list[float]] = {name: [] for name in WAYS}
     for _ in range(rounds):
@@ -146,7 +146,7 @@ def compare_rates(setting: Setting, rounds: int) -> dict[str, float]:
 
 
 def compare_losses(setting: Setting, samples: int, output: Path) -> dict[str, float]:
-    """Return the validation loss of each way after ``samples`` samples, from ``output`` where it is known."""
+    """Return the validation loss of each way after ``samples`` samples; reuses results in ``output``."""
     path = output / f"losses-{samples}.json"
     known: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
     for name, way in WAYS.items():
@@ -162,7 +162,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", required=True, help="file of texts")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--samples", type=int, default=0, help="train both so long and print the validation losses")
+    parser.add_argument("--samples", type=int, default=0, help="number of training samples for the validation losses")
     parser.add_argument("--output", type=Path, default=Path("runs/training_throughput"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

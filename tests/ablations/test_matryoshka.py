@@ -84,7 +84,7 @@ def _check_the_store(folder):
     [
         (["--data"], "--data: expected BEIR folders to search, found none"),
         (["--data", "nowhere"], "nowhere"),
-        (["--samples", "31"], "--samples: expected at least 32, the texts of a step, found 31"),
+        (["--samples", "31"], "--samples: expected at least 32, the batch size, found 31"),
     ],
 )
 def test_what_cannot_be_run_is_refused_first(run, texts, beir, tmp_path, capsys, arguments, message):

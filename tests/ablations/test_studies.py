@@ -90,7 +90,7 @@ def test_a_figure_has_axes_with_units(run, texts, output):
     ("arguments", "message"),
     [
         (["--variants", "median"], "--variants median: expected some of mean, cls, max"),
-        (["--samples", "31"], "--samples: mean takes 32 a step, found 31"),
+        (["--samples", "31"], "--samples: expected at least 32, the batch size of mean, found 31"),
         (["--data", "nowhere"], "nowhere"),
     ],
 )
@@ -109,12 +109,12 @@ def test_what_cannot_be_run_is_refused_before_embedding(
     ("name", "content", "arguments", "message"),
     [
         ("sources", b"PAR1 no footer PAR1", [], "sources: texts "),
-        ("sources", {"text": ["a", "b"]}, [], "expected some of every group, found no queries"),
+        ("sources", {"text": ["a", "b"]}, [], "expected texts of every group, found no queries"),
         (
             "learning_rate",
             {"text": list("abcdefghijkl")},
             ["--samples", "3200"],
-            "has 11 to train on: give fewer --samples",
+            "has 11: lower --samples",
         ),
     ],
 )
@@ -210,7 +210,7 @@ def test_texts_without_sources_have_no_definitions(run, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run("sources", "--smoke", "--texts", texts, "--output", tmp_path / "run", "--variants", "definitions", "--data")
     printed = capsys.readouterr()
-    assert "in a column `source`: definitions are left out" in printed.out
+    assert "in a column `source`: left out: definitions" in printed.out
     assert "definitions: expected some of queries, documents, all" in printed.err
 
 

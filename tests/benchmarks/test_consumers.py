@@ -103,7 +103,7 @@ def test_a_consumer_sees_its_environment_alone_and_no_network(consult, expected,
 def test_a_consumer_that_ends_with_an_error_has_failed(consult):
     row = consult("sys.exit('no such model')")
     assert (row.result, row.compared) == ("failed", 0)
-    assert row.reason.endswith("ended with 1: no such model")
+    assert row.reason.endswith("exited with 1: no such model")
 
 
 def test_a_graph_that_is_not_there_is_not_read(consult, tmp_path):
@@ -163,13 +163,13 @@ def test_texts_are_of_both_kinds_and_one_is_longer_than_any_model_reads(consumer
         consumers.texts_of(str(path))
 
 
-def test_a_text_is_whole_if_it_is_read_to_its_end_behind_the_prompt(consumers, tiny_teacher_folder):
+def test_a_text_is_uncut_if_it_fits_into_the_model_with_its_prompt(consumers, tiny_teacher_folder):
     model = SentenceTransformer(str(tiny_teacher_folder), device="cpu", prompts={"query": "a ", "document": ""})
     model.max_seq_length = 5  # two of them open and close
     texts = {"query": ["a b", "a b c"], "document": ["a b c", "a b c d"]}
-    assert consumers.whole_texts(model, texts) == {"query": ["a b"], "document": ["a b c"]}
-    with pytest.raises(InputError, match="found none in 5 tokens that is a document"):
-        consumers.whole_texts(model, {"query": ["a"], "document": ["a b c d"]})
+    assert consumers.uncut_texts(model, texts) == {"query": ["a b"], "document": ["a b c"]}
+    with pytest.raises(InputError, match="found within 5 tokens no document"):
+        consumers.uncut_texts(model, {"query": ["a"], "document": ["a b c d"]})
 
 
 def test_a_model_is_read_with_its_prompts(consumers, monkeypatch, capsys, tiny_teacher_folder, tmp_path):
@@ -191,7 +191,7 @@ def test_a_model_is_read_with_its_prompts(consumers, monkeypatch, capsys, tiny_t
     vectors = {kind: model.encode([text]).tolist() for kind, text in (("query", "a"), ("document", "b c"))}
     (tmp_path / "unprompted.py").write_text(f"{READER}json.dump({{'versions': {{}}, **{vectors}}}, open(vectors, 'w'))")
     monkeypatch.setattr(consumers, "_PROGRAMS", tmp_path)
-    unprompted = consumers.Consumer("unprompted", "unprompted.py", "sentence-transformers", whole=True)
+    unprompted = consumers.Consumer("unprompted", "unprompted.py", "sentence-transformers", uncut=True)
     monkeypatch.setattr(consumers, "CONSUMERS", [unprompted])
     with pytest.raises(SystemExit) as ended:
         consumers.main()
@@ -204,4 +204,4 @@ def test_a_folder_without_a_model_is_refused(consumers, monkeypatch, capsys, tmp
     with pytest.raises(SystemExit) as ended:
         consumers.main()
     assert ended.value.code == 2
-    assert "expected the folder of a model, found no modules.json" in capsys.readouterr().err
+    assert "expected a model folder, found no modules.json" in capsys.readouterr().err

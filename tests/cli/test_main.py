@@ -128,7 +128,7 @@ def test_stages_alone_make_what_can_be_measured_and_searched(recipe, tiny_teache
     _run("evaluate", "out/model", "--teacher", tiny_teacher_folder, "--tasks", beir)
     written = capsys.readouterr().out
     assert "asymmetric retention" in written
-    assert "kept in out/results/tasks.json" in written
+    assert "saved in out/results/tasks.json" in written
     rows = json.loads(Path("out/results/tasks.json").read_text())
     assert {(row["mode"], row["model"]) for row in rows} == {
         ("teacher", f"local/{tiny_teacher_folder.name}"),
@@ -136,7 +136,7 @@ def test_stages_alone_make_what_can_be_measured_and_searched(recipe, tiny_teache
         ("asymmetric", "local/tiny"),
     }
     _run("evaluate", "out", "--tasks", beir, "--modes", "teacher", "--output", "again")
-    assert "kept in again/tasks.json" in capsys.readouterr().out
+    assert "saved in again/tasks.json" in capsys.readouterr().out
     (again,) = json.loads(Path("again/tasks.json").read_text())
     assert again["score"] == next(row["score"] for row in rows if row["mode"] == "teacher")
     _run("search", "text 7", "--model", "out/model", "--documents", "texts.jsonl")
@@ -177,7 +177,7 @@ def test_layers_that_do_not_exist_are_one_line(recipe, capfd):
 def test_missing_input_of_a_measurement_is_one_line(model, beir, capfd):
     assert "none" in _refused(capfd, "evaluate", "./none", "--tasks", beir)
     assert "none" in _refused(capfd, "evaluate", model, "--teacher", "./none", "--tasks", beir)
-    assert "task none: no such file or folder" in _refused(capfd, "evaluate", model, "--tasks", "none")
+    assert "task none: expected a file, a folder" in _refused(capfd, "evaluate", model, "--tasks", "none")
     assert "none.txt: no such file" in _refused(capfd, "search", "a", "--model", model, "--documents", "none.txt")
 
 

@@ -128,3 +128,10 @@ def test_table_shows_what_is_missing():
 def test_one_task_has_no_mean():
     one = [_row("a", mode, 50.0) for mode in ("teacher", "standard")]
     assert "mean" not in format_table(one)
+
+
+@pytest.mark.parametrize(("teacher", "standard"), [(0.3, 4.0), (0.0, 1.0), (-2.0, -3.0), (40.0, -1.0)])
+def test_a_ratio_without_meaning_is_a_dash(teacher, standard):
+    rows = [_row("one", "teacher", teacher), _row("one", "standard", standard)]
+    assert retention(rows) == {}
+    assert format_table(rows).splitlines()[1].split()[-2:] == ["-", "-"]

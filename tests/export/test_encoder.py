@@ -80,13 +80,14 @@ def test_a_graph_is_timed_beside_torch(graph, model, monkeypatch):
     assert min(rows[-1].seconds) > 0
 
 
-def test_without_onnxruntime_a_graph_is_not_timed(model, tmp_path, monkeypatch, capsys):
+def test_without_onnxruntime_a_graph_is_not_timed(model, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "leaf_st")
     for module in (timing, encoder):
         monkeypatch.setattr(module, "onnxruntime_is_installed", lambda: False)
     candidate = Candidate("model", model, "model", {"onnx": tmp_path / "model.onnx"})
     rows = measure_latency([candidate], TEXTS, batch_sizes=(1,), repeats=1)
     assert "onnx" not in {row.backend for row in rows}
-    assert "model.onnx is not timed: pip install 'leaf-st[onnx]'" in capsys.readouterr().out
+    assert "model.onnx is not timed: pip install 'leaf-st[onnx]'" in caplog.text
     with pytest.raises(InputError, match=r"onnxruntime is not installed: pip install 'leaf-st\[onnx\]'"):
         OnnxEncoder(tmp_path / "model.onnx", model)
 

@@ -89,14 +89,14 @@ def test_each_table_has_the_command_that_made_it(own, search_set):
     _write(own, [{**row, "texts": str(search_set)} for row in _rows(own, "latency")], "latency")
     commands = [line for block in _blocks(card_text(own, REPO), "bash") for line in block.splitlines()]
     assert commands == [
-        "leaf-st evaluate tiny --teacher teacher --tasks letters",
+        "leaf-st evaluate tiny --tasks letters --modes teacher standard asymmetric",
         "leaf-st measure compression tiny --data letters",
         "leaf-st measure index tiny --data letters",
         "leaf-st measure margin tiny --data letters",
         "leaf-st measure latency tiny --texts letters",
     ]
     for line in commands:
-        assert build_parser().parse_args(line.split()[1:]).command
+        assert build_parser().parse_args(line.split()[1:]).func
 
 
 def test_no_folder_of_this_machine_is_named(own, tiny_teacher_folder):
@@ -157,7 +157,7 @@ def test_without_results_a_card_has_to_be_asked_for(own, capsys):
     (own / "results" / "tasks.json").unlink()
     with pytest.raises(SystemExit, match="2"):
         main(["card", str(own), "--repo-id", REPO])
-    assert "holds no results for the card: `leaf-st evaluate`" in capsys.readouterr().err
+    assert "holds no results for the card: measure some with `leaf-st evaluate`" in capsys.readouterr().err
     shutil.rmtree(own / "results")
     main(["card", str(own), "--repo-id", REPO, "--without-results"])
     text = capsys.readouterr().out

@@ -99,7 +99,7 @@ def test_bad_input_is_one_line_and_creates_nothing(hub, run, tmp_path, capsys, u
     assert "--without-results" in _refused(capsys, "push", run, "--repo-id", REPO)
     assert hub.account.repositories == {}
     main(["push", str(run), "--repo-id", REPO, "--without-results"])
-    assert "It has not been measured." in (run / "publish" / "README.md").read_text()
+    assert "The model has not been measured on any task." in (run / "publish" / "README.md").read_text()
     main(["push", str(run), "--repo-id", REPO, "--without-results"])
 
 
@@ -113,8 +113,8 @@ def _with_teacher(run, folder):
 def test_a_missing_or_unfitting_teacher(hub, run, tmp_path, capsys):
     _with_teacher(run, tmp_path / "none")
     refused = _refused(capsys, "push", run, "--repo-id", REPO, "--asymmetric")
-    assert refused.startswith("the teacher, which --asymmetric publishes too, cannot be loaded: model ")
-    assert "none: no such folder" in refused
+    assert refused.startswith("the teacher, which --asymmetric publishes too, cannot be loaded: teacher ")
+    assert "none cannot be loaded: no such folder" in refused
     assert "expected the name of a branch" in _refused(capsys, "push", run, "--repo-id", REPO, "--revision", "")
     narrow = shutil.copytree(run / "model", tmp_path / "narrow")
     from leaf_st.models.portable import save_portable
@@ -146,7 +146,7 @@ def test_a_damaged_model_is_one_line(run, capsys, damage):
     else:
         (run / "model" / "config_sentence_transformers.json").write_text("{}")
         refused = _refused(capsys, "card", run, "--repo-id", REPO)
-        assert "config_sentence_transformers.json: expected prompts in it, found none" in refused
+        assert "config_sentence_transformers.json: expected the key prompts, found none" in refused
 
 
 def test_a_failed_check_is_not_published(hub, run, capsys, monkeypatch):

@@ -147,7 +147,7 @@ def test_samples_stand_side_by_side(page, whole):
         assert cell == f"{row['score']:.3f} {'✓ ' if row['grade'] else ''}{row['text']}"
     found = {mode: {row["document"] for row in first if row["mode"] == mode} for mode in table[0][1:]}
     shared = ", ".join(f"{mode} {len(found[mode] & found['teacher'])}" for mode in ("standard", "asymmetric"))
-    assert f"“{first[0]['asked']}” (letters). Of the teacher's 10 found too: {shared}." in page.text
+    assert f"“{first[0]['asked']}” (letters). Shared with the teacher's 10 documents: {shared}." in page.text
 
 
 def test_what_is_missing_is_named_with_the_command_that_makes_it(empty, search_set):
@@ -161,7 +161,7 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(empty, search_s
     kept = "--set save_total_limit=10 --set save_steps=0.1 --set eval_steps=0.1"
     assert any(code.startswith(f"leaf-st run RECIPE.py {kept} ") for code in page.codes)
     for code in page.codes[:-1]:
-        assert build_parser().parse_args(shlex.split(code)[1:]).command
+        assert build_parser().parse_args(shlex.split(code)[1:]).func
     assert {name.removeprefix("tiny-") for name in page.downloads} == {
         f"{name}.csv" for name in ("training", "recipe", "teacher", "versions")
     }
@@ -331,6 +331,6 @@ def test_the_commands_say_where_it_is(whole, tmp_path, capsys):
     assert _rows(folder, "alignment") == _rows(whole, "alignment")
     main(["report", str(folder)])
     said = capsys.readouterr().out
-    assert f"kept in {folder / 'results' / 'alignment.json'}" in said
+    assert f"saved in {folder / 'results' / 'alignment.json'}" in said
     assert said.endswith(f"the report is {folder / 'report' / 'report.html'}\n")
     assert Path(folder / "report" / "report.html").is_file()

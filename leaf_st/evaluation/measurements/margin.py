@@ -201,6 +201,6 @@ MARGIN = Measurement(
     table=format_margin,
     section=_section,
     words=lambda rows: ["--data", *set_names(rows)],
-    needs=f"It needs at least {FEWEST} checkpoints: train with --set save_total_limit=10 --set save_steps=0.1 "
-    "--set eval_steps=0.1.",
+    needs=f"It needs at least {FEWEST} checkpoints. If the run kept fewer, train into another folder: "
+    "`leaf-st run RECIPE.py --set save_total_limit=10 --set save_steps=0.1 --set eval_steps=0.1 --output FOLDER`",
 )

@@ -3,6 +3,7 @@
 from typing import Any
 
 from leaf_st.evaluation.measurements.alignment import ALIGNMENT
+from leaf_st.evaluation.measurements.baseline import BASELINE
 from leaf_st.evaluation.measurements.compression import COMPRESSION
 from leaf_st.evaluation.measurements.export import EXPORT
 from leaf_st.evaluation.measurements.index import INDEX
@@ -18,6 +19,7 @@ MEASUREMENTS: tuple[Measurement[Any], ...] = (
     TASKS,
     TRAINING,
     ALIGNMENT,
+    BASELINE,
     COMPRESSION,
     INDEX,
     MARGIN,

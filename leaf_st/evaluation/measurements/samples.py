@@ -168,7 +168,7 @@ def _table(number: int, named: tuple[str, str], modes: Mapping[Mode, Sequence[Sa
         ["", *modes],
         [[str(rank), *(cells.get((mode, rank), "-") for mode in modes)] for rank in ranks],
         left=1 + len(modes),
-        caption=f"“{asked}” ({named[0]}). Found of the teacher's {len(teacher)}: {', '.join(shared)}.",
+        caption=f"“{asked}” ({named[0]}). Shared with the teacher's {len(teacher)} documents: {', '.join(shared)}.",
     )
 
 

@@ -96,5 +96,6 @@ TRAINING = Measurement(
     table=lambda rows: aligned(training_lines(rows), left=0),
     section=_section,
     words=lambda rows: [],
+    needs="Training logs the losses: `leaf-st train RECIPE.py --output FOLDER`",
     on_card=False,
 )

@@ -28,7 +28,7 @@ def public_sets(results: Results) -> Section:
     lines = [[name, PUBLIC_SETS[name]] for name in names if name in PUBLIC_SETS]
     if not lines:
         return Section()
-    text = ["Results name a local set by its file or folder. The same sets are public:"]
+    text = ["Results name a local set by its file or folder. The sets come from these public sources:"]
     return Section(text, tables=[Table("sets", ["set", "public source"], lines, left=2)])
 
 

@@ -1,4 +1,4 @@
-"""LangChain's HuggingFaceEmbeddings, which applies a prompt only where it is named: FOLDER TEXTS.json VECTORS.json."""
+"""LangChain's HuggingFaceEmbeddings, which needs the names of prompts. Arguments: FOLDER TEXTS.json VECTORS.json."""
 
 import json
 import sys

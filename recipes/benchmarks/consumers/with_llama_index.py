@@ -1,4 +1,4 @@
-"""LlamaIndex's HuggingFaceEmbedding, which replaces the prompts of the model: FOLDER TEXTS.json VECTORS.json."""
+"""LlamaIndex's HuggingFaceEmbedding, which replaces the model's prompts. Arguments: FOLDER TEXTS.json VECTORS.json."""
 
 import json
 import sys

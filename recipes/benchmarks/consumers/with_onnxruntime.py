@@ -1,4 +1,4 @@
-"""onnxruntime, tokenizers and NumPy, without torch: FOLDER TEXTS.json VECTORS.json."""
+"""onnxruntime, tokenizers and NumPy, without torch. Arguments: FOLDER TEXTS.json VECTORS.json."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 folder, texts, vectors = map(Path, sys.argv[1:])
 read = json.loads(texts.read_text(encoding="utf-8"))
-assert find_spec("torch") is None, "torch is installed here, so that this does not show what goes without it"
+assert find_spec("torch") is None, "torch is installed here, so this test does not show that torch is not needed"
 
 prompts = json.loads((folder / "config_sentence_transformers.json").read_text(encoding="utf-8"))["prompts"]
 length = json.loads((folder / "sentence_bert_config.json").read_text(encoding="utf-8"))["max_seq_length"]

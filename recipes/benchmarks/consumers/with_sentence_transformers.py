@@ -1,4 +1,4 @@
-"""sentence-transformers of today, from the folder alone: FOLDER TEXTS.json VECTORS.json."""
+"""Current sentence-transformers. Arguments: FOLDER TEXTS.json VECTORS.json."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""sentence-transformers 3, which has no `encode_query`, on transformers 4: FOLDER TEXTS.json VECTORS.json."""
+"""sentence-transformers 3 (without `encode_query`) on transformers 4. Arguments: FOLDER TEXTS.json VECTORS.json."""
 
 import json
 import sys

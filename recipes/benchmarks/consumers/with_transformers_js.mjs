@@ -1,12 +1,12 @@
-// transformers.js: the graph's own output, whatever is behind the transformer: FOLDER TEXTS.json VECTORS.json.
-// Run from the npm folder that has the package.
+// transformers.js with the graph's output `sentence_embedding`. Arguments: FOLDER TEXTS.json VECTORS.json.
+// Run in the npm folder with the package.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { basename, dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 
-// A script elsewhere finds only the packages beside itself.
+// Node resolves packages relative to the script, which is in another folder.
 const installed = createRequire(join(process.cwd(), "package.json"));
 const { AutoModel, AutoTokenizer, env } = await import(pathToFileURL(installed.resolve("@huggingface/transformers")));
 
@@ -20,7 +20,7 @@ env.localModelPath = dirname(folder);
 const tokenizer = await AutoTokenizer.from_pretrained(basename(folder));
 const model = await AutoModel.from_pretrained(basename(folder), { dtype: "fp32" });
 
-// transformers.js cuts a long text's closing token, [SEP], off with the rest.
+// transformers.js cuts off the closing token [SEP] of a long text.
 const closing = tokenizer("").input_ids.data.at(-1);
 function closeAgain({ data, dims: [, length] }) {
   if (length < tokenizer.model_max_length) return;

@@ -1,12 +1,12 @@
-// transformers.js by its feature-extraction pipeline, which pools the tokens itself: FOLDER TEXTS.json VECTORS.json.
-// Run from the npm folder that has the package.
+// transformers.js with its feature-extraction pipeline, which pools the tokens. Arguments: FOLDER TEXTS.json VECTORS.json.
+// Run in the npm folder with the package.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { basename, dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 
-// A script elsewhere finds only the packages beside itself.
+// Node resolves packages relative to the script, which is in another folder.
 const installed = createRequire(join(process.cwd(), "package.json"));
 const { env, pipeline } = await import(pathToFileURL(installed.resolve("@huggingface/transformers")));
 
