@@ -17,7 +17,8 @@ from leaf_st.training.sampler import LengthGroupedBatchSampler
 def rows(teacher, texts):
     """A data set of texts and labels, such as users have."""
     prompted = [teacher.prompts[row.kind] + row.text for row in texts]
-    vectors = np.concatenate([teacher.embed([row.text], row.kind) for row in texts])
+    encoders = {"query": teacher.encode_query, "document": teacher.encode_document}
+    vectors = np.concatenate([encoders[row.kind]([row.text]) for row in texts])
     return datasets.Dataset.from_dict({"text": prompted, "label": vectors.tolist()})
 
 

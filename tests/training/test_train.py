@@ -15,7 +15,6 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import StudentSpec
-from leaf_st.student.new import new_student
 from leaf_st.teacher.precompute import precompute
 from leaf_st.training.arguments import training_arguments
 from leaf_st.training.checkpoints import Stop, complete_checkpoints, last_complete_checkpoint
@@ -60,7 +59,7 @@ def _same_model(run, other):
 
 def test_the_kernel_of_attention_does_not_change_the_loss(recipe, changed, store, tmp_path, monkeypatch):
     bf16 = changed(recipe, bf16=True)
-    student = new_student(bf16, store.fingerprint)
+    student = initial_student(bf16, store.fingerprint)
     losses = []
     for fused_above in (256, 0):
         monkeypatch.setattr("leaf_st.training.cpu._FUSED_ABOVE", fused_above)
@@ -165,7 +164,7 @@ def test_the_model_reads_as_many_tokens_as_before_training(tmp_path, recipe, sto
 
 def test_held_out_rows_are_never_trained_on(tmp_path, recipe, store):
     trainer = LeafTrainer(
-        new_student(recipe, store.fingerprint), store, recipe.training, training_arguments(recipe, tmp_path, "cpu")
+        initial_student(recipe, store.fingerprint), store, recipe.training, training_arguments(recipe, tmp_path, "cpu")
     )
     held_out = set(store.held_out(HELD_OUT).tolist())
     batches = trainer.get_train_dataloader().batch_sampler
@@ -279,7 +278,7 @@ def test_training_in_a_thread_that_is_not_the_main_one(tmp_path, recipe, store, 
 
 def test_a_training_that_fails_gives_ctrl_c_back(tmp_path, recipe, store):
     trainer = LeafTrainer(
-        new_student(recipe, store.fingerprint), store, recipe.training, training_arguments(recipe, tmp_path, "cpu")
+        initial_student(recipe, store.fingerprint), store, recipe.training, training_arguments(recipe, tmp_path, "cpu")
     )
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises((OSError, ValueError)):
