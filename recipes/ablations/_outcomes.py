@@ -14,8 +14,9 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.atomic import write_whole
 from leaf_st.evaluation.modes import ROLES
+from leaf_st.models.precision import bfloat16_is_fast
 from leaf_st.recipe import KINDS
-from leaf_st.teacher.local import LocalTeacher, bfloat16_is_fast
+from leaf_st.teacher.protocol import Teacher
 from leaf_st.teacher.store import EmbeddingStore
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def measure_alignment(student: SentenceTransformer, store: EmbeddingStore, rows:
 
 
 def measure_retrieval(
-    student: SentenceTransformer, teacher: SentenceTransformer, sets: Sequence[Path]
+    student: SentenceTransformer, teacher: Teacher, sets: Sequence[Path]
 ) -> dict[str, dict[str, float]]:
     """Return nDCG@10 by set and mode. Where bfloat16 is fast the student's weights become it, as the teacher's are."""
     if not sets:
@@ -79,7 +80,7 @@ def measure_retrieval(
     return found
 
 
-def remember(teacher: LocalTeacher, folder: Path) -> None:
+def remember(teacher: Teacher, folder: Path) -> None:
     """Let ``teacher`` keep its vectors of queries and documents in ``folder``: they are the same for all variants."""
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -94,8 +95,8 @@ def remember(teacher: LocalTeacher, folder: Path) -> None:
 
         return recall
 
-    teacher.model.encode_query = remembered(teacher.model.encode_query)
-    teacher.model.encode_document = remembered(teacher.model.encode_document)
+    for encode in (teacher.encode_query, teacher.encode_document):
+        setattr(teacher, encode.__name__, remembered(encode))
 
 
 def format_table(outcomes: Sequence[Outcome]) -> str:

@@ -34,12 +34,14 @@ from leaf_st.evaluation.beir import check_folders
 from leaf_st.pipeline.run import Run
 from leaf_st.pipeline.smoke import smoke
 from leaf_st.recipe import TrainingSpec
-from leaf_st.student.closed_form import fit_projection
+from leaf_st.student.new import new_student
+from leaf_st.student.projection import fit_projection
+from leaf_st.teacher.protocol import Teacher
 from leaf_st.teacher.store import MANIFEST, EmbeddingStore
 from leaf_st.texts.read import read_texts
 from leaf_st.training.loss import TeacherAlignedLoss
 from leaf_st.training.sampler import LengthGroupedBatchSampler
-from leaf_st.training.train import new_student, training_arguments
+from leaf_st.training.train import training_arguments
 from leaf_st.training.trainer import LeafTrainer, held_out_count, held_out_rows
 
 if TYPE_CHECKING:
@@ -137,9 +139,9 @@ class Setting:
     sets: Sequence[Path]
 
     @property
-    def teacher(self) -> SentenceTransformer:
+    def teacher(self) -> Teacher:
         """The teacher."""
-        return self.run.teacher.model
+        return self.run.teacher
 
     @cached_property
     def training_rows(self) -> int:

@@ -34,11 +34,12 @@ from leaf_st.evaluation.beir import check_folders
 from leaf_st.evaluation.display import draw_curves, means
 from leaf_st.evaluation.measurements.compression import Compressed, measure_compression
 from leaf_st.evaluation.modes import ROLES
+from leaf_st.models.load import load_model
 from leaf_st.pipeline.run import Run
 from leaf_st.pipeline.smoke import smoke
 from leaf_st.recipe import Kind
-from leaf_st.student.load import load_student, load_teacher
 from leaf_st.student.projection import Projection
+from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.texts.text import Text
@@ -133,11 +134,11 @@ def _rotated(plain: Run, store: EmbeddingStore, folder: Path) -> Run:
     if not teacher.is_dir():
         rows = np.random.default_rng(0).permutation(len(store))[:_AXES_OF]
         axes = principal_axes(store.embeddings(np.sort(rows).tolist()))
-        model = load_student(spec.model, spec.revision, spec.trust_remote_code)
+        model = load_model(spec.model, revision=spec.revision, trust_remote_code=spec.trust_remote_code)
         replace_folder(teacher, lambda fresh: save_rotated(model, axes, fresh))
     recipe = replace(plain.recipe, teacher=replace(spec, model=str(teacher), revision=None))
     run = Run(recipe, folder / "rotated")
-    (weight,) = (part.linear.weight for part in load_student(str(teacher)) if isinstance(part, Dense))
+    (weight,) = (part.linear.weight for part in load_model(str(teacher)) if isinstance(part, Dense))
     rotated = RotatedStore(store, run, weight.detach().cpu().numpy())
     precompute(rotated.texts, rotated, run.folder / "store", dtype=spec.store_dtype, total=len(store))
     run.embed()  # finds all of it there
@@ -153,9 +154,9 @@ def _measure(run: Run, sets: Sequence[Path]) -> list[Compressed]:
         if {row.set for row in known} == {folder.resolve().name for folder in sets}:
             return known
     run.measure_alignment()
-    teacher = load_teacher(run.recipe.teacher, student)
-    teacher.max_seq_length = student.max_seq_length
-    width = teacher.get_embedding_dimension() or 0
+    spec = replace(run.recipe.teacher, precision="float32", max_length=student.max_seq_length)
+    teacher = open_teacher(spec)
+    width = teacher.dimension
     rows = []
     for folder in sets:
         rows += measure_compression(

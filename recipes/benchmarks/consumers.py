@@ -26,11 +26,11 @@ from numpy.typing import ArrayLike, NDArray
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
+from leaf_st.models.load import load_model
+from leaf_st.models.prompts import prompt_for
+from leaf_st.models.tokens import copy_tokenizer
 from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TextsSpec
-from leaf_st.student.load import load_student
 from leaf_st.tables import aligned
-from leaf_st.teacher.local import own_prompt
-from leaf_st.texts.paper.cut import own_tokenizer
 from leaf_st.texts.read import read_texts
 
 LARGEST_DIFFERENCE = 1e-4  # of a coordinate, in float32
@@ -127,9 +127,9 @@ def whole_texts(model: SentenceTransformer, texts: Texts) -> dict[Kind, list[str
     Raises:
         InputError: If there is none of a kind.
     """
-    tokenizer = own_tokenizer(model)
+    tokenizer = copy_tokenizer(model)
     whole: dict[Kind, list[str]] = {
-        kind: [text for text in of_kind if not tokenizer.encode(own_prompt(model.prompts, kind) + text).overflowing]
+        kind: [text for text in of_kind if not tokenizer.encode(prompt_for(model.prompts, kind) + text).overflowing]
         for kind, of_kind in texts.items()
     }
     _check_both(whole, "texts", f"none in {model.max_seq_length} tokens that is a")
@@ -246,7 +246,7 @@ def _run(folder: Path, source: str, work: Path) -> list[Outcome]:
     if not (folder / "modules.json").is_file():
         raise InputError(f"{folder}: expected the folder of a model, found no modules.json: name another FOLDER")
     texts = texts_of(source)
-    model = load_student(str(folder)).to("cpu")
+    model = load_model(str(folder)).to("cpu")
     work.mkdir(parents=True, exist_ok=True)
     every = exercise(model, texts, work / "texts.json")
     whole = exercise(model, whole_texts(model, texts), work / "whole.json")

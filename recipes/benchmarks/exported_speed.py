@@ -23,10 +23,10 @@ from leaf_st.evaluation.measurements.export import rate
 from leaf_st.evaluation.measurements.latency import LatencyRow
 from leaf_st.evaluation.timing import Candidate, measure_latency, processor_name
 from leaf_st.export.forms import FORMS, exported_files
-from leaf_st.models.find import resolve_model
-from leaf_st.models.random_weights import save_unlearned
+from leaf_st.models.find import find_model
+from leaf_st.models.load import load_model
+from leaf_st.models.random_weights import save_random_weights
 from leaf_st.publishing.card.render import onnx_snippet
-from leaf_st.student.load import load_student
 from leaf_st.tables import aligned
 from leaf_st.zoo import ARCTIC
 
@@ -52,11 +52,11 @@ def main() -> None:
     parser.add_argument("--texts", required=True, metavar="FOLDER", help="real queries and documents")
     parser.add_argument("--repeats", type=int, default=25, help="batches of each size")
     options = parser.parse_args()
-    folder = resolve_model(options.model)
+    folder = find_model(options.model)
     graphs = exported_files(folder)
-    student = load_student(str(folder)).to("cpu")
+    student = load_model(str(folder)).to("cpu")
     with TemporaryDirectory() as temporary:
-        teacher = load_student(str(save_unlearned(Path(temporary) / "model", ARCTIC.architecture))).to("cpu")
+        teacher = load_model(str(save_random_weights(Path(temporary) / "model", ARCTIC.architecture))).to("cpu")
     teacher.prompts = dict(student.prompts)
     ours = Candidate("student", student, TEACHER, graphs)
     texts = latency_texts(options.texts)

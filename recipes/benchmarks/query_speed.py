@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 
 from leaf_st.evaluation.timing import encode_speed
+from leaf_st.models.load import load_model
 from leaf_st.recipe import TextsSpec
-from leaf_st.student.load import load_student
 from leaf_st.texts.read import read_texts
 
 
@@ -36,7 +36,7 @@ def main() -> None:
     torch.set_num_threads(1)
     spec = TextsSpec(source=str(options.queries), kind="query", limit={"document": 0})
     queries = [row.text for row in islice(read_texts(spec, Counter()), options.limit)]
-    models = {name: load_student(name) for name in options.models}
+    models = {name: load_model(name) for name in options.models}
     speeds = [encode_speed(models, queries, options.rounds, size) for size in options.batch_sizes]
     width = max(map(len, models)) + 2
     print(f"{len(queries):,} queries, one core; queries per second in batches of")

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-from leaf_st.models.find import resolve_model
+from leaf_st.models.find import find_model
+from leaf_st.models.precision import bfloat16_is_fast
 from leaf_st.recipe import TeacherSpec, TextsSpec
-from leaf_st.teacher.local import LocalTeacher, bfloat16_is_fast
+from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.precompute import ROWS_PER_SHARD
 from leaf_st.texts.read import read_texts
 from leaf_st.zoo import MINILM
@@ -33,11 +34,11 @@ def main() -> None:
     options = parser.parse_args()
     spec = TextsSpec(source=options.texts, limit=ROWS_PER_SHARD)
     texts = [row.text for row in read_texts(spec, Counter())]
-    plain = SentenceTransformer(str(resolve_model(MINILM)), model_kwargs={"dtype": torch.float32})
-    teacher = LocalTeacher.load(TeacherSpec(model=MINILM, precision=options.precision))
+    plain = SentenceTransformer(str(find_model(MINILM)), model_kwargs={"dtype": torch.float32})
+    teacher = open_teacher(TeacherSpec(model=MINILM, precision=options.precision))
     ways = {
         "model.encode, float32": lambda: plain.encode(texts, batch_size=32, show_progress_bar=False),
-        f"leaf_st, {teacher.fingerprint.precision}": lambda: teacher.embed(texts, "document"),
+        f"leaf_st, {teacher.fingerprint.precision}": lambda: teacher.encode_document(texts),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     vectors = {}

@@ -30,11 +30,12 @@ from transformers import TrainerCallback
 
 from leaf_st.atomic import write_json
 from leaf_st.recipe import Recipe, StudentSpec, TextsSpec, TrainingSpec
-from leaf_st.student.closed_form import fit_projection
-from leaf_st.teacher.local import LocalTeacher
+from leaf_st.student.new import new_student
+from leaf_st.student.projection import fit_projection
+from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.precompute import precompute
 from leaf_st.texts.read import read_texts
-from leaf_st.training.train import new_student, training_arguments
+from leaf_st.training.train import training_arguments
 from leaf_st.training.trainer import LeafTrainer
 
 TRAINED, VALIDATED, BATCH = 3000, 512, 32
@@ -66,14 +67,14 @@ class Setting:
     def __init__(self, texts: str, folder: Path) -> None:
         spec = TextsSpec(source=texts, limit=TRAINED + VALIDATED)
         rows = list(islice(read_texts(spec, Counter()), TRAINED + VALIDATED))
-        teacher = LocalTeacher.load(replace(recipe.teacher, precision="float32"))
+        teacher = open_teacher(replace(recipe.teacher, precision="float32"))
         store = precompute(rows[:TRAINED], teacher, folder / "store", dtype="float32", total=TRAINED)
         assert store is not None
         self.folder, self.store = folder, store
         self.texts = store.prompted(range(TRAINED))
         self.targets = store.embeddings(range(TRAINED))
         self.validation_texts = [row.text for row in rows[TRAINED:]]
-        self.validation_targets = teacher.model.encode(self.validation_texts, show_progress_bar=False)
+        self.validation_targets = teacher.encode(self.validation_texts)
         self.start = self.student().state_dict()
 
     def student(self) -> nn.Module:

@@ -13,8 +13,9 @@ import torch
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.student.new import new_student
 from leaf_st.teacher.store import EmbeddingStore
-from leaf_st.training.train import new_student, training_arguments
+from leaf_st.training.train import training_arguments
 
 README = Path(__file__).parents[2] / "recipes" / "ablations" / "README.md"
 VARIANTS = {

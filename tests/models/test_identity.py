@@ -6,10 +6,10 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.models.identity import Identity, identify
+from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
 from leaf_st.models.random_weights import WIDTH
 from leaf_st.recipe import Recipe, StudentSpec
-from leaf_st.student.load import load_student
 from leaf_st.student.static import build_static
 
 
@@ -57,9 +57,9 @@ def test_whatever_shapes_the_vectors_is_another_model(change, tiny_teacher):
 def test_a_trained_model_has_the_name_of_its_recipe(tiny_student, tmp_path):
     recipe = Recipe(name="own", student=StudentSpec(layers=(0, 2)))
     save_portable(tiny_student, tmp_path / "model", {"resolved": recipe.to_dict()})
-    assert identify(load_student(str(tmp_path / "model"))).name == "local/own"
+    assert identify(load_model(str(tmp_path / "model"))).name == "local/own"
     save_portable(tiny_student, tmp_path / "plain")
-    assert identify(load_student(str(tmp_path / "plain"))).name == "local/plain"
+    assert identify(load_model(str(tmp_path / "plain"))).name == "local/plain"
 
 
 @pytest.mark.parametrize("said", [{}, {"resolved": {"name": "own"}}])
@@ -67,7 +67,7 @@ def test_a_run_and_its_model_folder_have_one_name(said, tiny_student, tmp_path, 
     save_portable(tiny_student, tmp_path / "run" / "model")
     (tmp_path / "run" / "recipe.json").write_text(json.dumps(said))
     monkeypatch.chdir(tmp_path)
-    found = {identify(load_student(name)) for name in ("run", "run/model", str(tmp_path / "run"), "./run/model/")}
+    found = {identify(load_model(name)) for name in ("run", "run/model", str(tmp_path / "run"), "./run/model/")}
     assert [of.name for of in found] == ["local/own" if said else "local/run"]
 
 

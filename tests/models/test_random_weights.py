@@ -3,7 +3,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import BertConfig, BertModel
 
-from leaf_st.models.random_weights import save_unlearned
+from leaf_st.models.random_weights import save_random_weights
 from leaf_st.student.build import build_student
 from leaf_st.zoo import ARCHITECTURES, ARCTIC, MINILM_L6_H384, MXBAI, ZOO, Architecture
 
@@ -12,7 +12,7 @@ TINY = Architecture(32, 2, 2, 64, vocab_size=100, max_position_embeddings=40)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return save_unlearned(tmp_path_factory.mktemp("unlearned") / "model", TINY)
+    return save_random_weights(tmp_path_factory.mktemp("unlearned") / "model", TINY)
 
 
 def test_it_is_a_model_of_that_shape(folder):

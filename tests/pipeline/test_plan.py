@@ -8,8 +8,8 @@ from leaf_st.errors import InputError
 from leaf_st.pipeline.plan import _loadable, format_plan, plan
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import PAPER, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
-from leaf_st.teacher.local import LocalTeacher
-from leaf_st.training.train import new_student
+from leaf_st.student.new import new_student
+from leaf_st.teacher.open import open_teacher
 from leaf_st.zoo import ARCHITECTURES, ARCTIC, MINILM_L6_H384, Architecture
 
 TINY = Architecture(32, 2, 2, 64)
@@ -148,7 +148,7 @@ def test_a_student_to_go_on_from_that_is_out_of_reach(out_of_reach, monkeypatch,
     loadable, unlearned = _loadable(replace(out_of_reach, student=StudentSpec(start="leaf-ir")), tmp_path)
     assert list(unlearned) == [ARCTIC.hub_id, "leaf-ir"]
     assert loadable.student.start is None
-    teacher = LocalTeacher.load(loadable.teacher)
+    teacher = open_teacher(loadable.teacher)
     assert new_student(loadable, teacher.fingerprint).encode("a").shape == (32,)
 
 

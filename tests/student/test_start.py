@@ -101,7 +101,8 @@ def test_a_teacher_of_the_same_width_is_refused_by_its_files(tiny_student, finge
 @pytest.mark.parametrize("name", ["leaf-ir", "MongoDB/mdbr-leaf-ir"])
 def test_another_teacher_than_the_zoo_names_is_refused(name, tiny_student, fingerprint, tmp_path, monkeypatch):
     _saved(tiny_student, tmp_path / "model")
-    monkeypatch.setattr("leaf_st.student.start.resolve_model", lambda *_: tmp_path / "model")
+    for module in ("models.load", "student.start"):
+        monkeypatch.setattr(f"leaf_st.{module}.find_model", lambda *_, **__: tmp_path / "model")
     its = replace(fingerprint, teacher="Snowflake/snowflake-arctic-embed-m-v1.5")
     assert load_start(name, its).encode("a").shape == (WIDTH,)
     with pytest.raises(InputError, match=rf"{name} learned from Snowflake/.*-v1\.5, the teacher here is us/other: set"):

@@ -8,7 +8,8 @@ from leaf_st.errors import InputError
 from leaf_st.models.portable import save_portable
 from leaf_st.models.random_weights import WIDTH
 from leaf_st.student.asymmetric import compose
-from leaf_st.student.static import build_static, fit_table, token_vectors
+from leaf_st.student.static import build_static, fit_table
+from leaf_st.teacher.local import LocalTeacher
 
 TEXTS = ["a small text", "another one which is longer than that", "z", "e e e e e e e e e q"]
 
@@ -45,7 +46,7 @@ def test_a_vector_is_the_mean_of_those_of_all_tokens(student, tiny_teacher):
 
 def test_tokens_have_the_vectors_that_the_teacher_gives_to_them_alone(student, tiny_teacher):
     tiny_teacher.encode(TEXTS)  # leaves padding and truncation behind in the tokenizer
-    vectors = token_vectors(tiny_teacher, len(tiny_teacher.tokenizer))
+    vectors = LocalTeacher(tiny_teacher, "tiny", "0").token_vectors(len(tiny_teacher.tokenizer))
     assert vectors.shape == (len(tiny_teacher.tokenizer), WIDTH)
     (letter,) = _ids(student, "z")
     np.testing.assert_allclose(vectors[letter].numpy(), tiny_teacher.encode("z"), atol=1e-6)
@@ -53,13 +54,13 @@ def test_tokens_have_the_vectors_that_the_teacher_gives_to_them_alone(student, t
     assert not torch.allclose(vectors[inner], vectors[letter], atol=1e-3)
 
 
-def test_the_start_is_the_weighted_tokens_through_the_map_to_the_targets(student, tiny_teacher):
+def test_the_start_is_the_weighted_tokens_through_the_map_to_the_targets(student, tiny_teacher, local_teacher):
     texts = [f"{a} {b} {b}{c}" for a in "abcdef" for b in "ghijkl" for c in "mnopqr"]
     targets = tiny_teacher.encode(texts).astype(np.float64)
-    fit_table(student, tiny_teacher, texts, targets)
+    fit_table(student, local_teacher, texts, targets)
     table = student[0].embedding.weight.detach().double().numpy()
     counts = np.bincount([token for text in texts for token in _ids(student, text)], minlength=len(table))
-    alone = token_vectors(tiny_teacher, len(table)).double().numpy()
+    alone = local_teacher.token_vectors(len(table)).double().numpy()
     start = alone * (1e-3 / (1e-3 + counts / counts.sum()))[:, None]
     means = np.stack([start[_ids(student, text)].mean(axis=0) for text in texts])
     gram = means.T @ means
@@ -68,17 +69,17 @@ def test_the_start_is_the_weighted_tokens_through_the_map_to_the_targets(student
     np.testing.assert_allclose(table, expected, atol=1e-4 * np.abs(expected).max())
 
 
-def test_the_start_is_nearer_to_the_teacher_than_a_random_table(student, tiny_teacher):
+def test_the_start_is_nearer_to_the_teacher_than_a_random_table(student, tiny_teacher, local_teacher):
     targets = tiny_teacher.encode(TEXTS * 8)
     before = np.linalg.norm(student.encode(TEXTS * 8) - targets, axis=1).mean()
-    fit_table(student, tiny_teacher, TEXTS * 8, targets)
+    fit_table(student, local_teacher, TEXTS * 8, targets)
     assert np.linalg.norm(student.encode(TEXTS * 8) - targets, axis=1).mean() < 0.5 * before
 
 
-def test_the_teacher_s_tokenizer_stays_as_it_is(tiny_teacher):
+def test_the_teacher_s_tokenizer_stays_as_it_is(tiny_teacher, local_teacher):
     tiny_teacher.encode(TEXTS)
     before = tiny_teacher.tokenizer.backend_tokenizer.to_str()
-    token_vectors(tiny_teacher, 3)
+    local_teacher.token_vectors(3)
     assert tiny_teacher.tokenizer.backend_tokenizer.to_str() == before
 
 

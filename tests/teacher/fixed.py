@@ -35,7 +35,13 @@ class FixedTeacher:
         self.fingerprint = Fingerprint(**{**values, **changes})
         self.seconds = seconds
 
-    def embed(self, texts, kind):
+    def encode_query(self, texts):
+        return self._encode(texts, "query")
+
+    def encode_document(self, texts):
+        return self._encode(texts, "document")
+
+    def _encode(self, texts, kind):
         time.sleep(self.seconds)
         return np.stack([self.vector(text, kind) for text in texts])
 

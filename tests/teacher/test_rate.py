@@ -1,27 +1,38 @@
 from collections import Counter
 
+import numpy as np
 import pytest
 
+from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.rate import seconds_per_text
 from leaf_st.texts.text import Text
 
 
-class _Clocked:
+class _Clocked(LocalTeacher):
     """A teacher that takes a second for each token, by a clock of its own."""
 
-    def __init__(self, teacher):
-        self.model, self.prompts, self.batch_size = teacher.model, teacher.prompts, 4
+    def __init__(self, model):
         self.seen = Counter()
         self.now = 0.0
+        super().__init__(model, "tiny", "0")
+        self.batch_size = 4
+        self.seen.clear()
 
-    def embed(self, texts, kind):
+    def encode_query(self, texts):
+        self._count(texts, "query")
+
+    def encode_document(self, texts):
+        self._count(texts, "document")
+        return np.ones((len(texts), 1))
+
+    def _count(self, texts, kind):
         self.seen.update((text, kind) for text in texts)
         self.now += sum(len(text) + 2 for text in texts)  # the tiny tokenizer has a token for each letter
 
 
 @pytest.fixture
-def teacher(local_teacher, monkeypatch):
-    clocked = _Clocked(local_teacher)
+def teacher(tiny_teacher, monkeypatch):
+    clocked = _Clocked(tiny_teacher)
     monkeypatch.setattr("time.perf_counter", lambda: clocked.now)
     return clocked
 

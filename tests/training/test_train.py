@@ -14,9 +14,10 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import StudentSpec
+from leaf_st.student.new import new_student
 from leaf_st.teacher.precompute import precompute
 from leaf_st.training.checkpoints import Stop, last_whole_checkpoint, whole_checkpoints
-from leaf_st.training.train import new_student, train, training_arguments
+from leaf_st.training.train import train, training_arguments
 from leaf_st.training.trainer import LeafTrainer
 
 HELD_OUT = 20

@@ -3,7 +3,7 @@ import pytest
 
 from leaf_st.errors import InputError
 from leaf_st.models.random_weights import WIDTH
-from leaf_st.student.closed_form import fit_projection
+from leaf_st.student.projection import fit_projection
 
 
 def _l2(student, texts, targets):
