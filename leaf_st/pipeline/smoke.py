@@ -8,6 +8,7 @@ from accelerate import PartialState
 from leaf_st.atomic import replace_folder
 from leaf_st.models.portable import save_portable
 from leaf_st.models.tiny import LAYERS, WIDTH, save_tiny_teacher
+from leaf_st.pipeline.default_texts import hub_answers
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, StudentSpec, TeacherSpec, TextsSpec
 from leaf_st.student.build import build_student
@@ -53,7 +54,7 @@ def _few(texts: TextsSpec) -> TextsSpec:
 
     Of a file that is not there, as where a recipe waits for the user's own, documentation takes the place.
     """
-    if texts.source == PAPER:
+    if texts.source == PAPER and hub_answers():
         return replace(texts, per_source=128)
     if texts.source != DOCSTRINGS and not Path(texts.source).exists():
         print(f"{texts.source} is not there: this machine's documentation takes its place", flush=True)
