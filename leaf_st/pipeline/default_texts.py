@@ -2,7 +2,8 @@
 
 import logging
 
-from huggingface_hub import constants
+from huggingface_hub import constants, get_session
+from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined]
 
 from leaf_st.recipe import DOCSTRINGS, PAPER, TextsSpec
 from leaf_st.texts.paper.sources import SOURCES
@@ -23,7 +24,22 @@ def open_texts(per_source: int, *, sentences: bool = False) -> TextsSpec:
     if constants.HF_HUB_OFFLINE:
         logger.info("default texts: documentation strings of installed packages, since HF_HUB_OFFLINE is set")
         return TextsSpec(source=DOCSTRINGS, sentences=sentences)
-    names = ", ".join(f"{name} ({SOURCES[name].hub_id})" for name in _OPEN)
-    logger.info("default texts: up to %s of each of %s, from the hub", f"{per_source:,}", names)
+    logger.info(
+        "default texts: up to %s texts each of %s from the hub; without a network, set HF_HUB_OFFLINE=1 to use "
+        "documentation strings, or name a file with --set texts.source=FILE",
+        f"{per_source:,}",
+        ", ".join(str(SOURCES[name].hub_id) for name in _OPEN),
+    )
     others = tuple(name for name in SOURCES if name not in _OPEN)
     return TextsSpec(source=PAPER, leave_out=others, per_source=per_source, sentences=sentences)
+
+
+def hub_answers(seconds: float = 5) -> bool:
+    """Return whether the hub answers a request within ``seconds``, with whatever status."""
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=seconds)
+    except (HTTPError, OSError, OfflineModeIsEnabled):
+        return False
+    return True

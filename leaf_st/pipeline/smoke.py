@@ -8,7 +8,12 @@ from accelerate import PartialState
 
 from leaf_st.atomic import replace_folder
 from leaf_st.models.portable import save_portable
+<<<<<<< HEAD
 from leaf_st.models.random_weights import LAYERS, WIDTH, save_tiny_teacher
+=======
+from leaf_st.models.tiny import LAYERS, WIDTH, save_tiny_teacher
+from leaf_st.pipeline.default_texts import hub_answers
+>>>>>>> api
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, StudentSpec, TeacherSpec, TextsSpec
 from leaf_st.student.build import build_student
@@ -58,7 +63,7 @@ def _few(texts: TextsSpec) -> TextsSpec:
 
     If the file does not exist, as in a recipe for the user's own texts, docstrings are used instead.
     """
-    if texts.source == PAPER:
+    if texts.source == PAPER and hub_answers():
         return replace(texts, per_source=128)
     if texts.source != DOCSTRINGS and not Path(texts.source).exists():
         logger.info("%s does not exist: this machine's documentation is used instead", texts.source)
