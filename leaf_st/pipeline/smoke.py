@@ -8,12 +8,8 @@ from accelerate import PartialState
 
 from leaf_st.atomic import replace_folder
 from leaf_st.models.portable import save_portable
-<<<<<<< HEAD
 from leaf_st.models.random_weights import LAYERS, WIDTH, save_tiny_teacher
-=======
-from leaf_st.models.tiny import LAYERS, WIDTH, save_tiny_teacher
 from leaf_st.pipeline.default_texts import hub_answers
->>>>>>> api
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, StudentSpec, TeacherSpec, TextsSpec
 from leaf_st.student.build import build_student
