@@ -9,11 +9,11 @@ WORK ?= build/consumers
 .PHONY: help demo test lint unit consumers clean
 
 help:
-	@echo "make demo   distil a real teacher on real text, measure it, search with it (under 10 minutes on 2 cores)"
+	@echo "make demo   distil a teacher on documentation strings, evaluate, write a report (under 10 minutes on 2 cores)"
 	@echo "make test   lint, types and tests"
 	@echo "make consumers [FOLDER=runs/leaf-mini/publish] [WORK=build/consumers]"
-	@echo "            read a published folder with what others wrote, in environments that it installs"
-	@echo "make clean  remove .venv, what the demo wrote, and the environments of make consumers"
+	@echo "            test a published folder with other libraries, in environments that the command installs"
+	@echo "make clean  remove .venv, the output of the demo, and the environments of make consumers"
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "leaf_st needs Python >= 3.11, found " + sys.version.split()[0])'
