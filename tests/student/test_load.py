@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hub import serve
 from huggingface_hub.errors import LocalEntryNotFoundError
-from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.models import find as resolve
@@ -80,38 +79,6 @@ def test_zoo_names_load_from_the_hub(published, expected, tiny_student, tmp_path
         np.testing.assert_allclose(np.load(tmp_path / f"{file}.npy"), sides, atol=1e-6)
 
 
-def test_a_pulled_model_needs_neither_the_hub_nor_this_package(published, expected, tmp_path):
-    with serve(published) as hub:
-        for name in ("leaf-ir", "leaf-ir-asym"):
-            done = _python(hub, tmp_path, "-m", "leaf_st", "pull", name)
-            assert done.returncode == 0, done.stderr
-            assert f'SentenceTransformer("{name}")' in done.stdout
-    weights = "model.safetensors"
-    assert (tmp_path / "leaf-ir" / weights).read_bytes() == (published[ZOO["leaf-ir"].hub_id] / weights).read_bytes()
-    assert not any(path.is_symlink() for path in (tmp_path / "leaf-ir").rglob("*"))
-    for name in ("README.md", "LICENSE"):
-        assert (tmp_path / "leaf-ir" / name).read_text() == f"{name} of the student"
-        for side in ("student", "teacher"):
-            assert (tmp_path / "leaf-ir-asym" / side / name).read_text() == f"{name} of the {side}"
-    model = SentenceTransformer(str(tmp_path / "leaf-ir-asym"), device="cpu")
-    np.testing.assert_allclose(model.encode_query(TEXTS), expected.encode_query(TEXTS), atol=1e-6)
-    np.testing.assert_allclose(model.encode_document(TEXTS), expected.encode_document(TEXTS), atol=1e-6)
-
-
-def test_a_model_that_the_hub_does_not_have(published, tmp_path):
-    with serve({}) as hub:
-        done = _python(hub, tmp_path, "-m", "leaf_st", "pull", "leaf-mt")
-    assert done.returncode == 2
-    assert "model MongoDB/mdbr-leaf-mt: the hub has no such model or revision" in done.stderr
-    assert not (tmp_path / "leaf-mt").exists()
-
-
-def test_a_folder_with_something_in_it_is_not_pulled_into(tiny_teacher_folder, tmp_path):
-    (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="holds something already: name another --output"):
-        pull(str(tiny_teacher_folder), tmp_path)
-
-
 def test_a_recipe_s_own_model_knows_its_teacher(tiny_student, tiny_teacher_folder, expected, tmp_path):
     recipe = Recipe(name="own", teacher=TeacherSpec(model=str(tiny_teacher_folder)), student=StudentSpec(layers=(0, 2)))
     save_portable(tiny_student, tmp_path / "model", {"resolved": recipe.to_dict()})
@@ -125,12 +92,6 @@ def test_a_record_does_not_let_code_run(tiny_student, tiny_teacher_folder, tmp_p
     recipe = Recipe(name="own", teacher=teacher, student=StudentSpec(layers=(0, 2)))
     save_portable(tiny_student, tmp_path / "model", {"resolved": recipe.to_dict()})
     assert not teacher_spec(str(tmp_path / "model")).trust_remote_code
-
-
-def test_the_folder_that_one_is_in_is_not_pulled_into(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"--output \.: expected a folder that can be made anew"):
-        pull("leaf-ir", Path())
 
 
 @pytest.mark.parametrize("record", [None, {}, {"resolved": 3}, {"resolved": {"unknown": 1}}])
@@ -158,16 +119,6 @@ def test_the_table_of_models_names_each_once():
     assert [line.split()[0] for line in lines[1:5]] == ["leaf-ir", "leaf-ir-asym", "leaf-mt", "leaf-mt-asym"]
     assert json.dumps(describe_zoo()).count("Snowflake") == 1
     assert 'prompt of a query: "Represent this sentence for searching relevant passages: " (leaf-ir, leaf-mt)' in lines
-
-
-def test_a_model_in_the_cache_is_pulled_without_its_card(published, tmp_path):
-    load = f"from leaf_st.models.find import find_model; find_model('{ZOO['leaf-ir'].hub_id}')"
-    with serve(published) as hub:
-        assert _python(hub, tmp_path, "-c", load).returncode == 0
-    done = _python(hub, tmp_path, "-m", "leaf_st", "pull", ZOO["leaf-ir"].hub_id, "--output", "mine")  # out of reach
-    assert done.returncode == 0, done.stderr
-    assert "its card and licence were not to be had" in done.stdout
-    assert (tmp_path / "mine" / "model.safetensors").is_file()
 
 
 def test_the_hub_is_asked_once(monkeypatch, tmp_path):
