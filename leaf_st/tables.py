@@ -1,10 +1,15 @@
-"""Aligned tables in the terminal."""
+"""Aligned tables of text, for terminals and logs."""
 
 from collections.abc import Sequence
 
 
 def aligned(lines: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Return ``lines``, which have equally many cells, as text: ``left`` columns flush left, the others flush right."""
+    """Return rows of cells as text in aligned columns.
+
+    Args:
+        lines: Rows with the same number of cells.
+        left: Number of leading columns that are aligned to the left; the others are aligned to the right.
+    """
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(
