@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from argparse import Namespace
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from huggingface_hub import close_session, constants
 from letters import save_set, save_texts
 
 from leaf_st.atomic import write_json
+from leaf_st.evaluation.measurements import baseline
 from leaf_st.evaluation.measurements.checkpoints import measure_margin
 from leaf_st.evaluation.measurements.compression import measure_compression
 from leaf_st.evaluation.measurements.index import measure_index
@@ -67,6 +69,9 @@ def whole(trained, search_set, tmp_path_factory):
     write_rows(results / "index.json", measure_index(search_set, **models, expansions=(10, 20)))
     write_rows(results / "samples.json", measure_samples(search_set, **models))
     write_rows(results / "margin.json", measure_margin(folder, [], results))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baseline, "MINILM", run.recipe.teacher.model)  # the second map needs a model of 90 MB
+        baseline.BASELINE.measure(Namespace(model=str(folder), data=[], output=results))
     timed = {"teacher": load_model(run.recipe.teacher.model), "student": student}
     candidates = [Candidate(name, model, "teacher") for name, model in timed.items()]
     texts = {"query": ["a b", "c"] * 2, "document": ["a b c d", "e f"] * 2}

@@ -90,6 +90,7 @@ def test_each_table_has_the_command_that_made_it(own, search_set):
     commands = [line for block in _blocks(card_text(own, REPO), "bash") for line in block.splitlines()]
     assert commands == [
         "leaf-st evaluate tiny --tasks letters --modes teacher standard asymmetric",
+        "leaf-st measure baseline tiny --data letters",
         "leaf-st measure compression tiny --data letters",
         "leaf-st measure index tiny --data letters",
         "leaf-st measure margin tiny --data letters",

@@ -154,3 +154,24 @@ def test_a_map_gives_norm_one_where_the_teacher_does(tiny_teacher):
     plain, unit = (LinearMap(tiny_teacher, weights, offset, unit, 1, 0.0).apply(found) for unit in (False, True))
     np.testing.assert_allclose(plain, found @ weights + offset, rtol=1e-5)
     np.testing.assert_allclose(unit, normalized(plain), rtol=1e-5)
+
+
+def test_a_static_student_has_only_the_general_source(tiny_unnormalized_folder, monkeypatch, caplog):
+    caplog.set_level("INFO", "leaf_st")
+    recipe = Recipe("table", student=StudentSpec(static=True))
+    monkeypatch.setattr(baseline, "MINILM", str(tiny_unnormalized_folder))
+    assert list(baseline.sources(recipe, None)) == [f"linear map from {tiny_unnormalized_folder.name}"]
+    monkeypatch.setattr(baseline, "MINILM", "us/nowhere")
+    assert baseline.sources(recipe, None) == {}
+    assert "the map from us/nowhere is left out" in caplog.text
+
+
+def test_at_most_twenty_thousand_rows_are_drawn_and_none_is_held_out(monkeypatch):
+    held_out = list(range(0, 100, 7))
+    assert baseline.training_rows(range(100), held_out) == sorted(set(range(100)) - set(held_out))
+    monkeypatch.setattr(baseline, "TEXTS", 20)
+    drawn = baseline.training_rows(range(1000), held_out)
+    assert len(drawn) == 20
+    assert not set(drawn) & set(held_out)
+    assert drawn == sorted(drawn) == baseline.training_rows(range(1000), held_out)
+    assert drawn[-1] > 500
