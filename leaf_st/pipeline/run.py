@@ -24,8 +24,7 @@ from accelerate.utils import gather_object
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.alignment import measure_alignment
-from leaf_st.evaluation.measurements.alignment import Alignment
+from leaf_st.evaluation.measurements.alignment import Alignment, measure_alignment
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result
 from leaf_st.models.load import load_model

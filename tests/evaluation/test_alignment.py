@@ -5,6 +5,7 @@ import pytest
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.alignment import AlignmentEvaluator
+from leaf_st.evaluation.measurements.alignment import alignment_row
 
 TEXTS = ["a small text", "another one", "and a third which is longer", "z"]
 
@@ -26,7 +27,7 @@ def test_equals_numpy(tiny_student):
 def test_a_row_holds_the_distribution(tiny_student):
     targets = tiny_student.encode(TEXTS) + np.array([[0.1], [0.2], [0.3], [0.3]]) * np.eye(32)[:4]
     evaluator = AlignmentEvaluator(TEXTS, targets)
-    kept = evaluator.measure(tiny_student, "held-out texts")
+    kept = alignment_row("held-out texts", *evaluator.compare(tiny_student))
     assert (kept.set, kept.rows) == ("held-out texts", 4)
     assert {"l2": kept.l2, "cosine": kept.cosine} == evaluator(tiny_student)
     histogram = kept.l2_histogram

@@ -1,6 +1,6 @@
 """The measurement ``alignment``: distance between the vectors of student and teacher on texts held out of training."""
 
-import argparse
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -8,11 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leaf_st.evaluation.measurements.measurement import RUN, Figure, Measurement, Section, Table
+from leaf_st.evaluation.rows import write_rows
+from leaf_st.recipe import Recipe
+from leaf_st.run_folder import GENERAL, MODEL, RESULTS, STORE, read_run
 from leaf_st.tables import aligned
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
+    from numpy.typing import NDArray
+    from sentence_transformers import SentenceTransformer
+
+    from leaf_st.teacher.store import EmbeddingStore
+
+_BINS = 40
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,10 +109,61 @@ def _stairs(axes: "Axes", histogram: Histogram, mean: float, colour: str, label:
     axes.axvline(mean, color=colour, linestyle="--", linewidth=1)
 
 
-def _measure(options: argparse.Namespace) -> list[Alignment]:
-    from leaf_st.evaluation.alignment import measure_alignment
+def measure_alignment(run: Path, results: Path | None = None) -> list[Alignment]:
+    """Measure the distance of a run's student to the targets of the held-out rows (paper Eq. 2).
 
-    return measure_alignment(Path(options.model), options.output)
+    If the recipe names general texts, they are measured too. The rows are written to ``alignment.json``.
+
+    Args:
+        run: Folder of a run with a trained student.
+        results: Results folder; by default ``results/`` of the run.
+
+    Returns:
+        The row of the held-out texts, then the row of the general texts if there are any.
+
+    Raises:
+        InputError: If the folder holds no run, or its store or student is missing.
+    """
+    from leaf_st.models.load import load_model  # loads torch
+    from leaf_st.teacher.store import EmbeddingStore
+    from leaf_st.training.trainer import held_out_rows
+
+    recipe = Recipe.from_dict(read_run(run)["resolved"])
+    store = EmbeddingStore(run / STORE)
+    student = load_model(str(run / MODEL))
+    # As in training: a target may belong to the head of a text that the final student reads in full.
+    if recipe.training.max_length is not None:
+        student.max_seq_length = recipe.training.max_length
+    rows = [_measure_texts("held-out texts", store, held_out_rows(store, recipe.training).tolist(), student)]
+    if recipe.general is not None:
+        general = EmbeddingStore(run / GENERAL, store.fingerprint)
+        rows.append(_measure_texts("general texts", general, range(len(general)), student))
+    write_rows((results or run / RESULTS) / ALIGNMENT.file, rows)
+    return rows
+
+
+def _measure_texts(
+    name: str, store: "EmbeddingStore", rows: Sequence[int], student: "SentenceTransformer"
+) -> Alignment:
+    from leaf_st.evaluation.alignment import AlignmentEvaluator
+
+    evaluator = AlignmentEvaluator(store.prompted(rows), store.embeddings(rows))
+    row = alignment_row(name, *evaluator.compare(student))
+    _logger.info("%s %s: mean L2 %.4f, mean cosine %.4f", f"{row.rows:,}", name, row.l2, row.cosine)
+    return row
+
+
+def alignment_row(name: str, distances: "NDArray[np.float32]", cosines: "NDArray[np.float32]") -> Alignment:
+    """Return the row of the texts ``name``, from the distance and the cosine of each text, both of shape (n,)."""
+    means = float(distances.mean()), float(cosines.mean())
+    return Alignment(name, len(distances), *means, _histogram(distances), _histogram(cosines))
+
+
+def _histogram(values: "NDArray[np.float32]") -> Histogram:
+    import numpy as np
+
+    counts, edges = np.histogram(values, _BINS)
+    return Histogram(float(edges[0]), float(edges[-1]), counts.tolist())
 
 
 ALIGNMENT = Measurement(
@@ -110,7 +173,7 @@ ALIGNMENT = Measurement(
     help="distance to the teacher's vectors on the held-out texts of a run, as after training",
     command=("measure", "alignment"),
     arguments=(RUN,),
-    measure=_measure,
+    measure=lambda options: measure_alignment(Path(options.model), options.output),
     table=lambda rows: aligned(alignment_lines(rows)),
     section=_section,
     words=lambda rows: [],

@@ -20,7 +20,7 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.errors import InputError
 from leaf_st.evaluation.alignment import AlignmentEvaluator
 from leaf_st.evaluation.beir import beir_files, check_folders
-from leaf_st.evaluation.measurements.margin import FEWEST, TEACHER, MarginRow, Point
+from leaf_st.evaluation.measurements.trend import FEWEST, TEACHER, MarginRow, Point
 from leaf_st.evaluation.modes import STUDENT_MODES, Mode
 from leaf_st.evaluation.results import Result
 from leaf_st.evaluation.rows import part_of, read_or_make

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.measurements.latency import LatencyRow, texts_words
+from leaf_st.evaluation.measurements.latency import texts_words
 from leaf_st.evaluation.measurements.measurement import (
     MODEL_HELP,
     Argument,
@@ -20,6 +20,7 @@ from leaf_st.evaluation.measurements.measurement import (
     data_argument,
 )
 from leaf_st.evaluation.measurements.over_sets import recipe_of, sets_of
+from leaf_st.evaluation.measurements.speeds import LatencyRow
 from leaf_st.evaluation.rows import write_rows
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TextsSpec

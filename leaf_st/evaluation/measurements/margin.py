@@ -6,97 +6,29 @@ there. `leaf_st.evaluation.measurements.checkpoints` measures the checkpoints.
 """
 
 import argparse
-import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from leaf_st.errors import InputError
 from leaf_st.evaluation.display import on_axes, set_names
 from leaf_st.evaluation.measurements.measurement import RUN, Figure, Measurement, Section, Table, data_argument
+from leaf_st.evaluation.measurements.trend import (
+    FEWEST,
+    TEACHER,
+    MarginRow,
+    Trend,
+    l2_of_checkpoints,
+    mean_scores,
+    rows_by_checkpoint,
+    trend,
+)
 from leaf_st.evaluation.modes import STUDENT_MODES, Mode
 from leaf_st.evaluation.rows import write_rows
 from leaf_st.tables import aligned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-TEACHER: Literal["teacher"] = "teacher"  # the teacher's name as a checkpoint and as a mode
-FEWEST = 3  # checkpoints: a line always fits two
-
-
-@dataclass(frozen=True)
-class Point:
-    """A checkpoint, or the teacher.
-
-    Attributes:
-        checkpoint: Name of the checkpoint's folder, or "teacher".
-        step: Optimizer step; None for the teacher.
-        l2: Mean distance to the teacher's vectors of the held-out rows; 0 for the teacher.
-        held_out: Number of held-out rows.
-    """
-
-    checkpoint: str
-    step: int | None
-    l2: float
-    held_out: int
-
-
-@dataclass(frozen=True)
-class MarginRow(Point):
-    """A checkpoint, or the teacher, on one set.
-
-    Attributes:
-        set: Name of the retrieval set.
-        mode: The mode, which determines the models of queries and documents.
-        score: nDCG@10 in percent.
-    """
-
-    set: str
-    mode: Mode
-    score: float
-
-
-@dataclass(frozen=True)
-class Trend:
-    """The least-squares line through the points of one mode.
-
-    Attributes:
-        slope: Change of nDCG@10 in percent per unit of L2.
-        intercept: nDCG@10 in percent at an L2 of 0.
-        r: Pearson's correlation of L2 and nDCG@10.
-        teacher: The teacher's nDCG@10 in percent.
-        margin: L2 at which the line meets the teacher's score; None if this L2 is not above 0.
-    """
-
-    slope: float
-    intercept: float
-    r: float
-    teacher: float
-    margin: float | None
-
-
-def trend(rows: Sequence[MarginRow], mode: Mode = "standard") -> Trend:
-    """Return the line through the checkpoints, and the L2 at which it meets the teacher's score.
-
-    Raises:
-        InputError: If all checkpoints have the same L2.
-    """
-    errors, scores, teacher = _errors(rows), _scores(rows, mode), _scores(rows, TEACHER)[0]
-    if len(set(errors)) < 2:
-        raise InputError(
-            "margin: expected checkpoints of different L2, found the same L2: train with a learning rate above 0"
-        )
-    slope, intercept = statistics.linear_regression(errors, scores)
-    return Trend(
-        slope=slope,
-        intercept=intercept,
-        r=statistics.correlation(errors, scores) if len(set(scores)) > 1 else 0.0,
-        teacher=teacher,
-        margin=(teacher - intercept) / slope if slope < 0 and intercept > teacher else None,
-    )
 
 
 def format_margin(rows: Sequence[MarginRow]) -> str:
@@ -107,13 +39,13 @@ def format_margin(rows: Sequence[MarginRow]) -> str:
 def margin_lines(rows: Sequence[MarginRow]) -> list[list[str]]:
     """Return the points as cells, a line per checkpoint, with the teacher last."""
     header = ["checkpoint", "mean L2", *(f"nDCG@10, {mode}" for mode in STUDENT_MODES)]
-    names = list(_by_checkpoint(rows, STUDENT_MODES[0]))
-    columns = [_errors(rows), *(_scores(rows, mode) for mode in STUDENT_MODES)]
+    names = list(rows_by_checkpoint(rows, STUDENT_MODES[0]))
+    columns = [l2_of_checkpoints(rows), *(mean_scores(rows, mode) for mode in STUDENT_MODES)]
     lines = [
         [name, f"{error:.4f}", *(f"{score:.2f}" for score in scores)]
         for name, error, *scores in zip(names, *columns, strict=True)
     ]
-    teacher = f"{_scores(rows, TEACHER)[0]:.2f}"
+    teacher = f"{mean_scores(rows, TEACHER)[0]:.2f}"
     return [header, *lines, [TEACHER, "0", *[teacher] * len(STUDENT_MODES)]]
 
 
@@ -132,9 +64,9 @@ def draw_margin(axes: "Axes", rows: Sequence[MarginRow], mode: Mode = "standard"
     """Draw the checkpoints, their trend, the teacher's score and the robustness margin (paper Figure 7)."""
     import numpy as np
 
-    errors, line = _errors(rows), trend(rows, mode)
+    errors, line = l2_of_checkpoints(rows), trend(rows, mode)
     ends = np.array([0, max(errors)])
-    axes.plot(errors, _scores(rows, mode), "o", label=f"checkpoints, {mode}")
+    axes.plot(errors, mean_scores(rows, mode), "o", label=f"checkpoints, {mode}")
     axes.plot(ends, line.intercept + line.slope * ends, "--", color="C0", label=f"trend, r = {line.r:.2f}")
     axes.axhline(line.teacher, color="black", label=TEACHER)
     if line.margin is not None:
@@ -143,25 +75,6 @@ def draw_margin(axes: "Axes", rows: Sequence[MarginRow], mode: Mode = "standard"
     axes.set_xlabel(f"mean L2, {rows[0].held_out:,} held-out texts")
     axes.set_ylabel(f"nDCG@10 (%), mean of {sets} sets" if sets > 1 else "nDCG@10 (%)")
     axes.legend()
-
-
-def _by_checkpoint(rows: Sequence[MarginRow], mode: Mode) -> dict[str, list[MarginRow]]:
-    """Return the rows of ``mode`` by checkpoint, in the order of ``rows``."""
-    found: dict[str, list[MarginRow]] = {}
-    for row in rows:
-        if row.mode == mode:
-            found.setdefault(row.checkpoint, []).append(row)
-    return found
-
-
-def _errors(rows: Sequence[MarginRow]) -> list[float]:
-    return [of_point[0].l2 for of_point in _by_checkpoint(rows, STUDENT_MODES[0]).values()]
-
-
-def _scores(rows: Sequence[MarginRow], mode: Mode) -> list[float]:
-    """Return each checkpoint's mean over the sets."""
-    points = _by_checkpoint(rows, mode).values()
-    return [statistics.fmean(row.score for row in of_point) for of_point in points]
 
 
 def _section(rows: Sequence[MarginRow]) -> Section:

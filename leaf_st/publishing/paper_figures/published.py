@@ -7,8 +7,9 @@ from pathlib import Path
 import mteb
 from pydantic import BaseModel
 
-from leaf_st.evaluation.measurements.latency import PAPER_TABLE_8, latency_table, speed_lines
+from leaf_st.evaluation.measurements.latency import latency_table, speed_lines
 from leaf_st.evaluation.measurements.measurement import Section, Table
+from leaf_st.evaluation.measurements.speeds import PAPER_TABLE_8
 from leaf_st.evaluation.measurements.tasks import TASKS
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result

@@ -9,8 +9,8 @@ from letters import normalized, save_texts
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense
 
-from leaf_st.evaluation.alignment import measure_alignment
 from leaf_st.evaluation.measurements import baseline
+from leaf_st.evaluation.measurements.alignment import measure_alignment
 from leaf_st.evaluation.measurements.baseline import BASELINE, LinearMap, fit_ridge, recall
 from leaf_st.evaluation.tasks.find import find_tasks
 from leaf_st.evaluation.tasks.runner import evaluate

@@ -9,14 +9,8 @@ import pytest
 import torch
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.measurements.latency import (
-    PAPER,
-    PAPER_TABLE_8,
-    LatencyRow,
-    draw_latency,
-    format_latency,
-    speeds,
-)
+from leaf_st.evaluation.measurements.latency import draw_latency, format_latency
+from leaf_st.evaluation.measurements.speeds import PAPER, PAPER_TABLE_8, LatencyRow, speeds
 from leaf_st.evaluation.rows import read_rows, write_rows
 from leaf_st.evaluation.timing import (
     BATCH_SIZES,

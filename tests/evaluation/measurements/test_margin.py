@@ -12,7 +12,8 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements import checkpoints
 from leaf_st.evaluation.measurements.checkpoints import measure_margin
-from leaf_st.evaluation.measurements.margin import MarginRow, draw_margin, format_margin, trend
+from leaf_st.evaluation.measurements.margin import draw_margin, format_margin
+from leaf_st.evaluation.measurements.trend import MarginRow, trend
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.rows import read_rows, write_rows
 from leaf_st.evaluation.tasks.find import find_tasks
