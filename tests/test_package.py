@@ -11,7 +11,17 @@ import leaf_st
 ROOT = Path(leaf_st.__file__).parent
 SOURCES = sorted(ROOT.rglob("*.py"))
 STAGES = ["texts", "teacher", "student", "training", "export", "evaluation", "publishing"]  # imports go to the left
-GROUND_FLOOR = {"errors", "atomic", "recipe", "zoo", "run_folder", "models", "hub"}  # imported by all, imports no stage
+GROUND_FLOOR = {
+    "errors",
+    "atomic",
+    "field_types",
+    "recipe",
+    "tables",
+    "zoo",
+    "run_folder",
+    "models",
+    "hub",
+}  # imported by all, imports no stage
 KNOW_THE_PATH = {"pipeline", "cli", "__main__", "__init__"}
 
 

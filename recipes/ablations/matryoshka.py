@@ -69,8 +69,15 @@ class RotatedStore:
         self._rows = {text: row for row, text in enumerate(self.texts)}
         self._plain, self._weight = plain, weight
 
-    def embed(self, texts: Sequence[str], kind: Kind) -> NDArray[np.float32]:
-        """Return the vectors of n texts in the store, shape (n, d)."""
+    def encode_query(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the vectors of n queries in the store, shape (n, d)."""
+        return self._rotated(texts, "query")
+
+    def encode_document(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the vectors of n documents in the store, shape (n, d)."""
+        return self._rotated(texts, "document")
+
+    def _rotated(self, texts: Sequence[str], kind: Kind) -> NDArray[np.float32]:
         rows = [self._rows[Text(text, kind)] for text in texts]
         return self._plain.embeddings(rows).astype(np.float32) @ self._weight.T
 

@@ -80,7 +80,7 @@ def test_the_demo_ends_with_its_report(tiny_demo, tmp_path, monkeypatch, capsys)
     def missing():
         raise InputError("figures need matplotlib: pip install 'leaf-st[plots]'")
 
-    monkeypatch.setattr("leaf_st.publishing.report.require_matplotlib", missing)
+    monkeypatch.setattr("leaf_st.publishing.report.report.require_matplotlib", missing)
     demo(Path("leaf-demo"))  # the model of an earlier demo is replaced
     assert "No report page was written: figures need matplotlib" in capsys.readouterr().out
 

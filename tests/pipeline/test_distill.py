@@ -95,7 +95,7 @@ def test_without_an_output_the_student_stays(tiny_teacher_folder, tmp_path, monk
 @pytest.mark.parametrize(
     ("texts", "changes", "message"),
     [
-        (TEXTS, {"layers": None}, "student: neither backbone nor layers is given"),
+        (TEXTS, {"layers": None}, "student: neither backbone nor layers is set"),
         (TEXTS, {"learning_rate": 0}, "learning_rate: expected more than 0"),
         (TEXTS, {"learn_rate": 1e-4}, "learn_rate"),
         (TEXTS, {"minutes": -1}, r"training\.budget_minutes"),
