@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transformers.utils import logging
 
+from leaf_st.cli.console import messages_shown
 from leaf_st.errors import exit_on_error
 from leaf_st.recipe import DOCSTRINGS, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.zoo import MINILM
@@ -17,7 +18,7 @@ def refusing(name: str) -> Iterator[None]:
     """Silence the libraries, and end the process on errors as `leaf-st` does."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    with exit_on_error(name, "the same command resumes: finished embeddings and models are kept"):
+    with exit_on_error(name, "the same command resumes: finished embeddings and models are kept"), messages_shown(name):
         yield
 
 
