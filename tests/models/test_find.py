@@ -141,7 +141,7 @@ def test_a_part_of_a_model_in_the_cache_is_not_the_model(published, tmp_path):
     (folder / "modules.json").unlink()
     alone = _resolve(hub.url, tmp_path / "home", "us/tiny")  # the server is stopped by now
     assert alone.stdout.startswith("InputError model us/tiny: ")
-    assert "the cache holds a part of it, perhaps not all" in alone.stdout
+    assert "the cache holds a part of the model, perhaps not all of it" in alone.stdout
 
 
 def test_a_model_that_the_hub_does_not_have_is_named(published, tmp_path):
@@ -156,7 +156,7 @@ def test_a_hub_that_fails_is_named(published, tmp_path, status):
     with serve({"us/tiny": published}) as hub:
         hub.fail_with = status
         failed = _resolve(hub.url, tmp_path / "home", "us/tiny")
-    said = "the hub does not take the token" if status == 403 else "no such folder, not in the hub's cache"
+    said = "the hub refuses the token" if status == 403 else "no such folder, not in the hub's cache"
     assert failed.stdout.startswith(f"InputError model us/tiny: {said}")
     assert str(status) in failed.stdout
     assert "Traceback" not in failed.stderr
