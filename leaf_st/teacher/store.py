@@ -1,21 +1,25 @@
 """EmbeddingStore: texts and the teacher's vectors of them, on disk, read without copies.
 
-A store is a folder: ``fingerprint.json`` (what makes the vectors, written first), the shards, and
-``manifest.json`` (all shards in order, written last: without it the store is not whole). Opening reads the two
-JSON files; a shard is mapped when first read. Memory is O(shards): texts and vectors stay on disk, pages of
-them come and go with the system's cache (design contract 5).
+A store is a folder: ``fingerprint.json`` (the teacher's settings, written first), the shards, and ``manifest.json``
+(all shards in order, written last: a store without a manifest is incomplete). Opening a store reads the two JSON files.
+A shard is mapped when it is first read. Memory is O(shards): texts and vectors stay on disk, and the system caches
+their pages (design contract 5).
 """
 
 import json
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
+from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.shard import Shard, is_intact, open_shard
@@ -24,23 +28,26 @@ from leaf_st.texts import Text
 MANIFEST = "manifest.json"
 FINGERPRINT = "fingerprint.json"
 FORMAT = 1
+LENGTHS = "lengths.arrow"
+# Linux lets a process map 65,530 files; every open shard is one of them.
+OPEN_SHARDS = 1024
 _HEADER = ("format", "fingerprint", "dtype", "rows_per_shard")
-# When two texts are one: with the same prompt, or (in stores of earlier versions) with the same kind.
+# Which texts count as duplicates: equal texts with the same prompt, or (in stores of earlier versions) of the same kind.
 UNIQUE_BY_PROMPT, UNIQUE_BY_KIND = "prompt", "kind"
 
 
 class EmbeddingStore:
-    """A whole store, opened for reading.
+    """A complete store, opened for reading.
 
     Row numbers are global: row r lies in shard ``r // rows_per_shard``. Every shard but the last is full.
 
     Args:
         folder: Folder of the store.
-        fingerprint: The teacher that must have made it; any if None.
-        verified: Whether the checksums of the shards were compared by this process, or by those it works with.
+        fingerprint: The teacher that must have made the store; any teacher if None.
+        verified: Whether this process, or a process that works with it, has compared the checksums of the shards.
 
     Raises:
-        InputError: If there is no whole store, or another teacher made it.
+        InputError: If the store is missing or incomplete, or another teacher made it.
     """
 
     def __init__(self, folder: Path, fingerprint: Fingerprint | None = None, verified: bool = False) -> None:
@@ -51,13 +58,13 @@ class EmbeddingStore:
         manifest = _read_json(
             folder / MANIFEST,
             ("rows", "skipped", "shards"),
-            "the store is not whole: run the same command again to go on",
+            "the store is incomplete: run the same command again to resume",
         )
         self.rows: int = manifest["rows"]
         self.skipped: dict[str, int] = manifest["skipped"]
         self._names: list[str] = manifest["shards"]
         self._rows_per_shard: int = self.header["rows_per_shard"]
-        self._shards: list[Shard | None] = [None] * len(self._names)
+        self._open: OrderedDict[int, Shard] = OrderedDict()  # least recently read first
         self._verified = verified
 
     @property
@@ -67,30 +74,36 @@ class EmbeddingStore:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What made the vectors."""
+        """The teacher that made the vectors, and its settings."""
         return Fingerprint.from_dict(self.header["fingerprint"])
 
     @property
     def prompts(self) -> dict[str, str]:
-        """Prompt by kind that stood in front of the texts."""
+        """Prompt that the teacher put before the texts, by kind."""
         return dict(self.header["fingerprint"]["prompts"])
 
     def __len__(self) -> int:
         return self.rows
 
     def __reduce__(self) -> tuple[type["EmbeddingStore"], tuple[Path]]:
-        # `datasets` pickles what a transform refers to, and would read all mapped shards into memory for it.
+        # `datasets` pickles the objects that a transform refers to. Pickling mapped shards would read them into memory.
         return EmbeddingStore, (self.folder,)
 
     def shard(self, index: int) -> Shard:
-        """Return shard ``index``, mapped."""
-        found = self._shards[index]
-        if found is None:
+        """Return shard ``index``, mapped; the `OPEN_SHARDS` shards that were read last stay mapped.
+
+        Raises:
+            InputError: If the shard is missing.
+        """
+        if index not in self._open:
             path = self.folder / self._names[index]
             if not path.is_file():
-                raise InputError(f"shard {path} is missing: run the embedding again to re-make it")
-            found = self._shards[index] = open_shard(path)
-        return found
+                raise InputError(f"shard {path} is missing: run `leaf-st embed` again to write the shard again")
+            self._open[index] = open_shard(path)
+            if len(self._open) > OPEN_SHARDS:
+                self._open.popitem(last=False)
+        self._open.move_to_end(index)
+        return self._open[index]
 
     def ids(self) -> Iterator[NDArray[np.int64]]:
         """Yield the `text_id` of all rows, a shard at a time."""
@@ -101,7 +114,7 @@ class EmbeddingStore:
         return [Text(shard.texts[offset].as_py(), shard.kinds[offset].as_py()) for shard, offset in self._locate(rows)]
 
     def prompted(self, rows: Sequence[int]) -> list[str]:
-        """Return the texts of n rows with their prompts in front, as teacher and student read them."""
+        """Return the texts of n rows, each after its prompt, as teacher and student read them."""
         prompts = self.prompts
         return [prompts[row.kind] + row.text for row in self.texts(rows)]
 
@@ -115,8 +128,9 @@ class EmbeddingStore:
     def held_out(self, count: int) -> NDArray[np.int64]:
         """Return the ``count`` rows whose texts have the smallest hashes, in rising order.
 
-        The choice depends on the texts alone. A text that is there in both kinds is held out in both, so there may be
-        one row more than ``count``. Reads 8 bytes a row, keeps O(count + rows of a shard).
+        The choice depends only on the texts. A text that occurs as query and as document is held out in both kinds, so
+        the result may have one row more than ``count``. The method reads 8 bytes per row and keeps O(count + rows of a
+        shard) in memory.
         """
         best = np.empty((0, 2), dtype=np.int64)
         if count < 1:
@@ -130,12 +144,12 @@ class EmbeddingStore:
         return np.sort(best[:, 1])
 
     def damaged(self) -> list[Path]:
-        """Read every shard and return those that are missing or not what they were written as."""
+        """Read every shard; return the shards that are missing or whose checksum is wrong."""
         paths = [self.folder / name for name in self._names]
         return [path for path in paths if not path.is_file() or not is_intact(path)]
 
     def require_intact(self) -> None:
-        """Compare the checksums of all shards, unless that was done.
+        """Compare the checksums of all shards, unless they were compared before.
 
         Raises:
             InputError: If a shard is missing or damaged.
@@ -147,28 +161,41 @@ class EmbeddingStore:
     def to_dataset(self) -> datasets.Dataset:
         """Return the rows as a data set for a trainer: ``text``, with its prompt, and ``label``, a float32 vector.
 
-        Texts and vectors are read from the mapped shards when a batch is made. Memory is O(shards).
+        Texts and vectors are read from the shards when a batch is made. The table of the data set is one file with the
+        number and the length of each row, which is written at the first call: a sampler reads the lengths, and the
+        number of mapped files does not grow with the store.
         """
-        parts = [datasets.Dataset.from_file(str(self.folder / name)) for name in self._names]
-        # A sampler finds the lengths of the texts in the column of the table, without the vectors.
-        rows = datasets.concatenate_datasets(parts).select_columns(["row", "text"])
-        return rows.with_transform(self._read, columns=["row"])
+        path = self.folder / LENGTHS
+        if not path.is_file():
+            write_whole(path, self._write_lengths)
+        return datasets.Dataset.from_file(str(path)).with_transform(self._read, columns=["row"])
+
+    def _write_lengths(self, path: Path) -> None:
+        """Write number and length in characters of each row to ``path``, a record batch for each shard."""
+        schema = pa.schema([("row", pa.int64()), ("length", pa.int32())])
+        with pa.ipc.new_stream(str(path), schema) as writer:
+            for index in range(len(self._names)):
+                texts = self.shard(index).texts
+                rows = np.arange(len(texts)) + index * self._rows_per_shard
+                writer.write_batch(pa.record_batch([pa.array(rows), pc.utf8_length(texts)], schema=schema))
 
     def _read(self, batch: dict[str, list[int]]) -> dict[str, Any]:
         """Return the texts of n rows, and their vectors of shape (n, d) in float32."""
         vectors = self.embeddings(batch["row"]).astype(np.float32, copy=False)
         return {"text": self.prompted(batch["row"]), "label": torch.from_numpy(vectors)}
 
-    def _locate(self, rows: Sequence[int]) -> list[tuple[Shard, int]]:
-        places = (divmod(int(row), self._rows_per_shard) for row in rows)
-        return [(self.shard(index), offset) for index, offset in places]
+    def _locate(self, rows: Sequence[int]) -> Iterator[tuple[Shard, int]]:
+        """Yield the shard of each row and the row's place in the shard; a list of them would keep all shards mapped."""
+        for row in rows:
+            index, offset = divmod(int(row), self._rows_per_shard)
+            yield self.shard(index), offset
 
 
 def read_header(folder: Path) -> dict[str, Any]:
-    """Return what ``fingerprint.json`` in ``folder`` says.
+    """Return the content of ``fingerprint.json`` in ``folder``.
 
     Raises:
-        InputError: If it is not there, or of a format that this version does not read.
+        InputError: If the file is missing or damaged, or has a format that this version does not read.
     """
     header = _read_json(folder / FINGERPRINT, ("format",), "this is no embedding store")
     if header["format"] != FORMAT:
@@ -183,6 +210,6 @@ def _read_json(
         value: dict[str, Any] = {**(defaults or {}), **json.loads(path.read_text(encoding="utf-8"))}
         return {key: value[key] for key in (*keys, *(defaults or {}))}
     except FileNotFoundError:
-        raise InputError(f"{path} is not there: {otherwise}") from None
+        raise InputError(f"{path} is missing: {otherwise}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error!r}): delete it and embed again") from error

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leaf_st.errors import InputError
+from leaf_st.teacher import store as store_module
 from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import FINGERPRINT, MANIFEST, EmbeddingStore
 from leaf_st.texts import Text
@@ -82,6 +83,27 @@ def test_dataset_equals_the_store(store):
     assert dataset.select([5, 3])[:]["text"] == store.prompted([5, 3])
 
 
+def _mapped_files(folder):
+    """Count the files in ``folder`` that this process maps."""
+    return len({line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if str(folder) in line})
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="only Linux lists the files that a process maps")
+def test_a_store_of_many_shards_maps_few_of_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "OPEN_SHARDS", 5)
+    written = [Text(f"text {number}", "query") for number in range(200)]
+    store = embed(tmp_path / "store", written, rows_per_shard=1)
+    everything = range(len(store))
+    assert store.texts(everything) == written
+    expected = np.stack([FixedTeacher().vector(row.text, row.kind) for row in written])
+    np.testing.assert_array_equal(store.embeddings(everything), expected.astype(np.float16))
+    assert len(store.held_out(20)) == 20
+    dataset = store.to_dataset()
+    assert dataset[:]["text"] == store.prompted(everything)
+    assert dataset.data.column("length").to_pylist() == [len(row.text) for row in written]
+    assert _mapped_files(store.folder) <= 5 + 1  # the shards, and the table of the data set
+
+
 def test_checksums_are_compared_once(store, monkeypatch):
     store.require_intact()
     monkeypatch.setattr(EmbeddingStore, "damaged", lambda self: pytest.fail("compared again"))
@@ -107,7 +129,7 @@ def test_the_header_says_which_texts_are_one(store):
 
 def test_a_store_that_is_not_whole_does_not_open(tmp_path):
     embed(tmp_path, partition=(0, 2))
-    with pytest.raises(InputError, match=r"manifest\.json is not there: the store is not whole"):
+    with pytest.raises(InputError, match=r"manifest\.json is missing: the store is incomplete"):
         EmbeddingStore(tmp_path)
 
 
