@@ -1,4 +1,4 @@
-"""Picking encoder layers of a transformer."""
+"""Building a smaller transformer from some encoder layers of a larger one."""
 
 from collections.abc import Sequence
 
@@ -8,19 +8,19 @@ from transformers import PreTrainedModel
 
 from leaf_st.errors import InputError
 
-# Values of a config with an entry for each layer.
+# Config values that hold one entry per layer.
 _BY_LAYER = ("layer_types", "attention_window", "attention_layers", "mlp_layer_types", "no_rope_layers")
 
 
 def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:
     """Return ``model`` with only the encoder layers ``layers``, as a model of its changed config.
 
-    A layer knows its number, which decides about its attention window, its rotary base and its place in a cache. So the
-    layers are put into a new model, which equals the reloaded student.
+    The number of a layer determines its attention window, its rotary base and its place in a cache. The layers are
+    therefore copied into a new model, which equals the student after saving and loading.
 
     Raises:
-        InputError: If a layer does not exist or is named twice, or the student could not be saved: its config would
-            describe other weights.
+        InputError: If a layer does not exist or is named twice, or if a model of the changed config has other weights,
+            so that the student could not be loaded after saving.
     """
     config = model.config
     count = config.num_hidden_layers
@@ -36,7 +36,7 @@ def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedMode
         if isinstance(values, list | tuple) and len(values) == count:
             setattr(config, key, [values[layer] for layer in layers])
     kept = _renumbered(model.state_dict(), name, layers)
-    with torch.random.fork_rng():  # the weights made here are replaced: they must not change those made later
+    with torch.random.fork_rng():  # random weights that are replaced below must not change later random weights
         made: PreTrainedModel = type(model)(config)
     _require_same_weights(kept, made.state_dict(), config.model_type, layers)
     made.load_state_dict(kept)
@@ -51,14 +51,14 @@ def _name_of_stack(model: PreTrainedModel, count: int) -> str:
     ]
     if len(stacks) != 1:
         raise InputError(
-            f"layers of a {model.config.model_type} cannot be picked: expected one stack of {count} layers, found "
-            f"{len(stacks)} stacks; name a smaller backbone instead"
+            f"layers of model type {model.config.model_type} cannot be picked: expected one stack of {count} layers, "
+            f"found {len(stacks)} stacks: name a smaller backbone instead"
         )
     return stacks[0]
 
 
 def _renumbered(weights: dict[str, torch.Tensor], stack: str, layers: Sequence[int]) -> dict[str, torch.Tensor]:
-    """Return the weights outside of the ``stack``, and those of ``layers`` under their new numbers."""
+    """Return the weights outside of ``stack`` and the weights of ``layers``, named by their new numbers."""
     numbers = {str(layer): number for number, layer in enumerate(layers)}
     kept = {}
     for name, weight in weights.items():
@@ -74,17 +74,17 @@ def _renumbered(weights: dict[str, torch.Tensor], stack: str, layers: Sequence[i
 def _require_same_weights(
     kept: dict[str, torch.Tensor], made: dict[str, torch.Tensor], model_type: str, layers: Sequence[int]
 ) -> None:
-    """Check that the picked weights are those of a model of the changed config."""
+    """Check that the picked weights have the names and shapes of a model of the changed config."""
     shapes = [{name: weight.shape for name, weight in weights.items()} for weights in (kept, made)]
     different = sorted({name for name, _ in set(shapes[0].items()) ^ set(shapes[1].items())})
     if not different:
         return
     if layers[0] != 0:
         raise InputError(
-            f"layers {list(layers)} of a {model_type} cannot be picked: layer 0 has other weights than the others "
-            f"({different[0]}): keep layer 0"
+            f"layers {list(layers)} of model type {model_type} cannot be picked: layer 0 has other weights than the "
+            f"other layers ({different[0]}): keep layer 0"
         )
     raise InputError(
-        f"layers {list(layers)} of a {model_type} cannot be picked: a model of so many layers has other weights "
-        f"({different[0]}): name a smaller backbone instead"
+        f"layers {list(layers)} of model type {model_type} cannot be picked: a model of {len(layers)} layers has other "
+        f"weights ({different[0]}): name a smaller backbone instead"
     )

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+import torch
+from families import save_family
+
+from leaf_st.errors import InputError
+from leaf_st.models.load import load_model
+from leaf_st.models.portable import save_portable
+from leaf_st.student.build import build_student
+
+# Longer than the attention windows of the families, so that a layer with a wrong window gives other vectors.
+TEXTS = ["a text of words and letters that is longer than any window", "b"]
+
+
+def _build(folder, layers=None):
+    return build_student(folder, dimension=24, normalized=True, layers=layers, max_length=32, device="cpu")
+
+
+@pytest.mark.parametrize("family", ["qwen3", "gemma3", "modernbert", "longformer", "t5", "roberta"])
+def test_a_saved_student_of_picked_layers_gives_the_same_vectors(family, tmp_path):
+    student = _build(save_family(family, tmp_path), layers=(0, 2, 5))
+    save_portable(student, tmp_path / "student")
+    again = load_model(tmp_path / "student", device="cpu")
+    assert again[0].model.config.num_hidden_layers == 3
+    assert again[0].model.state_dict().keys() == student[0].model.state_dict().keys()
+    np.testing.assert_array_equal(again.encode(TEXTS), student.encode(TEXTS))
+
+
+@pytest.mark.parametrize("family", ["qwen3", "gemma3", "longformer"])
+def test_a_picked_layer_keeps_its_attention_window(family, tmp_path):
+    whole = load_model(save_family(family, tmp_path), device="cpu")[0].model.config
+    picked = _build(tmp_path / family, layers=(1, 2, 5))[0].model.config
+    key = "attention_window" if family == "longformer" else "layer_types"
+    assert getattr(picked, key) == [getattr(whole, key)[layer] for layer in (1, 2, 5)]
+
+
+@pytest.mark.parametrize("family", ["modernbert", "t5"])
+def test_a_first_layer_with_weights_of_its_own_must_be_kept(family, tmp_path):
+    folder = save_family(family, tmp_path)
+    with pytest.raises(InputError, match=r"layers \[1, 3\] of model type .*: layer 0 has other weights .*: keep layer 0"):
+        _build(folder, layers=(1, 3))
+
+
+@pytest.mark.parametrize("family", ["t5", "longformer", "roberta", "modernbert"])
+def test_training_mode_adds_no_noise_in_any_family(family, tmp_path):
+    student = _build(save_family(family, tmp_path)).train()
+    first, second = (student(student.preprocess(TEXTS))["sentence_embedding"] for _ in range(2))
+    assert torch.equal(first, second)
