@@ -1,6 +1,6 @@
-"""The one loader of models: teachers, students, starts, backbones and models that search.
+"""The one loader of models: teachers, students, starts, backbones and searched models.
 
-A loaded model has encoded a text: what would fail with its first text fails here, in one line.
+The loader encodes a short and a long text, so that a model that cannot encode fails here, with an error of one line.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,8 @@ from leaf_st.models.tokens import max_length_of, positions_of
 from leaf_st.recipe import Precision
 from leaf_st.zoo import ZOO
 
-# Tokens of a probe for a model without a table of positions: more of them meet nothing new, and cost seconds.
+# Tokens of the long probe for a model without a table of positions: a longer probe finds no other error and takes
+# seconds.
 _PROBE = 512
 # The recipe's name for the length of each role; other roles have no such value.
 _LENGTH_OF = {
@@ -74,9 +75,9 @@ def load_model(
             trust_remote_code=trust_remote_code,
         )
         for module in modules_of(model):
-            if not isinstance(module, Transformer):  # those have this dtype, but for what needs float32 in any case
+            if not isinstance(module, Transformer):  # a Transformer has the dtype, except weights that need float32
                 module.to(dtype)
-    # Results name the model so: a static one does not know its folder, and others know only one of the hub's cache.
+    # Results use this name. A static model does not know its folder, and other models know only the hub's cache.
     model.model_card_data.set_model_id(ZOO[name].hub_id if name in ZOO and not Path(name).is_dir() else name)
     _add_pad_token(model, role, name)
     set_max_length(model, max_length, role, name)
@@ -85,7 +86,7 @@ def load_model(
 
 
 def modules_of(model: SentenceTransformer) -> Iterator[nn.Module]:
-    """Yield the modules of ``model``, those of a Router's routes in place of the Router."""
+    """Yield the modules of ``model``; a Router is replaced by the modules of its routes."""
     for module in model:
         if isinstance(module, Router):
             for route in module.sub_modules.values():
@@ -95,13 +96,13 @@ def modules_of(model: SentenceTransformer) -> Iterator[nn.Module]:
 
 
 def set_max_length(model: SentenceTransformer, max_length: int | None, role: str, name: str) -> None:
-    """Let ``model`` read ``max_length`` tokens of a text; None keeps its own, but no more than it has positions for.
+    """Let ``model`` read ``max_length`` tokens of a text; None keeps the model's own, at most its positions.
 
     Args:
         model: The model.
         max_length: Tokens.
         role: What errors call the model, as in `load_model`.
-        name: Its name.
+        name: The model's name.
 
     Raises:
         InputError: If the model has fewer positions, or always reads complete texts.
@@ -125,10 +126,10 @@ def set_max_length(model: SentenceTransformer, max_length: int | None, role: str
 
 
 def require_encoding(model: SentenceTransformer, role: str, name: str) -> None:
-    """Encode a short text, and one as long as ``model`` reads.
+    """Encode a short text, and a text as long as ``model`` reads.
 
     Raises:
-        InputError: If that fails.
+        InputError: If the model cannot encode them.
     """
     texts = ["a", "a " * _probe_length(model)]
     with _failures_named(f"{role} {name} cannot encode a text", role):
@@ -154,12 +155,12 @@ def _is_router(model: SentenceTransformer) -> bool:
 
 
 def _add_pad_token(model: SentenceTransformer, role: str, name: str) -> None:
-    """Let the tokenizers of ``model`` pad with the end token where they have no pad token, as in GPT-2.
+    """Let the tokenizers of ``model`` pad with the end token if they have no pad token, as GPT-2's.
 
-    What is padded is masked, so any token would do.
+    Padding is masked, so any token can pad.
 
     Raises:
-        InputError: If there is no such token either.
+        InputError: If a tokenizer has no end token either.
     """
     for module in modules_of(model):
         tokenizer = getattr(module, "tokenizer", None) if isinstance(module, Transformer) else None
@@ -182,7 +183,13 @@ def _failures_named(what: str, role: str) -> Iterator[None]:
         raise
     # Loading runs code of transformers, of tokenizers (which raise plain exceptions) and of the model itself.
     except Exception as error:
-        lines = str(error).strip().splitlines() or [""]
-        reason = f"{type(error).__name__}: {lines[0].strip()}"
-        remedy = "install the package that it needs" if isinstance(error, ImportError) else "check its files"
-        raise InputError(f"{what}: {reason}; {remedy}, or name another {role}") from error
+        missing = isinstance(error, ImportError)
+        remedy = "install the package or the version that the model needs" if missing else "check the model's files"
+        raise InputError(f"{what}: {_reason(error)}; {remedy}, or name another {role}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the type and the first line of ``error``, with the second line where the first one ends in a colon."""
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [""]
+    first = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return f"{type(error).__name__}: {first.rstrip('.')}"

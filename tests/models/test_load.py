@@ -1,0 +1,125 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from families import POSITIONS, WIDTH, save_family
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, StaticEmbedding, Transformer
+from torch import nn
+
+from leaf_st.errors import InputError
+from leaf_st.models.load import load_model
+from leaf_st.models.portable import save_portable
+from leaf_st.models.tokens import max_length_of
+from leaf_st.recipe import TeacherSpec
+from leaf_st.student.build import build_student
+from leaf_st.teacher.open import open_teacher
+
+LONG = "a " * 300
+
+
+def _load(folder, **options):
+    return load_model(folder, device="cpu", **options)
+
+
+@pytest.mark.parametrize("family", ["roberta", "mpnet"])
+@pytest.mark.parametrize(("role", "key"), [("teacher", "teacher"), ("student backbone", "student")])
+def test_offset_positions_are_not_usable(family, role, key, tmp_path):
+    folder = save_family(family, tmp_path)
+    assert _load(folder, max_length=POSITIONS).encode(LONG).shape == (WIDTH,)
+    assert _load(folder).max_seq_length == POSITIONS
+    with pytest.raises(InputError, match=rf"{key}\.max_length: .* reads at most 64 tokens, found 65: set 64 or less"):
+        _load(folder, role=role, max_length=POSITIONS + 1)
+
+
+def test_a_tokenizer_without_a_pad_token_pads_with_its_end_token(tmp_path):
+    model = _load(save_family("gpt2", tmp_path))
+    texts = ["a", "a longer text"]
+    one_by_one = np.stack([model.encode(text) for text in texts])
+    np.testing.assert_allclose(model.encode(texts), one_by_one, atol=1e-5)
+    student = build_student(tmp_path / "gpt2", dimension=8, normalized=True, device="cpu")
+    assert student.encode(texts).shape == (2, 8)
+
+
+def test_a_tokenizer_without_any_special_token_is_named(tmp_path):
+    folder = save_family("gpt2", tmp_path)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config.pop("eos_token")
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"teacher .*gpt2 cannot encode .* no pad token and no end token"):
+        _load(folder, role="teacher")
+
+
+def test_a_model_without_a_length_reads_complete_texts(tmp_path):
+    folder = save_family("t5", tmp_path)
+    assert max_length_of(_load(folder)) is None
+    teacher = open_teacher(TeacherSpec(model=str(folder), precision="float32"), "cpu")
+    assert teacher.fingerprint.max_length is None
+    plain = SentenceTransformer(str(folder), device="cpu").encode([LONG, "a"])
+    np.testing.assert_allclose(teacher.encode_query([LONG, "a"]), plain, atol=1e-4)
+
+
+def test_a_static_model_has_no_length(tiny_teacher, tmp_path):
+    table = StaticEmbedding(tiny_teacher.tokenizer.backend_tokenizer, embedding_dim=8)
+    SentenceTransformer(modules=[table], device="cpu").save_pretrained(str(tmp_path / "table"))
+    teacher = open_teacher(TeacherSpec(model=str(tmp_path / "table"), precision="float32"), "cpu")
+    assert teacher.fingerprint.max_length is None
+    with pytest.raises(InputError, match=r"teacher\.max_length: .* is a static model, .*: leave teacher\.max_length"):
+        _load(tmp_path / "table", role="teacher", max_length=32)
+
+
+def _adapter(folder):
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    base = {"peft_type": "LORA", "base_model_name_or_path": str(folder), "task_type": "FEATURE_EXTRACTION"}
+    (folder / "adapter_config.json").write_text(json.dumps(base))
+
+
+def _removed_class(folder):
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["type"] = "sentence_transformers.models.BERT"
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
+def _other_width(folder):
+    config = json.loads((folder / "2_Dense" / "config.json").read_text())
+    (folder / "2_Dense" / "config.json").write_text(json.dumps({**config, "out_features": 5}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (_adapter, "ImportError: .*peft.*; install the package or the version that the model needs"),
+        (_removed_class, "ImportError: .*BERT.*; install the package or the version that the model needs"),
+        (_other_width, "RuntimeError: .*size mismatch for linear.weight.*; check the model's files"),
+    ],
+)
+@pytest.mark.parametrize("role", ["teacher", "student backbone", "student.start", "model"])
+def test_a_model_that_cannot_be_loaded_is_one_line(tiny_student, tmp_path, damage, reason, role):
+    folder = tmp_path / "model"
+    save_portable(tiny_student, folder)
+    damage(folder)
+    with pytest.raises(InputError, match=rf"^{role} {folder} cannot be loaded .*{reason}, or name another") as raised:
+        _load(folder, role=role)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_model_that_cannot_encode_is_one_line(tiny_teacher_folder, tmp_path):
+    folder = shutil.copytree(tiny_teacher_folder, tmp_path / "model")
+    transformer = Transformer(str(tiny_teacher_folder))
+    modules = [transformer, Pooling(32, "mean"), Dense(7, 7, activation_function=nn.Identity()), Normalize()]
+    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder), create_model_card=False)
+    with pytest.raises(
+        InputError, match=r"^teacher .*model cannot encode a text: RuntimeError: .*name another teacher"
+    ):
+        _load(folder, role="teacher")
+
+
+def test_prompts_and_precision_are_those_asked_for(tiny_teacher, tmp_path):
+    tiny_teacher.prompts = {"query": "find: ", "document": "doc: ", "sts": "compare: "}
+    save_portable(tiny_teacher, tmp_path / "model")
+    model = _load(tmp_path / "model", prompts={"query": ""}, precision="bfloat16", max_length=9)
+    assert model.prompts == {"query": "", "document": "doc: ", "sts": "compare: "}
+    assert model.dtype == torch.bfloat16
+    assert model.max_seq_length == 9
