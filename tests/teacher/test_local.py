@@ -7,8 +7,13 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
 from leaf_st.errors import InputError
 from leaf_st.models.find import content_hash
+from leaf_st.models.portable import save_portable
 from leaf_st.recipe import TeacherSpec
+from leaf_st.student.asymmetric import compose
+from leaf_st.student.static import build_static, fit_table
 from leaf_st.teacher.local import LocalTeacher
+from leaf_st.teacher.precompute import precompute
+from leaf_st.texts import Text
 
 # Longer than a batch, lengths in no order, some of them the same and one beyond the 64 tokens that are read.
 TEXTS = ["word " * (7 * number % 20 + 1) + str(number) for number in range(37)] + ["", "a", "long " * 50]
@@ -112,3 +117,41 @@ def test_embedding_leaves_the_model_as_a_user_would_load_it(local_teacher, tiny_
     local_teacher.encode_query(TEXTS)
     same = SentenceTransformer(str(tiny_teacher_folder), device="cpu")
     np.testing.assert_array_equal(tiny_teacher.encode(TEXTS), same.encode(TEXTS))
+
+
+def _targets(model, folder):
+    """Embed a query and a document with the teacher saved in ``folder``; return both, and the vectors of ``model``."""
+    save_portable(model, folder / "teacher")
+    teacher = _load(folder / "teacher")
+    rows = [Text("a small text", "query"), Text("another one which is longer", "document")]
+    store = precompute(rows, teacher, folder / "store", dtype="float32")
+    plain = SentenceTransformer(str(folder / "teacher"), device="cpu")
+    expected = np.concatenate([plain.encode_query([rows[0].text]), plain.encode_document([rows[1].text])])
+    return store.embeddings([0, 1]), expected
+
+
+def test_a_prompt_that_pooling_leaves_out_is_left_out(tiny_teacher, tmp_path):
+    tiny_teacher[1].include_prompt = False
+    tiny_teacher.prompts = {"query": "find this: ", "document": "a document: "}
+    found, expected = _targets(tiny_teacher, tmp_path)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    pooled = tiny_teacher.encode(["find this: a small text"], prompt="")
+    assert np.linalg.norm(found[0] - pooled[0]) > 1e-3
+
+
+def test_queries_and_documents_of_a_router_take_their_own_routes(tiny_student, tiny_teacher, tmp_path):
+    tiny_student.prompts, tiny_teacher.prompts = {"query": "find: "}, {"document": "a document: "}
+    found, expected = _targets(compose(tiny_student, tiny_teacher), tmp_path)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found[0], tiny_student.encode_query("a small text"), atol=1e-5)
+    assert np.linalg.norm(found[0] - tiny_teacher.encode("find: a small text")) > 0.1
+
+
+def test_a_table_starts_from_a_router_teacher(tiny_student, tiny_teacher, tmp_path):
+    save_portable(compose(tiny_student, tiny_teacher), tmp_path / "teacher")
+    teacher = _load(tmp_path / "teacher")
+    student = build_static(tmp_path / "teacher", dimension=32, normalized=True, device="cpu")
+    targets = teacher.encode_query(TEXTS)
+    before = np.linalg.norm(student.encode(TEXTS) - targets, axis=1).mean()
+    fit_table(student, teacher, TEXTS, targets)
+    assert np.linalg.norm(student.encode(TEXTS) - targets, axis=1).mean() < before / 2

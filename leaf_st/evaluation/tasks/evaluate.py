@@ -11,13 +11,14 @@ from leaf_st.evaluation.results import Result
 from leaf_st.models.load import load_model
 from leaf_st.recipe import TeacherSpec
 from leaf_st.teacher.open import open_teacher, teacher_spec
+from leaf_st.teacher.protocol import Teacher
 
 
 def evaluate(
     model: str | Path | SentenceTransformer,
     tasks: str | Path | Sequence[str | Path],
     *,
-    teacher: str | Path | None = None,
+    teacher: str | Path | Teacher | None = None,
     modes: Sequence[Mode] | None = None,
     output: str | Path | None = None,
 ) -> list[Result]:
@@ -27,8 +28,8 @@ def evaluate(
         model: The student: a run folder, a model folder, a name from ``leaf-st models``, a hub id, or a loaded model.
         tasks: Benchmarks or tasks of mteb, such as ``"NanoBEIR"`` or ``"SciFact"``, and local sets (see
             `leaf_st.evaluation.tasks.local`).
-        teacher: Folder or hub id of the teacher; if None, the teacher that the student's own record names is used for
-            the modes that need one.
+        teacher: Folder or hub id of the teacher, or a `Teacher` object; if None, the teacher that the student's own
+            record names is used for the modes that need one.
         modes: ``"teacher"``, ``"standard"`` and ``"asymmetric"``; by default all of them with a ``teacher``, and
             otherwise ``["standard"]``.
         output: Results folder of this student; a repeated call resumes from it. Nothing is kept if None.
@@ -47,7 +48,9 @@ def evaluate(
     chosen: list[Mode] = list(dict.fromkeys(modes or (ROLES if teacher else ["standard"])))
     student = model if isinstance(model, SentenceTransformer) else load_model(str(model))
     opened = None
-    if teacher is not None or chosen != ["standard"]:
+    if teacher is not None and not isinstance(teacher, str | Path):
+        opened = teacher
+    elif teacher is not None or chosen != ["standard"]:
         opened = open_teacher(_spec(model, student, None if teacher is None else str(teacher)))
     folder = None if output is None else Path(output)
     return runner.evaluate(found, teacher=opened, student=student, modes=chosen, folder=folder)
@@ -57,5 +60,7 @@ def _spec(model: str | Path | SentenceTransformer, student: SentenceTransformer,
     if not isinstance(model, SentenceTransformer):
         return teacher_spec(str(model), teacher, student.prompts)
     if teacher is None:
-        raise InputError("teacher: expected a folder or hub id, because a loaded model does not name its teacher")
+        raise InputError(
+            "teacher: expected a folder, hub id or Teacher, because a loaded model does not name its teacher"
+        )
     return teacher_spec("", teacher, student.prompts)

@@ -1,0 +1,160 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from leaf_st import Fingerprint, Text, evaluate, open_teacher, precompute
+from leaf_st.errors import InputError
+from leaf_st.models.identity import Identity
+from leaf_st.models.load import load_model
+from leaf_st.models.portable import save_portable
+from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
+from leaf_st.student.asymmetric import load
+from leaf_st.student.build import build_student
+from leaf_st.student.static import build_static
+from leaf_st.teacher.open import teacher_spec
+from leaf_st.teacher.store import EmbeddingStore
+
+TEXTS = ["a small text", "another one which is longer than that"]
+NO_PROMPTS = {"query": "", "document": ""}
+
+
+@pytest.fixture
+def prompted(tiny_teacher, tmp_path):
+    """Folder of a teacher that has prompts, and whose similarity is the dot product."""
+    tiny_teacher.prompts = {"query": "find: ", "document": "a document: "}
+    tiny_teacher.similarity_fn_name = "dot"
+    save_portable(tiny_teacher, tmp_path / "teacher")
+    return tmp_path / "teacher"
+
+
+def _distilled(folder, spec, student=None):
+    """Save a student that records the teacher of ``spec``, and return the student's folder."""
+    fingerprint = open_teacher(spec, "cpu").fingerprint
+    built = student or build_student(
+        spec.model,
+        layers=(0, 2),
+        dimension=fingerprint.dimension,
+        normalized=fingerprint.normalized,
+        prompts=fingerprint.prompts,
+        similarity_fn_name=fingerprint.similarity_fn_name,
+        device="cpu",
+    )
+    recipe = Recipe(name="own", teacher=spec, student=StudentSpec(layers=(0, 2)))
+    save_portable(built, folder, {"resolved": recipe.to_dict(), "teacher": fingerprint.to_dict()})
+    return str(folder)
+
+
+def test_an_explicit_empty_prompt_holds_after_training(prompted, tiny_teacher, tmp_path):
+    spec = TeacherSpec(model=str(prompted), prompts=NO_PROMPTS, precision="float32")
+    folder = _distilled(tmp_path / "student", spec)
+    student = load_model(folder, device="cpu")
+    for teacher in (None, str(prompted)):
+        found = teacher_spec(folder, teacher, student.prompts)
+        assert found.prompts == NO_PROMPTS
+        vectors = open_teacher(found, "cpu").encode_document(TEXTS)
+        np.testing.assert_allclose(vectors, tiny_teacher.encode(TEXTS, prompt=""), atol=1e-5)
+        pair = load(folder, asymmetric=True, teacher=teacher)
+        np.testing.assert_allclose(pair.encode_document(TEXTS), vectors, atol=1e-5)
+
+
+def test_a_student_without_a_record_leaves_the_teacher_its_prompts(prompted, tiny_student, tmp_path):
+    save_portable(tiny_student, tmp_path / "student")
+    spec = teacher_spec(str(tmp_path / "student"), str(prompted), tiny_student.prompts)
+    assert open_teacher(spec, "cpu").prompts["document"] == "a document: "
+
+
+def test_the_recorded_length_and_precision_hold_in_evaluation(prompted, tmp_path):
+    asked = TeacherSpec(model=str(prompted), max_length=5, precision="bfloat16")
+    folder = _distilled(tmp_path / "student", asked)
+    trained, found = open_teacher(asked, "cpu"), open_teacher(teacher_spec(folder), "cpu")
+    assert found.fingerprint == trained.fingerprint
+    assert (found.fingerprint.max_length, found.fingerprint.precision) == (5, "bfloat16")
+    np.testing.assert_array_equal(found.encode_query(TEXTS), trained.encode_query(TEXTS))
+    document = load(folder, asymmetric=True)[0].sub_modules["document"][0]
+    assert document.max_seq_length == 5
+
+
+def test_the_similarity_of_the_teacher_stays(prompted, tmp_path):
+    spec = TeacherSpec(model=str(prompted), precision="float32")
+    assert open_teacher(spec, "cpu").fingerprint.similarity_fn_name == "dot"
+    folder = _distilled(tmp_path / "student", spec)
+    config = json.loads((tmp_path / "student" / "config_sentence_transformers.json").read_text())
+    assert config["similarity_fn_name"] == "dot"
+    assert load_model(folder).similarity_fn_name == load(folder, asymmetric=True).similarity_fn_name == "dot"
+    save_portable(load(folder, asymmetric=True), tmp_path / "pair")
+    assert load_model(tmp_path / "pair").similarity_fn_name == "dot"
+    table = build_static(prompted, dimension=32, normalized=True, similarity_fn_name="dot", device="cpu")
+    _distilled(tmp_path / "table", spec, table)
+    assert load_model(tmp_path / "table").similarity_fn_name == "dot"
+
+
+def test_a_store_of_another_similarity_is_refused_and_an_early_store_opens(prompted, tmp_path):
+    teacher = open_teacher(TeacherSpec(model=str(prompted), precision="float32"), "cpu")
+    store = precompute([Text(text, "query") for text in TEXTS], teacher, tmp_path / "store")
+    EmbeddingStore(store.folder, teacher.fingerprint)
+    with pytest.raises(InputError, match="expected similarity_fn_name cosine, found dot"):
+        EmbeddingStore(store.folder, replace(teacher.fingerprint, similarity_fn_name="cosine"))
+    path = store.folder / "fingerprint.json"
+    header = json.loads(path.read_text())
+    del header["fingerprint"]["similarity_fn_name"]
+    path.write_text(json.dumps(header))
+    assert EmbeddingStore(store.folder, teacher.fingerprint).fingerprint.similarity_fn_name is None
+
+
+class LetterTeacher:
+    """A `Teacher` of a user's own: counts of letters, moved by the kind of the text."""
+
+    dimension = 32
+    prompts = NO_PROMPTS
+    similarity_fn_name = "dot"
+    parameters = None
+    identity = Identity("us/letters", "1")
+    fingerprint = Fingerprint(
+        teacher="us/letters",
+        revision="1",
+        prompts=NO_PROMPTS,
+        max_length=None,
+        pooling="unknown",
+        precision="float32",
+        normalized=False,
+        dimension=32,
+        similarity_fn_name="dot",
+    )
+
+    def encode_query(self, texts):
+        return self.encode(texts) + 1
+
+    def encode_document(self, texts):
+        return self.encode(texts)
+
+    def encode(self, texts, prompt=None):
+        counts = [np.bincount([ord(letter) % 32 for letter in text], minlength=32) for text in texts]
+        return np.array(counts, dtype=np.float32).reshape(len(texts), 32)
+
+    def similarity(self, queries, documents):
+        return torch.as_tensor(queries) @ torch.as_tensor(documents).T
+
+    def similarity_pairwise(self, queries, documents):
+        return (torch.as_tensor(queries) * torch.as_tensor(documents)).sum(dim=1)
+
+
+def test_a_teacher_of_a_user_s_own_embeds_and_is_evaluated(tiny_student, tmp_path):
+    teacher = LetterTeacher()
+    store = precompute([Text(TEXTS[0], "query"), Text(TEXTS[1], "document")], teacher, tmp_path / "store")
+    np.testing.assert_array_equal(store.embeddings([0])[0], teacher.encode_query(TEXTS[:1])[0])
+    np.testing.assert_array_equal(store.embeddings([1])[0], teacher.encode_document(TEXTS[1:])[0])
+    folder = tmp_path / "letters"
+    (folder / "qrels").mkdir(parents=True)
+    documents = [{"_id": str(number), "title": "", "text": letter * 8} for number, letter in enumerate("abcd")]
+    queries = [{"_id": f"q{number}", "text": letter * 3} for number, letter in enumerate("abcd")]
+    for name, rows in (("corpus", documents), ("queries", queries)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    qrels = "".join(f"q{number}\t{number}\t1\n" for number in range(4))
+    (folder / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{qrels}")
+    rows = evaluate(tiny_student, folder, teacher=teacher)
+    assert [row.mode for row in rows] == ["teacher", "standard", "asymmetric"]
+    assert rows[0].score == pytest.approx(100)
+    assert rows[0].model == "us/letters"
