@@ -117,8 +117,8 @@ def _named_errors(name: str) -> Iterator[None]:
     except _DOWNLOAD_ERRORS as error:
         raise InputError(
             f"source {name} cannot be read from the hub ({_first_line(error)}): run the same command again if "
-            f"the connection broke; without a network, set texts.source to a file or to {DOCSTRINGS}; if the source has "
-            f"changed, {leave_out(name)}"
+            f"the connection broke; without a network, set texts.source to a file or to {DOCSTRINGS}; if the source "
+            f"has changed, {leave_out(name)}"
         ) from error
 
 
