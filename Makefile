@@ -1,4 +1,4 @@
-# Two commands for a newcomer: `make demo` and `make test`. Both set up .venv first.
+# `make demo` and `make test` are the two commands to start with. Both create .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 

@@ -1,17 +1,13 @@
 """Training texts that anyone has: what recipes read unless ``--set texts.source=FILE`` names other texts."""
 
-import logging
-
 from huggingface_hub import constants, get_session
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined]
 
 from leaf_st.recipe import DOCSTRINGS, PAPER, TextsSpec
 from leaf_st.texts.paper.sources import SOURCES
 
-# Documents of the web and of a dictionary, questions of forums and of medicine: the small ones with open licences.
+# Web documents, dictionary definitions, forum questions, medical questions: the small sources with open licences.
 _OPEN = ("fineweb", "vocabulary", "lotte", "pubmedqa")
-
-logger = logging.getLogger(__name__)
 
 
 def open_texts(per_source: int, *, sentences: bool = False) -> TextsSpec:
@@ -22,14 +18,7 @@ def open_texts(per_source: int, *, sentences: bool = False) -> TextsSpec:
         sentences: As for `TextsSpec`.
     """
     if constants.HF_HUB_OFFLINE:
-        logger.info("default texts: documentation strings of installed packages, since HF_HUB_OFFLINE is set")
         return TextsSpec(source=DOCSTRINGS, sentences=sentences)
-    logger.info(
-        "default texts: up to %s texts each of %s from the hub; without a network, set HF_HUB_OFFLINE=1 to use "
-        "documentation strings, or name a file with --set texts.source=FILE",
-        f"{per_source:,}",
-        ", ".join(str(SOURCES[name].hub_id) for name in _OPEN),
-    )
     others = tuple(name for name in SOURCES if name not in _OPEN)
     return TextsSpec(source=PAPER, leave_out=others, per_source=per_source, sentences=sentences)
 

@@ -30,7 +30,7 @@ from leaf_st.evaluation.results import Result
 from leaf_st.models.load import load_model
 from leaf_st.models.tokens import copy_tokenizer, max_length_of
 from leaf_st.pipeline.record import resolved_recipe, run_record
-from leaf_st.recipe import PAPER, Precision, Recipe, TextsSpec
+from leaf_st.recipe import DOCSTRINGS, PAPER, Precision, Recipe, TextsSpec
 from leaf_st.run_folder import GENERAL, MODEL, RESULTS, STORE, TEXTS, write_record
 from leaf_st.teacher.open import open_teacher, require_teacher
 from leaf_st.teacher.precompute import precompute
@@ -40,6 +40,7 @@ from leaf_st.teacher.store import FINGERPRINT, UNIQUE_BY_KIND, EmbeddingStore, r
 from leaf_st.teacher.workers import join
 from leaf_st.texts.paper.cut import Cutter
 from leaf_st.texts.paper.fetch import chosen, closed_licences, fetch, format_sources
+from leaf_st.texts.paper.sources import SOURCES
 from leaf_st.texts.progress import ReadProgress
 from leaf_st.texts.read import read_texts, require_texts
 from leaf_st.training.arguments import training_arguments
@@ -111,6 +112,7 @@ class Run:
         return self._store
 
     def _require_texts(self) -> None:
+        self._log(f"texts: {describe_texts(self.recipe.texts)}")
         if self.recipe.texts.source == PAPER:
             chosen(self.recipe.texts)
         else:
@@ -269,6 +271,17 @@ class Run:
     def _log(self, message: str) -> None:
         if self._processes.is_main_process:
             logger.info(message)
+
+
+def describe_texts(spec: TextsSpec) -> str:
+    """Return where the texts of ``spec`` come from, in words."""
+    if spec.source == DOCSTRINGS:
+        return "documentation strings of the installed Python packages"
+    if spec.source != PAPER:
+        return spec.source
+    names = ", ".join(SOURCES[name].hub_id or name for name in chosen(spec))
+    most = "" if spec.per_source is None else f", up to {spec.per_source:,} texts each"
+    return f"{names}{most}"
 
 
 def _left_out(skipped: Counter[str]) -> str:

@@ -19,6 +19,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
 from leaf_st.errors import InputError
+from leaf_st.recipe import DOCSTRINGS
 from leaf_st.texts.paper.sample import ROWS, Batch, Position, dataset_builder, sample_batches
 from leaf_st.texts.paper.sources import Source
 
@@ -115,8 +116,9 @@ def _named_errors(name: str) -> Iterator[None]:
         raise
     except _DOWNLOAD_ERRORS as error:
         raise InputError(
-            f"source {name} cannot be read from the hub ({_first_line(error)}): if the connection broke, run the same "
-            f"command again to resume; otherwise {leave_out(name)}"
+            f"source {name} cannot be read from the hub ({_first_line(error)}): run the same command again if "
+            f"the connection broke; without a network, set texts.source to a file or to {DOCSTRINGS}; if the source "
+            f"has changed, {leave_out(name)}"
         ) from error
 
 
