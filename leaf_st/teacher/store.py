@@ -32,7 +32,7 @@ LENGTHS = "lengths.arrow"
 # Linux lets a process map 65,530 files; every open shard is one of them.
 OPEN_SHARDS = 1024
 _HEADER = ("format", "fingerprint", "dtype", "rows_per_shard")
-# Which texts count as duplicates: equal texts with the same prompt, or (in stores of earlier versions) of the same kind.
+# Which texts are duplicates: equal texts with the same prompt or, in stores of earlier versions, of the same kind.
 UNIQUE_BY_PROMPT, UNIQUE_BY_KIND = "prompt", "kind"
 
 

@@ -67,6 +67,27 @@ def test_the_hash_is_that_of_all_files_that_shape_vectors(tiny_teacher_folder, t
     assert content_hash(folder) != before
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sentence_bert_config.json",
+        "config_sentence_transformers.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "2_Dense/pytorch_model.bin",
+        "2_Dense/config.json",
+    ],
+)
+def test_the_hash_has_the_settings_and_the_pickled_weights_of_modules(tiny_teacher_folder, tmp_path, name):
+    folder = shutil.copytree(tiny_teacher_folder, tmp_path / "copy")
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).touch()
+    before = content_hash(folder)
+    with (folder / name).open("ab") as file:
+        file.write(b" ")
+    assert content_hash(folder) != before
+
+
 _RESOLVE = """
 import sys
 from leaf_st.errors import InputError

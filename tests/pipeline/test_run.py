@@ -367,6 +367,13 @@ def test_the_teacher_is_released_before_the_training(recipe, tmp_path, monkeypat
     assert held == [None]
 
 
+def test_a_training_by_itself_loads_no_teacher(recipe, tmp_path, monkeypatch):
+    Run(recipe, tmp_path / "run").embed()
+    monkeypatch.setattr("leaf_st.pipeline.run.open_teacher", lambda *_: pytest.fail("the teacher was loaded"))
+    Run(recipe, tmp_path / "run").train()
+    assert (tmp_path / "run" / "model" / "modules.json").is_file()
+
+
 def test_the_checksums_of_a_store_are_compared_once_in_a_process(recipe, tmp_path, monkeypatch):
     compared = []
     monkeypatch.setattr(EmbeddingStore, "damaged", lambda store: compared.append(store.folder) or [])

@@ -35,3 +35,13 @@ def test_a_saved_composition_gives_the_same_vectors(models, tmp_path):
 def test_models_of_two_widths_cannot_be_composed(narrow_student, tiny_teacher):
     with pytest.raises(InputError, match=r"teacher gives 32 dimensions, student gives 16: name the teacher"):
         compose(narrow_student, tiny_teacher)
+
+
+@pytest.mark.parametrize("name", ["passage", "corpus"])
+def test_documents_have_the_prompt_that_the_teacher_gives_them(tiny_student, tiny_teacher, name):
+    tiny_teacher.prompts = {"query": "query: ", name: "a document: "}
+    tiny_teacher.similarity_fn_name = "dot"
+    model = compose(tiny_student, tiny_teacher)
+    assert model.prompts["document"] == "a document: "
+    assert model.similarity_fn_name == "dot"
+    np.testing.assert_array_equal(model.encode_document(TEXTS), tiny_teacher.encode_document(TEXTS))

@@ -1,12 +1,18 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from families import save_family
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
 from leaf_st.errors import InputError
 from leaf_st.models.random_weights import LAYERS, WIDTH
+from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
 from leaf_st.student.build import build_student
+from leaf_st.student.new import new_student
 from leaf_st.student.projection import Projection
+from leaf_st.teacher.open import open_teacher
 
 TEXTS = ["a small text", "another one which is longer than that"]
 
@@ -80,3 +86,27 @@ def test_prompts_and_maximum_length_are_saved(tmp_path, tiny_teacher_folder):
 def test_weights_are_float32_whatever_the_backbone_was_saved_in(tmp_path, tiny_teacher):
     tiny_teacher.bfloat16().save_pretrained(str(tmp_path), create_model_card=False)
     assert {weight.dtype for weight in _build(tmp_path).parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("teacher", "asked", "expected"),
+    [(512, None, 64), (None, None, 64), (40, None, 40), (512, 100, 100), (40, 100, 100)],
+)
+def test_the_default_length_is_the_smaller_of_teacher_and_backbone(tiny_teacher_folder, teacher, asked, expected):
+    student = _build(tiny_teacher_folder, teacher_max_length=teacher, max_length=asked)
+    assert student.max_seq_length == expected
+
+
+def test_a_teacher_of_long_texts_takes_a_backbone_of_short_ones(tiny_teacher_folder, tmp_path):
+    teacher = open_teacher(TeacherSpec(model=str(save_family("t5", tmp_path))), "cpu")
+    recipe = Recipe(name="own", student=StudentSpec(backbone=str(tiny_teacher_folder)))
+    for length in (None, 512):
+        student = new_student(recipe, replace(teacher.fingerprint, max_length=length), "cpu")
+        assert student.max_seq_length == 64
+
+
+def test_the_student_has_the_similarity_of_the_teacher(tiny_teacher_folder, tmp_path):
+    student = _build(tiny_teacher_folder, normalized=False, similarity_fn_name="dot")
+    student.save_pretrained(str(tmp_path), create_model_card=False)
+    assert SentenceTransformer(str(tmp_path), device="cpu").similarity_fn_name == "dot"
+    assert _build(tiny_teacher_folder).similarity_fn_name == "cosine"
