@@ -31,8 +31,8 @@ from leaf_st.zoo import PACKAGED, ZOO, ZooModel
 MODEL = ["*.json", "*.safetensors", "*.txt", "*.model"]
 PAPERS = ["README.md", "LICEN[CS]E*", "NOTICE*"]
 _NOT_FILES = ["onnx/*", "openvino/*"]
-WHOLE = [*MODEL, *PAPERS, "onnx/*", ".eval_results/*.yaml"]  # a copy that can be handed on
-# Files that can change a vector. At the root a repository may hold others, such as the recipe of its training.
+WHOLE = [*MODEL, *PAPERS, "onnx/*", ".eval_results/*.yaml"]  # a copy to pass on
+# Files that can change a vector. The root of a repository may hold other files, such as the recipe of its training.
 _ROOT = (
     *("*.safetensors", "*.safetensors.index.json", "config.json", "config_sentence_transformers.json", "modules.json"),
     *("sentence_*_config.json", "router_config.json", "adapter_config.json", "tokenizer*.json", "added_tokens.json"),
@@ -40,7 +40,7 @@ _ROOT = (
     *("processor_config.json", "chat_template.*"),
 )
 _MODULE = ("*.json", "*.txt", "*.safetensors", "*.model", "*.bin", "*.jinja")  # in the folder of a module
-# What version 0.1 hashed: its stores and records are compared by this hash.
+# The files that version 0.1 hashed: its stores and records hold that hash.
 _FIRST = ("**/*.safetensors", "config.json", "*/config.json", "modules.json", "tokenizer.json", "vocab.txt")
 
 
@@ -76,7 +76,7 @@ def find_model(
             return _complete(folder, name)
     except HFValidationError:
         raise InputError(
-            f"model {name}: no such folder, and not a hub id either: name a folder, a hub id, or {' or '.join(ZOO)}"
+            f"model {name}: neither an existing folder nor a hub id: name a folder, a hub id, or {' or '.join(ZOO)}"
         ) from None
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise InputError(
@@ -101,7 +101,8 @@ def find_model(
 def find_in_cache(name: str, revision: str | None = None, files: Sequence[str] = MODEL) -> Path | None:
     """Return the folder of the hub's cache that holds all ``files`` of the model ``name``, without asking the hub.
 
-    None if there is no such folder, or if the cache lacks the hub's list of files and so cannot tell.
+    Return None if there is no such folder, or if the cache lacks the hub's list of files, so that completeness is
+    unknown.
     """
     if name in ZOO:
         name, revision = ZOO[name].hub_id, revision or ZOO[name].revision
@@ -128,29 +129,29 @@ def content_hash(folder: Path) -> str:
 
 
 def first_content_hash(folder: Path) -> str:
-    """Return the hash that version 0.1 gave to ``folder``, which left out some files of tokenizers and modules."""
+    """Return the hash of ``folder`` as version 0.1 computed it, without some files of tokenizers and modules."""
     return _hash_of(folder, {path for pattern in _FIRST for path in folder.glob(pattern)})
 
 
 def published_as(name: str) -> ZooModel | None:
-    """Return the model of the zoo that ``name`` is: its name, its hub id, or a folder of its name, as `pull` makes.
+    """Return the model of the zoo with the name or hub id ``name``, or with the name of the folder ``name``.
 
-    If the folder has a record, the record takes precedence.
+    `pull` makes such folders. If the folder has a record, callers read the record first.
     """
     return next((model for key, model in ZOO.items() if name == model.hub_id or Path(name).name == key), None)
 
 
 def _from_cache_or_hub(name: str, revision: str | None, files: list[str], newest: bool) -> Path:
-    """Return the model's folder; the cache is asked first, unless the ``newest`` commit is wanted.
+    """Return the model's folder from the cache or, for the ``newest`` commit or a missing model, from the hub.
 
-    A complete model in the cache needs no network. Another program may have fetched only a part, such as the encoder:
-    the cache can tell if it has the hub's list of files, otherwise the hub is asked.
+    A complete model in the cache needs no network. Another program may have fetched only a part of the model, such as
+    the encoder. If the cache lacks the hub's list of files, the hub is asked.
     """
     if not newest and (kept := find_in_cache(name, revision, files)) is not None:
         return kept
     folder = Path(_snapshot(name, revision, files, etag_timeout=5))
     if not _is_listed(name, revision) and not _has_its_modules(folder):
-        raise OSError("the cache holds a part of the model, perhaps not all of it")
+        raise OSError("the cache may hold only a part of the model")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Identity of a model or of data: a name, and a hash of everything that shapes the vectors."""
+"""Identity of a model or a data set: a name, and a hash of everything that shapes the vectors."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from sentence_transformers.base.modules import Module
 
 from leaf_st.run_folder import read_record, run_of
 
-_PLACE = ("_name_or_path", "transformers_version")  # differ between copies of one model
+_PLACE = ("_name_or_path", "transformers_version")  # these differ between copies of one model
 _LAST_CALL = ("padding", "truncation")  # a fast tokenizer keeps the values of its last call
 
 
@@ -22,7 +22,7 @@ class Identity:
     """The name and revision under which the results of a model are kept.
 
     Attributes:
-        name: The hub id, or "local/" and the name of the recipe or the folder: mteb wants an owner.
+        name: The hub id, or "local/" and the name of the recipe or the folder, because mteb needs an owner.
         revision: Hash of the model.
     """
 
@@ -40,8 +40,8 @@ class Identity:
 def identify(model: SentenceTransformer) -> Identity:
     """Return the name of ``model`` and the hash of its weights, tokenizer, modules, prompts and length.
 
-    The model in memory is hashed, not its files, because prompts, lengths and dtypes may change after loading. A model
-    of the hub has a hash too, since its commit does not tell these.
+    The hash is of the model in memory and not of its files, because prompts, length and dtype may change after loading.
+    A model of the hub has such a hash too, because its commit does not determine them.
     """
     settings = {
         "modules": [[type(part).__name__, cast(Module, part).get_config_dict()] for part in model.children()],
@@ -70,7 +70,7 @@ def hash_files(files: Sequence[Path]) -> str:
 
 
 def model_name(model: SentenceTransformer) -> str:
-    """Return the name of ``model`` in results: the id on its card, else the place it was loaded from."""
+    """Return the name of ``model`` in results: the id on its card, or else the place from which it was loaded."""
     if model.model_card_data.model_id:
         return str(model.model_card_data.model_id)
     transformer = model.transformers_model
@@ -78,14 +78,14 @@ def model_name(model: SentenceTransformer) -> str:
 
 
 def local_name(name: str) -> str:
-    """Return the name of a model that is not on the hub, with the owner that mteb wants."""
+    """Return the name of a model that is not on the hub, with the owner that mteb needs."""
     return f"local/{name}"
 
 
 def with_owner(name: str) -> str:
-    """Return ``name``, a folder or a hub id, as results name the model.
+    """Return the name in results of the model ``name``, a folder or a hub id.
 
-    A run and its model folder are the same model, named by the recipe.
+    A run folder and its model folder are the same model and have the name of the recipe.
     """
     folder = Path(name)
     if not folder.is_dir():

@@ -1,8 +1,8 @@
-"""The student as a folder that every consumer reads right (design contract 8).
+"""Saving a model in the layout that every consumer reads correctly (design contract 8).
 
-sentence-transformers 5.4 and later write new class paths and a new pooling schema, which older versions and other
-servers do not know: some then serve the model without its projection. All of them know the legacy layout written
-here, and new versions read it without a word.
+sentence-transformers 5.4 and later write new class paths and a new pooling schema. Older versions and other servers do
+not know either, and some of them serve the model without its projection. All of them read the legacy layout that this
+module writes, and new versions read it without a warning.
 """
 
 import errno
@@ -23,16 +23,16 @@ from leaf_st.errors import InputError
 from leaf_st.models.tokens import forget_last_call, max_length_of
 from leaf_st.run_folder import write_record
 
-# More than these, which new versions write, would be refused by the constructor of an old version's Dense.
+# New versions write more keys, which the constructor of an old version's Dense refuses.
 _DENSE_KEYS = ("in_features", "out_features", "bias", "activation_function")
-# By module, the first version of sentence-transformers that reads it as it is written here, and why.
+# For each module, the first version of sentence-transformers that reads this layout of the module, and the reason.
 _SINCE = {
     "Router": ("5.0", "Router, which keeps the models of queries and documents apart, came with 5.0"),
     "StaticEmbedding": ("3.2", "StaticEmbedding came with 3.2"),
     "Dense": ("3.0", "the projection is a safetensors file, which versions before 3.0 do not read"),
 }
 _ALMOST_FULL = 1 << 28  # bytes; a checkpoint is about as large
-# Mode by the name that it has in the legacy layout.
+# Name of each pooling mode in the legacy layout.
 _POOLING_KEYS = {
     "cls": "cls_token",
     "mean": "mean_tokens",
@@ -43,15 +43,15 @@ _LATER_POOLING_KEYS = {"weightedmean": "weightedmean_tokens", "lasttoken": "last
 
 
 def save_portable(model: SentenceTransformer, folder: Path, record: Any = None) -> None:  # noqa: ANN401
-    """Save ``model`` to ``folder``, whole or not at all, in the legacy layout.
+    """Save ``model`` to ``folder`` in the legacy layout, completely or not at all.
 
     Args:
         model: From `build_student`, `build_static` or `compose`.
-        folder: A model saved here before is replaced.
-        record: JSON value that says where the model comes from, for its ``recipe.json``.
+        folder: Folder of the model; a model saved there before is replaced.
+        record: JSON value that records the origin of the model, written to ``recipe.json``.
 
     Raises:
-        InputError: If a module of it is not one of sentence-transformers' own, which no consumer could load.
+        InputError: If a module is not one of sentence-transformers' own, so that no consumer could load it.
     """
     _require_stock(model)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def _save(model: SentenceTransformer, folder: Path, record: Any) -> None:  # noq
         if isinstance(module, Router):
             _router_in_legacy(module, folder)
         elif isinstance(module, StaticEmbedding):
-            described["path"] = _in_a_folder_of_its_own(folder, f"0_{type(module).__name__}")
+            described["path"] = _move_to_subfolder(folder, f"0_{type(module).__name__}")
         else:
             _in_legacy(module, folder / described["path"])
     write_json(folder / "modules.json", modules)
@@ -81,7 +81,7 @@ def _save(model: SentenceTransformer, folder: Path, record: Any) -> None:  # noq
 
 
 def _routes(model: SentenceTransformer) -> list[list[nn.Module]]:
-    """Return the modules that a text goes through, for each kind of text that has its own."""
+    """Return the modules of each route of a Router; without a Router, the modules of ``model`` as the only route."""
     if isinstance(model[0], Router):
         return [list(cast(nn.Sequential, route)) for route in model[0].sub_modules.values()]
     return [list(model)]
@@ -91,8 +91,8 @@ def _require_stock(model: SentenceTransformer) -> None:
     for module in (module for route in _routes(model) for module in route):
         if not type(module).__module__.startswith("sentence_transformers."):
             raise InputError(
-                f"{type(module).__name__} is code of the model's own, expected modules of sentence-transformers alone: "
-                "no folder that everybody can load can hold it"
+                f"{type(module).__name__} is code of the model's own, which nobody could load from the saved folder: "
+                "expected only modules of sentence-transformers, name another model"
             )
 
 
@@ -101,7 +101,7 @@ def _legacy_type(module: nn.Module) -> str:
 
 
 def _in_legacy(module: nn.Module, folder: Path) -> None:
-    """Rewrite the config that ``module`` saved to ``folder``."""
+    """Rewrite the config of ``module`` in ``folder`` in the legacy layout."""
     if isinstance(module, Transformer):
         reading = {"max_seq_length": max_length_of(module), "do_lower_case": module.do_lower_case}
         write_json(folder / "sentence_bert_config.json", reading)
@@ -112,20 +112,20 @@ def _in_legacy(module: nn.Module, folder: Path) -> None:
 
 
 def _router_in_legacy(router: Router, folder: Path) -> None:
-    """Rewrite the configs of a Router, and of the modules of its routes, each in a folder that has its name."""
+    """Rewrite the configs of a Router and of the modules of its routes, each in the folder of its name."""
     path = folder / "router_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     for route, names in config["structure"].items():
         for module, name in zip(cast(nn.Sequential, router.sub_modules[route]), names, strict=True):
             config["types"][name] = _legacy_type(module)
             _in_legacy(module, folder / name)
-    # Routes by modality, of which there are none here, would be refused by the constructor of an old version.
+    # The constructor of an old version refuses routes by modality, which a text model does not use.
     config["parameters"].pop("route_mappings", None)
     write_json(path, config)
 
 
 def add_requirement(model: SentenceTransformer, folder: Path) -> None:
-    """Say in ``folder`` which version of sentence-transformers reads it: the newest that one of its modules needs."""
+    """Write the oldest version of sentence-transformers that reads all modules of ``model`` into its config."""
     names = [type(module).__name__ for module in (*model, *(module for route in _routes(model) for module in route))]
     name = next((name for name in _SINCE if name in names), None)
     if name is not None:
@@ -138,7 +138,7 @@ def add_requirement(model: SentenceTransformer, folder: Path) -> None:
 
 @contextmanager
 def full_disk_named(folder: Path) -> Iterator[None]:
-    """Turn a failed write of torch or safetensors, which say it each in their own way, into an `OSError`."""
+    """Raise the errors that torch and safetensors give on a full disk as an `OSError`."""
     try:
         yield
     except (RuntimeError, SafetensorError) as error:
@@ -147,8 +147,8 @@ def full_disk_named(folder: Path) -> Iterator[None]:
         raise OSError(errno.ENOSPC, "no space left on the disk", str(folder)) from error
 
 
-def _in_a_folder_of_its_own(folder: Path, name: str) -> str:
-    """Move a table from the root of ``folder``, where versions before 5 expect a Transformer."""
+def _move_to_subfolder(folder: Path, name: str) -> str:
+    """Move a table from the root of ``folder``, where versions before 5 expect a Transformer; return the new path."""
     (folder / name).mkdir()
     for file in ("model.safetensors", "tokenizer.json"):
         (folder / file).rename(folder / name / file)
@@ -164,7 +164,7 @@ def _pooling_config(pooling: Pooling) -> dict[str, int | bool]:
     modes = (pooling.pooling_mode,) if isinstance(pooling.pooling_mode, str) else pooling.pooling_mode
     names = {**_POOLING_KEYS, **_LATER_POOLING_KEYS}
     active = [names[mode] for mode in modes]
-    # Those that all versions know are written in any case; others, and a prompt that is left out, where they are used.
+    # The keys that all versions know are always written. Other modes, and include_prompt, only where the model uses them.
     keys = {**dict.fromkeys(_POOLING_KEYS.values(), False), **dict.fromkeys(active, True)}
     prompt = {} if pooling.include_prompt else {"include_prompt": False}
     return {

@@ -14,7 +14,7 @@ def bfloat16_is_fast(device: torch.device) -> bool:
 
 
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the dtype that ``precision`` means on ``device``; "auto" is bfloat16 where the hardware has it."""
+    """Return the dtype of ``precision`` on ``device``; "auto" is bfloat16 if the hardware multiplies it."""
     if precision == "auto":
         precision = "bfloat16" if bfloat16_is_fast(device) else "float32"
     return torch.bfloat16 if precision == "bfloat16" else torch.float32

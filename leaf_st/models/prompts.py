@@ -1,10 +1,10 @@
-"""The prompt that a model puts before a text, by the kind of the text."""
+"""The prompts that a model puts before queries and documents."""
 
 from collections.abc import Mapping
 
 from leaf_st.recipe import Kind
 
-# The names under which `encode_query` and `encode_document` of sentence-transformers look for a prompt, in their order.
+# Names under which `encode_query` and `encode_document` of sentence-transformers look up a prompt, in order.
 _NAMES: dict[Kind, tuple[str, ...]] = {"query": ("query",), "document": ("document", "passage", "corpus")}
 
 

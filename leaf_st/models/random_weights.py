@@ -1,7 +1,7 @@
 """Models with random weights, made without a network.
 
-`save_random_weights` saves a model of a given shape, to measure speed. `save_tiny_teacher` saves a tiny model, which
-smoke runs and tests distil.
+`save_random_weights` saves a model of a given shape, whose speed can be measured. `save_tiny_teacher` saves a tiny
+model, which smoke runs and tests distil.
 """
 
 import json
@@ -26,7 +26,7 @@ from leaf_st.zoo import ARCHITECTURES, Architecture
 
 WIDTH = 32  # of the tiny teacher
 LAYERS = 6
-# Words in pieces of eight letters, and punctuation: for English within 3 % of the number of tokens of BERT.
+# Pieces of words of up to eight letters, and punctuation: for English within 3 % of the number of BERT's tokens.
 _PIECES = r"\w{1,8}|[^\w\s]"
 _SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
 
@@ -62,9 +62,9 @@ def _architecture(name: str) -> Architecture | None:
 def save_random_weights(folder: Path, architecture: Architecture) -> Path:
     """Save a BERT of ``architecture`` with random weights to ``folder`` and return the folder.
 
-    Its tokenizer knows no word, but gives about as many tokens as that of BERT.
+    Every word is an unknown token, but a text has about as many tokens as with BERT's tokenizer.
     """
-    # bfloat16 takes half of the disk; the loader chooses the dtype.
+    # bfloat16 halves the size on disk; the loader chooses the dtype.
     model = BertModel(BertConfig(**asdict(architecture)))
     nn.Module.to(model, torch.bfloat16)
     model.save_pretrained(folder)
@@ -88,7 +88,7 @@ def save_tiny_teacher(folder: Path, normalized: bool = True) -> Path:
     """Save a teacher, a BERT of 6 layers and width 32, to ``folder`` and return the folder.
 
     Args:
-        folder: New folder.
+        folder: Folder of the model.
         normalized: Whether the vectors have norm 1.
     """
     torch.manual_seed(0)

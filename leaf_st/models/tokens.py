@@ -1,4 +1,4 @@
-"""Tokens of a text: how many a model reads, how many a text has, and a tokenizer that can be changed safely."""
+"""Tokens: the number that a model reads, the number in a text, and a copy of a tokenizer that is safe to change."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -13,12 +13,12 @@ from transformers import PreTrainedTokenizerFast
 
 from leaf_st.errors import InputError
 
-# Tokenizers write 1e30 where they have no maximum, and static models say infinity.
+# A tokenizer without a maximum has 1e30, and a static model has infinity.
 _UNLIMITED = 1e9
 
 
 def known_length(max_length: float | None) -> int | None:
-    """Return ``max_length`` in tokens; None if the value stands for no limit."""
+    """Return ``max_length`` as a number of tokens; None if the value means no limit."""
     return None if max_length is None or max_length > _UNLIMITED else int(max_length)
 
 
@@ -28,9 +28,9 @@ def max_length_of(model: SentenceTransformer | Transformer) -> int | None:
 
 
 def positions_of(transformer: Transformer) -> int | None:
-    """Return how many tokens ``transformer`` has positions for; None if its positions are not counted.
+    """Return the number of tokens that ``transformer`` has positions for; None if its positions are unlimited.
 
-    RoBERTa, XLM-R and MPNet number positions from the padding index plus one, so that 512 of 514 can be used.
+    RoBERTa, XLM-R and MPNet number positions from the padding index plus one, so only 512 of 514 positions are usable.
     """
     positions = getattr(transformer.model.config, "max_position_embeddings", None)
     if positions is None or positions < 0:  # XLNet has -1
@@ -45,7 +45,7 @@ def positions_of(transformer: Transformer) -> int | None:
 def token_counts(model: SentenceTransformer, texts: Sequence[str]) -> NDArray[np.int64]:
     """Return the number of tokens of each text, cut at the model's maximum, shape (n,).
 
-    A model whose tokenizer takes no batches, such as a static one, is given characters instead.
+    For a model whose tokenizer takes no batches, such as a static model, characters are counted instead.
     """
     if not callable(model.tokenizer):
         return np.array([len(text) for text in texts], dtype=np.int64)
@@ -58,12 +58,12 @@ def copy_tokenizer(model: SentenceTransformer) -> Tokenizer:
     """Return a copy of the tokenizer of ``model`` that truncates where the model does and does not pad.
 
     Raises:
-        InputError: If the tokenizer does not tell where its tokens end.
+        InputError: If the tokenizer is not a fast tokenizer.
     """
     tokenizer = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
     if not isinstance(tokenizer, Tokenizer):
         raise InputError(
-            f"expected a model with a fast tokenizer, which tells where tokens end, found a "
+            f"expected a model with a fast tokenizer, which gives the positions of tokens, found a "
             f"{type(tokenizer).__name__}: name another model"
         )
     copied: Tokenizer = Tokenizer.from_str(tokenizer.to_str())  # truncation and padding are set in place
@@ -75,9 +75,9 @@ def copy_tokenizer(model: SentenceTransformer) -> Tokenizer:
 
 
 def forget_last_call(model: SentenceTransformer | Transformer) -> None:
-    """Remove padding and truncation of the last call from the tokenizer, which would save both as its own.
+    """Remove the padding and truncation of the last call from the tokenizer, which would save them as its settings.
 
-    A program that reads only tokenizer.json would truncate texts at the length of training.
+    A program that reads only tokenizer.json would then truncate texts at the length of training.
     """
     tokenizer = cast(PreTrainedTokenizerFast, model.tokenizer).backend_tokenizer
     tokenizer.no_truncation()

@@ -24,7 +24,7 @@ def test_a_folder_without_a_model_is_named(tmp_path):
 
 @pytest.mark.parametrize("name", ["no/such/folder", "/no/such/folder", "two words", "a//b", "-x"])
 def test_what_is_no_hub_id_is_called_a_missing_folder(name):
-    with pytest.raises(InputError, match="no such folder, and not a hub id either"):
+    with pytest.raises(InputError, match="neither an existing folder nor a hub id"):
         find_model(name)
 
 
@@ -162,7 +162,7 @@ def test_a_part_of_a_model_in_the_cache_is_not_the_model(published, tmp_path):
     (folder / "modules.json").unlink()
     alone = _resolve(hub.url, tmp_path / "home", "us/tiny")  # the server is stopped by now
     assert alone.stdout.startswith("InputError model us/tiny: ")
-    assert "the cache holds a part of the model, perhaps not all of it" in alone.stdout
+    assert "the cache may hold only a part of the model" in alone.stdout
 
 
 def test_a_model_that_the_hub_does_not_have_is_named(published, tmp_path):
