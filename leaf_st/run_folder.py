@@ -1,6 +1,6 @@
-"""The run folder: the names of its parts, and its recipe.json, which no other module reads or writes.
+"""The run folder: the names of its parts, and recipe.json, which no other module reads or writes.
 
-A model folder has a recipe.json too, which records where the model comes from.
+A model folder has a recipe.json too, which records the origin of the model.
 """
 
 import json
@@ -40,16 +40,17 @@ def require_run(folder: Path) -> None:
     """Check that ``folder`` is a run with a trained model.
 
     Raises:
-        InputError: If it is not.
+        InputError: If ``folder`` is no run, or the run has no model.
     """
     if not is_run(folder):
         raise InputError(
-            f"{folder}: expected the folder of a run with a trained model in {MODEL}/: train one, or name it"
+            f"{folder}: expected the folder of a run with a trained model in {MODEL}/, found none: train the run, or name "
+            "another folder"
         )
 
 
 def run_of(folder: Path) -> Path | None:
-    """Return the run that ``folder`` is or whose student it is; None for any other folder."""
+    """Return ``folder`` if it is a run, or the run whose model folder it is; None for any other folder."""
     for run in (folder, folder.parent):
         student = run / MODEL
         known = (run.resolve(), student.resolve())
@@ -62,7 +63,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     """Return the record of the run in ``folder``.
 
     Raises:
-        InputError: If there is none.
+        InputError: If the record is missing or damaged.
     """
     path = folder / RECIPE
     if not path.is_file():
@@ -71,7 +72,7 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return what the run or model in ``folder`` records of its origin; empty if it has no readable record."""
+    """Return the record of the run or model in ``folder``; empty if no record exists or can be read."""
     try:
         record = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -85,11 +86,11 @@ def write_record(folder: Path, record: Any) -> None:  # noqa: ANN401  (any JSON 
 
 
 def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
-    """Return the record of an earlier run in ``folder``; None if there was none.
+    """Return the record of an earlier run in ``folder``; None if no run exists.
 
     Raises:
-        InputError: If the folder holds something else, or the run of a recipe that differs from ``asked`` in a part
-            that was used already.
+        InputError: If the folder holds something else, or a run whose recipe differs from ``asked`` in a part that was
+            used already.
     """
     if problem := url_problem(folder):
         raise InputError(f"run folder: {problem}")
@@ -100,7 +101,7 @@ def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
         return None
     known = _read_strictly(path)
     for key in differences(known["recipe"], asked):
-        # A source that fails may be left out while texts are being fetched.
+        # A failing source may be left out until texts are embedded.
         if key.startswith("texts.leave_out ") and not (folder / STORE).exists():
             continue
         if re.split(r"[. ]", key)[0] in _used_parts(folder, asked):
@@ -109,12 +110,12 @@ def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
 
 
 def differences(before: dict[str, Any], asked: Recipe) -> list[str]:
-    """Name the values in which ``asked`` differs from the recipe that a record holds."""
+    """Return a description of each value in which ``asked`` differs from the recorded recipe ``before``."""
     return _differences(before, json.loads(json.dumps(asked.to_dict())))
 
 
 def _used_parts(folder: Path, asked: Recipe) -> list[str]:
-    """Return the parts of the recipe that shaped what the folder holds."""
+    """Return the parts of the recipe on which the files in ``folder`` depend."""
     parts = ["texts", "teacher"]
     if (folder / GENERAL).exists():
         parts.append("general")
@@ -130,7 +131,7 @@ def _holds_other_files(folder: Path) -> bool:
 
 
 def _read_strictly(path: Path, remedy: str = "name another --output, or delete it") -> dict[str, Any]:
-    """Return the record that an earlier run wrote to ``path``."""
+    """Return the record in ``path``, which an earlier run wrote."""
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -141,7 +142,7 @@ def _read_strictly(path: Path, remedy: str = "name another --output, or delete i
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
-    """Name the values in which two recipes differ."""
+    """Return a description of each value in which two recipes differ."""
     found: list[str] = []
     for key in {**before, **now}:
         old, new = before.get(key), now.get(key)

@@ -29,9 +29,9 @@ from leaf_st.zoo import PACKAGED, ZOO, ZooModel
 
 # Weights (safetensors only) and what sentence-transformers needs beside them.
 MODEL = ["*.json", "*.safetensors", "*.txt", "*.model"]
-PAPERS = ["README.md", "LICEN[CS]E*", "NOTICE*"]
+DOCUMENTS = ["README.md", "LICEN[CS]E*", "NOTICE*"]
 _NOT_FILES = ["onnx/*", "openvino/*"]
-WHOLE = [*MODEL, *PAPERS, "onnx/*", ".eval_results/*.yaml"]  # a copy to pass on
+COMPLETE = [*MODEL, *DOCUMENTS, "onnx/*", ".eval_results/*.yaml"]  # a copy to pass on
 # Files that can change a vector. The root of a repository may hold other files, such as the recipe of its training.
 _ROOT = (
     *("*.safetensors", "*.safetensors.index.json", "config.json", "config_sentence_transformers.json", "modules.json"),

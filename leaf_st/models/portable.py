@@ -164,7 +164,7 @@ def _pooling_config(pooling: Pooling) -> dict[str, int | bool]:
     modes = (pooling.pooling_mode,) if isinstance(pooling.pooling_mode, str) else pooling.pooling_mode
     names = {**_POOLING_KEYS, **_LATER_POOLING_KEYS}
     active = [names[mode] for mode in modes]
-    # The keys that all versions know are always written. Other modes, and include_prompt, only where the model uses them.
+    # Keys that all versions know are always written. Other modes and include_prompt are written only where used.
     keys = {**dict.fromkeys(_POOLING_KEYS.values(), False), **dict.fromkeys(active, True)}
     prompt = {} if pooling.include_prompt else {"include_prompt": False}
     return {

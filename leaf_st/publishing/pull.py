@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.atomic import replace_folder
 from leaf_st.errors import InputError
 from leaf_st.hub.retry import retry
-from leaf_st.models.find import MODEL, PAPERS, WHOLE, find_in_cache, find_model
+from leaf_st.models.find import MODEL, DOCUMENTS, COMPLETE, find_in_cache, find_model
 from leaf_st.models.portable import save_portable
 from leaf_st.student.asymmetric import is_asymmetric, load
 from leaf_st.zoo import ASYMMETRIC, ZOO
@@ -40,11 +40,11 @@ def pull(name: str, folder: Path, revision: str | None = None) -> None:
     if is_asymmetric(name):
         model, student = retry(lambda: load(name)), name.removesuffix(ASYMMETRIC)
         teacher = ZOO[student].teacher
-        files = [*MODEL, *PAPERS]
+        files = [*MODEL, *DOCUMENTS]
         sources = {"student": _fetch(student, files), "teacher": _fetch(teacher.hub_id, files, teacher.revision)}
         replace_folder(folder, lambda fresh: _save_both(model, sources, fresh))
     else:
-        source = _fetch(name, WHOLE, revision)
+        source = _fetch(name, COMPLETE, revision)
         replace_folder(
             folder, lambda fresh: shutil.copytree(source, fresh)
         )  # copies the files behind the cache's links
@@ -72,5 +72,5 @@ def _save_both(model: SentenceTransformer, sources: Mapping[str, Path], folder: 
     save_portable(model, folder)
     for part, source in sources.items():
         (folder / part).mkdir()
-        for path in chain.from_iterable(source.glob(pattern) for pattern in PAPERS):
+        for path in chain.from_iterable(source.glob(pattern) for pattern in DOCUMENTS):
             shutil.copy(path, folder / part)

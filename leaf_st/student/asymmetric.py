@@ -18,7 +18,7 @@ from leaf_st.zoo import ASYMMETRIC, ZOO
 def load(
     name: str | Path, *, asymmetric: bool = False, teacher: str | None = None, trust_remote_code: bool = False
 ) -> SentenceTransformer:
-    """Load a student, or the student for queries together with its teacher for documents.
+    """Load a student, or a student for queries together with its teacher for documents.
 
     Args:
         name: ``leaf-ir`` or another name of the zoo (``leaf-ir-asym`` is the pair), a folder such as
@@ -41,7 +41,9 @@ def load(
 
 
 def load_teacher_model(spec: TeacherSpec, *, trust_remote_code: bool = False) -> SentenceTransformer:
-    """Load the teacher of ``spec`` as a model to compose, in float32 whatever its precision while embedding.
+    """Load the teacher of ``spec`` as a model to compose, in float32 like the student.
+
+    A composed model of two precisions would give queries and documents whose tensors cannot be compared.
 
     Raises:
         InputError: If the model does not exist or cannot be loaded.
@@ -62,18 +64,18 @@ def is_asymmetric(name: str) -> bool:
 
 
 def compose(student: SentenceTransformer, teacher: SentenceTransformer) -> SentenceTransformer:
-    """Return a model whose ``encode_query`` is the student's and whose ``encode_document`` is the teacher's.
+    """Return a model that embeds queries with ``student`` and documents with ``teacher``.
 
-    The model is sentence-transformers' Router over the modules of both, which it shares with them. It has the student's
-    prompt for queries, the teacher's prompt for documents, and the teacher's similarity function. Plain ``encode`` uses
-    the teacher.
+    The model is sentence-transformers' Router over the modules of both models, which are shared and not copied. The
+    model has the student's prompt for queries, the teacher's prompt for documents, and the teacher's similarity
+    function. Plain ``encode`` uses the teacher.
 
     Args:
         student: Embeds queries.
         teacher: Embeds documents.
 
     Raises:
-        InputError: If the vectors of both do not have the same width.
+        InputError: If the vectors of the two models differ in width.
     """
     student_width, teacher_width = student.get_embedding_dimension(), teacher.get_embedding_dimension()
     if student_width != teacher_width:
@@ -81,7 +83,7 @@ def compose(student: SentenceTransformer, teacher: SentenceTransformer) -> Sente
             f"teacher gives {teacher_width} dimensions, student gives {student_width}: name the teacher that the "
             "student learned from"
         )
-    # nn.Sequential types its parts as modules of torch; all of these are modules of sentence-transformers.
+    # nn.Sequential types its children as modules of torch; all children here are modules of sentence-transformers.
     queries, documents = (cast(list[Module], list(model.children())) for model in (student, teacher))
     router = Router.for_query_document(query_modules=queries, document_modules=documents)
     prompts = {"query": prompt_for(student.prompts, "query"), "document": prompt_for(teacher.prompts, "document")}

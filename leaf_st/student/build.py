@@ -1,8 +1,8 @@
 """Building an untrained student: backbone, mean pooling, projection, Normalize.
 
-The shape is the paper's Eq. 1 whatever the teacher's modules are. The backbone is any model that sentence-transformers
-can load. ``layers`` keeps some of its encoder layers: a student made of the teacher's layers starts far closer to the
-teacher than a foreign backbone would.
+The shape is the paper's Eq. 1, whatever the teacher's modules are. The backbone is any model that sentence-transformers
+can load. ``layers`` keeps some of the backbone's encoder layers. A student made of the teacher's layers starts far
+closer to the teacher than a student with another backbone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ def build_student(
     """Build a student of ``backbone`` for a teacher of width ``dimension`` (paper Eq. 1).
 
     Args:
-        backbone: Hub id or folder of an encoder, or of a sentence-transformers model that has one.
+        backbone: Hub id or folder of an encoder, or of a sentence-transformers model with an encoder.
         dimension: Width d of the teacher's vectors.
         normalized: Whether the teacher's vectors have norm 1; the student ends in Normalize if and only if so.
         layers: Indices of the encoder layers to keep, in order; all if None.
@@ -55,7 +55,7 @@ def build_student(
         Student in float32, dropout set to 0, whose projection is still random.
 
     Raises:
-        InputError: If the backbone cannot be loaded or cannot encode, or has no such layers or fewer positions.
+        InputError: If the backbone cannot be loaded or cannot encode, lacks a layer, or has fewer positions.
     """
     name = str(backbone)
     loaded = load_model(backbone, role=BACKBONE, revision=revision, device=device, trust_remote_code=trust_remote_code)
@@ -82,8 +82,8 @@ def build_student(
 def disable_dropout(module: nn.Module) -> None:
     """Set every dropout to 0.
 
-    The targets are exact, so noise only slows the student down, and only without dropout does attention use its fused
-    kernel on a CPU. Some layers keep the probability as a plain number, under names such as ``attention_dropout``.
+    The targets are exact, so noise only slows training, and attention uses its fused CPU kernel only without dropout.
+    Some layers keep the probability as a float, with names such as ``attention_dropout`` or ``dropout``.
     """
     for part in module.modules():
         if isinstance(part, nn.Dropout):

@@ -38,7 +38,7 @@ def new_student(recipe: Recipe, fingerprint: Fingerprint, device: str | None = N
         dimension=fingerprint.dimension,
         normalized=fingerprint.normalized,
         layers=spec.layers,
-        # The teacher's own layers read as far as the teacher was opened to read.
+        # A student of the teacher's layers reads as many tokens as the teacher by default.
         max_length=spec.max_length or (fingerprint.max_length if layers_of_teacher else None),
         teacher_max_length=fingerprint.max_length,
         prompts=fingerprint.prompts,

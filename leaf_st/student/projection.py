@@ -1,7 +1,7 @@
 """The linear map from the student's pooled vectors into the teacher's space (paper Eq. 1, W_out), and its start.
 
-A random projection would spend the first thousands of steps on finding what the backbone already knows; a ridge
-regression over a few thousand texts takes seconds.
+With a random projection, training would spend its first thousands of steps on a map that a ridge regression over a few
+thousand texts finds in seconds.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from leaf_st.errors import InputError
 
-RIDGE = 1e-3  # relative to the mean variance of the pooled vectors; flat between 1e-4 and 1e-2
+RIDGE = 1e-3  # relative to the mean variance of the pooled vectors; results are flat between 1e-4 and 1e-2
 
 
 class Projection(Dense):
@@ -63,8 +63,8 @@ class Projection(Dense):
     def fit(self, pooled: Tensor, targets: Tensor, ridge: float) -> None:
         """Set the weight to the ridge regression of the targets on the pooled vectors (closed-form start).
 
-        Solved in float64 from the normal equations, ``(X^T X + lambda I) W = X^T Y`` with lambda relative to the
-        mean diagonal of ``X^T X``, so that the strength does not depend on the number or scale of the rows.
+        The normal equations ``(X^T X + lambda I) W = X^T Y`` are solved in float64. Lambda is relative to the mean
+        diagonal of ``X^T X``, so the strength does not depend on the number or scale of the rows.
 
         Args:
             pooled: The student's pooled vectors X, shape (n, d').
@@ -77,7 +77,7 @@ class Projection(Dense):
         self.linear.weight.copy_(torch.linalg.solve(gram, x.T @ y).T)
 
 
-# A saved model names the class by its module and name: use those of the stock type.
+# A saved model stores the module and name of the class: use those of the stock type.
 Projection.__module__, Projection.__name__ = Dense.__module__, Dense.__name__
 
 
@@ -86,7 +86,7 @@ def fit_projection(student: SentenceTransformer, texts: Sequence[str], targets: 
 
     Args:
         student: From `build_student`: Transformer, Pooling, Projection.
-        texts: n texts, each with its prompt before it.
+        texts: n texts, each after its prompt.
         targets: The teacher's vectors of ``texts``, shape (n, d).
 
     Raises:

@@ -1,4 +1,4 @@
-"""Resuming from a trained student: further training on other texts, in the same teacher's space."""
+"""Starting from a trained student: further training on other texts for the same teacher."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +25,8 @@ def load_start(
 ) -> SentenceTransformer:
     """Load the student ``name`` to train it further for the teacher of ``fingerprint``.
 
-    The student keeps its modules: published students have a bias in their Dense, or have no Normalize although the
-    teacher's vectors have norm 1. A student that normalises while the teacher does not could never reach the targets.
+    The student keeps its modules. Published students have a bias in their Dense, or lack Normalize although the
+    teacher's vectors have norm 1. A student with Normalize cannot learn from a teacher whose vectors lack norm 1.
 
     Args:
         name: Folder, name of the zoo, or hub id.
@@ -38,7 +38,7 @@ def load_start(
         The student in float32, dropout set to 0, with the teacher's similarity function.
 
     Raises:
-        InputError: If the student does not exist, is not of this kind, or learned from another teacher.
+        InputError: If the student does not exist, has other modules than a student, or learned from another teacher.
     """
     student = load_model(name, role=_ROLE, revision=revision, max_length=max_length)
     _require_shape(student, name)
@@ -50,7 +50,7 @@ def load_start(
 
 
 def _require_shape(student: SentenceTransformer, name: str) -> None:
-    """Check that ``student`` has the modules of the paper's Eq. 1, which are the ones that can be saved."""
+    """Check that ``student`` has the modules of the paper's Eq. 1, which training and saving support."""
     if is_static(student):
         raise InputError(
             f"student.start {name} is a static student, a table of token vectors; expected one with an encoder: train "
@@ -68,15 +68,15 @@ def _require_shape(student: SentenceTransformer, name: str) -> None:
 
 
 def _require_teacher(student: SentenceTransformer, name: str, folder: Path, fingerprint: Fingerprint) -> None:
-    """Check that ``student`` lives in the space of the teacher of ``fingerprint``, as far as files can tell."""
+    """Check by its files that ``student`` learned from the teacher of ``fingerprint``."""
     known = read_record(folder).get("teacher")
     if isinstance(known, dict) and not _same_files(known, fingerprint):
         raise InputError(
             f"student.start {name} learned from {known.get('teacher')} ({known.get('revision')}), the teacher here is "
-            f"{fingerprint.teacher} ({fingerprint.revision}): set teacher.model to the one it learned from"
+            f"{fingerprint.teacher} ({fingerprint.revision}): set teacher.model to the teacher of the student"
         )
     published, here = published_as(name), fingerprint.teacher
-    # The name of a folder does not tell which teacher it holds.
+    # The name of a folder does not determine the teacher in it.
     if known is None and published and here != published.teacher.hub_id and not Path(here).is_dir():
         raise InputError(
             f"student.start {name} learned from {published.teacher.hub_id}, the teacher here is {here}: set "
@@ -86,7 +86,7 @@ def _require_teacher(student: SentenceTransformer, name: str, folder: Path, fing
     if width != fingerprint.dimension:
         raise InputError(
             f"teacher {fingerprint.teacher} gives {fingerprint.dimension} dimensions, student.start {name} gives "
-            f"{width}: set teacher.model to the one it learned from"
+            f"{width}: set teacher.model to the teacher of the student"
         )
     if isinstance(student[-1], Normalize) and not fingerprint.normalized:
         raise InputError(

@@ -1,8 +1,8 @@
 """A static student, a table of token vectors: the vector of a text is the mean of the vectors of its tokens.
 
-A query costs microseconds, because the mean is all there is to compute (sentence-transformers' StaticEmbedding). The
-length of a token's vector is the token's weight. The order of the words is lost: use a static student for queries and
-the teacher for documents. The student reads all tokens of a text, without the special tokens that a tokenizer adds.
+A query takes microseconds, because the mean is the only computation (sentence-transformers' StaticEmbedding). The norm
+of a token's vector is the weight of the token. The order of words is lost: use a static student for queries and the
+teacher for documents. The student reads all tokens of a text, without the special tokens that a tokenizer adds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from leaf_st.student.projection import RIDGE, Projection
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.protocol import Similarity, Teacher
 
-_HALF_AT = 1e-3  # share of all tokens at which a token counts half; flat between 3e-4 and 3e-3
+_HALF_AT = 1e-3  # share of all tokens at which a token has half weight; results are flat between 3e-4 and 3e-3
 
 
 def build_static(
@@ -81,18 +81,18 @@ def fit_table(
 ) -> None:
     """Give the table its closed-form start, in place.
 
-    Each token starts with the teacher's vector of the token as a text (paper 2.1, "BERT tokens"). Frequent tokens of
-    ``texts`` get less weight (a / (a + p), Arora et al. 2017). Then the linear map is applied that brings the means of
-    the texts nearest to ``targets``.
+    The vector of a token is first the teacher's vector of the token as a text (paper 2.1, "BERT tokens"). Frequent
+    tokens of ``texts`` get less weight (a / (a + p), Arora et al. 2017). Then the table is multiplied by the linear map
+    that brings the mean vectors of the texts closest to ``targets``.
 
     Args:
         student: From `build_static`.
         teacher: The teacher, a transformer on this machine.
-        texts: n texts, each with its prompt before it.
+        texts: n texts, each after its prompt.
         targets: The teacher's vectors of ``texts``, shape (n, d).
 
     Raises:
-        InputError: If the teacher has no tokens.
+        InputError: If the teacher is not a local model.
     """
     if not isinstance(teacher, LocalTeacher):
         raise InputError(
@@ -119,7 +119,7 @@ def _tokenizer_of(teacher: SentenceTransformer) -> Tokenizer:
     if not isinstance(fast, PreTrainedTokenizerFast):
         raise InputError(
             f"student.static: expected a teacher with a fast tokenizer, found a {type(fast).__name__}: "
-            "name a backbone instead"
+            "set student.backbone instead"
         )
     tokenizer = copy_tokenizer(teacher)
     tokenizer.no_truncation()

@@ -1,1 +1,1 @@
-"""Second stage: the teacher's vectors of the texts, in a store."""
+"""Second stage: the teacher, and a store of its vectors of the texts."""

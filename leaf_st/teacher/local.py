@@ -25,14 +25,15 @@ _TOKENS = 256  # embedded at a time
 class LocalTeacher:
     """A `Teacher` that is a SentenceTransformer model.
 
-    Whether the vectors have norm 1 is measured on a few texts instead of read from the modules, because a model may
-    normalise inside. Vectors of norm 1 are normalised again in float32: bfloat16 leaves norms off by 0.2 %.
+    Whether the vectors have norm 1 is measured on a few texts and not read from the modules, because a model may
+    normalise inside a module. Vectors of norm 1 are normalised again in float32,
+    because norms in bfloat16 are off by 0.2 %.
 
     Args:
         model: The model, in the dtype that it runs in.
         name: Hub id or folder.
         revision: Hash of its files, or its version.
-        prompts: Prompt by kind; the model's own for a kind that is missing.
+        prompts: Prompt by kind; the model's own prompt is used for a missing kind.
         first_revision: The hash of version 0.1 (see `Fingerprint`).
     """
 
@@ -48,7 +49,7 @@ class LocalTeacher:
         by_kind = {**own, **(prompts or {})}
         self._model = model.eval()
         self._model.prompts = {**model.prompts, **by_kind}
-        # A GPU is busy only with large batches; a CPU is fastest while a batch fits its caches.
+        # A GPU needs large batches to be busy. A CPU is fastest if a batch fits into its caches.
         self.batch_size = 32 if model.device.type == "cpu" else 256
         self._normalized = False
         probe = self.encode_document(_PROBE)
@@ -74,7 +75,7 @@ class LocalTeacher:
         """Load the teacher that ``spec`` names.
 
         Raises:
-            InputError: If the model does not exist, cannot be loaded, or reads fewer tokens than ``spec`` says.
+            InputError: If the model does not exist, cannot be loaded, or reads fewer tokens than ``spec.max_length``.
         """
         model = load_model(
             spec.model,
@@ -122,7 +123,10 @@ class LocalTeacher:
         return self._encode(self._model.encode_document, texts, self.prompts["document"])
 
     def encode(self, texts: Sequence[str], prompt: str | None = None) -> NDArray[np.float32]:
-        """Embed n texts that are neither, with ``prompt`` or the model's default prompt; returns shape (n, d)."""
+        """Embed n texts that are neither queries nor documents, with ``prompt`` or the model's default prompt.
+
+        Returns shape (n, d), row i for text i.
+        """
         default = self._model.default_prompt_name
         if prompt is None and default is not None:
             prompt = self._model.prompts.get(default)
@@ -147,7 +151,7 @@ class LocalTeacher:
         tokenizer.no_truncation()
         single = tokenizer.encode("a")
         special = single.special_tokens_mask
-        # The tokens that the tokenizer puts around every text, such as [CLS] and [SEP].
+        # The tokens that the tokenizer adds before and after every text, such as [CLS] and [SEP].
         before = single.ids[: special.index(0)]
         after = single.ids[len(special) - special[::-1].index(0) :]
         device, found = self._model.device, []
@@ -158,7 +162,10 @@ class LocalTeacher:
         return torch.cat(found)
 
     def _encode(self, encode: Callable[..., Any], texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
-        """Embed n texts in batches of similar length, counted in tokens: by characters one token in six is padding."""
+        """Embed n texts in batches of similar length in tokens.
+
+        With lengths in characters, one token in six would be padding.
+        """
         width = self._model.get_embedding_dimension() or 0
         vectors = np.empty((len(texts), width), dtype=np.float32)
         if not texts:

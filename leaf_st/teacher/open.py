@@ -1,4 +1,4 @@
-"""From a `TeacherSpec` to a `Teacher`: the only place that knows the kinds of teachers."""
+"""Opening the teacher of a `TeacherSpec`: the only module that knows the kinds of teachers."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -33,13 +33,14 @@ def teacher_spec(
 ) -> TeacherSpec:
     """Return the teacher that the model ``student_name`` learned from, with the prompts that the student learned.
 
-    A prompt that the student's record holds counts even if it is empty. A student without a record has an empty prompt
-    for every kind by default, so that its empty prompts leave the teacher its own. Code of the teacher never runs: the
-    record may be a stranger's.
+    A recorded prompt is used even if it is empty. A student without a record has empty prompts by default, so the
+    teacher keeps its own prompt where the student's is empty. The teacher's own code never runs, because the record may
+    come from a stranger.
 
     Args:
         student_name: Folder, name of the zoo, or hub id.
-        teacher: Folder or hub id of the teacher; by default the one of the student's recipe.json, else of the zoo.
+        teacher: Folder or hub id of the teacher; by default the teacher in the student's recipe.json, or else in the
+            zoo.
         prompts: The student's prompts.
 
     Raises:
@@ -69,17 +70,17 @@ def require_teacher(spec: TeacherSpec, fingerprint: Fingerprint, where: str) -> 
 
     Args:
         spec: The teacher.
-        fingerprint: That of a store.
-        where: What has the fingerprint, such as "store FOLDER".
+        fingerprint: The fingerprint of a store.
+        where: The owner of the fingerprint in errors, such as "store FOLDER".
 
     Raises:
-        InputError: If another teacher made it, or the same with other settings.
+        InputError: If the fingerprint is of another teacher, or of this teacher with other settings.
     """
     folder = find_model(spec.model, spec.revision, code=spec.trust_remote_code)
     here = replace(fingerprint, revision=content_hash(folder), first_revision=first_content_hash(folder))
     if not here.has_files_of(fingerprint):
-        mine = f"{spec.model} ({here.revision})"
-        raise other_teacher(where, "revision", mine, f"{fingerprint.teacher} ({fingerprint.revision})")
+        expected_files = f"{spec.model} ({here.revision})"
+        raise other_teacher(where, "revision", expected_files, f"{fingerprint.teacher} ({fingerprint.revision})")
     settings: dict[str, Any] = {"max_length": spec.max_length}
     settings["precision"] = None if spec.precision == "auto" else spec.precision
     for key, expected in settings.items():

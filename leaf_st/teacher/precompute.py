@@ -1,8 +1,8 @@
-"""Texts in, store out (paper 2.2: targets are computed once and kept).
+"""Embedding of texts into a store (paper 2.2: targets are computed once and kept).
 
-The texts are cut into blocks, in order; a block is embedded, then written as one shard. Partition i of n makes
-the shards whose number leaves remainder i, so that any number of workers, on one machine or many, make the same
-store. A kill loses the block in flight; the same command goes on behind the last whole shard.
+The texts are cut into blocks, in order. A block is embedded, then written as one shard. Partition i of n makes shards
+i, i + n, i + 2n, ..., so any number of workers, on one machine or many, make the same store. A kill loses the block in
+flight, and the same command resumes after the last complete shard.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ from leaf_st.teacher.shard import find_shards, is_intact, open_shard, text_id, w
 from leaf_st.teacher.store import FINGERPRINT, FORMAT, MANIFEST, UNIQUE_BY_PROMPT, EmbeddingStore, read_header
 from leaf_st.texts import Text
 
-# What one block, and so a kill, can cost: some seconds on two cores. 1M rows are 977 shards.
+# A kill loses at most one block, which takes some seconds on two cores. 1M rows are 977 shards.
 ROWS_PER_SHARD = 1024
 
 
@@ -41,21 +41,21 @@ def precompute(
     """Embed ``texts`` with ``teacher`` into the store at ``folder``.
 
     Args:
-        texts: Training texts, each once, in the same order every time.
-        teacher: Gives the vectors.
-        folder: The store: absent, empty, or of the same texts and teacher, finished or not.
-        dtype: How vectors are stored, "float16" or "float32".
-        partition: (i, n): make only the shards i, i + n, i + 2n, ...
-        skipped: Reasons and counts of rows that ``texts`` leaves out; for the manifest.
-        total: Number of all texts, for the time left: known, or estimated from the number of texts read so far.
+        texts: Training texts without duplicates, in the same order at every call.
+        teacher: The teacher, which gives the vectors.
+        folder: A new or empty folder, or a complete or incomplete store of the same texts and teacher.
+        dtype: Dtype of the stored vectors, "float16" or "float32".
+        partition: (i, n): make only shards i, i + n, i + 2n, ...
+        skipped: Reasons and counts of the rows that ``texts`` leaves out, for the manifest.
+        total: Number of all texts, or a function that estimates it from the number of texts read, for the progress bar.
         rows_per_shard: Rows of a block.
 
     Returns:
-        The store, or None while other partitions are still at work.
+        The store, or None if shards of other partitions are missing.
 
     Raises:
-        InputError: If the folder holds something else, another teacher's vectors or other texts, or the
-            teacher gives vectors that are not finite.
+        InputError: If the folder holds something else, another teacher's vectors or other texts, or if the teacher
+            gives vectors that are not finite.
     """
     index, count = partition
     if not 0 <= index < count:
@@ -69,7 +69,7 @@ def precompute(
             progress.total = total(rows + len(block)) if callable(total) else total
             path = _existing(there.get(number), block, verify=number % count == index)
             if path is not None:
-                progress.initial += len(block)  # keep what was there before out of the rate
+                progress.initial += len(block)  # earlier shards must not count in the rate
             elif number % count == index:
                 path = write_shard(folder, number, rows, block, embed_rows(teacher, block), dtype)
             if path is not None:
@@ -78,7 +78,7 @@ def precompute(
             rows += len(block)
     if not names:
         raise InputError(f"store {folder}: expected texts, found none")
-    # Other workers may have made theirs while this one was at work: whoever comes last has to see them all.
+    # Other workers may have written shards in the meantime. The last worker must find all of them.
     there = find_shards(folder)
     if beyond := there.get(len(names)):
         raise _other_texts(beyond)
@@ -102,7 +102,7 @@ def embed_rows(teacher: Targets, rows: list[Text]) -> NDArray[np.float32]:
 
 
 def _prepare(folder: Path, teacher: Targets, dtype: str, rows_per_shard: int) -> None:
-    """Make the folder, or check that it is this store's."""
+    """Create the folder, or check that it is a store of this teacher with these settings."""
     header: dict[str, Any] = {
         "format": FORMAT,
         "fingerprint": teacher.fingerprint.to_dict(),
@@ -110,11 +110,11 @@ def _prepare(folder: Path, teacher: Targets, dtype: str, rows_per_shard: int) ->
         "rows_per_shard": rows_per_shard,
         "unique_by": UNIQUE_BY_PROMPT,
     }
-    # Looked at before the fingerprint is looked for: another worker may be making the same store at this moment.
+    # Read before the fingerprint is looked up, because another worker may be creating the same store.
     used = folder.exists() and (not folder.is_dir() or not all(map(is_temporary, folder.iterdir())))
     if not (folder / FINGERPRINT).is_file():
         if used:
-            raise InputError(f"{folder} holds something that is no embedding store: name another output folder")
+            raise InputError(f"{folder} is not empty and is no embedding store: name another output folder")
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / FINGERPRINT, header)
     found = read_header(folder)
@@ -122,7 +122,7 @@ def _prepare(folder: Path, teacher: Targets, dtype: str, rows_per_shard: int) ->
     for key in ("dtype", "rows_per_shard"):
         if found[key] != header[key]:
             raise InputError(
-                f"store {folder}: expected {key} {header[key]}, found {found[key]}; name another output folder"
+                f"store {folder}: expected {key} {header[key]}, found {found[key]}: name another output folder"
             )
 
 
@@ -135,8 +135,8 @@ def _blocks(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
 def _existing(path: Path | None, block: list[Text], verify: bool) -> Path | None:
     """Return the shard at ``path`` if it exists and is intact.
 
-    With ``verify`` the checksum is compared and a damaged shard is removed. Each worker verifies the shards of its own
-    partition, so that a store is read once and not once by each worker.
+    With ``verify``, the checksum is compared and a damaged shard is removed. Each worker verifies the shards of its own
+    partition, so a store is read once in total.
 
     Raises:
         InputError: If the shard holds other texts than ``block``.
@@ -145,7 +145,7 @@ def _existing(path: Path | None, block: list[Text], verify: bool) -> Path | None
         return None
     try:
         if verify and not is_intact(path):
-            tqdm.write(f"{path} is damaged: making it again")
+            tqdm.write(f"{path} is damaged: embedding its texts again")
             path.unlink(missing_ok=True)
             return None
         ids = open_shard(path).ids.tolist()
@@ -159,4 +159,4 @@ def _existing(path: Path | None, block: list[Text], verify: bool) -> Path | None
 
 
 def _other_texts(path: Path) -> InputError:
-    return InputError(f"{path} holds other texts than those given now: name another output folder, or delete the store")
+    return InputError(f"{path} holds texts other than the given ones: name another output folder, or delete the store")

@@ -1,4 +1,4 @@
-"""The interface of a teacher: any black box that turns texts into vectors (paper section 2)."""
+"""The interface of a teacher, a black box that turns texts into vectors (paper section 2)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -15,7 +15,7 @@ from leaf_st.models.tokens import known_length
 Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 Vectors = NDArray[Any] | Tensor
 
-# What version 0.1 did not record: an unknown value is equal to any other.
+# Values that version 0.1 did not record. An unknown value matches any value.
 _LATER = ("similarity_fn_name",)
 _NAMES = ("teacher", "revision", "first_revision")  # compared by `has_files_of`
 
@@ -28,14 +28,14 @@ class Fingerprint:
         teacher: Hub id or folder of the teacher.
         revision: Hash of the teacher's files, or its version.
         prompts: Prompt by kind.
-        max_length: Tokens read of a text; None if the teacher has no limit or does not tell.
+        max_length: Tokens read of a text; None if the teacher has no limit or the limit is unknown.
         pooling: The teacher's pooling; "unknown" for a black box.
         precision: Precision of the weights while embedding.
         normalized: Whether the vectors have norm 1.
         dimension: Width d of the vectors.
         similarity_fn_name: The teacher's similarity function; None in a fingerprint of version 0.1.
-        first_revision: The hash that version 0.1 gave to the teacher's files, which left out some of them. Stores and
-            records of that version hold no other hash and are compared by this one.
+        first_revision: Hash of the teacher's files as version 0.1 computed it, without some of the files. Stores and
+            records of that version hold only this hash.
     """
 
     teacher: str
@@ -50,7 +50,7 @@ class Fingerprint:
     first_revision: str | None = None
 
     def __post_init__(self) -> None:
-        """Read a length that stands for no limit, as version 0.1 wrote it for static teachers."""
+        """Replace a length that means no limit, which version 0.1 wrote for static teachers, by None."""
         object.__setattr__(self, "max_length", known_length(self.max_length))
 
     def to_dict(self) -> dict[str, Any]:
@@ -59,7 +59,7 @@ class Fingerprint:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "Fingerprint":
-        """Return the fingerprint that `to_dict` of this or an earlier version gave.
+        """Return the fingerprint of a `to_dict` value of this or an earlier version.
 
         Raises:
             InputError: If a value is missing.
@@ -68,33 +68,33 @@ class Fingerprint:
         try:
             return cls(**{name: known for name, known in value.items() if name in names})
         except TypeError as error:
-            raise InputError(f"fingerprint is damaged ({error}): embed again") from error
+            raise InputError(f"fingerprint is damaged ({error}): delete the store and embed again") from error
 
     def has_files_of(self, other: "Fingerprint") -> bool:
-        """Return whether this teacher and that of ``other`` have the same files, whichever version hashed them."""
+        """Return whether the teacher of ``other`` has the same files, whichever version hashed them."""
         if self.revision == other.revision:
             return True
         return other.revision == self.first_revision or self.revision == other.first_revision
 
     def require_same(self, found: Mapping[str, Any], where: str) -> None:
-        """Check that ``found``, another fingerprint's `to_dict`, is this one; names may differ, files may not.
+        """Check that ``found``, the `to_dict` value of another fingerprint, equals this one; names may differ.
 
         Raises:
-            InputError: Naming both values of the first difference.
+            InputError: If a value differs. The error names both values of the first difference.
         """
         other = Fingerprint.from_dict(found)
         if not self.has_files_of(other):
-            mine, theirs = f"{self.teacher} ({self.revision})", f"{other.teacher} ({other.revision})"
-            raise other_teacher(where, "revision", mine, theirs)
-        ours, values = self.to_dict(), other.to_dict()
-        for key in ours:
-            unknown = key in _LATER and None in (ours[key], values[key])
-            if ours[key] != values[key] and not unknown and key not in _NAMES:
-                raise other_teacher(where, key, ours[key], values[key])
+            expected, actual = (f"{teacher.teacher} ({teacher.revision})" for teacher in (self, other))
+            raise other_teacher(where, "revision", expected, actual)
+        values, others = self.to_dict(), other.to_dict()
+        for key, value in values.items():
+            unknown = key in _LATER and None in (value, others[key])
+            if value != others[key] and not unknown and key not in _NAMES:
+                raise other_teacher(where, key, value, others[key])
 
 
 def other_teacher(where: str, key: str, expected: object, found: object) -> InputError:
-    """Return the error that ``where``, such as a store, was made by another teacher."""
+    """Return the error for ``where``, such as a store, that another teacher made."""
     return InputError(
         f"{where} was made by another teacher: expected {key} {expected}, found {found}; "
         "name another output folder, or delete this one to embed again"
@@ -102,7 +102,7 @@ def other_teacher(where: str, key: str, expected: object, found: object) -> Inpu
 
 
 class Targets(Protocol):
-    """What embedding into a store needs of a teacher."""
+    """The part of a teacher that `precompute` uses."""
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -116,7 +116,7 @@ class Targets(Protocol):
 
 
 class Teacher(Targets, Protocol):
-    """A model whose vectors a student learns to give."""
+    """A model whose vectors a student learns to reproduce."""
 
     @property
     def identity(self) -> Identity:

@@ -1,4 +1,4 @@
-"""Speed of a teacher on this machine, measured by embedding for some seconds."""
+"""The speed of a teacher on this machine, measured by embedding texts for some seconds."""
 
 import time
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from leaf_st.teacher.protocol import Teacher
 from leaf_st.texts import Text
 
 _SECONDS = 15.0
-_BATCH = 32  # texts that a teacher of unknown batch size gets at a time
+_BATCH = 32  # texts per call, for a teacher of unknown batch size
 _GOLDEN = 0.618034  # multiples of the golden ratio, modulo 1, are far apart
 
 
 def seconds_per_text(teacher: Teacher, texts: Sequence[Text], most: float = _SECONDS) -> float:
     """Return the mean seconds that ``teacher`` needs for one of ``texts``.
 
-    Batches of short, long and medium texts are timed for about ``most`` seconds; the other texts are assumed to take as
-    long for a token.
+    Batches of short, medium and long texts are timed for about ``most`` seconds. The remaining texts are assumed to
+    take the same time per token.
 
     Args:
         teacher: The teacher.
@@ -34,7 +34,9 @@ def seconds_per_text(teacher: Teacher, texts: Sequence[Text], most: float = _SEC
     else:
         tokens, size = np.array([len(text) for text in prompted]), _BATCH
     batches = _batches(texts, tokens, size)
-    _embed(teacher, texts, min(batches, key=lambda rows: int(tokens[rows].sum())))  # a device is slow at first
+    _embed(
+        teacher, texts, min(batches, key=lambda rows: int(tokens[rows].sum()))
+    )  # the first batch on a device is slow
     spent, done = 0.0, 0
     for rows in batches:
         started = time.perf_counter()
@@ -52,7 +54,7 @@ def _embed(teacher: Teacher, texts: Sequence[Text], rows: NDArray[np.int64]) -> 
 
 
 def _batches(texts: Sequence[Text], tokens: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
-    """Return row numbers of batches of one kind and of similar length, the lengths of neighbours far apart."""
+    """Return row numbers of batches of one kind and similar length; consecutive batches differ in length."""
     batches = []
     for kind in KINDS:
         rows = np.array([place for place, row in enumerate(texts) if row.kind == kind], dtype=np.int64)

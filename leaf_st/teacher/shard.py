@@ -1,7 +1,7 @@
-"""One shard of a store: an Arrow IPC stream of one record batch, in a file that is whole or not there.
+"""One shard of a store: an Arrow IPC stream of one record batch, in a file that is complete or missing.
 
-The file's name carries its place in the order and its checksum (``shard-00000012-9f86d081884c7d65.arrow``), so that
-the one rename which makes it visible also says what it must hold.
+The file name holds the number and the checksum of the shard (``shard-00000012-9f86d081884c7d65.arrow``), so the rename
+that makes the file visible also records its checksum.
 """
 
 import hashlib
@@ -20,22 +20,22 @@ from leaf_st.texts import Text
 
 
 def text_id(text: str) -> int:
-    """Return 63 bits of the text's hash: its identity, which also chooses the held-out rows.
+    """Return 63 bits of the text's hash: the identity of the text, which also selects the held-out rows.
 
-    The kind has no part in it, so that one text never stands on both sides.
+    The hash does not depend on the kind, so a text is never both trained on and held out.
     """
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One mapped shard; row i of every column belongs together.
+    """One mapped shard; entry i of every column belongs to text i.
 
     Attributes:
-        texts: Texts, n.
-        kinds: Kinds, n.
-        ids: `text_id` of each, shape (n,).
-        embeddings: Teacher's vectors, shape (n, d), float16 or float32, a view of the mapped file.
+        texts: The n texts.
+        kinds: Kind of each text.
+        ids: `text_id` of each text, shape (n,).
+        embeddings: The teacher's vectors, shape (n, d), float16 or float32, a view of the mapped file.
     """
 
     texts: pa.StringArray
@@ -45,25 +45,25 @@ class Shard:
 
 
 def find_shards(folder: Path) -> dict[int, Path]:
-    """Return the files of the shards that are written, by their place in the order."""
+    """Return the files of the existing shards by shard number."""
     return {int(path.name.split("-")[1]): path for path in folder.glob("shard-*-*.arrow")}
 
 
 def write_shard(
     folder: Path, index: int, first_row: int, rows: Sequence[Text], vectors: NDArray[np.float32], dtype: str
 ) -> Path:
-    """Write shard ``index``, whole or not at all, and return its file.
+    """Write shard ``index``, completely or not at all, and return its file.
 
     Args:
         folder: The store.
-        index: Place of the shard in the order.
-        first_row: Number of its first row in the store.
+        index: Number of the shard.
+        first_row: Number of the shard's first row in the store.
         rows: n texts.
-        vectors: Their vectors, shape (n, d).
+        vectors: The vectors of the texts, shape (n, d).
         dtype: "float16" or "float32".
 
     Raises:
-        InputError: If a vector is not finite in that dtype; nothing is written then (design contract 3).
+        InputError: If a vector is not finite in that dtype. Nothing is written then (design contract 3).
     """
     with np.errstate(over="ignore"):
         values = vectors.astype(dtype)
@@ -71,7 +71,8 @@ def write_shard(
     if bad.size:
         raise InputError(
             f"the teacher gave NaN or infinite values (as {dtype}) for {bad.size} of {len(rows)} texts, "
-            f"first for row {first_row + int(bad[0])}: {rows[bad[0]].text[:80]!r}"
+            f"first for row {first_row + int(bad[0])}, {rows[bad[0]].text[:80]!r}: expected finite values; set "
+            "teacher.precision='float32' and teacher.store_dtype='float32', or name another teacher"
         )
     batch = _record_batch(first_row, rows, values)
     sink = pa.BufferOutputStream()
@@ -84,7 +85,7 @@ def write_shard(
 
 
 def open_shard(path: Path) -> Shard:
-    """Map the shard at ``path``; its columns are views, nothing is read yet."""
+    """Map the shard at ``path``; the columns are views of the file, which is not read yet."""
     with pa.memory_map(str(path)) as source:
         batch = pa.ipc.open_stream(source).read_next_batch()
     column = batch.column("embedding")
@@ -98,7 +99,7 @@ def open_shard(path: Path) -> Shard:
 
 
 def is_intact(path: Path) -> bool:
-    """Read the whole shard at ``path`` and say whether it holds what its name says."""
+    """Read the shard at ``path`` and return whether its content has the checksum in its name."""
     with pa.memory_map(str(path)) as source:
         return _checksum(source.read_buffer()) == path.stem.rpartition("-")[2]
 

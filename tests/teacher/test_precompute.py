@@ -105,7 +105,7 @@ def test_a_damaged_shard_is_named_and_made_again(tmp_path, whole, capsys, damage
     damage(path)
     assert EmbeddingStore(tmp_path).damaged() == [path]
     assert embed(tmp_path).damaged() == []
-    assert f"{path} is damaged: making it again" in capsys.readouterr().out
+    assert f"{path} is damaged: embedding its texts again" in capsys.readouterr().out
     assert _shards(tmp_path) == whole
 
 
@@ -181,7 +181,7 @@ def test_another_form_is_refused_by_both_values(tmp_path, change, message):
 @pytest.mark.parametrize("texts", [TEXTS[::-1], TEXTS[1:], TEXTS[:10], TEXTS[:8]])
 def test_other_texts_are_refused(tmp_path, texts):
     embed(tmp_path)
-    with pytest.raises(InputError, match="holds other texts than those given now"):
+    with pytest.raises(InputError, match="holds texts other than the given ones"):
         embed(tmp_path, texts)
     assert EmbeddingStore(tmp_path).rows == len(TEXTS)
 
@@ -194,7 +194,7 @@ def test_no_texts_are_refused(tmp_path):
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     for folder in (tmp_path, tmp_path / "thesis.txt"):
-        with pytest.raises(InputError, match="holds something that is no embedding store"):
+        with pytest.raises(InputError, match="is not empty and is no embedding store"):
             embed(folder)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
