@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.atomic import replace_folder
 from leaf_st.errors import InputError
 from leaf_st.hub.retry import retry
-from leaf_st.models.find import MODEL, DOCUMENTS, COMPLETE, find_in_cache, find_model
+from leaf_st.models.find import COMPLETE, DOCUMENTS, MODEL, find_in_cache, find_model
 from leaf_st.models.portable import save_portable
 from leaf_st.student.asymmetric import is_asymmetric, load
 from leaf_st.zoo import ASYMMETRIC, ZOO

@@ -80,7 +80,7 @@ def _require_teacher(student: SentenceTransformer, name: str, folder: Path, fing
     if known is None and published and here != published.teacher.hub_id and not Path(here).is_dir():
         raise InputError(
             f"student.start {name} learned from {published.teacher.hub_id}, the teacher here is {here}: set "
-            "teacher.model to the one it learned from"
+            "teacher.model to the teacher of the student"
         )
     width = student.get_embedding_dimension()
     if width != fingerprint.dimension:
@@ -91,7 +91,7 @@ def _require_teacher(student: SentenceTransformer, name: str, folder: Path, fing
     if isinstance(student[-1], Normalize) and not fingerprint.normalized:
         raise InputError(
             f"student.start {name} gives vectors of norm 1, teacher {fingerprint.teacher} does not: set teacher.model "
-            "to the one it learned from"
+            "to the teacher of the student"
         )
     for kind in KINDS:
         own, expected = prompt_for(student.prompts, kind), fingerprint.prompts[kind]
