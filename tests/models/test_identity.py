@@ -23,7 +23,7 @@ def test_the_same_files_are_the_same_model(tiny_teacher, tiny_teacher_folder):
 
 def _weights(model):
     with torch.no_grad():
-        next(model.parameters()).mul_(1.001)  # the last ones are biases of nought
+        next(model.parameters()).mul_(1.001)  # the last parameters are zero biases
 
 
 def _dtype(model):
@@ -62,13 +62,13 @@ def test_a_trained_model_has_the_name_of_its_recipe(tiny_student, tmp_path):
     assert identify(load_model(str(tmp_path / "plain"))).name == "local/plain"
 
 
-@pytest.mark.parametrize("said", [{}, {"resolved": {"name": "own"}}])
-def test_a_run_and_its_model_folder_have_one_name(said, tiny_student, tmp_path, monkeypatch):
+@pytest.mark.parametrize("record", [{}, {"resolved": {"name": "own"}}])
+def test_a_run_and_its_model_folder_have_one_name(record, tiny_student, tmp_path, monkeypatch):
     save_portable(tiny_student, tmp_path / "run" / "model")
-    (tmp_path / "run" / "recipe.json").write_text(json.dumps(said))
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(record))
     monkeypatch.chdir(tmp_path)
     found = {identify(load_model(name)) for name in ("run", "run/model", str(tmp_path / "run"), "./run/model/")}
-    assert [of.name for of in found] == ["local/own" if said else "local/run"]
+    assert [identity.name for identity in found] == ["local/own" if record else "local/run"]
 
 
 def test_a_table_of_tokens_has_an_identity(tiny_teacher_folder):

@@ -28,10 +28,10 @@ def test_a_saved_student_of_picked_layers_gives_the_same_vectors(family, tmp_pat
 
 @pytest.mark.parametrize("family", ["qwen3", "gemma3", "longformer"])
 def test_a_picked_layer_keeps_its_attention_window(family, tmp_path):
-    whole = load_model(save_family(family, tmp_path), device="cpu")[0].model.config
+    backbone = load_model(save_family(family, tmp_path), device="cpu")[0].model.config
     picked = _build(tmp_path / family, layers=(1, 2, 5))[0].model.config
     key = "attention_window" if family == "longformer" else "layer_types"
-    assert getattr(picked, key) == [getattr(whole, key)[layer] for layer in (1, 2, 5)]
+    assert getattr(picked, key) == [getattr(backbone, key)[layer] for layer in (1, 2, 5)]
 
 
 @pytest.mark.parametrize("family", ["modernbert", "t5"])

@@ -44,13 +44,13 @@ def test_a_vector_is_the_mean_of_those_of_all_tokens(student, tiny_teacher):
     torch.testing.assert_close(student.encode(text, convert_to_tensor=True), mean / mean.norm())
 
 
-def test_tokens_have_the_vectors_that_the_teacher_gives_to_them_alone(student, tiny_teacher):
+def test_tokens_have_the_vectors_that_the_teacher_gives_to_single_tokens(student, tiny_teacher):
     tiny_teacher.encode(TEXTS)  # leaves padding and truncation behind in the tokenizer
     vectors = LocalTeacher(tiny_teacher, "tiny", "0").token_vectors(len(tiny_teacher.tokenizer))
     assert vectors.shape == (len(tiny_teacher.tokenizer), WIDTH)
     (letter,) = _ids(student, "z")
     np.testing.assert_allclose(vectors[letter].numpy(), tiny_teacher.encode("z"), atol=1e-6)
-    inner = tiny_teacher.tokenizer.convert_tokens_to_ids("##z")  # no text is this token alone
+    inner = tiny_teacher.tokenizer.convert_tokens_to_ids("##z")  # no text consists of only this token
     assert not torch.allclose(vectors[inner], vectors[letter], atol=1e-3)
 
 
@@ -60,8 +60,8 @@ def test_the_start_is_the_weighted_tokens_through_the_map_to_the_targets(student
     fit_table(student, local_teacher, texts, targets)
     table = student[0].embedding.weight.detach().double().numpy()
     counts = np.bincount([token for text in texts for token in _ids(student, text)], minlength=len(table))
-    alone = local_teacher.token_vectors(len(table)).double().numpy()
-    start = alone * (1e-3 / (1e-3 + counts / counts.sum()))[:, None]
+    singles = local_teacher.token_vectors(len(table)).double().numpy()
+    start = singles * (1e-3 / (1e-3 + counts / counts.sum()))[:, None]
     means = np.stack([start[_ids(student, text)].mean(axis=0) for text in texts])
     gram = means.T @ means
     gram += 1e-3 * np.diag(gram).mean() * np.eye(WIDTH)

@@ -19,9 +19,9 @@ def _shards(folder):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def complete(tmp_path_factory):
     """The shards of a store that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("whole")
+    folder = tmp_path_factory.mktemp("complete")
     embed(folder)
     return _shards(folder)
 
@@ -31,7 +31,7 @@ def _start(folder, seconds):
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def test_a_killed_embedding_goes_on_and_ends_with_the_same_bytes(tmp_path, whole):
+def test_a_killed_embedding_resumes_and_ends_with_the_same_bytes(tmp_path, complete):
     moments, before = random.Random(0), 0
     for _ in range(2):
         process = _start(tmp_path, 0.1)
@@ -44,38 +44,38 @@ def test_a_killed_embedding_goes_on_and_ends_with_the_same_bytes(tmp_path, whole
         assert process.returncode == -signal.SIGKILL
         assert not (tmp_path / MANIFEST).exists()
         found = _shards(tmp_path)
-        assert found.items() < whole.items()
+        assert found.items() < complete.items()
         before = len(found)
     process = _start(tmp_path, 0)
     process.wait()
     assert process.returncode == 0
-    assert _shards(tmp_path) == whole
+    assert _shards(tmp_path) == complete
     assert EmbeddingStore(tmp_path).damaged() == []
 
 
-def test_temporary_files_of_a_kill_are_no_shards_and_no_foreign_files(tmp_path, whole):
+def test_temporary_files_of_a_kill_are_no_shards_and_no_foreign_files(tmp_path, complete):
     for name in (".fingerprint.json.0a1b2c3d.tmp", ".shard-00000000-0123456789abcdef.arrow.0a1b2c3d.tmp"):
         (tmp_path / name).write_bytes(b"half")
     assert embed(tmp_path).damaged() == []
-    assert _shards(tmp_path) == whole
+    assert _shards(tmp_path) == complete
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
-def test_partitions_in_any_order_make_the_same_store(tmp_path, whole, order):
+def test_partitions_in_any_order_make_the_same_store(tmp_path, complete, order):
     stores = [embed(tmp_path, partition=(index, 3)) for index in order]
     assert stores[:2] == [None, None]
     assert stores[2].rows == len(TEXTS)
-    assert _shards(tmp_path) == whole
+    assert _shards(tmp_path) == complete
 
 
-def test_of_partitions_at_work_together_the_last_finishes_the_store(tmp_path, whole):
+def test_the_last_of_several_partitions_finishes_the_store(tmp_path, complete):
     def texts():
         yield from TEXTS
         # While this worker has its last block still in hand, the other does all of its work.
         assert embed(tmp_path, partition=(0, 2)) is None
 
     assert embed(tmp_path, texts(), partition=(1, 2)).rows == len(TEXTS)
-    assert _shards(tmp_path) == whole
+    assert _shards(tmp_path) == complete
 
 
 @pytest.mark.parametrize("partition", [(3, 3), (0, 0), (-1, 2)])
@@ -99,25 +99,25 @@ def _empty(path):
 
 
 @pytest.mark.parametrize("damage", [_flip, _truncate, _empty])
-def test_a_damaged_shard_is_named_and_made_again(tmp_path, whole, capsys, damage):
+def test_a_damaged_shard_is_named_and_made_again(tmp_path, complete, capsys, damage):
     embed(tmp_path)
     path = sorted(tmp_path.glob("shard-*"))[3]
     damage(path)
     assert EmbeddingStore(tmp_path).damaged() == [path]
     assert embed(tmp_path).damaged() == []
     assert f"{path} is damaged: embedding its texts again" in capsys.readouterr().out
-    assert _shards(tmp_path) == whole
+    assert _shards(tmp_path) == complete
 
 
 @pytest.mark.parametrize("damage", [_flip, _truncate, _empty])
-def test_each_partition_makes_its_own_damaged_shards_again(tmp_path, whole, damage):
+def test_each_partition_makes_its_own_damaged_shards_again(tmp_path, complete, damage):
     embed(tmp_path)
     path = sorted(tmp_path.glob("shard-*"))[3]
     damage(path)
     embed(tmp_path, partition=(0, 2))
     assert EmbeddingStore(tmp_path).damaged() == [path]
     assert embed(tmp_path, partition=(1, 2)).damaged() == []
-    assert _shards(tmp_path) == whole
+    assert _shards(tmp_path) == complete
 
 
 def test_each_shard_is_verified_by_the_worker_of_its_partition(tmp_path, monkeypatch):
@@ -214,7 +214,7 @@ class Broken(FixedTeacher):
     [(np.nan, "float16"), (np.inf, "float32"), (-np.inf, "float16"), (7e4, "float16")],
 )
 def test_values_that_are_not_finite_never_enter(tmp_path, value, dtype):
-    with pytest.raises(InputError, match=f"as {dtype}.*for 1 of 4 texts, first for row 6: 'text 6'"):
+    with pytest.raises(InputError, match=f"as {dtype}.*for 1 of 4 texts, first for row 6, 'text 6'"):
         embed(tmp_path, teacher=Broken(value), dtype=dtype)
     assert [path.name[:14] for path in tmp_path.glob("shard-*")] == ["shard-00000000"]
     assert not (tmp_path / MANIFEST).exists()
@@ -242,11 +242,11 @@ except OSError as error:
 """
 
 
-def test_a_write_that_fails_leaves_no_shard(tmp_path, whole):
-    tests, limit = str(Path(fixed.__file__).parent), min(map(len, whole.values())) - 1
+def test_a_write_that_fails_leaves_no_shard(tmp_path, complete):
+    tests, limit = str(Path(fixed.__file__).parent), min(map(len, complete.values())) - 1
     script = _LIMITED.format(tests=tests, limit=limit, folder=str(tmp_path))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "File too large\n"
     assert [path.name for path in tmp_path.iterdir()] == ["fingerprint.json"]
     embed(tmp_path)
-    assert _shards(tmp_path) == whole
+    assert _shards(tmp_path) == complete

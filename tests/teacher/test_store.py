@@ -127,7 +127,7 @@ def test_the_header_says_which_texts_are_one(store):
     assert len(embed(store.folder)) == len(store)
 
 
-def test_a_store_that_is_not_whole_does_not_open(tmp_path):
+def test_an_incomplete_store_does_not_open(tmp_path):
     embed(tmp_path, partition=(0, 2))
     with pytest.raises(InputError, match=r"manifest\.json is missing: the store is incomplete"):
         EmbeddingStore(tmp_path)

@@ -47,8 +47,8 @@ def recipe(tmp_path_factory, tiny_teacher_folder):
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory, recipe):
-    folder = tmp_path_factory.mktemp("alone") / "run"
+def single(tmp_path_factory, recipe):
+    folder = tmp_path_factory.mktemp("single") / "run"
     main(["run", str(recipe), "--output", str(folder), "--set", "per_device_train_batch_size=16"])
     return folder
 
@@ -65,27 +65,27 @@ def launched(tmp_path_factory, recipe, request):
     return folder
 
 
-def test_each_embeds_its_part_of_the_same_store(launched, alone):
-    shards = sorted((alone / "store").glob("shard-*"))
+def test_each_embeds_its_part_of_the_same_store(launched, single):
+    shards = sorted((single / "store").glob("shard-*"))
     assert len(shards) == 2
     assert [path.name for path in sorted((launched / "store").glob("shard-*"))] == [path.name for path in shards]
-    for path in (*shards, alone / "store" / "manifest.json"):
+    for path in (*shards, single / "store" / "manifest.json"):
         assert (launched / "store" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_they_train_one_student_to_the_same_weights(launched, alone):
+def test_they_train_one_student_to_the_same_weights(launched, single):
     for name in ("model.safetensors", "2_Dense/model.safetensors"):
-        ours, theirs = load_file(launched / "model" / name), load_file(alone / "model" / name)
+        ours, theirs = load_file(launched / "model" / name), load_file(single / "model" / name)
         assert ours.keys() == theirs.keys()
         for key, weight in theirs.items():
             if not key.endswith("key.bias"):  # softmax undoes it: its gradient is rounding, of which Adam makes steps
                 torch.testing.assert_close(ours[key], weight, rtol=1e-3, atol=1e-4)
 
 
-def test_what_is_measured_is_of_all_held_out_rows(launched, alone):
+def test_measurements_cover_all_held_out_rows(launched, single):
     losses = [
         [row["eval_loss"] for row in json.loads((run / "results" / "training.json").read_text()) if "eval_loss" in row]
-        for run in (launched, alone)
+        for run in (launched, single)
     ]
     assert len(losses[0]) == 3
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
