@@ -233,10 +233,11 @@ def _blocks(
 ) -> "Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]":
     """Yield the source's and the teacher's vectors of ``rows``."""
     import numpy as np
+    from tqdm import tqdm
 
     from leaf_st.models.prompts import prompt_for
 
-    for start in range(0, len(rows), _BLOCK):
+    for start in tqdm(range(0, len(rows), _BLOCK), desc="linear map", unit=" texts", unit_scale=_BLOCK):
         block = rows[start : start + _BLOCK]
         texts = [prompt_for(source.prompts, row.kind) + row.text for row in store.texts(block)]
         # The empty prompt keeps the source from adding its default prompt a second time.
@@ -298,7 +299,7 @@ def _measure(options: argparse.Namespace) -> list[BaselineRow]:
 
     @cache
     def fitted() -> tuple[dict[str, LinearMap], float]:
-        _logger.info("fitting %d linear maps on %d texts", len(found), len(rows))
+        _logger.info("fitting on %s texts: %s", f"{len(rows):,}", ", ".join(found) or "no linear map")
         student = load_model(run / MODEL)
         student.max_seq_length = length or student.max_seq_length
         evaluator = AlignmentEvaluator(store.prompted(held_out), store.embeddings(held_out))
