@@ -149,7 +149,8 @@ class Run:
         fresh = [row for identity, row in texts.items() if identity not in trained]
         if not fresh:
             raise InputError(
-                f"general.source {spec.source}: expected texts outside the training texts, found none: name another source"
+                f"general.source {spec.source}: expected texts outside the training texts, found none: "
+                "name another source"
             )
         dtype = self.recipe.teacher.store_dtype
         with self._processes.main_process_first():
