@@ -126,8 +126,9 @@ def steps_at(recipe: Recipe, pace: Pace) -> int:
     steps = int((seconds - validation / every) / pace.step if every < 1 else seconds / (pace.step + validation / every))
     if steps < 1:
         raise InputError(
-            f"training.budget_minutes: expected time for a step ({pace.step:.2f} s on this machine) and the "
-            f"validations ({validation:.0f} s each), found {minutes}: set a longer budget or lower training.held_out_rows"
+            f"training.budget_minutes: expected time for a step ({pace.step:.2f} s on this machine) and "
+            f"validations ({validation:.0f} s each), found {minutes}: set a longer budget "
+            "or lower training.held_out_rows"
         )
     return steps
 
