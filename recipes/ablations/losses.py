@@ -89,8 +89,8 @@ class CombinedLoss(TeacherAlignedLoss):
         if student_vocabulary != teacher_vocabulary:
             common = len(student_vocabulary.items() & teacher_vocabulary.items())
             raise InputError(
-                f"{cls.name} compares token by token: expected one vocabulary, found {len(student_vocabulary):,} tokens in "
-                f"the student and {len(teacher_vocabulary):,} in the teacher, {common:,} in common" + remedy
+                f"{cls.name} compares token by token: expected one vocabulary, found {len(student_vocabulary):,} "
+                f"tokens in the student and {len(teacher_vocabulary):,} in the teacher, {common:,} in common" + remedy
             )
         for role, each in (("student", model), ("teacher", teacher)):
             if not _layers(each):
@@ -159,8 +159,8 @@ class TinyBERT(CombinedLoss):
         if teacher_layers % student_layers:
             raise InputError(
                 f"{cls.name} compares each layer of the student with one of the teacher: expected a "
-                f"multiple of {student_layers} layers, found {teacher_layers}: leave {cls.name} out with --variants, or keep "
-                "another number of layers"
+                f"multiple of {student_layers} layers, found {teacher_layers}: leave {cls.name} out with "
+                "--variants, or keep another number of layers"
             )
 
     def internal(self, mask: Tensor) -> Tensor:
@@ -170,7 +170,9 @@ class TinyBERT(CombinedLoss):
         for layer in range(1, self.student.layers + 1):
             teacher_layer = layer * (self.teacher.layers // self.student.layers)  # g(l)
             hidden = (self.teacher.hidden(teacher_layer) - self.w_map(self.student.hidden(layer))) ** 2
-            scores = (self.teacher.scores("query", "key", theirs) - self.student.scores("query", "key", layer)) ** 2
+            scores = (
+                self.teacher.scores("query", "key", teacher_layer) - self.student.scores("query", "key", layer)
+            ) ** 2
             loss = loss + _mean_of_tokens(hidden.mean(-1), mask)  # Eq. 9
             loss = loss + ((scores.mean(1) * pairs).sum((1, 2)) / pairs.sum((1, 2))).mean()  # Eq. 10
         return loss / self.teacher.layers
