@@ -1,7 +1,6 @@
 """LEAF for sentence-transformers: distil a large text-embedding model into a small model in its vector space.
 
-The method is the paper's (arXiv 2509.12539). Public names are imported on first use, so that ``import leaf_st``
-costs nothing.
+LEAF is described in arXiv 2509.12539. Public names are imported on first use, so that ``import leaf_st`` is fast.
 """
 
 import sys
@@ -50,10 +49,10 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """This module. ``leaf_st.export`` is the function, also after the stage of that name was imported."""
+    """This module, in which ``leaf_st.export`` stays the function after the subpackage of that name is imported."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        # Python binds an imported subpackage to its parent, and would hide the public function.
+        # Python binds an imported subpackage to its parent, which would hide the public function.
         if name not in _PUBLIC or not isinstance(value, ModuleType):
             super().__setattr__(name, value)
 

@@ -38,7 +38,7 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401  (any JSON value
 
 
 def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:
-    """Call ``fill`` with the path of a new folder, then replace ``folder`` by the new folder.
+    """Call ``fill`` with the path of a new folder, then replace ``folder`` with the new folder.
 
     A kill between the two renames leaves no ``folder``, never an incomplete one.
     """
@@ -48,7 +48,7 @@ def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:
     try:
         fill(fresh)
     except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)  # a full disk needs the space
+        shutil.rmtree(fresh, ignore_errors=True)  # frees the space if the disk is full
         raise
     if folder.exists():
         folder.replace(old)

@@ -1,4 +1,4 @@
-"""Errors that users see, and how a command exits on them."""
+"""Errors that users see, and the exit codes of commands."""
 
 import errno
 import os
@@ -44,10 +44,10 @@ class FieldError(InputError):
 
 @contextmanager
 def exit_on_error(program: str, resume_hint: str) -> Iterator[None]:
-    """Print user errors as one line on stderr, and exit with a code that tells them apart.
+    """Print each user error as one line on stderr, and exit with a code for its type.
 
     Exit code 2: the input cannot be used (`InputError`), or a file cannot be read or written. Exit code 130: Ctrl-C.
-    Exit code 141, without a line: the reader of stdout has closed the pipe. All other exceptions are bugs and keep
+    Exit code 141, without a message: the reader of stdout has closed the pipe. All other exceptions are bugs and keep
     their traceback.
 
     Args:

@@ -100,9 +100,8 @@ def type_name(hint: Any) -> str:  # noqa: ANN401  (any annotation)
 def parse_value(text: str, hint: Any) -> Any:  # noqa: ANN401  (any annotation, any value)
     """Return the value that ``text`` stands for in a field of the type ``hint``.
 
-    A field that admits text keeps the text, unless another type that the field admits fits: ``None`` in an optional
-    field, a list or mapping where the field takes one. If nothing fits, the nearest literal is returned for
-    validation to refuse.
+    A field that accepts text keeps the text, unless the text fits another type of the field: ``None`` in an optional
+    field, a number, a list or a mapping. If no type fits, the first literal is returned, which validation rejects.
     """
     alternatives = list(_alternatives(hint))
     literals = list(_literals(text))
@@ -121,7 +120,7 @@ def parse_value(text: str, hint: Any) -> Any:  # noqa: ANN401  (any annotation, 
 
 
 def fits(value: object, hint: Any) -> bool:  # noqa: ANN401  (any annotation)
-    """Return whether ``value`` has the type ``hint``: no conversion, but for an int where a number is expected."""
+    """Return whether ``value`` has the type ``hint`` without conversion; an int is also a number."""
     if is_dataclass(hint):  # pydantic would need a configuration of the class
         return isinstance(value, hint) if isinstance(hint, type) else False
     adapter = TypeAdapter(hint, config=ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False))
@@ -133,10 +132,10 @@ def fits(value: object, hint: Any) -> bool:  # noqa: ANN401  (any annotation)
 
 
 def _literals(text: str) -> Iterator[Any]:
-    """Yield ``text`` as JSON and as a Python literal where it is one, and a float without a fraction as int."""
+    """Yield ``text`` parsed as JSON and as a Python literal, if it is valid, and floats without a fraction as ints."""
     for read in (json.loads, ast.literal_eval):
         try:
-            with warnings.catch_warnings(action="ignore"):  # about escapes in text that is no literal
+            with warnings.catch_warnings(action="ignore"):  # invalid escapes in text that is not a literal
                 value = read(text)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
@@ -156,7 +155,7 @@ def _split(text: str) -> list[str] | None:
 
 
 def _alternatives(hint: Any) -> Iterator[Any]:  # noqa: ANN401
-    """Yield the members of a union, the annotations of each kept; ``hint`` itself if it is no union."""
+    """Yield the members of a union with their annotations, or ``hint`` itself if it is not a union."""
     base, _ = _unwrapped(hint)
     if get_origin(base) in (Union, types.UnionType):
         for member in get_args(base):

@@ -1,8 +1,8 @@
 """Recipes: every value that shapes a distillation, validated when the recipe is created.
 
 A recipe is a Python file with a module-level ``recipe = Recipe(...)``. Training arguments are keywords of
-``SentenceTransformerTrainingArguments`` and are not declared a second time here. The run folder's ``recipe.json`` holds
-the same values, resolved, and the versions of the libraries.
+``SentenceTransformerTrainingArguments`` and are not declared a second time here. The run folder's ``recipe.json``
+contains the same values, resolved, and the versions of the libraries.
 """
 
 from collections.abc import Callable, Mapping
@@ -44,7 +44,7 @@ _Part = TypeVar("_Part")
 
 
 class _Conflict(ValueError):
-    """Two fields with values that exclude each other. It names the field because pydantic adds no location."""
+    """Two field values that exclude each other. The error names the field, because pydantic adds no location."""
 
     def __init__(self, field: str, problem: str) -> None:
         self.field = field
@@ -103,19 +103,19 @@ class TextsSpec:
     """A file or folder, "docstrings" (the documentation strings of the installed packages), or "paper" (the nine
     sources of the paper's Table 1, read from the Hugging Face Hub). See `leaf_st.texts.files` for the formats."""
     text_column: Text = "text"
-    """Column of a table that holds the text."""
+    """Table column that contains the text."""
     kind_column: Text = "kind"
-    """Column of a table that holds "query" or "document"; ignored if the table has no such column."""
+    """Table column that contains "query" or "document"; ignored if the table has no such column."""
     kind: Kind = "document"
-    """Kind of the rows without a kind of their own."""
+    """Kind of the rows that do not state a kind."""
     limit: AtLeast1 | Annotated[Mapping[Kind, AtLeast0 | None], AfterValidator(dict)] | None = None
     """Maximum number of texts, in total or for each kind; no maximum if None."""
     sentences: bool = False
-    """Also use one sentence of each document as a query, including documents above the limit."""
+    """Whether to use one sentence of each document as an additional query, including documents above the limit."""
     leave_out: Texts = ()
-    """Names of the paper's sources to leave out. Only with source "paper"."""
+    """Names of the paper's sources to leave out; valid only with source "paper"."""
     per_source: AtLeast1 | None = None
-    """Maximum number of texts from each of the paper's sources; no maximum if None. Only with source "paper"."""
+    """Maximum number of texts from each of the paper's sources; no maximum if None. Valid only with source "paper"."""
 
     @model_validator(mode="after")
     def _check_paper(self) -> "TextsSpec":
@@ -131,8 +131,8 @@ class TextsSpec:
             if value := getattr(self, name):
                 raise _Conflict(
                     name,
-                    f"found {value!r} with source={self.source!r}, expected source={PAPER}, whose sources this field "
-                    "selects; remove the field",
+                    f"expected source={PAPER}, whose sources this field selects, found source={self.source!r} with "
+                    f"{name}={value!r}: remove the field",
                 )
         return self
 
@@ -156,11 +156,11 @@ def _by_kind(prompts: Mapping[str, str]) -> dict[str, str]:
 @_part("teacher")
 @dataclass(frozen=True, config=_CONFIG)
 class TeacherSpec:
-    """The model that makes the targets, and how it embeds."""
+    """The model that computes the targets, and its embedding settings."""
 
     model: Model = "sentence-transformers/all-MiniLM-L6-v2"
-    """Hub id or folder of a sentence-transformers model, or "student.start": the teacher that the student in
-    student.start was distilled from, with the revision and prompts in the student's recipe.json or in the zoo."""
+    """Hub id or folder of a sentence-transformers model, or "student.start": the teacher of the student in
+    student.start, with the revision and prompts from that student's recipe.json or from the zoo."""
     revision: Text | None = None
     """Commit, branch or tag on the hub."""
     prompts: Annotated[Mapping[str, str], AfterValidator(_by_kind), Named(_PROMPTS)] = field(default_factory=dict)
@@ -172,7 +172,7 @@ class TeacherSpec:
     max_length: AtLeast2 | None = None
     """Maximum number of tokens per text; the model's own maximum if None."""
     trust_remote_code: bool = False
-    """Run Python code from the model's repository."""
+    """Whether to run Python code from the model's repository."""
 
 
 @_part("student")
@@ -187,20 +187,21 @@ class StudentSpec:
     layers: Layers | None = None
     """Encoder layers of the backbone to keep, such as 0,4,5; all layers if None."""
     static: bool = False
-    """Train a table of token vectors instead of an encoder (see `leaf_st.student.static`)."""
+    """Whether to train a table of token vectors instead of an encoder (see `leaf_st.student.static`)."""
     max_length: AtLeast2 | None = None
     """Maximum number of tokens per text after training; the teacher's (or the start's) if None. A static student has
     no maximum."""
     closed_form_rows: AtLeast0 = 4096
-    """Number of texts for the closed-form start of a new projection or table; 0 keeps the random start."""
+    """Number of texts to which a new projection or table is fitted in closed form before training; 0 keeps the random
+    weights."""
     start: Model | None = None
-    """A trained student to continue training, instead of a backbone: a folder, a zoo name such as "leaf-ir", or a hub
-    id. Its modules stay unchanged."""
+    """A trained student to train further, instead of a backbone: a folder, a zoo name such as "leaf-ir", or a hub id.
+    Training adds and removes no modules."""
 
     @model_validator(mode="after")
     def _check_kind_of_student(self) -> "StudentSpec":
         if self.start is not None:
-            self._require_unset("start", ("backbone", "layers", "static"), "a trained student has its modules already")
+            self._require_unset("start", ("backbone", "layers", "static"), "a trained student already has its modules")
         elif self.static:
             self._require_unset(
                 "static",
@@ -210,8 +211,8 @@ class StudentSpec:
         elif self.backbone is None and self.layers is None:
             raise _Conflict(
                 "",
-                "neither backbone nor layers is set, so the student would equal the teacher: "
-                "set a smaller backbone, the layers to keep, or static",
+                "expected backbone, layers, static or start, found none of them, so the student would equal the "
+                "teacher: set a smaller backbone, the layers to keep, or static",
             )
         return self
 
@@ -262,17 +263,17 @@ class Recipe:
     texts: TextsSpec = field(default_factory=TextsSpec)
     """The training texts."""
     general: TextsSpec | None = None
-    """Texts of the general domain that are only used for validation: if training on `texts` makes the student forget
-    the general domain, the loss on these texts rises. They need a limit because each validation reads all of them."""
+    """Texts of the general domain, used only for validation: the loss on these texts rises if training on `texts`
+    makes the student forget the general domain. A limit is required, because each validation reads all of them."""
     teacher: TeacherSpec = field(default_factory=TeacherSpec)
-    """The model that makes the targets."""
+    """The model that computes the targets."""
     student: StudentSpec = field(default_factory=lambda: StudentSpec(layers=(0, 4, 5)))
     """The model that is trained."""
     training: TrainingSpec = field(default_factory=TrainingSpec)
     """How the student is trained."""
     evaluate_on: LocalPaths = ()
     """Local evaluation sets that `leaf-st run` measures after training (`leaf-st evaluate --help` lists their formats).
-    Sets of the recipe file that do not exist are skipped with a message."""
+    Missing sets in the recipe file are skipped with a message; missing sets in --set are an error."""
 
     @model_validator(mode="after")
     def _check_parts_together(self) -> "Recipe":
@@ -287,7 +288,8 @@ class Recipe:
         if self.teacher.model == TEACHER_OF_START and self.student.start is None:
             raise _Conflict(
                 "teacher.model",
-                f"{TEACHER_OF_START} needs a student in student.start, found None: set student.start or another model",
+                f"expected a student in student.start, because the teacher is {TEACHER_OF_START}, found None: set "
+                "student.start or name another teacher",
             )
         if self.student.static and self.training.max_length is not None:
             raise _Conflict(

@@ -8,7 +8,7 @@ Texts:    FILE holds your unlabelled texts: parquet, jsonl, csv, txt or a BEIR f
           that the student learned from; the loss on them shows what the student forgets, and no step trains on them.
           The default is 2,048 documentation strings of installed packages, the kind of text that the demo's student
           learned from. Texts that the student never saw show forgetting best: trained texts start with a lower loss.
-Hardware: one core of an EPYC with AVX-512 and bfloat16: 7,161 texts and 606 steps in an hour, beside other work.
+Hardware: one core of an EPYC with AVX-512 and bfloat16: 7,161 texts and 606 steps in an hour, while other jobs ran.
 Result:   The last lines of the run show both losses before and after; `results/training.json` has them over the steps.
           The student of leaf_mini.py on the 3,633 documents of nfcorpus (medicine; BEIR, hub id mteb/nfcorpus) and one
           sentence of each: mean L2 to the teacher 0.353 -> 0.266 there, and 0.239 -> 0.272 on 2,048 texts of the mix
@@ -24,7 +24,7 @@ _DEMO = "leaf-demo"  # the model folder of `leaf-st demo`
 
 recipe = Recipe(
     name="finetune-domain",
-    # One sentence of each document stands in for the queries, which most domains do not have.
+    # One sentence of each document is used as a query, because most domains have no queries.
     texts=TextsSpec(source="texts.txt", sentences=True),
     general=TextsSpec(source=DOCSTRINGS, limit=2048),
     teacher=TeacherSpec(model=TEACHER_OF_START),

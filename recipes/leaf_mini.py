@@ -1,4 +1,4 @@
-"""leaf-mini: all-MiniLM-L6-v2 distilled into three of its own six layers, in half an hour on two CPU cores.
+"""leaf-mini: all-MiniLM-L6-v2 distilled into three of its six layers, in half an hour on two CPU cores.
 
 Source:   LEAF, arXiv 2509.12539. The student keeps layers of its teacher, as DistilBERT does (arXiv 1910.01108).
 Command:  leaf-st run recipes/leaf_mini.py                                           # open texts from the hub
@@ -6,7 +6,7 @@ Command:  leaf-st run recipes/leaf_mini.py                                      
           leaf-st run recipes/leaf_mini.py --set texts.source=FILE --set training.budget_minutes=10
           leaf-st evaluate runs/leaf-mini --tasks NanoBEIR --teacher sentence-transformers/all-MiniLM-L6-v2
 Texts:    By default up to 16,384 texts each of FineWeb, English words and definitions, LoTTE and PubMedQA. FILE is a
-          table with a column `text` and perhaps `kind` ("query" or "document").
+          table with a column `text` and optionally `kind` ("query" or "document").
 Hardware: EPYC with AVX-512 and bfloat16: two cores embedded 320 texts per second, one core took 36 minutes for 12,784
           steps.
 Result:   mean L2 to the teacher 0.249; nDCG@10 over six sets 98.9 % of the teacher's standard, 99.2 % asymmetric.

@@ -139,7 +139,7 @@ def test_a_setting_needs_a_value():
         ("student.backbone=https://huggingface.co/us/small", "expected a local path"),
         ("student.start=s3://bucket/model", "object storage are not supported"),
         ("texts.source=hf://datasets/us/texts/a.parquet", "object storage are not supported"),
-        ("teacher.model=student.start", "needs a student in student.start"),
+        ("teacher.model=student.start", "expected a student in student.start"),
         ("general.limit=None", "set a number such as 2048"),
         ("general.limit={'query': 5}", "set a number such as 2048"),
         ("general.limit=0", "general.limit: expected int of at least 1"),
@@ -256,7 +256,7 @@ def test_sets_of_a_setting_have_to_exist(tmp_path):
     assert load_recipe(path).evaluate_on == ("not here",)
     (tmp_path / "one").mkdir()
     assert load_recipe(path, [f"evaluate_on={tmp_path / 'one'}"]).evaluate_on == (str(tmp_path / "one"),)
-    with pytest.raises(InputError, match=r"evaluate_on: expected existing .*, found no .*two: correct the path"):
+    with pytest.raises(InputError, match=r"evaluate_on: expected existing .*, missing .*two: correct the path"):
         load_recipe(path, [f"evaluate_on={tmp_path / 'one'},{tmp_path / 'two'}"])
 
 

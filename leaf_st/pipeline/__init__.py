@@ -1,1 +1,1 @@
-"""From a recipe to a finished run: the stages in their order, the plan, the smoke run and the demo."""
+"""Complete runs of a recipe: the stages in order, the plan, the smoke run and the demo."""

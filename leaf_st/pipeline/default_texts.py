@@ -1,4 +1,4 @@
-"""Training texts that anyone has: what recipes read unless ``--set texts.source=FILE`` names other texts."""
+"""The recipes' default training texts, available to anyone; ``--set texts.source=FILE`` selects other texts."""
 
 from huggingface_hub import constants, get_session
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined]
@@ -24,7 +24,7 @@ def open_texts(per_source: int, *, sentences: bool = False) -> TextsSpec:
 
 
 def hub_answers(seconds: float = 5) -> bool:
-    """Return whether the hub answers a request within ``seconds``, with whatever status."""
+    """Return whether the hub answers a request within ``seconds``, with any status."""
     if constants.HF_HUB_OFFLINE:
         return False
     try:

@@ -42,7 +42,7 @@ _SPEED_TEXTS = 128
 recipe = Recipe(
     name="leaf-demo",
     texts=TextsSpec(source=DOCSTRINGS, limit=20 * ROWS_PER_SHARD),
-    # 48 tokens hold every query and the start of every document; longer texts would double the time.
+    # 48 tokens cover every query and the start of every document; longer texts would double the time.
     teacher=TeacherSpec(model=MINILM, max_length=48),
     student=StudentSpec(layers=(0, 4, 5), max_length=256),
     training=TrainingSpec(
@@ -55,13 +55,13 @@ recipe = Recipe(
 
 
 def demo(output: Path) -> None:
-    """Run the demo: the model goes to ``output``, the run to ``runs/`` beside it.
+    """Run the demo, and write the model to ``output`` and the run to ``runs/`` in the same parent folder.
 
     Raises:
-        InputError: If ``output`` holds anything but the model of an earlier demo.
+        InputError: If ``output`` contains anything except the model of an earlier demo.
     """
     started = time.perf_counter()
-    if output.name in ("", ".."):  # the run folder takes this name
+    if output.name in ("", ".."):  # the run folder has the same name
         output = output.resolve()
     if output.exists() and not _is_replaceable(output):
         raise InputError(
@@ -90,7 +90,7 @@ def _distil(run: Run) -> Path:
     """Embed, train, and write the search set; returns the folder of the search set."""
     print(f"1/4  embed texts with {MINILM}", flush=True)
     store = run.embed()
-    assert store is not None  # one partition makes the complete store
+    assert store is not None  # the only partition completes the store
     print("2/4  train a student with three layers", flush=True)
     run.train()
     run.measure_alignment()

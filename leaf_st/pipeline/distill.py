@@ -33,25 +33,25 @@ def distill(
 ) -> SentenceTransformer:
     """Train a small student in the vector space of ``teacher``; labels are not needed.
 
-    The call carries out a recipe in the run folder ``output``, as ``leaf-st run`` does. The same call resumes a run
-    that was stopped, and returns the student of a finished run. Name ``layers``, ``backbone`` or ``static``.
+    The call runs a recipe in the run folder ``output``, as ``leaf-st run`` does. Repeating the call resumes a stopped
+    run, or returns the student of a finished run. ``layers``, ``backbone`` or ``static`` is required.
 
     Args:
         texts: Training texts: strings; mappings with ``text`` and ``kind`` ("query" or "document", the default); a
             `datasets.Dataset` with these columns; or the path of a file or folder (parquet, jsonl, csv, txt, BEIR).
         teacher: Hub id or folder of a sentence-transformers model.
-        layers: Layers of the teacher to keep, such as ``(0, 4, 5)``; of ``backbone``, if that is named too.
+        layers: Layers to keep, such as ``(0, 4, 5)``, of ``backbone`` if given, otherwise of the teacher.
         backbone: Hub id or folder of a smaller encoder.
-        static: Make the student a table of token vectors, which needs no encoder.
-        minutes: Time budget of the training; the number of steps follows from a short trial.
-        output: Run folder; a temporary folder if None, from which no run can resume.
+        static: Whether the student is a table of token vectors instead of an encoder.
+        minutes: Time budget of the training; a short trial determines the number of steps.
+        output: Run folder; if None, a temporary folder, so that the run cannot be resumed.
         **training: Keywords of `SentenceTransformerTrainingArguments`, such as ``learning_rate=3e-4``.
 
     Returns:
         The trained student. It does not depend on the run folder.
 
     Raises:
-        InputError: If an argument or a text cannot be used, a model does not load, or ``output`` holds another run.
+        InputError: If an argument or a text cannot be used, a model does not load, or ``output`` contains another run.
     """
     with _run_folder(output) as folder:
         source, given = (str(texts), None) if isinstance(texts, str | Path) else (str(folder / _GIVEN), texts)
@@ -77,7 +77,7 @@ def _run_folder(output: str | Path | None) -> Iterator[Path]:
 
 
 def _carry_out(run: Run, texts: Iterable[Any] | None) -> SentenceTransformer:
-    """Embed, train and measure; ``texts`` are those in memory, if any."""
+    """Embed, train and measure; ``texts`` is None if the recipe names a file."""
     if texts is not None:
         with PartialState().main_process_first():
             keep_texts(texts, run.folder / _GIVEN)

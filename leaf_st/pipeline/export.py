@@ -1,4 +1,4 @@
-"""Export as one call, for scripts and notebooks: a model's ONNX forms beside its weights."""
+"""Export as one call, for scripts and notebooks: write ONNX files next to a model's weights."""
 
 from pathlib import Path
 
@@ -22,12 +22,12 @@ def export(
 
     Args:
         model: A run folder, a model folder, a name from ``leaf-st models``, a hub id, or a loaded model.
-        output: Model folder to make; may be None if ``model`` is a folder, which then gets the files.
+        output: New model folder; if None, ``model`` must be a folder, and the files are written there.
         texts: Queries and documents for the comparison: a BEIR folder, or a table with a column ``kind``; by default
             documentation strings of installed packages.
 
     Returns:
-        The files.
+        The paths of the files.
 
     Raises:
         InputError: If a package is missing, the model has no ONNX form, or a form differs too much from torch.
@@ -42,10 +42,10 @@ def export(
 
 
 def _folder(model: str | Path | SentenceTransformer, student: SentenceTransformer, output: str | Path | None) -> Path:
-    """Return the folder that gets the files; a new one holds ``student`` first."""
+    """Return the folder for the files; ``student`` is saved to a new folder first."""
     if output is None:
         if isinstance(model, SentenceTransformer) or not Path(model).is_dir():
-            raise InputError("output: expected a folder for the model and its ONNX files, found None: name one")
+            raise InputError("output: expected a folder for the model and its ONNX files, found None: name a folder")
         folder = Path(model)
         return folder / MODEL if run_of(folder) == folder else folder
     folder = Path(output)

@@ -1,6 +1,6 @@
-"""Texts that a caller holds in memory, kept as a file of the run folder, so that a run can resume from its folder.
+"""A caller's in-memory texts, saved to a file in the run folder, so that the run can resume from its folder.
 
-A second call has to give the same texts: `keep_texts` compares them with the file, one block at a time. Memory does not
+A second call must pass the same texts: `keep_texts` compares them with the file, one block at a time. Memory does not
 grow with the number of texts.
 """
 
@@ -24,7 +24,7 @@ class _Row(NamedTuple):
     """One row of the file; the reader of the file counts and skips rows without a text.
 
     Attributes:
-        text: The text, or None if the caller's text is missing or has no UTF-8 form.
+        text: The text, or None if the caller's text is missing or cannot be encoded as UTF-8.
         kind: "query", "document", or None for the default.
     """
 
@@ -33,14 +33,14 @@ class _Row(NamedTuple):
 
 
 def keep_texts(texts: Iterable[Any], path: Path) -> None:
-    """Write ``texts`` to the parquet file ``path``, or check that the file holds these texts.
+    """Write ``texts`` to the parquet file ``path``, or check that the file contains these texts.
 
     Args:
-        texts: Strings, mappings with ``text`` and perhaps ``kind``, or a data set with columns of these names.
+        texts: Strings, mappings with ``text`` and optionally ``kind``, or a data set with columns of these names.
         path: The file.
 
     Raises:
-        InputError: If an item is no text, there are no texts, or the file holds other texts.
+        InputError: If an item is not a text, ``texts`` is empty, or the file contains other texts.
     """
     rows = _rows(texts)
     if path.exists():
@@ -48,7 +48,7 @@ def keep_texts(texts: Iterable[Any], path: Path) -> None:
         return
     first = next(rows, None)
     if first is None:
-        raise InputError("texts: expected at least one text, found none: give a list of strings, or name a file")
+        raise InputError("texts: expected at least one text, found none: pass a list of strings or the path of a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda temporary: _write(first, rows, temporary))
 
@@ -57,7 +57,7 @@ def _rows(texts: Iterable[Any]) -> Iterator[_Row]:
     if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
         raise InputError(
             f"texts: expected a list of strings, a data set or a path, found {type(texts).__name__}: "
-            "choose one of its parts, such as texts['train']"
+            "pass one of its parts, such as texts['train']"
         )
     if isinstance(texts, datasets.Dataset | datasets.IterableDataset):
         names = texts.column_names or ["text"]  # a stream may not know its columns
@@ -72,7 +72,7 @@ def _row(item: object, number: int) -> _Row:
     text, kind = (item.get("text"), item.get("kind")) if isinstance(item, Mapping) else (item, None)
     if not isinstance(text, str | None) or not isinstance(kind, str | None):
         raise InputError(
-            f"texts: expected strings, or mappings with 'text' and 'kind', found {item!r:.100} at place {number}"
+            f"texts: expected strings, or mappings with 'text' and 'kind', found {item!r:.100} at index {number}"
         )
     return _Row(text if text is not None and _is_unicode(text) else None, kind)
 
@@ -99,7 +99,7 @@ def _require_same(rows: Iterator[_Row], path: Path) -> None:
             found = "no more texts" if given is None else f"{given.text!r:.60}"
             expected = "no more texts" if kept is None else f"{kept.text!r:.60}"
             raise InputError(
-                f"{path.parent.parent} is a run on other texts: expected {expected} at place {number}, found {found}; "
+                f"{path.parent.parent} is a run on other texts: expected {expected} at index {number}, found {found}; "
                 "name another output, or delete the folder"
             )
 
@@ -110,4 +110,4 @@ def _read(path: Path) -> Iterator[_Row]:
             for batch in file.iter_batches(_BLOCK):
                 yield from map(_Row, batch.column("text").to_pylist(), batch.column("kind").to_pylist())
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} is damaged ({error}): delete it, and the same call writes it again") from error
+        raise InputError(f"{path} is damaged ({error}): delete the file, then make the same call again") from error

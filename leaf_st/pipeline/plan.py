@@ -1,8 +1,8 @@
-"""Estimate what a run takes before it starts: rows, steps, disk space, and hours on this machine.
+"""Estimate the rows, steps, disk space and hours of a run on this machine before the run starts.
 
 Rows of local sources are counted by the reader of the training texts. Steps and learning rates come from the trainer's
-code. Hours come from a short trial of both models. Where the hub cannot be reached, models of the same shape with
-random weights are timed instead, which are equally fast. Only temporary files are written.
+code. Hours come from a short trial of both models. If the hub cannot be reached, models of the same shape with random
+weights, which are equally fast, are timed instead. Only temporary files are written.
 """
 
 import shutil
@@ -73,7 +73,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run takes.
+    """The estimate of a run.
 
     Attributes:
         recipe: The recipe, with a number of steps in place of a time budget.
@@ -144,19 +144,19 @@ class Plan:
 
 
 def plan(recipe: Recipe, folder: Path) -> Plan:
-    """Return what the run of ``recipe`` in ``folder`` takes.
+    """Return the estimate of the run of ``recipe`` in ``folder``.
 
     Raises:
-        InputError: If the run would be refused, or a model is missing and its architecture is unknown.
+        InputError: If the run could not start, or a model is missing and its architecture is unknown.
     """
-    training_arguments(recipe, folder, "cpu")  # wrong arguments are named before texts are counted
+    training_arguments(recipe, folder, "cpu")  # reports invalid arguments before texts are counted
     for part, key in ((recipe.texts, "texts"), (recipe.general, "general")):
         if part is not None and part.source != PAPER:
             require_texts(part, key)
     with tempfile.TemporaryDirectory(prefix="leaf-st-plan-") as temporary:
         loadable, random_weights = _loadable(recipe, Path(temporary))
         teacher = open_teacher(loadable.teacher)
-        student = new_student(loadable, teacher.fingerprint)  # a wrong student is named before texts are counted
+        student = new_student(loadable, teacher.fingerprint)  # reports an invalid student before counting
         texts, sample = survey(recipe.texts, prompts=teacher.prompts)
         general, _ = survey(recipe.general, "general") if recipe.general else ((), ())
         held_out, watched = _validation_rows(recipe, texts, general)
@@ -217,7 +217,7 @@ def _spread(sample: Sequence[Text], rows: int) -> list[Text]:
 
 
 def _loadable(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
-    """Return ``recipe`` with models of random weights in ``folder`` for the missing ones, and why they are missing."""
+    """Return ``recipe`` with missing models replaced by random weights in ``folder``, and the reason by model."""
     teacher, student, random_weights = recipe.teacher, recipe.student, {}
     if missing := shape_if_missing(teacher.model, teacher.revision):
         random_weights[teacher.model], shape = missing
@@ -232,7 +232,7 @@ def _loadable(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
 
 
 def _existing(folder: Path) -> Path:
-    """Return the nearest existing folder of ``folder``, for the free space on its disk."""
+    """Return ``folder`` or its nearest existing parent, to measure the free space on the disk."""
     return next(place for place in (folder.resolve(), *folder.resolve().parents) if place.is_dir())
 
 

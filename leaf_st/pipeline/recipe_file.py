@@ -59,7 +59,7 @@ def load_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
         from leaf_st.training.arguments import check_arguments  # imports torch, which takes seconds
 
         check_arguments(recipe)
-    # Sets of the recipe file may be absent, because recipes are shared. Sets of the command line are typing errors.
+    # A shared recipe may name sets that this machine lacks; a missing set in a setting is a typing error.
     if any(setting.startswith("evaluate_on=") for setting in settings):
         _require_sets(recipe.evaluate_on)
     return recipe
@@ -103,7 +103,7 @@ def recipe_fields() -> tuple[RecipeField, ...]:
             found.append(_recipe_field(Recipe, item.name, item.name, default))
             continue
         for inner in fields(cls):
-            if inner.name != "arguments":  # the key of a training argument is its own name
+            if inner.name != "arguments":  # each training argument is a key itself
                 default = _in_words(getattr(getattr(defaults, item.name), inner.name))
                 found.append(_recipe_field(cls, inner.name, f"{item.name}.{inner.name}", default))
     return tuple(found)
@@ -170,9 +170,9 @@ def _parse_training_argument(name: str, text: str) -> Any:  # noqa: ANN401  (any
 
 
 def _values_to_reset(before: Any, values: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401  (any part)
-    """Return defaults for the values of ``before`` that only fit its own source, if ``values`` name another source.
+    """Return defaults for the values of ``before`` that are invalid with the source in ``values``.
 
-    With them, `--set texts.source=FILE` needs no other setting, whatever the recipe reads.
+    The defaults make `--set texts.source=FILE` sufficient, whatever source the recipe names.
     """
     if not isinstance(before, TextsSpec) or "source" not in values:
         return {}
@@ -194,6 +194,6 @@ def _changed_part(recipe: Recipe, part: str, values: dict[str, Any]) -> Any:  # 
 def _require_sets(folders: Sequence[str]) -> None:
     if missing := [name for name in folders if not Path(name).exists()]:
         raise InputError(
-            f"evaluate_on: expected existing files or folders, found no {' and no '.join(missing)}: correct the path "
+            f"evaluate_on: expected existing files or folders, missing {' and '.join(missing)}: correct the path "
             "(commas separate several sets)"
         )

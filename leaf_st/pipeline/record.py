@@ -1,4 +1,4 @@
-"""What a run records in its recipe.json, and the recipe that a resumed run takes from there."""
+"""The contents of a run's recipe.json, and the recipe that a resumed run reads from recipe.json."""
 
 from dataclasses import replace
 from importlib.metadata import version
@@ -20,7 +20,7 @@ def resolved_recipe(asked: Recipe, folder: Path) -> Recipe:
     """Return ``asked`` with the values that an earlier run in ``folder`` determined.
 
     Raises:
-        InputError: If the folder holds something else or the run of another recipe.
+        InputError: If the folder contains other files or the run of another recipe.
     """
     known = known_record(folder, asked)
     if known is None:
@@ -30,7 +30,7 @@ def resolved_recipe(asked: Recipe, folder: Path) -> Recipe:
 
 
 def _with_named_teacher(recipe: Recipe) -> Recipe:
-    """Return ``recipe`` with the name of its teacher, if it asks for the teacher of its start student."""
+    """Return ``recipe`` with the teacher of its start student named, if the recipe asks for this teacher."""
     if recipe.teacher.model != TEACHER_OF_START or recipe.student.start is None:
         return recipe
     spec = teacher_spec(recipe.student.start)

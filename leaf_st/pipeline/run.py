@@ -1,6 +1,6 @@
 """One distillation in its run folder: the stages in order, each of which can be repeated by itself.
 
-recipe.json   the recipe as asked for and as resolved, and library versions
+recipe.json   the recipe as written and as resolved, and library versions
 store/        texts and targets
 general/      texts and targets of the general domain, if the recipe names one
 checkpoints/  written by the trainer
@@ -58,7 +58,7 @@ class Run:
         folder: A new or empty folder, or the folder of an earlier run of the same recipe, which is resumed.
 
     Raises:
-        InputError: If the folder holds something else or the run of another recipe.
+        InputError: If the folder contains other files or the run of another recipe.
     """
 
     def __init__(self, recipe: Recipe, folder: Path) -> None:
@@ -140,7 +140,7 @@ class Run:
         return self.teacher.prompts
 
     def _embed_general(self, store: EmbeddingStore) -> None:
-        """Embed the texts of the general domain into ``general/``, without texts of ``store``, which are trained on."""
+        """Embed the texts of the general domain into ``general/``, without the training texts in ``store``."""
         spec = self.recipe.general
         if spec is None:
             return
@@ -148,17 +148,20 @@ class Run:
         trained = {identity for ids in store.ids() for identity in np.intersect1d(ids, list(texts)).tolist()}
         fresh = [row for identity, row in texts.items() if identity not in trained]
         if not fresh:
-            raise InputError(f"general.source {spec.source}: all of its texts are trained on: name another source")
+            raise InputError(
+                f"general.source {spec.source}: expected texts outside the training texts, found none: "
+                "name another source"
+            )
         dtype = self.recipe.teacher.store_dtype
         with self._processes.main_process_first():
             precompute(fresh, self.teacher, self.folder / GENERAL, dtype=dtype, total=len(fresh))
-        self._log(f"{len(fresh):,} texts of {spec.source} to watch the general domain")
+        self._log(f"{len(fresh):,} texts of {spec.source} for validation on the general domain")
 
     def train(self) -> SentenceTransformer:
         """Train the student on ``store/``, or load the student if ``model/`` exists.
 
         Raises:
-            InputError: If ``store/`` is missing or damaged, or of another teacher.
+            InputError: If ``store/`` is missing, damaged, or from another teacher.
         """
         store = self._open_store()
         require_teacher(self.recipe.teacher, store.fingerprint, f"store {store.folder}")
@@ -166,7 +169,7 @@ class Run:
             return load_model(str(self.folder / MODEL))
         general = self._open_general(store)
         self._log_closed_licences()
-        # A second call must not train this object again, so the run gives it away.
+        # Training changes this object, so a second call must build a new student.
         student, self._student = self._build_student(store.fingerprint), None
         self._write_record(store.fingerprint, student)
         teacher = self.teacher if self.recipe.student.static else None
@@ -198,7 +201,7 @@ class Run:
         return EmbeddingStore(self.folder / GENERAL, store.fingerprint)
 
     def _fix_steps(self, store: EmbeddingStore, general: EmbeddingStore | None) -> bool:
-        """Turn the time budget into a number of steps, once per run; returns whether the recipe changed."""
+        """Convert the time budget to a number of steps, once per run; returns whether the recipe changed."""
         recipe = self.recipe
         if recipe.training.budget_minutes is None or "max_steps" in recipe.training.arguments:
             return False
@@ -206,7 +209,7 @@ class Run:
             store.require_intact()
         self._processes.wait_for_everyone()
         steps = steps_of_budget(recipe, store, general, self._device)
-        self._log(f"{recipe.training.budget_minutes:g} minutes are {steps:,} steps on this machine")
+        self._log(f"{recipe.training.budget_minutes:g} minutes allow {steps:,} steps on this machine")
         arguments = {**recipe.training.arguments, "max_steps": steps}
         self.recipe = replace(recipe, training=replace(recipe.training, arguments=arguments))
         return True
@@ -238,7 +241,7 @@ class Run:
     def measure_alignment(self) -> Alignment:
         """Measure the distance of the student in ``model/`` to the targets of the held-out rows (paper Eq. 2).
 
-        The rows of the general domain are measured too, if the recipe names one; the result is of the held-out rows.
+        The rows of the general domain, if the recipe names one, are measured and recorded, but not returned.
         """
         return measure_alignment(self.folder)[0]
 
@@ -247,7 +250,7 @@ class Run:
         return run_record(self._asked, self.recipe, self.folder, fingerprint, device, processes)
 
     def _write_record(self, fingerprint: Fingerprint, student: SentenceTransformer) -> None:
-        """Write recipe.json: before any work, but after texts, teacher and student were found."""
+        """Write recipe.json, after texts, teacher and student were checked and before any work."""
         if self._processes.is_main_process:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_record(self.folder, self._record(fingerprint, student))
@@ -258,13 +261,13 @@ class Run:
         return str(self._processes.device) if self._processes.num_processes > 1 else None
 
     def _part_of(self, partition: tuple[int, int]) -> tuple[int, int]:
-        """Return this process's part of ``partition``; an invalid partition is returned for `precompute` to refuse."""
+        """Return this process's part of ``partition``; `precompute` rejects an invalid one, returned unchanged."""
         index, count = partition
         process, processes = self._processes.process_index, self._processes.num_processes
         return (index + count * process, count * processes) if 0 <= index < count else partition
 
     def _log_closed_licences(self) -> None:
-        """Name the sources without an open licence: before the download, and in a training without a download."""
+        """Log the sources without an open licence, before a download and before training."""
         if self.recipe.texts.source == PAPER and (closed := closed_licences(self.recipe.texts)):
             self._log(f"not all texts are open: {closed}")
 
@@ -274,7 +277,7 @@ class Run:
 
 
 def describe_texts(spec: TextsSpec) -> str:
-    """Return where the texts of ``spec`` come from, in words."""
+    """Describe the source of the texts of ``spec``."""
     if spec.source == DOCSTRINGS:
         return "documentation strings of the installed Python packages"
     if spec.source != PAPER:

@@ -22,7 +22,7 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
     """Return a small version of ``recipe``: a tiny teacher (created in ``folder``), few texts, two steps.
 
     Raises:
-        InputError: If ``folder`` holds something else.
+        InputError: If ``folder`` contains other files.
     """
     teacher = folder / "teacher"
     arguments = {
@@ -33,7 +33,7 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
         "use_cpu": True,
     }
     has_start, few = recipe.student.start is not None, _few(recipe.texts)
-    # With the same source, the first texts are trained on, and the general texts are those after them.
+    # If both parts have one source, training uses its first texts, and validation needs texts after them.
     unseen = 64 + (_TEXTS if recipe.general and recipe.general.source == few.source else 0)
     start = folder / "start"
     small = Recipe(
@@ -55,9 +55,9 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
 
 
 def _few(texts: TextsSpec) -> TextsSpec:
-    """Return a small part of ``texts``; of the paper's sources, which have no common limit, a part of each.
+    """Return a small part of ``texts``, or of each of the paper's sources, which have no common limit.
 
-    If the file does not exist, as in a recipe for the user's own texts, docstrings are used instead.
+    If the file does not exist, for example in a recipe for the user's own texts, docstrings are used instead.
     """
     if texts.source == PAPER and hub_answers():
         return replace(texts, per_source=128)
@@ -68,7 +68,7 @@ def _few(texts: TextsSpec) -> TextsSpec:
 
 
 def _small_student(spec: StudentSpec, start: Path) -> StudentSpec:
-    """Return a student of the tiny teacher of the same type as ``spec``: with a start, static, or of layers."""
+    """Return a small student of the same type as ``spec``: with a start, static, or with some layers."""
     if spec.start is not None:
         return StudentSpec(start=str(start))
     if spec.static:

@@ -50,13 +50,9 @@ def survey(
     """Return the number of texts of ``spec`` by source and kind, and a sample of at most `SAMPLE` texts.
 
     Args:
-        spec: Which texts.
-        key: Part of the recipe that ``spec`` is, for errors: "texts" or "general".
+        spec: The texts to count.
+        key: Name of ``spec`` in the recipe, for errors: "texts" or "general".
         prompts: The teacher's prompts, as for `leaf_st.texts.read.read_texts`.
-
-    Args:
-        spec: Which texts.
-        key: The part of the recipe that ``spec`` is, named in errors: "texts" or "general".
 
     Raises:
         InputError: As `leaf_st.texts.read.read_texts`.

@@ -6,7 +6,7 @@ from leaf_st.recipe import Kind
 
 
 class Text(NamedTuple):
-    """One training text, as this stage hands it to the next one.
+    """One training text, as this stage passes it to the next stage.
 
     Attributes:
         text: The text, without a prompt.

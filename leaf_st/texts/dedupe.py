@@ -19,8 +19,8 @@ _CACHE_KIB = 64 * 1024
 class Deduplicator:
     """Remembers the texts it has seen; a context manager, because it keeps a file open.
 
-    Two texts are equal if prompt and text are equal (design contract 1): the same text with the same prompt has one
-    vector, and is embedded and trained once. The file has no name on disk, so a killed process leaves nothing behind.
+    Two texts are equal if prompt and text are equal: the same text with the same prompt has one vector, and is
+    embedded and trained once. The file has no name on disk, so a killed process leaves nothing behind.
     """
 
     def __init__(self) -> None:

@@ -81,7 +81,7 @@ def is_held_out(summary: str, share: int = HELD_OUT_SHARE) -> bool:
     """Return whether a documented function is held out of the training texts, as one in ``share`` is.
 
     The hash of the summary decides, not the name: overloads, re-exports and copied methods have one docstring under
-    many names, and would otherwise be on both sides.
+    many names, and would otherwise be in training and held-out texts.
     """
     return _order(summary.casefold().rstrip(".")) % share == 0
 
@@ -131,7 +131,7 @@ def _modules(roots: Sequence[Path]) -> Iterator[tuple[int, str, Path]]:
 
 
 def _is_package(folder: str) -> bool:
-    """Return whether ``folder`` can be imported and is not skipped; site-packages inside the library cannot."""
+    """Return whether ``folder`` can be imported, unlike site-packages in the library, and is not skipped."""
     return folder.isidentifier() and folder.lstrip("_") not in _SKIPPED_FOLDERS
 
 
@@ -166,7 +166,7 @@ def _definitions(tree: ast.Module, module: str) -> Iterator[tuple[str, Definitio
 
 
 def split_docstring(docstring: str) -> tuple[str, str] | None:
-    """Return first sentence and rest of a docstring, or None if the docstring is too short or a licence."""
+    """Return the first sentence and the rest of a docstring, or None if the docstring is too short or a licence."""
     text = _ROLE.sub(r"\1", cleandoc(docstring))
     if _UNFIT.search(text):
         return None

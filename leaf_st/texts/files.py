@@ -1,6 +1,6 @@
 """Read the rows of local files: parquet, jsonl, csv, txt (one text per line), or a folder of BEIR or parquet files.
 
-Files are read piece by piece. A file of another kind than its name states is an error. A single bad line in a large
+Files are read piece by piece. A file whose format differs from its suffix is an error. A single bad line in a large
 file is not an error: the line is counted and left out, here ("not JSON") or by `leaf_st.texts.read`. Bytes that are not
 UTF-8 become lone surrogates, which `leaf_st.texts.read` leaves out. Compressed text files are not supported, because
 parquet compresses.
@@ -47,8 +47,8 @@ class _Source(NamedTuple):
 
     Attributes:
         path: The file.
-        column: Column that holds the text.
-        key: Part of the recipe that names the file.
+        column: Column that contains the text.
+        key: Name of the recipe part that names the file.
         progress: How far the file has been read.
     """
 
@@ -69,7 +69,7 @@ def read_file(
     Args:
         spec: The file and its columns.
         skipped: Counts the lines that are not rows, by reason.
-        key: Part of the recipe that ``spec`` is, for errors: "texts" or "general".
+        key: Name of ``spec`` in the recipe, for errors: "texts" or "general".
         progress: Is updated while the files are read.
 
     Raises:
@@ -129,7 +129,7 @@ def _check(path: Path, column: str, key: str, progress: ReadProgress) -> _Source
     if ending not in _READERS:
         raise InputError(
             f"{name}: expected a file that ends in {', '.join(_READERS)}, or a BEIR folder, "
-            f"found {path.suffix or 'no ending'!r}"
+            f"found {path.suffix or 'no ending'!r}: convert the file"
         )
     size = path.stat().st_size
     if size == 0:
@@ -202,7 +202,7 @@ def _jsonl(source: _Source, _: Sequence[str], skipped: Counter[str]) -> Iterator
 
 
 def _parse(line: str) -> Record | None:
-    """Return the JSON object on ``line``, or None if the line holds something else."""
+    """Return the JSON object on ``line``, or None if the line is not a JSON object."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -243,8 +243,8 @@ def _require(source: _Source, found: Iterable[str]) -> None:
     names = list(found)
     if source.column not in names:
         raise InputError(
-            f"{source}: no column {source.column!r}, found {', '.join(names) or 'none'}: "
-            f"set {source.key}.text_column to the column that holds the text"
+            f"{source}: expected a column {source.column!r}, found {', '.join(names) or 'none'}: "
+            f"set {source.key}.text_column to the column that contains the text"
         )
 
 

@@ -1,10 +1,9 @@
-"""Estimate how many texts a source holds while the source is read, for the total of a progress bar.
+"""Estimate how many texts a source contains while the source is read, for the total of a progress bar.
 
-A separate pass that only counts would read and deduplicate all texts twice. The estimate uses what is known without
-one. The footer of a parquet file states its rows. For other files, the rows are the size of the file divided by the
-mean size of the rows read so far. Unusable rows, duplicates and sentences make the number of texts differ from the
-number of rows, so the estimate is the expected rows times the texts per row so far. Once all rows are read, the
-estimate is exact.
+A separate counting pass would read and deduplicate all texts twice. The footer of a parquet file states its number of
+rows. For other files, the estimate is the size of the file divided by the mean size of the rows read so far. Unusable
+rows, duplicates and sentences make the number of texts differ from the number of rows, so the estimate is the expected
+rows times the texts per row so far. Once all rows are read, the estimate is exact.
 """
 
 import math
@@ -36,7 +35,7 @@ class PartProgress:
 
 
 class ReadProgress:
-    """How far a source has been read, and how many texts to expect from all of the source.
+    """How far a source has been read, and how many texts to expect in total.
 
     Attributes:
         limit: Largest number of texts that the reader returns.

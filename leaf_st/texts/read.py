@@ -19,7 +19,7 @@ from leaf_st.texts.docstrings import docstring_texts
 from leaf_st.texts.files import read_file
 from leaf_st.texts.progress import ReadProgress
 
-_MAX_BYTES = 1_000_000  # no teacher reads that far; such a row is a file mistaken for a text
+_MAX_BYTES = 1_000_000  # no teacher reads so many; the row is probably a file mistaken for a text
 _SENTENCE_BORDER = re.compile(r"(?<=[.!?])\s+(?=[A-Z\d\"'(])")
 _SENTENCE_WORDS = range(4, 61)
 
@@ -34,15 +34,15 @@ def read_texts(
     """Yield the usable texts of ``spec`` without duplicates, in the order of the source.
 
     Args:
-        spec: Which texts to read, and how many of them at most.
+        spec: The texts to read, and their maximum number.
         skipped: Counts the unusable rows that were read, by reason. Rows above a limit are not counted.
-        key: Part of the recipe that ``spec`` is, for errors: "texts" or "general".
+        key: Name of ``spec`` in the recipe, for errors: "texts" or "general".
         prompts: The teacher's prompts by kind. If two kinds have the same prompt, a text of both kinds is yielded once,
             as the kind that occurs first. If None, a text of both kinds is yielded twice.
         progress: Is updated while the source is read.
 
     Raises:
-        InputError: If the source cannot be read or holds no usable text.
+        InputError: If the source cannot be read or contains no usable text.
     """
     progress = progress or ReadProgress()
     most: dict[str, float] = dict.fromkeys(KINDS, math.inf)
@@ -66,17 +66,17 @@ def read_texts(
 
 
 def require_texts(spec: TextsSpec, key: str = "texts") -> None:
-    """Check that the source of ``spec`` can be opened and holds a usable text; read no further than that text.
+    """Check that the source of ``spec`` can be opened and contains a usable text; stop reading at this text.
 
     Args:
-        spec: Which texts to read.
+        spec: The texts to read.
         key: As for `read_texts`.
 
     Raises:
         InputError: As `read_texts`.
     """
     if spec.source == DOCSTRINGS:
-        return  # Python's own library has some
+        return  # the standard library always has docstrings
     skipped: Counter[str] = Counter()
     if next(_usable(_rows(spec, skipped, key, ReadProgress()), skipped), None) is None:
         raise _no_texts(spec, skipped, key)
@@ -115,8 +115,8 @@ def _with_sentences(texts: Iterator[Text], wanted: bool) -> Iterator[Text]:
 def one_sentence(document: str) -> str | None:
     """Return a sentence of ``document``, chosen by the document's hash; None if it has fewer than two sentences.
 
-    In asymmetric mode the student reads only queries. Many of these are complete sentences about the subject of the
-    documents: claims, questions, titles. Collections of documents are easy to find, such queries are not.
+    In asymmetric mode the student reads only queries. Many queries are complete sentences about the subject of the
+    documents: claims, questions, titles. Collections of documents are easy to find; collections of queries are not.
 
     Every sentence of 4 to 60 words is equally likely. The first sentence of each document would be a poor choice,
     because first sentences resemble each other ("In this paper we ...").

@@ -51,7 +51,7 @@ _RESUME = "the same command resumes from the last checkpoint; remove the argumen
 _NO_SUPPORT = "SentenceTransformer models do not support it; remove the argument"
 _NO_EFFECT = "it has no effect on a distillation; remove the argument"
 
-# Arguments that would do harm or have no effect, and the remedy for each. A star stands for any ending.
+# Arguments that would cause harm or have no effect, and the remedy for each. A star matches any ending.
 REFUSED = {
     "push_to_hub*": _PUSH,
     "hub_*": _PUSH,
@@ -195,7 +195,8 @@ def _check_reports(report_to: str | Iterable[str] | None) -> None:
         if name in ("none", "all"):  # "all" means all that are installed
             continue
         if name not in known:
-            raise InputError(f"report_to: expected none, all, or names of {', '.join(sorted(known))}, found {name!r}")
+            names = ", ".join(sorted(known))
+            raise InputError(f"report_to: expected none, all, or some of {names}, found {name!r}: change the value")
         if not getattr(integration_utils, f"is_{_CHECKED_AS.get(name, name)}_available")():
             raise InputError(
                 f"report_to: expected an installed integration, found {name!r}, whose package is missing: "
@@ -212,11 +213,11 @@ def _check_metric(recipe: Recipe) -> None:
 
 
 def _check_optimizer(arguments: SentenceTransformerTrainingArguments) -> None:
-    """Create the optimizer for one parameter: packages that it needs are imported only then."""
+    """Create the optimizer for one parameter, because its packages are imported only on creation."""
     try:
         optimizer, options = Trainer.get_optimizer_cls_and_kwargs(arguments)
         optimizer([torch.nn.Parameter(torch.zeros(1, device=arguments.device))], **options)
-    except Exception as error:  # optimizers are of many packages, and each fails in its own way
+    except Exception as error:  # optimizers of many packages fail in different ways
         name = str(getattr(arguments.optim, "value", arguments.optim))
         needs_model = any(part in name for part in _NEED_THE_MODEL)
         if needs_model and not isinstance(error, ImportError):
@@ -233,7 +234,7 @@ def _check_compile(device: str, backend: str | None, mode: str | None) -> None:
     try:
         layer = torch.nn.Linear(2, 2).to(device)
         torch.compile(layer, backend=backend or "inductor", mode=mode)(torch.ones(2, 2, device=device))
-    except Exception as error:  # backends fail in their own ways
+    except Exception as error:  # backends fail in different ways
         reason = str(error).partition("\n")[0]
         raise InputError(
             f"torch_compile: does not work on this machine ({type(error).__name__}: {reason}): set torch_compile=false"

@@ -27,7 +27,7 @@ from leaf_st.texts import Text
 from leaf_st.training.arguments import training_arguments
 from leaf_st.training.trainer import LeafTrainer, held_out_rows
 
-# A trial takes complete epochs, because batches differ in length and a few of them would not be representative. Only
+# A trial runs complete epochs, because batches differ in length and a few of them would not be representative. Only
 # the second epoch is timed: kernels are compiled for each new shape of a batch, which can double the time of the first.
 _TRIAL_TEXTS = 1536
 _TRIAL_BATCHES = 16  # at least, because the last batch of an epoch is smaller
@@ -126,8 +126,9 @@ def steps_at(recipe: Recipe, pace: Pace) -> int:
     steps = int((seconds - validation / every) / pace.step if every < 1 else seconds / (pace.step + validation / every))
     if steps < 1:
         raise InputError(
-            f"training.budget_minutes={minutes}: a step takes {pace.step:.2f} s and a validation {validation:.0f} s on "
-            "this machine, so nothing fits: set a longer budget or lower training.held_out_rows"
+            f"training.budget_minutes: expected time for a step ({pace.step:.2f} s on this machine) and "
+            f"validations ({validation:.0f} s each), found {minutes}: set a longer budget "
+            "or lower training.held_out_rows"
         )
     return steps
 
@@ -154,7 +155,7 @@ def _trial(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], fold
     trainer = LeafTrainer(student, store, trial.training, training_arguments(trial, folder, student.device.type))
     clock = _EpochClock()
     trainer.add_callback(clock)
-    for printing in (ProgressCallback, PrinterCallback):  # the losses of a trial mean nothing
+    for printing in (ProgressCallback, PrinterCallback):  # the losses of a trial are meaningless
         trainer.remove_callback(printing)
     trainer.train()
     first, second = clock.ends

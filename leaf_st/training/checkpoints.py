@@ -1,8 +1,8 @@
 """Write checkpoints by steps and by the clock, resume from the last one, and write one on Ctrl-C.
 
 Checkpoints that the recipe asks for are kept, up to its ``save_total_limit``. A checkpoint written by the clock or on
-Ctrl-C is only for resuming, and is removed when the next checkpoint is complete. It has a folder of its own, so that it
-does not count towards that limit.
+Ctrl-C is only for resuming, and is removed when the next checkpoint is complete. Such a checkpoint is in a separate
+folder and does not count towards ``save_total_limit``.
 
 Several processes would each decide by their own clock and signals, and wait for each other forever. With several
 processes, checkpoints are therefore written only by steps, and Ctrl-C ends the processes immediately.
@@ -39,7 +39,7 @@ def last_complete_checkpoint(folder: Path, processes: int = 1) -> Path | None:
     """Return the newest complete checkpoint in ``folder``, and remove incomplete ones.
 
     Raises:
-        InputError: If another number of ``processes`` wrote the checkpoint: its steps had another number of rows.
+        InputError: If another number of ``processes`` wrote the checkpoint, and steps had another number of rows.
     """
     complete = {**complete_checkpoints(folder / _PASSING), **complete_checkpoints(folder)}
     for path in folder.glob("checkpoint-*"):
@@ -51,8 +51,8 @@ def last_complete_checkpoint(folder: Path, processes: int = 1) -> Path | None:
     made_by = json.loads((last / _COMPLETE).read_text(encoding="utf-8")).get("processes", 1)
     if made_by != processes:
         raise InputError(
-            f"{last} is of a training by {made_by} processes, found {processes}: start {made_by} processes, or delete "
-            f"{folder} to train from the beginning"
+            f"{last}: expected {made_by} processes, as in the training that wrote it, found {processes}: start "
+            f"{made_by} processes, or delete {folder} to train from the beginning"
         )
     return last
 
@@ -116,19 +116,19 @@ class SaveByTheClock(TrainerCallback):
 
 
 class Stop(TrainerCallback):
-    """Ends training after the current batch, with a checkpoint, when asked to."""
+    """Ends training after the current batch, with a checkpoint, on request."""
 
     asked = False
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        """Stop if asked to."""
+        """Stop if requested."""
         if self.asked:
             control.should_save = control.should_training_stop = True
 
 
 @contextmanager
 def stop_on_ctrl_c(stop: Stop) -> Iterator[None]:
-    """Let Ctrl-C ask ``stop`` to end training instead of raising; the previous handler is always restored."""
+    """Make Ctrl-C request ``stop`` to end training instead of raising; the previous handler is always restored."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread can handle signals
         return

@@ -1,6 +1,6 @@
 """Batches of texts of similar length, shuffled by (seed, epoch), in memory that does not grow with the rows.
 
-A batch is padded to its longest text, so four fifths of random batches of mixed queries and documents are padding.
+A batch is padded to its longest text: four fifths of the tokens in random batches of queries and documents are padding.
 In each epoch the row numbers are cut into chunks and the chunks are shuffled. Windows of consecutive chunks are
 gathered, shuffled, sorted by length and cut into batches, and the batches of a window are shuffled. Each row is thus
 mixed with the rows of ``chunks_per_window`` random chunks, and batches of one length never follow each other for long.
@@ -62,7 +62,7 @@ class LengthGroupedBatchSampler(SetEpochMixin, BatchSampler):
         batch_size: Rows per batch of all parts together; the last batch of an epoch may have fewer.
         seed: Seed of the order, which depends only on the seed and the epoch.
         drop_last: Leave out the last batch of an epoch if it is smaller. Training by several processes needs this,
-            because their parts must be equally many and equally large.
+            because all processes need the same number of batches of the same size.
         valid_label_columns: Columns of a data set that are not texts.
         generator: Ignored.
         leave_out: Rows that never occur, such as held-out rows, in rising order, shape (k,).
@@ -88,7 +88,7 @@ class LengthGroupedBatchSampler(SetEpochMixin, BatchSampler):
         rows_per_chunk: int = 1024,
         chunks_per_window: int = 64,
     ) -> None:
-        # The __init__ of BatchSampler wants a sampler of single rows, which would need a permutation of all rows.
+        # BatchSampler.__init__ requires a sampler of single rows, which would need a permutation of all rows.
         self.epoch = 0
         self.batch_size = batch_size
         self.drop_last = drop_last
@@ -167,15 +167,15 @@ def _is_text(feature: object) -> bool:
 def token_lengths(store: EmbeddingStore, student: SentenceTransformer) -> NDArray[np.uint16]:
     """Return the number of tokens of each row as a memory map, shape (rows,), cut at the student's maximum length.
 
-    Characters are a worse measure: with open question answers and abstracts mixed in batches of 32, one sixth of
-    batches grouped by bytes is padding, and 3 % of batches grouped by tokens. Counting takes one pass of the tokenizer
-    and two bytes per row on disk. The file lies beside the shards; its name depends on the tokenizer and the maximum.
+    Characters are a worse measure: with open question answers and abstracts mixed in batches of 32, one sixth of the
+    tokens is padding if batches are grouped by bytes, and 3 % if grouped by tokens. Counting takes one pass of the
+    tokenizer and two bytes per row on disk. The file is next to the shards; its name depends on tokenizer and maximum.
 
     A static student does not pad, so random batches are best for it: all lengths are 0 and nothing is counted.
     """
     if is_static(student):
         return np.broadcast_to(np.uint16(0), len(store))
-    forget_last_call(student)  # a tokenizer that was used would have another name
+    forget_last_call(student)  # the file's name must not depend on earlier calls
     identity = f"{len(store)} {student.max_seq_length} {student.tokenizer.backend_tokenizer.to_str()}"
     path = store.folder / f"tokens-{hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()}.npy"
     if not path.is_file():

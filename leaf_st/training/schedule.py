@@ -38,7 +38,7 @@ class CyclicDecay:
     """The learning rate of each step, as a factor of the start rate.
 
     Within a cycle the rate falls linearly from the start rate to the end rate, and the next cycle begins at the start
-    rate again. If the run cannot be cut into equal cycles, some cycles are longer by one step or epoch. Decay by
+    rate again. If the run cannot be divided into equal cycles, some cycles are longer by one step or epoch. Decay by
     "epoch" keeps the rate constant within an epoch: the first epoch of a cycle has the start rate, the last epoch the
     end rate (paper A.2: "from lr=1e-4 to lr=1e-5 at the 10th epoch"). A cycle of a single epoch decays by step, because
     otherwise its rate would never fall.

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def initial_student(recipe: Recipe, fingerprint: Fingerprint, device: str | None = None) -> SentenceTransformer:
-    """Build the student of ``recipe`` for the teacher of ``fingerprint``, as its training begins.
+    """Build the student of ``recipe`` for the teacher of ``fingerprint``, before training.
 
     The recipe's seed determines the random weights of a new projection.
 
@@ -46,7 +46,7 @@ def train(
     record: Any = None,  # noqa: ANN401  (any JSON value)
     general: EmbeddingStore | None = None,
 ) -> SentenceTransformer:
-    """Train ``student`` on ``store``, from the last checkpoint in ``run`` if there is one.
+    """Train ``student`` on ``store``, from the last checkpoint in ``run`` if one exists.
 
     Writes ``run/checkpoints``, ``run/results/training.json`` (the losses of the steps) and, last, ``run/model``. If
     several processes call this function, they train one student and the first process writes.
@@ -111,7 +111,7 @@ def _fit_start(
     if not recipe.student.static:
         fit_projection(student, texts, targets)
     elif teacher is None:
-        raise InputError("train: expected the teacher of a static student, found None: give teacher=")
+        raise InputError("train: expected the teacher of a static student, found None: pass teacher=")
     else:
         fit_table(student, teacher, texts, targets)
 

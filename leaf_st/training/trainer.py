@@ -1,11 +1,11 @@
 """sentence-transformers' trainer with the additions of aligned distillation.
 
 Rows come from an `EmbeddingStore` by number. Texts and targets are read from mapped files when a batch is made, so that
-memory holds neither all texts nor all targets. Batches hold texts of similar length, the learning rate follows
-`CyclicDecay`, and checkpoints hold safetensors and no model card.
+memory contains neither all texts nor all targets. Batches contain texts of similar length, the learning rate follows
+`CyclicDecay`, and checkpoints contain safetensors and no model card.
 
-Several processes (``torchrun``) train as one process would with batches of as many rows as all of theirs together. Only
-the last incomplete batch of an epoch is left out, because its parts would differ in size.
+Several processes (``torchrun``) train as one process would with their combined batches. Only the last batch of an
+epoch, if incomplete, is left out, because the processes' parts would differ in size.
 """
 
 from contextlib import nullcontext
@@ -175,8 +175,8 @@ class LeafTrainer(SentenceTransformerTrainer):
             persistent_workers=self.args.dataloader_persistent_workers,
             prefetch_factor=self.args.dataloader_prefetch_factor,
         )
-        # Accelerator.prepare would take a part of this part. It also repeats rows to fill the last batch, and does not
-        # set the epoch of the sampler when a training by several processes resumes within an epoch.
+        # Accelerator.prepare would divide this process's part again. It also repeats rows to fill the last batch, and
+        # does not set the epoch of the sampler when a training by several processes resumes within an epoch.
         prepared: DataLoader[Any] = prepare_data_loader(
             loader, self.args.device, num_processes=1, process_index=0, put_on_device=True
         )
@@ -190,7 +190,7 @@ class LeafTrainer(SentenceTransformerTrainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
-        """Return the mean loss over all rows, also if the processes have parts of different sizes."""
+        """Return the mean loss over all rows, even if the processes have parts of different sizes."""
         if self.args.world_size == 1:
             return super().evaluation_loop(
                 dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
@@ -206,7 +206,7 @@ class LeafTrainer(SentenceTransformerTrainer):
         return EvalLoopOutput(np.empty(0), None, {f"{metric_key_prefix}_loss": losses / count}, int(count))
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LambdaLR:
-        """Return the recipe's schedule, which replaces that of the arguments (paper 2.2)."""
+        """Return the recipe's schedule, which replaces the arguments' schedule (paper 2.2)."""
         optimizer = optimizer or self.optimizer
         assert optimizer is not None  # the trainer creates the optimizer before the schedule
         decay = schedule(self._spec, self.args, self.training_rows, num_training_steps)
@@ -233,21 +233,21 @@ def held_out_count(rows: int, spec: TrainingSpec) -> int:
     """
     if rows < _HELD_OUT_SHARE:
         raise InputError(
-            f"found {rows} texts, expected at least {_HELD_OUT_SHARE}, of which one is held out for validation: "
-            "embed more texts"
+            f"expected at least {_HELD_OUT_SHARE} texts, because one in {_HELD_OUT_SHARE} is held out for validation, "
+            f"found {rows}: embed more texts"
         )
     return min(spec.held_out_rows, rows // _HELD_OUT_SHARE)
 
 
 def require_full_batch(rows: int, args: TrainingArguments) -> None:
-    """Check that the ``rows`` to train on fill a batch, if batches have to be full.
+    """Check that the ``rows`` to train on fill a batch, if batches must be full.
 
     Raises:
-        InputError: If they do not.
+        InputError: If there are too few rows.
     """
     rows_of_step = args.train_batch_size * args.world_size
     if args.dataloader_drop_last and rows < rows_of_step:
         raise InputError(
-            f"a step of {args.world_size} processes takes {rows_of_step} texts, found {rows} to train on: lower "
-            "per_device_train_batch_size, or embed more texts"
+            f"expected at least {rows_of_step} texts to train on, for one step of {args.world_size} processes, found "
+            f"{rows}: lower per_device_train_batch_size, or embed more texts"
         )

@@ -48,8 +48,8 @@ def require(setting: Setting, count: int) -> None:
     """Raise an `InputError` if there are fewer than ``count`` texts to train on."""
     if setting.training_rows < count:
         raise InputError(
-            f"--samples: an epoch needs {count:,} training texts, {setting.run.recipe.texts.source} has "
-            f"{setting.training_rows:,}: lower --samples, or name more --texts"
+            f"--samples: expected {count:,} training texts for an epoch, found "
+            f"{setting.training_rows:,} in {setting.run.recipe.texts.source}: lower --samples, or name more --texts"
         )
 
 

@@ -85,11 +85,12 @@ class CombinedLoss(TeacherAlignedLoss):
     def require_match(cls, model: SentenceTransformer, teacher: SentenceTransformer) -> None:
         """Check that the loss can compare student and teacher."""
         remedy = f"; leave {cls.name} out with --variants, or name a backbone like the teacher"
-        ours, theirs = (each.tokenizer.get_vocab() for each in (model, teacher))
-        if ours != theirs:
+        student_vocabulary, teacher_vocabulary = (each.tokenizer.get_vocab() for each in (model, teacher))
+        if student_vocabulary != teacher_vocabulary:
+            common = len(student_vocabulary.items() & teacher_vocabulary.items())
             raise InputError(
-                f"{cls.name} compares token by token: expected one vocabulary, found {len(ours):,} tokens in the "
-                f"student and {len(theirs):,} in the teacher, {len(ours.items() & theirs.items()):,} in common" + remedy
+                f"{cls.name} compares token by token: expected one vocabulary, found {len(student_vocabulary):,} "
+                f"tokens in the student and {len(teacher_vocabulary):,} in the teacher, {common:,} in common" + remedy
             )
         for role, each in (("student", model), ("teacher", teacher)):
             if not _layers(each):
@@ -154,11 +155,12 @@ class TinyBERT(CombinedLoss):
     def require_match(cls, model: SentenceTransformer, teacher: SentenceTransformer) -> None:
         """Check the layers as well: g(L') = L requires that one number divides the other."""
         super().require_match(model, teacher)
-        ours, theirs = len(_layers(model)), len(_layers(teacher))
-        if theirs % ours:
+        student_layers, teacher_layers = len(_layers(model)), len(_layers(teacher))
+        if teacher_layers % student_layers:
             raise InputError(
-                f"{cls.name} compares each layer of the student with one of the teacher: found {ours} and {theirs} "
-                f"layers, expected a multiple; leave {cls.name} out with --variants, or keep another number of layers"
+                f"{cls.name} compares each layer of the student with one of the teacher: expected a "
+                f"multiple of {student_layers} layers, found {teacher_layers}: leave {cls.name} out with "
+                "--variants, or keep another number of layers"
             )
 
     def internal(self, mask: Tensor) -> Tensor:
@@ -166,9 +168,11 @@ class TinyBERT(CombinedLoss):
         pairs = mask[:, None, :] * mask[:, :, None]
         loss = torch.zeros((), device=mask.device)
         for layer in range(1, self.student.layers + 1):
-            theirs = layer * (self.teacher.layers // self.student.layers)  # g(l)
-            hidden = (self.teacher.hidden(theirs) - self.w_map(self.student.hidden(layer))) ** 2
-            scores = (self.teacher.scores("query", "key", theirs) - self.student.scores("query", "key", layer)) ** 2
+            teacher_layer = layer * (self.teacher.layers // self.student.layers)  # g(l)
+            hidden = (self.teacher.hidden(teacher_layer) - self.w_map(self.student.hidden(layer))) ** 2
+            scores = (
+                self.teacher.scores("query", "key", teacher_layer) - self.student.scores("query", "key", layer)
+            ) ** 2
             loss = loss + _mean_of_tokens(hidden.mean(-1), mask)  # Eq. 9
             loss = loss + ((scores.mean(1) * pairs).sum((1, 2)) / pairs.sum((1, 2))).mean()  # Eq. 10
         return loss / self.teacher.layers

@@ -95,12 +95,12 @@ def test_without_an_output_the_student_stays(tiny_teacher_folder, tmp_path, monk
 @pytest.mark.parametrize(
     ("texts", "changes", "message"),
     [
-        (TEXTS, {"layers": None}, "student: neither backbone nor layers is set"),
+        (TEXTS, {"layers": None}, "student: expected backbone, layers, static or start, found none of them"),
         (TEXTS, {"learning_rate": 0}, "learning_rate: expected more than 0"),
         (TEXTS, {"learn_rate": 1e-4}, "learn_rate"),
         (TEXTS, {"minutes": -1}, r"training\.budget_minutes"),
         ([], {}, "texts: expected at least one text, found none"),
-        (["a", 7], {}, "texts: expected strings, or mappings with 'text' and 'kind', found 7 at place 1"),
+        (["a", 7], {}, "texts: expected strings, or mappings with 'text' and 'kind', found 7 at index 1"),
         ({"train": TEXTS}, {}, r"found dict: choose one of its parts"),
         (datasets.Dataset.from_dict({"body": TEXTS}), {}, "expected a column 'text', found body: rename the column"),
         ("none.txt", {}, r"none\.txt: no such file"),

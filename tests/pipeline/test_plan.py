@@ -162,9 +162,13 @@ def test_what_the_run_would_refuse_is_refused(recipe, out_of_reach, tmp_path):
         plan(replace(recipe, general=TextsSpec(source="none.txt", limit=9)), tmp_path / "run")
     with pytest.raises(InputError, match=r"layers \[0, 9\] cannot be kept"):
         plan(replace(recipe, student=StudentSpec(layers=(0, 9))), tmp_path / "run")
-    with pytest.raises(InputError, match="found 9 texts, expected at least 10, of which one is held out"):
+    with pytest.raises(
+        InputError, match="expected at least 10 texts, because one in 10 is held out for validation, found 9"
+    ):
         plan(replace(recipe, texts=replace(recipe.texts, limit=9)), tmp_path / "run")
     full = _changed(recipe, per_device_train_batch_size=96, dataloader_drop_last=True)
-    with pytest.raises(InputError, match="a step of 1 processes takes 96 texts, found 95 to train on"):
+    with pytest.raises(
+        InputError, match="expected at least 96 texts to train on, for one step of 1 processes, found 95"
+    ):
         plan(full, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -215,7 +215,7 @@ def test_general_texts_that_are_trained_on_are_left_out(going_on, tmp_path, capl
     run.embed()
     texts = [row.text for row in EmbeddingStore(run.folder / "general").texts(range(10))]
     assert texts == [f"a text, number {number}" for number in range(60, 70)]
-    assert f"10 texts of {going_on.general.source} to watch the general domain" in caplog.messages
+    assert f"10 texts of {going_on.general.source} for validation on the general domain" in caplog.messages
     run.train()
     run.measure_alignment()
     rows = json.loads((run.folder / "results" / "alignment.json").read_text())
@@ -224,7 +224,9 @@ def test_general_texts_that_are_trained_on_are_left_out(going_on, tmp_path, capl
 
 def test_a_general_domain_of_nothing_else_is_refused(going_on, tmp_path):
     same = replace(going_on, general=replace(going_on.texts, limit=20))
-    with pytest.raises(InputError, match=r"general\.source .*texts\.jsonl: all of its texts are trained on"):
+    with pytest.raises(
+        InputError, match=r"general\.source .*texts\.jsonl: expected texts outside the training texts, found none"
+    ):
         Run(same, tmp_path / "run").embed()
 
 

@@ -85,6 +85,6 @@ def test_limits_hold_for_the_paper_s_sources(limits, expected):
 
 
 def test_a_source_that_there_is_not():
-    with pytest.raises(InputError, match=r"texts\.leave_out: no source 'wikipedia'"):
+    with pytest.raises(InputError, match=r"texts\.leave_out: expected some of .*, found 'wikipedia'"):
         survey(TextsSpec(source=PAPER, leave_out=("wikipedia",)))
     assert not Path(PAPER).exists()

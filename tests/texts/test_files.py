@@ -108,7 +108,7 @@ def test_column_that_is_not_there(tmp_path):
     sheet = tmp_path / "a.csv"
     sheet.write_text("text,kind\nx,query\n")
     for path in (table, lines, sheet):
-        with pytest.raises(InputError, match=r"no column 'body', found text, kind: set texts\.text_column"):
+        with pytest.raises(InputError, match=r"expected a column 'body', found text, kind: set texts\.text_column"):
             rows(path, text_column="body")
 
 

@@ -96,7 +96,7 @@ def test_an_argument_that_would_have_no_effect_is_refused_with_the_remedy(tmp_pa
             "callbacks: expected a training argument, found an argument of the trainer",
         ),
         ({"report_to": "wandb"}, "report_to: expected an installed integration, found 'wandb'"),
-        ({"report_to": ["none", "no_such"]}, "report_to: expected none, all, or names of .*found 'no_such'"),
+        ({"report_to": ["none", "no_such"]}, "report_to: expected none, all, or some of .*found 'no_such'"),
         ({"optim": "adamw_8bit"}, "optim: expected an optimizer that works here, found 'adamw_8bit' .*bitsandbytes"),
         ({"optim": "galore_adamw"}, "optim: expected an optimizer that works here, found 'galore_adamw'"),
         ({"optim": "no_such"}, "optim: expected one of adamw_torch, .*found 'no_such'"),

@@ -111,11 +111,13 @@ def test_two_killed_processes_go_on_to_the_same_model(finished, recipe, store, t
 def test_one_process_does_not_go_on_where_two_were(finished, recipe, store, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "model")
-    with pytest.raises(InputError, match="of a training by 2 processes, found 1: start 2 processes"):
+    with pytest.raises(
+        InputError, match="expected 2 processes, as in the training that wrote it, found 1: start 2 processes"
+    ):
         train(recipe, store, tmp_path / "run")
 
 
 def test_a_step_that_the_texts_do_not_fill_is_named(recipe, changed, store, tmp_path):
     large = changed(recipe, per_device_train_batch_size=500, dataloader_drop_last=True)
-    with pytest.raises(InputError, match="a step of 1 processes takes 500 texts, found"):
+    with pytest.raises(InputError, match="expected at least 500 texts to train on, for one step of 1 processes, found"):
         train(large, store, tmp_path)

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from tokenizers import Tokenizer
 
-_MOST_CHARACTERS = 32  # per token, roughly; characters beyond that many per token are not tokenized at all
+_MOST_CHARACTERS = 32  # tokenized per token that the student reads; the rest of a text is ignored
 
 
 class Cutter:
-    """Cuts texts behind the last token that a student reads.
+    """Cuts texts after the last token that a student reads.
 
     Args:
         tokenizer: The student's tokenizer, which truncates at ``max_length`` and does not pad; see
@@ -27,9 +27,11 @@ class Cutter:
         return sorted(tokens, key=tokens.__getitem__)
 
     def cut(self, texts: Sequence[str]) -> list[str]:
-        """Return n texts, each cut behind the last token that the student reads."""
+        """Return n texts, each cut after the last token that the student reads."""
         cut = list(texts)
-        long = [place for place, text in enumerate(texts) if len(text) > self._most]  # a token has a character
+        long = [
+            place for place, text in enumerate(texts) if len(text) > self._most
+        ]  # a token has at least one character
         if not long:
             return cut
         heads = [texts[place][: int(self._most) * _MOST_CHARACTERS] for place in long]

@@ -3,8 +3,8 @@
 texts/NAME/00000.parquet  columns text and kind
 texts/NAME/progress.json  position in the source; written after each part
 
-Memory holds the texts of one part and the data of `leaf_st.texts.paper.stream`. A killed process loses at most that
-part. The next call resumes after the last complete part, at the same commit of the data set.
+Memory holds the texts of one part and the data of `leaf_st.texts.paper.stream`. A killed process loses at most
+this part. The next call resumes after the last complete part, at the same commit of the data set.
 """
 
 import json
@@ -57,7 +57,7 @@ def fetch(spec: TextsSpec, folder: Path, cutter: Cutter) -> dict[str, int]:
 
     Raises:
         InputError: If the hub cannot be reached, a data set differs from its declaration in
-            `leaf_st.texts.paper.sources`, or ``folder`` holds texts of a source that ``spec`` leaves out.
+            `leaf_st.texts.paper.sources`, or ``folder`` contains texts of a source that ``spec`` leaves out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
@@ -73,13 +73,13 @@ def chosen(spec: TextsSpec) -> list[str]:
     """Return the names of the sources that ``spec`` does not leave out.
 
     Raises:
-        InputError: If it leaves out an unknown source, or all sources.
+        InputError: If ``spec`` leaves out an unknown source, or all sources.
     """
     if unknown := set(spec.leave_out) - set(SOURCES):
-        raise InputError(f"texts.leave_out: no source {sorted(unknown)[0]!r}, expected some of {', '.join(SOURCES)}")
+        raise InputError(f"texts.leave_out: expected some of {', '.join(SOURCES)}, found {sorted(unknown)[0]!r}")
     names = [name for name in SOURCES if name not in spec.leave_out]
     if not names:
-        raise InputError("texts.leave_out: expected at least one source that stays, found none: leave out fewer")
+        raise InputError("texts.leave_out: expected at least one remaining source, found none: leave out fewer")
     return names
 
 
@@ -101,7 +101,7 @@ def closed_licences(spec: TextsSpec) -> str:
 
 
 def format_sources(rows: Mapping[str, int], per_source: int | None = None) -> str:
-    """Return a table of ``rows`` by source, beside the paper's counts (Table 1).
+    """Return a table of ``rows`` by source, with the paper's counts (Table 1).
 
     The last line names the sources with far fewer texts than in the paper, except those that ``per_source`` limits.
     """
@@ -121,11 +121,11 @@ def format_sources(rows: Mapping[str, int], per_source: int | None = None) -> st
 
 
 def _require_no_others(folder: Path, spec: TextsSpec) -> None:
-    """Check that ``folder`` holds no source that is left out, because all texts in ``folder`` are trained on."""
+    """Check that ``folder`` contains no source that is left out, because training uses all texts in ``folder``."""
     for name in spec.leave_out:
         if any((folder / name).glob("*.parquet")):
             raise InputError(
-                f"texts.leave_out: {folder / name} holds texts of {name}, which is left out: delete that folder, or "
+                f"texts.leave_out: expected no texts of {name}, found some in {folder / name}: delete that folder, or "
                 f"remove {name} from texts.leave_out"
             )
 
@@ -153,7 +153,7 @@ def _fetch(name: str, spec: TextsSpec, folder: Path, cutter: Cutter, progress: _
                 _write_part(folder, part, source, progress)
                 part = []
     if not progress.rows + len(part):
-        raise InputError(f"source {name} has no texts, expected {source.expected:,}: {leave_out(name)}")
+        raise InputError(f"source {name}: expected {source.expected:,} texts, found none: {leave_out(name)}")
     progress.done = True
     _write_part(folder, part, source, progress)
     return progress.rows
@@ -210,7 +210,7 @@ def _read_progress(folder: Path) -> _Progress:
 
 
 def _texts(name: str, source: Source, place: Position, cutter: Cutter) -> Iterator[list[str]]:
-    """Yield the texts of a source, cut, in batches; ``place`` is moved behind each batch."""
+    """Yield the texts of a source, cut, in batches; ``place`` is moved past each batch."""
     if source.hub_id is None:
         yield cutter.vocabulary()
         return

@@ -1,8 +1,8 @@
 """Sample a data set on the hub from places all over it, reading little more than the sample.
 
-Files are read in random order, and so are the row groups of each file. The sample takes an equal share of 32 files, and
-of 32 row groups in each file, where there are that many. A row group may be a gigabyte: only its first rows are read,
-and only the needed columns.
+Files are read in random order, and so are the row groups of each file. The sample takes equal shares of 32 files, and
+of 32 row groups in each file, or of all files and row groups if there are fewer. A row group may be a gigabyte: only
+its first rows are read, and only the needed columns.
 """
 
 from collections.abc import Iterator

@@ -28,7 +28,7 @@ class Source:
         revision: Commit or branch; if None, the newest commit at the first download.
         sample: Texts to take from each configuration, spread over all its files; all texts if None.
         only: (column, value): take only rows with this value in the column.
-        named_in: (configuration, split, column there, column here): take only rows whose id is listed there.
+        named_in: (configuration, split, its id column, id column of the rows): take only rows with an id in that split.
         distinct: Whether to drop duplicates.
         listed: Whether the column holds lists of texts.
     """

@@ -61,7 +61,7 @@ def stream_texts(name: str, source: Source, place: Position) -> Iterator[list[st
     Args:
         name: Name of the source, for messages.
         source: A data set on the hub.
-        place: Where to start; moved behind each batch before the batch is yielded.
+        place: Where to start; moved past each batch before the batch is yielded.
 
     Raises:
         InputError: If the hub cannot be reached, or the data set differs from its declaration.
@@ -123,14 +123,14 @@ def _named_errors(name: str) -> Iterator[None]:
 
 
 def _require_texts(name: str, source: Source, config: str, batch: Mapping[str, list[Any]]) -> None:
-    """Check that the text columns of ``batch`` hold texts, lists of texts, or missing values."""
+    """Check that the text columns of ``batch`` contain texts, lists of texts, or missing values."""
     for column in source.columns:
         for value in batch[column]:
             entries = value if source.listed else [value]
             if value is not None and not (isinstance(entries, list) and all(isinstance(each, str) for each in entries)):
                 raise InputError(
-                    f"source {name}: {source.hub_id} ({config}) holds {value!r:.60} in {column}, expected "
-                    f"{'a list of texts' if source.listed else 'a text'}: the dataset has changed; {leave_out(name)}"
+                    f"source {name}: expected {'a list of texts' if source.listed else 'a text'} in {column} of "
+                    f"{source.hub_id} ({config}), found {value!r:.60}: the data set has changed; {leave_out(name)}"
                 )
 
 
@@ -174,8 +174,8 @@ def _require(name: str, source: Source, config: str, needed: Sequence[str], batc
     """Check that ``batch`` has the ``needed`` columns."""
     if not set(needed) <= set(batch):
         raise InputError(
-            f"source {name}: {source.hub_id} ({config}) has the columns {', '.join(batch)}, expected "
-            f"{', '.join(needed)}: the dataset has changed; {leave_out(name)}"
+            f"source {name}: expected the columns {', '.join(needed)} in {source.hub_id} ({config}), found "
+            f"{', '.join(batch)}: the data set has changed; {leave_out(name)}"
         )
 
 
