@@ -150,7 +150,7 @@ def test_the_asymmetric_card_is_of_both(own):
     (result,) = _head(text).eval_results
     (row,) = (row for row in _rows(own) if row["mode"] == "asymmetric")
     assert (result.metric_value, result.metric_name) == (round(row["score"], 2), "ndcg_at_10 (asymmetric)")
-    assert "holds two models" in text
+    assert "contains two models" in text
     assert "onnxruntime" not in text
 
 
@@ -158,7 +158,7 @@ def test_without_results_a_card_has_to_be_asked_for(own, capsys):
     (own / "results" / "tasks.json").unlink()
     with pytest.raises(SystemExit, match="2"):
         main(["card", str(own), "--repo-id", REPO])
-    assert "holds no results for the card: measure some with `leaf-st evaluate`" in capsys.readouterr().err
+    assert "expected results for the card, found none: measure some with `leaf-st evaluate`" in capsys.readouterr().err
     shutil.rmtree(own / "results")
     main(["card", str(own), "--repo-id", REPO, "--without-results"])
     text = capsys.readouterr().out
