@@ -170,7 +170,8 @@ def check_modes(modes: Sequence[Mode], teacher: Teacher | None, student: Sentenc
     if expected != found:
         raise InputError(
             f"the teacher's vectors have {expected} dimensions, the student's have {found}: "
-            "asymmetric mode compares their vectors; use the student's own teacher, or measure only teacher and standard mode (--modes)"
+            "asymmetric mode compares their vectors; use the student's own teacher, "
+            "or measure only teacher and standard mode (--modes)"
         )
 
 

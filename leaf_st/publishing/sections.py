@@ -95,8 +95,8 @@ def reproducing_command(results: Results, measurement: Measurement[Any]) -> str:
 def measuring_command(results: Results, measurement: Measurement[Any]) -> str:
     """Return the command that measures ``measurement``.
 
-    Tasks are the sets of the recipe that exist on this machine, or NanoBEIR. FOLDER is a placeholder for a retrieval set that
-    the user has to name.
+    Tasks are the sets of the recipe that exist on this machine, or NanoBEIR. The user replaces FOLDER by a
+    retrieval set.
     """
     words = [*measurement.command, str(results.run)]
     flags = {argument.flag for argument in measurement.arguments}
