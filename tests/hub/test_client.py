@@ -243,7 +243,7 @@ def test_a_writer_in_between_is_not_undone(hub, ready):
 
 def test_a_file_that_the_repository_ignores_is_named(hub, ready):
     hub.account.ignored = frozenset(["README.md"])
-    with pytest.raises(InputError, match=r"does not hold README\.md as sent: check whether a \.gitignore"):
+    with pytest.raises(InputError, match=r"does not contain README\.md as sent: check whether a \.gitignore"):
         _publish(ready)
     assert not hub.account.repositories[REPO].tags
 

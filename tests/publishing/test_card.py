@@ -223,7 +223,7 @@ def test_the_licence_is_the_teacher_s_unless_texts_are_not_open(own, texts, expe
     for name in texts:
         assert [name, f"of/{name}", "abc", licences[name]] in _cells(text)
     limits = text.partition("## Limits")[2]
-    assert ("may not be for commercial use: msmarco" in limits) == (expected == "other")
+    assert ("commercial use may not be allowed: msmarco" in limits) == (expected == "other")
     assert (data.license_name, data.license_link) == (
         ("restricted-training-texts", f"https://huggingface.co/{REPO}#licences")
         if expected == "other"
@@ -239,7 +239,7 @@ def test_a_student_that_goes_on_names_its_texts_and_those_before(own):
     assert ["msmarco", "mteb/msmarco", "-", source["licence"]] in _cells(text)
     assert "Training texts: texts.jsonl. The run does not know the licence of these texts" in text
     limits = text.partition("## Limits")[2]
-    assert "may not be for commercial use: msmarco" in limits
+    assert "commercial use may not be allowed: msmarco" in limits
     assert "does not know all licences" in limits
 
 
