@@ -34,7 +34,7 @@ def test_published_figures_have_their_source(name):
     assert all(of.source_url == "https://arxiv.org/abs/2509.12539" for of in data.eval_results)
     assert len(data.to_dict()["model-index"][0]["results"]) == len(standard)
     assert "This package measured none of these figures." in text
-    assert "may not be for commercial use" in text
+    assert "commercial use may not be allowed" in text
 
 
 def _means(name):

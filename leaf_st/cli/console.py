@@ -45,7 +45,7 @@ def messages_shown(program: str) -> Iterator[None]:
 
 
 def quieten() -> None:
-    """Turn off progress bars and warnings of libraries that tell a user nothing; download bars stay."""
+    """Turn off progress bars and warnings of libraries that do not help a user; keep download bars."""
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
     from transformers.utils import logging as transformers_logging
 

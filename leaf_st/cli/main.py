@@ -1,6 +1,6 @@
 """The command line: the parser, and the call of a command.
 
-Heavy imports wait until a command needs them, so that ``--help`` and typing errors are answered at once.
+Commands import heavy libraries only when they run, so that ``--help`` and usage errors appear immediately.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from leaf_st.errors import InputError, exit_on_error
 from leaf_st.field_types import url_problem
 
 _PROGRAM = "leaf-st"
-_EPILOG = "The method: https://arxiv.org/abs/2509.12539. The same command resumes what was stopped."
+_EPILOG = "The method: https://arxiv.org/abs/2509.12539. Repeat an interrupted command to resume it."
 _RESUME_HINT = "the same command resumes embedding, training, evaluation and publishing"
 
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with exit_on_error(_PROGRAM, _RESUME_HINT):
         options = build_parser().parse_args(arguments)
         if os.environ.get("RANK", "0") != "0":
-            os.environ["TQDM_DISABLE"] = "1"  # the bars of the first process stand for all processes
+            os.environ["TQDM_DISABLE"] = "1"  # the first process shows the progress of all processes
         _require_local(options)
         with messages_shown(_PROGRAM):
             options.func(options)
@@ -41,7 +41,7 @@ def _require_local(options: argparse.Namespace) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser; the parsed arguments hold the function of the command as ``func``."""
+    """Return the parser; the attribute ``func`` of the parsed arguments is the function of the command."""
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
         description="Distil a text-embedding model into a small model in the same vector space.",

@@ -111,7 +111,7 @@ def _push(options: argparse.Namespace) -> None:
 
 
 def _add_models(commands: SubParsers) -> None:
-    commands.add_parser("models", help="list the models that can be named").set_defaults(func=_models)
+    commands.add_parser("models", help="list the models that leaf-st knows by name").set_defaults(func=_models)
 
 
 def _models(_: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Commands that carry out a recipe: demo, run, embed, train. Each group of arguments stands above its function."""
+"""Commands that carry out a recipe: demo, run, embed, train. A command's arguments are defined above its function."""
 
 import argparse
 import shutil

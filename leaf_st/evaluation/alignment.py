@@ -65,7 +65,7 @@ class AlignmentEvaluator(BaseEvaluator):
         found, targets = np.asarray(encoded, np.float32), np.asarray(self.targets, np.float32)
         if found.shape[1] != targets.shape[1]:
             raise InputError(
-                f"teacher gives {targets.shape[1]} dimensions, student gives {found.shape[1]}: "
+                f"the teacher's vectors have {targets.shape[1]} dimensions, the student's have {found.shape[1]}: "
                 f"build the student with dimension={targets.shape[1]}"
             )
         norms = np.linalg.norm(found, axis=1) * np.linalg.norm(targets, axis=1)

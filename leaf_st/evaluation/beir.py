@@ -56,14 +56,14 @@ def load_beir(folder: Path) -> BeirSet:
     return BeirSet(
         name=folder.resolve().name,
         corpus=list(corpus.values()),
-        # The queries file often holds the training queries too.
+        # The queries file often contains the training queries too.
         queries=[{"id": key, "text": row["text"]} for key, row in queries.items() if key in qrels],
         qrels=qrels,
     )
 
 
 def is_beir(folder: Path) -> bool:
-    """Return whether ``folder`` holds at least one file of a retrieval set."""
+    """Return whether ``folder`` contains at least one file of a retrieval set."""
     return any((folder / name).is_file() for names in (*TEXT_FILES.values(), QRELS_FILES) for name in names)
 
 
@@ -123,7 +123,7 @@ def _require_text(path: Path, key: str, name: str, value: object) -> None:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise InputError(f"{path}: {name} of _id {key!r} holds a lone surrogate, expected text") from None
+        raise InputError(f"{path}: {name} of _id {key!r} contains a lone surrogate, expected text") from None
 
 
 def _read_qrels(path: Path) -> dict[str, dict[str, int]]:

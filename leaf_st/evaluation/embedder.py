@@ -93,7 +93,7 @@ class Embedder:
             prompt: Prompt for texts that are neither; by default the model's own prompt for ``side``.
 
         Raises:
-            InputError: If a vector holds NaN or infinite numbers.
+            InputError: If a vector contains NaN or infinite numbers.
         """
         role = role_of(mode, side)
         known = self._known[role, side, prompt]
@@ -169,8 +169,9 @@ def check_modes(modes: Sequence[Mode], teacher: Teacher | None, student: Sentenc
     expected, found = teacher.dimension, student.get_embedding_dimension()
     if expected != found:
         raise InputError(
-            f"teacher gives {expected} dimensions, student gives {found}: asymmetric mode compares their vectors; "
-            "use the student's own teacher, or measure only teacher and standard mode (--modes)"
+            f"the teacher's vectors have {expected} dimensions, the student's have {found}: "
+            "asymmetric mode compares their vectors; use the student's own teacher, "
+            "or measure only teacher and standard mode (--modes)"
         )
 
 
@@ -184,11 +185,11 @@ def require_finite(vectors: NDArray[np.float32], texts: Sequence[str], model: st
         kind: Name of a text in the error message.
 
     Raises:
-        InputError: If a vector holds NaN or infinite numbers.
+        InputError: If a vector contains NaN or infinite numbers.
     """
     broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if broken.size:
         raise InputError(
-            f"{model} gives NaN or infinite numbers for {broken.size} of {len(texts)} texts, such as "
+            f"{model} returns NaN or infinite numbers for {broken.size} of {len(texts)} texts, such as "
             f"the {kind} {texts[broken[0]][:60]!r}: check its weights, or load it in float32"
         )

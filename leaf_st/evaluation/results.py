@@ -102,7 +102,7 @@ def write_results(path: Path, rows: Sequence[Result]) -> None:
     A row replaces an older row of the same set, mode, metric and model, at the same position.
 
     Raises:
-        InputError: If the file exists and holds anything else.
+        InputError: If the file exists and contains anything else.
     """
     before = read_rows(path, Result) if path.exists() else []
     merged = {(row.set, row.mode, row.metric, row.model): row for row in (*before, *rows)}
@@ -122,14 +122,14 @@ def require_same_models(path: Path, student: "Identity", teacher: "Identity | No
             pairs.append((row.model, row.revision, student))
         for name, revision, now in pairs:
             if name is not None and now is not None and (name, revision) != (now.name, now.revision):
-                raise InputError(f"{path} holds results of {name} ({revision}), not of {now}: name another --output")
+                raise InputError(f"{path} contains results of {name} ({revision}), not of {now}: name another --output")
 
 
 def format_table(rows: Sequence[Result]) -> str:
     """Return scores and retention of one student as an aligned table, like the paper's Tables 2, 3 and 7.
 
     The table has a line per task. If there are several types of tasks, a line per type, the mean over the types ("Avg."
-    of Table 3) and the mean over the tasks ("Avg. (Datasets)") follow. The last line holds the encoding time on the
+    of Table 3) and the mean over the tasks ("Avg. (Datasets)") follow. The last line is the encoding time on the
     tasks that all modes share. The retention of a mean is the retention of the means (see `retention`). The cell "-"
     marks a missing value, or the mean of a mode that was not measured on every set.
 

@@ -27,7 +27,7 @@ def read_rows(path: Path, row: type[R]) -> list[R]:
     """Return the rows in ``path``, each a ``row`` whose values have its types.
 
     Raises:
-        InputError: If the file is missing or holds anything else.
+        InputError: If the file is missing or contains anything else.
     """
     return read_as(path, list[row], f"a JSON list of measurements ({row.__name__})")  # type: ignore[valid-type]
 
@@ -36,7 +36,7 @@ def read_or_make(part: Path, row: type[R], make: Callable[[], Sequence[R]]) -> l
     """Return the rows of a finished part (see `part_of`); if the file does not exist, make the rows and write them.
 
     Raises:
-        InputError: If the file holds anything else.
+        InputError: If the file contains anything else.
     """
     if not part.exists():
         write_rows(part, make())
@@ -50,7 +50,7 @@ def part_of(folder: Path, measurement: str, name: str, *made_of: str) -> Path:
         folder: Results folder.
         measurement: Name of the measurement, such as "margin".
         name: Name of the part, for readers of the folder.
-        made_of: Everything that shapes the rows: another model or other data gives another file.
+        made_of: Everything that shapes the rows: another model or other data results in another file.
     """
     digest = hashlib.sha256("\0".join(made_of).encode(errors="surrogatepass")).hexdigest()[:16]
     return folder / PARTS / measurement / f"{name}-{digest}.json"
@@ -66,7 +66,7 @@ def read_as(path: Path, shape: type[R], expected: str, upgrade: Callable[[Any], 
         upgrade: Converts the JSON of an earlier version.
 
     Raises:
-        InputError: If the file is missing or holds anything else.
+        InputError: If the file is missing or contains anything else.
     """
     try:
         # validate_json rounds numbers differently from json.

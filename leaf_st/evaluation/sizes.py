@@ -50,12 +50,13 @@ def require_same_sizes(folder: Path, models: Models, remedy: str = "name another
         remedy: Last part of the error message.
 
     Raises:
-        InputError: If the file describes other models, or holds anything else.
+        InputError: If the file describes other models, or contains anything else.
     """
     for role, row in _read(folder).items():
         if role in models and row.revision != models[role][0].revision:
             raise InputError(
-                f"{folder} holds results of the {role} {row.model} ({row.revision}), not of {models[role][0]}: {remedy}"
+                f"{folder} contains results of the {role} {row.model} ({row.revision}), not of {models[role][0]}: "
+                f"{remedy}"
             )
 
 
@@ -63,7 +64,7 @@ def write_sizes(folder: Path, models: Models) -> None:
     """Write the sizes of ``models`` to ``models.json`` of ``folder``; the rows of other roles are kept.
 
     Raises:
-        InputError: If the file exists and holds anything else.
+        InputError: If the file exists and contains anything else.
     """
     from sentence_transformers import SentenceTransformer
 

@@ -1,7 +1,7 @@
 """Timing models side by side: a machine's speed changes from minute to minute.
 
 Batches of queries and documents are timed from text to vector, tokenizing included, as in the paper's appendix G:
-batches of 1, 2, 4, 8, 16 and 24 texts, seven of each size. Each batch holds other texts. All models encode the same
+batches of 1, 2, 4, 8, 16 and 24 texts, seven of each size. Each batch has different texts. All models encode the same
 batch, in turns. A model thus encodes at least 770 texts of each side on each backend, half of them to warm up.
 """
 
@@ -83,7 +83,7 @@ def in_turns(
     """Return the seconds that each encoder takes for each batch.
 
     Before an encoder is timed, it encodes the first texts of the batch repeatedly for a tenth of a second. The time
-    thus excludes what a library prepares for a new shape, caches that hold another model, and the threads of the
+    thus excludes what a library prepares for a new shape, caches that contain another model, and the threads of the
     library that ran before, which keep waiting for work on all cores for a while.
     """
     seconds: dict[Name, list[float]] = {name: [] for name in encoders}
@@ -149,10 +149,10 @@ def require_batches(texts: Mapping[Kind, Sequence[str]], batch_sizes: Sequence[i
 
 
 def require_numbers(model: SentenceTransformer, texts: Mapping[Kind, Sequence[str]]) -> None:
-    """Check the vector of the first text of each side: a model that gives NaN would be timed like any other.
+    """Check the vector of the first text of each side: a model that returns NaN would be timed like any other.
 
     Raises:
-        InputError: If a vector holds NaN or infinite numbers.
+        InputError: If a vector contains NaN or infinite numbers.
     """
     first = [of_side[0] for of_side in texts.values()]
     require_finite(model.encode(first, show_progress_bar=False), first, f"the model {model_name(model)}")

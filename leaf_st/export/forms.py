@@ -40,7 +40,7 @@ class Limits:
         return self.max_error is not None
 
     def violation(self, parity: Parity, ndcg_kept: float | None = None) -> str | None:
-        """Return the first limit that is exceeded, with the measured value; None if all limits hold.
+        """Return the first limit that is exceeded, with the measured value; None if no limit is exceeded.
 
         NaN exceeds every limit. A value that was not measured (``ndcg_kept`` is None) exceeds none.
         """

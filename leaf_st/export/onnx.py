@@ -91,7 +91,7 @@ def standard_graph(model: SentenceTransformer) -> "ModelProto":
     graph: ModelProto = program.model_proto
     # The shapes that torch notes for inner values stop onnxruntime's quantization from inferring them.
     del graph.graph.value_info[:]
-    # The metadata holds the file paths of the machine that exported the model.
+    # The metadata contains the file paths of the machine that exported the model.
     for part in (graph, graph.graph, *graph.graph.node, *graph.graph.input, *graph.graph.output):
         del part.metadata_props[:]
     return graph

@@ -16,7 +16,7 @@ layers and 256 tokens:
 | packed, but attention on the padded batch, with a mask (bfloat16 by OpenVINO: 106) | 54 | |
 | packed (OpenVINO 2026.4 crashes) | 82 | 145 |
 
-For one query at a time, the rows give 61 (bfloat16: 104), 142 and 329, 164 (bfloat16: 260), 154 (bfloat16: 256), and
+For one query at a time, the rows are 61 (bfloat16: 104), 142 and 329, 164 (bfloat16: 260), 154 (bfloat16: 256), and
 150 and 321. OpenVINO is slower than the packed int8 graph, so there is no form for it. Two other attempts were dropped:
 `onnxruntime.transformers.optimizer` on torch's graph, which fuses no attention; and query, key and value as one matrix
 product, which is no faster.

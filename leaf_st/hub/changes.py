@@ -1,4 +1,4 @@
-"""The changes that a publication makes to a repository, without touching files of somebody else."""
+"""The changes that a publication makes to a repository, without touching files from other sources."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,18 +46,18 @@ def compare(
 ) -> Changes:
     """Compare the files of a folder with the files of a repository.
 
-    Files that belong neither to the folder nor to the previous publication stay untouched. So does a file of the
-    previous publication that somebody has changed since.
+    Files that belong neither to the folder nor to the previous publication stay untouched. A file of the previous
+    publication that was changed since stays untouched, too.
 
     Args:
         local: Hashes of the folder's files, by path.
         remote: The repository's files as the hub lists them, by path.
         previous: The manifest in the repository.
-        replace: Whether files that somebody else wrote may be overwritten.
+        replace: Whether files from another source may be overwritten.
         where: The name of the repository for the error.
 
     Raises:
-        InputError: If files of somebody else would be overwritten without ``replace``.
+        InputError: If files from another source would be overwritten without ``replace``.
     """
 
     def is_ours(name: str) -> bool:
@@ -69,7 +69,7 @@ def compare(
     foreign = [name for name in upload if name in remote and not is_ours(name)]
     if foreign and not replace:
         raise InputError(
-            f"{where} holds {_listed(foreign)}, which this command did not write or somebody changed since: check "
+            f"{where} contains {_listed(foreign)}, which this command did not write or which changed since: check "
             "these files, then use `--replace` to overwrite them, or name another --repo-id"
         )
     delete = [name for name in previous.files if name not in local and name in remote and is_ours(name)]
@@ -77,7 +77,7 @@ def compare(
 
 
 def differing_files(local: Mapping[str, Hashes], remote: Mapping[str, RepoFile]) -> list[str]:
-    """Return the local files that the repository lacks, or holds with another content."""
+    """Return the local files that the repository lacks, or contains with other content."""
     return [name for name, hashes in local.items() if name not in remote or not has_content(remote[name], hashes)]
 
 

@@ -1,7 +1,7 @@
 """Upload of a prepared folder to the hub: one commit or one pull request, and then a tag.
 
-The client first lists what the repository holds, and sends only the files that differ. Large files are uploaded before
-the commit, and the hub applies a commit completely or not at all, so no branch ever holds a part of a publication. If
+The client first lists the files of the repository and sends only the files that differ. Large files are uploaded before
+the commit, and the hub applies a commit completely or not at all, so no branch ever contains a partial publication. If
 a call fails, or its response is lost, the same call completes the publication: it finds what has arrived.
 """
 
@@ -56,7 +56,7 @@ class Target:
         revision: The branch.
         private: Whether the repository is visible to its owners only.
         pull_request: Whether to open a pull request on main instead of committing.
-        replace: Whether files that somebody else wrote may be overwritten.
+        replace: Whether files from another source may be overwritten.
     """
 
     repo_id: str
@@ -246,15 +246,15 @@ class Hub:
         return {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
 
     def _missing(self, local: Mapping[str, Hashes], revision: str) -> list[str]:
-        """Return the local files that a revision lacks, or holds with another content."""
+        """Return the local files that a revision lacks, or contains with other content."""
         return differing_files(local, self._remote_files(revision))
 
     def _require_complete(self, local: Mapping[str, Hashes], commit: str) -> None:
-        """Fail if the repository ignores files (.gitignore), or holds another content than was sent."""
+        """Fail if the repository ignores files (.gitignore), or its content differs from the sent files."""
         if missing := self._missing(local, commit):
             raise InputError(
-                f"{self._target.repo_id} does not hold {', '.join(missing)} as sent: check whether a .gitignore in the "
-                "repository excludes it, then run the same command again"
+                f"{self._target.repo_id} does not contain {', '.join(missing)} as sent: check whether a .gitignore in "
+                "the repository excludes it, then run the same command again"
             )
 
     def _call(self, call: Callable[[], T]) -> T:

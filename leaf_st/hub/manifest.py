@@ -53,7 +53,7 @@ def write_manifest(folder: Path) -> Manifest:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Return the manifest in ``path``; a manifest without files if ``path`` holds something else."""
+    """Return the manifest in ``path``; a manifest without files if ``path`` is not a manifest."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return Manifest(content["tag"], {name: Hashes(**hashes) for name, hashes in content["files"].items()})

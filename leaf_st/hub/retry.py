@@ -14,7 +14,7 @@ from leaf_st.errors import InputError
 T = TypeVar("T")
 
 PAUSES: tuple[float, ...] = (1, 2, 4, 8, 16, 32)  # seconds
-# The hub is overloaded or out of order. 409 and 412: somebody else wrote in the meantime, so the next attempt has to
+# The hub is overloaded or out of order. 409 and 412: another client wrote in the meantime, so the next attempt has to
 # read the repository again.
 TEMPORARY_STATUSES = {408, 409, 412, 429, 500, 502, 503, 504}
 # Nobody answers at all: waiting does not mend a wrong address or a network that is switched off. The errors are

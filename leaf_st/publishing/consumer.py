@@ -1,4 +1,4 @@
-"""A model folder as a consumer loads it: in a separate process without leaf_st, a network, or code of the model's own.
+"""A model folder as a consumer loads it: in a separate process without leaf_st, a network, or custom model code.
 
 Run as a script: python -P consumer.py FOLDER TEXTS.json VECTORS.npz. The last line of its output is a JSON object.
 """

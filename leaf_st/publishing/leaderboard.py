@@ -36,7 +36,7 @@ class MtebResult:
         task: mteb's metadata of the task.
         path: The file of the result.
         result: Contents of the file.
-        is_aggregate: Whether the score is a mean over other tasks. Such a task has no data of its own.
+        is_aggregate: Whether the score is a mean over other tasks. Such a task has no own data.
     """
 
     task: TaskMetadata

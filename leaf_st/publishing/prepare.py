@@ -46,7 +46,7 @@ def prepare(run: Path, repo_id: str, *, asymmetric: bool = False, without_result
 
 
 def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: bool) -> SentenceTransformer:
-    """Replace the folder ``publish`` of ``run`` without checks; return the model that it must hold. See `prepare`."""
+    """Replace the folder ``publish`` of ``run`` without checks; return the model it must contain. See `prepare`."""
     require_run(run)
     require_results(run, without_results)
     student = load_model(str(run / MODEL))

@@ -22,7 +22,7 @@ def pull(name: str, folder: Path, revision: str | None = None) -> None:
     The model card and the licence are copied too if they can be fetched: a user who passes the model on needs both.
 
     Args:
-        name: A name as for `load`. For a name with ``-asym``, the folder holds the student and the teacher as one
+        name: A name as for `load`. For a name with ``-asym``, the folder contains the student and the teacher as one
             model, and the cards and licences of the two in the subfolders ``student`` and ``teacher``.
         folder: A new or empty folder.
         revision: Branch, tag or commit on the hub; by default the revision in the zoo, or main.
@@ -61,7 +61,7 @@ def _fetch(name: str, files: Sequence[str], revision: str | None = None) -> Path
     """Return a local folder with the model ``name``, and with ``files`` if they can be fetched."""
     try:
         return retry(lambda: find_model(name, revision, files=files, newest=True))
-    except InputError:  # without the hub, the cache may still hold the model without its card
+    except InputError:  # without the hub, the cache may still contain the model without its card
         if (cached := find_in_cache(name, revision)) is not None:
             return cached
         raise

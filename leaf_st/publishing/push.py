@@ -35,10 +35,10 @@ def push_to_hub(
         private: Create the repository as private.
         create_pr: Open a pull request instead of committing to main.
         asymmetric: Publish student and teacher together: the student embeds queries, the teacher embeds documents. The
-            folder then holds a Router, which sentence-transformers reads since 5.0.
+            folder then contains a Router, which requires sentence-transformers 5.0 or later.
         revision: A branch other than main; created from main if it does not exist.
         dry_run: Prepare and check the folder, and upload nothing.
-        replace: Overwrite files in the repository that somebody else wrote.
+        replace: Overwrite files in the repository that `push_to_hub` did not write.
         without_results: Allow a model card without results.
         token: The access token; by default HF_TOKEN, or the token that `hf auth login` stored.
 

@@ -71,7 +71,7 @@ def read_results(run: Path) -> Results:
     """Return the results in the folder ``run``.
 
     Raises:
-        InputError: If ``run`` is not a run folder, a file is damaged, or a file holds results of another model.
+        InputError: If ``run`` is not a run folder, a file is damaged, or a file contains results of another model.
     """
     read_run(run)
     record = read_as(run / RECIPE, Record, "the record of a run")
@@ -102,7 +102,8 @@ def _require_one_student(results: Results) -> None:
     for name, of_student in rows.items():
         if others := [row.model for row in of_student if row.model != student]:
             raise InputError(
-                f"{folder / name}.json holds results of {others[0]}, not of {student}: move the file to another folder"
+                f"{folder / name}.json contains results of {others[0]}, not of {student}: move the file to another "
+                "folder"
             )
     _require_timed_student(results, student)
     _require_one_revision(folder, rows)
@@ -114,8 +115,8 @@ def _require_one_revision(folder: Path, rows: Mapping[str, Sequence[Any]]) -> No
     if len(revisions) > 1:
         names = ", ".join(f"{name}.json" for name, of_name in hashed.items() if of_name)
         raise InputError(
-            f"{folder}: {names} hold results of several students of one name ({', '.join(revisions)}): move the files "
-            "to another folder and measure again"
+            f"{folder}: {names} contain results of several students with the same name ({', '.join(revisions)}): move "
+            "the files to another folder and measure again"
         )
 
 
@@ -142,7 +143,7 @@ def require_results(run: Path, without_results: bool = False) -> None:
     """
     if not (without_results or TASKS.read(run / RESULTS)):
         raise InputError(
-            f"{run / RESULTS} holds no results for the card: measure some with `leaf-st evaluate`, or use "
+            f"{run / RESULTS}: expected results for the card, found none: measure some with `leaf-st evaluate`, or use "
             "--without-results"
         )
 

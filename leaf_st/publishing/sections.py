@@ -95,8 +95,8 @@ def reproducing_command(results: Results, measurement: Measurement[Any]) -> str:
 def measuring_command(results: Results, measurement: Measurement[Any]) -> str:
     """Return the command that measures ``measurement``.
 
-    Tasks are the sets of the recipe that exist on this machine, or NanoBEIR. FOLDER stands for a retrieval set that the
-    user has to name.
+    Tasks are the sets of the recipe that exist on this machine, or NanoBEIR. The user replaces FOLDER by a
+    retrieval set.
     """
     words = [*measurement.command, str(results.run)]
     flags = {argument.flag for argument in measurement.arguments}
@@ -109,5 +109,5 @@ def measuring_command(results: Results, measurement: Measurement[Any]) -> str:
 
 
 def _line(*words: str) -> str:
-    # A line break in a name would end the block of code that holds the command.
+    # A line break in a name would end the code block with the command.
     return shlex.join(["leaf-st", *(" ".join(word.split()) for word in words)])

@@ -95,10 +95,10 @@ def verify_by_name(path: Path, model: str | None = None) -> tuple[Path, list[Che
 
     Args:
         path: A model folder or a run folder. In a run folder, ``publish`` is checked if it exists, else ``model``.
-        model: The model that the folder must equal; by default the student of the run that ``path`` is or lies in.
+        model: The model that the folder must equal; by default the student of the run folder at or above ``path``.
 
     Raises:
-        InputError: If ``path`` holds no model, or ``model`` cannot be found.
+        InputError: If ``path`` contains no model, or ``model`` cannot be found.
     """
     if not path.is_dir():
         raise InputError(f"{path}: no such folder: name a model folder or a run folder")
@@ -107,7 +107,10 @@ def verify_by_name(path: Path, model: str | None = None) -> tuple[Path, list[Che
     if run == path:
         folder = path / PUBLISH if (path / PUBLISH).is_dir() else path / MODEL
     if not (folder / "modules.json").is_file():
-        raise InputError(f"{folder} holds no model, expected modules.json in it: name a model folder or a run folder")
+        raise InputError(
+            f"{folder}: expected a model folder with modules.json, found no such file: name a model folder or a "
+            "run folder"
+        )
     name = model or (str(run) if run else None)
     student = load_model(name) if name else None
     if name and student and (folder / "router_config.json").is_file():
@@ -196,7 +199,7 @@ def _graph(graph: Path, reading: Reading, model: SentenceTransformer) -> str:
         raise _FailedError(str(error)) from error
     if found.shape != reading.query.shape:
         expected = reading.query.shape[1]
-        raise _FailedError(f"{graph.name} gives the shape {found.shape}, expected {expected} dimensions per text")
+        raise _FailedError(f"{graph.name} returns the shape {found.shape}, expected {expected} dimensions per text")
     measured, limits = parity(found, reading.query), limits_of(graph)
     if violation := limits.violation(measured):
         raise _FailedError(f"{graph.name} {violation}")
@@ -240,7 +243,9 @@ def _value(path: Path, key: str) -> Any:  # noqa: ANN401  (JSON)
 def _secrets(folder: Path) -> str:
     for file in _files(folder):
         if Path(file).suffix in _TEXT_FILES and _SECRET.search((folder / file).read_text(encoding="utf-8")):
-            raise _FailedError(f"{file} holds a token of the hub: remove the token from the file, and revoke it")
+            raise _FailedError(
+                f"{file} contains an access token of the hub: remove the token from the file, and revoke it"
+            )
     return "no token of the hub in any file"
 
 

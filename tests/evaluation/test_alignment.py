@@ -60,7 +60,7 @@ def test_the_default_prompt_is_not_added_twice(tiny_student):
 
 
 def test_widths_must_match(tiny_student):
-    with pytest.raises(InputError, match="teacher gives 48 dimensions, student gives 32"):
+    with pytest.raises(InputError, match="teacher's vectors have 48 dimensions, the student's have 32"):
         AlignmentEvaluator(TEXTS, np.ones((4, 48)))(tiny_student)
 
 

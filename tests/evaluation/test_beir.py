@@ -56,7 +56,7 @@ def test_title_may_be_absent_and_ids_numbers(tmp_path):
         ({"corpus": [*CORPUS, CORPUS[0]]}, r"corpus\.jsonl: _id 'd1' is not unique"),
         ({"corpus": [{"_id": "d1", "text": None}]}, r"corpus\.jsonl: text of _id 'd1' is None"),
         ({"corpus": [{"_id": "d1", "title": 3, "text": "a"}]}, r"corpus\.jsonl: title of _id 'd1' is 3"),
-        ({"corpus": [{"_id": "d1", "text": "\ud800"}]}, r"text of _id 'd1' holds a lone surrogate"),
+        ({"corpus": [{"_id": "d1", "text": "\ud800"}]}, r"text of _id 'd1' contains a lone surrogate"),
         ({"queries": [None]}, r"queries\.jsonl: row 1 is None, expected an object"),
         ({"qrels": QRELS[1:]}, r"test\.tsv: no score is above 0"),
         ({"qrels": [{**QRELS[0], "score": "high"}]}, r"test\.tsv: score of query 'q1' is 'high'"),

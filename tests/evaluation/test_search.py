@@ -37,7 +37,7 @@ def test_no_documents_is_an_error(tiny_student):
 
 
 def test_widths_must_match(tiny_teacher, narrow_student):
-    with pytest.raises(InputError, match="teacher gives 32 dimensions, student gives 16"):
+    with pytest.raises(InputError, match="teacher's vectors have 32 dimensions, the student's have 16"):
         search("ab", DOCUMENTS, student=narrow_student, teacher=open_model(tiny_teacher))
 
 

@@ -234,7 +234,7 @@ def test_inputs_that_cannot_be_timed_stop_the_export(tiny_student, tmp_path):
     broken = copy.deepcopy(tiny_student)
     with torch.no_grad():
         next(broken.parameters()).fill_(float("nan"))
-    with pytest.raises(InputError, match="gives NaN or infinite numbers for 2 of 2 texts"):
+    with pytest.raises(InputError, match="returns NaN or infinite numbers for 2 of 2 texts"):
         measure_export(broken, tmp_path, texts)
     assert not list(tmp_path.iterdir())
 

@@ -160,7 +160,7 @@ def test_the_next_publication_replaces_the_last_and_nothing_else(hub, ready, oth
 def test_a_file_of_somebody_else_is_not_overwritten(hub, ready, file):
     hub.account.create(REPO, files={"README.md": "mine", file: "mine"})
     with pytest.raises(
-        InputError, match=r"us/tiny \(.*\) holds README\.md.*, which this command did not write.*--replace"
+        InputError, match=r"us/tiny \(.*\) contains README\.md.*, which this command did not write.*--replace"
     ):
         _publish(ready)
     assert _files(hub.account.repositories[REPO].at("main"))["README.md"] == b"mine"
@@ -181,7 +181,7 @@ def test_a_file_that_was_changed_on_the_hub_is_not_overwritten(hub, ready, other
             (folder / name).write_text("better")
 
     repository.branches["main"] = repository.commit(repository.branches["main"], change)
-    with pytest.raises(InputError, match=r"holds README\.md, which .* somebody changed since"):
+    with pytest.raises(InputError, match=r"contains README\.md, which .* which changed since"):
         _publish(other)
     _publish(other, replace=True)
     there = _files(repository.at("main"))
@@ -243,7 +243,7 @@ def test_a_writer_in_between_is_not_undone(hub, ready):
 
 def test_a_file_that_the_repository_ignores_is_named(hub, ready):
     hub.account.ignored = frozenset(["README.md"])
-    with pytest.raises(InputError, match=r"does not hold README\.md as sent: check whether a \.gitignore"):
+    with pytest.raises(InputError, match=r"does not contain README\.md as sent: check whether a \.gitignore"):
         _publish(ready)
     assert not hub.account.repositories[REPO].tags
 

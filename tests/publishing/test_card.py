@@ -150,7 +150,7 @@ def test_the_asymmetric_card_is_of_both(own):
     (result,) = _head(text).eval_results
     (row,) = (row for row in _rows(own) if row["mode"] == "asymmetric")
     assert (result.metric_value, result.metric_name) == (round(row["score"], 2), "ndcg_at_10 (asymmetric)")
-    assert "holds two models" in text
+    assert "contains two models" in text
     assert "onnxruntime" not in text
 
 
@@ -158,7 +158,7 @@ def test_without_results_a_card_has_to_be_asked_for(own, capsys):
     (own / "results" / "tasks.json").unlink()
     with pytest.raises(SystemExit, match="2"):
         main(["card", str(own), "--repo-id", REPO])
-    assert "holds no results for the card: measure some with `leaf-st evaluate`" in capsys.readouterr().err
+    assert "expected results for the card, found none: measure some with `leaf-st evaluate`" in capsys.readouterr().err
     shutil.rmtree(own / "results")
     main(["card", str(own), "--repo-id", REPO, "--without-results"])
     text = capsys.readouterr().out
@@ -223,7 +223,7 @@ def test_the_licence_is_the_teacher_s_unless_texts_are_not_open(own, texts, expe
     for name in texts:
         assert [name, f"of/{name}", "abc", licences[name]] in _cells(text)
     limits = text.partition("## Limits")[2]
-    assert ("may not be for commercial use: msmarco" in limits) == (expected == "other")
+    assert ("commercial use may not be allowed: msmarco" in limits) == (expected == "other")
     assert (data.license_name, data.license_link) == (
         ("restricted-training-texts", f"https://huggingface.co/{REPO}#licences")
         if expected == "other"
@@ -239,7 +239,7 @@ def test_a_student_that_goes_on_names_its_texts_and_those_before(own):
     assert ["msmarco", "mteb/msmarco", "-", source["licence"]] in _cells(text)
     assert "Training texts: texts.jsonl. The run does not know the licence of these texts" in text
     limits = text.partition("## Limits")[2]
-    assert "may not be for commercial use: msmarco" in limits
+    assert "commercial use may not be allowed: msmarco" in limits
     assert "does not know all licences" in limits
 
 

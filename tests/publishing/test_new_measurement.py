@@ -102,5 +102,5 @@ def test_its_rows_are_checked_as_those_of_all_measurements(run):
     with pytest.raises(InputError, match=r"results/hue\.json: expected a JSON list of measurements"):
         write_report(run)
     write_rows(path, [Hue("letters", "standard", "local/other", 1.0)])
-    with pytest.raises(InputError, match=r"hue\.json holds results of local/other, not of local/tiny"):
+    with pytest.raises(InputError, match=r"hue\.json contains results of local/other, not of local/tiny"):
         write_report(run)

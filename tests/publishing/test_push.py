@@ -132,7 +132,7 @@ def test_results_of_other_weights_are_not_published(hub, run, capsys):
     other = load_model(str(run / "model"))
     write_sizes(run / "results", {"student": (Identity("local/tiny", "0123"), other)})
     refused = _refused(capsys, "push", run, "--repo-id", REPO)
-    assert "results holds results of the student local/tiny (0123), not of local/tiny" in refused
+    assert "results contains results of the student local/tiny (0123), not of local/tiny" in refused
     assert refused.endswith("move them away and measure again")
     assert hub.account.repositories == {}
 

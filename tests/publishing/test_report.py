@@ -271,7 +271,7 @@ def test_results_of_another_model_are_refused(measured, name):
     assert rows[-1]["model"] == "local/tiny"
     _write(measured, name, [*rows[:-1], {**rows[-1], "model": "local/other"}])
     with pytest.raises(
-        InputError, match=rf"results/{name}\.json holds results of local/other, not of local/tiny: move"
+        InputError, match=rf"results/{name}\.json contains results of local/other, not of local/tiny: move"
     ):
         write_report(measured)
 
@@ -279,7 +279,7 @@ def test_results_of_another_model_are_refused(measured, name):
 def test_results_of_another_training_are_refused(measured):
     rows = _rows(measured, "models")
     _write(measured, "models", [*rows[:-1], {**rows[-1], "revision": "0"}])
-    with pytest.raises(InputError, match="results of several students of one name"):
+    with pytest.raises(InputError, match="results of several students with the same name"):
         write_report(measured)
     _write(measured, "models", [*rows[:-1], {**rows[-1], "parameters": 7}])
     with pytest.raises(InputError, match=r"latency\.json begins with student of [\d,]+ parameters, .* has 7"):

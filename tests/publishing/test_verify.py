@@ -131,7 +131,7 @@ def test_without_a_model_to_compare_with(folder, checked):
     ("file", "text", "name", "expected"),
     [
         ("pytorch_model.bin", "", "layout", "pytorch_model.bin: expected weights as safetensors"),
-        ("notes.txt", "hf_" + "a1B2" * 9, "secrets", "notes.txt holds a token of the hub"),
+        ("notes.txt", "hf_" + "a1B2" * 9, "secrets", "notes.txt contains an access token of the hub"),
         ("README.md", "---\nlicense: mit\n---\n", "card", "no library_name, pipeline_tag, tags"),
         ("README.md", "---\nlicense: [\n---\n", "card", "the metadata in its head is invalid"),
         ("README.md", "a card", "card", "no license, library_name, pipeline_tag, tags"),
@@ -215,5 +215,5 @@ def test_a_graph_that_cannot_be_run(folder, checked, monkeypatch):
 def test_folders_that_cannot_be_checked(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         verify_by_name(tmp_path / "none")
-    with pytest.raises(InputError, match=r"holds no model, expected modules\.json"):
+    with pytest.raises(InputError, match=r"expected a model folder with modules\.json"):
         verify_by_name(tmp_path)

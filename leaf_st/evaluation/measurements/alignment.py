@@ -122,7 +122,7 @@ def measure_alignment(run: Path, results: Path | None = None) -> list[Alignment]
         The row of the held-out texts, then the row of the general texts if there are any.
 
     Raises:
-        InputError: If the folder holds no run, or its store or student is missing.
+        InputError: If the folder is not a run folder, or its store or student is missing.
     """
     from leaf_st.models.load import load_model  # loads torch
     from leaf_st.teacher.store import EmbeddingStore
@@ -170,7 +170,7 @@ ALIGNMENT = Measurement(
     name="alignment",
     row=Alignment,
     title="Distance to the teacher",
-    help="distance to the teacher's vectors on the held-out texts of a run, as after training",
+    help="measure the distance to the teacher's vectors on the held-out texts of a run, as after training",
     command=("measure", "alignment"),
     arguments=(RUN,),
     measure=lambda options: measure_alignment(Path(options.model), options.output),

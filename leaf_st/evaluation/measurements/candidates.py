@@ -31,7 +31,7 @@ def candidates(names: Sequence[str], teacher: str | None = None) -> list[Candida
     ``candidates(["leaf-ir", "leaf-mt"])`` returns the models of the paper's Table 8, also without a network.
 
     Args:
-        names: Folders, names of the zoo, or hub ids; a folder may hold only the config.json of a BERT.
+        names: Folders, names of the zoo, or hub ids; a folder may contain only the config.json of a BERT.
         teacher: Folder or hub id of the teacher, for students whose teacher neither the zoo nor ``recipe.json`` names.
 
     Raises:

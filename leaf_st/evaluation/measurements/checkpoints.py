@@ -1,6 +1,6 @@
 """Measuring the checkpoints of a run for the measurement ``margin`` (paper 3.3, appendix F).
 
-Each checkpoint gives a point: its mean L2 to the teacher's vectors of the held-out rows, and its nDCG@10. In the paper
+Each checkpoint is a point: its mean L2 to the teacher's vectors of the held-out rows, and its nDCG@10. In the paper
 the student embeds both sides (standard mode); this module also measures asymmetric mode.
 """
 

@@ -3,7 +3,7 @@
 An index is a graph of the documents. A search walks the graph and keeps the ``expansion`` nearest documents that it
 met. The graph is built from the teacher's vectors, and the student's queries are only near the teacher's queries. The
 measurement shows how much wider a search must be for the student's queries. The index is usearch's. One thread builds
-and searches it in the order of the corpus, so that the same vectors give the same numbers.
+and searches it in the order of the corpus, so that the same vectors yield the same numbers.
 """
 
 import argparse
@@ -93,8 +93,8 @@ def measure_index(
 ) -> list[Searched]:
     """Search the BEIR folder ``folder`` exactly and through an index, with the queries of teacher and student.
 
-    nDCG@10 ranks the documents that were found by their exact similarity. Memory holds the similarities of all queries
-    to all documents.
+    nDCG@10 ranks the documents that were found by their exact similarity. The similarities of all queries to all
+    documents must fit into memory.
 
     Args:
         folder: Retrieval set, see `leaf_st.evaluation.beir`.
@@ -295,7 +295,7 @@ INDEX = Measurement(
     name="index",
     row=Searched,
     title="Search in an index",
-    help="recall and nDCG@10 of search in an HNSW index of the teacher's documents",
+    help="measure recall and nDCG@10 of search in an HNSW index of the teacher's documents",
     command=("measure", "index"),
     arguments=(MODEL, data_argument(), TEACHER),
     measure=_measure,

@@ -202,7 +202,7 @@ LATENCY = Measurement(
     name="latency",
     row=LatencyRow,
     title="Latency",
-    help="encoding time of queries and documents, beside the teacher (paper Table 8 and Figure 12)",
+    help="time the encoding of queries and documents, next to the teacher (paper Table 8 and Figure 12)",
     command=("measure", "latency"),
     arguments=(
         Argument(
@@ -210,7 +210,7 @@ LATENCY = Measurement(
             {
                 "nargs": "+",
                 "metavar": "MODEL",
-                "help": f"{MODEL_HELP}; leaf-ir and leaf-mt, if not available, and a folder that holds only the "
+                "help": f"{MODEL_HELP}; leaf-ir and leaf-mt, if not available, and a folder that contains only the "
                 "config.json of a BERT are timed with random weights",
             },
         ),

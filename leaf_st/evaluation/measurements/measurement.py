@@ -20,13 +20,13 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a report or a card. A cell holds its text as the reader sees it.
+    """A table of a report or a card. A cell is the text that the reader sees.
 
     Attributes:
         name: File name of the CSV, without the suffix.
         header: Names of the columns.
         rows: Cells, one list per row.
-        left: Number of leading columns that hold words; the others hold numbers.
+        left: Number of leading columns with words; the others contain numbers.
         strong: Indices of the rows that summarise others.
         caption: Title of the table.
     """
@@ -156,7 +156,7 @@ class Measurement(Generic[R]):
         """Return the rows in the folder ``results``; an empty list if the file does not exist.
 
         Raises:
-            InputError: If the file holds anything else.
+            InputError: If the file contains anything else.
         """
         path = results / self.file
         expected = f"a JSON list of measurements ({self.row.__name__})"

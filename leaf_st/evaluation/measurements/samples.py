@@ -149,8 +149,8 @@ def _head(text: str) -> str:
 
 def _section(rows: Sequence[Sampled]) -> Section:
     text = (
-        "Queries drawn at random. Each column holds the ten nearest documents of a mode by similarity, cut to their "
-        f"first words; {_RELEVANT.strip()} marks documents that are judged relevant."
+        "The queries were drawn at random. Each column shows the ten nearest documents of a mode by similarity, cut to "
+        f"their first words; {_RELEVANT.strip()} marks documents that are judged relevant."
     )
     return Section([text], folded=[_table(number, *item) for number, item in enumerate(by_query(rows).items(), 1)])
 
@@ -180,7 +180,7 @@ SAMPLES = Measurement(
     name="samples",
     row=Sampled,
     title="Ten nearest documents, side by side",
-    help="ten nearest documents of five queries, side by side (paper Table 6)",
+    help="show the ten nearest documents of five queries, side by side (paper Table 6)",
     command=("measure", "samples"),
     arguments=(MODEL, data_argument("the first set of the recipe that exists"), TEACHER),
     measure=_measure,

@@ -1,4 +1,4 @@
-"""Rows of timed batches, and the speeds that they give, beside the paper's Table 8."""
+"""Rows of timed batches, and the speeds computed from them, next to the paper's Table 8."""
 
 import statistics
 from collections.abc import Iterable, Sequence

@@ -17,7 +17,7 @@ class ModeEncoder:
     """One mode of an `Embedder` as mteb's ``EncoderProtocol``.
 
     Queries and documents get the prompts of their models. Other texts, such as a sentence to classify, get the prompt
-    that their model holds for the task or its type, chosen as in mteb, or else the model's default prompt, if any.
+    that their model defines for the task or its type, chosen as in mteb, or else the model's default prompt, if any.
 
     Args:
         embedder: The embedder, which all modes share.

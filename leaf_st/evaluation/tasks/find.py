@@ -12,7 +12,7 @@ from leaf_st.evaluation.tasks.local import local_task
 
 
 def find_tasks(names: Sequence[str]) -> list[AbsTask]:
-    """Return the tasks that ``names`` stand for, each once; local sets are read once to check them.
+    """Return the tasks that ``names`` select, without duplicates; local sets are read once to check them.
 
     Args:
         names: Files and folders (see `leaf_st.evaluation.tasks.local`), benchmarks such as "NanoBEIR" or

@@ -17,7 +17,7 @@ def card_text(run: Path, repo_id: str, *, asymmetric: bool = False, without_resu
     Args:
         run: Folder of a run with a trained model.
         repo_id: OWNER/NAME on the hub.
-        asymmetric: Whether the repository also holds the teacher, for documents.
+        asymmetric: Whether the repository also contains the teacher, for documents.
         without_results: Allow a card without results.
 
     Raises:

@@ -23,8 +23,8 @@ class Hosted:
         length: Maximum number of tokens that the model reads; None if it has no limit.
         normalized: Whether the vectors have norm 1.
         graphs: Names of the export forms of the model.
-        asymmetric: Whether the repository also holds the teacher, for documents.
-        exported_by: The command that writes the graphs if the repository does not hold them.
+        asymmetric: Whether the repository also contains the teacher, for documents.
+        exported_by: The command that writes the graphs if the repository does not contain them.
         folder: Local folder of the model in snippets; NAME if empty.
     """
 
@@ -47,7 +47,7 @@ def read_hosted(folder: Path, repo_id: str, *, asymmetric: bool = False) -> Host
     """Read the model files in ``folder``, without loading the model, for a card under ``repo_id``.
 
     Raises:
-        InputError: If ``repo_id`` is not valid, or ``folder`` holds no model.
+        InputError: If ``repo_id`` is not valid, or ``folder`` contains no model.
     """
     check_repo_id(repo_id)
     limits = folder / "sentence_bert_config.json"  # absent in a static model, which has no limit

@@ -28,7 +28,7 @@ _LENGTH = 512  # tokens, from the models' configs on the hub
 
 
 class _OtherMean(BaseModel):
-    """A mean for which another publication gives a different value."""
+    """A mean for which another publication states a different value."""
 
     mean: str
     standard: float
@@ -131,7 +131,7 @@ def _other_means(figures: _Figures) -> PageSection:
         [row.mean, row.source, row.url, f"{row.standard:.2f}", _cell(row.asymmetric)] for row in figures.other_means
     ]
     table = Table("other-means", ["mean", "source", "address", "standard", "asymmetric"], lines, left=3)
-    text = ["Another publication gives other values for the same means."]
+    text = ["Another publication states different values for the same means."]
     return PageSection("other-means", "Other published means", Section(text, tables=[table]))
 
 

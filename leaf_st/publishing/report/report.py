@@ -36,7 +36,7 @@ _LINE = 60  # characters of a table cell that fit on one line
 def write_report(run: Path) -> Path:
     """Write the report of ``run`` to ``report/report.html`` in it: one file that loads no other file.
 
-    Each figure is also written as a file of its own to ``report/figures``.
+    Each figure is also written as a separate file to ``report/figures``.
 
     Returns:
         The page.
@@ -124,14 +124,14 @@ def _page(results: Results, first: Figure | None, sections: Sequence[PageSection
 
 
 def _csv_link(table: Table) -> str:
-    """Return a data URL that holds ``table`` as CSV."""
+    """Return a data URL with ``table`` as CSV."""
     text = io.StringIO()
     csv.writer(text).writerows([table.header, *table.rows])
     return f"data:text/csv;charset=utf-8,{quote(text.getvalue().encode(errors='replace'))}"
 
 
 def _layout(table: Table) -> str:
-    """Return the style class of ``table``: "prose" if one column holds long cells, "even" if several do, else empty."""
+    """Return the style class of ``table``: "prose" if one column has long cells, "even" if several do, else empty."""
     long = {column for row in table.rows for column, cell in enumerate(row) if len(cell) > _LINE}
     return "even" if len(long) > 1 else "prose" if long else ""
 

@@ -1,6 +1,6 @@
-"""Figures of matplotlib as SVG elements that take fonts and colours, light or dark, from the page around them.
+"""Figures of matplotlib as SVG elements that use the fonts and colours, light or dark, of the page around them.
 
-A figure can also be written as a file of its own, with a white background, for use in other documents.
+A figure can also be written as a separate file, with a white background, for use in other documents.
 """
 
 import io
@@ -67,7 +67,7 @@ def require_matplotlib() -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise InputError(
-            "a report needs matplotlib for its figures, which is not installed: pip install 'leaf-st[plots]'"
+            "a report needs matplotlib for its figures, found no installed matplotlib: pip install 'leaf-st[plots]'"
         ) from error
 
 
@@ -88,7 +88,7 @@ def draw(figure: Figure) -> Markup:
 
 
 def _embedded(svg: bytes, name: str) -> str:
-    """Return an SVG file as an element of a page that may hold several of them."""
+    """Return an SVG file as an element of a page that may contain several of them."""
     root = ElementTree.fromstring(svg)
     for element in root.iter():
         element.tag = element.tag.removeprefix(_SVG)

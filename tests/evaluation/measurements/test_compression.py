@@ -173,7 +173,7 @@ def test_a_narrow_student_is_measured_only_in_standard_mode(folder, models, narr
     both = {**models, "student": narrow_student}
     found = measure_compression(folder, **both, modes=["teacher", "standard"])
     assert {row.dimension for row in found} == {16}
-    with pytest.raises(InputError, match="teacher gives 32 dimensions, student gives 16"):
+    with pytest.raises(InputError, match="teacher's vectors have 32 dimensions, the student's have 16"):
         measure_compression(folder, **both)
 
 

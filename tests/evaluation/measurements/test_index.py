@@ -166,7 +166,7 @@ def test_an_unsupported_similarity_is_refused(folder, models, tiny_teacher):
 
 
 def test_a_student_of_another_width_is_refused(folder, models, narrow_student):
-    with pytest.raises(InputError, match="teacher gives 32 dimensions, student gives 16"):
+    with pytest.raises(InputError, match="teacher's vectors have 32 dimensions, the student's have 16"):
         measure_index(folder, teacher=models["teacher"], student=narrow_student)
 
 

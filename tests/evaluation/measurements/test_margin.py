@@ -199,7 +199,7 @@ def test_a_results_folder_of_another_student_is_not_changed(run, sets, measured,
     student = SentenceTransformer(str(run / "checkpoints" / "checkpoint-3"), device="cpu")
     save_portable(student, other / "model")
     before = {path: path.read_bytes() for path in results.rglob("*.json")}
-    with pytest.raises(InputError, match=r"holds results of the student .*, not of .*: name another --output"):
+    with pytest.raises(InputError, match=r"contains results of the student .*, not of .*: name another --output"):
         measure_margin(other, sets, results)
     assert {path: path.read_bytes() for path in results.rglob("*.json")} == before
 

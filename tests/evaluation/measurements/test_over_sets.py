@@ -84,7 +84,7 @@ def test_the_first_timed_model_owns_the_folder(first, student, tiny_teacher_fold
         assert {(row.texts, *row.sets) for row in BY_NAME["export"].read(results)} == {(texts, "one")}
     (size,) = read_rows(results / MODELS, Size)
     assert (size.role, size.model) == ("student", "local/student")
-    with pytest.raises(InputError, match=r"holds results of the student .*, not of .*: name another --output"):
+    with pytest.raises(InputError, match=r"contains results of the student .*, not of .*: name another --output"):
         _measure("latency", [teacher], results, teacher=teacher, texts=texts)
     _measure("compression", student, results, teacher=teacher, data=sets[:1])
 
@@ -114,11 +114,11 @@ def test_another_student_is_refused(student, tiny_teacher, tiny_teacher_folder, 
         lambda: _measure("latency", [teacher], results, teacher=teacher, texts=None),
         lambda: _measure("export", teacher, results, texts=None, data=[]),
     ):
-        with pytest.raises(InputError, match=r"holds results of the student .*, not of .*: name another --output"):
+        with pytest.raises(InputError, match=r"contains results of the student .*, not of .*: name another --output"):
             measure()
     assert {path: path.read_bytes() for path in results.rglob("*.json")} == before
     other = SentenceTransformer(str(tiny_teacher_folder), device="cpu")
     other.prompts = {"query": "find: ", "document": ""}
     save_portable(other, tmp_path / "other")
-    with pytest.raises(InputError, match="holds results of the teacher"):
+    with pytest.raises(InputError, match="contains results of the teacher"):
         _measure("compression", student, results, teacher=str(tmp_path / "other"), data=sets[:1])

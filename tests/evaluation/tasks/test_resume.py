@@ -131,7 +131,7 @@ def test_the_folder_of_another_model_is_not_changed(role, change, sts, retrieval
     change(other)
     other = open_model(other) if role == "teacher" else other
     with pytest.raises(
-        InputError, match=rf"{TASKS} holds results of local/.* \(.*\), not of .*: name another --output"
+        InputError, match=rf"{TASKS} contains results of local/.* \(.*\), not of .*: name another --output"
     ):
         _measure(tmp_path, retrieval, **(models | {role: other}))
     assert _files(tmp_path) == before
@@ -151,7 +151,7 @@ def test_an_error_keeps_finished_measurements(sts, retrieval, models, tmp_path, 
     before = _files(tmp_path)
     monkeypatch.setattr(models["student"], "encode", lambda inputs, **_: np.full((len(inputs), WIDTH), np.nan))
     with pytest.raises(
-        InputError, match="the student gives NaN or infinite numbers for 6 of 6 texts, such as the query"
+        InputError, match="the student returns NaN or infinite numbers for 6 of 6 texts, such as the query"
     ):
         _measure(tmp_path, retrieval, modes=["standard"], **models)
     assert _files(tmp_path) == before
@@ -159,7 +159,7 @@ def test_an_error_keeps_finished_measurements(sts, retrieval, models, tmp_path, 
 
 def test_models_that_cannot_be_measured_do_not_claim_the_folder(sts, models, tmp_path, monkeypatch):
     monkeypatch.setattr(models["teacher"], "encode", lambda texts, *_: np.full((len(texts), WIDTH), np.inf))
-    with pytest.raises(InputError, match="the teacher gives NaN or infinite numbers"):
+    with pytest.raises(InputError, match="the teacher returns NaN or infinite numbers"):
         _measure(tmp_path, sts, **models)
     assert not (tmp_path / MODELS).exists()
     assert not (tmp_path / TASKS).exists()

@@ -140,7 +140,7 @@ def test_student_modes_need_no_common_width_unless_asymmetric(retrieval, tiny_te
         retrieval, teacher=open_model(tiny_teacher), student=narrow_student, modes=["teacher", "standard"]
     )
     assert [row.mode for row in results] == ["teacher", "standard"]
-    with pytest.raises(InputError, match="teacher gives 32 dimensions, student gives 16"):
+    with pytest.raises(InputError, match="teacher's vectors have 32 dimensions, the student's have 16"):
         _measure(retrieval, teacher=open_model(tiny_teacher), student=narrow_student, modes=["asymmetric"])
 
 
@@ -155,7 +155,7 @@ def test_nan_vectors_are_reported(retrieval, tiny_student):
     broken = copy.deepcopy(tiny_student)
     with torch.no_grad():
         next(broken.parameters()).fill_(float("nan"))
-    with pytest.raises(InputError, match="the student gives NaN or infinite numbers for 6 of 6 texts"):
+    with pytest.raises(InputError, match="the student returns NaN or infinite numbers for 6 of 6 texts"):
         _measure(retrieval, teacher=None, student=broken, modes=["standard"])
 
 
@@ -164,7 +164,7 @@ def test_a_student_that_gives_nan_does_not_claim_the_folder(retrieval, tiny_teac
     with torch.no_grad():
         next(broken.parameters()).fill_(float("nan"))
     options = {"teacher": open_model(tiny_teacher), "modes": MODES, "folder": tmp_path}
-    with pytest.raises(InputError, match="the student gives NaN"):
+    with pytest.raises(InputError, match="the student returns NaN"):
         _measure(retrieval, student=broken, **options)
     assert [row.role for row in read_rows(tmp_path / "models.json", Size)] == ["teacher"]
     assert len(_measure(retrieval, student=tiny_student, **options)) == 3
