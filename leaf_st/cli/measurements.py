@@ -14,8 +14,6 @@ from leaf_st.evaluation.measurements import registry
 from leaf_st.evaluation.measurements.measurement import Measurement
 from leaf_st.recipe import TextsSpec
 
-_GROUPS = {"measure": "measure compression, index recall, error margin, latency and others"}
-
 
 def add_commands(commands: SubParsers) -> None:
     """Add the commands, each with its arguments and its function."""
@@ -33,7 +31,7 @@ def add_commands(commands: SubParsers) -> None:
 
 def _group(commands: SubParsers, groups: dict[str, SubParsers], name: str) -> SubParsers:
     if name not in groups:
-        parser = commands.add_parser(name, help=_GROUPS[name])
+        parser = commands.add_parser(name, help="measure compression, index recall, error margin, latency and others")
         groups[name] = parser.add_subparsers(title="measurements", metavar="NAME", required=True, dest="measurement")
     return groups[name]
 

@@ -17,7 +17,7 @@ PAUSES: tuple[float, ...] = (1, 2, 4, 8, 16, 32)  # seconds
 # The hub is overloaded or out of order. 409 and 412: another client wrote in the meantime, so the next attempt has to
 # read the repository again.
 TEMPORARY_STATUSES = {408, 409, 412, 429, 500, 502, 503, 504}
-# Nobody answers at all: waiting does not mend a wrong address or a network that is switched off. The errors are
+# No answer at all: waiting does not help against a wrong address or a network that is switched off. The errors are
 # compared by name because they belong to the HTTP library that huggingface_hub happens to use.
 _UNREACHABLE = {"ConnectError", "ConnectTimeout", "ProxyError", "ConnectionRefusedError", "OfflineModeIsEnabled"}
 

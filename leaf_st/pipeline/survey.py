@@ -44,9 +44,10 @@ class SourceRows:
     size: int
 
 
-def survey(
-    spec: TextsSpec, key: str = "texts", prompts: Mapping[str, str] | None = None
-) -> tuple[list[SourceRows], list[Text]]:
+Counts = tuple[list[SourceRows], list[Text]]  # and a sample of the texts
+
+
+def survey(spec: TextsSpec, key: str = "texts", prompts: Mapping[str, str] | None = None) -> Counts:
     """Return the number of texts of ``spec`` by source and kind, and a sample of at most `SAMPLE` texts.
 
     Args:
@@ -58,14 +59,12 @@ def survey(
         InputError: As `leaf_st.texts.read.read_texts`.
     """
     if spec.source == PAPER:
-        declared = list(_declared(spec))
-        return declared, _made_up(declared)
+        return (declared := list(_declared(spec))), _made_up(declared)
     return _counted(read_texts(spec, Counter(), key, prompts), spec.source)
 
 
-def _counted(texts: Iterator[Text], source: str) -> tuple[list[SourceRows], list[Text]]:
-    rng = random.Random(0)
-    sample: list[Text] = []
+def _counted(texts: Iterator[Text], source: str) -> Counts:
+    rng, sample = random.Random(0), list[Text]()
     rows, characters, size = (Counter[Kind]() for _ in range(3))
     for number, row in enumerate(texts):
         rows[row.kind] += 1
@@ -75,10 +74,8 @@ def _counted(texts: Iterator[Text], source: str) -> tuple[list[SourceRows], list
             sample.append(row)
         elif (place := rng.randrange(number + 1)) < SAMPLE:  # every text is equally likely to be in the sample
             sample[place] = row
-    found = [
-        SourceRows(source, kind, rows[kind], characters[kind] / rows[kind], size[kind]) for kind in KINDS if rows[kind]
-    ]
-    return found, sample
+    kinds = [kind for kind in KINDS if rows[kind]]
+    return [SourceRows(source, kind, rows[kind], characters[kind] / rows[kind], size[kind]) for kind in kinds], sample
 
 
 def _declared(spec: TextsSpec) -> Iterator[SourceRows]:
@@ -91,9 +88,7 @@ def _declared(spec: TextsSpec) -> Iterator[SourceRows]:
 
 def _made_up(sources: Sequence[SourceRows]) -> list[Text]:
     """Return made-up texts with the kinds and lengths of ``sources``, in the proportions of their rows."""
-    rng = random.Random(0)
-    words = _WORDS.split()
-    total = sum(source.rows for source in sources)
+    rng, words, total = random.Random(0), _WORDS.split(), sum(source.rows for source in sources)
     texts = []
     for source in sources:
         length = round(source.characters)

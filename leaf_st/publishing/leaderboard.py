@@ -17,6 +17,7 @@ from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.models.model_meta import ModelMeta
 from mteb.results import TaskResult
 
+from leaf_st.atomic import replace_folder
 from leaf_st.evaluation.results import Result
 from leaf_st.evaluation.sizes import Size
 from leaf_st.evaluation.tasks.encoder import meta_of
@@ -36,7 +37,7 @@ class MtebResult:
         task: mteb's metadata of the task.
         path: The file of the result.
         result: Contents of the file.
-        is_aggregate: Whether the score is a mean over other tasks. Such a task has no own data.
+        is_aggregate: Whether the score is a mean over other tasks. Such a task has no data itself.
     """
 
     task: TaskMetadata
@@ -125,14 +126,21 @@ def published_meta(hosted: Hosted, size: Size | None, revision: str) -> ModelMet
     return ModelMeta.create_empty(values)
 
 
-def write_results_repository(folder: Path, results: Mapping[str, MtebResult], meta: ModelMeta) -> None:
+def replace_results_repository(folder: Path, results: Mapping[str, MtebResult], meta: ModelMeta) -> None:
     """Write ``results`` in the layout of mteb's results repository: ``results/OWNER__NAME/REVISION/TASK.json``.
 
     Args:
-        folder: Folder to write to; created if absent.
+        folder: Folder to replace; deleted if there are no results.
         results: Results by task.
         meta: The published model.
     """
+    if results:
+        replace_folder(folder, lambda fresh: _write_results_repository(fresh, results, meta))
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_results_repository(folder: Path, results: Mapping[str, MtebResult], meta: ModelMeta) -> None:
     cache = mteb.ResultCache(folder)
     for name, result in results.items():
         path = cache.get_task_result_path(name, meta)

@@ -14,9 +14,9 @@ from leaf_st.models.identity import identify
 from leaf_st.models.load import load_model
 from leaf_st.models.portable import add_requirement, save_portable
 from leaf_st.publishing.card.card import card_text, mteb_results
-from leaf_st.publishing.card.hosted import Hosted, read_hosted
-from leaf_st.publishing.leaderboard import MtebResult, published_meta, write_eval_results, write_results_repository
-from leaf_st.publishing.results import Results, read_results, require_results, strip_paths
+from leaf_st.publishing.card.hosted import read_hosted
+from leaf_st.publishing.leaderboard import MtebResult, published_meta, replace_results_repository, write_eval_results
+from leaf_st.publishing.results import read_results, require_results, strip_paths
 from leaf_st.publishing.verify import Check, verify
 from leaf_st.run_folder import MODEL, MTEB_RESULTS, PUBLISH, RECIPE, RESULTS, read_record, require_run, write_record
 from leaf_st.student.asymmetric import compose, load_teacher_model
@@ -56,7 +56,8 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
     hosted, results = read_hosted(run / MODEL, repo_id, asymmetric=asymmetric), read_results(run)
     scores = mteb_results(results, hosted)
     replace_folder(run / PUBLISH, lambda fresh: _fill(fresh, run, card, scores, model, asymmetric))
-    _fill_results_repository(results, hosted, scores)
+    tag = read_manifest(run / PUBLISH / MANIFEST).tag  # the only name of the content before the upload
+    replace_results_repository(run / MTEB_RESULTS, scores, published_meta(hosted, results.size("student"), tag))
     return model
 
 
@@ -83,18 +84,6 @@ def _fill(
         (folder / CARD).write_text(card, encoding="utf-8")
     write_eval_results(folder, scores)
     write_manifest(folder)
-
-
-def _fill_results_repository(results: Results, hosted: Hosted, scores: Mapping[str, MtebResult]) -> None:
-    """Write the results of a run in the layout of mteb's results repository, or delete the folder if it has none."""
-    folder = results.run / MTEB_RESULTS
-    if scores:
-        # Before the upload, the tag is the only name that identifies the content.
-        revision = read_manifest(results.run / PUBLISH / MANIFEST).tag
-        meta = published_meta(hosted, results.size("student"), revision)
-        replace_folder(folder, lambda fresh: write_results_repository(fresh, scores, meta))
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _excluded(folder: str, names: list[str]) -> list[str]:

@@ -176,6 +176,5 @@ ALIGNMENT = Measurement(
     measure=lambda options: measure_alignment(Path(options.model), options.output),
     table=lambda rows: aligned(alignment_lines(rows)),
     section=_section,
-    words=lambda rows: [],
     on_card=False,
 )

@@ -2,8 +2,7 @@
 
 An index is a graph of the documents. A search walks the graph and keeps the ``expansion`` nearest documents that it
 met. The graph is built from the teacher's vectors, and the student's queries are only near the teacher's queries. The
-measurement shows how much wider a search must be for the student's queries. The index is usearch's. One thread builds
-and searches it in the order of the corpus, so that the same vectors yield the same numbers.
+measurement shows how much wider a search must be for the student's queries.
 """
 
 import argparse
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
 
-    from leaf_st.evaluation.beir import BeirSet
     from leaf_st.evaluation.embedder import Vectors
     from leaf_st.teacher.protocol import Teacher
 
@@ -41,9 +39,6 @@ MODES: tuple[Mode, ...] = ("teacher", "asymmetric")  # the modes whose documents
 EXPANSIONS = (10, 20, 40, 80, 160, 320)
 # Half of usearch's default: with 16 and a few thousand documents, even the narrowest search finds nearly everything.
 CONNECTIVITY = 8
-EXPANSION_ADD = 128  # usearch's default
-_METRICS = {"cosine": "cos", "dot": "ip", "euclidean": "l2sq"}
-_SAME = 1e-6  # relative; the index rounds differently, and documents that are equally near are equally right
 
 
 @dataclass(frozen=True)
@@ -110,13 +105,14 @@ def measure_index(
     """
     from leaf_st.evaluation.beir import load_beir
     from leaf_st.evaluation.embedder import embed_set
+    from leaf_st.evaluation.measurements.hnsw import EXPANSION_ADD, build, index_class, metric_of, search
     from leaf_st.evaluation.ranking import check_codings, length_is_free
 
     check_codings(precisions)
     for name, least, values in (("expansion", 1, expansions), ("connectivity", 2, [connectivity])):
         if bad := [value for value in values if value < least]:
             raise InputError(f"{name} {bad[0]}: expected at least {least}")
-    new_index, metric = _index_class(), _metric(teacher)
+    new_index, metric = index_class(), metric_of(teacher)
     beir = load_beir(folder)
     embedder, vectors = embed_set(beir, teacher=teacher, student=student, modes=MODES, batch_size=batch_size)
     unit = length_is_free(teacher, *(side for mode in MODES for side in vectors[mode]))
@@ -124,7 +120,7 @@ def measure_index(
     rows = []
     for precision in precisions:
         coded = {mode: _code(vectors[mode], precision, unit) for mode in MODES}
-        index = _build(new_index, coded["teacher"][1], metric, connectivity)
+        index = build(new_index, coded["teacher"][1], metric, connectivity)
         rows += [
             Searched(
                 beir.name,
@@ -139,7 +135,7 @@ def measure_index(
                 documents=len(beir.corpus),
             )
             for mode in MODES
-            for found in _search(index, beir, *coded[mode], teacher, expansions)
+            for found in search(index, beir, *coded[mode], teacher, expansions)
         ]
     return rows
 
@@ -149,69 +145,6 @@ def _code(vectors: "Vectors", precision: Coding, unit: bool) -> "tuple[NDArray[A
 
     queries, documents = (cut(side, side.shape[1], unit) for side in vectors)
     return code(queries, documents, precision)
-
-
-def _index_class() -> Any:  # noqa: ANN401  (usearch is optional)
-    try:
-        from usearch.index import Index
-    except ImportError as error:
-        raise InputError("search in an index needs usearch: pip install 'leaf-st[index]'") from error
-    return Index
-
-
-def _metric(model: "Teacher") -> str:
-    name = model.similarity_fn_name
-    if name not in _METRICS:
-        raise InputError(
-            f"the teacher compares by {name}: expected one of {', '.join(_METRICS)}, which usearch supports"
-        )
-    return _METRICS[name]
-
-
-def _build(new_index: Any, documents: "NDArray[Any]", metric: str, connectivity: int) -> Any:  # noqa: ANN401  (as above)
-    """Return an index of coded documents, shape (n, d), or (n, ceil(d / 8)) if they are bits."""
-    import numpy as np
-
-    bits = documents.dtype == np.uint8
-    index = new_index(
-        ndim=documents.shape[1] * (8 if bits else 1),
-        metric="hamming" if bits else metric,
-        dtype="b1" if bits else {"float32": "f32", "int8": "i8"}[documents.dtype.name],
-        connectivity=connectivity,
-        expansion_add=EXPANSION_ADD,
-    )
-    index.add(np.arange(len(documents)), documents, threads=1)
-    return index
-
-
-def _search(
-    index: Any,  # noqa: ANN401  (as above)
-    beir: "BeirSet",
-    queries: "NDArray[Any]",
-    documents: "NDArray[Any]",
-    model: "Teacher",
-    expansions: Sequence[int],
-) -> list[tuple[int | None, float, float, float]]:
-    """Return expansion, recall, nDCG@10 and comparisons of exact search and of each of ``expansions``."""
-    import numpy as np
-
-    from leaf_st.evaluation.ranking import K, compare, ndcg, rank, tenth_best
-
-    scores = compare(queries, documents, model)
-    tenth = tenth_best(scores)
-    near = scores >= tenth - _SAME * np.abs(tenth)
-    names = [row["id"] for row in beir.queries]
-    k = min(K, len(documents))
-    best = ndcg(beir, rank(names, beir, scores, [np.flatnonzero(row) for row in near]))
-    rows: list[tuple[int | None, float, float, float]] = [(None, 100.0, best, float(len(documents)))]
-    for expansion in expansions:
-        index.expansion_search = expansion
-        batch = index.search(queries, k, threads=1)
-        found = [match.keys.astype(np.int64) for match in ([batch] if len(queries) == 1 else batch)]
-        hits = [near[place, keys].sum() for place, keys in enumerate(found)]
-        score = ndcg(beir, rank(names, beir, scores, found))
-        rows.append((expansion, 100 * float(np.mean(hits)) / k, score, batch.computed_distances / len(queries)))
-    return rows
 
 
 def _measure(options: argparse.Namespace) -> list[Searched]:

@@ -117,11 +117,11 @@ class Measurement(Generic[R]):
         title: Heading of its section.
         help: Help text of its command.
         command: Words after ``leaf-st`` that measure the rows, such as ``("measure", "compression")``.
+        table: Formats the rows for the terminal.
+        section: Presents at least one row in a report and on a card.
         arguments: Arguments of the command.
         measure: Measures the rows and writes them to the results folder. It takes the parsed arguments; ``output`` is
             the results folder. None if another command writes the rows.
-        table: Formats the rows for the terminal.
-        section: Presents at least one row in a report and on a card.
         words: Arguments of the command that measures the rows again, without the model. Names of sets are replaced by
             their folders where the recipe names them.
         needs: What the command needs, shown where nothing was measured.
@@ -136,11 +136,11 @@ class Measurement(Generic[R]):
     title: str
     help: str
     command: tuple[str, ...]
-    arguments: tuple[Argument, ...]
-    measure: Callable[[argparse.Namespace], Sequence[R]] | None
     table: Callable[[Sequence[R]], str]
     section: Callable[[Sequence[R]], Section]
-    words: Callable[[Sequence[R]], Sequence[str]]
+    arguments: tuple[Argument, ...] = ()
+    measure: Callable[[argparse.Namespace], Sequence[R]] | None = None
+    words: Callable[[Sequence[R]], Sequence[str]] = lambda rows: ()
     needs: str = ""
     on_card: bool = True
     shareable: bool = True

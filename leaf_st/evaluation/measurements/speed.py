@@ -55,11 +55,8 @@ SPEED = Measurement(
     title="Encoding speed",
     help="distil a small model on this machine and measure it",
     command=("demo",),
-    arguments=(),
-    measure=None,
     table=lambda rows: aligned(speed_lines(rows)),
     section=_section,
-    words=lambda rows: [],
     on_card=False,
     upgrade=_upgrade,
 )

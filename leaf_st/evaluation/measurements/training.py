@@ -79,9 +79,8 @@ def _draw(canvas: "Canvas", rows: Sequence[Logged]) -> None:
         below.plot(*zip(*rates, strict=True), color="C0", linewidth=1)
     above.set_ylabel("loss: mean distance to the teacher")
     above.legend()
-    below.set_ylabel("learning rate")
+    below.set(xlabel="optimizer step", ylabel="learning rate")
     below.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
-    below.set_xlabel("optimizer step")
     below.xaxis.set_major_formatter("{x:,.0f}")
 
 
@@ -91,11 +90,8 @@ TRAINING = Measurement(
     title="Training",
     help="train the student",
     command=("train",),
-    arguments=(),
-    measure=None,
     table=lambda rows: aligned(training_lines(rows), left=0),
     section=_section,
-    words=lambda rows: [],
     needs="Training logs the losses: `leaf-st train RECIPE.py --output FOLDER`",
     on_card=False,
 )

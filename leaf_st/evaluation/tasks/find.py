@@ -57,9 +57,13 @@ def _named(name: str) -> list[AbsTask]:
 def _nearest(name: str) -> str:
     """Return the end of an error message: the nearest names of mteb's text tasks, its benchmarks, and local files."""
     above = Path(name).parent
-    beside = [str(path) for path in above.iterdir()] if above.is_dir() and above.name else []
+    nearby = [str(path) for path in above.iterdir()] if above.is_dir() and above.name else []
     tasks = mteb.get_tasks(modalities=["text"], exclusive_modality_filter=True, exclude_superseded=False)
-    known = [*beside, *(benchmark.name for benchmark in mteb.get_benchmarks()), *(task.metadata.name for task in tasks)]
+    known = [
+        *nearby,
+        *(benchmark.name for benchmark in mteb.get_benchmarks()),
+        *(task.metadata.name for task in tasks),
+    ]
     by_lower = {title.lower(): title for title in known}
     near = difflib.get_close_matches(name.lower(), by_lower, n=3)
     return f"; did you mean {' or '.join(by_lower[title] for title in near)}?" if near else ""

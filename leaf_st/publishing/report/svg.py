@@ -67,7 +67,7 @@ def require_matplotlib() -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise InputError(
-            "a report needs matplotlib for its figures, found no installed matplotlib: pip install 'leaf-st[plots]'"
+            "matplotlib, which draws the figures of a report, is not installed: pip install 'leaf-st[plots]'"
         ) from error
 
 
