@@ -114,7 +114,7 @@ def test_what_cannot_be_run_is_refused_before_embedding(
             "learning_rate",
             {"text": list("abcdefghijkl")},
             ["--samples", "3200"],
-            "has 11: lower --samples",
+            "expected 32 training texts for an epoch, found 11 in ",
         ),
     ],
 )

@@ -158,7 +158,9 @@ def test_a_bad_recipe_is_one_line(recipe, capfd):
 
 def test_missing_input_of_a_stage_is_one_line(recipe, capfd):
     assert "texts.source none.jsonl: no such file" in _refused(capfd, "run", recipe, "--set", "texts.source=none.jsonl")
-    assert "no such folder" in _refused(capfd, "embed", recipe, "--set", "teacher.model=no/such/teacher")
+    assert "neither an existing folder nor a hub id" in _refused(
+        capfd, "embed", recipe, "--set", "teacher.model=no/such/teacher"
+    )
     assert "run `leaf-st embed` first" in _refused(capfd, "train", recipe)
     assert not Path("runs").exists()
 
