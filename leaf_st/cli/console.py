@@ -33,14 +33,16 @@ class _Console(logging.Handler):
 def messages_shown(program: str) -> Iterator[None]:
     """Show what the ``leaf_st`` loggers report; of several processes, only the first one shows INFO."""
     logger = logging.getLogger("leaf_st")
-    level_before = logger.level
+    level_before, propagated_before = logger.level, logger.propagate
     handler = _Console(program)
     logger.addHandler(handler)
+    logger.propagate = False  # a library that configures the root logger would show each message a second time
     logger.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
     try:
         yield
     finally:
         logger.setLevel(level_before)
+        logger.propagate = propagated_before
         logger.removeHandler(handler)
 
 
