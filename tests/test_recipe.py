@@ -98,6 +98,8 @@ def test_an_unknown_key_names_the_known_ones(key):
 
 
 def test_a_key_without_its_part_is_said_with_it():
+    with pytest.raises(InputError, match=r"no such key; did you mean texts\.source"):
+        override(RECIPE, ["texts.sources=x"])
     with pytest.raises(InputError, match=r"no such key; did you mean general\.limit or texts\.limit\? expected"):
         override(RECIPE, ["limit=1"])
 

@@ -97,7 +97,7 @@ def document_text(row: Mapping[str, str]) -> str:
 
 def _find(folder: Path, names: Sequence[str]) -> Path:
     if not folder.is_dir():
-        raise InputError(f"retrieval set {folder}: no such folder")
+        raise InputError(f"retrieval set {folder}: no such folder: name an existing BEIR folder")
     for name in names:
         if (folder / name).is_file():
             return folder / name

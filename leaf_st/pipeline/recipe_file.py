@@ -1,5 +1,6 @@
 """Recipe files, the values that ``--set KEY=VALUE`` changes in them, and the list of all keys."""
 
+import difflib
 import runpy
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -42,7 +43,7 @@ def load_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
             ``evaluate_on`` names a set that does not exist.
     """
     if not path.is_file():
-        raise InputError(f"recipe {path}: no such file")
+        raise InputError(f"recipe {path}: no such file: name an existing recipe")
     try:
         namespace = runpy.run_path(str(path))
     except InputError:
@@ -156,6 +157,7 @@ def _field(key: str) -> RecipeField | None:
     if key in argument_types():
         return None
     near = [full for full in sorted(known) if full.rpartition(".")[2] == key.rpartition(".")[2]]
+    near = near or difflib.get_close_matches(key, known, n=2, cutoff=0.8)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise InputError(
         f"--set {key}: no such key; {hint}expected one of {', '.join(sorted(known))}, or a keyword of "

@@ -59,7 +59,9 @@ def precompute(
     """
     index, count = partition
     if not 0 <= index < count:
-        raise InputError(f"partition {index} of {count}: expected 0 <= partition < number of partitions")
+        raise InputError(
+            f"partition {index} of {count}: expected 0 <= partition < number of partitions, such as 0/{count}"
+        )
     _prepare(folder, teacher, dtype, rows_per_shard)
     there = find_shards(folder)
     names: list[str | None] = []
