@@ -59,7 +59,7 @@ def precompute(
     """
     index, count = partition
     if not 0 <= index < count:
-        raise InputError(
+        raise InputError(f"partition {index} of {count}: expected a number from 0 to {max(count - 1, 0)}: name another part")
             f"partition {index} of {count}: expected 0 <= partition < number of partitions, such as 0/{count}"
         )
     _prepare(folder, teacher, dtype, rows_per_shard)
