@@ -59,8 +59,8 @@ def precompute(
     """
     index, count = partition
     if not 0 <= index < count:
-        raise InputError(f"partition {index} of {count}: expected a number from 0 to {max(count - 1, 0)}: name another part")
-            f"partition {index} of {count}: expected 0 <= partition < number of partitions, such as 0/{count}"
+        raise InputError(
+            f"partition {index} of {count}: expected a number from 0 to {max(count - 1, 0)}: name another partition"
         )
     _prepare(folder, teacher, dtype, rows_per_shard)
     there = find_shards(folder)
