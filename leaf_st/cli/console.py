@@ -72,4 +72,4 @@ def print_results(rows: Sequence["Result"]) -> None:
     if rows:
         print(format_table(rows))
     else:
-        print("not evaluated: the recipe names no local set; try leaf-st evaluate MODEL --teacher TEACHER --tasks NAME")
+        print("not evaluated: the recipe names no local set; try leaf-st evaluate RUN --tasks NAME")

@@ -61,8 +61,9 @@ def _few(texts: TextsSpec) -> TextsSpec:
     """
     if texts.source == PAPER and hub_answers():
         return replace(texts, per_source=128)
-    if texts.source != DOCSTRINGS and not Path(texts.source).exists():
-        logger.info("%s does not exist: this machine's documentation is used instead", texts.source)
+    if texts.source == PAPER or not (texts.source == DOCSTRINGS or Path(texts.source).exists()):
+        reason = "the hub does not answer" if texts.source == PAPER else f"{texts.source} does not exist"
+        logger.info("%s: documentation strings are used instead", reason)
         return TextsSpec(sentences=texts.sentences, limit=_TEXTS)
     return replace(texts, limit=_TEXTS)
 

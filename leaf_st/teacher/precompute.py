@@ -71,7 +71,8 @@ def precompute(
             progress.total = total(rows + len(block)) if callable(total) else total
             path = _existing(there.get(number), block, verify=number % count == index)
             if path is not None:
-                progress.initial += len(block)  # earlier shards must not count in the rate
+                if not progress.disable:  # a disabled bar has no attribute `initial`
+                    progress.initial += len(block)  # earlier shards must not count in the rate
             elif number % count == index:
                 path = write_shard(folder, number, rows, block, embed_rows(teacher, block), dtype)
             if path is not None:

@@ -3,14 +3,17 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import fixed
 import numpy as np
 import pytest
 from fixed import TEXTS, FixedTeacher, embed
+from tqdm import tqdm
 
 from leaf_st.errors import InputError
+from leaf_st.teacher import precompute as precompute_module
 from leaf_st.teacher.store import MANIFEST, EmbeddingStore
 
 
@@ -250,3 +253,11 @@ def test_a_write_that_fails_leaves_no_shard(tmp_path, complete):
     assert [path.name for path in tmp_path.iterdir()] == ["fingerprint.json"]
     embed(tmp_path)
     assert _shards(tmp_path) == complete
+
+
+def test_an_embedding_resumes_without_a_progress_bar(tmp_path, monkeypatch):
+    # Several processes show the bar of the first one only.
+    monkeypatch.setattr(precompute_module, "tqdm", partial(tqdm, disable=True))
+    first = embed(tmp_path / "store")
+    again = embed(tmp_path / "store")
+    assert len(first) == len(again)
