@@ -259,7 +259,7 @@ def test_a_damaged_store_is_refused_before_any_work(tmp_path, recipe, store):
 
 def test_a_store_too_small_to_hold_anything_out(tmp_path, recipe, teacher, texts):
     store = precompute(texts[:9], teacher, tmp_path / "store")
-    with pytest.raises(InputError, match="expected at least 10 texts, .* found 9"):
+    with pytest.raises(InputError, match=r"expected at least 10 texts, .* found 9"):
         train(recipe, store, tmp_path / "run")
 
 
