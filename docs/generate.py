@@ -3,8 +3,9 @@
 Command:  python docs/generate.py
 
 A block stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. NAME is ``cli``, ``recipe``,
-``argument_defaults``, ``refused_arguments``, or ``MODEL/MEASUREMENT`` for the rows in ``model_cards/MODEL/results/``.
-tests/test_docs.py compares the pages with what this script writes.
+``argument_defaults``, ``refused_arguments``, ``public_sets``, ``MODEL/headline``, or ``MODEL/MEASUREMENT`` for the rows
+in ``model_cards/MODEL/results/`` or ``docs/measured/MODEL/``. tests/test_docs.py compares the pages with what this
+script writes.
 """
 
 import argparse
@@ -13,15 +14,23 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from leaf_st.cli.arguments import MODES
 from leaf_st.cli.main import build_parser
+from leaf_st.evaluation.measurements.latency import LATENCY
 from leaf_st.evaluation.measurements.registry import MEASUREMENTS
+from leaf_st.evaluation.measurements.speeds import speeds
+from leaf_st.evaluation.measurements.tasks import TASKS
+from leaf_st.evaluation.results import TWO_SIDED, averages, retention
+from leaf_st.evaluation.tasks.public_sets import PUBLIC_SETS
 from leaf_st.pipeline.recipe_file import shown_fields
+from leaf_st.publishing.results import Results, read_results
 from leaf_st.training.arguments import DEFAULTS, REFUSED
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _BLOCK = re.compile(r"(<!-- generated: (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 _COLUMNS = "100"  # width of the help texts
+_HEADS = ("student embeds both", "student embeds queries")  # of the modes standard and asymmetric
 
 
 def filled(page: Path) -> str:
@@ -40,16 +49,46 @@ def _content(name: str) -> str:
         remedies = dict.fromkeys(REFUSED.values())
         names = {remedy: ", ".join(name for name in REFUSED if REFUSED[name] == remedy) for remedy in remedies}
         return _markdown(("arguments", "remedy"), [(names[remedy], remedy) for remedy in remedies])
+    if name == "public_sets":
+        return _markdown(("set", "source"), PUBLIC_SETS.items())
     model, _, measurement = name.partition("/")
+    if measurement == "headline":
+        return _headline(read_results(ROOT / "model_cards" / model))
     found = next(each for each in MEASUREMENTS if each.name == measurement)
-    rows = found.read(ROOT / "model_cards" / model / "results")
+    folders = (ROOT / "model_cards" / model / "results", ROOT / "docs" / "measured" / model)
+    rows = next(rows for folder in folders if (rows := found.read(folder)))
     return f"```text\n{found.table(rows)}\n```\n"
+
+
+def _headline(results: Results) -> str:
+    """Return the README's first table: score, speed and size of teacher and student."""
+    rows = [row for row in results.rows(TASKS) if row.type in TWO_SIDED]
+    mean, kept, sets = averages(rows), retention(rows), {row.set for row in rows}
+    scores = [f"{mean['teacher']:.2f}", *(f"{mean[mode]:.2f} ({kept[mode]:.1f} %)" for mode in MODES[1:])]
+    timed = [speed for speed in speeds(results.rows(LATENCY)) if speed.side == "query"]
+    rates = {(speed.model, speed.backend): speed.rate for speed in timed}
+    teacher, student = results.recipe.teacher.model, results.recipe.name
+    torch_rates = [rates[name, "torch float32"] for name in (teacher, student, student)]
+    int8_rates = [f"{rates[student, 'onnx int8']:,.0f}"] * 2
+    sizes = [results.size(role).parameters for role in ("teacher", "student", "student")]
+    lines = [
+        [f"nDCG@10, mean of {len(sets)} retrieval sets", *scores],
+        ["queries per second, torch float32", *(f"{rate:,.0f}" for rate in torch_rates)],
+        ["queries per second, ONNX int8", "-", *int8_rates],
+        ["parameters", *(f"{size / 1e6:.1f}M" for size in sizes)],
+    ]
+    head = [f"{teacher.rpartition('/')[2]} and its student {student}", "teacher", *_HEADS]
+    return _table([head, ["---", *["---:"] * 3], *lines])
 
 
 def _markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a Markdown table whose first column is code."""
     cells = [[f"`{first}`", *(str(value).replace("|", "\\|") for value in others)] for first, *others in rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in [head, ["---"] * len(head), *cells])
+    return _table([head, ["---"] * len(head), *cells])
+
+
+def _table(lines: Iterable[Sequence[str]]) -> str:
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _help() -> str:

@@ -36,12 +36,12 @@ def _add_verify(commands: SubParsers) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from leaf_st.publishing.verify import verify_by_name
+    from leaf_st.publishing.verify import format_checks, verify_by_name
     from leaf_st.run_folder import PUBLISH
 
     quieten()
     folder, checks = verify_by_name(options.folder, options.model)
-    print(*(str(check) for check in checks), sep="\n")
+    print(format_checks(checks))
     if any(check.state == "failed" for check in checks):
         remedy = ": `leaf-st push` makes the folder again" if folder.name == PUBLISH else ""
         print(f"leaf-st: {folder} is not fit to be published{remedy}", file=sys.stderr)

@@ -2,7 +2,9 @@
 
 Files: ``corpus`` and ``queries`` as .parquet or .jsonl with the columns ``_id``, ``text`` and, optionally for
 documents, ``title``; ``qrels.parquet``, ``qrels/test.tsv`` or ``qrels.tsv`` with the columns ``query-id``,
-``corpus-id`` and ``score``.
+``corpus-id`` and ``score``. A data set of the hub such as NanoBEIR has each of the three as one parquet file in a
+folder: ``corpus/*.parquet``, ``queries/*.parquet``, ``qrels/*.parquet``. A parquet file of qrels without ``score`` lists
+only relevant documents.
 """
 
 import csv
@@ -17,8 +19,9 @@ import pyarrow.parquet as pq
 
 from leaf_st.errors import InputError
 
-TEXT_FILES = {name: (f"{name}.parquet", f"{name}.jsonl") for name in ("corpus", "queries")}
-QRELS_FILES = ("qrels.parquet", "qrels/test.tsv", "qrels.tsv")
+_TEXT_FILES = {name: (f"{name}.parquet", f"{name}.jsonl", f"{name}/*.parquet") for name in ("corpus", "queries")}
+_QRELS_FILES = ("qrels.parquet", "qrels/test.tsv", "qrels.tsv", "qrels/*.parquet")
+_RELEVANT = 1  # the grade of a document in a file without scores
 
 Row = dict[str, Any]
 
@@ -64,16 +67,16 @@ def load_beir(folder: Path) -> BeirSet:
 
 def is_beir(folder: Path) -> bool:
     """Return whether ``folder`` contains at least one file of a retrieval set."""
-    return any((folder / name).is_file() for names in (*TEXT_FILES.values(), QRELS_FILES) for name in names)
+    return any(any(folder.glob(pattern)) for patterns in (*_TEXT_FILES.values(), _QRELS_FILES) for pattern in patterns)
 
 
 def beir_files(folder: Path) -> list[Path]:
     """Return the paths of corpus, queries and qrels in ``folder``.
 
     Raises:
-        InputError: If a file is missing.
+        InputError: If a file is missing, or a data set of the hub has several files for one part.
     """
-    return [_find(folder, names) for names in (*TEXT_FILES.values(), QRELS_FILES)]
+    return [_find(folder, patterns) for patterns in (*_TEXT_FILES.values(), _QRELS_FILES)]
 
 
 def check_folders(folders: Sequence[Path]) -> None:
@@ -95,13 +98,18 @@ def document_text(row: Mapping[str, str]) -> str:
     return f"{row['title']} {row['text']}".strip()
 
 
-def _find(folder: Path, names: Sequence[str]) -> Path:
+def _find(folder: Path, patterns: Sequence[str]) -> Path:
     if not folder.is_dir():
         raise InputError(f"retrieval set {folder}: no such folder: name an existing BEIR folder")
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    raise InputError(f"retrieval set {folder}: expected {' or '.join(names)}, found none")
+    for pattern in patterns:
+        found = sorted(path for path in folder.glob(pattern) if path.is_file())
+        if len(found) > 1:
+            raise InputError(
+                f"retrieval set {folder}: expected one file {pattern}, found {len(found)}: merge them into one file"
+            )
+        if found:
+            return found[0]
+    raise InputError(f"retrieval set {folder}: expected {' or '.join(patterns)}, found none: add the file")
 
 
 def _read_texts(path: Path) -> dict[str, dict[str, str]]:
@@ -128,8 +136,9 @@ def _require_text(path: Path, key: str, name: str, value: object) -> None:
 
 def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
     qrels: dict[str, dict[str, int]] = {}
-    for row in _read_rows(path, ("query-id", "corpus-id", "score")):
-        grade = _integer(row["score"])
+    scored = ["score"] if path.suffix == ".tsv" else []
+    for row in _read_rows(path, ("query-id", "corpus-id", *scored)):
+        grade = _integer(row.get("score", _RELEVANT))
         if grade is None:
             raise InputError(f"{path}: score of query {row['query-id']!r} is {row['score']!r}, expected an integer")
         qrels.setdefault(str(row["query-id"]), {})[str(row["corpus-id"])] = grade

@@ -8,9 +8,10 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.errors import InputError
 from leaf_st.evaluation.embedder import Embedder
 from leaf_st.evaluation.modes import ROLES, Mode
+from leaf_st.tables import aligned
 from leaf_st.teacher.protocol import Teacher
 
-_GAP = "  "
+_GAP = 2  # blanks between columns
 _NARROWEST = 24
 
 
@@ -59,14 +60,14 @@ def format_hits(hits: Mapping[Mode, Sequence[Hit]], width: int) -> str:
         width: Characters per line; longer texts are cut.
     """
     teacher = {hit.row for hit in hits.get("teacher", ())}
-    column = max((width - len(_GAP) * (len(hits) - 1)) // len(hits), _NARROWEST)
+    column = max((width - _GAP * (len(hits) - 1)) // len(hits), _NARROWEST)
     titles = []
     for mode, found in hits.items():
         shared = len(teacher & {hit.row for hit in found})
         titles.append(f"{mode}: {shared} of {len(teacher)} shared" if teacher and mode != "teacher" else str(mode))
     rows = [[_format_hit(hit, column) for hit in found] for found in hits.values()]
     lines = [titles, *zip(*rows, strict=True)]
-    return "\n".join(_GAP.join(cell.ljust(column) for cell in line).rstrip() for line in lines)
+    return aligned(lines, left=len(hits))
 
 
 def _search(query: str, documents: Sequence[str], embedder: Embedder, mode: Mode, k: int) -> list[Hit]:

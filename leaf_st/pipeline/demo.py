@@ -29,6 +29,7 @@ from leaf_st.models.portable import save_portable
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import DOCSTRINGS, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.run_folder import HELD_OUT, MODEL, RESULTS, read_record
+from leaf_st.tables import aligned
 from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.precompute import ROWS_PER_SHARD
 from leaf_st.teacher.protocol import Teacher
@@ -181,7 +182,7 @@ def format_summary(
         ("retention, standard", "", f"{kept['standard']:.1f}%"),
         ("retention, asymmetric", "", f"{kept['asymmetric']:.1f}%"),
     ]
-    return "\n" + "\n".join(f"{name:<44}{first:>9}{second:>10}" for name, first, second in rows)
+    return "\n" + aligned(rows)
 
 
 def _peak_memory() -> float:

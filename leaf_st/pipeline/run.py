@@ -16,11 +16,11 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import numpy as np
-from accelerate.utils import gather_object
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
@@ -37,7 +37,7 @@ from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fingerprint, Teacher
 from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import FINGERPRINT, UNIQUE_BY_KIND, EmbeddingStore, read_header
-from leaf_st.teacher.workers import join
+from leaf_st.teacher.workers import in_any_process, join, own_shards
 from leaf_st.texts.paper.cut import Cutter
 from leaf_st.texts.paper.fetch import chosen, closed_licences, fetch, format_sources
 from leaf_st.texts.paper.sources import SOURCES
@@ -87,6 +87,7 @@ class Run:
             InputError: If a part of the recipe cannot be used. Everything that only training needs is checked before
                 the first text is embedded.
         """
+        own = own_shards(self._processes, partition)
         self._require_texts()
         student = self._build_student(self.teacher.fingerprint)
         # Another machine that resumes the run must not resolve "auto" to another precision.
@@ -99,12 +100,12 @@ class Run:
             self.teacher,
             self.folder / STORE,
             dtype=self.recipe.teacher.store_dtype,
-            partition=self._part_of(partition),
+            own=own,
             skipped=skipped,
             total=progress.expected_texts,
         )
         # Only the process that finished last has seen all shards.
-        if not any(gather_object([made is not None])):
+        if not in_any_process(made is not None):
             return None
         self._store = EmbeddingStore(self.folder / STORE, verified=partition == (0, 1))
         self._log(f"{len(self._store):,} texts of {self.recipe.texts.source}{_left_out(skipped)}")
@@ -172,11 +173,11 @@ class Run:
         # Training changes this object, so a second call must build a new student.
         student, self._student = self._build_student(store.fingerprint), None
         self._write_record(store.fingerprint, student)
-        teacher = self.teacher if self.recipe.student.static else None
         self._teacher = None  # frees the memory of a large teacher
         if self._fix_steps(store, general):
             self._write_record(store.fingerprint, student)
         record = self._record(store.fingerprint, student)
+        teacher = partial(open_teacher, self.recipe.teacher, self._device)
         return train(self.recipe, store, self.folder, student, teacher=teacher, record=record, general=general)
 
     def _build_student(self, fingerprint: Fingerprint) -> SentenceTransformer:
@@ -259,12 +260,6 @@ class Run:
     def _device(self) -> str | None:
         """The device of this process among several; None, for sentence-transformers' choice, in a single process."""
         return str(self._processes.device) if self._processes.num_processes > 1 else None
-
-    def _part_of(self, partition: tuple[int, int]) -> tuple[int, int]:
-        """Return this process's part of ``partition``; `precompute` rejects an invalid one, returned unchanged."""
-        index, count = partition
-        process, processes = self._processes.process_index, self._processes.num_processes
-        return (index + count * process, count * processes) if 0 <= index < count else partition
 
     def _log_closed_licences(self) -> None:
         """Log the sources without an open licence, before a download and before training."""

@@ -19,7 +19,7 @@ from leaf_st.publishing.leaderboard import MtebResult, published_meta, replace_r
 from leaf_st.publishing.results import read_results, require_results, strip_paths
 from leaf_st.publishing.verify import Check, verify
 from leaf_st.run_folder import MODEL, MTEB_RESULTS, PUBLISH, RECIPE, RESULTS, read_record, require_run, write_record
-from leaf_st.student.asymmetric import compose, load_teacher_model
+from leaf_st.student.asymmetric import with_teacher
 from leaf_st.teacher.open import teacher_spec
 
 CARD = "README.md"
@@ -51,7 +51,7 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
     require_results(run, without_results)
     student = load_model(str(run / MODEL))
     require_same_sizes(run / RESULTS, {"student": (identify(student), student)}, "move them away and measure again")
-    model = compose(student, _load_teacher(run, student)) if asymmetric else student
+    model = _add_teacher(student, run) if asymmetric else student
     card = card_text(run, repo_id, asymmetric=asymmetric, without_results=without_results)
     hosted, results = read_hosted(run / MODEL, repo_id, asymmetric=asymmetric), read_results(run)
     scores = mteb_results(results, hosted)
@@ -61,9 +61,9 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
     return model
 
 
-def _load_teacher(run: Path, student: SentenceTransformer) -> SentenceTransformer:
+def _add_teacher(student: SentenceTransformer, run: Path) -> SentenceTransformer:
     try:
-        return load_teacher_model(teacher_spec(str(run / MODEL), prompts=student.prompts))
+        return with_teacher(student, teacher_spec(str(run / MODEL), prompts=student.prompts))
     except InputError as error:
         raise InputError(f"the teacher, which --asymmetric publishes too, cannot be loaded: {error}") from error
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from leaf_st.hub.client import MAIN, Hub, Published, Target
 from leaf_st.hub.manifest import MANIFEST, read_manifest
 from leaf_st.publishing.prepare import prepare
+from leaf_st.publishing.verify import format_checks
 from leaf_st.run_folder import PUBLISH
+from leaf_st.tables import aligned
 
 _logger = logging.getLogger(__name__)
 
@@ -53,8 +55,8 @@ def push_to_hub(
     hub = None if dry_run else Hub(target, token)
     if hub:
         hub.check()
-    for check in prepare(run, repo_id, asymmetric=asymmetric, without_results=without_results):
-        _logger.info("%s", check)
+    checks = prepare(run, repo_id, asymmetric=asymmetric, without_results=without_results)
+    _logger.info("%s", format_checks(checks))
     return hub.publish(run / PUBLISH) if hub else None
 
 
@@ -63,8 +65,6 @@ def describe(run: Path, target: str) -> str:
     folder = run / PUBLISH
     manifest = read_manifest(folder / MANIFEST)
     sizes = {name: (folder / name).stat().st_size for name in (*manifest.files, MANIFEST)}
-    lines = [f"{size:>13,}  {name}" for name, size in sizes.items()]
-    total = (
-        f"{sum(sizes.values()):>13,}  bytes in {len(sizes)} files, as {manifest.tag}, for {target}: nothing was sent"
-    )
-    return "\n".join([*lines, total])
+    rows = [(name, f"{size:,}") for name, size in (*sizes.items(), ("total", sum(sizes.values())))]
+    table = aligned([("file", "bytes"), *rows])
+    return f"{table}\n{len(sizes)} files, as {manifest.tag}, for {target}: nothing was sent"

@@ -10,6 +10,7 @@ from typing import Any
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import is_beir
 from leaf_st.evaluation.measurements.measurement import Measurement, Section
+from leaf_st.evaluation.modes import ROLES
 from leaf_st.publishing.results import Results
 from leaf_st.run_folder import RESULTS
 
@@ -106,6 +107,11 @@ def measuring_command(results: Results, measurement: Measurement[Any]) -> str:
     elif "--data" in flags and not any(is_beir(Path(name)) for name in sets):
         words += ["--data", "FOLDER"]
     return _line(*words)
+
+
+def nanobeir_command(results: Results) -> str:
+    """Return the command that evaluates the student on public sets in all modes."""
+    return _line("evaluate", str(results.run), "--tasks", "NanoBEIR", "--modes", *ROLES)
 
 
 def _line(*words: str) -> str:

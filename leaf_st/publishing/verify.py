@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, ParamSpec
@@ -19,7 +19,8 @@ from leaf_st.export.parity import parity
 from leaf_st.models.load import load_model
 from leaf_st.publishing.consumer import Reading, read_as_consumer
 from leaf_st.run_folder import MODEL, PUBLISH, is_run
-from leaf_st.student.asymmetric import compose, load_teacher_model
+from leaf_st.student.asymmetric import with_teacher
+from leaf_st.tables import aligned
 from leaf_st.teacher.open import teacher_spec
 
 P = ParamSpec("P")
@@ -55,8 +56,10 @@ class Check:
     state: State
     detail: str
 
-    def __str__(self) -> str:
-        return f"{self.name:<10} {self.state:<7}  {self.detail}"
+
+def format_checks(checks: Sequence[Check]) -> str:
+    """Return the checks as a table."""
+    return aligned([(check.name, check.state, check.detail) for check in checks], left=3)
 
 
 class _FailedError(Exception):
@@ -114,7 +117,7 @@ def verify_by_name(path: Path, model: str | None = None) -> tuple[Path, list[Che
     name = model or (str(run) if run else None)
     student = load_model(name) if name else None
     if name and student and (folder / "router_config.json").is_file():
-        return folder, verify(folder, compose(student, load_teacher_model(teacher_spec(name, prompts=student.prompts))))
+        return folder, verify(folder, with_teacher(student, teacher_spec(name, prompts=student.prompts)))
     return folder, verify(folder, student)
 
 

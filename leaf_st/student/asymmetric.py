@@ -1,5 +1,6 @@
 """Student and teacher as one model: the student embeds queries, the teacher documents (paper Figure 2)."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -11,7 +12,7 @@ from leaf_st.errors import InputError
 from leaf_st.models.load import load_model
 from leaf_st.models.prompts import prompt_for
 from leaf_st.recipe import TeacherSpec
-from leaf_st.teacher.open import teacher_spec
+from leaf_st.teacher.open import open_teacher_model, teacher_spec
 from leaf_st.zoo import ASYMMETRIC, ZOO
 
 
@@ -37,25 +38,18 @@ def load(
     if not asymmetric:
         return student
     spec = teacher_spec(name, teacher, student.prompts)
-    return compose(student, load_teacher_model(spec, trust_remote_code=trust_remote_code))
+    return with_teacher(student, replace(spec, trust_remote_code=trust_remote_code))
 
 
-def load_teacher_model(spec: TeacherSpec, *, trust_remote_code: bool = False) -> SentenceTransformer:
-    """Load the teacher of ``spec`` as a model to compose, in float32 like the student.
+def with_teacher(student: SentenceTransformer, spec: TeacherSpec) -> SentenceTransformer:
+    """Load the teacher of ``spec`` in float32 and return its composition with ``student`` (see `compose`).
 
     A composed model of two precisions would give queries and documents whose tensors cannot be compared.
 
     Raises:
-        InputError: If the model does not exist or cannot be loaded.
+        InputError: If the teacher cannot be loaded, or the vectors of the two models differ in width.
     """
-    return load_model(
-        spec.model,
-        role="teacher",
-        revision=spec.revision,
-        max_length=spec.max_length,
-        prompts=spec.prompts,
-        trust_remote_code=trust_remote_code,
-    )
+    return compose(student, open_teacher_model(replace(spec, precision="float32")))
 
 
 def is_asymmetric(name: str) -> bool:

@@ -22,7 +22,6 @@ from leaf_st.errors import InputError
 from leaf_st.models.load import load_model
 from leaf_st.models.tokens import copy_tokenizer
 from leaf_st.student.projection import RIDGE, Projection
-from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.protocol import Similarity, Teacher
 
 _HALF_AT = 1e-3  # share of all tokens at which a token has half weight; results are flat between 3e-4 and 3e-3
@@ -87,18 +86,13 @@ def fit_table(
 
     Args:
         student: From `build_static`.
-        teacher: The teacher, a transformer on this machine.
+        teacher: The teacher.
         texts: n texts, each after its prompt.
         targets: The teacher's vectors of ``texts``, shape (n, d).
 
     Raises:
-        InputError: If the teacher is not a local model.
+        InputError: If the teacher cannot embed single tokens.
     """
-    if not isinstance(teacher, LocalTeacher):
-        raise InputError(
-            f"student.static: the start of a table needs a local teacher, found {type(teacher).__name__}: set "
-            "student.closed_form_rows=0"
-        )
     static = cast(StaticEmbedding, student[0])
     table = static.embedding.weight
     counts = torch.bincount(static.preprocess(list(texts))["input_ids"], minlength=len(table))

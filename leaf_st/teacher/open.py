@@ -6,8 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sentence_transformers import SentenceTransformer
+
 from leaf_st.errors import InputError
 from leaf_st.models.find import content_hash, find_model, first_content_hash, published_as
+from leaf_st.models.load import load_model
 from leaf_st.models.prompts import prompt_for
 from leaf_st.recipe import KINDS, Recipe, TeacherSpec
 from leaf_st.run_folder import read_record
@@ -26,6 +29,23 @@ def open_teacher(spec: TeacherSpec, device: str | None = None) -> Teacher:
         InputError: If the teacher cannot be used.
     """
     return LocalTeacher.load(spec, device)
+
+
+def open_teacher_model(spec: TeacherSpec) -> SentenceTransformer:
+    """Load the teacher that ``spec`` names as a model, to compose a model from the teacher and a student.
+
+    Raises:
+        InputError: If the teacher cannot be loaded.
+    """
+    return load_model(
+        spec.model,
+        role="teacher",
+        revision=spec.revision,
+        precision=spec.precision,
+        max_length=spec.max_length,
+        prompts=spec.prompts,
+        trust_remote_code=spec.trust_remote_code,
+    )
 
 
 def teacher_spec(

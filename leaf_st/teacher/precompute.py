@@ -1,8 +1,8 @@
 """Embedding of texts into a store (paper 2.2: targets are computed once and kept).
 
-The texts are cut into blocks, in order. A block is embedded, then written as one shard. Partition i of n makes shards
-i, i + n, i + 2n, ..., so any number of workers, on one machine or many, make the same store. A kill loses the block in
-flight, and the same command resumes after the last complete shard.
+The texts are cut into blocks, in order. A block is embedded, then written as one shard. A shard is determined by its
+number, so any number of workers, on one machine or many, make the same store; `workers` decides who makes which shard.
+A kill loses the block in flight, and the same command resumes after the last complete shard.
 """
 
 from collections import Counter
@@ -33,7 +33,7 @@ def precompute(
     folder: Path,
     *,
     dtype: str = "float16",
-    partition: tuple[int, int] = (0, 1),
+    own: Callable[[int], bool] = lambda number: True,
     skipped: Counter[str] | None = None,
     total: int | Callable[[int], int | None] | None = None,
     rows_per_shard: int = ROWS_PER_SHARD,
@@ -45,23 +45,18 @@ def precompute(
         teacher: The teacher, which gives the vectors.
         folder: A new or empty folder, or a complete or incomplete store of the same texts and teacher.
         dtype: Dtype of the stored vectors, "float16" or "float32".
-        partition: (i, n): make only shards i, i + n, i + 2n, ...
+        own: Whether this worker makes the shard of a number; all shards by default.
         skipped: Reasons and counts of the rows that ``texts`` leaves out, for the manifest.
         total: Number of all texts, or a function that estimates it from the number of texts read, for the progress bar.
         rows_per_shard: Rows of a block.
 
     Returns:
-        The store, or None if shards of other partitions are missing.
+        The store, or None if shards of other workers are missing.
 
     Raises:
         InputError: If the folder holds something else, another teacher's vectors or other texts, or if the teacher
             gives vectors that are not finite.
     """
-    index, count = partition
-    if not 0 <= index < count:
-        raise InputError(
-            f"partition {index} of {count}: expected a number from 0 to {max(count - 1, 0)}: name another partition"
-        )
     _prepare(folder, teacher, dtype, rows_per_shard)
     there = find_shards(folder)
     names: list[str | None] = []
@@ -69,11 +64,11 @@ def precompute(
     with tqdm(unit=" texts", desc="embedding", smoothing=0.1) as progress:
         for number, block in enumerate(_blocks(texts, rows_per_shard)):
             progress.total = total(rows + len(block)) if callable(total) else total
-            path = _existing(there.get(number), block, verify=number % count == index)
+            path = _existing(there.get(number), block, verify=own(number))
             if path is not None:
                 if not progress.disable:  # a disabled bar has no attribute `initial`
                     progress.initial += len(block)  # earlier shards must not count in the rate
-            elif number % count == index:
+            elif own(number):
                 path = write_shard(folder, number, rows, block, embed_rows(teacher, block), dtype)
             if path is not None:
                 progress.update(len(block))
@@ -138,8 +133,8 @@ def _blocks(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
 def _existing(path: Path | None, block: list[Text], verify: bool) -> Path | None:
     """Return the shard at ``path`` if it exists and is intact.
 
-    With ``verify``, the checksum is compared and a damaged shard is removed. Each worker verifies the shards of its own
-    partition, so a store is read once in total.
+    With ``verify``, the checksum is compared and a damaged shard is removed. Each worker verifies its own shards, so a
+    store is read once in total.
 
     Raises:
         InputError: If the shard holds other texts than ``block``.
@@ -152,7 +147,7 @@ def _existing(path: Path | None, block: list[Text], verify: bool) -> Path | None
             path.unlink(missing_ok=True)
             return None
         ids = open_shard(path).ids.tolist()
-    except (OSError, pa.ArrowException):  # the worker of that partition removed the shard, or will
+    except (OSError, pa.ArrowException):  # the worker of that shard removed it, or will
         return None
     if ids == [text_id(row.text) for row in block]:
         return path

@@ -138,8 +138,22 @@ class Teacher(Targets, Protocol):
     def parameters(self) -> int | None:
         """Number of weights; None if unknown."""
 
+    @property
+    def batch_size(self) -> int:
+        """Number of texts that the teacher embeds at a time."""
+
     def encode(self, texts: Sequence[str], prompt: str | None = None) -> NDArray[np.float32]:
         """Embed n texts that are neither queries nor documents, such as sentences to classify; returns shape (n, d)."""
+
+    def token_counts(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Return the number of tokens that the teacher reads of each text, shape (n,)."""
+
+    def token_vectors(self, count: int) -> Tensor:
+        """Embed the first ``count`` tokens of the teacher's vocabulary, each as a text; returns shape (count, d).
+
+        Raises:
+            InputError: If the teacher cannot embed single tokens.
+        """
 
     def similarity(self, queries: Vectors, documents: Vectors) -> Tensor:
         """Return the similarity of each query to each document, shape (queries, documents)."""

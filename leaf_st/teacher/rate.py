@@ -7,12 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leaf_st.recipe import KINDS
-from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.protocol import Teacher
 from leaf_st.texts import Text
 
 _SECONDS = 15.0
-_BATCH = 32  # texts per call, for a teacher of unknown batch size
 _GOLDEN = 0.618034  # multiples of the golden ratio, modulo 1, are far apart
 
 
@@ -29,11 +27,8 @@ def seconds_per_text(teacher: Teacher, texts: Sequence[Text], most: float = _SEC
     """
     prompts = teacher.fingerprint.prompts
     prompted = [prompts[row.kind] + row.text for row in texts]
-    if isinstance(teacher, LocalTeacher):
-        tokens, size = teacher.token_counts(prompted), teacher.batch_size
-    else:
-        tokens, size = np.array([len(text) for text in prompted]), _BATCH
-    batches = _batches(texts, tokens, size)
+    tokens = teacher.token_counts(prompted)
+    batches = _batches(texts, tokens, teacher.batch_size)
     # The first batch on a device is slow, so the shortest batch is embedded before any batch is timed.
     _embed(teacher, texts, min(batches, key=lambda rows: int(tokens[rows].sum())))
     spent, done = 0.0, 0

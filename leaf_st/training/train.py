@@ -1,7 +1,7 @@
 """The training stage: from a recipe, a store and an untrained student to the trained student's folder."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def train(
     run: Path,
     student: SentenceTransformer,
     *,
-    teacher: Teacher | None = None,
+    teacher: Callable[[], Teacher] | None = None,
     record: Any = None,  # noqa: ANN401  (any JSON value)
     general: EmbeddingStore | None = None,
 ) -> SentenceTransformer:
@@ -56,7 +56,8 @@ def train(
         store: Texts and targets.
         run: The run folder.
         student: The untrained student from `initial_student`, which is trained in place.
-        teacher: The teacher, whose token vectors are the start of a static student; unused for other students.
+        teacher: Function that opens the teacher, whose token vectors are the start of a static student. The function is
+            not called for other students or if training resumes.
         record: JSON value that becomes ``recipe.json`` of the model.
         general: The store of the recipe's `general`. The results then have two losses, ``eval_domain_loss`` of the rows
             held out of ``store`` and ``eval_general_loss``.
@@ -102,7 +103,7 @@ def _fit_start(
     recipe: Recipe,
     store: EmbeddingStore,
     rows: Sequence[int],
-    teacher: Teacher | None,
+    teacher: Callable[[], Teacher] | None,
 ) -> None:
     """Fit the closed-form start of the student to ``rows``; without rows its weights stay random."""
     if not rows:
@@ -113,7 +114,7 @@ def _fit_start(
     elif teacher is None:
         raise InputError("train: expected the teacher of a static student, found None: pass teacher=")
     else:
-        fit_table(student, teacher, texts, targets)
+        fit_table(student, teacher(), texts, targets)
 
 
 def before_and_after(trainer: LeafTrainer, distance: Distance) -> str:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from leaf_st.errors import InputError
-from leaf_st.models.load import load_model
+from leaf_st.teacher.open import open_teacher_model
 from leaf_st.training.loss import TeacherAlignedLoss
 
 _READ = ("input_ids", "attention_mask", "token_type_ids")
@@ -211,10 +211,7 @@ def _mean_of_tokens(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def variants(setting: Setting) -> list[Variant]:
-    student, spec = setting.student(), setting.run.recipe.teacher
-    teacher = load_model(
-        spec.model, role="teacher", revision=spec.revision, precision=spec.precision, max_length=spec.max_length
-    )
+    student, teacher = setting.student(), open_teacher_model(setting.run.recipe.teacher)
     found = [setting.variant("LEAF")]
     for loss in (MiniLM, TinyBERT, DistilBERT):
         check = partial(loss.require_match, student, teacher)

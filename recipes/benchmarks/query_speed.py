@@ -21,6 +21,7 @@ import torch
 from leaf_st.evaluation.timing import encode_speed
 from leaf_st.models.load import load_model
 from leaf_st.recipe import TextsSpec
+from leaf_st.tables import aligned
 from leaf_st.texts.read import read_texts
 
 
@@ -38,12 +39,12 @@ def main() -> None:
     queries = [row.text for row in islice(read_texts(spec, Counter()), options.limit)]
     models = {name: load_model(name) for name in options.models}
     speeds = [encode_speed(models, queries, options.rounds, size) for size in options.batch_sizes]
-    width = max(map(len, models)) + 2
     print(f"{len(queries):,} queries, one core; queries per second in batches of")
-    print(f"{'':{width}}{'parameters':>12}" + "".join(f"{size:>10,}" for size in options.batch_sizes))
+    lines = [["", "parameters", *(f"{size:,}" for size in options.batch_sizes)]]
     for name, model in models.items():
         parameters = sum(weight.numel() for weight in model.parameters()) / 1e6
-        print(f"{name:{width}}{parameters:>11.1f}M" + "".join(f"{rates[name]:>10,.0f}" for rates in speeds))
+        lines.append([name, f"{parameters:.1f}M", *(f"{rates[name]:,.0f}" for rates in speeds)])
+    print(aligned(lines))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.models.find import find_model
 from leaf_st.models.precision import bfloat16_is_fast
 from leaf_st.recipe import TeacherSpec, TextsSpec
+from leaf_st.tables import aligned
 from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.precompute import ROWS_PER_SHARD
 from leaf_st.texts.read import read_texts
@@ -48,8 +49,7 @@ def main() -> None:
             vectors[name] = way()
             seconds[name].append(time.perf_counter() - started)
     rates = {name: len(texts) / statistics.median(times) for name, times in seconds.items()}
-    for name, rate in rates.items():
-        print(f"{name:<28}{rate:8.1f} texts/s")
+    print(aligned([("", "texts/s"), *((name, f"{rate:.1f}") for name, rate in rates.items())]))
     before, after = rates.values()
     distance = np.linalg.norm(np.subtract(*vectors.values()), axis=1).mean()
     print(f"ratio {after / before:.2f}x, mean L2 between the two {distance:.6f}")

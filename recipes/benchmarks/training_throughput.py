@@ -32,6 +32,7 @@ from leaf_st.atomic import write_json
 from leaf_st.recipe import Recipe, StudentSpec, TextsSpec, TrainingSpec
 from leaf_st.student.new import new_student
 from leaf_st.student.projection import fit_projection
+from leaf_st.tables import aligned
 from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.precompute import precompute
 from leaf_st.texts.read import read_texts
@@ -170,10 +171,12 @@ def main() -> None:
         rates = compare_rates(setting, options.rounds) if options.rounds else {}
         losses = compare_losses(setting, options.samples, options.output) if options.samples else {}
         print(f"\nvalidation L2 at the start: {setting.validation_loss(setting.student()):.4f}")
-    for name in WAYS:
-        rate = f"{rates[name]:8.1f} samples/s" if rates else ""
-        loss = f"   validation L2 after {options.samples:,} samples {losses[name]:.4f}" if losses else ""
-        print(f"{name:<24}{rate}{loss}")
+    header = ["", *(["samples/s"] if rates else []), *([f"L2 after {options.samples:,} samples"] if losses else [])]
+    lines = [
+        [name, *([f"{rates[name]:.1f}"] if rates else []), *([f"{losses[name]:.4f}"] if losses else [])]
+        for name in WAYS
+    ]
+    print(aligned([header, *lines]))
     if rates:
         print(f"ratio {rates['leaf_st'] / rates['sentence-transformers']:.1f}x")
 

@@ -39,6 +39,27 @@ def test_jsonl_and_parquet_hold_the_same_set(tmp_path):
     assert beir.qrels == {"q1": {"d1": 2, "d2": 0}}
 
 
+def _write_like_nanobeir(folder, parts=("train-00000-of-00001",)):
+    pairs = [{"query-id": "q1", "corpus-id": "d1"}]
+    for name, rows in (("corpus", CORPUS), ("queries", QUERIES), ("qrels", pairs)):
+        (folder / name).mkdir(parents=True)
+        for part in parts:
+            pq.write_table(pa.Table.from_pylist(rows), folder / name / f"{part}.parquet")
+    return folder
+
+
+def test_a_data_set_of_the_hub_has_a_folder_for_each_part(tmp_path):
+    beir = load_beir(_write_like_nanobeir(tmp_path / "NanoNFCorpus"))
+    assert beir.name == "NanoNFCorpus"
+    assert [row["id"] for row in beir.corpus] == ["d1", "d2"]
+    assert beir.qrels == {"q1": {"d1": 1}}
+
+
+def test_several_files_for_a_part_are_reported(tmp_path):
+    with pytest.raises(InputError, match=r"expected one file corpus/\*\.parquet, found 2: merge them"):
+        load_beir(_write_like_nanobeir(tmp_path / "large", ("a", "b")))
+
+
 def test_title_may_be_absent_and_ids_numbers(tmp_path):
     corpus = [{"_id": 7, "text": "no title", "metadata": {}}]
     qrels = [{"query-id": "q1", "corpus-id": "7", "score": 1}]
@@ -48,8 +69,8 @@ def test_title_may_be_absent_and_ids_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"corpus": None}, r"expected corpus\.parquet or corpus\.jsonl, found none"),
-        ({"qrels": None}, r"expected qrels\.parquet or qrels/test\.tsv or qrels\.tsv"),
+        ({"corpus": None}, r"expected corpus\.parquet or corpus\.jsonl or corpus/\*\.parquet, found none"),
+        ({"qrels": None}, r"expected qrels\.parquet or qrels/test\.tsv or qrels\.tsv or qrels/\*\.parquet"),
         ({"queries": [{"_id": "q1", "query": "?"}]}, r"queries\.jsonl: row 1 has no 'text'"),
         ({"queries": [{"_id": "q9", "text": "?"}]}, r"test\.tsv: query-id 'q1' is not in queries\.jsonl"),
         ({"corpus": CORPUS[:1]}, r"test\.tsv: corpus-id 'd2' is not in corpus\.jsonl"),
@@ -58,6 +79,7 @@ def test_title_may_be_absent_and_ids_numbers(tmp_path):
         ({"corpus": [{"_id": "d1", "title": 3, "text": "a"}]}, r"corpus\.jsonl: title of _id 'd1' is 3"),
         ({"corpus": [{"_id": "d1", "text": "\ud800"}]}, r"text of _id 'd1' contains a lone surrogate"),
         ({"queries": [None]}, r"queries\.jsonl: row 1 is None, expected an object"),
+        ({"qrels": [{"query-id": "q1", "corpus-id": "d1"}]}, r"test\.tsv: row 1 has no 'score'"),
         ({"qrels": QRELS[1:]}, r"test\.tsv: no score is above 0"),
         ({"qrels": [{**QRELS[0], "score": "high"}]}, r"test\.tsv: score of query 'q1' is 'high'"),
         ({"qrels": [{**QRELS[0], "score": 0.5}]}, r"test\.tsv: score of query 'q1' is '0\.5', expected an integer"),

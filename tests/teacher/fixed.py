@@ -50,8 +50,16 @@ class FixedTeacher:
         return np.frombuffer(digest, np.int8)[:WIDTH].astype(np.float32) / 16
 
 
-def embed(folder, texts=TEXTS, teacher=None, rows_per_shard=ROWS_PER_SHARD, **options):
-    return precompute(texts, teacher or FixedTeacher(), folder, rows_per_shard=rows_per_shard, **options)
+def embed(folder, texts=TEXTS, teacher=None, rows_per_shard=ROWS_PER_SHARD, partition=(0, 1), **options):
+    index, count = partition
+    return precompute(
+        texts,
+        teacher or FixedTeacher(),
+        folder,
+        own=lambda number: number % count == index,
+        rows_per_shard=rows_per_shard,
+        **options,
+    )
 
 
 if __name__ == "__main__":

@@ -81,12 +81,6 @@ def test_the_last_of_several_partitions_finishes_the_store(tmp_path, complete):
     assert _shards(tmp_path) == complete
 
 
-@pytest.mark.parametrize("partition", [(3, 3), (0, 0), (-1, 2)])
-def test_a_partition_must_exist(tmp_path, partition):
-    with pytest.raises(InputError, match="expected a number from 0 to"):
-        embed(tmp_path, partition=partition)
-
-
 def _flip(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import together
@@ -13,8 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from leaf_st.cli.main import main
+from leaf_st.errors import InputError
 from leaf_st.pipeline.recipe_file import load_recipe
 from leaf_st.pipeline.run import Run
+from leaf_st.teacher.workers import own_shards
 
 LAUNCHERS = {
     "torchrun": ["torch.distributed.run", "--standalone", "--nproc-per-node=2"],
@@ -100,6 +103,22 @@ def test_the_first_process_alone_writes_and_prints(launched):
     assert len(re.findall("held-out texts: mean L2", printed)) == 1
     assert json.loads((launched / "recipe.json").read_text())["processes"] == 2
     assert not [path for path in launched.rglob("*") if path.name.endswith(".tmp")]
+
+
+@pytest.mark.parametrize("partition", [(3, 3), (0, 0), (-1, 2)])
+def test_a_partition_must_exist(partition):
+    with pytest.raises(InputError, match="expected a number from 0 to"):
+        own_shards(SimpleNamespace(process_index=0, num_processes=1), partition)
+
+
+@pytest.mark.parametrize(("partitions", "processes"), [(1, 1), (3, 1), (1, 4), (3, 2)])
+def test_every_shard_belongs_to_one_process(partitions, processes):
+    owns = [
+        own_shards(SimpleNamespace(process_index=process, num_processes=processes), (partition, partitions))
+        for partition in range(partitions)
+        for process in range(processes)
+    ]
+    assert all(sum(own(number) for own in owns) == 1 for number in range(50))
 
 
 def _embed_in_halves(recipe, folder):

@@ -107,7 +107,10 @@ def test_a_kept_gradient_of_a_table_is_the_same_gradient(finished_table, table, 
     assert _losses(tmp_path) == pytest.approx(_losses(finished_table), rel=1e-4)
 
 
-def test_a_table_whose_training_was_stopped_goes_on_to_the_same_model(finished_table, table, store, tmp_path):
+def test_a_table_whose_training_was_stopped_resumes_without_the_teacher(
+    finished_table, table, store, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("from_scratch.open_teacher", lambda spec: pytest.fail("the teacher was opened"))
     shutil.copytree(finished_table, tmp_path / "again")
     shutil.rmtree(tmp_path / "again" / "model")
     newest = last_complete_checkpoint(tmp_path / "again" / "checkpoints")

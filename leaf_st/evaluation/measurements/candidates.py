@@ -14,9 +14,8 @@ from leaf_st.models.find import find_model
 from leaf_st.models.load import load_model
 from leaf_st.models.random_weights import save_random_weights, shape_if_missing
 from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TeacherSpec, TextsSpec
-from leaf_st.student.asymmetric import load_teacher_model
 from leaf_st.student.build import build_student
-from leaf_st.teacher.open import teacher_spec
+from leaf_st.teacher.open import open_teacher_model, teacher_spec
 from leaf_st.texts.read import read_texts
 from leaf_st.zoo import ZOO, Architecture
 
@@ -77,7 +76,8 @@ def _teacher(spec: TeacherSpec) -> Candidate:
         random = _random_weights(spec.model, spec.model, *shape)
         random.model.prompts.update(spec.prompts)
         return random
-    return Candidate(spec.model, load_teacher_model(spec), spec.model, exported_files(find_model(spec.model)))
+    model = open_teacher_model(replace(spec, precision="float32"))
+    return Candidate(spec.model, model, spec.model, exported_files(find_model(spec.model)))
 
 
 def _random_weights(name: str, teacher: str, reason: str, shape: Architecture) -> Candidate:

@@ -15,7 +15,6 @@ from mteb.abstasks.task_metadata import TaskMetadata
 from leaf_st.evaluation.measurements import registry
 from leaf_st.evaluation.measurements.compression import COMPRESSION
 from leaf_st.evaluation.measurements.export import EXPORT
-from leaf_st.evaluation.measurements.measurement import Section
 from leaf_st.evaluation.measurements.tasks import TASKS
 from leaf_st.export.forms import ExportForm, form_named, recommended_form
 from leaf_st.models.prompts import prompt_for
@@ -87,7 +86,6 @@ def render(
             compressed=bool(results.rows(COMPRESSION)),
             sections=_sections(results, hosted, published),
             values=recipe,
-            sets=provenance.public_sets(results) if not published else Section(),
             texts=provenance.texts(results),
             licence=head.license,
             licences=licence_notes(results),
@@ -106,7 +104,7 @@ def _sections(results: Results, hosted: Hosted, published: Published | None) -> 
         if measurement.on_card and results.rows(measurement) and (measurement is not EXPORT or hosted.graphs)
     ]
     if not published:
-        return measured
+        return [*measured, *provenance.public_sets(named)]
     # No command of this package measured the rows.
     return [*(replace(section, command="") for section in measured), *published.sections]
 

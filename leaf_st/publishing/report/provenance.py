@@ -5,31 +5,33 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from leaf_st.evaluation.measurements.measurement import Section, Table
-from leaf_st.evaluation.tasks.public_sets import PUBLIC_SETS
+from leaf_st.evaluation.tasks.public_sets import PUBLIC_SETS, PUBLIC_TEXTS
 from leaf_st.publishing.results import Results
-from leaf_st.publishing.sections import PageSection
+from leaf_st.publishing.sections import PageSection, nanobeir_command
 from leaf_st.recipe import DOCSTRINGS, PAPER, TextsSpec
 
 
 def sections(results: Results) -> list[PageSection]:
     """Return the sections of a report that follow the measurements."""
-    sets = public_sets(results)
-    found = [PageSection("sets", "Evaluation sets", sets)] if sets.tables else []
     return [
-        *found,
+        *public_sets(results),
         PageSection("recipe", "Recipe", recipe(results)),
         PageSection("texts", "Training texts and their licences", texts(results)),
     ]
 
 
-def public_sets(results: Results) -> Section:
-    """Return where the public finds the measured sets, as far as this package knows."""
+def public_sets(results: Results) -> list[PageSection]:
+    """Return the section on where the public finds the measured sets; no section if this package knows none of them."""
     names = dict.fromkeys(row.set for rows in results.measured.values() for row in rows if hasattr(row, "set"))
     lines = [[name, PUBLIC_SETS[name]] for name in names if name in PUBLIC_SETS]
     if not lines:
-        return Section()
-    text = ["Results name a local set by its file or folder. The sets come from these public sources:"]
-    return Section(text, tables=[Table("sets", ["set", "public source"], lines, left=2)])
+        return []
+    text = [
+        "Results name a local set by its file or folder. The sets come from these public sources. The command below "
+        "evaluates the model on NanoBEIR, which mteb downloads."
+    ]
+    content = Section(text, tables=[Table("sets", ["set", "public source"], lines, left=2)])
+    return [PageSection("sets", "Evaluation sets", content, nanobeir_command(results))]
 
 
 def recipe(results: Results) -> Section:
@@ -72,7 +74,10 @@ def _licence(spec: TextsSpec) -> str:
         return (
             "documentation strings of the Python packages on the machine of the run, each under its package's licence."
         )
-    return f"{spec.source}. The run does not know the licence of these texts: state it when you publish the model."
+    known = f": {PUBLIC_TEXTS[spec.source]}" if spec.source in PUBLIC_TEXTS else ""
+    return (
+        f"{spec.source}{known}. The run does not know the licence of these texts: state it when you publish the model."
+    )
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
