@@ -3,8 +3,8 @@
 Files: ``corpus`` and ``queries`` as .parquet or .jsonl with the columns ``_id``, ``text`` and, optionally for
 documents, ``title``; ``qrels.parquet``, ``qrels/test.tsv`` or ``qrels.tsv`` with the columns ``query-id``,
 ``corpus-id`` and ``score``. A data set of the hub such as NanoBEIR has each of the three as one parquet file in a
-folder: ``corpus/*.parquet``, ``queries/*.parquet``, ``qrels/*.parquet``. A parquet file of qrels without ``score`` lists
-only relevant documents.
+folder: ``corpus/*.parquet``, ``queries/*.parquet``, ``qrels/*.parquet``. A parquet file of qrels without ``score``
+lists only relevant documents.
 """
 
 import csv

@@ -173,8 +173,9 @@ def test_verify_by_the_command(run, capsys, monkeypatch):
         main(["verify", str(run)])
     written = capsys.readouterr()
     assert ended.value.code == 1
-    assert ["load", "failed", "OSError: none"] in [re.split(" {2,}", line) for line in written.out.splitlines()]
-    assert "card       skipped  there is no README.md" in written.out.splitlines()
+    lines = [re.split(" {2,}", line) for line in written.out.splitlines()]
+    assert ["load", "failed", "OSError: none"] in lines
+    assert ["card", "skipped", "there is no README.md"] in lines
     assert written.err.splitlines()[-1] == f"leaf-st: {run / 'model'} is not fit to be published"
 
 

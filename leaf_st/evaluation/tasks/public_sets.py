@@ -27,7 +27,7 @@ PUBLIC_TEXTS: dict[str, str] = {
     "open_mix.parquet": (
         "388,496 texts of TREC Million Query and Terabyte queries; questions of NQ-open, TriviaQA, SQuAD, "
         "WebQuestions, WikiAnswers, SimpleQuestions, OpenTriviaQA and WikiTableQuestions; Schema-Guided Dialogue "
-        "turns; arXiv titles and abstracts; MedQuAD; WordNet glosses; Wikipedia paragraphs; science sentences. Texts equal to "
-        "a query or document of the retrieval sets were removed"
+        "turns; arXiv titles and abstracts; MedQuAD; WordNet glosses; Wikipedia paragraphs; science sentences. Texts "
+        "equal to a query or document of the retrieval sets were removed"
     ),
 }
