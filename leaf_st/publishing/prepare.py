@@ -65,7 +65,7 @@ def _load_teacher(run: Path, student: SentenceTransformer) -> SentenceTransforme
     try:
         return load_teacher_model(teacher_spec(str(run / MODEL), prompts=student.prompts))
     except InputError as error:
-        raise InputError(f"the teacher, which --asymmetric publishes too, cannot be loaded: {error}") from error
+        raise InputError(f"the teacher, which --asymmetric also publishes, cannot be loaded: {error}") from error
 
 
 def _fill(

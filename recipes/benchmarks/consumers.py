@@ -1,4 +1,4 @@
-"""Consumers of a published folder: do programs without leaf_st compute the same vectors?
+"""Check that programs without leaf_st compute the same vectors from a published folder.
 
 Command:  make consumers  or  python recipes/benchmarks/consumers.py [FOLDER] [--texts FILE] [--work DIR]
 
