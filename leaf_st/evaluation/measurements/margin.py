@@ -55,8 +55,9 @@ def trend_lines(rows: Sequence[MarginRow]) -> list[str]:
 
 
 def _describe(line: Trend, mode: Mode) -> str:
-    reached = f"reaches the teacher's score at L2 {line.margin:.3f}"
-    met = reached if line.margin else "does not reach the teacher's score above L2 0"
+    met = "does not reach the teacher's score above L2 0"
+    if line.margin:
+        met = f"reaches the teacher's score at L2 {line.margin:.3f}"
     sign = "-" if line.slope < 0 else "+"
     return f"{mode}: nDCG@10 = {line.intercept:.2f} {sign} {abs(line.slope):.2f} L2, r = {line.r:.3f}; the line {met}"
 
