@@ -113,7 +113,7 @@ def _with_teacher(run, folder):
 def test_a_missing_or_unfitting_teacher(hub, run, tmp_path, capsys):
     _with_teacher(run, tmp_path / "none")
     refused = _refused(capsys, "push", run, "--repo-id", REPO, "--asymmetric")
-    assert refused.startswith("the teacher, which --asymmetric publishes too, cannot be loaded: teacher ")
+    assert refused.startswith("the teacher, which --asymmetric also publishes, cannot be loaded: teacher ")
     assert "none cannot be loaded: neither an existing folder nor a hub id" in refused
     assert "expected the name of a branch" in _refused(capsys, "push", run, "--repo-id", REPO, "--revision", "")
     narrow = shutil.copytree(run / "model", tmp_path / "narrow")
