@@ -76,7 +76,7 @@ def export_model(
         model: A model in float32; it is moved to the CPU.
         folder: The folder of the model.
         texts: Queries and documents to compare vectors on; the first 500 of each kind are used.
-        ndcg_kept: Measures the nDCG@10 of a form with a limit on nDCG@10, in percent of its reference form.
+        ndcg_kept: Measures the nDCG@10 of a form with a limit on nDCG@10, in percent of the reference form's.
 
     Returns:
         The forms that were made, in the order of `FORMS`, with the problem of each form that was not kept.

@@ -89,7 +89,7 @@ def standard_graph(model: SentenceTransformer) -> "ModelProto":
         raise InputError(f"torch cannot export this model to ONNX: {reason}: run the model with torch") from error
     assert program is not None  # only the older exporter returns None
     graph: ModelProto = program.model_proto
-    # Without torch's notes on the shapes of inner values, onnxruntime's quantization infers the shapes itself.
+    # onnxruntime's quantization infers no shapes of inner values where torch has noted some.
     del graph.graph.value_info[:]
     # The metadata contains the file paths of the machine that exported the model.
     for part in (graph, graph.graph, *graph.graph.node, *graph.graph.input, *graph.graph.output):

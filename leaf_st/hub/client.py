@@ -136,7 +136,7 @@ class Hub:
         Only the upload itself shows whether a fine-grained token may write to the repository.
 
         Raises:
-            InputError: If the hub cannot be reached or rejects the token, or the repository has another state.
+            InputError: If the hub cannot be reached or rejects the token, or the repository does not fit the target.
         """
         self._call(self._require_write_token)
         self._call(self._find_repository)

@@ -93,7 +93,7 @@ def _parts(path: Path) -> list[Path]:
 
 
 def _beir_rows(folder: Path, skipped: Counter[str], key: str, progress: ReadProgress) -> Iterator[Row]:
-    """Yield documents and queries alternately until one of them ends, so that a limit keeps some of each."""
+    """Yield documents and queries alternately, then the rest of the longer file, so that a limit keeps some of each."""
     paths = [_beir_table(folder, name, key) for name in ("corpus", "queries")]
     corpus, queries = (_check(path, "text", key, progress) for path in paths)
     documents = (Row(_titled(record), "document") for record in _records(corpus, ("title",), skipped))

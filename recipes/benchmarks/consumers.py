@@ -186,7 +186,7 @@ def consult(consumer: Consumer, folder: Path, given: Exercise, work: Path) -> Ou
     """Run ``consumer`` on ``folder`` with the texts ``given``, in the environment in ``work``."""
     try:
         if consumer.graph and not (folder / _GRAPH).is_file():
-            raise Skipped(f"{folder} has no {_GRAPH.as_posix()}: leaf-st export {folder}")
+            raise Skipped(f"{folder} has no {_GRAPH.as_posix()}: run `leaf-st export {folder}`")
         runner = prepare(consumer.environment, work)
         with TemporaryDirectory(prefix="leaf-st-consumers-") as temporary:
             vectors = Path(temporary) / "vectors.json"

@@ -63,7 +63,7 @@ def write_report(run: Path) -> Path:
 
 
 def _sections(results: Results) -> list[PageSection]:
-    # A report does not ask for rows that only a command such as the demo writes.
+    # A report does not list rows as missing if only another command, such as the demo, writes them.
     shown = [each for each in registry.MEASUREMENTS if results.rows(each) or each.measure or each.needs]
     return [*(_section(results, measurement) for measurement in shown), *provenance.sections(results)]
 
