@@ -170,7 +170,7 @@ def check_modes(modes: Sequence[Mode], teacher: Teacher | None, student: Sentenc
     if expected != found:
         raise InputError(
             f"the teacher's vectors have {expected} dimensions, the student's have {found}: "
-            "asymmetric mode compares their vectors; use the student's own teacher, "
+            "asymmetric mode compares the vectors of both models; use the student's own teacher, "
             "or measure only teacher and standard mode (--modes)"
         )
 
@@ -191,5 +191,5 @@ def require_finite(vectors: NDArray[np.float32], texts: Sequence[str], model: st
     if broken.size:
         raise InputError(
             f"{model} returns NaN or infinite numbers for {broken.size} of {len(texts)} texts, such as "
-            f"the {kind} {texts[broken[0]][:60]!r}: check its weights, or load it in float32"
+            f"the {kind} {texts[broken[0]][:60]!r}: check the model's weights, or load the model in float32"
         )

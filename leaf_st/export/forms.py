@@ -67,7 +67,7 @@ class ExportForm:
         make: The function that writes the file.
         limits: The limits within which the file is kept.
         supports: Whether a model has this form.
-        made_from: The names of the forms that it can be made from and is compared with, best first.
+        made_from: The names of the forms that this form can be made from and is compared with, best first.
         recommended: Whether the model card and the latency figure show this form where a model has it.
     """
 

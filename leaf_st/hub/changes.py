@@ -69,8 +69,8 @@ def compare(
     foreign = [name for name in upload if name in remote and not is_ours(name)]
     if foreign and not replace:
         raise InputError(
-            f"{where} contains {_listed(foreign)}, which this command did not write or which changed since: check "
-            "these files, then use `--replace` to overwrite them, or name another --repo-id"
+            f"{where} contains {_listed(foreign)}, which this command did not write or which changed since: "
+            "check these files, then use `--replace` to overwrite them, or name another --repo-id"
         )
     delete = [name for name in previous.files if name not in local and name in remote and is_ours(name)]
     return Changes(upload, delete, len(local) - len(upload))

@@ -42,7 +42,7 @@ def retry(call: Callable[[], T]) -> T:
                 raise
             reason, requested = temporary
         pause = max(pause, requested)
-        _logger.warning("%s: again in %g seconds", reason, pause)
+        _logger.warning("%s: retrying in %g seconds", reason, pause)
         time.sleep(pause)
     return call()
 

@@ -49,7 +49,7 @@ def add_run(run: Path, repo_id: str, folder: Path = GALLERY) -> None:
     """Copy the results of ``run`` into ``folder``, without paths of this machine.
 
     Raises:
-        InputError: If ``run`` has no model or no results, or they cannot be used.
+        InputError: If the model or the results of ``run`` are missing or cannot be used.
     """
     require_run(run)
     require_results(run)

@@ -51,7 +51,7 @@ def find_mteb_results(folder: Path, rows: Iterable[Result]) -> dict[str, MtebRes
 
     Args:
         folder: Results folder of the run.
-        rows: Scores. A row on data that is not the registered task's is skipped.
+        rows: Scores. A row is skipped if its data is not the data of the registered task.
     """
     cache = mteb.ResultCache(folder / CACHE)
     return {row.set: found for row in rows if (found := _find(cache, row)) is not None}
@@ -73,7 +73,7 @@ def _find(cache: mteb.ResultCache, row: Result) -> MtebResult | None:
 
 
 def _identity(row: Result) -> Identity:
-    """Return the model under which mteb stored the result of ``row`` (see `leaf_st.evaluation.tasks.runner`)."""
+    """Return the name and revision of mteb's result for ``row`` (see `leaf_st.evaluation.tasks.runner`)."""
     identity = Identity(row.model, row.revision or "")
     if row.mode != "asymmetric":
         return identity

@@ -19,7 +19,7 @@ from leaf_st.zoo import ASYMMETRIC, ZOO
 def pull(name: str, folder: Path, revision: str | None = None) -> None:
     """Put the model ``name`` into ``folder``, so that ``SentenceTransformer(folder)`` loads the model.
 
-    The model card and the licence are copied too if they can be fetched: a user who passes the model on needs both.
+    The model card and the licence are copied too if they can be fetched: a user who redistributes the model needs both.
 
     Args:
         name: A name as for `load`. For a name with ``-asym``, the folder contains the student and the teacher as one
@@ -52,7 +52,7 @@ def pull(name: str, folder: Path, revision: str | None = None) -> None:
 
 def _require_empty(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is not empty: name another --output, or delete it")
+        raise InputError(f"{folder} is not empty: name another --output, or delete the folder")
     if folder.resolve() == Path.cwd():
         raise InputError(f"--output {folder}: expected a folder to create, found the current folder: name another one")
 

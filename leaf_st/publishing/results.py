@@ -125,13 +125,13 @@ def _is_of_student(row: Any) -> bool:  # noqa: ANN401  (a row of any measurement
 
 
 def _require_timed_student(results: Results, student: str) -> None:
-    """Check that the first student in the latency rows has the size of this run's student; others may follow it."""
+    """Check that the first student in the latency rows has the size of this run's student; others may follow."""
     first = next((row for row in results.rows(LATENCY) if row.model != row.teacher), None)
     size = results.size("student")
     if first and size and first.parameters != size.parameters:
         raise InputError(
             f"{results.run / RESULTS / LATENCY.file} begins with {first.model} of {first.parameters:,} parameters, "
-            f"but {student} has {size.parameters:,}: measure the latency of {student} first"
+            f"but {student} has {size.parameters:,}: measure the latency again with {student} as the first model"
         )
 
 
@@ -139,7 +139,7 @@ def require_results(run: Path, without_results: bool = False) -> None:
     """Check that ``run`` has task results, unless ``without_results``.
 
     Raises:
-        InputError: If it has none.
+        InputError: If ``run`` has no task results.
     """
     if not (without_results or TASKS.read(run / RESULTS)):
         raise InputError(
@@ -149,7 +149,7 @@ def require_results(run: Path, without_results: bool = False) -> None:
 
 
 def without_folders(results: Results) -> Results:
-    """Return ``results`` for readers on other machines: of each path, only the last part is kept."""
+    """Return ``results`` for readers on other machines: each path is replaced by its last part."""
     record = Record.model_validate(strip_paths(results.record.model_dump()))
     return replace(
         results,

@@ -70,7 +70,7 @@ def read_file(
         spec: The file and its columns.
         skipped: Counts the lines that are not rows, by reason.
         key: Name of ``spec`` in the recipe, for errors: "texts" or "general".
-        progress: Is updated while the files are read.
+        progress: Progress to update while the files are read.
 
     Raises:
         InputError: If the file is missing, empty, broken, of an unknown format, or lacks the text column.
@@ -93,7 +93,7 @@ def _parts(path: Path) -> list[Path]:
 
 
 def _beir_rows(folder: Path, skipped: Counter[str], key: str, progress: ReadProgress) -> Iterator[Row]:
-    """Yield documents and queries alternately while both last, so that a limit keeps some of each."""
+    """Yield documents and queries alternately, then the rest of the longer file, so that a limit keeps some of each."""
     paths = [_beir_table(folder, name, key) for name in ("corpus", "queries")]
     corpus, queries = (_check(path, "text", key, progress) for path in paths)
     documents = (Row(_titled(record), "document") for record in _records(corpus, ("title",), skipped))
@@ -220,7 +220,7 @@ def _csv(source: _Source, _others: Sequence[str], _: Counter[str]) -> Iterator[R
     except csv.Error as error:
         raise InputError(
             f"{source}, after line {records.line_num}: broken csv ({error}): "
-            "close the quotes, and double the quotes inside a text"
+            "close every quoted text, and double the quotes inside a text"
         ) from error
 
 

@@ -19,7 +19,7 @@ from leaf_st.texts.docstrings import docstring_texts
 from leaf_st.texts.files import read_file
 from leaf_st.texts.progress import ReadProgress
 
-_MAX_BYTES = 1_000_000  # no teacher reads so many; the row is probably a file mistaken for a text
+_MAX_BYTES = 1_000_000  # longer than any teacher reads: probably a file mistaken for a text
 _SENTENCE_BORDER = re.compile(r"(?<=[.!?])\s+(?=[A-Z\d\"'(])")
 _SENTENCE_WORDS = range(4, 61)
 
@@ -39,7 +39,7 @@ def read_texts(
         key: Name of ``spec`` in the recipe, for errors: "texts" or "general".
         prompts: The teacher's prompts by kind. If two kinds have the same prompt, a text of both kinds is yielded once,
             as the kind that occurs first. If None, a text of both kinds is yielded twice.
-        progress: Is updated while the source is read.
+        progress: Progress to update while the source is read.
 
     Raises:
         InputError: If the source cannot be read or contains no usable text.

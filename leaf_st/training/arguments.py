@@ -84,7 +84,7 @@ _LEAST_INTEGERS = {
 }
 _POSITIVE = ("learning_rate", "num_train_epochs")
 
-# Names of integrations whose availability check in transformers has another name.
+# Integrations whose availability check in transformers has a different name.
 _CHECKED_AS = {"azure_ml": "azureml", "comet_ml": "comet", "flyte": "flytekit"}
 _NEED_THE_MODEL = ("galore", "apollo", "lomo")  # their optimizers select layers of the model
 

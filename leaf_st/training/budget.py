@@ -56,7 +56,7 @@ class _RandomTeacher:
 
 
 class _EpochClock(TrainerCallback):
-    """Notes the time at the end of each epoch."""
+    """Records the time at the end of each epoch."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -91,7 +91,7 @@ def steps_of_budget(
     Raises:
         InputError: If the budget is too short for one step.
     """
-    # Random rows, because the head of a source may have other lengths than the rest.
+    # Random rows, because the first texts of a source may be longer or shorter than the rest.
     count = trial_texts(recipe) * PartialState().num_processes
     rows = np.unique(np.random.default_rng(0).integers(len(store), size=count)).tolist()
     validation = len(held_out_rows(store, recipe.training)) + (0 if general is None else len(general))

@@ -67,7 +67,7 @@ def train(
 
     Raises:
         InputError: If the store is too small or damaged, an argument is wrong, the teacher of a static student is
-            missing, or another number of processes wrote the checkpoint.
+            missing, or a different number of processes wrote the checkpoint.
         KeyboardInterrupt: On Ctrl-C, after the current batch and a checkpoint.
     """
     max_length = student.max_seq_length

@@ -4,8 +4,8 @@ Rows come from an `EmbeddingStore` by number. Texts and targets are read from ma
 memory contains neither all texts nor all targets. Batches contain texts of similar length, the learning rate follows
 `CyclicDecay`, and checkpoints contain safetensors and no model card.
 
-Several processes (``torchrun``) train as one process would with their combined batches. Only the last batch of an
-epoch, if incomplete, is left out, because the processes' parts would differ in size.
+Several processes (``torchrun``) train as one process would with their combined batches. An incomplete
+last batch of an epoch is left out, because the parts of the processes would differ in size.
 """
 
 from contextlib import nullcontext
@@ -176,7 +176,7 @@ class LeafTrainer(SentenceTransformerTrainer):
             prefetch_factor=self.args.dataloader_prefetch_factor,
         )
         # Accelerator.prepare would divide this process's part again. It also repeats rows to fill the last batch, and
-        # does not set the epoch of the sampler when a training by several processes resumes within an epoch.
+        # does not set the epoch of the sampler when training with several processes resumes within an epoch.
         prepared: DataLoader[Any] = prepare_data_loader(
             loader, self.args.device, num_processes=1, process_index=0, put_on_device=True
         )

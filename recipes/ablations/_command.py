@@ -28,7 +28,7 @@ def common_parser(description: str | None, output: str) -> argparse.ArgumentPars
     parser.add_argument(
         "--texts", default=DOCSTRINGS, metavar="FILE", help="training texts (default: documentation strings)"
     )
-    parser.add_argument("--teacher", default=MINILM, metavar="MODEL", help="default: %(default)s")
+    parser.add_argument("--teacher", default=MINILM, metavar="MODEL", help="teacher (default: %(default)s)")
     parser.add_argument("--backbone", metavar="MODEL", help="student's backbone (default: three layers of the teacher)")
     parser.add_argument("--samples", type=int, default=75_000, help="training samples (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=42, help="random seed (default: %(default)s)")

@@ -187,13 +187,13 @@ def _setting(options: argparse.Namespace, study: Study) -> Setting:
 def _chosen(variants: list[Variant], names: Sequence[str] | None) -> list[Variant]:
     known = {variant.name: variant for variant in variants}
     if unknown := [name for name in names or () if name not in known]:
-        raise InputError(f"--variants {unknown[0]}: expected some of {', '.join(known)}")
+        raise InputError(f"--variants {unknown[0]}: expected some of {', '.join(known)}: correct the name")
     chosen = [known[name] for name in names or known]
     for variant in chosen:
         if variant.samples < variant.batch:
             raise InputError(
                 f"--samples: expected at least {variant.batch}, the batch size of {variant.name}, "
-                f"found {variant.samples}"
+                f"found {variant.samples}: raise --samples"
             )
         variant.check()
     return chosen

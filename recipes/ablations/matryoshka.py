@@ -1,4 +1,4 @@
-"""Does a student inherit Matryoshka order (paper 3.1 and 3.2, Figures 5 and 6)? Students of two teachers, compared.
+"""Does a student inherit Matryoshka order (paper 3.1 and 3.2, Figures 5 and 6)? A comparison of two teachers' students.
 
 Command:  python recipes/ablations/matryoshka.py [--texts FILE] [--samples N] [--output DIR] [--smoke]
 Result:   README.md in this folder.
@@ -9,7 +9,7 @@ change, and neither does Eq. 3: the two teachers, and the tasks of their student
 coordinates. The rotation is a Dense layer, so the rotated teacher is an ordinary sentence-transformers folder. The
 rotated targets are the plain targets, rotated.
 
-The two students have a run each, DIR/plain and DIR/rotated, which resume after a stop.
+Each student has its own run, DIR/plain and DIR/rotated; both runs resume after a stop.
 """
 
 import argparse
@@ -110,9 +110,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _conduct(options: argparse.Namespace) -> None:
     if not options.data:
-        raise InputError("--data: expected BEIR folders to search, found none: name some")
+        raise InputError("--data: expected BEIR folders to search, found none: name at least one")
     if options.samples < BATCH:
-        raise InputError(f"--samples: expected at least {BATCH}, the batch size, found {options.samples}")
+        raise InputError(
+            f"--samples: expected at least {BATCH}, the batch size, found {options.samples}: raise --samples"
+        )
     check_folders(options.data)
     folder = options.output or Path("runs") / ("matryoshka-smoke" if options.smoke else "matryoshka")
     plain = _plain(options, folder)

@@ -1,4 +1,4 @@
-"""Consumers of a published folder: do programs without leaf_st compute the same vectors?
+"""Check that programs without leaf_st compute the same vectors from a published folder.
 
 Command:  make consumers  or  python recipes/benchmarks/consumers.py [FOLDER] [--texts FILE] [--work DIR]
 
@@ -186,7 +186,7 @@ def consult(consumer: Consumer, folder: Path, given: Exercise, work: Path) -> Ou
     """Run ``consumer`` on ``folder`` with the texts ``given``, in the environment in ``work``."""
     try:
         if consumer.graph and not (folder / _GRAPH).is_file():
-            raise Skipped(f"{folder} has no {_GRAPH.as_posix()}: leaf-st export {folder}")
+            raise Skipped(f"{folder} has no {_GRAPH.as_posix()}: run `leaf-st export {folder}`")
         runner = prepare(consumer.environment, work)
         with TemporaryDirectory(prefix="leaf-st-consumers-") as temporary:
             vectors = Path(temporary) / "vectors.json"

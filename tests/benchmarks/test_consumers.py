@@ -108,7 +108,8 @@ def test_a_consumer_that_ends_with_an_error_has_failed(consult):
 
 def test_a_graph_that_is_not_there_is_not_read(consult, tmp_path):
     row = consult("sys.exit('not reached')", graph=True)
-    assert (row.result, row.reason) == ("skipped", f"{tmp_path} has no onnx/model.onnx: leaf-st export {tmp_path}")
+    reason = f"{tmp_path} has no onnx/model.onnx: run `leaf-st export {tmp_path}`"
+    assert (row.result, row.reason) == ("skipped", reason)
 
 
 def test_without_node_its_consumers_are_skipped(consumers, expected, monkeypatch, tmp_path):

@@ -130,9 +130,9 @@ def test_a_step_that_fails_once_is_repeated(hub, ready, step, how):
 @pytest.mark.parametrize("step", STEPS)
 def test_the_same_call_completes_a_failed_publication(hub, ready, step, caplog):
     hub.account.failures = [(step, 503)] * 200
-    with pytest.raises(InputError, match=r"does not respond properly \(503: .*: the same command resumes later"):
+    with pytest.raises(InputError, match=r"does not respond properly \(503: .*: run the same command again later"):
         _publish(ready)
-    pauses = [int(line.split()[-2]) for line in caplog.messages if ": again in" in line]
+    pauses = [int(line.split()[-2]) for line in caplog.messages if ": retrying in" in line]
     assert pauses == [1, 2, 4, 8, 16, 32]
     assert all(files in (set(), set(_files(ready))) for files in _heads(hub))
     hub.account.failures = []
@@ -302,7 +302,9 @@ def test_no_token(hub, monkeypatch, tmp_path):
 
 def test_no_network_is_reported_at_once(hub, ready, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(InputError, match=r"the hub cannot be reached .*: the same command resumes"):
+    with pytest.raises(
+        InputError, match=r"the hub cannot be reached .*: check the network, then run the same command again"
+    ):
         Hub(Target(REPO)).check()
     assert not hub.slept
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -322,7 +324,7 @@ def test_a_card_that_the_hub_rejects(hub, ready, tmp_path):
     folder = shutil.copytree(ready, tmp_path / "folder")
     (folder / "README.md").write_text("---\ntags: []\n---\n")
     write_manifest(folder)
-    with pytest.raises(InputError, match=r"\(400: .*no license.*\): no partial publication is left, correct this"):
+    with pytest.raises(InputError, match=r"\(400: .*no license.*\): no partial publication is left, correct the cause"):
         _publish(folder)
     assert _heads(hub) == [set()]
 

@@ -229,7 +229,7 @@ def test_the_licence_is_the_teacher_s_unless_texts_are_not_open(own, texts, expe
         if expected == "other"
         else (None, None)
     )
-    assert ("does not know all licences" in limits) == (not texts)
+    assert ("licences of some training texts are not recorded" in limits) == (not texts)
 
 
 def test_a_student_that_goes_on_names_its_texts_and_those_before(own):
@@ -237,10 +237,10 @@ def test_a_student_that_goes_on_names_its_texts_and_those_before(own):
     _record(own, lambda record: record.update(sources={"msmarco": source}))
     text = card_text(own, REPO)
     assert ["msmarco", "mteb/msmarco", "-", source["licence"]] in _cells(text)
-    assert "Training texts: texts.jsonl. The run does not know the licence of these texts" in text
+    assert "Training texts: texts.jsonl. The licence of these texts is not recorded: state the licence" in text
     limits = text.partition("## Limits")[2]
     assert "commercial use may not be allowed: msmarco" in limits
-    assert "does not know all licences" in limits
+    assert "licences of some training texts are not recorded" in limits
 
 
 def test_a_licence_that_nobody_knows_is_not_made_up(own):

@@ -131,7 +131,7 @@ def measure_alignment(run: Path, results: Path | None = None) -> list[Alignment]
     recipe = Recipe.from_dict(read_run(run)["resolved"])
     store = EmbeddingStore(run / STORE)
     student = load_model(str(run / MODEL))
-    # As in training: a target may belong to the head of a text that the final student reads in full.
+    # Cut texts as in training: the target of a long text may cover only the beginning of the text.
     if recipe.training.max_length is not None:
         student.max_seq_length = recipe.training.max_length
     rows = [_measure_texts("held-out texts", store, held_out_rows(store, recipe.training).tolist(), student)]

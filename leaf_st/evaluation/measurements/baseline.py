@@ -56,7 +56,7 @@ class BaselineRow:
         mode: The mode; the map takes the student's place.
         score: nDCG@10 in percent, 0 to 100, not rounded.
         teacher_score: The teacher's nDCG@10 in percent.
-        recall: Share of the teacher's ten nearest documents among the ten nearest found, in percent.
+        recall: Share of the teacher's ten nearest documents that this row's ten nearest documents contain, in percent.
         l2: Mean distance to the teacher's vectors of the held-out texts.
         fitted_on: Number of texts that the map was fitted on; None for the student.
         model: Name of the student.
@@ -83,7 +83,7 @@ class LinearMap:
         source: The source model; its prompts are used.
         weights: Matrix of shape (source dimension, teacher dimension).
         offset: Vector of shape (teacher dimension,).
-        normalized: Whether the mapped vectors get norm 1, as the teacher's vectors have.
+        normalized: Whether the mapped vectors are scaled to norm 1, like the teacher's vectors.
         fitted_on: Number of texts.
         l2: Mean distance to the teacher's vectors of the held-out texts.
     """
@@ -180,7 +180,7 @@ def measure_baseline(
 
 
 def recall(found: "Vectors", expected: "Vectors", teacher: "Teacher") -> float:
-    """Return the share of the teacher's ten nearest documents among the ten nearest that were found, in percent.
+    """Return the share of the teacher's ten nearest documents that are also among the ten nearest found, in percent.
 
     Args:
         found: Vectors of queries, shape (q, d), and documents, shape (n, d).
@@ -263,7 +263,7 @@ def sources(recipe: Recipe, store: "EmbeddingStore") -> "dict[str, SentenceTrans
         try:
             found[f"linear map from {_short(MINILM)}"] = load_model(MINILM)
         except InputError as error:
-            _logger.info("the map from %s is left out: %s", MINILM, error)
+            _logger.info("skipping the map from %s: %s", MINILM, error)
     return found
 
 
@@ -354,12 +354,12 @@ BASELINE = Measurement(
     name="baseline",
     row=BaselineRow,
     title="Compared with a linear map",
-    help="compare nDCG@10, recall and L2 with a linear map from another model to the teacher's vectors",
+    help="compare the student with a linear map to the teacher's vectors from another model (nDCG@10, recall, L2)",
     command=("measure", "baseline"),
     arguments=(RUN, data_argument()),
     measure=_measure,
     table=lambda rows: aligned(baseline_lines(rows), left=2),
     section=_section,
     words=lambda rows: ["--data", *set_names(rows)],
-    needs="It needs the store of the run.",
+    needs="The measurement needs the store of the run.",
 )

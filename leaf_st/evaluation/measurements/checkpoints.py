@@ -45,10 +45,10 @@ _logger = logging.getLogger(__name__)
 def measure_margin(run: Path, sets: Sequence[Path], folder: Path) -> list[MarginRow]:
     """Measure every checkpoint of ``run`` that its recipe kept, in both modes of a student.
 
-    Checkpoints at the start rate of a cycle are skipped, as in the paper (footnote 6): for decay by epoch, the first
-    checkpoint of a cycle. The teacher embeds each text once, and its vectors of all sets stay in memory. The error of a
-    checkpoint and its scores on a set are written to ``folder`` as soon as they are measured, under a hash of the
-    models and the data. The same call reads them from there.
+    Checkpoints at the start rate of a cycle are skipped, as in the paper (footnote 6). With decay by epoch, such a
+    checkpoint is the first one of a cycle. The teacher embeds each text once, and its vectors stay in memory. The
+    error of a checkpoint and its scores on a set are written to ``folder`` as soon as they are measured, under a hash
+    of the models and the data. A repeated call reads finished parts from there.
 
     Args:
         run: Folder of a finished run.
@@ -79,7 +79,7 @@ def measure_margin(run: Path, sets: Sequence[Path], folder: Path) -> list[Margin
     for path in checkpoints.values():
         student = load_model(str(path))
         student.prompts = in_use.prompts
-        # As in training: a target may belong to the head of a text that the final student reads in full.
+        # Cut texts as in training: the target of a long text may cover only the beginning of the text.
         _set_length(student, recipe.training.max_length or in_use.max_seq_length)
         point = _point(path, student, targets, folder)
         _set_length(student, in_use.max_seq_length)
@@ -138,13 +138,13 @@ def _checkpoints(run: Path, recipe: Recipe) -> dict[int, Path]:
 
 
 def _is_at_start_rate(checkpoint: Path, recipe: Recipe) -> bool:
-    """Return whether the step before ``checkpoint`` had the rate that a cycle starts with."""
+    """Return whether the last step before ``checkpoint`` used the start rate of a cycle."""
     try:
         state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
         step, per_epoch = state["global_step"], round(state["global_step"] / state["epoch"])
         decay = CyclicDecay(state["max_steps"], per_epoch, 0.0, recipe.training.cycles, recipe.training.decay)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{checkpoint} is damaged ({error!r}): delete it") from error
+        raise InputError(f"{checkpoint} is damaged ({error!r}): delete this folder") from error
     return decay(step - 1) == 1
 
 
@@ -160,7 +160,7 @@ def _set_length(student: SentenceTransformer, tokens: int | None) -> None:
 
 
 def _cached(teacher: Teacher) -> Teacher:
-    """Let ``teacher`` keep the vectors of the texts that it embeds."""
+    """Return ``teacher``, changed so that it keeps the vectors that it computes."""
 
     def cached(encode: Callable[..., Any]) -> Callable[..., Any]:
         known: dict[tuple[str, ...], NDArray[np.float32]] = {}

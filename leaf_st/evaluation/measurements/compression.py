@@ -132,7 +132,9 @@ def halves(width: int) -> list[int]:
 def _dimensions(wanted: Sequence[int] | None, width: int) -> Sequence[int]:
     for dimension in wanted or ():
         if not 1 <= dimension <= width:
-            raise InputError(f"dimension {dimension}: expected 1 to {width}, the width of the models' vectors")
+            raise InputError(
+                f"dimension {dimension}: expected 1 to {width}, the width of the models' vectors: change the dimension"
+            )
     return wanted or halves(width)
 
 

@@ -163,7 +163,7 @@ def rate(row: LatencyRow) -> float:
 def format_export(rows: Sequence[ExportRow]) -> str:
     """Return `export_lines` as an aligned table."""
     lines = aligned(export_lines(rows), left=2)
-    return f"{lines}\nmedians of batches in turn, on {rows[0].processor} ({rows[0].threads} threads)"
+    return f"{lines}\nmedians of batches that took turns, on {rows[0].processor} ({rows[0].threads} threads)"
 
 
 def export_lines(rows: Sequence[ExportRow]) -> list[list[str]]:
@@ -203,7 +203,7 @@ def _measure(options: argparse.Namespace) -> list[ExportRow]:
     write_sizes(options.output, models)
     if problems:
         _logger.info("%s", f"{format_export(rows)}\nsaved in {path}")
-        raise InputError(f"not written: {'; '.join(problems)}")
+        raise InputError(f"not written: {'; '.join(problems)}: use torch or another form")
     return rows
 
 
@@ -239,7 +239,10 @@ EXPORT = Measurement(
     help="export to ONNX, check against torch, benchmark",
     command=("export",),
     arguments=(
-        Argument("model", {"metavar": "MODEL", "help": f"{MODEL_HELP}; a name is pulled into a folder of that name"}),
+        Argument(
+            "model",
+            {"metavar": "MODEL", "help": f"{MODEL_HELP}; a model name is first pulled into a folder of that name"},
+        ),
         Argument(
             "--texts",
             {
@@ -254,6 +257,6 @@ EXPORT = Measurement(
     table=format_export,
     section=_section,
     words=_words,
-    needs="It needs onnx and onnxruntime: pip install 'leaf-st[onnx]'. A static student has no ONNX files.",
+    needs="The export needs onnx and onnxruntime: pip install 'leaf-st[onnx]'. A static student has no ONNX files.",
     in_place=True,
 )

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from leaf_st.evaluation.embedder import Vectors
     from leaf_st.teacher.protocol import Teacher
 
-MODES: tuple[Mode, ...] = ("teacher", "asymmetric")  # the modes whose documents are the teacher's
+MODES: tuple[Mode, ...] = ("teacher", "asymmetric")  # the modes in which the teacher embeds the documents
 EXPANSIONS = (10, 20, 40, 80, 160, 320)
 # Half of usearch's default: with 16 and a few thousand documents, even the narrowest search finds nearly everything.
 CONNECTIVITY = 8
@@ -111,7 +111,7 @@ def measure_index(
     check_codings(precisions)
     for name, least, values in (("expansion", 1, expansions), ("connectivity", 2, [connectivity])):
         if bad := [value for value in values if value < least]:
-            raise InputError(f"{name} {bad[0]}: expected at least {least}")
+            raise InputError(f"{name} {bad[0]}: expected at least {least}: use a larger number")
     new_index, metric = index_class(), metric_of(teacher)
     beir = load_beir(folder)
     embedder, vectors = embed_set(beir, teacher=teacher, student=student, modes=MODES, batch_size=batch_size)
@@ -235,5 +235,5 @@ INDEX = Measurement(
     table=format_index,
     section=_section,
     words=lambda rows: ["--data", *set_names(rows)],
-    needs="It needs usearch: pip install 'leaf-st[index]'.",
+    needs="The measurement needs usearch: pip install 'leaf-st[index]'.",
 )

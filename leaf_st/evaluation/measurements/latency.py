@@ -83,7 +83,7 @@ def _milliseconds(seconds: float) -> str:
 
 
 def conditions(rows: Sequence[LatencyRow]) -> str:
-    """Return what was timed, on which machine and how."""
+    """Return a description of what was timed, on which machine and how."""
     first = rows[0]
     machines = dict.fromkeys(f"{row.processor} ({row.device}, {row.threads} threads)" for row in rows)
     tokens = {row.side: round(row.tokens) for row in rows if row.model == first.model}
@@ -129,7 +129,7 @@ def draw_latency(axes: "Axes", rows: Sequence[LatencyRow], side: Kind) -> None:
     axes.set_xticks(ticks, [str(size) for size in ticks])
     axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15))  # the lines cross the axes from corner to corner
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15))  # below, because the lines cross the axes
 
 
 def latency_table(lines: Sequence[Sequence[str]]) -> Table:
@@ -188,7 +188,7 @@ def _measure(options: argparse.Namespace) -> list[LatencyRow]:
 
 
 def _words(rows: Sequence[LatencyRow]) -> list[str]:
-    """Return the further students and the texts; the first student is the model of the results folder."""
+    """Return the arguments for further students and the texts; the first student is the model of the results folder."""
     students = list(dict.fromkeys(row.model for row in rows if row.model != row.teacher))
     return [*students[1:], *texts_words(rows[0].texts)]
 
@@ -210,8 +210,8 @@ LATENCY = Measurement(
             {
                 "nargs": "+",
                 "metavar": "MODEL",
-                "help": f"{MODEL_HELP}; leaf-ir and leaf-mt, if not available, and a folder that contains only the "
-                "config.json of a BERT are timed with random weights",
+                "help": f"{MODEL_HELP}; leaf-ir or leaf-mt, if not available, or a folder with only the config.json of "
+                "a BERT, is timed with random weights",
             },
         ),
         Argument(

@@ -1,8 +1,8 @@
 """The measurement ``margin``: how much approximation error retrieval tolerates (paper 3.3, Figures 7 and 11).
 
 A line through the checkpoints of a run shows at which error the student would score as high as its teacher. If this
-error is above 0, the errors from 0 to it are the robustness margin: retrieval cannot tell student and teacher apart
-there. `leaf_st.evaluation.measurements.checkpoints` measures the checkpoints.
+error is above 0, all smaller errors are within the robustness margin: there the student retrieves as well as its
+teacher. `leaf_st.evaluation.measurements.checkpoints` measures the checkpoints.
 """
 
 import argparse
@@ -55,7 +55,9 @@ def trend_lines(rows: Sequence[MarginRow]) -> list[str]:
 
 
 def _describe(line: Trend, mode: Mode) -> str:
-    met = f"reaches the teacher's at L2 {line.margin:.3f}" if line.margin else "does not reach the teacher's above L2 0"
+    met = "does not reach the teacher's score above L2 0"
+    if line.margin:
+        met = f"reaches the teacher's score at L2 {line.margin:.3f}"
     sign = "-" if line.slope < 0 else "+"
     return f"{mode}: nDCG@10 = {line.intercept:.2f} {sign} {abs(line.slope):.2f} L2, r = {line.r:.3f}; the line {met}"
 
@@ -114,6 +116,6 @@ MARGIN = Measurement(
     table=format_margin,
     section=_section,
     words=lambda rows: ["--data", *set_names(rows)],
-    needs=f"It needs at least {FEWEST} checkpoints. If the run kept fewer, train into another folder: "
+    needs=f"The measurement needs at least {FEWEST} checkpoints. If the run kept fewer, train into another folder: "
     "`leaf-st run RECIPE.py --set save_total_limit=10 --set save_steps=0.1 --set eval_steps=0.1 --output FOLDER`",
 )

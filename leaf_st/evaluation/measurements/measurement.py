@@ -103,7 +103,7 @@ TEACHER = Argument(
 
 def data_argument(default: str = "the sets of the recipe that exist") -> Argument:
     """Return the argument ``--data``: BEIR folders, or the ``default``."""
-    text = f"BEIR folders to search; the rows of other sets are replaced (default: {default})"
+    text = f"BEIR folders to search; replaces the earlier results, also of other sets (default: {default})"
     return Argument("--data", {"type": Path, "nargs": "+", "default": [], "metavar": "FOLDER", "help": text})
 
 

@@ -29,8 +29,8 @@ def measure_over_sets(
 ) -> list[R]:
     """Measure each set and write all rows to ``results/NAME.json``.
 
-    The rows of a set are written to a part file as soon as the set is finished. The same call reads finished sets from
-    these files.
+    The rows of a set are written to a part file as soon as the set is finished. A repeated call reads finished sets
+    from these files.
 
     Args:
         name: Name of the measurement.
@@ -96,7 +96,7 @@ def require_sets(model: str, named: Sequence[Path]) -> list[Path]:
     """Return the folders of `sets_of`, at least one.
 
     Raises:
-        InputError: If there is none, or a folder is not a retrieval set.
+        InputError: If there is no folder, or a folder is not a retrieval set.
     """
     folders = sets_of(model, named)
     if not folders:
@@ -105,7 +105,7 @@ def require_sets(model: str, named: Sequence[Path]) -> list[Path]:
 
 
 def recipe_of(model: str) -> Recipe | None:
-    """Return the recipe that a model folder records; None if it records none."""
+    """Return the recipe that a model folder records; None if the folder records no recipe."""
     from leaf_st.models.find import find_model
     from leaf_st.run_folder import read_record
 

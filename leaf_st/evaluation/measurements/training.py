@@ -18,7 +18,7 @@ class Logged(BaseModel):
 
     Attributes:
         step: Optimizer step.
-        epoch: Epochs that were finished, with a fraction.
+        epoch: Number of finished epochs, with the fraction of the current epoch.
         loss: Loss on training texts since the last log.
         learning_rate: Learning rate.
         train_runtime: Seconds of the training; only in the last log.
@@ -58,7 +58,7 @@ def training_lines(rows: Sequence[Logged]) -> list[list[str]]:
 def _section(rows: Sequence[Logged]) -> Section:
     text = (
         "The student learns to reproduce the teacher's vectors; training minimises nothing else. Lower is better: the "
-        "L2 distance between vectors of norm 1 is 0 to 2."
+        "L2 distance between vectors of norm 1 is between 0 and 2."
     )
     caption = "Loss on training texts and on texts that are held out of training; below, the learning rate."
     figure = Figure("Training", partial(_draw, rows=rows), caption, (4.8, 3.8))

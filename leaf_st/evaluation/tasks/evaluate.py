@@ -61,6 +61,7 @@ def _spec(model: str | Path | SentenceTransformer, student: SentenceTransformer,
         return teacher_spec(str(model), teacher, student.prompts)
     if teacher is None:
         raise InputError(
-            "teacher: expected a folder, hub id or Teacher, because a loaded model does not name its teacher"
+            "teacher: expected a folder, hub id or Teacher, found None (a loaded model does not name its teacher): "
+            "pass teacher="
         )
     return teacher_spec("", teacher, student.prompts)

@@ -200,7 +200,7 @@ class _Runner:
         return row if outcome.seconds is not None else self._with_known_times(row)
 
     def _with_known_times(self, row: Result) -> Result:
-        """Return ``row``, whose score mteb cached, with the time and the sizes of the row that was written then."""
+        """Return ``row``, whose score mteb cached, with the time and the sizes that were recorded with that score."""
         written = read_rows(self.rows, Result) if self.rows is not None and self.rows.exists() else []
         for old in written:
             if (old.set, old.mode) == (row.set, row.mode):

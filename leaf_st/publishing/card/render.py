@@ -1,4 +1,4 @@
-"""The text of a card, from its template. All values are escaped, so that names of others cannot break the Markdown."""
+"""The text of a card, from its template. All values are escaped, so that no name can break the Markdown."""
 
 import json
 import re
@@ -54,7 +54,7 @@ def render(
 
     Args:
         results: Results without paths of this machine.
-        hosted: The model as it is on the hub.
+        hosted: The published model.
         tasks: mteb's metadata by name of the measured task.
         published: Statements about a model that others trained; None for the model of a run.
     """

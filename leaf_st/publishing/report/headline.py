@@ -98,7 +98,7 @@ def short(count: int) -> str:
 
 
 def _speed(results: Results) -> Tile:
-    """Return the speed-up of queries on the first backend. The first student in the rows is the student of the run."""
+    """Return the speed-up of queries on the first backend. The first student of the rows is the run's student."""
     rows = results.rows(LATENCY)
     first = next((row for row in rows if row.model != row.teacher and row.side == "query"), None)
     if first is not None:

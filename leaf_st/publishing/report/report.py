@@ -1,4 +1,4 @@
-"""The report of a run: one page of all measurements. It is made from the run's results; no model is loaded."""
+"""The report of a run: one page of all measurements. The report is made from the run's results; no model is loaded."""
 
 import csv
 import io
@@ -34,7 +34,7 @@ _LINE = 60  # characters of a table cell that fit on one line
 
 
 def write_report(run: Path) -> Path:
-    """Write the report of ``run`` to ``report/report.html`` in it: one file that loads no other file.
+    """Write the report of ``run`` to ``report/report.html`` in the run folder: one file that loads no other file.
 
     Each figure is also written as a separate file to ``report/figures``.
 
@@ -63,7 +63,7 @@ def write_report(run: Path) -> Path:
 
 
 def _sections(results: Results) -> list[PageSection]:
-    # A report does not ask for rows that only another command writes, such as the demo.
+    # A report does not list rows as missing if only another command, such as the demo, writes them.
     shown = [each for each in registry.MEASUREMENTS if results.rows(each) or each.measure or each.needs]
     return [*(_section(results, measurement) for measurement in shown), *provenance.sections(results)]
 

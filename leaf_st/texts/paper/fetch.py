@@ -76,7 +76,9 @@ def chosen(spec: TextsSpec) -> list[str]:
         InputError: If ``spec`` leaves out an unknown source, or all sources.
     """
     if unknown := set(spec.leave_out) - set(SOURCES):
-        raise InputError(f"texts.leave_out: expected some of {', '.join(SOURCES)}, found {sorted(unknown)[0]!r}")
+        raise InputError(
+            f"texts.leave_out: expected some of {', '.join(SOURCES)}, found {sorted(unknown)[0]!r}: correct the name"
+        )
     names = [name for name in SOURCES if name not in spec.leave_out]
     if not names:
         raise InputError("texts.leave_out: expected at least one remaining source, found none: leave out fewer")

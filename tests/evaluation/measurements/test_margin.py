@@ -280,10 +280,12 @@ def test_the_table():
         "checkpoint-2   0.4200              53.10                54.05",
         "teacher             0              55.00                55.00",
     ]
-    assert standard == "standard: nDCG@10 = 58.45 - 12.73 L2, r = -1.000; the line reaches the teacher's at L2 0.271"
+    assert (
+        standard == "standard: nDCG@10 = 58.45 - 12.73 L2, r = -1.000; the line reaches the teacher's score at L2 0.271"
+    )
     assert asymmetric.startswith("asymmetric: nDCG@10 = 56.72 - 6.36 L2")
     never = format_margin(_rows(ERRORS, SCORES, teacher=(90.0, 90.0)))
-    assert never.splitlines()[-2].endswith("the line does not reach the teacher's above L2 0")
+    assert never.splitlines()[-2].endswith("the line does not reach the teacher's score above L2 0")
 
 
 def test_rows_are_equal_after_reading(tmp_path):
