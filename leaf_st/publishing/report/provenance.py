@@ -75,7 +75,8 @@ def _licence(spec: TextsSpec) -> str:
             "documentation strings of the Python packages on the machine of the run, each under its package's licence."
         )
     known = f": {PUBLIC_TEXTS[spec.source]}" if spec.source in PUBLIC_TEXTS else ""
-    return f"{spec.source}{known}. The licence of these texts is not recorded: state the licence when you publish the model."
+    licence = "The licence of these texts is not recorded: state the licence when you publish the model."
+    return f"{spec.source}{known}. {licence}"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
