@@ -275,11 +275,11 @@ def _explain(error: Exception, target: Target) -> str:
         if isinstance(cause, OfflineModeIsEnabled):
             return "HF_HUB_OFFLINE switches the hub off: unset it to publish"
         if status == 401:
-            return "the hub does not know the token (401): log in with `hf auth login`, or set HF_TOKEN"
+            return "the hub does not know the token: log in with `hf auth login`, or set HF_TOKEN"
         if status == 403 or isinstance(cause, PermissionError):
             return (
-                f"the token may not write to {target.repo_id} (403: {message}): use a token with write permission, or "
-                "name a --repo-id of your own"
+                f"the token may not write to {target.repo_id}: use a token with write permission, or name a --repo-id "
+                f"of your own; the hub answered 403: {message}"
             )
         if status == 404:
             return (
@@ -288,11 +288,14 @@ def _explain(error: Exception, target: Target) -> str:
             )
         if status is not None and status not in TEMPORARY_STATUSES:
             return (
-                f"the hub rejects the publication ({status}: {message}): no partial publication is left, correct this "
-                "and run the same command again"
+                "the hub rejects the publication, and no partial publication is left: correct what the hub names, then "
+                f"run the same command again; the hub answered {status}: {message}"
             )
         if status is not None:
-            return f"the hub does not respond properly ({status}: {message}): the same command resumes later"
+            return f"the hub cannot answer now: run the same command later to resume; it answered {status}: {message}"
         if isinstance(cause, HTTPError | ConnectionError | TimeoutError):
-            return f"the hub cannot be reached ({message}): the same command resumes once it can"
-    return f"the upload failed ({message}): the same command resumes it"
+            return (
+                "the hub cannot be reached: check the network, then run the same command again to resume; the request "
+                f"failed with: {message}"
+            )
+    return f"the upload failed: run the same command again to resume; the error was: {message}"
