@@ -74,8 +74,10 @@ def _part(name: str) -> Callable[[type[_Part]], type[_Part]]:
 def _field_error(
     cls: type[Any], part: str, error: ValidationError, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> FieldError:
-    """Return the first of pydantic's errors as an error about a recipe field."""
-    first = error.errors(include_url=False)[0]
+    """Return one of pydantic's errors as an error about a recipe field."""
+    errors = error.errors(include_url=False)
+    # An unknown field comes first, because a misspelled field is also reported as missing.
+    first = next((item for item in errors if item["type"] == "unexpected_keyword_argument"), errors[0])
     problem, names = first.get("ctx", {}).get("error"), [item.name for item in fields(cls)]
     if isinstance(problem, _Conflict):
         return FieldError(part, problem.field, str(problem))
@@ -229,7 +231,8 @@ class StudentSpec:
                 raise _Conflict(
                     name,
                     f"expected no value with student.{key}, found {value_name(value)}: {reason}; leave out one "
-                    f"of the two, with --set student.{name}={_unset(value)} or --set student.{key}={_unset(getattr(self, key))}",
+                    f"of the two, with --set student.{name}={_unset(value)} or "
+                    f"--set student.{key}={_unset(getattr(self, key))}",
                 )
 
 

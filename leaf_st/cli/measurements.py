@@ -82,8 +82,8 @@ def _search(options: argparse.Namespace) -> None:
     quieten()
     if reason := flaw(options.query, "query"):
         raise InputError(f"the query {options.query!r} cannot be used: {reason}")
-    spec = TextsSpec(source=str(options.documents), text_column=options.text_column, limit={"query": 0})
     try:
+        spec = TextsSpec(source=str(options.documents), text_column=options.text_column, limit={"query": 0})
         documents = [row.text for row in read_texts(spec, Counter())]
     except FieldError as error:
         raise InputError(error.named({"text_column": "--text-column"}.get(error.field, "--documents"))) from error

@@ -292,7 +292,9 @@ def _explain(error: Exception, target: Target) -> str:
                 f"run the same command again; the hub answered {status}: {message}"
             )
         if status is not None:
-            return f"the hub cannot answer now: run the same command later to resume; it answered {status}: {message}"
+            return (
+                f"the hub cannot answer now: run the same command later to resume; the hub answered {status}: {message}"
+            )
         if isinstance(cause, HTTPError | ConnectionError | TimeoutError):
             return (
                 "the hub cannot be reached: check the network, then run the same command again to resume; the request "

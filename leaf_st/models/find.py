@@ -200,7 +200,7 @@ def _complete(folder: Path, name: str) -> Path:
     if not _is_complete(folder):
         raise ModelError(
             name,
-            f"expected a folder with config.json and model.safetensors, found neither or only one of them in {folder}: "
+            f"expected a folder with config.json and model.safetensors, found neither or only one in {folder}: "
             "name another folder",
         )
     return folder

@@ -35,7 +35,7 @@ def test_push_and_pull_by_the_command(run, tiny_teacher, tmp_path):
         done = run_python(served.url, tmp_path, "-c", _BOTH, run, REPO, HF_HUB_DISABLE_XET="1", HF_TOKEN=TOKEN)
     assert done.returncode == 0, done.stderr
     assert account.failures == []
-    assert "the hub answers 429 (Too Many Requests): again in 1 seconds" in done.stderr
+    assert "the hub answered 429 Too Many Requests: next attempt in 1 seconds" in done.stderr
     assert "vectors    ok" in done.stdout
     assert "Router by sentence-transformers" in done.stdout
     tag = json.loads((run / "publish" / "leaf_st.json").read_text())["tag"]
