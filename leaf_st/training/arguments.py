@@ -156,17 +156,22 @@ def check_arguments(recipe: Recipe) -> None:
         raise InputError("deepspeed: expected the package deepspeed, found none: install it, or remove the argument")
     for name, value in recipe.training.arguments.items():
         _check_name(name)
-        if name in _LEAST_INTEGERS:
-            _check_least(name, value, _LEAST_INTEGERS[name])
-        elif name in _POSITIVE and value is not None:
-            _check_positive(name, value)
-        elif not fits(value, hint := argument_types()[name]):
-            raise InputError(f"{name}: expected {_expected(hint, value)}, found {value_name(value)}: change the value")
-        elif isinstance(value, str) and _takes_json(hint) and not Path(value).is_file():
-            expected = "mapping, or the path of a JSON file"
-            raise InputError(f"{name}: expected {expected}, found {value_name(value)}: change the value")
+        _check_value(name, value)
     _check_reports(recipe.training.arguments.get("report_to"))
     _check_metric(recipe)
+
+
+def _check_value(name: str, value: object) -> None:
+    hint = argument_types()[name]
+    if name in _LEAST_INTEGERS:
+        _check_least(name, value, _LEAST_INTEGERS[name])
+    elif name in _POSITIVE and not (value is None and fits(None, hint)):
+        _check_positive(name, value)
+    elif not fits(value, hint):
+        raise InputError(f"{name}: expected {_expected(hint, value)}, found {value_name(value)}: change the value")
+    elif isinstance(value, str) and _takes_json(hint) and not Path(value).is_file():
+        expected = "mapping, or the path of a JSON file"
+        raise InputError(f"{name}: expected {expected}, found {value_name(value)}: change the value")
 
 
 def _expected(hint: Any, value: object) -> str:  # noqa: ANN401  (any annotation)

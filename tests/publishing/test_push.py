@@ -93,7 +93,9 @@ def test_a_pull_request_by_the_command(hub, run, unchecked, capsys):
 def test_bad_input_is_one_line_and_creates_nothing(hub, run, tmp_path, capsys, unchecked):
     other = tmp_path / "other"
     other.mkdir()
-    assert "expected the folder of a run with a trained model" in _refused(capsys, "push", other, "--repo-id", REPO)
+    assert "expected a run folder with recipe.json and a trained model in model/, found no recipe.json" in _refused(
+        capsys, "push", other, "--repo-id", REPO
+    )
     assert "--repo-id tiny: expected OWNER/NAME" in _refused(capsys, "push", run, "--repo-id", "tiny")
     (run / "results" / "tasks.json").unlink()
     assert "--without-results" in _refused(capsys, "push", run, "--repo-id", REPO)
