@@ -27,6 +27,7 @@ from leaf_st.field_types import (
     Text,
     Texts,
     type_name,
+    value_name,
 )
 
 Kind = Literal["query", "document"]
@@ -73,8 +74,10 @@ def _part(name: str) -> Callable[[type[_Part]], type[_Part]]:
 def _field_error(
     cls: type[Any], part: str, error: ValidationError, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> FieldError:
-    """Return the first of pydantic's errors as an error about a recipe field."""
-    first = error.errors(include_url=False)[0]
+    """Return one of pydantic's errors as an error about a recipe field."""
+    errors = error.errors(include_url=False)
+    # An unknown field comes first, because a misspelled field is also reported as missing.
+    first = next((item for item in errors if item["type"] == "unexpected_keyword_argument"), errors[0])
     problem, names = first.get("ctx", {}).get("error"), [item.name for item in fields(cls)]
     if isinstance(problem, _Conflict):
         return FieldError(part, problem.field, str(problem))
@@ -89,9 +92,15 @@ def _field_error(
     if problem is not None:
         return FieldError(part, key, str(problem))
     value = kwargs[key] if key in kwargs else args[names.index(key)]
-    found = "empty text" if value == "" else repr(value)
     expected = type_name(get_type_hints(cls, include_extras=True)[key])
-    return FieldError(part, key, f"expected {expected}, found {found}; {_HELP}")
+    return FieldError(part, key, f"expected {expected}, found {value_name(value)}; {_HELP}")
+
+
+_Limits = Annotated[
+    Mapping[Kind, AtLeast0 | None],
+    AfterValidator(dict),
+    Named("mapping from query or document to int, such as {'query': 500, 'document': 1000}"),
+]
 
 
 @_part("texts")
@@ -108,7 +117,7 @@ class TextsSpec:
     """Table column that contains "query" or "document"; ignored if the table has no such column."""
     kind: Kind = "document"
     """Kind of the rows that do not state a kind."""
-    limit: AtLeast1 | Annotated[Mapping[Kind, AtLeast0 | None], AfterValidator(dict)] | None = None
+    limit: AtLeast1 | _Limits | None = None
     """Maximum number of texts, in total or for each kind; no maximum if None."""
     sentences: bool = False
     """Whether to use one sentence of each document as an additional query, including documents above the limit."""
@@ -220,8 +229,15 @@ class StudentSpec:
         for name in others:
             if (value := getattr(self, name)) not in (None, False):
                 raise _Conflict(
-                    name, f"expected no value with student.{key}, found {value!r}: {reason}; remove one of the two"
+                    name,
+                    f"expected no value with student.{key}, found {value_name(value)}: {reason}; leave out one "
+                    f"of the two, with --set student.{name}={_unset(value)} or "
+                    f"--set student.{key}={_unset(getattr(self, key))}",
                 )
+
+
+def _unset(value: object) -> str:
+    return "false" if value is True else "None"
 
 
 @_part("training")
@@ -249,7 +265,7 @@ class TrainingSpec:
 
 def _plain_name(value: str) -> str:
     if value in ("", "..") or Path(value).name != value:
-        raise ValueError(f"expected a plain name that can be the name of a folder, found {value!r}")
+        raise ValueError(f"expected a plain name that can be the name of a folder, found {value_name(value)}")
     return value
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from leaf_st.cli.arguments import MODEL, RESULTS, TEACHER, SubParsers
 from leaf_st.cli.console import quieten
 from leaf_st.cli.publishing import pull_model
-from leaf_st.errors import InputError
+from leaf_st.errors import FieldError, InputError
 from leaf_st.evaluation.measurements import registry
 from leaf_st.evaluation.measurements.measurement import Measurement
 from leaf_st.recipe import TextsSpec
@@ -82,12 +82,11 @@ def _search(options: argparse.Namespace) -> None:
     quieten()
     if reason := flaw(options.query, "query"):
         raise InputError(f"the query {options.query!r} cannot be used: {reason}")
-    spec = TextsSpec(source=str(options.documents), text_column=options.text_column, limit={"query": 0})
     try:
+        spec = TextsSpec(source=str(options.documents), text_column=options.text_column, limit={"query": 0})
         documents = [row.text for row in read_texts(spec, Counter())]
-    except InputError as error:
-        named = str(error).replace("texts.source", "--documents").replace("texts.text_column", "--text-column")
-        raise InputError(named) from error
+    except FieldError as error:
+        raise InputError(error.named({"text_column": "--text-column"}.get(error.field, "--documents"))) from error
     student = load_model(options.model)
     teacher = None
     if options.teacher:

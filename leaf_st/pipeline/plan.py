@@ -28,7 +28,7 @@ from leaf_st.texts.read import require_texts
 from leaf_st.training.arguments import training_arguments
 from leaf_st.training.budget import Pace, measure_pace, steps_at
 from leaf_st.training.schedule import CyclicDecay, schedule, steps_of_run, steps_per_epoch, validations_of_run
-from leaf_st.training.trainer import held_out_count, require_full_batch
+from leaf_st.training.trainer import HELD_OUT_SHARE, held_out_count, require_full_batch
 
 _TRIAL_CHARACTERS = 1 << 18  # two epochs take ten to twenty seconds on two cores
 _TRIAL_BATCHES = 8  # at least, even if the texts are long
@@ -150,9 +150,10 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
         InputError: If the run could not start, or a model is missing and its architecture is unknown.
     """
     training_arguments(recipe, folder, "cpu")  # reports invalid arguments before texts are counted
-    for part, key in ((recipe.texts, "texts"), (recipe.general, "general")):
-        if part is not None and part.source != PAPER:
-            require_texts(part, key)
+    if recipe.texts.source != PAPER:
+        held_out_count(require_texts(recipe.texts, most=HELD_OUT_SHARE), recipe.training)
+    if recipe.general is not None:
+        require_texts(recipe.general, "general")
     with tempfile.TemporaryDirectory(prefix="leaf-st-plan-") as temporary:
         loadable, random_weights = _loadable(recipe, Path(temporary))
         teacher = open_teacher(loadable.teacher)

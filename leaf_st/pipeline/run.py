@@ -46,6 +46,7 @@ from leaf_st.texts.read import read_texts, require_texts
 from leaf_st.training.arguments import training_arguments
 from leaf_st.training.budget import steps_of_budget
 from leaf_st.training.train import initial_student, train
+from leaf_st.training.trainer import HELD_OUT_SHARE, held_out_count
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ class Run:
         if self.recipe.texts.source == PAPER:
             chosen(self.recipe.texts)
         else:
-            require_texts(self.recipe.texts)
+            held_out_count(require_texts(self.recipe.texts, most=HELD_OUT_SHARE), self.recipe.training)
         if self.recipe.general is not None:
             require_texts(self.recipe.general, "general")
 

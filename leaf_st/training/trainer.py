@@ -37,7 +37,7 @@ from leaf_st.training.loss import TeacherAlignedLoss
 from leaf_st.training.sampler import LengthGroupedBatchSampler, Lengths, token_lengths
 from leaf_st.training.schedule import schedule
 
-_HELD_OUT_SHARE = 10  # at most one row in ten is held out: most of a small store is needed for training
+HELD_OUT_SHARE = 10  # at most one row in ten is held out: most of a small store is needed for training
 DOMAIN, GENERAL = "domain", "general"  # names of the validation sets, if there are two
 
 
@@ -231,12 +231,12 @@ def held_out_count(rows: int, spec: TrainingSpec) -> int:
     Raises:
         InputError: If there are too few rows to hold out one.
     """
-    if rows < _HELD_OUT_SHARE:
+    if rows < HELD_OUT_SHARE:
         raise InputError(
-            f"expected at least {_HELD_OUT_SHARE} texts, because one in {_HELD_OUT_SHARE} is held out for validation, "
-            f"found {rows}: embed more texts"
+            f"texts: expected at least {HELD_OUT_SHARE} texts, because one in {HELD_OUT_SHARE} is held out for "
+            f"validation, found {rows}: add texts, or raise texts.limit"
         )
-    return min(spec.held_out_rows, rows // _HELD_OUT_SHARE)
+    return min(spec.held_out_rows, rows // HELD_OUT_SHARE)
 
 
 def require_full_batch(rows: int, args: TrainingArguments) -> None:

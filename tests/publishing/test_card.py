@@ -179,7 +179,9 @@ def test_bad_names_and_folders_are_refused(own, tmp_path):
         card_text(own, "tiny")
     (own / "model" / "modules.json").unlink()
     for folder in (own, tmp_path, tmp_path / "none"):
-        with pytest.raises(InputError, match=f"{folder}: expected the folder of a run with a trained model"):
+        with pytest.raises(
+            InputError, match=f"{folder}: expected a run folder with recipe.json and a trained model in model"
+        ):
             card_text(folder, REPO)
 
 
