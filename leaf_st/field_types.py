@@ -64,13 +64,13 @@ def _to_sequence(value: object) -> object:
     return (value,) if isinstance(value, str | Path | int) and not isinstance(value, bool) else value
 
 
-Text = Annotated[str, BeforeValidator(_to_text), Field(min_length=1)]
+NonEmpty = Annotated[str, BeforeValidator(_to_text), Field(min_length=1)]
 LocalPath = Annotated[str, BeforeValidator(_to_local_path), Field(min_length=1), Named("path")]
-Model = Annotated[str, BeforeValidator(_to_local_path), Field(min_length=1), Named("hub id or path")]
+ModelName = Annotated[str, BeforeValidator(_to_local_path), Field(min_length=1), Named("hub id or path")]
 AtLeast0 = Annotated[int, Field(ge=0)]
 AtLeast1 = Annotated[int, Field(ge=1)]
 AtLeast2 = Annotated[int, Field(ge=2)]
-Texts = Annotated[Sequence[Text], BeforeValidator(_to_sequence), AfterValidator(tuple)]
+Names = Annotated[Sequence[NonEmpty], BeforeValidator(_to_sequence), AfterValidator(tuple)]
 LocalPaths = Annotated[Sequence[LocalPath], BeforeValidator(_to_sequence), AfterValidator(tuple)]
 Layers = Annotated[
     Sequence[AtLeast0],

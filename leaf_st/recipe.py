@@ -22,10 +22,10 @@ from leaf_st.field_types import (
     Layers,
     LocalPath,
     LocalPaths,
-    Model,
+    ModelName,
     Named,
-    Text,
-    Texts,
+    Names,
+    NonEmpty,
     type_name,
     value_name,
 )
@@ -111,9 +111,9 @@ class TextsSpec:
     source: LocalPath = DOCSTRINGS
     """A file or folder, "docstrings" (the documentation strings of the installed packages), or "paper" (the nine
     sources of the paper's Table 1, read from the Hugging Face Hub). See `leaf_st.texts.files` for the formats."""
-    text_column: Text = "text"
+    text_column: NonEmpty = "text"
     """Table column that contains the text."""
-    kind_column: Text = "kind"
+    kind_column: NonEmpty = "kind"
     """Table column that contains "query" or "document"; ignored if the table has no such column."""
     kind: Kind = "document"
     """Kind of the rows that do not state a kind."""
@@ -121,7 +121,7 @@ class TextsSpec:
     """Maximum number of texts, in total or for each kind; no maximum if None."""
     sentences: bool = False
     """Whether to use one sentence of each document as an additional query, including documents above the limit."""
-    leave_out: Texts = ()
+    leave_out: Names = ()
     """Names of the paper's sources to leave out; valid only with source "paper"."""
     per_source: AtLeast1 | None = None
     """Maximum number of texts from each of the paper's sources; no maximum if None. Valid only with source "paper"."""
@@ -167,10 +167,10 @@ def _by_kind(prompts: Mapping[str, str]) -> dict[str, str]:
 class TeacherSpec:
     """The model that computes the targets, and its embedding settings."""
 
-    model: Model = "sentence-transformers/all-MiniLM-L6-v2"
+    model: ModelName = "sentence-transformers/all-MiniLM-L6-v2"
     """Hub id or folder of a sentence-transformers model, or "student.start": the teacher of the student in
     student.start, with the revision and prompts from that student's recipe.json or from the zoo."""
-    revision: Text | None = None
+    revision: NonEmpty | None = None
     """Commit, branch or tag on the hub."""
     prompts: Annotated[Mapping[str, str], AfterValidator(_by_kind), Named(_PROMPTS)] = field(default_factory=dict)
     """Prompts by kind, placed before each text; the model's own prompts if empty."""
@@ -189,9 +189,9 @@ class TeacherSpec:
 class StudentSpec:
     """The model that is trained."""
 
-    backbone: Model | None = None
+    backbone: ModelName | None = None
     """Hub id or folder of an encoder; the teacher's encoder if None."""
-    revision: Text | None = None
+    revision: NonEmpty | None = None
     """Commit, branch or tag of the backbone or the start on the hub."""
     layers: Layers | None = None
     """Encoder layers of the backbone to keep, such as 0,4,5; all layers if None."""
@@ -203,7 +203,7 @@ class StudentSpec:
     closed_form_rows: AtLeast0 = 4096
     """Number of texts to which a new projection or table is fitted in closed form before training; 0 keeps the random
     weights."""
-    start: Model | None = None
+    start: ModelName | None = None
     """A trained student to train further, instead of a backbone: a folder, a zoo name such as "leaf-ir", or a hub id.
     Training adds and removes no modules."""
 

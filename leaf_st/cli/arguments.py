@@ -1,12 +1,10 @@
-"""The parser of all commands, and the arguments that several groups of commands share."""
+"""The parser of all commands."""
 
 import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from leaf_st.evaluation.modes import Mode
-
     SubParsers = argparse._SubParsersAction[argparse.ArgumentParser]
 else:
     SubParsers = object
@@ -25,9 +23,3 @@ class ArgumentParser(argparse.ArgumentParser):
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return found, unknown
-
-
-MODES: tuple["Mode", ...] = ("teacher", "standard", "asymmetric")
-MODEL = "student: run folder, model folder, name from `leaf-st models`, or hub id"
-TEACHER = "teacher: folder or hub id"
-RESULTS = "(default: results/ in the run folder, or results/NAME)"

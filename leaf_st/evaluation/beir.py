@@ -23,7 +23,7 @@ _TEXT_FILES = {name: (f"{name}.parquet", f"{name}.jsonl", f"{name}/*.parquet") f
 _QRELS_FILES = ("qrels.parquet", "qrels/test.tsv", "qrels.tsv", "qrels/*.parquet")
 _RELEVANT = 1  # the grade of a document in a file without scores
 
-Row = dict[str, Any]
+_Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _check_ids(qrels_path: Path, column: str, ids: dict[str, Any], rows: dict[st
             )
 
 
-def _read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
+def _read_rows(path: Path, columns: Sequence[str]) -> list[_Row]:
     """Return the rows of the table at ``path``, each with ``columns``."""
     try:
         rows = _READERS[path.suffix](path)
@@ -186,18 +186,18 @@ def _read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
     return rows
 
 
-def _read_parquet(path: Path) -> list[Row]:
-    rows: list[Row] = pq.read_table(path).to_pylist()
+def _read_parquet(path: Path) -> list[_Row]:
+    rows: list[_Row] = pq.read_table(path).to_pylist()
     return rows
 
 
-def _read_jsonl(path: Path) -> list[Row]:
+def _read_jsonl(path: Path) -> list[_Row]:
     with path.open(encoding="utf-8") as lines:
-        rows: list[Row] = [json.loads(line) for line in lines if line.strip()]
+        rows: list[_Row] = [json.loads(line) for line in lines if line.strip()]
     return rows
 
 
-def _read_tsv(path: Path) -> list[Row]:
+def _read_tsv(path: Path) -> list[_Row]:
     with path.open(encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
 

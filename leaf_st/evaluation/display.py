@@ -14,7 +14,7 @@ COLOURS: dict[Mode, str] = {mode: f"C{number}" for number, mode in enumerate(ROL
 PRECISIONS: dict[str, tuple[str, str]] = {"float32": ("-", "o"), "int8": ("--", "s"), "binary": (":", "^")}
 
 
-class OfSet(Protocol):
+class HasSet(Protocol):
     """A row that was measured on one set."""
 
     @property
@@ -22,7 +22,7 @@ class OfSet(Protocol):
         """Name of the set."""
 
 
-Row = TypeVar("Row", bound=OfSet)
+Row = TypeVar("Row", bound=HasSet)
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -45,12 +45,12 @@ def means(rows: Iterable[Row], key: Callable[[Row], Key], value: Callable[[Row],
     return {name: sum(of_key.values()) / len(sets) for name, of_key in found.items() if of_key.keys() == sets}
 
 
-def set_names(rows: Iterable[OfSet]) -> list[str]:
+def set_names(rows: Iterable[HasSet]) -> list[str]:
     """Return the names of the sets of ``rows``, without duplicates."""
     return list(dict.fromkeys(row.set for row in rows))
 
 
-def over_sets_text(rows: Iterable[OfSet]) -> str:
+def over_sets_text(rows: Iterable[HasSet]) -> str:
     """Return "on NAME" for one set, or "mean of NAME, NAME" for several sets."""
     names = set_names(rows)
     return f"mean of {', '.join(names)}" if len(names) > 1 else f"on {names[0]}"

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import BeirSet
-from leaf_st.evaluation.embedder import Model
+from leaf_st.evaluation.embedder import TeacherOrStudent
 from leaf_st.evaluation.modes import CODINGS, Coding
 
 K = 10
@@ -42,7 +42,7 @@ def check_codings(codings: Sequence[str]) -> None:
             raise InputError(f"precision {coding!r} is unknown: expected some of {', '.join(CODINGS)}")
 
 
-def length_is_free(model: Model, *vectors: NDArray[np.float32]) -> bool:
+def length_is_free(model: TeacherOrStudent, *vectors: NDArray[np.float32]) -> bool:
     """Return whether the length of a vector carries no information, so that cut vectors can be normalised.
 
     This holds if ``model`` compares by cosine, even where it does not normalise, or if all ``vectors``, each of shape
@@ -77,7 +77,7 @@ def code(
     return first, second
 
 
-def compare(queries: NDArray[Any], documents: NDArray[Any], model: Model) -> NDArray[np.float32]:
+def compare(queries: NDArray[Any], documents: NDArray[Any], model: TeacherOrStudent) -> NDArray[np.float32]:
     """Return the similarity of coded queries and documents, shape (q, n); more is better.
 
     Bits are compared by the number of equal bits minus the number of different bits, which is exact: equally near
@@ -93,7 +93,7 @@ def _signs(bits: NDArray[np.uint8]) -> NDArray[np.float32]:
     return 2 * np.unpackbits(bits, axis=1).astype(np.float32) - 1
 
 
-def exact_ndcg(beir: BeirSet, queries: NDArray[Any], documents: NDArray[Any], model: Model) -> float:
+def exact_ndcg(beir: BeirSet, queries: NDArray[Any], documents: NDArray[Any], model: TeacherOrStudent) -> float:
     """Return nDCG@10 in percent of exact search with coded queries, shape (q, d), over documents, shape (n, d)."""
     found: dict[str, dict[str, float]] = {}
     for start in range(0, len(queries), _BLOCK):

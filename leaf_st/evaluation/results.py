@@ -14,7 +14,7 @@ from leaf_st.tables import aligned
 if TYPE_CHECKING:
     from leaf_st.models.identity import Identity
 
-TASKS = "tasks.json"  # the file of the rows in a results folder
+TASKS_FILE = "tasks.json"  # the file of the rows in a results folder
 NDCG = "ndcg_at_10"
 # mteb's types of tasks with queries and documents: only these have an asymmetric mode (paper 3.2)
 TWO_SIDED = ("Retrieval", "Reranking", "InstructionRetrieval", "InstructionReranking")
@@ -72,7 +72,7 @@ def retention(results: Iterable[Result]) -> dict[Mode, float]:
     return _retained(averages(list(results)))
 
 
-def share_kept(score: float, teacher: float) -> float | None:
+def retention_percent(score: float, teacher: float) -> float | None:
     """Return a student's score divided by the teacher's score, in percent; None if the ratio has no meaning.
 
     The ratio has no meaning if the teacher's score is below 1 percent, or if the student's score is negative, as a
@@ -236,7 +236,7 @@ def _mean_over_types(rows: Sequence[Result]) -> dict[Mode, float]:
 def _retained(averages: Mapping[Mode, float]) -> dict[Mode, float]:
     if (teacher := averages.get("teacher")) is None:
         return {}
-    shares = {mode: share_kept(averages[mode], teacher) for mode in STUDENT_MODES if mode in averages}
+    shares = {mode: retention_percent(averages[mode], teacher) for mode in STUDENT_MODES if mode in averages}
     return {mode: share for mode, share in shares.items() if share is not None}
 
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
 
-PARTS = "parts"  # the folder of the finished parts in a results folder
+PARTS_FOLDER = "parts"  # the folder of the finished parts in a results folder
 
 R = TypeVar("R")
 
@@ -33,7 +33,7 @@ def read_rows(path: Path, row: type[R]) -> list[R]:
 
 
 def read_or_make(part: Path, row: type[R], make: Callable[[], Sequence[R]]) -> list[R]:
-    """Return the rows of a finished part (see `part_of`); if the file does not exist, make the rows and write them.
+    """Return the rows of a finished part (see `part_file`); if the file does not exist, make the rows and write them.
 
     Raises:
         InputError: If the file contains anything else.
@@ -43,7 +43,7 @@ def read_or_make(part: Path, row: type[R], make: Callable[[], Sequence[R]]) -> l
     return read_rows(part, row)
 
 
-def part_of(folder: Path, measurement: str, name: str, *made_of: str) -> Path:
+def part_file(folder: Path, measurement: str, name: str, *made_of: str) -> Path:
     """Return the file for a part of a measurement in the results folder ``folder``.
 
     Args:
@@ -53,7 +53,7 @@ def part_of(folder: Path, measurement: str, name: str, *made_of: str) -> Path:
         made_of: Everything that shapes the rows. A different model or data set gives a different file.
     """
     digest = hashlib.sha256("\0".join(made_of).encode(errors="surrogatepass")).hexdigest()[:16]
-    return folder / PARTS / measurement / f"{name}-{digest}.json"
+    return folder / PARTS_FOLDER / measurement / f"{name}-{digest}.json"
 
 
 def read_as(path: Path, shape: type[R], expected: str, upgrade: Callable[[Any], Any] = lambda value: value) -> R:

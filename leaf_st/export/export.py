@@ -21,7 +21,7 @@ from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
 from leaf_st.export.encoder import OnnxEncoder
 from leaf_st.export.forms import FORMS, ExportForm
-from leaf_st.export.parity import Parity, Texts, form_vectors, parity, torch_vectors
+from leaf_st.export.parity import Parity, TextsByKind, form_vectors, parity, torch_vectors
 from leaf_st.student.static import is_static
 
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -66,7 +66,7 @@ def check_exportable(model: SentenceTransformer) -> None:
 
 
 def export_model(
-    model: SentenceTransformer, folder: Path, texts: Texts, *, ndcg_kept: NdcgKept | None = None
+    model: SentenceTransformer, folder: Path, texts: TextsByKind, *, ndcg_kept: NdcgKept | None = None
 ) -> list[ExportedForm]:
     """Write each form of ``model`` that is within its limits to ``folder``, and delete the files of all other forms.
 
@@ -125,7 +125,7 @@ def _make(model: SentenceTransformer, folder: Path) -> dict[str, Path]:
 def _compare(
     form: ExportForm,
     encoders: Mapping[str, OnnxEncoder],
-    texts: Texts,
+    texts: TextsByKind,
     expected: NDArray[np.float32],
     ndcg_kept: NdcgKept | None,
 ) -> ExportedForm:

@@ -25,7 +25,7 @@ from huggingface_hub.hf_api import ModelInfo, RepoFile
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from leaf_st.errors import InputError
-from leaf_st.hub.changes import Changes, compare, differing_files, local_files
+from leaf_st.hub.changes import Changes, compare_files, differing_files, local_files
 from leaf_st.hub.manifest import MANIFEST, Hashes, Manifest, read_manifest
 from leaf_st.hub.retry import TEMPORARY_STATUSES, causes_with_status, retry
 
@@ -211,7 +211,7 @@ class Hub:
         if MANIFEST in remote:
             previous = read_manifest(Path(self._api.hf_hub_download(self._target.repo_id, MANIFEST, revision=head)))
         where = f"{self._target.repo_id} ({head[:8]})"
-        return compare(local, remote, previous, replace=self._target.replace, where=where)
+        return compare_files(local, remote, previous, replace=self._target.replace, where=where)
 
     def _commit(self, changes: Changes, folder: Path, title: str, head: str) -> CommitInfo:
         self._sent = len(changes.upload)

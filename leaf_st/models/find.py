@@ -28,10 +28,10 @@ from leaf_st.run_folder import run_of
 from leaf_st.zoo import PACKAGED, ZOO, ZooModel
 
 # Weights (safetensors only) and what sentence-transformers needs beside them.
-MODEL = ["*.json", "*.safetensors", "*.txt", "*.model"]
+MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 DOCUMENTS = ["README.md", "LICEN[CS]E*", "NOTICE*"]
 _NOT_FILES = ["onnx/*", "openvino/*"]
-COMPLETE = [*MODEL, *DOCUMENTS, "onnx/*", ".eval_results/*.yaml"]  # a copy to pass on
+COMPLETE = [*MODEL_FILES, *DOCUMENTS, "onnx/*", ".eval_results/*.yaml"]  # a copy to pass on
 # Files that can change a vector. The root of a repository may hold other files, such as the recipe of its training.
 _ROOT = (
     *("*.safetensors", "*.safetensors.index.json", "config.json", "config_sentence_transformers.json", "modules.json"),
@@ -49,7 +49,7 @@ def find_model(
     revision: str | None = None,
     *,
     code: bool = False,
-    files: Sequence[str] = MODEL,
+    files: Sequence[str] = MODEL_FILES,
     newest: bool = False,
 ) -> Path:
     """Return a local folder that holds the model ``name``.
@@ -101,7 +101,7 @@ def find_model(
     ) from cause
 
 
-def find_in_cache(name: str, revision: str | None = None, files: Sequence[str] = MODEL) -> Path | None:
+def find_in_cache(name: str, revision: str | None = None, files: Sequence[str] = MODEL_FILES) -> Path | None:
     """Return the folder of the hub's cache that holds all ``files`` of the model ``name``, without asking the hub.
 
     Return None if there is no such folder, or if the cache lacks the hub's list of files, so that completeness is
@@ -198,11 +198,8 @@ def _first_line(error: Exception) -> str:
 
 def _complete(folder: Path, name: str) -> Path:
     if not _is_complete(folder):
-        raise ModelError(
-            name,
-            f"expected a folder with config.json and model.safetensors, found neither or only one in {folder}: "
-            "name another folder",
-        )
+        missing = "model.safetensors" if any(folder.glob("*.json")) else "config.json"
+        raise ModelError(name, f"expected a model, found no {missing} in {folder}: name a folder that contains a model")
     return folder
 
 

@@ -20,7 +20,7 @@ from mteb.results import TaskResult
 from leaf_st.atomic import replace_folder
 from leaf_st.evaluation.results import Result
 from leaf_st.evaluation.sizes import Size
-from leaf_st.evaluation.tasks.encoder import meta_of
+from leaf_st.evaluation.tasks.encoder import model_meta
 from leaf_st.evaluation.tasks.runner import CACHE
 from leaf_st.models.identity import Identity
 from leaf_st.publishing.card.hosted import Hosted
@@ -58,7 +58,7 @@ def find_mteb_results(folder: Path, rows: Iterable[Result]) -> dict[str, MtebRes
 
 
 def _find(cache: mteb.ResultCache, row: Result) -> MtebResult | None:
-    meta = meta_of(_identity(row))
+    meta = model_meta(_identity(row))
     found = cache.load_task_result(row.set, meta)
     if found is None:
         return None

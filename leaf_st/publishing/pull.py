@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.atomic import replace_folder
 from leaf_st.errors import InputError
 from leaf_st.hub.retry import retry
-from leaf_st.models.find import COMPLETE, DOCUMENTS, MODEL, find_in_cache, find_model
+from leaf_st.models.find import COMPLETE, DOCUMENTS, MODEL_FILES, find_in_cache, find_model
 from leaf_st.models.portable import save_portable
 from leaf_st.student.asymmetric import is_asymmetric, load
 from leaf_st.zoo import ASYMMETRIC, ZOO
@@ -40,7 +40,7 @@ def pull(name: str, folder: Path, revision: str | None = None) -> None:
     if is_asymmetric(name):
         model, student = retry(lambda: load(name)), name.removesuffix(ASYMMETRIC)
         teacher = ZOO[student].teacher
-        files = [*MODEL, *DOCUMENTS]
+        files = [*MODEL_FILES, *DOCUMENTS]
         sources = {"student": _fetch(student, files), "teacher": _fetch(teacher.hub_id, files, teacher.revision)}
         replace_folder(folder, lambda fresh: _save_both(model, sources, fresh))
     else:

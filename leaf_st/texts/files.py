@@ -97,7 +97,7 @@ def _beir_rows(folder: Path, skipped: Counter[str], key: str, progress: ReadProg
     """Yield documents and queries alternately, then the rest of the longer file, so that a limit keeps some of each."""
     paths = [_beir_table(folder, name, key) for name in ("corpus", "queries")]
     corpus, queries = (_check(path, "text", key, progress) for path in paths)
-    documents = (Row(_titled(record), "document") for record in _records(corpus, ("title",), skipped))
+    documents = (Row(_with_title(record), "document") for record in _records(corpus, ("title",), skipped))
     asked = (Row(record.get("text"), "query") for record in _records(queries, (), skipped))
     for pair in zip_longest(documents, asked):
         yield from (row for row in pair if row is not None)
@@ -118,7 +118,7 @@ def _beir_table(folder: Path, name: str, key: str) -> Path:
     )
 
 
-def _titled(record: Record) -> object:
+def _with_title(record: Record) -> object:
     title, text = record.get("title"), record.get("text")
     return f"{title} {text}" if isinstance(title, str) and isinstance(text, str) else text
 

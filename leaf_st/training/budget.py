@@ -96,10 +96,10 @@ def steps_of_budget(
     rows = np.unique(np.random.default_rng(0).integers(len(store), size=count)).tolist()
     validation = len(held_out_rows(store, recipe.training)) + (0 if general is None else len(general))
     spec = replace(recipe.training, held_out_rows=max(1, validation))
-    return steps_within(replace(recipe, training=spec), store.fingerprint, store.texts(rows), device)
+    return steps_for_budget(replace(recipe, training=spec), store.fingerprint, store.texts(rows), device)
 
 
-def steps_within(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], device: str | None = None) -> int:
+def steps_for_budget(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], device: str | None = None) -> int:
     """Return the number of optimizer steps that fit into the recipe's budget, validations included.
 
     Several processes run the trial together, as they will train, and all return the result of the first process.
@@ -113,11 +113,11 @@ def steps_within(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text]
     Raises:
         InputError: If the budget is too short for one step.
     """
-    return steps_at(recipe, measure_pace(recipe, fingerprint, texts, device))
+    return steps_for_pace(recipe, measure_pace(recipe, fingerprint, texts, device))
 
 
-def steps_at(recipe: Recipe, pace: Pace) -> int:
-    """Return the number of optimizer steps that fit into the recipe's budget at ``pace``, as `steps_within` does."""
+def steps_for_pace(recipe: Recipe, pace: Pace) -> int:
+    """Return the number of optimizer steps that fit into the recipe's budget at ``pace``, see `steps_for_budget`."""
     minutes = recipe.training.budget_minutes or 0.0
     seconds = minutes * 60 * _MARGIN
     validation = pace.row * recipe.training.held_out_rows

@@ -103,7 +103,7 @@ class LengthGroupedBatchSampler(SetEpochMixin, BatchSampler):
 
     def __len__(self) -> int:
         full, rest = divmod(len(self._lengths) - len(self._leave_out), self.batch_size)
-        return full + (not self.drop_last and len(self._own_part(np.arange(rest))) > 0)
+        return full + (not self.drop_last and len(self._process_share(np.arange(rest))) > 0)
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng((self._seed, self.epoch))
@@ -119,11 +119,11 @@ class LengthGroupedBatchSampler(SetEpochMixin, BatchSampler):
             batches = rows[: full * self.batch_size].reshape(full, self.batch_size)
             rest = rows[full * self.batch_size :]
             for index in rng.permutation(full):
-                yield self._own_part(batches[index]).tolist()
-        if not self.drop_last and len(last := self._own_part(rest)):
+                yield self._process_share(batches[index]).tolist()
+        if not self.drop_last and len(last := self._process_share(rest)):
             yield last.tolist()
 
-    def _own_part(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _process_share(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows of ``batch`` that belong to this part."""
         index, count = self._part
         return batch[len(batch) * index // count : len(batch) * (index + 1) // count]

@@ -14,7 +14,7 @@ from leaf_st.zoo import MINILM
 
 
 @contextmanager
-def refusing(name: str) -> Iterator[None]:
+def exit_on_input_error(name: str) -> Iterator[None]:
     """Silence the libraries, and end the process on errors as `leaf-st` does."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()

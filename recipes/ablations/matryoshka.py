@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from _command import common_parser, common_recipe, refusing
+from _command import common_parser, common_recipe, exit_on_input_error
 from _outcomes import save_figure
 from _study import BATCH
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ from leaf_st.atomic import replace_folder, write_json
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import check_folders
 from leaf_st.evaluation.display import draw_curves, means
-from leaf_st.evaluation.measurements.compression import Compressed, measure_compression
+from leaf_st.evaluation.measurements.compression import CompressionRow, measure_compression
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.models.load import load_model
 from leaf_st.pipeline.run import Run
@@ -51,7 +51,7 @@ _AXES_OF = 20_000  # vectors for the principal axes
 _HALVES = 6  # 384 coordinates, halved down to 12
 _STYLES = {"rotated": ("-", "o"), "plain": (":", "s")}
 
-Found = dict[str, list[Compressed]]  # by teacher
+Found = dict[str, list[CompressionRow]]  # by teacher
 
 
 class RotatedStore:
@@ -104,7 +104,7 @@ def save_rotated(teacher: SentenceTransformer, axes: NDArray[np.float64], folder
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = common_parser(__doc__, "runs/matryoshka").parse_args(arguments)
-    with refusing("matryoshka"):
+    with exit_on_input_error("matryoshka"):
         _conduct(options)
 
 
@@ -154,12 +154,12 @@ def _rotated(plain: Run, store: EmbeddingStore, folder: Path) -> Run:
     return run
 
 
-def _measure(run: Run, sets: Sequence[Path]) -> list[Compressed]:
+def _measure(run: Run, sets: Sequence[Path]) -> list[CompressionRow]:
     """Train the student of ``run``, and measure student and teacher; reuses finished work."""
     student = run.train()
     path = run.folder / "results" / "compression.json"
     if path.is_file():
-        known = [Compressed(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        known = [CompressionRow(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
         if {row.set for row in known} == {folder.resolve().name for folder in sets}:
             return known
     run.measure_alignment()

@@ -169,7 +169,7 @@ def largest_difference(expected: Vectors, found: Mapping[str, ArrayLike]) -> flo
     return largest
 
 
-def judge(name: str, expected: Vectors, written: Mapping[str, Any]) -> Outcome:
+def compare(name: str, expected: Vectors, written: Mapping[str, Any]) -> Outcome:
     """Return the outcome for the vectors that a consumer has ``written``."""
     versions, compared = written["versions"], sum(map(len, expected.values()))
     try:
@@ -196,7 +196,7 @@ def consult(consumer: Consumer, folder: Path, given: Exercise, work: Path) -> Ou
         return Outcome(consumer.name, "skipped", reason=str(error))
     except Failed as error:
         return Outcome(consumer.name, "failed", reason=str(error))
-    return judge(consumer.name, given.expected, written)
+    return compare(consumer.name, given.expected, written)
 
 
 def format_outcomes(outcomes: Sequence[Outcome]) -> str:

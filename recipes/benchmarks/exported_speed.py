@@ -20,7 +20,7 @@ import torch
 
 from leaf_st.evaluation.measurements.candidates import latency_texts
 from leaf_st.evaluation.measurements.export import rate
-from leaf_st.evaluation.measurements.speeds import LatencyRow
+from leaf_st.evaluation.measurements.latency_rows import LatencyRow
 from leaf_st.evaluation.timing import Candidate, measure_latency, processor_name
 from leaf_st.export.forms import FORMS, exported_files
 from leaf_st.models.find import find_model

@@ -16,7 +16,7 @@ from mteb.results import TaskResult
 from leaf_st.cli.main import build_parser, main
 from leaf_st.errors import InputError
 from leaf_st.evaluation.modes import ROLES
-from leaf_st.evaluation.tasks.encoder import meta_of
+from leaf_st.evaluation.tasks.encoder import model_meta
 from leaf_st.hub.manifest import read_manifest
 from leaf_st.models.identity import Identity
 from leaf_st.publishing.card.card import card_text
@@ -265,7 +265,7 @@ def _as_registered(run, revision, score=0.5):
     result = TaskResult.from_task_results(task, scores, evaluation_time=1.0)
     result.dataset_revision = revision
     cache = mteb.ResultCache(run / "results" / "mteb")
-    cache.save_to_cache(result, meta_of(Identity(row["model"], row["revision"])))
+    cache.save_to_cache(result, model_meta(Identity(row["model"], row["revision"])))
     _write(run, [*_rows(run), row])
     return result
 

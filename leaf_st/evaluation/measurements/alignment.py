@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leaf_st.evaluation.measurements.measurement import RUN, Figure, Measurement, Section, Table
+from leaf_st.evaluation.measurements.measurement import RUN_ARGUMENT, Figure, Measurement, Section, Table
 from leaf_st.evaluation.rows import write_rows
 from leaf_st.recipe import Recipe
 from leaf_st.run_folder import GENERAL, MODEL, RESULTS, STORE, read_run
@@ -177,7 +177,7 @@ ALIGNMENT = Measurement(
     title="Distance to the teacher",
     help="measure the distance to the teacher's vectors on the held-out texts of a run, as after training",
     command=("measure", "alignment"),
-    arguments=(RUN,),
+    arguments=(RUN_ARGUMENT,),
     measure=lambda options: _measure_run(Path(options.model), options.output),  # the command prints the table
     table=lambda rows: aligned(alignment_lines(rows)),
     section=_section,

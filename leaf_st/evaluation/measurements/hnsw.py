@@ -58,7 +58,7 @@ def build(new_index: Any, documents: NDArray[Any], metric: str, connectivity: in
     return index
 
 
-def search(
+def search_index(
     index: Any,  # noqa: ANN401  (as above)
     beir: BeirSet,
     queries: NDArray[Any],

@@ -9,16 +9,16 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from leaf_st.evaluation.display import on_axes
+from leaf_st.evaluation.measurements.latency_rows import PAPER_TABLE_8, SLOWEST, LatencyRow, Speed, speeds
 from leaf_st.evaluation.measurements.measurement import (
     MODEL_HELP,
-    TEACHER,
+    TEACHER_ARGUMENT,
     Argument,
     Figure,
     Measurement,
     Section,
     Table,
 )
-from leaf_st.evaluation.measurements.speeds import PAPER_TABLE_8, SLOWEST, LatencyRow, Speed, speeds
 from leaf_st.evaluation.rows import write_rows
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.recipe import DOCSTRINGS, Kind
@@ -39,10 +39,10 @@ def latency_lines(rows: Sequence[LatencyRow]) -> list[list[str]]:
     """Return the speeds as cells in the form of Table 8, beside the paper's lines for the same models."""
     measured = speeds(rows)
     models = dict.fromkeys(speed.model for speed in measured)
-    return speed_lines([speed for model in models for speed in (*measured, *PAPER_TABLE_8) if speed.model == model])
+    return table_8_lines([speed for model in models for speed in (*measured, *PAPER_TABLE_8) if speed.model == model])
 
 
-def speed_lines(found: Iterable[Speed]) -> list[list[str]]:
+def table_8_lines(found: Iterable[Speed]) -> list[list[str]]:
     """Return ``found`` as cells in the form of Table 8, a line per model and backend.
 
     The speeds of one model and backend must be adjacent.
@@ -133,7 +133,7 @@ def draw_latency(axes: "Axes", rows: Sequence[LatencyRow], side: Kind) -> None:
 
 
 def latency_table(lines: Sequence[Sequence[str]]) -> Table:
-    """Return the cells of `speed_lines` as a table."""
+    """Return the cells of `table_8_lines` as a table."""
     header, *body = lines
     # Documents and queries get a row each: side by side, their columns are wider than a page.
     shown = ["model", "backend", "texts", "per second", *header[3:6]]
@@ -222,7 +222,7 @@ LATENCY = Measurement(
                 "documentation strings)",
             },
         ),
-        TEACHER,
+        TEACHER_ARGUMENT,
     ),
     measure=_measure,
     table=format_latency,

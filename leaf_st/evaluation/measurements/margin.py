@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leaf_st.evaluation.display import on_axes, set_names
-from leaf_st.evaluation.measurements.measurement import RUN, Figure, Measurement, Section, Table, data_argument
+from leaf_st.evaluation.measurements.measurement import RUN_ARGUMENT, Figure, Measurement, Section, Table, data_argument
 from leaf_st.evaluation.measurements.trend import (
     FEWEST,
-    TEACHER,
+    TEACHER_ROW,
     MarginRow,
     Trend,
     l2_of_checkpoints,
@@ -45,8 +45,8 @@ def margin_lines(rows: Sequence[MarginRow]) -> list[list[str]]:
         [name, f"{error:.4f}", *(f"{score:.2f}" for score in scores)]
         for name, error, *scores in zip(names, *columns, strict=True)
     ]
-    teacher = f"{mean_scores(rows, TEACHER)[0]:.2f}"
-    return [header, *lines, [TEACHER, "0", *[teacher] * len(STUDENT_MODES)]]
+    teacher = f"{mean_scores(rows, TEACHER_ROW)[0]:.2f}"
+    return [header, *lines, [TEACHER_ROW, "0", *[teacher] * len(STUDENT_MODES)]]
 
 
 def trend_lines(rows: Sequence[MarginRow]) -> list[str]:
@@ -70,7 +70,7 @@ def draw_margin(axes: "Axes", rows: Sequence[MarginRow], mode: Mode = "standard"
     ends = np.array([0, max(errors)])
     axes.plot(errors, mean_scores(rows, mode), "o", label=f"checkpoints, {mode}")
     axes.plot(ends, line.intercept + line.slope * ends, "--", color="C0", label=f"trend, r = {line.r:.2f}")
-    axes.axhline(line.teacher, color="black", label=TEACHER)
+    axes.axhline(line.teacher, color="black", label=TEACHER_ROW)
     if line.margin is not None:
         axes.axvspan(0, line.margin, color="C2", alpha=0.2, label=f"robustness margin, L2 below {line.margin:.2f}")
     sets = len({row.set for row in rows})
@@ -111,7 +111,7 @@ MARGIN = Measurement(
     title="Robustness margin",
     help="measure error and nDCG@10 of the checkpoints of a run (paper Figures 7 and 11)",
     command=("measure", "margin"),
-    arguments=(RUN, data_argument()),
+    arguments=(RUN_ARGUMENT, data_argument()),
     measure=_measure,
     table=format_margin,
     section=_section,

@@ -94,9 +94,9 @@ class Argument:
 
 
 MODEL_HELP = "student: run folder, model folder, name that `leaf-st models` lists, or hub id"
-MODEL = Argument("model", {"metavar": "MODEL", "help": MODEL_HELP})
-RUN = Argument("model", {"metavar": "RUN", "help": "run folder"})
-TEACHER = Argument(
+MODEL_ARGUMENT = Argument("model", {"metavar": "MODEL", "help": MODEL_HELP})
+RUN_ARGUMENT = Argument("model", {"metavar": "RUN", "help": "run folder"})
+TEACHER_ARGUMENT = Argument(
     "--teacher", {"help": "teacher: folder or hub id (default: the teacher that the student learned from)"}
 )
 

@@ -53,7 +53,7 @@ def evaluate(
     elif teacher is not None or chosen != ["standard"]:
         opened = open_teacher(_spec(model, student, None if teacher is None else str(teacher)))
     folder = None if output is None else Path(output)
-    return runner.evaluate(found, teacher=opened, student=student, modes=chosen, folder=folder)
+    return runner.evaluate_tasks(found, teacher=opened, student=student, modes=chosen, folder=folder)
 
 
 def _spec(model: str | Path | SentenceTransformer, student: SentenceTransformer, teacher: str | None) -> TeacherSpec:

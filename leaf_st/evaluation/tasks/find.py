@@ -50,11 +50,11 @@ def _named(name: str) -> list[AbsTask]:
         return [mteb.get_task(name)]
     except KeyError:
         raise InputError(
-            f"task {name}: expected a file, a folder, or a task of mteb, found nothing of that name{_nearest(name)}"
+            f"task {name}: expected a file, a folder, or a task of mteb, found nothing of that name{_suggestion(name)}"
         ) from None
 
 
-def _nearest(name: str) -> str:
+def _suggestion(name: str) -> str:
     """Return the end of an error message: the nearest names of mteb's text tasks and benchmarks and of local files."""
     above = Path(name).parent
     nearby = [str(path) for path in above.iterdir()] if above.is_dir() and above.name else []

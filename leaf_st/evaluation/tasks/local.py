@@ -186,7 +186,7 @@ class LocalClustering(LocalTask, AbsTaskClustering):
         return {SPLIT: Dataset.from_dict({**columns, "label": _numbers(columns["label"])})}
 
 
-_OF_COLUMNS: dict[tuple[str, ...], type[LocalTask]] = {
+_TASK_BY_COLUMNS: dict[tuple[str, ...], type[LocalTask]] = {
     (*_PAIR, "score"): LocalSTS,
     (*_PAIR, "label"): LocalPairClassification,
     ("text", "label"): LocalClustering,
@@ -204,12 +204,12 @@ def local_task(path: Path) -> LocalTask:
     if path.is_dir() and is_beir(path):
         return LocalRetrieval(path)
     found = [] if path.is_dir() or path.suffix != ".parquet" else _columns(path)
-    for columns, kind in _OF_COLUMNS.items():
+    for columns, kind in _TASK_BY_COLUMNS.items():
         if set(columns) <= set(found):
             return kind(path)
     raise InputError(
         f"task {path}: expected a folder with BEIR's files or with {' and '.join(_TRAIN_AND_TEST)} (text, label), or a "
-        f"parquet file with the columns {', or '.join(map(', '.join, _OF_COLUMNS))}"
+        f"parquet file with the columns {', or '.join(map(', '.join, _TASK_BY_COLUMNS))}"
         + (f"; found {', '.join(found)}" if found else "")
         + ": convert the set to one of these layouts"
     )

@@ -19,7 +19,7 @@ RESTRICTED = "restricted-training-texts"
 
 
 @dataclass(frozen=True)
-class Source:
+class ScoreSource:
     """The source of figures that no run measured.
 
     Attributes:
@@ -32,7 +32,7 @@ class Source:
 
 
 def card_data(
-    results: Results, hosted: Hosted, tasks: Mapping[str, TaskMetadata], source: Source | None = None
+    results: Results, hosted: Hosted, tasks: Mapping[str, TaskMetadata], source: ScoreSource | None = None
 ) -> ModelCardData:
     """Return the metadata.
 
@@ -99,7 +99,7 @@ def closed_texts(results: Results) -> list[str]:
     ]
 
 
-def _eval_result(row: Result, task: TaskMetadata | None, source: Source | None) -> EvalResult:
+def _eval_result(row: Result, task: TaskMetadata | None, source: ScoreSource | None) -> EvalResult:
     """Return ``row`` as an entry of the model index. For a local set, only the name is known."""
     path = task.dataset["path"] if task else row.set
     # If a task is a mean over others, mteb has a sentence in place of a path. The authors of published figures may have

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from leaf_st.evaluation.measurements.alignment import ALIGNMENT
 from leaf_st.evaluation.measurements.latency import LATENCY
+from leaf_st.evaluation.measurements.latency_rows import speeds
 from leaf_st.evaluation.measurements.speed import SPEED
-from leaf_st.evaluation.measurements.speeds import speeds
 from leaf_st.evaluation.measurements.tasks import TASKS
 from leaf_st.evaluation.measurements.training import TRAINING
 from leaf_st.evaluation.modes import Mode

@@ -14,13 +14,13 @@ from leaf_st.recipe import DOCSTRINGS, PAPER, TextsSpec
 def sections(results: Results) -> list[PageSection]:
     """Return the sections of a report that follow the measurements."""
     return [
-        *public_sets(results),
-        PageSection("recipe", "Recipe", recipe(results)),
-        PageSection("texts", "Training texts and their licences", texts(results)),
+        *sets_section(results),
+        PageSection("recipe", "Recipe", recipe_section(results)),
+        PageSection("texts", "Training texts and their licences", texts_section(results)),
     ]
 
 
-def public_sets(results: Results) -> list[PageSection]:
+def sets_section(results: Results) -> list[PageSection]:
     """Return the section with the public sources of the measured sets; no section if this package knows no source."""
     names = dict.fromkeys(row.set for rows in results.measured.values() for row in rows if hasattr(row, "set"))
     lines = [[name, PUBLIC_SETS[name]] for name in names if name in PUBLIC_SETS]
@@ -34,7 +34,7 @@ def public_sets(results: Results) -> list[PageSection]:
     return [PageSection("sets", "Evaluation sets", content, nanobeir_command(results))]
 
 
-def recipe(results: Results) -> Section:
+def recipe_section(results: Results) -> Section:
     """Return every value that shaped the run."""
     record = results.record
     parts = (
@@ -50,7 +50,7 @@ def recipe(results: Results) -> Section:
     return Section(text, tables=[table for table in tables if table.rows])
 
 
-def texts(results: Results) -> Section:
+def texts_section(results: Results) -> Section:
     """Return the sources of the training texts and their licences, as far as they are recorded."""
     sources = results.record.sources
     text, tables = [], []

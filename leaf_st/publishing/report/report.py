@@ -25,7 +25,7 @@ from leaf_st.publishing.sections import (
     PageSection,
     measured_section,
     measuring_command,
-    naming_rows,
+    name_folder_in_errors,
     unmeasured_section,
 )
 from leaf_st.run_folder import REPORT
@@ -83,7 +83,7 @@ def _draw(results: Results, sections: Sequence[PageSection]) -> dict[str, Markup
     """Return the figures of all sections as SVG elements, by name."""
     drawn: dict[str, Markup] = {}
     for section in sections:
-        with naming_rows(results, section.id):
+        with name_folder_in_errors(results, section.id):
             drawn |= {figure.name: draw(figure) for figure in section.content.figures}
     return drawn
 
