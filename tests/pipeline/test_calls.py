@@ -11,16 +11,6 @@ from leaf_st.errors import InputError
 from leaf_st.models.portable import save_portable
 
 
-@pytest.fixture(scope="module")
-def beir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("beir") / "tiny"
-    folder.mkdir()
-    (folder / "corpus.jsonl").write_text('{"_id": "d", "text": "some text"}\n{"_id": "e", "text": "another"}\n')
-    (folder / "queries.jsonl").write_text('{"_id": "q", "text": "some"}\n')
-    (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\n")
-    return folder
-
-
 @pytest.fixture
 def student_folder(tiny_student, tmp_path):
     save_portable(tiny_student, tmp_path / "student")

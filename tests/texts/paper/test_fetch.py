@@ -10,9 +10,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import forked
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fetching import fetch_each
 from hub import COMMIT, serve
 from hub_sources import ROWS, make_sources
 from sentence_transformers import SentenceTransformer
@@ -26,7 +28,6 @@ from leaf_st.texts.paper.fetch import chosen, closed_licences, fetch, format_sou
 from leaf_st.texts.paper.sources import SOURCES
 from leaf_st.texts.read import read_texts
 
-FETCHING = Path(__file__).with_name("fetching.py")
 RECIPES = Path(__file__).parents[3] / "recipes"
 
 
@@ -36,10 +37,7 @@ def published(tmp_path_factory):
 
 
 def _fetch(hub, folder, student, names, *more):
-    environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
-    environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": f"{folder}-home", "no_proxy": "127.0.0.1"}
-    command = [sys.executable, str(FETCHING), str(folder), str(student), ",".join(names), *map(str, more)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return forked.run(fetch_each, hub.url, folder, student, names, *more)
 
 
 @pytest.fixture(scope="module")
@@ -199,8 +197,7 @@ def test_a_dataset_is_read_to_its_end_at_the_commit_where_it_was_begun(published
     assert asked == {COMMIT}
 
 
-def test_a_hub_that_cannot_be_reached(tiny_teacher_folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")  # with retries it would be half a minute
+def test_a_hub_that_cannot_be_reached(tiny_teacher_folder, tmp_path):
     with serve({}) as hub:
         done = _fetch(hub, tmp_path / "texts", tiny_teacher_folder, ["triviaqa"])
     assert "InputError source triviaqa cannot be read from the hub (" in done.stdout, done.stderr
