@@ -112,6 +112,14 @@ def connect_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
     close_session()
 
 
+@pytest.fixture
+def quick_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an export write the packed graph in place of the standard one, for which torch takes seconds."""
+    from leaf_st.export import onnx, packed
+
+    monkeypatch.setattr(onnx, "standard_graph", packed.packed_graph)
+
+
 @pytest.fixture(scope="session")
 def beir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A retrieval set of two documents and a query."""

@@ -143,7 +143,7 @@ def test_what_a_kill_left_is_no_foreign_folder(recipe, tmp_path):
 
 def test_a_time_budget_becomes_a_number_of_steps_once(recipe, tmp_path):
     arguments = {"per_device_train_batch_size": 4, "eval_steps": 0.5, "save_steps": 0.5, "use_cpu": True}
-    training = TrainingSpec(budget_minutes=0.05, held_out_rows=4, arguments=arguments)
+    training = TrainingSpec(budget_minutes=0.01, held_out_rows=4, arguments=arguments)
     timed = replace(recipe, training=training)
     run = Run(timed, tmp_path / "run")
     run.embed()
@@ -379,7 +379,7 @@ def test_a_training_by_itself_loads_no_teacher(recipe, tmp_path, monkeypatch):
 def test_the_checksums_of_a_store_are_compared_once_in_a_process(recipe, tmp_path, monkeypatch):
     compared = []
     monkeypatch.setattr(EmbeddingStore, "damaged", lambda store: compared.append(store.folder) or [])
-    timed = replace(recipe, training=replace(recipe.training, budget_minutes=0.02, arguments={"use_cpu": True}))
+    timed = replace(recipe, training=replace(recipe.training, budget_minutes=0.01, arguments={"use_cpu": True}))
     run = Run(timed, tmp_path / "run")
     run.embed()
     run.train()

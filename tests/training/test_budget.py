@@ -7,7 +7,7 @@ from leaf_st.training.budget import steps_within, trial_texts
 @pytest.fixture
 def within(recipe, teacher, texts, changed):
     def steps(minutes, **values):
-        return steps_within(changed(recipe, budget_minutes=minutes, **values), teacher.fingerprint, texts)
+        return steps_within(changed(recipe, budget_minutes=minutes, **values), teacher.fingerprint, texts[:110])
 
     return steps
 
