@@ -4,6 +4,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any of the libraries is imported
 
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from leaf_st.models.random_weights import WIDTH, save_tiny_teacher
 from leaf_st.student.asymmetric import compose
 from leaf_st.student.build import build_student
 from leaf_st.teacher.local import LocalTeacher
+from leaf_st.texts import docstrings
 from leaf_st.zoo import ZOO
 
 pytest_plugins = ["measured_runs"]  # fixtures that several folders use
@@ -39,6 +41,14 @@ def no_settling() -> Iterator[None]:
     """What settles before it is timed is the libraries on a machine, not these models, of which many are timed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(timing, "_WARM_UP_SECONDS", 0.0)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def docstrings_of_the_standard_library() -> Iterator[None]:
+    """To list the modules of all installed packages takes a second, and many tests read documentation strings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(docstrings, "_installed", lambda: [Path(sysconfig.get_path("stdlib")).resolve()])
         yield
 
 
