@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from leaf_st.evaluation.measurements.agreement import AGREEMENT, LOST_QUERIES
 from leaf_st.evaluation.measurements.alignment import ALIGNMENT
 from leaf_st.evaluation.measurements.baseline import BASELINE
 from leaf_st.evaluation.measurements.compression import COMPRESSION
@@ -19,6 +20,8 @@ MEASUREMENTS: tuple[Measurement[Any], ...] = (
     TASKS,
     TRAINING,
     ALIGNMENT,
+    AGREEMENT,
+    LOST_QUERIES,
     BASELINE,
     COMPRESSION,
     INDEX,

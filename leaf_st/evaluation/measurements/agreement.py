@@ -1,0 +1,322 @@
+"""The measurement ``agreement``: which of the teacher's nearest documents the student finds, without judgments.
+
+By default, the held-out queries of a run search its held-out documents and, up to 5,000 documents, training documents.
+The vectors of the teacher come from the store, so no teacher is loaded. ``--texts`` names other texts instead; the
+teacher embeds them.
+
+The rows are in two files: the numbers in ``agreement.json``, and the queries that lose most, which quote the user's
+texts, in ``lost_queries.json``, which is not published.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from leaf_st.evaluation.display import COLOURS, on_axes, set_names
+from leaf_st.evaluation.measurements.measurement import MODEL, TEACHER, Argument, Figure, Measurement, Section, Table
+from leaf_st.evaluation.modes import ROLES, STUDENT_MODES, Mode
+from leaf_st.evaluation.rows import write_rows
+from leaf_st.recipe import Kind
+from leaf_st.tables import aligned
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+HELD_OUT = "held-out texts"  # name of the default texts
+
+Group = Literal["all", "tokens", "characters", "distance"]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement of the student's lists with the teacher's lists, mean over some queries.
+
+    Attributes:
+        set: Name of the texts.
+        mode: "standard" or "asymmetric".
+        group: What the queries have in common: all queries, or a third of them by length in tokens (in characters for a
+            student without tokenizer batches) or by distance of the teacher's vector to the nearest training text.
+        low: Smallest value in the group; None for all queries.
+        high: Largest value in the group; None for all queries.
+        queries: Number of queries.
+        documents: Number of documents.
+        recall_1: Share of the teacher's nearest documents that the student finds first, in percent; None if every list
+            contains all documents. A recall is computed by `leaf_st.evaluation.agreement.recall`.
+        recall_10: Share of the teacher's ten nearest documents among the student's ten nearest, in percent.
+        recall_100: The same for a hundred documents.
+        overlap: Rank-biased overlap of the lists of 100, extrapolated, with p = 0.9, from 0 to 1.
+        correlation: Mean of Pearson's correlation of the scores over the union of both lists of 100; None if undefined.
+        asked: Kind of the texts that are the queries.
+        trained: Number of documents that the student was trained on.
+        model: Name of the student.
+        teacher: Name of the teacher.
+    """
+
+    set: str
+    mode: Mode
+    group: Group
+    low: float | None
+    high: float | None
+    queries: int
+    documents: int
+    recall_1: float | None
+    recall_10: float | None
+    recall_100: float | None
+    overlap: float
+    correlation: float | None
+    asked: Kind
+    trained: int
+    model: str
+    teacher: str
+
+
+@dataclass(frozen=True)
+class LostHit:
+    """A document that one of the queries with the lowest overlap found.
+
+    Attributes:
+        set: Name of the texts.
+        place: Position of the query, from 1; the first query loses most.
+        asked: First words of the query.
+        mode: The mode.
+        overlap: Rank-biased overlap with the teacher's list.
+        rank: Position of the document in the list, from 1.
+        score: Similarity.
+        teacher_rank: Position in the teacher's list; None beyond rank 100.
+        text: First words of the document.
+        model: Name of the student.
+        teacher: Name of the teacher.
+    """
+
+    set: str
+    place: int
+    asked: str
+    mode: Mode
+    overlap: float
+    rank: int
+    score: float
+    teacher_rank: int | None
+    text: str
+    model: str
+    teacher: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All rows of one set of texts.
+
+    Attributes:
+        agreement: The agreement by mode and group.
+        lost: Documents of the queries that lose most.
+    """
+
+    agreement: Sequence[Agreement]
+    lost: Sequence[LostHit]
+
+
+def write_agreement(results: Path, measured: Sequence[Measured]) -> list[Agreement]:
+    """Write the rows of all sets to ``agreement.json`` and ``lost_queries.json`` in the results folder ``results``."""
+    write_rows(results / LOST_QUERIES.file, [row for of_set in measured for row in of_set.lost])
+    rows = [row for of_set in measured for row in of_set.agreement]
+    write_rows(results / AGREEMENT.file, rows)
+    return rows
+
+
+def agreement_lines(rows: Sequence[Agreement]) -> list[list[str]]:
+    """Return the agreement on all queries as cells, a line per set and mode."""
+    lines = [["texts", "mode", "queries", "documents", *_VALUES]]
+    for row in rows:
+        if row.group == "all":
+            lines.append([row.set, row.mode, f"{row.queries:,}", f"{row.documents:,}", *_cells(row)])
+    return lines
+
+
+def group_lines(rows: Sequence[Agreement]) -> list[list[str]]:
+    """Return the agreement on groups of queries as cells, a line per set, group and mode."""
+    lines = [["texts", "queries", "mode", "number", *_VALUES]]
+    for row in rows:
+        if row.group != "all":
+            lines.append([row.set, _group_name(row), row.mode, f"{row.queries:,}", *_cells(row)])
+    return lines
+
+
+_VALUES = ("recall@1", "recall@10", "recall@100", "RBO", "correlation")
+
+
+def _cells(row: Agreement) -> list[str]:
+    shares = (row.recall_1, row.recall_10, row.recall_100)
+    correlation = "-" if row.correlation is None else f"{row.correlation:.3f}"
+    return [*("-" if share is None else f"{share:.1f}%" for share in shares), f"{row.overlap:.3f}", correlation]
+
+
+def _group_name(row: Agreement) -> str:
+    """Return the range of the group, such as "4 to 9 tokens"."""
+    if row.group == "all" or row.low is None or row.high is None:
+        return "all"
+    form = ".3f" if row.group == "distance" else ".0f"
+    ends = dict.fromkeys((format(row.low, form), format(row.high, form)))
+    unit = "from training" if row.group == "distance" else row.group
+    return f"{' to '.join(ends)} {unit}"
+
+
+def format_agreement(rows: Sequence[Agreement]) -> str:
+    """Return the agreement as aligned tables: all queries, then groups of queries."""
+    tables = [aligned(agreement_lines(rows), left=2)]
+    if len(groups := group_lines(rows)) > 1:
+        tables.append(aligned(groups, left=3))
+    return "\n\n".join(tables)
+
+
+def draw_agreement(axes: "Axes", rows: Sequence[Agreement]) -> None:
+    """Draw recall@10, or recall@1 where every list has ten documents, of all queries and groups of one set."""
+    names = list(dict.fromkeys(_group_name(row) for row in rows))
+    width = 0.8 / len(STUDENT_MODES)
+    for number, mode in enumerate(STUDENT_MODES):
+        values = [_drawn(row) for row in rows if row.mode == mode]
+        places = [place + (number - 0.5) * width for place in range(len(values))]
+        axes.barh(places, values, width, color=COLOURS[mode], label=mode)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set(xlabel="recall@10 (%)", xlim=(0, 100))
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+
+
+def _drawn(row: Agreement) -> float:
+    return row.recall_10 if row.recall_10 is not None else 100.0
+
+
+def _section(rows: Sequence[Agreement]) -> Section:
+    text = [
+        "Retention without relevance judgments: how similar the student's lists of documents are to the teacher's. "
+        "Recall@k: of the teacher's k nearest documents, the share among the student's k nearest. RBO: rank-biased "
+        "overlap of the first 100 documents (p = 0.9, extrapolated), 1 for equal lists. Correlation: mean of Pearson's "
+        "correlation of the scores of a query, over the documents that are among the first 100 of either list.",
+        *_origin(rows),
+    ]
+    header, *lines = agreement_lines(rows)
+    tables = [Table("agreement", header, lines, left=2)]
+    head, *groups = group_lines(rows)
+    if groups:
+        caption = "By length of the query and by distance of its vector to the nearest training text"
+        tables.append(Table("agreement-by-group", head, groups, left=3, caption=caption))
+    figures = [_figure(name, [row for row in rows if row.set == name]) for name in set_names(rows)]
+    return Section(text, figures, tables)
+
+
+def _figure(name: str, rows: Sequence[Agreement]) -> Figure:
+    bars = len({_group_name(row) for row in rows})
+    caption = f"Share of the teacher's ten nearest documents that the student finds, {name}, by groups of queries."
+    return Figure(f"Agreement, {name}", on_axes(partial(draw_agreement, rows=rows)), caption, (4.8, 1.2 + 0.35 * bars))
+
+
+def _origin(rows: Sequence[Agreement]) -> list[str]:
+    """Return sentences on the queries and documents that are not what a reader expects."""
+    sentences = []
+    if any(row.trained for row in rows):
+        row = next(row for row in rows if row.trained)
+        sentences.append(
+            f"Of the {row.documents:,} documents of the {row.set}, {row.trained:,} are training documents, which make "
+            "the search harder; training never saw the queries. Standard mode embeds these documents with the student, "
+            "which has learned them; asymmetric mode does not."
+        )
+    if documents := dict.fromkeys(row.set for row in rows if row.asked == "document"):
+        sentences.append(f"No queries in {', '.join(documents)}: documents search the other documents.")
+    return sentences
+
+
+def lost_by_query(rows: Sequence[LostHit]) -> dict[tuple[str, int], dict[Mode, list[LostHit]]]:
+    """Return the documents of each query by mode; the key of a query is its set and its place."""
+    found: dict[tuple[str, int], dict[Mode, list[LostHit]]] = {}
+    for row in rows:
+        found.setdefault((row.set, row.place), {}).setdefault(row.mode, []).append(row)
+    return found
+
+
+def _lost_section(rows: Sequence[LostHit]) -> Section:
+    text = (
+        "The queries whose lists in both modes overlap least with the teacher's list. Each column shows the nearest "
+        "documents of a mode, cut to their first words: similarity, rank in the teacher's list in parentheses (a dash "
+        "beyond rank 100), text. These texts are not published."
+    )
+    return Section([text], folded=[_lost_table(modes) for modes in lost_by_query(rows).values()])
+
+
+def _lost_table(modes: Mapping[Mode, Sequence[LostHit]]) -> Table:
+    first = {mode: rows[0] for mode, rows in modes.items()}
+    query = next(iter(first.values()))
+    overlaps = ", ".join(f"{mode} {first[mode].overlap:.3f}" for mode in STUDENT_MODES if mode in first)
+    cells = {(mode, row.rank): _lost_cell(row) for mode, rows in modes.items() for row in rows}
+    shown = [mode for mode in ROLES if mode in modes]
+    ranks = sorted({rank for _, rank in cells})
+    return Table(
+        f"lost-query-{query.place}" if query.set == HELD_OUT else f"lost-query-{query.set}-{query.place}",
+        ["", *shown],
+        [[str(rank), *(cells.get((mode, rank), "-") for mode in shown)] for rank in ranks],
+        left=1 + len(shown),
+        caption=f"“{query.asked}” ({query.set}). Rank-biased overlap: {overlaps}.",
+    )
+
+
+def _lost_cell(row: LostHit) -> str:
+    return f"{row.score:.3f} ({row.teacher_rank or '-'}) {row.text}"
+
+
+def _format_lost(rows: Sequence[LostHit]) -> str:
+    tables = [_lost_table(modes) for modes in lost_by_query(rows).values()]
+    return "\n\n".join(f"{table.caption}\n{aligned([table.header, *table.rows], table.left)}" for table in tables)
+
+
+def _measure(options: argparse.Namespace) -> list[Agreement]:
+    from leaf_st.evaluation.measurements.agreement_rows import measure_held_out, measure_texts
+
+    if options.texts:
+        return measure_texts(options.model, options.teacher, options.texts, options.output)
+    return measure_held_out(options.model, options.output)
+
+
+def _words(rows: Sequence[Agreement]) -> list[str]:
+    names = set_names(rows)
+    return [] if names == [HELD_OUT] else ["--texts", *names]
+
+
+AGREEMENT = Measurement(
+    name="agreement",
+    row=Agreement,
+    title="Agreement with the teacher",
+    help="measure which of the teacher's nearest documents the student finds, without relevance judgments",
+    command=("measure", "agreement"),
+    arguments=(
+        MODEL,
+        Argument(
+            "--texts",
+            {
+                "type": Path,
+                "nargs": "+",
+                "default": [],
+                "metavar": "PATH",
+                "help": "queries and documents to search instead: BEIR folders, with or without judgments, or tables "
+                "with a column `kind`; the rows of other texts are replaced (default: the held-out texts of the run)",
+            },
+        ),
+        TEACHER,
+    ),
+    measure=_measure,
+    table=format_agreement,
+    section=_section,
+    words=_words,
+)
+
+LOST_QUERIES = Measurement(
+    name="lost_queries",
+    row=LostHit,
+    title="Queries that lose most",
+    help="show the queries with the lowest agreement",
+    command=("measure", "agreement", "lost"),
+    table=_format_lost,
+    section=_lost_section,
+    on_card=False,
+    shareable=False,
+)
