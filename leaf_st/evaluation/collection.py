@@ -147,10 +147,12 @@ def nearest_training_text(
     rows = _draw(np.setdiff1d(np.arange(len(store)), held_out_rows(store, spec)), _NEAREST)
     squares = (queries**2).sum(axis=1, keepdims=True)
     nearest = np.full(len(queries), np.inf, np.float32)
-    for start in tqdm(range(0, len(rows), _BLOCK), desc="training texts", unit=" texts", unit_scale=_BLOCK):
-        targets = store.embeddings(rows[start : start + _BLOCK].tolist()).astype(np.float32)
-        distances = squares + (targets**2).sum(axis=1) - 2 * queries @ targets.T
-        nearest = np.minimum(nearest, distances.min(axis=1))
+    with tqdm(desc="nearest training texts", unit=" texts", total=len(rows)) as bar:
+        for start in range(0, len(rows), _BLOCK):
+            targets = store.embeddings(rows[start : start + _BLOCK].tolist()).astype(np.float32)
+            distances = squares + (targets**2).sum(axis=1) - 2 * queries @ targets.T
+            nearest = np.minimum(nearest, distances.min(axis=1))
+            bar.update(len(targets))
     return np.sqrt(np.maximum(nearest, 0))
 
 

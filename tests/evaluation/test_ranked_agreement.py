@@ -1,5 +1,7 @@
 """Agreement of rankings against their definitions, computed query by query in plain Python."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -114,6 +116,6 @@ def test_terciles_cover_all_values_once(values):
     masks = terciles(np.array(values))
     assert np.sum(masks, axis=0).tolist() == [1] * len(values)
     groups = [np.array(values)[mask] for mask in masks]
-    assert all(before.max() < after.min() for before, after in zip(groups, groups[1:], strict=False))
+    assert all(before.max() < after.min() for before, after in pairwise(groups))
     if len(set(values)) == len(values) and len(values) >= 3:
         assert max(map(len, groups)) - min(map(len, groups)) <= 2
