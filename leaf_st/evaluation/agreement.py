@@ -145,7 +145,8 @@ def correlation(teacher: Nearest, student: Nearest, mode: Mode) -> Floats:
     """Return Pearson's correlation of the teacher's and the student's scores, shape (q,).
 
     The scores of a query are those of the union of both lists: a document in only one of them has scores in both modes.
-    The result is NaN where all scores of a side are equal.
+    This selection lowers the correlation: a document with a low score in one mode is in the union only if its score in
+    the other mode is high. The result is negative for weak students, and NaN where all scores of a side are equal.
     """
     found = np.empty(len(teacher.documents))
     sides: tuple[Mode, Mode] = (mode, "teacher")

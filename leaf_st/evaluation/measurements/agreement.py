@@ -135,12 +135,12 @@ def agreement_lines(rows: Sequence[Agreement]) -> list[list[str]]:
 
 
 def group_lines(rows: Sequence[Agreement]) -> list[list[str]]:
-    """Return the agreement on groups of queries as cells, a line per set, group and mode."""
+    """Return the agreement on groups of queries as cells, a line per set, group and mode; one set is not named."""
     lines = [["texts", "queries", "mode", "number", *_VALUES]]
     for row in rows:
         if row.group != "all":
             lines.append([row.set, _group_name(row), row.mode, f"{row.queries:,}", *_cells(row)])
-    return lines
+    return lines if len(set_names(rows)) > 1 else [line[1:] for line in lines]
 
 
 _VALUES = ("recall@1", "recall@10", "recall@100", "RBO", "correlation")
@@ -166,7 +166,7 @@ def format_agreement(rows: Sequence[Agreement]) -> str:
     """Return the agreement as aligned tables: all queries, then groups of queries."""
     tables = [aligned(agreement_lines(rows), left=2)]
     if len(groups := group_lines(rows)) > 1:
-        tables.append(aligned(groups, left=3))
+        tables.append(aligned(groups, left=groups[0].index("number")))
     return "\n\n".join(tables)
 
 
@@ -193,15 +193,17 @@ def _section(rows: Sequence[Agreement]) -> Section:
         "Retention without relevance judgments: how similar the student's lists of documents are to the teacher's. "
         "Recall@k: of the teacher's k nearest documents, the share among the student's k nearest. RBO: rank-biased "
         "overlap of the first 100 documents (p = 0.9, extrapolated), 1 for equal lists. Correlation: mean of Pearson's "
-        "correlation of the scores of a query, over the documents that are among the first 100 of either list.",
+        "correlation of the scores of a query, over the documents that are among the first 100 of either list; a "
+        "correlation over all documents would usually be higher.",
         *_origin(rows),
     ]
     header, *lines = agreement_lines(rows)
     tables = [Table("agreement", header, lines, left=2)]
     head, *groups = group_lines(rows)
     if groups:
-        caption = "By length of the query and by distance of its vector to the nearest training text"
-        tables.append(Table("agreement-by-group", head, groups, left=3, caption=caption))
+        by_distance = any(row.group == "distance" for row in rows)
+        caption = "By length of the query" + (" and distance of its vector to the nearest training text" * by_distance)
+        tables.append(Table("agreement-by-group", head, groups, left=head.index("number"), caption=caption))
     figures = [_figure(name, [row for row in rows if row.set == name]) for name in set_names(rows)]
     return Section(text, figures, tables)
 
@@ -261,7 +263,8 @@ def _lost_table(modes: Mapping[Mode, Sequence[LostHit]]) -> Table:
 
 
 def _lost_cell(row: LostHit) -> str:
-    return f"{row.score:.3f} ({row.teacher_rank or '-'}) {row.text}"
+    place = "" if row.mode == "teacher" else f"({row.teacher_rank or '-'}) "
+    return f"{row.score:.3f} {place}{row.text}"
 
 
 def _format_lost(rows: Sequence[LostHit]) -> str:

@@ -76,7 +76,8 @@ def measure_held_out(model: str | Path, results: Path | None = None) -> list[Agr
     recipe = Recipe.from_dict(read_run(run)["resolved"])
     store, student = EmbeddingStore(run / STORE), load_model(str(run / MODEL))
     identity = identify(student)
-    student.max_seq_length = recipe.training.max_length or student.max_seq_length
+    if recipe.training.max_length is not None:  # a static student has no length to set
+        student.max_seq_length = recipe.training.max_length
 
     def make() -> list[Measured]:
         collection = held_out_collection(HELD_OUT, store, recipe.training)

@@ -100,7 +100,7 @@ def test_groups_are_by_length_and_by_distance_to_the_nearest_training_text(train
         assert parts[-1].high == pytest.approx(max(nearest), abs=1e-3)
     lines = group_lines(rows)
     assert len(lines) == 1 + len([row for row in rows if row.group != "all"])
-    assert any(line[1].endswith("from training") for line in lines[1:])
+    assert any(line[0].endswith("from training") for line in lines[1:])
     assert format_agreement(rows).startswith("texts ")
 
 
