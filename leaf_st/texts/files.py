@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from leaf_st.atomic import is_temporary
-from leaf_st.errors import InputError
+from leaf_st.errors import FieldError
 from leaf_st.recipe import TextsSpec
 from leaf_st.texts.progress import PartProgress, ReadProgress
 
@@ -57,8 +57,9 @@ class _Source(NamedTuple):
     key: str
     progress: PartProgress
 
-    def __str__(self) -> str:
-        return f"{self.key}.source {self.path}"
+    def error(self, problem: str, place: str = "") -> FieldError:
+        """Return an error about this file, or about ``place`` in this file."""
+        return FieldError(self.key, "source", problem, f"{self.path}{place}")
 
 
 def read_file(
@@ -70,7 +71,7 @@ def read_file(
         spec: The file and its columns.
         skipped: Counts the lines that are not rows, by reason.
         key: Name of ``spec`` in the recipe, for errors: "texts" or "general".
-        progress: Is updated while the files are read.
+        progress: Progress to update while the files are read.
 
     Raises:
         InputError: If the file is missing, empty, broken, of an unknown format, or lacks the text column.
@@ -93,10 +94,10 @@ def _parts(path: Path) -> list[Path]:
 
 
 def _beir_rows(folder: Path, skipped: Counter[str], key: str, progress: ReadProgress) -> Iterator[Row]:
-    """Yield documents and queries alternately while both last, so that a limit keeps some of each."""
+    """Yield documents and queries alternately, then the rest of the longer file, so that a limit keeps some of each."""
     paths = [_beir_table(folder, name, key) for name in ("corpus", "queries")]
     corpus, queries = (_check(path, "text", key, progress) for path in paths)
-    documents = (Row(_titled(record), "document") for record in _records(corpus, ("title",), skipped))
+    documents = (Row(_with_title(record), "document") for record in _records(corpus, ("title",), skipped))
     asked = (Row(record.get("text"), "query") for record in _records(queries, (), skipped))
     for pair in zip_longest(documents, asked):
         yield from (row for row in pair if row is not None)
@@ -109,36 +110,38 @@ def _beir_table(folder: Path, name: str, key: str) -> Path:
             return path
     expected = " or ".join(path.name for path in candidates)
     found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-    raise InputError(
-        f"{key}.source {folder}: expected parquet files, or a BEIR folder with {expected}, found {found}: "
-        "name a file of the folder instead"
+    raise FieldError(
+        key,
+        "source",
+        f"expected parquet files, or a BEIR folder with {expected}, found {found}: name a file of the folder instead",
+        folder,
     )
 
 
-def _titled(record: Record) -> object:
+def _with_title(record: Record) -> object:
     title, text = record.get("title"), record.get("text")
     return f"{title} {text}" if isinstance(title, str) and isinstance(text, str) else text
 
 
 def _check(path: Path, column: str, key: str, progress: ReadProgress) -> _Source:
     """Check that ``path`` is a file of a known format with content, and add the file to ``progress``."""
-    name = f"{key}.source {path}"
+    source = _Source(path, column, key, PartProgress(0))
     if not path.is_file():
-        raise InputError(f"{name}: no such file: name an existing file or folder")
+        raise source.error("no such file: name an existing file or folder")
     ending = path.suffix.lower()
     if ending not in _READERS:
-        raise InputError(
-            f"{name}: expected a file that ends in {', '.join(_READERS)}, or a BEIR folder, "
+        raise source.error(
+            f"expected a file that ends in {', '.join(_READERS)}, or a BEIR folder, "
             f"found {path.suffix or 'no ending'!r}: convert the file"
         )
     size = path.stat().st_size
     if size == 0:
-        raise InputError(f"{name}: the file is empty: name a file with texts")
+        raise source.error("the file is empty: name a file with texts")
     rows = None
     if ending == ".parquet":
-        with _broken_parquet(name, "footer"):
+        with _broken_parquet(source, "footer"):
             rows = int(pq.read_metadata(path).num_rows)
-    return _Source(path, column, key, progress.add(size, rows))
+    return source._replace(progress=progress.add(size, rows))
 
 
 def _records(source: _Source, others: Sequence[str], skipped: Counter[str]) -> Iterator[Record]:
@@ -150,11 +153,11 @@ def _records(source: _Source, others: Sequence[str], skipped: Counter[str]) -> I
 
 
 @contextmanager
-def _broken_parquet(source: object, place: str) -> Iterator[None]:
+def _broken_parquet(source: _Source, place: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{source}, {place}: broken parquet ({error}): copy or create the file again") from error
+        raise source.error(f"broken parquet ({error}): copy or create the file again", f", {place}") from error
 
 
 def _parquet(source: _Source, others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
@@ -218,9 +221,9 @@ def _csv(source: _Source, _others: Sequence[str], _: Counter[str]) -> Iterator[R
         _require(source, records.fieldnames or ())
         yield from records
     except csv.Error as error:
-        raise InputError(
-            f"{source}, after line {records.line_num}: broken csv ({error}): "
-            "close the quotes, and double the quotes inside a text"
+        raise source.error(
+            f"broken csv ({error}): close every quoted text, and double the quotes inside a text",
+            f", after line {records.line_num}",
         ) from error
 
 
@@ -242,9 +245,11 @@ def _lines(source: _Source, newline: str | None = None) -> Iterator[str]:
 def _require(source: _Source, found: Iterable[str]) -> None:
     names = list(found)
     if source.column not in names:
-        raise InputError(
-            f"{source}: expected a column {source.column!r}, found {', '.join(names) or 'none'}: "
-            f"set {source.key}.text_column to the column that contains the text"
+        raise FieldError(
+            source.key,
+            "text_column",
+            f"expected a column {source.column!r} in {source.path}, found {', '.join(names) or 'none'}: name the "
+            "column that contains the text",
         )
 
 

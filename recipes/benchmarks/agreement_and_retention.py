@@ -2,11 +2,11 @@
 
 Command:  python recipes/benchmarks/agreement_and_retention.py MODEL [MODEL ...] --data FOLDER [FOLDER ...]
 
-MODEL is a run folder, model folder or hub id; FOLDER is a judged retrieval set (BEIR). Checkpoints of a run (with
---teacher) are good models: they differ in quality. Both values come from the same vectors and exact search:
-agreement@10 is the share of the teacher's ten nearest documents among the student's ten nearest; retention is the
-student's nDCG@10 divided by the teacher's. Each teacher embeds a set once. Each finished pair of model and set is kept
-in the output folder, so a stopped command resumes with the next pair.
+MODEL is a run folder, model folder or hub id; FOLDER is a judged retrieval set (BEIR). Checkpoints of a run are good
+models, because they differ in quality; they need --teacher, which is opened in float32. Both values come from the same
+vectors and exact search: agreement@10 is the share of the teacher's ten nearest documents among the student's ten
+nearest; retention is the student's nDCG@10 divided by the teacher's. Each teacher embeds a set once. Each finished pair
+of model and set is kept in the output folder, so a stopped command resumes with the next pair.
 """
 
 import argparse
@@ -24,12 +24,12 @@ from tqdm import tqdm
 
 from leaf_st.evaluation.agreement import Search
 from leaf_st.evaluation.beir import BeirSet, beir_files, check_folders, document_text, load_beir
-from leaf_st.evaluation.embedder import BLOCK, Vectors, require_finite
+from leaf_st.evaluation.embedder import BLOCK, QueriesAndDocuments, require_finite
 from leaf_st.evaluation.measurements.over_sets import load_pair
 from leaf_st.evaluation.modes import STUDENT_MODES, Mode
 from leaf_st.evaluation.ranking import exact_ndcg
-from leaf_st.evaluation.results import share_kept
-from leaf_st.evaluation.rows import part_of, read_or_make, write_rows
+from leaf_st.evaluation.results import retention_percent
+from leaf_st.evaluation.rows import part_file, read_or_make, write_rows
 from leaf_st.models.identity import hash_files, identify
 from leaf_st.tables import aligned
 from leaf_st.teacher.protocol import Teacher
@@ -62,7 +62,7 @@ class Point:
     @property
     def retention(self) -> float | None:
         """nDCG@10 retention in percent; None if the teacher's score is too low for a ratio."""
-        return share_kept(self.score, self.teacher_score)
+        return retention_percent(self.score, self.teacher_score)
 
 
 def main() -> None:
@@ -83,16 +83,16 @@ def main() -> None:
 def measure_set(folder: Path, pairs: dict[str, tuple[Teacher, SentenceTransformer]], output: Path) -> list[Point]:
     """Return the points of all models on the set ``folder``."""
     beir, revision = load_beir(folder), hash_files(beir_files(folder))
-    embedded: dict[str, Vectors] = {}  # of this set, by teacher
+    embedded: dict[str, QueriesAndDocuments] = {}  # of this set, by teacher
     points: list[Point] = []
     for name, (teacher, student) in pairs.items():
-        part = part_of(output, NAME, beir.name, name, str(identify(student)), str(teacher.identity), revision)
+        part = part_file(output, NAME, beir.name, name, str(identify(student)), str(teacher.identity), revision)
         points += read_or_make(part, Point, partial(_measure, beir, name, teacher, student, embedded))
     return points
 
 
 def _measure(
-    beir: BeirSet, name: str, teacher: Teacher, student: SentenceTransformer, embedded: dict[str, Vectors]
+    beir: BeirSet, name: str, teacher: Teacher, student: SentenceTransformer, embedded: dict[str, QueriesAndDocuments]
 ) -> list[Point]:
     key = str(teacher.identity)
     if key not in embedded:
@@ -131,7 +131,7 @@ def _embed(
     encode_query: Callable[[list[str]], NDArray[np.float32]],
     encode_document: Callable[[list[str]], NDArray[np.float32]],
     model: str,
-) -> Vectors:
+) -> QueriesAndDocuments:
     """Return the vectors of the queries and documents of ``beir``."""
     sides = []
     for texts, encode in (

@@ -11,7 +11,7 @@ import pytest
 from letters import save_set
 
 from leaf_st.evaluation.measurements.agreement import AGREEMENT
-from leaf_st.evaluation.results import TASKS, Result
+from leaf_st.evaluation.results import Result
 from leaf_st.evaluation.rows import read_rows
 from leaf_st.models.portable import save_portable
 from leaf_st.student.build import build_student
@@ -51,7 +51,7 @@ def test_it_prints_both_values_of_each_model_and_set(recipe, whole, tmp_path, mo
         for model in (whole, tmp_path / "first", second)
         for mode in ("standard", "asymmetric")
     ]
-    scores = {row.mode: row.score for row in read_rows(whole / "results" / TASKS, Result)}
+    scores = {row.mode: row.score for row in read_rows(whole / "results" / "tasks.json", Result)}
     for point in points[:2]:
         # mteb rounds its scores.
         assert point.score == pytest.approx(scores[point.mode], abs=1e-3)

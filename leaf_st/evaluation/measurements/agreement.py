@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from leaf_st.evaluation.display import COLOURS, on_axes, set_names
-from leaf_st.evaluation.measurements.measurement import MODEL, TEACHER, Argument, Figure, Measurement, Section, Table
+from leaf_st.evaluation.measurements.measurement import (
+    MODEL_ARGUMENT,
+    TEACHER_ARGUMENT,
+    Argument,
+    Figure,
+    Measurement,
+    Section,
+    Table,
+)
 from leaf_st.evaluation.modes import ROLES, STUDENT_MODES, Mode
 from leaf_st.evaluation.rows import write_rows
 from leaf_st.recipe import Kind
@@ -31,7 +39,7 @@ Group = Literal["all", "tokens", "characters", "distance"]
 
 
 @dataclass(frozen=True)
-class Agreement:
+class AgreementRow:
     """Agreement of the student's lists with the teacher's lists, mean over some queries.
 
     Attributes:
@@ -74,7 +82,7 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class LostHit:
+class LostHitRow:
     """A document that one of the queries with the lowest overlap found.
 
     Attributes:
@@ -113,11 +121,11 @@ class Measured:
         lost: Documents of the queries that lose most.
     """
 
-    agreement: Sequence[Agreement]
-    lost: Sequence[LostHit]
+    agreement: Sequence[AgreementRow]
+    lost: Sequence[LostHitRow]
 
 
-def write_agreement(results: Path, measured: Sequence[Measured]) -> list[Agreement]:
+def write_agreement(results: Path, measured: Sequence[Measured]) -> list[AgreementRow]:
     """Write the rows of all sets to ``agreement.json`` and ``lost_queries.json`` in the results folder ``results``."""
     write_rows(results / LOST_QUERIES.file, [row for of_set in measured for row in of_set.lost])
     rows = [row for of_set in measured for row in of_set.agreement]
@@ -125,7 +133,7 @@ def write_agreement(results: Path, measured: Sequence[Measured]) -> list[Agreeme
     return rows
 
 
-def agreement_lines(rows: Sequence[Agreement]) -> list[list[str]]:
+def agreement_lines(rows: Sequence[AgreementRow]) -> list[list[str]]:
     """Return the agreement on all queries as cells, a line per set and mode."""
     lines = [["texts", "mode", "queries", "documents", *_VALUES]]
     for row in rows:
@@ -134,7 +142,7 @@ def agreement_lines(rows: Sequence[Agreement]) -> list[list[str]]:
     return lines
 
 
-def group_lines(rows: Sequence[Agreement]) -> list[list[str]]:
+def group_lines(rows: Sequence[AgreementRow]) -> list[list[str]]:
     """Return the agreement on groups of queries as cells, a line per set, group and mode; one set is not named."""
     lines = [["texts", "queries", "mode", "number", *_VALUES]]
     for row in rows:
@@ -146,13 +154,13 @@ def group_lines(rows: Sequence[Agreement]) -> list[list[str]]:
 _VALUES = ("recall@1", "recall@10", "recall@100", "RBO", "correlation")
 
 
-def _cells(row: Agreement) -> list[str]:
+def _cells(row: AgreementRow) -> list[str]:
     shares = (row.recall_1, row.recall_10, row.recall_100)
     correlation = "-" if row.correlation is None else f"{row.correlation:.3f}"
     return [*("-" if share is None else f"{share:.1f}%" for share in shares), f"{row.overlap:.3f}", correlation]
 
 
-def _group_name(row: Agreement) -> str:
+def _group_name(row: AgreementRow) -> str:
     """Return the range of the group, such as "4 to 9 tokens"."""
     if row.group == "all" or row.low is None or row.high is None:
         return "all"
@@ -162,7 +170,7 @@ def _group_name(row: Agreement) -> str:
     return f"{' to '.join(ends)} {unit}"
 
 
-def format_agreement(rows: Sequence[Agreement]) -> str:
+def format_agreement(rows: Sequence[AgreementRow]) -> str:
     """Return the agreement as aligned tables: all queries, then groups of queries."""
     tables = [aligned(agreement_lines(rows), left=2)]
     if len(groups := group_lines(rows)) > 1:
@@ -170,7 +178,7 @@ def format_agreement(rows: Sequence[Agreement]) -> str:
     return "\n\n".join(tables)
 
 
-def draw_agreement(axes: "Axes", rows: Sequence[Agreement]) -> None:
+def draw_agreement(axes: "Axes", rows: Sequence[AgreementRow]) -> None:
     """Draw recall@10, or recall@1 where every list has ten documents, of all queries and groups of one set."""
     names = list(dict.fromkeys(_group_name(row) for row in rows))
     width = 0.8 / len(STUDENT_MODES)
@@ -184,11 +192,11 @@ def draw_agreement(axes: "Axes", rows: Sequence[Agreement]) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
 
 
-def _drawn(row: Agreement) -> float:
+def _drawn(row: AgreementRow) -> float:
     return row.recall_10 if row.recall_10 is not None else 100.0
 
 
-def _section(rows: Sequence[Agreement]) -> Section:
+def _section(rows: Sequence[AgreementRow]) -> Section:
     text = [
         "Retention without relevance judgments: how similar the student's lists of documents are to the teacher's. "
         "Recall@k: of the teacher's k nearest documents, the share among the student's k nearest. RBO: rank-biased "
@@ -208,13 +216,13 @@ def _section(rows: Sequence[Agreement]) -> Section:
     return Section(text, figures, tables)
 
 
-def _figure(name: str, rows: Sequence[Agreement]) -> Figure:
+def _figure(name: str, rows: Sequence[AgreementRow]) -> Figure:
     bars = len({_group_name(row) for row in rows})
     caption = f"Share of the teacher's ten nearest documents that the student finds, {name}, by groups of queries."
     return Figure(f"Agreement, {name}", on_axes(partial(draw_agreement, rows=rows)), caption, (4.8, 1.2 + 0.35 * bars))
 
 
-def _origin(rows: Sequence[Agreement]) -> list[str]:
+def _origin(rows: Sequence[AgreementRow]) -> list[str]:
     """Return sentences on the queries and documents that are not what a reader expects."""
     sentences = []
     if any(row.trained for row in rows):
@@ -229,15 +237,15 @@ def _origin(rows: Sequence[Agreement]) -> list[str]:
     return sentences
 
 
-def lost_by_query(rows: Sequence[LostHit]) -> dict[tuple[str, int], dict[Mode, list[LostHit]]]:
+def lost_by_query(rows: Sequence[LostHitRow]) -> dict[tuple[str, int], dict[Mode, list[LostHitRow]]]:
     """Return the documents of each query by mode; the key of a query is its set and its place."""
-    found: dict[tuple[str, int], dict[Mode, list[LostHit]]] = {}
+    found: dict[tuple[str, int], dict[Mode, list[LostHitRow]]] = {}
     for row in rows:
         found.setdefault((row.set, row.place), {}).setdefault(row.mode, []).append(row)
     return found
 
 
-def _lost_section(rows: Sequence[LostHit]) -> Section:
+def _lost_section(rows: Sequence[LostHitRow]) -> Section:
     text = (
         "The queries whose lists in both modes overlap least with the teacher's list. Each column shows the nearest "
         "documents of a mode, cut to their first words: similarity, rank in the teacher's list in parentheses (a dash "
@@ -246,7 +254,7 @@ def _lost_section(rows: Sequence[LostHit]) -> Section:
     return Section([text], folded=[_lost_table(modes) for modes in lost_by_query(rows).values()])
 
 
-def _lost_table(modes: Mapping[Mode, Sequence[LostHit]]) -> Table:
+def _lost_table(modes: Mapping[Mode, Sequence[LostHitRow]]) -> Table:
     first = {mode: rows[0] for mode, rows in modes.items()}
     query = next(iter(first.values()))
     overlaps = ", ".join(f"{mode} {first[mode].overlap:.3f}" for mode in STUDENT_MODES if mode in first)
@@ -262,17 +270,17 @@ def _lost_table(modes: Mapping[Mode, Sequence[LostHit]]) -> Table:
     )
 
 
-def _lost_cell(row: LostHit) -> str:
+def _lost_cell(row: LostHitRow) -> str:
     place = "" if row.mode == "teacher" else f"({row.teacher_rank or '-'}) "
     return f"{row.score:.3f} {place}{row.text}"
 
 
-def _format_lost(rows: Sequence[LostHit]) -> str:
+def _format_lost(rows: Sequence[LostHitRow]) -> str:
     tables = [_lost_table(modes) for modes in lost_by_query(rows).values()]
     return "\n\n".join(f"{table.caption}\n{aligned([table.header, *table.rows], table.left)}" for table in tables)
 
 
-def _measure(options: argparse.Namespace) -> list[Agreement]:
+def _measure(options: argparse.Namespace) -> list[AgreementRow]:
     from leaf_st.evaluation.measurements.agreement_rows import measure_held_out, measure_texts
 
     if options.texts:
@@ -280,19 +288,19 @@ def _measure(options: argparse.Namespace) -> list[Agreement]:
     return measure_held_out(options.model, options.output)
 
 
-def _words(rows: Sequence[Agreement]) -> list[str]:
+def _words(rows: Sequence[AgreementRow]) -> list[str]:
     names = set_names(rows)
     return [] if names == [HELD_OUT] else ["--texts", *names]
 
 
 AGREEMENT = Measurement(
     name="agreement",
-    row=Agreement,
+    row=AgreementRow,
     title="Agreement with the teacher",
     help="measure which of the teacher's nearest documents the student finds, without relevance judgments",
     command=("measure", "agreement"),
     arguments=(
-        MODEL,
+        MODEL_ARGUMENT,
         Argument(
             "--texts",
             {
@@ -301,10 +309,11 @@ AGREEMENT = Measurement(
                 "default": [],
                 "metavar": "PATH",
                 "help": "queries and documents to search instead: BEIR folders, with or without judgments, or tables "
-                "with a column `kind`; the rows of other texts are replaced (default: the held-out texts of the run)",
+                "with a column `kind`; replaces the earlier results, also of other texts (default: the held-out texts "
+                "of the run)",
             },
         ),
-        TEACHER,
+        TEACHER_ARGUMENT,
     ),
     measure=_measure,
     table=format_agreement,
@@ -314,7 +323,7 @@ AGREEMENT = Measurement(
 
 LOST_QUERIES = Measurement(
     name="lost_queries",
-    row=LostHit,
+    row=LostHitRow,
     title="Queries that lose most",
     help="show the queries with the lowest agreement",
     command=("measure", "agreement", "lost"),

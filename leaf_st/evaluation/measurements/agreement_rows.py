@@ -27,15 +27,15 @@ from leaf_st.evaluation.display import first_words
 from leaf_st.evaluation.embedder import require_finite
 from leaf_st.evaluation.measurements.agreement import (
     HELD_OUT,
-    Agreement,
+    AgreementRow,
     Group,
-    LostHit,
+    LostHitRow,
     Measured,
     write_agreement,
 )
 from leaf_st.evaluation.measurements.over_sets import load_pair
 from leaf_st.evaluation.modes import ROLES, STUDENT_MODES, Mode
-from leaf_st.evaluation.rows import part_of, read_or_make
+from leaf_st.evaluation.rows import part_file, read_or_make
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.models.identity import hash_files, identify, with_owner
 from leaf_st.models.load import load_model
@@ -43,7 +43,7 @@ from leaf_st.models.tokens import token_counts
 from leaf_st.recipe import Recipe
 from leaf_st.run_folder import MODEL, RESULTS, STORE, read_run, run_of
 from leaf_st.teacher.protocol import Teacher
-from leaf_st.teacher.store import FINGERPRINT, MANIFEST, EmbeddingStore
+from leaf_st.teacher.store import FINGERPRINT, STORE_MANIFEST, EmbeddingStore
 from leaf_st.texts import Text
 
 LOST = 20  # queries that are shown
@@ -56,7 +56,7 @@ _Distances = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 _logger = logging.getLogger(__name__)
 
 
-def measure_held_out(model: str | Path, results: Path | None = None) -> list[Agreement]:
+def measure_held_out(model: str | Path, results: Path | None = None) -> list[AgreementRow]:
     """Measure the agreement on the held-out texts of a run (see `held_out_collection`) and write the rows.
 
     The student reads as many tokens as in training, because the teacher's vectors in the store are of such texts.
@@ -84,14 +84,14 @@ def measure_held_out(model: str | Path, results: Path | None = None) -> list[Agr
         names = identity.name, with_owner(store.fingerprint.teacher)
         return [_measure_collection(collection, student, names, _distances_in(run))]
 
-    texts = hash_files([store.folder / FINGERPRINT, store.folder / MANIFEST])
+    texts = hash_files([store.folder / FINGERPRINT, store.folder / STORE_MANIFEST])
     results = results or run / RESULTS
     settings = f"{recipe.training.held_out_rows} {student.max_seq_length}"
-    part = part_of(results, "agreement", "held-out", str(identity), texts, settings)
+    part = part_file(results, "agreement", "held-out", str(identity), texts, settings)
     return write_agreement(results, read_or_make(part, Measured, make))
 
 
-def measure_texts(model: str, teacher: str | None, sources: Sequence[Path], results: Path) -> list[Agreement]:
+def measure_texts(model: str, teacher: str | None, sources: Sequence[Path], results: Path) -> list[AgreementRow]:
     """Measure the agreement on each of the user's texts and write the rows.
 
     A stopped call resumes after the last block of texts that the teacher embedded.
@@ -115,7 +115,7 @@ def measure_texts(model: str, teacher: str | None, sources: Sequence[Path], resu
     measured: list[Measured] = []
     for found, name in zip(surveys, names, strict=True):
         made_of = [*(str(identity) for identity, _ in known.values()), found.revision]
-        part = part_of(results, "agreement", name, *made_of)
+        part = part_file(results, "agreement", name, *made_of)
         store = part.with_suffix("")
         measured += read_or_make(part, Measured, partial(_measure_survey, found, store, opened, student, model))
         shutil.rmtree(store, ignore_errors=True)
@@ -134,7 +134,7 @@ def _measure_survey(
 
 def _distances_in(run: Path, other: EmbeddingStore | None = None) -> _Distances | None:
     """Return a function of the teacher's vectors; None if the run has no store, or a store of another teacher."""
-    if not (run / STORE / MANIFEST).is_file():
+    if not (run / STORE / STORE_MANIFEST).is_file():
         return None
     store, recipe = EmbeddingStore(run / STORE), Recipe.from_dict(read_run(run)["resolved"])
     if other is not None and not store.fingerprint.has_files_of(other.fingerprint):
@@ -245,12 +245,12 @@ def _require_same_width(store: EmbeddingStore, student: SentenceTransformer) -> 
         )
 
 
-def _row(searched: _Searched, mode: Mode, part: _Part) -> Agreement:
+def _row(searched: _Searched, mode: Mode, part: _Part) -> AgreementRow:
     collection, compared = searched.collection, searched.compared[mode]
     recalls = {k: 100 * float(values[part.mask].mean()) for k, values in compared.recalls.items()}
     correlations = compared.correlation[part.mask]
     defined = correlations[np.isfinite(correlations)]
-    return Agreement(
+    return AgreementRow(
         set=collection.name,
         mode=mode,
         group=part.group,
@@ -270,7 +270,7 @@ def _row(searched: _Searched, mode: Mode, part: _Part) -> Agreement:
     )
 
 
-def _lost(searched: _Searched, queries: Sequence[str]) -> list[LostHit]:
+def _lost(searched: _Searched, queries: Sequence[str]) -> list[LostHitRow]:
     """Return the first documents of the queries with the lowest mean overlap of both modes."""
     overlap = np.mean([compared.overlap for compared in searched.compared.values()], axis=0)
     worst = [query for query in np.argsort(overlap, kind="stable").tolist()[:LOST] if overlap[query] < _EQUAL]
@@ -282,13 +282,13 @@ def _lost(searched: _Searched, queries: Sequence[str]) -> list[LostHit]:
     ]
 
 
-def _hits(searched: _Searched, mode: Mode, query: int, place: int, asked: str) -> list[LostHit]:
+def _hits(searched: _Searched, mode: Mode, query: int, place: int, asked: str) -> list[LostHitRow]:
     collection, nearest = searched.collection, searched.lists[mode]
     documents = nearest.documents[query, :_HITS]
     texts = collection.store.texts(collection.documents[documents].tolist())
     expected = {document: rank for rank, document in enumerate(searched.lists["teacher"].documents[query].tolist(), 1)}
     return [
-        LostHit(
+        LostHitRow(
             set=collection.name,
             place=place,
             asked=first_words(asked),

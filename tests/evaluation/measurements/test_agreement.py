@@ -26,7 +26,6 @@ from leaf_st.evaluation.measurements.agreement import (
 from leaf_st.evaluation.measurements.agreement_rows import measure_held_out
 from leaf_st.evaluation.measurements.baseline import recall
 from leaf_st.evaluation.modes import ROLES, STUDENT_MODES
-from leaf_st.evaluation.sizes import MODELS
 from leaf_st.models.load import load_model
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import TrainingSpec
@@ -131,7 +130,7 @@ def test_a_student_with_the_teacher_s_weights_agrees_in_everything(tiny_teacher_
         assert (row.overlap, row.correlation) == (pytest.approx(1), pytest.approx(1, abs=1e-5))
     assert {row.group for row in rows} == {"all", "tokens"}  # no run, so no training texts
     assert LOST_QUERIES.read(tmp_path / "results") == []
-    assert (tmp_path / "results" / MODELS).is_file()
+    assert (tmp_path / "results" / "models.json").is_file()
 
 
 def test_a_judged_set_agrees_with_the_recall_of_the_baseline(trained, search_set, tmp_path):
