@@ -5,7 +5,8 @@ import shutil
 from page import Page
 
 from leaf_st.cli.main import main
-from leaf_st.evaluation.measurements.agreement import AGREEMENT, LOST_QUERIES
+from leaf_st.evaluation.measurements.agreement import AGREEMENT
+from leaf_st.evaluation.measurements.lost_queries import LOST_QUERIES
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.publishing.card.card import card_text
 from leaf_st.publishing.gallery import add_run
@@ -25,7 +26,7 @@ def test_the_report_quotes_queries_and_nothing_that_is_published_does(whole, tmp
     assert f"“{hits[0].asked}” (held-out texts)" in page.text
     assert f"leaf-st measure agreement {run}" in page.codes
     assert "tiny-agreement-by-group.csv" in page.downloads
-    assert page.downloads["tiny-lost-query-1.csv"][0] == ["", *ROLES]
+    assert page.downloads["tiny-lost-query-held-out-texts-1.csv"][0] == ["", *ROLES]
     assert (run / "report" / "figures" / "agreement-held-out-texts.svg").is_file()
     card = card_text(run, "me/tiny")
     assert "### Agreement with the teacher" in card

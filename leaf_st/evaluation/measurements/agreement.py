@@ -4,12 +4,12 @@ By default, the held-out queries of a run search its held-out documents and, up 
 The vectors of the teacher come from the store, so no teacher is loaded. ``--texts`` names other texts instead; the
 teacher embeds them.
 
-The rows are in two files: the numbers in ``agreement.json``, and the queries that lose most, which quote the user's
-texts, in ``lost_queries.json``, which is not published.
+The queries that lose most, which quote the user's texts, are rows of another measurement
+(`leaf_st.evaluation.measurements.lost_queries`), so that the numbers can be published without the texts.
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,8 +25,7 @@ from leaf_st.evaluation.measurements.measurement import (
     Section,
     Table,
 )
-from leaf_st.evaluation.modes import ROLES, STUDENT_MODES, Mode
-from leaf_st.evaluation.rows import write_rows
+from leaf_st.evaluation.modes import STUDENT_MODES, Mode
 from leaf_st.recipe import Kind
 from leaf_st.tables import aligned
 
@@ -79,58 +78,6 @@ class AgreementRow:
     trained: int
     model: str
     teacher: str
-
-
-@dataclass(frozen=True)
-class LostHitRow:
-    """A document that one of the queries with the lowest overlap found.
-
-    Attributes:
-        set: Name of the texts.
-        place: Position of the query, from 1; the first query loses most.
-        asked: First words of the query.
-        mode: The mode.
-        overlap: Rank-biased overlap with the teacher's list.
-        rank: Position of the document in the list, from 1.
-        score: Similarity.
-        teacher_rank: Position in the teacher's list; None beyond rank 100.
-        text: First words of the document.
-        model: Name of the student.
-        teacher: Name of the teacher.
-    """
-
-    set: str
-    place: int
-    asked: str
-    mode: Mode
-    overlap: float
-    rank: int
-    score: float
-    teacher_rank: int | None
-    text: str
-    model: str
-    teacher: str
-
-
-@dataclass(frozen=True)
-class Measured:
-    """All rows of one set of texts.
-
-    Attributes:
-        agreement: The agreement by mode and group.
-        lost: Documents of the queries that lose most.
-    """
-
-    agreement: Sequence[AgreementRow]
-    lost: Sequence[LostHitRow]
-
-
-def write_agreement(results: Path, measured: Sequence[Measured]) -> list[AgreementRow]:
-    """Write the rows of all sets to ``agreement.json`` and ``lost_queries.json`` in the results folder ``results``."""
-    write_rows(results / LOST_QUERIES.file, [row for of_set in measured for row in of_set.lost])
-    rows = [row for of_set in measured for row in of_set.agreement]
-    write_rows(results / AGREEMENT.file, rows)
-    return rows
 
 
 def agreement_lines(rows: Sequence[AgreementRow]) -> list[list[str]]:
@@ -237,49 +184,6 @@ def _origin(rows: Sequence[AgreementRow]) -> list[str]:
     return sentences
 
 
-def lost_by_query(rows: Sequence[LostHitRow]) -> dict[tuple[str, int], dict[Mode, list[LostHitRow]]]:
-    """Return the documents of each query by mode; the key of a query is its set and its place."""
-    found: dict[tuple[str, int], dict[Mode, list[LostHitRow]]] = {}
-    for row in rows:
-        found.setdefault((row.set, row.place), {}).setdefault(row.mode, []).append(row)
-    return found
-
-
-def _lost_section(rows: Sequence[LostHitRow]) -> Section:
-    text = (
-        "The queries whose lists in both modes overlap least with the teacher's list. Each column shows the nearest "
-        "documents of a mode, cut to their first words: similarity, rank in the teacher's list in parentheses (a dash "
-        "beyond rank 100), text. These texts are not published."
-    )
-    return Section([text], folded=[_lost_table(modes) for modes in lost_by_query(rows).values()])
-
-
-def _lost_table(modes: Mapping[Mode, Sequence[LostHitRow]]) -> Table:
-    first = {mode: rows[0] for mode, rows in modes.items()}
-    query = next(iter(first.values()))
-    overlaps = ", ".join(f"{mode} {first[mode].overlap:.3f}" for mode in STUDENT_MODES if mode in first)
-    cells = {(mode, row.rank): _lost_cell(row) for mode, rows in modes.items() for row in rows}
-    shown = [mode for mode in ROLES if mode in modes]
-    ranks = sorted({rank for _, rank in cells})
-    return Table(
-        f"lost-query-{query.place}" if query.set == HELD_OUT else f"lost-query-{query.set}-{query.place}",
-        ["", *shown],
-        [[str(rank), *(cells.get((mode, rank), "-") for mode in shown)] for rank in ranks],
-        left=1 + len(shown),
-        caption=f"“{query.asked}” ({query.set}). Rank-biased overlap: {overlaps}.",
-    )
-
-
-def _lost_cell(row: LostHitRow) -> str:
-    place = "" if row.mode == "teacher" else f"({row.teacher_rank or '-'}) "
-    return f"{row.score:.3f} {place}{row.text}"
-
-
-def _format_lost(rows: Sequence[LostHitRow]) -> str:
-    tables = [_lost_table(modes) for modes in lost_by_query(rows).values()]
-    return "\n\n".join(f"{table.caption}\n{aligned([table.header, *table.rows], table.left)}" for table in tables)
-
-
 def _measure(options: argparse.Namespace) -> list[AgreementRow]:
     from leaf_st.evaluation.measurements.agreement_rows import measure_held_out, measure_texts
 
@@ -319,16 +223,4 @@ AGREEMENT = Measurement(
     table=format_agreement,
     section=_section,
     words=_words,
-)
-
-LOST_QUERIES = Measurement(
-    name="lost_queries",
-    row=LostHitRow,
-    title="Queries that lose most",
-    help="show the queries with the lowest agreement",
-    command=("measure", "agreement", "lost"),
-    table=_format_lost,
-    section=_lost_section,
-    on_card=False,
-    shareable=False,
 )

@@ -25,17 +25,11 @@ from leaf_st.evaluation.collection import (
 )
 from leaf_st.evaluation.display import first_words
 from leaf_st.evaluation.embedder import require_finite
-from leaf_st.evaluation.measurements.agreement import (
-    HELD_OUT,
-    AgreementRow,
-    Group,
-    LostHitRow,
-    Measured,
-    write_agreement,
-)
+from leaf_st.evaluation.measurements.agreement import AGREEMENT, HELD_OUT, AgreementRow, Group
+from leaf_st.evaluation.measurements.lost_queries import LOST_QUERIES, LostHitRow
 from leaf_st.evaluation.measurements.over_sets import load_pair
 from leaf_st.evaluation.modes import ROLES, STUDENT_MODES, Mode
-from leaf_st.evaluation.rows import part_file, read_or_make
+from leaf_st.evaluation.rows import part_file, read_or_make, write_rows
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.models.identity import hash_files, identify, with_owner
 from leaf_st.models.load import load_model
@@ -54,6 +48,19 @@ _EQUAL = 1 - 1e-9  # overlap above which two lists are equal
 _Distances = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All rows of one set of texts.
+
+    Attributes:
+        agreement: The agreement by mode and group.
+        lost: Documents of the queries that lose most.
+    """
+
+    agreement: Sequence[AgreementRow]
+    lost: Sequence[LostHitRow]
 
 
 def measure_held_out(model: str | Path, results: Path | None = None) -> list[AgreementRow]:
@@ -88,7 +95,7 @@ def measure_held_out(model: str | Path, results: Path | None = None) -> list[Agr
     results = results or run / RESULTS
     settings = f"{recipe.training.held_out_rows} {student.max_seq_length}"
     part = part_file(results, "agreement", "held-out", str(identity), texts, settings)
-    return write_agreement(results, read_or_make(part, Measured, make))
+    return _write(results, read_or_make(part, Measured, make))
 
 
 def measure_texts(model: str, teacher: str | None, sources: Sequence[Path], results: Path) -> list[AgreementRow]:
@@ -120,7 +127,15 @@ def measure_texts(model: str, teacher: str | None, sources: Sequence[Path], resu
         measured += read_or_make(part, Measured, partial(_measure_survey, found, store, opened, student, model))
         shutil.rmtree(store, ignore_errors=True)
         write_sizes(results, known)
-    return write_agreement(results, measured)
+    return _write(results, measured)
+
+
+def _write(results: Path, measured: Sequence[Measured]) -> list[AgreementRow]:
+    """Write the rows of all sets to ``agreement.json`` and ``lost_queries.json`` in the results folder ``results``."""
+    write_rows(results / LOST_QUERIES.file, [row for of_set in measured for row in of_set.lost])
+    rows = [row for of_set in measured for row in of_set.agreement]
+    write_rows(results / AGREEMENT.file, rows)
+    return rows
 
 
 def _measure_survey(

@@ -18,13 +18,12 @@ from leaf_st.evaluation.measurements import agreement_rows
 from leaf_st.evaluation.measurements.agreement import (
     AGREEMENT,
     HELD_OUT,
-    LOST_QUERIES,
     format_agreement,
     group_lines,
-    lost_by_query,
 )
 from leaf_st.evaluation.measurements.agreement_rows import measure_held_out
 from leaf_st.evaluation.measurements.baseline import recall
+from leaf_st.evaluation.measurements.lost_queries import LOST_QUERIES, lost_by_query
 from leaf_st.evaluation.modes import ROLES, STUDENT_MODES
 from leaf_st.models.load import load_model
 from leaf_st.pipeline.run import Run
