@@ -4,17 +4,25 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any of the libraries is imported
 
-from collections.abc import Iterator
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from hub import connect
+from huggingface_hub import close_session
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.evaluation import timing
+from leaf_st.models.portable import save_portable
 from leaf_st.models.random_weights import WIDTH, save_tiny_teacher
+from leaf_st.student.asymmetric import compose
 from leaf_st.student.build import build_student
 from leaf_st.teacher.local import LocalTeacher
+from leaf_st.texts import docstrings
+from leaf_st.zoo import ZOO
 
 pytest_plugins = ["measured_runs"]  # fixtures that several folders use
 
@@ -33,6 +41,14 @@ def no_settling() -> Iterator[None]:
     """What settles before it is timed is the libraries on a machine, not these models, of which many are timed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(timing, "_WARM_UP_SECONDS", 0.0)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def docstrings_of_the_standard_library() -> Iterator[None]:
+    """To list the modules of all installed packages takes a second, and many tests read documentation strings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(docstrings, "_installed", lambda: [Path(sysconfig.get_path("stdlib")).resolve()])
         yield
 
 
@@ -71,3 +87,55 @@ def narrow_student(tiny_teacher_folder: Path) -> SentenceTransformer:
 @pytest.fixture
 def local_teacher(tiny_teacher: SentenceTransformer) -> LocalTeacher:
     return LocalTeacher(tiny_teacher, "tiny", "0")
+
+
+@pytest.fixture
+def published(tiny_student: SentenceTransformer, tiny_teacher: SentenceTransformer, tmp_path: Path) -> dict[str, Path]:
+    """Folders by hub id: a student with prompts, and its teacher, as the hub holds them."""
+    tiny_student.prompts = {"query": "find: ", "document": ""}
+    save_portable(tiny_student, tmp_path / "published" / "student")
+    tiny_teacher.save_pretrained(str(tmp_path / "published" / "teacher"))
+    for side in ("student", "teacher"):
+        for name in ("README.md", "LICENSE"):
+            (tmp_path / "published" / side / name).write_text(f"{name} of the {side}")
+    model = ZOO["leaf-ir"]
+    return {
+        model.hub_id: tmp_path / "published" / "student",
+        model.teacher.hub_id: tmp_path / "published" / "teacher",
+    }
+
+
+@pytest.fixture
+def composed(
+    published: dict[str, Path], tiny_student: SentenceTransformer, tiny_teacher: SentenceTransformer
+) -> SentenceTransformer:
+    """The composition of both models in ``published``."""
+    tiny_teacher.prompts = dict(tiny_student.prompts)
+    return compose(tiny_student, tiny_teacher)
+
+
+@pytest.fixture
+def connect_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Return a function that lets this process use the hub at an address, with an empty cache and without waits."""
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    yield lambda url: connect(monkeypatch, url, tmp_path / "home")
+    close_session()
+
+
+@pytest.fixture
+def quick_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an export write the packed graph in place of the standard one, for which torch takes seconds."""
+    from leaf_st.export import onnx, packed
+
+    monkeypatch.setattr(onnx, "standard_graph", packed.packed_graph)
+
+
+@pytest.fixture(scope="session")
+def beir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A retrieval set of two documents and a query."""
+    folder = tmp_path_factory.mktemp("beir") / "tiny"
+    folder.mkdir()
+    (folder / "corpus.jsonl").write_text('{"_id": "d", "text": "some text"}\n{"_id": "e", "text": "another"}\n')
+    (folder / "queries.jsonl").write_text('{"_id": "q", "text": "some"}\n')
+    (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\n")
+    return folder

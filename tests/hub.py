@@ -18,7 +18,10 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import datasets.config
+import pytest
 from hub_account import Account
+from huggingface_hub import close_session, constants
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -74,6 +77,30 @@ def serve(
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def connect(patch: pytest.MonkeyPatch, url: str, home: Path) -> None:
+    """Use the hub at ``url`` in this process, as HF_ENDPOINT and HF_HOME would have set before the first import."""
+    client = {
+        "ENDPOINT": url,
+        "HUGGINGFACE_CO_URL_TEMPLATE": url + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_OFFLINE": False,
+        "HF_HUB_DISABLE_XET": True,
+        "HF_HUB_CACHE": str(home / "hub"),
+    }
+    loader = {
+        "HF_ENDPOINT": url,
+        "HUB_DATASETS_URL": url + "/datasets/{repo_id}/resolve/{revision}/{path}",
+        "HF_HUB_OFFLINE": False,
+        "HF_DATASETS_CACHE": home / "datasets",
+        "HF_MODULES_CACHE": home / "modules",
+    }
+    for module, values in ((constants, client), (datasets.config, loader)):
+        for name, value in values.items():
+            patch.setattr(module, name, value)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        patch.delenv(name, raising=False)
+    close_session()  # a session of another test has another environment
 
 
 def run_python(url: str, folder: Path, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -6,9 +6,9 @@ from argparse import Namespace
 from types import SimpleNamespace
 
 import pytest
-from hub import serve
+from hub import connect, serve
 from hub_account import REPO, TOKEN, Account
-from huggingface_hub import close_session, constants
+from huggingface_hub import close_session
 from letters import save_set, save_texts
 
 from leaf_st.atomic import write_json
@@ -138,18 +138,8 @@ def hub(tmp_path, monkeypatch):
     """A hub for this process, with its ``account``, its ``url``, and the times of all sleeps in ``slept``."""
     account, slept = Account(tmp_path / "hub"), []
     with serve({}, account=account) as served:
-        for name, value in {
-            "ENDPOINT": served.url,
-            "HUGGINGFACE_CO_URL_TEMPLATE": served.url + "/{repo_id}/resolve/{revision}/{filename}",
-            "HF_HUB_OFFLINE": False,
-            "HF_HUB_DISABLE_XET": True,
-            "HF_HUB_CACHE": str(tmp_path / "cache"),
-        }.items():
-            monkeypatch.setattr(constants, name, value)
-        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-            monkeypatch.delenv(name, raising=False)
+        connect(monkeypatch, served.url, tmp_path / "home")
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         monkeypatch.setattr(time, "sleep", slept.append)
-        close_session()  # a session of another test has another environment
         yield SimpleNamespace(account=account, url=served.url, slept=slept)
         close_session()

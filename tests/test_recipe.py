@@ -3,13 +3,10 @@ from dataclasses import FrozenInstanceError, asdict, replace
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
 
 from leaf_st.errors import InputError
-from leaf_st.pipeline.recipe_file import describe_fields, load_recipe, override, recipe_fields, shown_fields
+from leaf_st.pipeline.recipe_file import describe_fields, override, recipe_fields, shown_fields
 from leaf_st.recipe import (
-    DOCSTRINGS,
-    PAPER,
     TEACHER_OF_START,
     Recipe,
     StudentSpec,
@@ -18,8 +15,6 @@ from leaf_st.recipe import (
     TrainingSpec,
 )
 
-FOLDER = Path(__file__).parents[1] / "recipes"
-RECIPES = sorted(path for path in FOLDER.glob("*.py") if path.stem != "plain_trainer")  # that one is a script
 RECIPE = Recipe(name="tiny", training=TrainingSpec(arguments={"learning_rate": 1.0}))
 
 
@@ -272,21 +267,6 @@ def test_a_published_record_is_read():
     assert recipe.student.layers == (0, 4, 5)
 
 
-def _recipe_file(folder, content=""):
-    path = folder / "recipe.py"
-    path.write_text(f"from leaf_st.recipe import *\nrecipe = Recipe('tiny', {content})\n")
-    return path
-
-
-def test_sets_of_a_setting_have_to_exist(tmp_path):
-    path = _recipe_file(tmp_path, "evaluate_on=['not here']")
-    assert load_recipe(path).evaluate_on == ("not here",)
-    (tmp_path / "one").mkdir()
-    assert load_recipe(path, [f"evaluate_on={tmp_path / 'one'}"]).evaluate_on == (str(tmp_path / "one"),)
-    with pytest.raises(InputError, match=r"evaluate_on: expected existing .*, missing .*two: correct the path"):
-        load_recipe(path, [f"evaluate_on={tmp_path / 'one'},{tmp_path / 'two'}"])
-
-
 def test_a_part_of_another_type_is_named():
     with pytest.raises(InputError, match=r"texts: expected a TextsSpec, found 'a\.parquet'"):
         Recipe(name="wrong", texts="a.parquet")
@@ -339,15 +319,6 @@ def test_a_recipe_of_another_version_is_refused():
         Recipe.from_dict(value)
 
 
-@pytest.mark.parametrize("offline", [True, False])
-@pytest.mark.parametrize("source", ["texts.jsonl", PAPER, DOCSTRINGS])
-def test_recipes_with_open_texts_take_another_source(source, offline, monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
-    recipe = load_recipe(FOLDER / "leaf_mini.py")
-    assert recipe.texts.source == (DOCSTRINGS if offline else PAPER)
-    assert override(recipe, [f"texts.source={source}"]).texts.source == source
-
-
 def test_a_limit_of_texts_goes_with_their_source():
     paper = override(RECIPE, ["texts.source=paper", "texts.per_source=9", "texts.leave_out=msmarco"])
     changed = override(paper, ["texts.source=texts.jsonl", "texts.limit=10"]).texts
@@ -358,44 +329,3 @@ def test_a_limit_of_texts_goes_with_their_source():
     limited = override(RECIPE, ["texts.limit=10", "texts.sentences=True"])
     changed = override(limited, ["texts.source=paper"]).texts
     assert (changed.limit, changed.sentences) == (None, True)
-
-
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_the_repository_s_recipes_load(path):
-    assert load_recipe(path, ["name=other"]).name == "other"
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("recipe = ", "recipe.py, line 1 fails with SyntaxError: invalid syntax"),
-        ("\n\nrecipe = (", "recipe.py, line 3 fails with SyntaxError: '(' was never closed"),
-        ("import no_such_module", "line 1 fails with ModuleNotFoundError: No module named 'no_such_module'"),
-        ("\nopen('no such file')", "line 2 fails with FileNotFoundError: [Errno 2] No such file or directory"),
-        ("def f():\n    1 / 0\n\nf()", "recipe.py, line 2 fails with ZeroDivisionError: division by zero"),
-        ("import json\n\njson.loads('{')", "recipe.py, line 3 fails with JSONDecodeError: Expecting property name"),
-        ("raise SystemExit('no texts')", "recipe.py, line 1 fails with SystemExit: no texts"),
-        ("\0", "recipe.py fails with "),
-        ("", "expected a module-level `recipe = Recipe(...)`, found NoneType"),
-        ("recipe = {'name': 'a'}", "found dict"),
-        ("from leaf_st import Recipe\nrecipe = Recipe(name='')", "recipe.py, line 2: name: expected a plain name"),
-    ],
-)
-def test_a_file_that_is_no_recipe_is_named(tmp_path, content, message):
-    path = tmp_path / "recipe.py"
-    path.write_text(content)
-    with pytest.raises(InputError) as raised:
-        load_recipe(path)
-    assert message in str(raised.value)
-
-
-def test_a_missing_recipe_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"recipe .*none\.py: no such file"):
-        load_recipe(tmp_path / "none.py")
-
-
-def test_the_paper_s_recipes_train_alike():
-    ir, mt = (load_recipe(RECIPES[0].with_name(f"leaf_{name}.py")) for name in ("ir", "mt"))
-    assert (ir.texts, ir.student, ir.training) == (mt.texts, mt.student, mt.training)
-    assert (ir.training.end_learning_rate, ir.training.arguments["learning_rate"]) == (1e-5, 1e-4)  # paper 2.2
-    assert ir.teacher != mt.teacher

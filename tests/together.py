@@ -1,13 +1,10 @@
-"""Processes that work together as if a launcher had started them: forked from one that has imported the libraries."""
+"""Processes that work together as if a launcher had started them."""
 
-import multiprocessing
 import os
 import socket
 
 import torch
-
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["leaf_st.training.train", "leaf_st.pipeline.run"])
+from forked import CONTEXT
 
 
 def start(count, function, *arguments):
@@ -19,7 +16,7 @@ def start(count, function, *arguments):
     processes = []
     for rank in range(count):
         environment = {key: str(value) for key, value in {**told, "RANK": rank, "LOCAL_RANK": rank}.items()}
-        processes.append(_CONTEXT.Process(target=_be, args=(environment, function, arguments)))
+        processes.append(CONTEXT.Process(target=_be, args=(environment, function, arguments)))
         processes[-1].start()
     return processes
 

@@ -1,6 +1,5 @@
 import contextlib
 import json
-import multiprocessing
 import os
 import resource
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import CONTEXT
 
 from leaf_st.cli.main import main
 
@@ -20,9 +20,6 @@ RECIPES = sorted(path for path in FOLDER.glob("*.py") if path.stem != "plain_tra
 COMMANDS = ["demo", "run", "embed", "train", "evaluate", "measure", "export", "report", "search", "verify", "push"]
 COMMANDS += ["card", "models", "pull"]
 STEPS = 24
-# One clean process imports the libraries, which takes seconds, and is forked for each command.
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["leaf_st.training.train", "leaf_st.pipeline.run"])
 
 
 @pytest.fixture(autouse=True)
@@ -52,16 +49,6 @@ recipe = Recipe(
 )
 """)
     return path
-
-
-@pytest.fixture(scope="module")
-def beir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("beir") / "tiny"
-    folder.mkdir()
-    (folder / "corpus.jsonl").write_text('{"_id": "d", "text": "some text"}\n{"_id": "e", "text": "another"}\n')
-    (folder / "queries.jsonl").write_text('{"_id": "q", "text": "some"}\n')
-    (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\n")
-    return folder
 
 
 def _run(*arguments):
@@ -297,7 +284,7 @@ def _main(arguments, errors, limit):
 
 def _start(*arguments, limit=resource.RLIM_INFINITY):
     """Start a command in a process of its own."""
-    process = _CONTEXT.Process(target=_main, args=([str(argument) for argument in arguments], "errors.txt", limit))
+    process = CONTEXT.Process(target=_main, args=([str(argument) for argument in arguments], "errors.txt", limit))
     process.start()
     return process
 

@@ -111,7 +111,7 @@ def _replace_form(monkeypatch, name, **changes):
 
 
 def test_a_form_outside_its_limits_is_not_written_and_its_old_file_is_deleted(
-    exported, tmp_path, capfd, beir, monkeypatch
+    exported, quick_graph, tmp_path, capfd, beir
 ):
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
@@ -122,7 +122,6 @@ def test_a_form_outside_its_limits_is_not_written_and_its_old_file_is_deleted(
             layer.output.dense.weight[:, 0] = 0
     save_portable(student, tmp_path / "other")
     shutil.copytree(folder / "onnx", tmp_path / "other" / "onnx")
-    monkeypatch.setattr(standard, "standard_graph", packed_graph)  # torch takes seconds for its own
     with pytest.raises(SystemExit) as ended:
         main(["export", str(tmp_path / "other"), "--texts", str(beir), "--output", str(tmp_path / "results")])
     assert ended.value.code == 2
@@ -134,7 +133,7 @@ def test_a_form_outside_its_limits_is_not_written_and_its_old_file_is_deleted(
     assert "onnx int8" not in {row.backend for row in rows}
 
 
-def test_an_interrupted_export_changes_nothing(exported, tmp_path, monkeypatch):
+def test_an_interrupted_export_changes_nothing(exported, quick_graph, tmp_path, monkeypatch):
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
     (folder / ".onnx.new").mkdir()  # left by an export that was killed
@@ -144,7 +143,6 @@ def test_an_interrupted_export_changes_nothing(exported, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     _replace_form(monkeypatch, "onnx int8", make=broken)
-    monkeypatch.setattr(standard, "standard_graph", packed_graph)
     with pytest.raises(KeyboardInterrupt):
         export_model(load_model(str(folder)), folder, TEXTS)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
@@ -170,10 +168,9 @@ def test_a_float32_graph_that_differs_is_rejected(exported, tmp_path, monkeypatc
     assert not (folder / FORMS[0].file).exists()
 
 
-def test_another_architecture_has_no_packed_form(exported, tmp_path, monkeypatch):
+def test_another_architecture_has_no_packed_form(exported, quick_graph, tmp_path, monkeypatch):
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
-    monkeypatch.setattr(standard, "standard_graph", packed_graph)
     _replace_form(monkeypatch, "onnx packed", supports=lambda model: False)
     rows, wrong = measure_export(load_model(str(folder)), folder, TEXTS)
     assert not wrong
@@ -181,10 +178,9 @@ def test_another_architecture_has_no_packed_form(exported, tmp_path, monkeypatch
     assert {path.name for path in (folder / "onnx").iterdir()} == NAMES - {"model_packed.onnx"}
 
 
-def test_a_new_form_is_one_entry(exported, tmp_path, monkeypatch):
+def test_a_new_form_is_one_entry(exported, quick_graph, tmp_path, monkeypatch):
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
-    monkeypatch.setattr(standard, "standard_graph", packed_graph)
     new = ExportForm("onnx new", GRAPH_FOLDER / "model_new.onnx", write_packed, EXACT)
     for module in (exporting, forms):
         monkeypatch.setattr(module, "FORMS", (*FORMS, new))
@@ -196,10 +192,9 @@ def test_a_new_form_is_one_entry(exported, tmp_path, monkeypatch):
     assert forms.limits_for(folder / new.file) is EXACT
 
 
-def test_int8_is_searched_beside_the_graph_that_it_is_made_from(exported, tmp_path, monkeypatch):
+def test_int8_is_searched_beside_the_graph_that_it_is_made_from(exported, quick_graph, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
-    monkeypatch.setattr(standard, "standard_graph", packed_graph)
     compared = []
 
     def ndcg_kept(form, reference):

@@ -11,16 +11,6 @@ from leaf_st.errors import InputError
 from leaf_st.models.portable import save_portable
 
 
-@pytest.fixture(scope="module")
-def beir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("beir") / "tiny"
-    folder.mkdir()
-    (folder / "corpus.jsonl").write_text('{"_id": "d", "text": "some text"}\n{"_id": "e", "text": "another"}\n')
-    (folder / "queries.jsonl").write_text('{"_id": "q", "text": "some"}\n')
-    (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\n")
-    return folder
-
-
 @pytest.fixture
 def student_folder(tiny_student, tmp_path):
     save_portable(tiny_student, tmp_path / "student")
@@ -46,7 +36,7 @@ def test_evaluate_asks_for_a_teacher(tiny_student, student_folder, beir):
         leaf_st.evaluate(student_folder, beir, modes=["asymmetric"])
 
 
-def test_export_of_a_loaded_model_makes_its_folder(tiny_student, tmp_path):
+def test_export_of_a_loaded_model_makes_its_folder(tiny_student, quick_graph, tmp_path):
     folder = tmp_path / "new"
     paths = leaf_st.export(tiny_student, folder)
     assert {path.relative_to(folder).as_posix() for path in paths} >= {"onnx/model.onnx", "onnx/model_int8.onnx"}
@@ -63,7 +53,7 @@ def test_export_needs_a_new_folder(tiny_student, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_export_of_a_run_goes_to_its_model(student_folder, tmp_path):
+def test_export_of_a_run_goes_to_its_model(student_folder, quick_graph, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     shutil.move(student_folder, run / "model")

@@ -5,28 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.pipeline.run import Run
-from leaf_st.pipeline.smoke import smoke
-from leaf_st.recipe import DOCSTRINGS, TEACHER_OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.recipe import TEACHER_OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.texts.read import read_texts
 from leaf_st.training.train import initial_student
-
-
-@pytest.fixture
-def recipe(tmp_path, tiny_teacher_folder):
-    source = tmp_path / "texts.jsonl"
-    source.write_text("".join(json.dumps({"text": f"a text, number {number}"}) + "\n" for number in range(60)))
-    return Recipe(
-        name="tiny",
-        texts=TextsSpec(source=str(source)),
-        teacher=TeacherSpec(model=str(tiny_teacher_folder)),
-        student=StudentSpec(layers=(0, 2), closed_form_rows=8),
-        training=TrainingSpec(arguments={"max_steps": 2, "use_cpu": True}),
-    )
 
 
 def test_the_recipe_is_written_down_as_asked_and_as_resolved(recipe, tmp_path):
@@ -143,7 +128,7 @@ def test_what_a_kill_left_is_no_foreign_folder(recipe, tmp_path):
 
 def test_a_time_budget_becomes_a_number_of_steps_once(recipe, tmp_path):
     arguments = {"per_device_train_batch_size": 4, "eval_steps": 0.5, "save_steps": 0.5, "use_cpu": True}
-    training = TrainingSpec(budget_minutes=0.05, held_out_rows=4, arguments=arguments)
+    training = TrainingSpec(budget_minutes=0.01, held_out_rows=4, arguments=arguments)
     timed = replace(recipe, training=training)
     run = Run(timed, tmp_path / "run")
     run.embed()
@@ -153,41 +138,6 @@ def test_a_time_budget_becomes_a_number_of_steps_once(recipe, tmp_path):
     record = json.loads((tmp_path / "run" / "model" / "recipe.json").read_text())
     assert Recipe.from_dict(record["recipe"]) == timed
     assert Recipe.from_dict(record["resolved"]) == again.recipe
-
-
-def test_a_smoke_run_is_small_and_real(recipe, tmp_path):
-    folder = tmp_path / "smoke"
-    large = replace(recipe, student=StudentSpec(backbone="us/large", layers=(7, 11)), teacher=TeacherSpec("us/larger"))
-    small = smoke(large, folder)
-    assert small == smoke(large, folder)
-    run = Run(small, folder)
-    run.embed()
-    student = run.train()
-    assert len(EmbeddingStore(folder / "store")) == 60
-    assert student[0].model.config.num_hidden_layers == 2
-    assert SentenceTransformer(str(folder / "model")).encode("a").shape == (32,)
-
-
-@pytest.fixture
-def finished(recipe, tmp_path):
-    """The folder of a student that knows its teacher."""
-    run = Run(recipe, tmp_path / "first")
-    run.embed()
-    run.train()
-    return run.folder
-
-
-@pytest.fixture
-def going_on(recipe, finished, tmp_path):
-    general = tmp_path / "general.txt"
-    general.write_text("".join(f"a text, number {number}\n" for number in range(50, 70)))  # ten of them trained on
-    return replace(
-        recipe,
-        texts=replace(recipe.texts, kind="query"),  # another kind is not another text
-        general=TextsSpec(source=str(general), limit=20),
-        teacher=TeacherSpec(model=TEACHER_OF_START),
-        student=StudentSpec(start=str(finished / "model")),
-    )
 
 
 def test_going_on_is_with_the_student_s_own_teacher(going_on, tiny_teacher_folder, tmp_path):
@@ -257,45 +207,6 @@ def test_another_start_is_another_teacher_perhaps(going_on, tmp_path):
     other = replace(going_on, student=StudentSpec(start="leaf-ir"))
     with pytest.raises(InputError, match=r"another recipe \(student\.start was "):
         Run(other, tmp_path / "run")
-
-
-def test_a_smoke_run_goes_on_with_a_student_too(going_on, tmp_path):
-    folder = tmp_path / "smoke"
-    small = smoke(replace(going_on, student=StudentSpec(start="leaf-ir")), folder)
-    assert small.student.start == str(folder / "start")
-    run = Run(small, folder)
-    run.embed()
-    run.train()
-    assert len(EmbeddingStore(folder / "general")) == 10
-
-
-def test_a_smoke_run_does_without_the_user_s_own_texts(going_on, tmp_path, caplog):
-    caplog.set_level("INFO", "leaf_st")
-    waiting = replace(going_on, texts=TextsSpec(source="my.txt", sentences=True), general=TextsSpec(limit=2048))
-    small = smoke(waiting, tmp_path / "smoke")
-    assert (small.texts.source, small.texts.sentences) == (DOCSTRINGS, True)
-    assert small.general.limit > small.texts.limit  # the first ones are trained on
-    assert caplog.messages == ["my.txt does not exist: documentation strings are used instead"]
-
-
-def test_a_smoke_run_of_a_table_is_a_table(recipe, tmp_path):
-    small = smoke(replace(recipe, student=StudentSpec(static=True)), tmp_path / "smoke")
-    run = Run(small, tmp_path / "smoke")
-    run.embed()
-    run.train()
-    assert run.measure_alignment().l2 > 0
-    assert (tmp_path / "smoke" / "model" / "0_StaticEmbedding" / "model.safetensors").is_file()
-
-
-def test_a_smoke_run_leaves_a_foreign_folder_alone(recipe, tmp_path):
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    (folder / "thesis.txt").touch()
-    with pytest.raises(
-        InputError, match=r"expected a new folder, or the folder of a run with recipe\.json, found thesis\.txt and no"
-    ):
-        smoke(recipe, folder)
-    assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
 
 
 def test_a_teacher_without_norm_1_gets_a_student_without_normalize(recipe, tiny_unnormalized_folder, tmp_path):
@@ -381,7 +292,7 @@ def test_a_training_by_itself_loads_no_teacher(recipe, tmp_path, monkeypatch):
 def test_the_checksums_of_a_store_are_compared_once_in_a_process(recipe, tmp_path, monkeypatch):
     compared = []
     monkeypatch.setattr(EmbeddingStore, "damaged", lambda store: compared.append(store.folder) or [])
-    timed = replace(recipe, training=replace(recipe.training, budget_minutes=0.02, arguments={"use_cpu": True}))
+    timed = replace(recipe, training=replace(recipe.training, budget_minutes=0.01, arguments={"use_cpu": True}))
     run = Run(timed, tmp_path / "run")
     run.embed()
     run.train()

@@ -1,87 +1,44 @@
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hub import serve
 
+import leaf_st
 from leaf_st.errors import InputError
 from leaf_st.models.identity import model_name
 from leaf_st.models.portable import save_portable
 from leaf_st.models.random_weights import WIDTH
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
-from leaf_st.student.asymmetric import compose, load
+from leaf_st.student.asymmetric import load
 from leaf_st.student.static import build_static
 from leaf_st.teacher.open import teacher_spec
-from leaf_st.zoo import ZOO, describe_zoo
+from leaf_st.zoo import describe_zoo
 
 TEXTS = ["a small text", "z"]
 
 
-@pytest.fixture
-def published(tiny_student, tiny_teacher, tmp_path):
-    """Folder by hub id: a student that knows its prompts, and its teacher, as they are on the hub."""
-    tiny_student.prompts = {"query": "find: ", "document": ""}
-    save_portable(tiny_student, tmp_path / "published" / "student")
-    tiny_teacher.save_pretrained(str(tmp_path / "published" / "teacher"))
-    for side in ("student", "teacher"):
-        for name in ("README.md", "LICENSE"):
-            (tmp_path / "published" / side / name).write_text(f"{name} of the {side}")
-    model = ZOO["leaf-ir"]
-    return {
-        model.hub_id: tmp_path / "published" / "student",
-        model.teacher.hub_id: tmp_path / "published" / "teacher",
-    }
-
-
-def _python(hub, folder, *arguments):
-    """Run in a process of its own, because the hub's client reads these variables when it is imported."""
-    environment = {key: value for key, value in os.environ.items() if not key.lower().startswith(("hf_", "http"))}
-    environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home"), "no_proxy": "127.0.0.1"}
-    return subprocess.run(
-        [sys.executable, *arguments], env=environment, cwd=folder, capture_output=True, text=True, timeout=300
-    )
-
-
-@pytest.fixture
-def expected(published, tiny_student, tiny_teacher):
-    """What the composition of both must give."""
-    tiny_teacher.prompts = dict(tiny_student.prompts)
-    return compose(tiny_student, tiny_teacher)
-
-
-_LOAD = """
-import sys
-import numpy as np
-from leaf_st import load
-for name, asymmetric in (("leaf-ir", False), ("leaf-ir", True), ("leaf-ir-asym", False)):
-    model = load(name, asymmetric=asymmetric)
-    np.save(f"{name}-{asymmetric}.npy", [model.encode_query(sys.argv[1:]), model.encode_document(sys.argv[1:])])
-"""
-
-
-def test_zoo_names_load_from_the_hub(published, expected, tiny_student, tmp_path):
+def test_zoo_names_load_from_the_hub(published, composed, tiny_student, connect_to):
+    queries, documents = tiny_student.encode_query(TEXTS), composed.encode_document(TEXTS)
     with serve(published) as hub:
-        done = _python(hub, tmp_path, "-c", _LOAD, *TEXTS)
-    assert done.returncode == 0, done.stderr
-    queries, documents = tiny_student.encode_query(TEXTS), expected.encode_document(TEXTS)
-    for file, sides in (
-        ("leaf-ir-False", (queries, tiny_student.encode_document(TEXTS))),
-        ("leaf-ir-True", (queries, documents)),
-        ("leaf-ir-asym-False", (queries, documents)),
-    ):
-        np.testing.assert_allclose(np.load(tmp_path / f"{file}.npy"), sides, atol=1e-6)
+        connect_to(hub.url)
+        for name, asymmetric, sides in (
+            ("leaf-ir", False, (queries, tiny_student.encode_document(TEXTS))),
+            ("leaf-ir", True, (queries, documents)),
+            ("leaf-ir-asym", False, (queries, documents)),
+        ):
+            model = leaf_st.load(name, asymmetric=asymmetric)
+            np.testing.assert_allclose(model.encode_query(TEXTS), sides[0], atol=1e-6)
+            np.testing.assert_allclose(model.encode_document(TEXTS), sides[1], atol=1e-6)
 
 
-def test_a_recipe_s_own_model_knows_its_teacher(tiny_student, tiny_teacher_folder, expected, tmp_path):
+def test_a_recipe_s_own_model_knows_its_teacher(tiny_student, tiny_teacher_folder, composed, tmp_path):
     recipe = Recipe(name="own", teacher=TeacherSpec(model=str(tiny_teacher_folder)), student=StudentSpec(layers=(0, 2)))
     save_portable(tiny_student, tmp_path / "model", {"resolved": recipe.to_dict()})
     model = load(tmp_path / "model", asymmetric=True)
-    np.testing.assert_allclose(model.encode_query(TEXTS), expected.encode_query(TEXTS), atol=1e-6)
-    np.testing.assert_allclose(model.encode_document(TEXTS), expected.encode_document(TEXTS), atol=1e-6)
+    np.testing.assert_allclose(model.encode_query(TEXTS), composed.encode_query(TEXTS), atol=1e-6)
+    np.testing.assert_allclose(model.encode_document(TEXTS), composed.encode_document(TEXTS), atol=1e-6)
 
 
 def test_a_record_does_not_let_code_run(tiny_student, tiny_teacher_folder, tmp_path):

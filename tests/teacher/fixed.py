@@ -1,13 +1,7 @@
-"""A teacher whose vectors are a hash of the text: quick, exact and the same in every process.
-
-As a program (``python fixed.py FOLDER SECONDS``) it embeds `TEXTS` into FOLDER and takes SECONDS for each shard, for
-tests that kill it.
-"""
+"""A teacher whose vectors are a hash of the text: quick, exact and the same in every process."""
 
 import hashlib
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -60,7 +54,3 @@ def embed(folder, texts=TEXTS, teacher=None, rows_per_shard=ROWS_PER_SHARD, part
         rows_per_shard=rows_per_shard,
         **options,
     )
-
-
-if __name__ == "__main__":
-    embed(Path(sys.argv[1]), teacher=FixedTeacher(seconds=float(sys.argv[2])))

@@ -1,12 +1,10 @@
 import random
+import resource
 import signal
-import subprocess
-import sys
 import time
 from functools import partial
-from pathlib import Path
 
-import fixed
+import forked
 import numpy as np
 import pytest
 from fixed import TEXTS, FixedTeacher, embed
@@ -29,9 +27,15 @@ def complete(tmp_path_factory):
     return _shards(folder)
 
 
+def _embed_slowly(folder, seconds):
+    embed(folder, teacher=FixedTeacher(seconds=seconds))
+
+
 def _start(folder, seconds):
-    command = [sys.executable, fixed.__file__, str(folder), str(seconds)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    """Embed in a process that takes ``seconds`` for each shard."""
+    process = forked.CONTEXT.Process(target=_embed_slowly, args=(folder, seconds))
+    process.start()
+    return process
 
 
 def test_a_killed_embedding_resumes_and_ends_with_the_same_bytes(tmp_path, complete):
@@ -39,19 +43,19 @@ def test_a_killed_embedding_resumes_and_ends_with_the_same_bytes(tmp_path, compl
     for _ in range(2):
         process = _start(tmp_path, 0.1)
         # Wait for one new shard, so that every kill falls into the work and none into the imports.
-        while len(_shards(tmp_path)) == before and process.poll() is None:
+        while len(_shards(tmp_path)) == before and process.is_alive():
             time.sleep(0.01)
         time.sleep(moments.uniform(0, 0.2))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert process.returncode == -signal.SIGKILL
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         assert not (tmp_path / STORE_MANIFEST).exists()
         found = _shards(tmp_path)
         assert found.items() < complete.items()
         before = len(found)
     process = _start(tmp_path, 0)
-    process.wait()
-    assert process.returncode == 0
+    process.join()
+    assert process.exitcode == 0
     assert _shards(tmp_path) == complete
     assert EmbeddingStore(tmp_path).damaged() == []
 
@@ -226,23 +230,18 @@ def test_skipped_rows_are_written_down(tmp_path):
     assert embed(tmp_path, skipped={"empty": 3}).skipped == {"empty": 3}
 
 
-_LIMITED = """
-import sys, resource
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from fixed import embed, ROWS_PER_SHARD
-resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
-try:
-    embed(Path({folder!r}))
-except OSError as error:
-    print(error.strerror)
-"""
+def _embed_within(folder, limit):
+    """Embed where no file may have more than ``limit`` bytes, and print the error."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        embed(folder)
+    except OSError as error:
+        print(error.strerror)
 
 
 def test_a_write_that_fails_leaves_no_shard(tmp_path, complete):
-    tests, limit = str(Path(fixed.__file__).parent), min(map(len, complete.values())) - 1
-    script = _LIMITED.format(tests=tests, limit=limit, folder=str(tmp_path))
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = forked.run(_embed_within, tmp_path, min(map(len, complete.values())) - 1)
+    assert done.returncode == 0, done.stderr
     assert done.stdout == "File too large\n"
     assert [path.name for path in tmp_path.iterdir()] == ["fingerprint.json"]
     embed(tmp_path)

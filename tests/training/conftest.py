@@ -2,6 +2,7 @@ import random
 from dataclasses import replace
 
 import pytest
+from from_scratch import train
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TrainingSpec
@@ -65,3 +66,24 @@ def changed():
         return replace(recipe, training=replace(spec, **own, arguments={**spec.arguments, **values}))
 
     return change
+
+
+def _finished(tmp_path_factory, recipe, store):
+    run = tmp_path_factory.mktemp("finished")
+    train(recipe, store, run)
+    return run
+
+
+@pytest.fixture(scope="session")
+def by_epoch(recipe, changed):
+    return changed(recipe, decay="epoch", cycles=2, num_train_epochs=4, eval_steps=10, save_steps=10)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, recipe, store):
+    return _finished(tmp_path_factory, recipe, store)
+
+
+@pytest.fixture(scope="session")
+def finished_by_epoch(tmp_path_factory, by_epoch, store):
+    return _finished(tmp_path_factory, by_epoch, store)

@@ -1,6 +1,5 @@
 """Trainings in processes of their own, to be killed; this module is what such a process imports."""
 
-import multiprocessing
 import os
 import random
 import signal
@@ -8,17 +7,14 @@ import time
 from pathlib import Path
 
 import torch
+from forked import CONTEXT
 from from_scratch import train
 
 from leaf_st.teacher.store import EmbeddingStore
 
-# One clean process imports the libraries, which takes seconds, and is forked for each training.
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["leaf_st.training.train"])
-
 
 def start(recipe, store, run):
-    process = _CONTEXT.Process(target=train_on, args=(recipe, str(store.folder), str(run)))
+    process = CONTEXT.Process(target=train_on, args=(recipe, str(store.folder), str(run)))
     process.start()
     return process
 

@@ -7,7 +7,7 @@ from leaf_st.training.budget import steps_for_budget, trial_texts
 @pytest.fixture
 def within(recipe, teacher, texts, changed):
     def steps(minutes, **values):
-        return steps_for_budget(changed(recipe, budget_minutes=minutes, **values), teacher.fingerprint, texts)
+        return steps_for_budget(changed(recipe, budget_minutes=minutes, **values), teacher.fingerprint, texts[:110])
 
     return steps
 

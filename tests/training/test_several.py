@@ -1,6 +1,5 @@
 """Training by several processes: the sampler's parts, and two processes beside one of twice the batch."""
 
-import json
 import shutil
 import signal
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 import together
 import torch
-from from_scratch import train
+from from_scratch import train, validation_losses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -77,11 +76,6 @@ def finished(tmp_path_factory, recipe, store):
     return run
 
 
-def _losses(run):
-    history = json.loads((run / "results" / "training.json").read_text())
-    return [row["eval_loss"] for row in history if "eval_loss" in row]
-
-
 def _weights(run):
     paths = sorted((run / "model").rglob("*.safetensors"))
     assert len(paths) == 2
@@ -90,7 +84,7 @@ def _weights(run):
 
 def test_two_processes_train_what_one_does_with_twice_the_batch(finished, doubled, store, tmp_path):
     train(doubled, store, tmp_path)
-    assert _losses(finished) == pytest.approx(_losses(tmp_path), rel=1e-4)
+    assert validation_losses(finished) == pytest.approx(validation_losses(tmp_path), rel=1e-4)
     ours, theirs = _weights(finished), _weights(tmp_path)
     for name, weight in theirs.items():
         if not name.endswith("key.bias"):  # softmax undoes it: its gradient is rounding, of which Adam makes steps
@@ -104,7 +98,7 @@ def test_two_killed_processes_go_on_to_the_same_model(finished, recipe, store, t
     together.join(processes)
     assert not (tmp_path / "model").exists()
     assert together.join(_start(recipe, store, tmp_path)) == [0, 0]
-    assert _losses(tmp_path) == _losses(finished)
+    assert validation_losses(tmp_path) == validation_losses(finished)
     assert all(torch.equal(weight, _weights(finished)[name]) for name, weight in _weights(tmp_path).items())
 
 

@@ -5,56 +5,22 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-import killable
 import numpy as np
 import pytest
 import torch
-from from_scratch import train
-from safetensors.torch import load_file
+from from_scratch import same_model, train, validation_losses
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import StudentSpec
 from leaf_st.teacher.precompute import precompute
 from leaf_st.training.arguments import training_arguments
-from leaf_st.training.checkpoints import Stop, complete_checkpoints, last_complete_checkpoint
+from leaf_st.training.checkpoints import last_complete_checkpoint
 from leaf_st.training.train import initial_student
 from leaf_st.training.train import train as train_student
 from leaf_st.training.trainer import LeafTrainer
 
 HELD_OUT = 20
-
-
-def _finished(tmp_path_factory, recipe, store):
-    run = tmp_path_factory.mktemp("finished")
-    train(recipe, store, run)
-    return run
-
-
-@pytest.fixture(scope="module")
-def by_epoch(recipe, changed):
-    return changed(recipe, decay="epoch", cycles=2, num_train_epochs=4, eval_steps=10, save_steps=10)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, recipe, store):
-    return _finished(tmp_path_factory, recipe, store)
-
-
-@pytest.fixture(scope="module")
-def finished_by_epoch(tmp_path_factory, by_epoch, store):
-    return _finished(tmp_path_factory, by_epoch, store)
-
-
-def _losses(run):
-    history = json.loads((run / "results" / "training.json").read_text())
-    return [row["eval_loss"] for row in history if "eval_loss" in row]
-
-
-def _same_model(run, other):
-    paths = sorted(path.relative_to(run / "model") for path in (run / "model").rglob("*") if path.is_file())
-    assert len([path for path in paths if path.suffix == ".safetensors"]) == 2
-    return all((run / "model" / path).read_bytes() == (other / "model" / path).read_bytes() for path in paths)
 
 
 def test_the_kernel_of_attention_does_not_change_the_loss(recipe, changed, store, tmp_path, monkeypatch):
@@ -71,7 +37,7 @@ def test_the_kernel_of_attention_does_not_change_the_loss(recipe, changed, store
 def test_a_kept_gradient_is_the_same_gradient(finished, recipe, store, tmp_path, monkeypatch):
     monkeypatch.setattr("leaf_st.training.cpu._MAPPED_FROM", 0)
     train(recipe, store, tmp_path)
-    assert _losses(tmp_path) == pytest.approx(_losses(finished), rel=1e-4)
+    assert validation_losses(tmp_path) == pytest.approx(validation_losses(finished), rel=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +47,17 @@ def table(recipe):
 
 @pytest.fixture(scope="module")
 def finished_table(tmp_path_factory, table, store):
-    return _finished(tmp_path_factory, table, store)
+    run = tmp_path_factory.mktemp("finished_table")
+    train(table, store, run)
+    return run
 
 
 def test_a_table_learns(finished_table, table, store, tmp_path):
-    losses = _losses(finished_table)
+    losses = validation_losses(finished_table)
     assert min(losses) < 0.95 * losses[0]
     short = replace(table, student=StudentSpec(static=True, closed_form_rows=0))
     train(short, store, tmp_path)
-    assert losses[0] < 0.95 * _losses(tmp_path)[0]  # than from a random table
+    assert losses[0] < 0.95 * validation_losses(tmp_path)[0]  # than from a random table
     held_out = store.held_out(HELD_OUT)
     student = SentenceTransformer(str(finished_table / "model"), device="cpu")
     distances = np.linalg.norm(student.encode(store.prompted(held_out)) - store.embeddings(held_out), axis=1)
@@ -98,13 +66,13 @@ def test_a_table_learns(finished_table, table, store, tmp_path):
 
 def test_a_table_in_bfloat16_is_trained_in_float32(finished_table, table, store, tmp_path, changed):
     train(changed(table, bf16=True), store, tmp_path)
-    assert _losses(tmp_path) == _losses(finished_table)
+    assert validation_losses(tmp_path) == validation_losses(finished_table)
 
 
 def test_a_kept_gradient_of_a_table_is_the_same_gradient(finished_table, table, store, tmp_path, monkeypatch):
     monkeypatch.setattr("leaf_st.training.cpu._MAPPED_FROM", 0)
     train(table, store, tmp_path)
-    assert _losses(tmp_path) == pytest.approx(_losses(finished_table), rel=1e-4)
+    assert validation_losses(tmp_path) == pytest.approx(validation_losses(finished_table), rel=1e-4)
 
 
 def test_a_table_whose_training_was_stopped_resumes_without_the_teacher(
@@ -121,7 +89,7 @@ def test_a_table_whose_training_was_stopped_resumes_without_the_teacher(
 
 
 def test_training_lowers_the_validation_loss(finished):
-    losses = _losses(finished)
+    losses = validation_losses(finished)
     assert len(losses) >= 5
     assert min(losses) < 0.9 * losses[0]
 
@@ -131,30 +99,7 @@ def test_the_loss_reported_is_the_mean_distance_of_the_best_model(finished, stor
     assert len(held_out) == HELD_OUT  # of which the last batch is only half of one
     student = SentenceTransformer(str(finished / "model"), device="cpu")
     distances = np.linalg.norm(student.encode(store.prompted(held_out)) - store.embeddings(held_out), axis=1)
-    assert min(_losses(finished)) == pytest.approx(distances.mean(), abs=1e-4)
-
-
-def test_best_and_last_checkpoints_are_kept(finished):
-    steps = {int(path.name.removeprefix("checkpoint-")): path for path in (finished / "checkpoints").iterdir()}
-    state = json.loads((steps[max(steps)] / "trainer_state.json").read_text())
-    assert state["global_step"] == state["max_steps"] == max(steps)
-    assert state["best_model_checkpoint"] in {str(path) for path in steps.values()}
-    assert len(steps) == 2
-
-
-def test_checkpoints_hold_safetensors_and_no_card(finished):
-    for folder in (finished / "checkpoints").iterdir():
-        names = {path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".json"}
-        # torch knows no other form for its own state; it is read with weights_only.
-        assert names == {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"}
-
-
-def test_the_model_is_the_best_checkpoint(finished):
-    last = last_complete_checkpoint(finished / "checkpoints")
-    best = json.loads((last / "trainer_state.json").read_text())["best_model_checkpoint"]
-    for name in ("model.safetensors", "2_Dense/model.safetensors"):
-        saved, expected = load_file(finished / "model" / name), load_file(f"{best}/{name}")
-        assert all(torch.equal(weight, expected[key]) for key, weight in saved.items())
+    assert min(validation_losses(finished)) == pytest.approx(distances.mean(), abs=1e-4)
 
 
 def test_the_model_reads_as_many_tokens_as_before_training(tmp_path, recipe, store, changed):
@@ -181,65 +126,14 @@ def test_held_out_rows_are_never_trained_on(tmp_path, recipe, store):
 def test_running_a_finished_training_again_changes_nothing(tmp_path, finished, recipe, store):
     shutil.copytree(finished, tmp_path / "again")
     train(recipe, store, tmp_path / "again")
-    assert _same_model(tmp_path / "again", finished)
-    assert _losses(tmp_path / "again") == _losses(finished)
-
-
-def test_a_training_killed_behind_its_last_step_takes_no_other(tmp_path, recipe, store, changed):
-    in_mid_epoch = changed(recipe, max_steps=7, eval_steps=3, save_steps=3)
-    train(in_mid_epoch, store, tmp_path / "whole")
-    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
-    shutil.rmtree(tmp_path / "killed" / "model")
-    train(in_mid_epoch, store, tmp_path / "killed")
-    assert _same_model(tmp_path / "killed", tmp_path / "whole")
+    assert same_model(tmp_path / "again", finished)
+    assert validation_losses(tmp_path / "again") == validation_losses(finished)
 
 
 @pytest.mark.parametrize("rate", ["fast", 0, None])
 def test_a_learning_rate_that_is_none_is_named(recipe, tmp_path, changed, rate):
     with pytest.raises(InputError, match="learning_rate: expected a number above 0"):
         training_arguments(changed(recipe, learning_rate=rate), tmp_path, "cpu")
-
-
-@pytest.mark.parametrize("after_step", [5, 30])  # of 50; an epoch has 25
-def test_a_killed_training_goes_on_to_the_same_model(tmp_path, finished, recipe, store, after_step):
-    process = killable.start(recipe, store, tmp_path)
-    assert killable.end(process, tmp_path, after_step) == -signal.SIGKILL
-    assert not (tmp_path / "model").exists()
-    train(recipe, store, tmp_path)
-    assert _losses(tmp_path) == _losses(finished)
-    assert _same_model(tmp_path, finished)
-
-
-def test_a_training_killed_twice_that_decays_by_epoch(tmp_path, finished_by_epoch, by_epoch, store):
-    for after_step in (10, 60):  # of 100
-        process = killable.start(by_epoch, store, tmp_path)
-        assert killable.end(process, tmp_path, after_step) == -signal.SIGKILL
-    train(by_epoch, store, tmp_path)
-    assert _losses(tmp_path) == _losses(finished_by_epoch)
-    assert _same_model(tmp_path, finished_by_epoch)
-
-
-def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path, finished, recipe, store):
-    process = killable.start(recipe, store, tmp_path)
-    assert killable.end(process, tmp_path, 10, signal.SIGINT) == 1
-    assert last_complete_checkpoint(tmp_path / "checkpoints") is not None
-    assert not (tmp_path / "model").exists()
-    train(recipe, store, tmp_path)
-    assert _same_model(tmp_path, finished)
-
-
-def test_half_a_checkpoint_is_not_used(tmp_path, finished):
-    shutil.copytree(finished / "checkpoints", tmp_path / "checkpoints")
-    whole = last_complete_checkpoint(tmp_path / "checkpoints")
-    half = tmp_path / "checkpoints" / "checkpoint-999"
-    shutil.copytree(whole, half)
-    (half / "complete.json").unlink()
-    assert last_complete_checkpoint(tmp_path / "checkpoints") == whole
-    assert not half.exists()
-
-
-def test_no_checkpoint_in_a_new_run(tmp_path):
-    assert last_complete_checkpoint(tmp_path / "checkpoints") is None
 
 
 def test_the_rate_falls_by_epoch_to_the_end_rate(finished_by_epoch, by_epoch):
@@ -294,43 +188,7 @@ def test_a_random_projection_is_the_same_in_every_run(tmp_path, recipe, store, c
     for name in ("one", "two"):
         train(short, store, tmp_path / name)
         torch.rand(1)
-    assert _same_model(tmp_path / "one", tmp_path / "two")
-
-
-def _steps(folder):
-    return sorted(int(path.name.removeprefix("checkpoint-")) for path in folder.glob("checkpoint-*"))
-
-
-def test_checkpoints_by_the_clock_do_not_push_out_those_asked_for(tmp_path, recipe, store, changed, monkeypatch):
-    monkeypatch.setattr("leaf_st.training.checkpoints._SECONDS_AT_RISK", 0)  # one after each step
-    several = changed(recipe, max_steps=12, eval_steps=3, save_steps=3, save_total_limit=4)
-    train(several, store, tmp_path)
-    assert _steps(tmp_path / "checkpoints") == [3, 6, 9, 12]
-    assert list(complete_checkpoints(tmp_path / "checkpoints")) == [3, 6, 9, 12]
-    assert not _steps(tmp_path / "checkpoints" / "passing")
-
-
-def test_a_training_goes_on_from_a_checkpoint_by_the_clock(tmp_path, recipe, store, changed, monkeypatch):
-    short = changed(recipe, max_steps=12, eval_steps=6, save_steps=6)
-    train(short, store, tmp_path / "whole")
-    monkeypatch.setattr("leaf_st.training.checkpoints._SECONDS_AT_RISK", 0)
-    monkeypatch.setattr(Stop, "on_step_end", _break_after(8))
-    with pytest.raises(KeyboardInterrupt):
-        train(short, store, tmp_path / "killed")
-    assert _steps(tmp_path / "killed" / "checkpoints") == [6]
-    assert last_complete_checkpoint(tmp_path / "killed" / "checkpoints").parts[-2:] == ("passing", "checkpoint-7")
-    monkeypatch.undo()
-    train(short, store, tmp_path / "killed")
-    assert _same_model(tmp_path / "killed", tmp_path / "whole")
-    assert not _steps(tmp_path / "killed" / "checkpoints" / "passing")
-
-
-def _break_after(step):
-    def on_step_end(self, args, state, control, **_):
-        if state.global_step == step:
-            raise KeyboardInterrupt
-
-    return on_step_end
+    assert same_model(tmp_path / "one", tmp_path / "two")
 
 
 def test_a_table_starts_from_its_teacher(tmp_path, table, store):

@@ -18,7 +18,7 @@ from leaf_st.evaluation.measurements.measurement import (
     Table,
     data_argument,
 )
-from leaf_st.evaluation.measurements.over_sets import load_pair, measure_over_sets, require_sets
+from leaf_st.evaluation.measurements.over_sets import measure_named_sets
 from leaf_st.evaluation.modes import CODINGS, ROLES, Coding, Mode
 from leaf_st.tables import aligned
 
@@ -139,18 +139,7 @@ def _dimensions(wanted: Sequence[int] | None, width: int) -> Sequence[int]:
 
 
 def _measure(options: argparse.Namespace) -> list[CompressionRow]:
-    sets = require_sets(options.model, options.data)
-    models = load_pair(options.model, options.teacher)
-    return measure_over_sets("compression", CompressionRow, measure_compression, models, sets, options.output)
-
-
-def format_compression(rows: Sequence[CompressionRow]) -> str:
-    """Return `compression_lines` as an aligned table.
-
-    Raises:
-        InputError: If the rows belong to more than one student or teacher.
-    """
-    return aligned(compression_lines(rows))
+    return measure_named_sets("compression", CompressionRow, measure_compression, options)
 
 
 def compression_lines(rows: Sequence[CompressionRow]) -> list[list[str]]:
@@ -217,7 +206,7 @@ COMPRESSION = Measurement(
     command=("measure", "compression"),
     arguments=(MODEL_ARGUMENT, data_argument(), TEACHER_ARGUMENT),
     measure=_measure,
-    table=format_compression,
+    table=lambda rows: aligned(compression_lines(rows)),
     section=_section,
     words=lambda rows: ["--data", *set_names(rows)],
 )

@@ -23,7 +23,7 @@ from leaf_st.evaluation.measurements.measurement import (
     Table,
     data_argument,
 )
-from leaf_st.evaluation.measurements.over_sets import load_pair, measure_over_sets, require_sets
+from leaf_st.evaluation.measurements.over_sets import measure_named_sets
 from leaf_st.evaluation.modes import CODINGS, ROLES, Coding, Mode
 from leaf_st.tables import aligned
 
@@ -148,18 +148,7 @@ def _code(vectors: "QueriesAndDocuments", precision: Coding, unit: bool) -> "tup
 
 
 def _measure(options: argparse.Namespace) -> list[IndexRow]:
-    sets = require_sets(options.model, options.data)
-    models = load_pair(options.model, options.teacher)
-    return measure_over_sets("index", IndexRow, measure_index, models, sets, options.output)
-
-
-def format_index(rows: Sequence[IndexRow]) -> str:
-    """Return `index_lines` as an aligned table.
-
-    Raises:
-        InputError: If the rows belong to more than one student or teacher.
-    """
-    return aligned(index_lines(rows))
+    return measure_named_sets("index", IndexRow, measure_index, options)
 
 
 def index_lines(rows: Sequence[IndexRow]) -> list[list[str]]:
@@ -232,7 +221,7 @@ INDEX = Measurement(
     command=("measure", "index"),
     arguments=(MODEL_ARGUMENT, data_argument(), TEACHER_ARGUMENT),
     measure=_measure,
-    table=format_index,
+    table=lambda rows: aligned(index_lines(rows)),
     section=_section,
     words=lambda rows: ["--data", *set_names(rows)],
     needs="The measurement needs usearch: pip install 'leaf-st[index]'.",

@@ -1,5 +1,6 @@
 """Measuring one student and its teacher on several retrieval sets; finished sets survive an interruption."""
 
+import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -58,6 +59,25 @@ def measure_over_sets(
         write_sizes(results, known)
     write_rows(results / f"{name}.json", rows)
     return rows
+
+
+def measure_named_sets(
+    name: str, row: type[R], measure: "Callable[..., list[R]]", options: argparse.Namespace
+) -> list[R]:
+    """Measure the sets of ``--data``, or the sets of the recipe that exist, with the models of the command line.
+
+    Args:
+        name: As for `measure_over_sets`.
+        row: As for `measure_over_sets`.
+        measure: As for `measure_over_sets`.
+        options: Parsed arguments ``model``, ``data``, ``teacher`` and ``output``.
+
+    Raises:
+        InputError: If a model or a set cannot be used.
+    """
+    sets = require_sets(options.model, options.data)
+    models = load_pair(options.model, options.teacher)
+    return measure_over_sets(name, row, measure, models, sets, options.output)
 
 
 def load_pair(model: str, teacher: str | None) -> "tuple[Teacher, SentenceTransformer]":

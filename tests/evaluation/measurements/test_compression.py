@@ -12,8 +12,8 @@ from sentence_transformers.util.quantization import quantize_embeddings
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import load_beir
 from leaf_st.evaluation.measurements.compression import (
+    COMPRESSION,
     draw_compression,
-    format_compression,
     halves,
     measure_compression,
 )
@@ -179,7 +179,7 @@ def test_a_narrow_student_is_measured_only_in_standard_mode(folder, models, narr
 
 def test_the_table_has_means_over_sets_and_shares(rows):
     other = [replace(row, set="other", score=row.score / 2) for row in rows]
-    header, *lines = (line.split() for line in format_compression([*rows, *other]).splitlines())
+    header, *lines = (line.split() for line in COMPRESSION.table([*rows, *other]).splitlines())
     assert " ".join(header) == (
         "dimension precision bytes teacher standard asymmetric teacher kept standard kept asymmetric kept"
     )
@@ -195,8 +195,8 @@ def test_the_table_has_means_over_sets_and_shares(rows):
 
 def test_rows_of_two_students_are_refused_and_incomplete_rows_are_omitted(rows):
     with pytest.raises(InputError, match=f"{rows[0].set} was measured twice"):
-        format_compression([*rows, *rows])
-    table = format_compression([*rows, replace(rows[0], set="other")])
+        COMPRESSION.table([*rows, *rows])
+    table = COMPRESSION.table([*rows, replace(rows[0], set="other")])
     assert table.splitlines()[1].split()[3:] == [f"{rows[0].score:.2f}", "100.0%"]
 
 

@@ -13,7 +13,7 @@ from usearch.index import Index
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import load_beir
 from leaf_st.evaluation.measurements.compression import measure_compression
-from leaf_st.evaluation.measurements.index import INDEX_MODES, draw_index, format_index, measure_index
+from leaf_st.evaluation.measurements.index import INDEX, INDEX_MODES, draw_index, measure_index
 from leaf_st.evaluation.modes import CODINGS
 
 EXPANSIONS = (10, 20, 400)
@@ -172,7 +172,7 @@ def test_a_student_of_another_width_is_refused(folder, models, narrow_student):
 
 def test_the_table_has_means_over_sets(rows):
     other = [replace(row, set="other", recall=row.recall / 2, score=0.0) for row in rows]
-    header, *lines = format_index([*rows, *other]).splitlines()
+    header, *lines = INDEX.table([*rows, *other]).splitlines()
     assert header.split("  ")[0] == "precision"
     assert [name.strip() for name in header.split("  ") if name.strip()][2:] == [
         f"{what}, {whose}" for what in ("recall@10", "nDCG@10", "comparisons") for whose in ("teacher's", "student's")
@@ -183,7 +183,7 @@ def test_the_table_has_means_over_sets(rows):
     assert lines[0].split()[:4] == ["float32", "exact", "75.0", "75.0"]
     assert len(lines) == len(CODINGS) * (1 + len(EXPANSIONS))
     with pytest.raises(InputError, match="was measured twice"):
-        format_index([*rows, *rows])
+        INDEX.table([*rows, *rows])
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,9 @@ def test_the_figure_of_many_tasks_has_a_line_per_type():
     assert few.name == "Scores"
 
 
-def test_an_export_that_is_not_accurate_saves_its_rows_and_names_the_file(tiny_student, tmp_path, monkeypatch, caplog):
+def test_an_export_that_is_not_accurate_saves_its_rows_and_names_the_file(
+    tiny_student, quick_graph, tmp_path, monkeypatch, caplog
+):
     caplog.set_level("INFO", "leaf_st")
     save_portable(tiny_student, tmp_path / "student")
     options = Namespace(

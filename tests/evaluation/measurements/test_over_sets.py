@@ -74,7 +74,7 @@ def texts(tmp_path):
 
 
 @pytest.mark.parametrize("first", ["latency", "export"])
-def test_the_first_timed_model_owns_the_folder(first, student, tiny_teacher_folder, texts, sets, tmp_path):
+def test_the_first_timed_model_owns_the_folder(first, student, quick_graph, tiny_teacher_folder, texts, sets, tmp_path):
     results, teacher = tmp_path / "results", str(tiny_teacher_folder)
     if first == "latency":
         _measure("latency", [student], results, teacher=teacher, texts=texts)

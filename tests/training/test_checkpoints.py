@@ -1,0 +1,123 @@
+"""Checkpoints, and trainings that resume from them after a kill."""
+
+import json
+import shutil
+import signal
+
+import killable
+import pytest
+import torch
+from from_scratch import same_model, train, validation_losses
+from safetensors.torch import load_file
+
+from leaf_st.training.checkpoints import Stop, complete_checkpoints, last_complete_checkpoint
+
+
+def test_best_and_last_checkpoints_are_kept(finished):
+    steps = {int(path.name.removeprefix("checkpoint-")): path for path in (finished / "checkpoints").iterdir()}
+    state = json.loads((steps[max(steps)] / "trainer_state.json").read_text())
+    assert state["global_step"] == state["max_steps"] == max(steps)
+    assert state["best_model_checkpoint"] in {str(path) for path in steps.values()}
+    assert len(steps) == 2
+
+
+def test_checkpoints_hold_safetensors_and_no_card(finished):
+    for folder in (finished / "checkpoints").iterdir():
+        names = {path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".json"}
+        # torch knows no other form for its own state; it is read with weights_only.
+        assert names == {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"}
+
+
+def test_the_model_is_the_best_checkpoint(finished):
+    last = last_complete_checkpoint(finished / "checkpoints")
+    best = json.loads((last / "trainer_state.json").read_text())["best_model_checkpoint"]
+    for name in ("model.safetensors", "2_Dense/model.safetensors"):
+        saved, expected = load_file(finished / "model" / name), load_file(f"{best}/{name}")
+        assert all(torch.equal(weight, expected[key]) for key, weight in saved.items())
+
+
+def test_a_training_killed_behind_its_last_step_takes_no_other(tmp_path, recipe, store, changed):
+    in_mid_epoch = changed(recipe, max_steps=7, eval_steps=3, save_steps=3)
+    train(in_mid_epoch, store, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    shutil.rmtree(tmp_path / "killed" / "model")
+    train(in_mid_epoch, store, tmp_path / "killed")
+    assert same_model(tmp_path / "killed", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("after_step", [5, 30])  # of 50; an epoch has 25
+def test_a_killed_training_goes_on_to_the_same_model(tmp_path, finished, recipe, store, after_step):
+    process = killable.start(recipe, store, tmp_path)
+    assert killable.end(process, tmp_path, after_step) == -signal.SIGKILL
+    assert not (tmp_path / "model").exists()
+    train(recipe, store, tmp_path)
+    assert validation_losses(tmp_path) == validation_losses(finished)
+    assert same_model(tmp_path, finished)
+
+
+def test_a_training_killed_twice_that_decays_by_epoch(tmp_path, finished_by_epoch, by_epoch, store):
+    for after_step in (10, 60):  # of 100
+        process = killable.start(by_epoch, store, tmp_path)
+        assert killable.end(process, tmp_path, after_step) == -signal.SIGKILL
+    train(by_epoch, store, tmp_path)
+    assert validation_losses(tmp_path) == validation_losses(finished_by_epoch)
+    assert same_model(tmp_path, finished_by_epoch)
+
+
+def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path, finished, recipe, store):
+    process = killable.start(recipe, store, tmp_path)
+    assert killable.end(process, tmp_path, 10, signal.SIGINT) == 1
+    assert last_complete_checkpoint(tmp_path / "checkpoints") is not None
+    assert not (tmp_path / "model").exists()
+    train(recipe, store, tmp_path)
+    assert same_model(tmp_path, finished)
+
+
+def test_half_a_checkpoint_is_not_used(tmp_path, finished):
+    shutil.copytree(finished / "checkpoints", tmp_path / "checkpoints")
+    whole = last_complete_checkpoint(tmp_path / "checkpoints")
+    half = tmp_path / "checkpoints" / "checkpoint-999"
+    shutil.copytree(whole, half)
+    (half / "complete.json").unlink()
+    assert last_complete_checkpoint(tmp_path / "checkpoints") == whole
+    assert not half.exists()
+
+
+def test_no_checkpoint_in_a_new_run(tmp_path):
+    assert last_complete_checkpoint(tmp_path / "checkpoints") is None
+
+
+def _steps(folder):
+    return sorted(int(path.name.removeprefix("checkpoint-")) for path in folder.glob("checkpoint-*"))
+
+
+def test_checkpoints_by_the_clock_do_not_push_out_those_asked_for(tmp_path, recipe, store, changed, monkeypatch):
+    monkeypatch.setattr("leaf_st.training.checkpoints._SECONDS_AT_RISK", 0)  # one after each step
+    several = changed(recipe, max_steps=12, eval_steps=3, save_steps=3, save_total_limit=4)
+    train(several, store, tmp_path)
+    assert _steps(tmp_path / "checkpoints") == [3, 6, 9, 12]
+    assert list(complete_checkpoints(tmp_path / "checkpoints")) == [3, 6, 9, 12]
+    assert not _steps(tmp_path / "checkpoints" / "passing")
+
+
+def test_a_training_goes_on_from_a_checkpoint_by_the_clock(tmp_path, recipe, store, changed, monkeypatch):
+    short = changed(recipe, max_steps=12, eval_steps=6, save_steps=6)
+    train(short, store, tmp_path / "whole")
+    monkeypatch.setattr("leaf_st.training.checkpoints._SECONDS_AT_RISK", 0)
+    monkeypatch.setattr(Stop, "on_step_end", _break_after(8))
+    with pytest.raises(KeyboardInterrupt):
+        train(short, store, tmp_path / "killed")
+    assert _steps(tmp_path / "killed" / "checkpoints") == [6]
+    assert last_complete_checkpoint(tmp_path / "killed" / "checkpoints").parts[-2:] == ("passing", "checkpoint-7")
+    monkeypatch.undo()
+    train(short, store, tmp_path / "killed")
+    assert same_model(tmp_path / "killed", tmp_path / "whole")
+    assert not _steps(tmp_path / "killed" / "checkpoints" / "passing")
+
+
+def _break_after(step):
+    def on_step_end(self, args, state, control, **_):
+        if state.global_step == step:
+            raise KeyboardInterrupt
+
+    return on_step_end
