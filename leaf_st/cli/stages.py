@@ -57,6 +57,7 @@ def _run(options: argparse.Namespace) -> None:
         run.train()
         if run.leave_group():
             run.measure_alignment()
+            run.measure_agreement()
             print_results(run.evaluate())
 
 

@@ -1,4 +1,4 @@
-"""Shared parts of the tables and figures of measurements: means over sets, names of sets, curves by mode."""
+"""Shared parts of the tables and figures of measurements: means and names of sets, cut texts, curves by mode."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -9,6 +9,8 @@ from leaf_st.evaluation.modes import ROLES, Mode
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
+
+_CHARACTERS = 120  # kept of a text, whose licence may forbid more
 
 COLOURS: dict[Mode, str] = {mode: f"C{number}" for number, mode in enumerate(ROLES)}
 PRECISIONS: dict[str, tuple[str, str]] = {"float32": ("-", "o"), "int8": ("--", "s"), "binary": (":", "^")}
@@ -54,6 +56,12 @@ def over_sets_text(rows: Iterable[HasSet]) -> str:
     """Return "on NAME" for one set, or "mean of NAME, NAME" for several sets."""
     names = set_names(rows)
     return f"mean of {', '.join(names)}" if len(names) > 1 else f"on {names[0]}"
+
+
+def first_words(text: str) -> str:
+    """Return the beginning of ``text`` on one line, with an ellipsis if the text is longer."""
+    text = " ".join(text.split())
+    return text if len(text) <= _CHARACTERS else f"{text[: _CHARACTERS - 1].rstrip()}…"
 
 
 def on_axes(draw: "Callable[[Axes], None]") -> "Callable[[Canvas], None]":

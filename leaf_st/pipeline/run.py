@@ -24,6 +24,8 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
+from leaf_st.evaluation.measurements.agreement import AgreementRow
+from leaf_st.evaluation.measurements.agreement_rows import measure_held_out
 from leaf_st.evaluation.measurements.alignment import Alignment, measure_alignment
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result
@@ -246,6 +248,10 @@ class Run:
         The rows of the general domain, if the recipe names one, are measured and recorded, but not returned.
         """
         return measure_alignment(self.folder)[0]
+
+    def measure_agreement(self) -> list[AgreementRow]:
+        """Measure which of the teacher's nearest documents the student in ``model/`` finds for the held-out queries."""
+        return measure_held_out(self.folder)
 
     def _record(self, fingerprint: Fingerprint, student: SentenceTransformer) -> dict[str, object]:
         device, processes = str(student.device.type), self._processes.num_processes

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leaf_st.evaluation.display import set_names
+from leaf_st.evaluation.display import first_words, set_names
 from leaf_st.evaluation.measurements.measurement import (
     MODEL_ARGUMENT,
     TEACHER_ARGUMENT,
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from leaf_st.teacher.protocol import Teacher
 
 QUERIES = 5
-_CHARACTERS = 120  # kept of a document, whose licence may forbid more
 _WIDTH = 150  # characters of a line in the terminal
 _RELEVANT = "✓ "
 
@@ -107,7 +106,7 @@ def measure_samples(
             rank=rank,
             score=score,
             document=beir.corpus[row]["id"],
-            text=_head(document_text(beir.corpus[row])),
+            text=first_words(document_text(beir.corpus[row])),
             grade=beir.qrels[query["id"]].get(beir.corpus[row]["id"], 0),
             model=names[ROLES[mode]["query"]],
             teacher=names["teacher"],
@@ -147,11 +146,6 @@ def format_samples(rows: Sequence[Sampled]) -> str:
         }
         parts.append(f"{modes['teacher'][0].asked}\n{format_hits(hits, _WIDTH)}")
     return "\n\n".join(parts)
-
-
-def _head(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _CHARACTERS else f"{text[: _CHARACTERS - 1].rstrip()}…"
 
 
 def _section(rows: Sequence[Sampled]) -> Section:

@@ -1,0 +1,190 @@
+"""Queries and documents without judgments, in a store with the teacher's vectors: held-out rows or the user's texts."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from heapq import nsmallest
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from leaf_st.errors import InputError
+from leaf_st.evaluation.beir import beir_files, document_text, load_beir
+from leaf_st.recipe import Kind, TextsSpec, TrainingSpec
+from leaf_st.teacher.precompute import precompute
+from leaf_st.teacher.protocol import Targets
+from leaf_st.teacher.shard import text_id
+from leaf_st.teacher.store import EmbeddingStore
+from leaf_st.texts import Text
+from leaf_st.texts.read import flaw, read_texts
+from leaf_st.training.trainer import held_out_rows
+
+QUERIES = 2000  # the standard error of a recall is then at most 1.1 points
+DOCUMENTS = 5000  # of a run: a small student on 2 cores needs some minutes for more
+_NEAREST = 200_000  # training texts among which the nearest one is looked for
+_BLOCK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """Rows of a store that search other rows.
+
+    Attributes:
+        name: Name in results.
+        store: The store.
+        queries: Rows of the queries, in rising order.
+        documents: Rows of the documents, in rising order. If the queries are among them, a query does not find itself.
+        trained: Number of documents that the student was trained on.
+    """
+
+    name: str
+    store: EmbeddingStore
+    queries: NDArray[np.int64]
+    documents: NDArray[np.int64]
+    trained: int = 0
+
+    @property
+    def own(self) -> NDArray[np.int64]:
+        """Place of each query among the documents, or -1; shape (q,)."""
+        places = np.searchsorted(self.documents, self.queries)
+        found = self.documents[np.minimum(places, len(self.documents) - 1)] == self.queries
+        return np.where(found, places, -1)
+
+    @property
+    def asked(self) -> Kind:
+        """Kind of the queries: "document" if documents search other documents."""
+        return self.store.texts(self.queries[:1].tolist())[0].kind
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The texts of a file or folder, read once.
+
+    Attributes:
+        source: The file or folder.
+        counts: Number of texts by kind.
+        queries: `text_id` of the queries to use.
+        revision: Hash of all texts.
+    """
+
+    source: Path
+    counts: Counter[str]
+    queries: frozenset[int]
+    revision: str
+
+
+def held_out_collection(name: str, store: EmbeddingStore, spec: TrainingSpec) -> Collection:
+    """Return the held-out queries and documents of a run's ``store``, with training documents up to `DOCUMENTS`.
+
+    Training documents make the search harder; without them, a small run has too few documents. Without held-out
+    queries, the held-out documents search the other documents.
+    """
+    held_out = held_out_rows(store, spec)
+    documents = _rows_of_kind(store, "document")
+    if len(documents) < 2:
+        documents = np.arange(len(store))
+    queries = np.setdiff1d(held_out, documents)
+    unseen, trained = np.intersect1d(held_out, documents), np.setdiff1d(documents, held_out)
+    trained = _draw(trained, DOCUMENTS - len(unseen))
+    return Collection(
+        name=name,
+        store=store,
+        queries=_draw(queries if len(queries) else unseen, QUERIES),
+        documents=np.union1d(unseen, trained),
+        trained=len(trained),
+    )
+
+
+def survey(source: Path) -> Survey:
+    """Read ``source`` once and choose at most `QUERIES` queries, by their hashes.
+
+    Raises:
+        InputError: If the source cannot be read, or has fewer than two texts.
+    """
+    counts, digest = Counter[str](), hashlib.sha256()
+
+    def query_ids() -> Iterator[int]:
+        for row in _read(source):
+            counts[row.kind] += 1
+            digest.update(f"{row.kind}\0{row.text}\0".encode())
+            if row.kind == "query":
+                yield text_id(row.text)
+
+    queries = frozenset(nsmallest(QUERIES, query_ids()))
+    if counts.total() < 2:
+        raise InputError(f"--texts {source}: expected queries and documents, found one text: name a larger file")
+    return Survey(source, counts, queries, digest.hexdigest()[:16])
+
+
+def embed_collection(found: Survey, teacher: Targets, folder: Path) -> Collection:
+    """Embed the texts of a survey with ``teacher`` into a store at ``folder``, which a second call completes.
+
+    Without queries, at most `QUERIES` of the documents search the other documents.
+    """
+    alone = found.counts["document"] < 2  # then the queries search each other
+    texts = (row for row in _read(found.source) if alone or row.kind != "query" or text_id(row.text) in found.queries)
+    total = found.counts.total() if alone else found.counts["document"] + len(found.queries)
+    store = precompute(texts, teacher, folder, dtype="float32", total=total)
+    assert store is not None  # this process embeds all shards
+    documents = np.arange(len(store)) if alone else _rows_of_kind(store, "document")
+    queries = np.setdiff1d(np.arange(len(store)), documents)
+    if not len(queries):
+        queries = _draw(documents, QUERIES)
+    return Collection(found.source.resolve().name, store, queries, documents)
+
+
+def nearest_training_text(
+    queries: NDArray[np.float32], store: EmbeddingStore, spec: TrainingSpec
+) -> NDArray[np.float32]:
+    """Return the distance of q vectors, shape (q, d), to the nearest target of a training text, shape (q,).
+
+    At most 200,000 training texts are considered, drawn at random with a fixed seed.
+    """
+    rows = _draw(np.setdiff1d(np.arange(len(store)), held_out_rows(store, spec)), _NEAREST)
+    squares = (queries**2).sum(axis=1, keepdims=True)
+    nearest = np.full(len(queries), np.inf, np.float32)
+    with tqdm(desc="nearest training texts", unit=" texts", total=len(rows)) as bar:
+        for start in range(0, len(rows), _BLOCK):
+            targets = store.embeddings(rows[start : start + _BLOCK].tolist()).astype(np.float32)
+            distances = squares + (targets**2).sum(axis=1) - 2 * queries @ targets.T
+            nearest = np.minimum(nearest, distances.min(axis=1))
+            bar.update(len(targets))
+    return np.sqrt(np.maximum(nearest, 0))
+
+
+def _read(source: Path) -> Iterator[Text]:
+    """Yield the texts of ``source``: of a judged set, only queries with judgments; of any other source, all texts."""
+    judged = False
+    with suppress(InputError):
+        judged = bool(beir_files(source))
+    if judged:
+        beir = load_beir(source)
+        documents = (Text(document_text(row), "document") for row in beir.corpus)
+        queries = (Text(row["text"].strip(), "query") for row in beir.queries)
+        yield from (row for row in dict.fromkeys([*documents, *queries]) if flaw(*row) is None)
+        return
+    try:
+        yield from read_texts(TextsSpec(source=str(source)), Counter())
+    except InputError as error:
+        raise InputError(str(error).replace("texts.source", "--texts")) from error
+
+
+def _rows_of_kind(store: EmbeddingStore, kind: Kind) -> NDArray[np.int64]:
+    """Return the rows of ``kind``, in rising order."""
+    found, first = [np.empty(0, np.int64)], 0
+    for index, ids in enumerate(store.ids()):
+        kinds = store.shard(index).kinds.to_numpy(zero_copy_only=False)
+        found.append(np.flatnonzero(kinds == kind) + first)
+        first += len(ids)
+    return np.concatenate(found)
+
+
+def _draw(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return at most ``count`` of ``rows``, drawn at random with a fixed seed, in rising order."""
+    if len(rows) <= count:
+        return rows
+    return np.sort(np.random.default_rng(0).choice(rows, max(count, 0), replace=False))
