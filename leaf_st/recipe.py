@@ -416,8 +416,8 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""
         values = asdict(self)
-        if self.teacher.api is None:
-            del values["teacher"]["api"]  # as in the records of version 0.1
+        # Records of version 0.1 have no API, and an API replaces the model.
+        del values["teacher"]["api" if self.teacher.api is None else "model"]
         return values
 
     @classmethod

@@ -49,7 +49,7 @@ PROBES = (
     "Mix flour, eggs and milk, let the batter rest for half an hour, and bake thin pancakes in butter.",
     "The defendant appealed against the judgment on the ground that the evidence had not been disclosed in time.",
     "Solve x^2 - 5x + 6 = 0.",
-    "Short and long texts alike. " * 20,
+    "Short and long texts alike. " * 8,
 )
 _CHARACTERS = 4  # per token, where no tokenizer is named
 _NORM = 1e-3  # distance of the norm of a vector from 1 that rounding can cause
@@ -314,7 +314,7 @@ class ApiTeacher:
             raise InputError(
                 f"the API's model has changed: the vector of {PROBES[worst][:40]!r} began with {first} {when}, now with"
                 f" {last}, a relative L2 distance of {distances[worst]:.3f} (rounding explains {_DRIFT}); name another "
-                "output folder to embed all texts with the present model, or name the earlier model in teacher.api.model"
+                "output folder to embed all texts with the present model, or name the earlier one in teacher.api.model"
             )
 
     def _write_probes(self, path: Path) -> None:

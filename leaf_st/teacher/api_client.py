@@ -8,6 +8,7 @@ import os
 import statistics
 import threading
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -82,6 +83,7 @@ class ApiClient:
         self._api = api
         self._key = os.environ.get(api.api_key_env, "").strip()
         self._client = _client(api, self._key)
+        weakref.finalize(self, self._client.close)
         processes = int(os.environ.get("WORLD_SIZE", "1"))
         limits = (api.requests_per_minute, api.tokens_per_minute)
         self.pace = Pace(*(None if limit is None else limit / processes for limit in limits))
