@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from accelerate import PartialState
-from numpy.typing import NDArray
 
 from leaf_st.models.random_weights import save_random_weights, shape_if_missing
 from leaf_st.pipeline.survey import SourceRows, survey
@@ -196,7 +195,7 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
 def _seconds(teacher: Teacher, sample: Sequence[Text]) -> float:
     """Return the mean seconds for a text: at the limits of a service that states them, or measured."""
     if isinstance(teacher, Service):
-        stated = teacher.seconds_at_limits(_token_counts(teacher, sample))
+        stated = teacher.seconds_at_limits(sample)
         return seconds_per_text(teacher, sample[:_PAID_SAMPLE]) if stated is None else stated
     return seconds_per_text(teacher, sample)
 
@@ -205,12 +204,8 @@ def _paid(teacher: Teacher, sample: Sequence[Text]) -> tuple[float, float | None
     """Return the mean tokens and the mean price of a text, if the teacher is a service."""
     if not isinstance(teacher, Service):
         return ()
-    tokens = float(_token_counts(teacher, sample).mean())
+    tokens = teacher.tokens_per_text(sample)
     return tokens, teacher.price(tokens)
-
-
-def _token_counts(teacher: Teacher, texts: Sequence[Text]) -> NDArray[np.int64]:
-    return teacher.token_counts([teacher.prompts[row.kind] + row.text for row in texts])
 
 
 def _validation_rows(recipe: Recipe, texts: Sequence[SourceRows], general: Sequence[SourceRows]) -> tuple[int, int]:
@@ -310,8 +305,7 @@ def _price(plan: Plan) -> list[str]:
     speed, api = plan.speed, plan.recipe.teacher.api
     if speed.tokens is None or api is None:
         return []
-    counted = f"by the tokenizer of {api.tokenizer}" if api.tokenizer else "estimated at four characters each"
-    tokens = f"{plan.rows * speed.tokens:,.0f} tokens {counted}"
+    tokens = f"about {plan.rows * speed.tokens:,.0f} tokens"
     if speed.usd is None:
         return [f"price      {tokens}; teacher.api.price_per_million_tokens is not set"]
     each = f"{api.price_per_million_tokens:g} USD per million"

@@ -77,7 +77,7 @@ class ApiTeacher:
         InputError: If the API or the tokenizer cannot be used.
     """
 
-    batch_size = 64
+    batch_size = 1024  # several requests at a time
 
     def __init__(self, spec: TeacherSpec, max_tokens: int | None = None) -> None:
         self._spec, self._api = spec, _api_of(spec)
@@ -178,8 +178,8 @@ class ApiTeacher:
         Raises:
             InputError: If it does not.
         """
-        texts = [self.prompts[row.kind] + row.text for row in rows]
-        self._require_tokens(self.token_counts([*texts, *PROBES]))  # the probes at the end are paid for too
+        probes = self.token_counts(PROBES)  # paid for at the end
+        self._require_tokens(np.concatenate([self._tokens_of(rows), probes]))
         if time.monotonic() - self._probed > _PROBE_SECONDS:
             self._require_probes(self._probes, "at the start")
 
@@ -206,19 +206,22 @@ class ApiTeacher:
         price = self._api.price_per_million_tokens
         return None if price is None else tokens / 1e6 * price
 
-    def seconds_at_limits(self, tokens: NDArray[np.int64]) -> float | None:
-        """Return the mean seconds per text at the limits that the recipe states; None if it states none.
+    def seconds_at_limits(self, rows: Sequence[Text]) -> float | None:
+        """Return the mean seconds for one of ``rows`` at the limits that the recipe states; None if it states none."""
+        requests = len(self._client.batches(self._tokens_of(rows)))
+        seconds = self._client.pace.seconds(requests, len(rows) * self.tokens_per_text(rows))
+        return None if seconds is None else seconds / len(rows)
 
-        Args:
-            tokens: Number of tokens of each text of a sample, shape (n,).
-        """
-        requests = len(self._client.batches(tokens))
-        seconds = self._client.pace.seconds(requests, float(tokens.sum()))
-        return None if seconds is None else seconds / len(tokens)
+    def tokens_per_text(self, rows: Sequence[Text]) -> float:
+        """Return the mean number of tokens of ``rows``, corrected by the API's counts of the texts embedded so far."""
+        return float(self._tokens_of(rows).mean()) * self._client.usage.tokens_per_estimate
 
     @property
     def _cuts(self) -> bool:
         return self._api.long_texts == "cut"
+
+    def _tokens_of(self, rows: Sequence[Text]) -> NDArray[np.int64]:
+        return self.token_counts([self.prompts[row.kind] + row.text for row in rows])
 
     def _encode(self, texts: list[str], kind: Kind) -> NDArray[np.float32]:
         if not texts:

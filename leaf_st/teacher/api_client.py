@@ -31,6 +31,7 @@ _FEWEST_ITEMS = 16  # a request with fewer texts wastes the time of a server tha
 _TEMPORARY_STATUSES = {408, 409, 500, 502, 503, 504, 520, 522, 524, 529}
 # The API refuses the texts or their number. Some servers state a limit on the number of texts with 413 or 422.
 _REFUSALS = {400, 413, 422}
+_KEY_CHARACTERS = 16  # shorter values are placeholders for servers without keys, such as "ollama"
 _SHOWN = 200  # characters of an API's own message
 
 _logger = logging.getLogger(__name__)
@@ -300,7 +301,7 @@ def _client(api: ApiSpec, key: str) -> "openai.OpenAI":
         import openai
     except ModuleNotFoundError as error:
         raise InputError("teacher.api needs the openai client: pip install 'leaf-st[api]'") from error
-    if key and key in f"{api.url} {api.model} {api.input_type} {api.extra_body}":
+    if len(key) >= _KEY_CHARACTERS and key in f"{api.url} {api.model} {api.input_type} {api.extra_body}":
         raise InputError(
             f"teacher.api contains the key, which recipe.json would record: remove it; the key in {api.api_key_env} is "
             "sent with each request"

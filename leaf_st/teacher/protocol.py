@@ -135,8 +135,11 @@ class Service(Protocol):
             InputError: If it does not.
         """
 
-    def seconds_at_limits(self, tokens: NDArray[np.int64]) -> float | None:
-        """Return the mean seconds per text of a sample at the service's known limits; None if no limit is known."""
+    def seconds_at_limits(self, rows: Sequence[Text]) -> float | None:
+        """Return the mean seconds for one of ``rows`` at the service's known limits; None if no limit is known."""
+
+    def tokens_per_text(self, rows: Sequence[Text]) -> float:
+        """Return the mean number of tokens of ``rows`` that the service is expected to count."""
 
     def price(self, tokens: float) -> float | None:
         """Return the price of ``tokens`` in US dollars; None if it is unknown."""

@@ -324,7 +324,7 @@ def test_the_budget_ends_before_the_block_that_would_exceed_it(server, tmp_path)
     assert 0 < done[0] < 5
     assert all(server.asked[text] == 1 for text in TEXTS)
     server.asked.clear()
-    with pytest.raises(InputError, match="the budget of 100 tokens, 0.0010 USD is reached: 0 are used, the next texts"):
+    with pytest.raises(InputError, match=r"the budget of 100 tokens, 0\.0010 USD is reached: 0 are used"):
         open_teacher(spec, max_tokens=100)
     assert not server.asked
 
