@@ -29,33 +29,13 @@ from leaf_st.models.find import find_model
 from leaf_st.models.identity import Identity, with_owner
 from leaf_st.recipe import KINDS, ApiSpec, Kind, TeacherSpec
 from leaf_st.teacher.api_client import ApiClient
+from leaf_st.teacher.api_probes import PROBES, PROBES_HASH, require_same_vectors
 from leaf_st.teacher.protocol import Fingerprint, Similarity, Vectors
 from leaf_st.texts import Text
 from leaf_st.texts.paper.cut import Cutter
 
-PROBES = (
-    "a",
-    "photosynthesis",
-    "What is the capital of Morocco?",
-    "how do vaccines work",
-    "The treaty was signed in 1648 and ended the war.",
-    "def add(a, b):\n    return a + b",
-    "Ein kurzer Satz auf Deutsch.",
-    "今天天气很好。",
-    "An electron has a negative charge; a proton has a positive charge of the same size.",
-    "Prices rose by 3.5 % in 2021, after a fall of 1.2 % in the year before.",
-    "MARRAKESH marrakesh Marrakesh",
-    "https://example.org/page?id=12",
-    "Mix flour, eggs and milk, let the batter rest for half an hour, and bake thin pancakes in butter.",
-    "The defendant appealed against the judgment on the ground that the evidence had not been disclosed in time.",
-    "Solve x^2 - 5x + 6 = 0.",
-    "Short and long texts alike. " * 8,
-)
 _CHARACTERS = 4  # per token, where no tokenizer is named
-_NORM = 1e-3  # distance of the norm of a vector from 1 that rounding can cause
-# Largest L2 distance between the vectors of a probe, relative to their norm, that is no change of the model. A server
-# in bfloat16 gives vectors that differ by 0.01 from batch to batch.
-_DRIFT = 0.03
+_NORM = 1e-2  # distance of the norm of a vector from 1 that rounding can cause; bfloat16 causes 0.002
 _PROBE_SECONDS = 600.0  # between two comparisons of the probes while texts are embedded
 _CUT = 1e-3  # relative L2 distance below which two vectors are equal, so that the API ignores what differs
 _READ_CHARACTERS = 400  # every model reads as many
@@ -235,7 +215,7 @@ class ApiTeacher:
         vectors = self._client.embed(texts, tokens, kind)
         if self._normalized:
             norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-            if (worst := int(np.abs(norms - 1).argmax())) >= 0 and abs(norms[worst, 0] - 1) > 10 * _NORM:
+            if (worst := int(np.abs(norms - 1).argmax())) >= 0 and abs(norms[worst, 0] - 1) > 2 * _NORM:
                 raise InputError(
                     f"the API gives a vector of norm {norms[worst, 0]:.3f} for {texts[worst][:60]!r}: expected norm 1, "
                     "as for the first texts; check the server"
@@ -286,7 +266,8 @@ class ApiTeacher:
         if len(text) <= self._read * _GROWTH:
             return
         kept = len(text) * 7 // 8
-        pair = [text, text[:kept] + (" 0 1 zebra" * len(text))[: len(text) - kept]]
+        end = ("zebra 0 1 " * len(text))[: (len(text) - kept) // 4]  # fewer tokens, or the API could refuse the text
+        pair = [text, text[:kept] + end]
         self._require_tokens(tokens := self.token_counts(pair))
         one, other = self._client.embed(pair, tokens, kind)
         if np.linalg.norm(one - other) < _CUT * np.linalg.norm(one):
@@ -306,19 +287,7 @@ class ApiTeacher:
         now = self._probes
         if self._asked:
             now, self._probed = self._embed_probes(), time.monotonic()
-        if now.shape != before.shape:
-            raise InputError(
-                f"the API gave vectors of {before.shape[1]} dimensions {when}, now {now.shape[1]}: name another "
-                "output folder to embed all texts with the present model"
-            )
-        distances = np.linalg.norm(now - before, axis=1) / np.linalg.norm(before, axis=1)
-        if (worst := int(distances.argmax())) >= 0 and distances[worst] > _DRIFT:
-            first, last = (np.round(vectors[worst, :3], 4).tolist() for vectors in (before, now))
-            raise InputError(
-                f"the API's model has changed: the vector of {PROBES[worst][:40]!r} began with {first} {when}, now with"
-                f" {last}, a relative L2 distance of {distances[worst]:.3f} (rounding explains {_DRIFT}); name another "
-                "output folder to embed all texts with the present model, or name the earlier one in teacher.api.model"
-            )
+        require_same_vectors(before, now, when)
 
     def _write_probes(self, path: Path) -> None:
         buffer = io.BytesIO()
@@ -341,8 +310,7 @@ def revision_of(spec: TeacherSpec) -> str:
     if api.long_texts == "cut":
         shaping["cut"] = f"{spec.max_length} tokens of {api.tokenizer}"
     settings = json.dumps({name: value for name, value in shaping.items() if value}, sort_keys=True)
-    probes = hashlib.sha256("\0".join(PROBES).encode()).hexdigest()[:8]
-    return f"{api.url} {api.model} {settings} probes {probes}"
+    return f"{api.url} {api.model} {settings} probes {PROBES_HASH}"
 
 
 def tokens_of_budget(spec: TeacherSpec, usd: float | None, tokens: int | None) -> int | None:

@@ -19,8 +19,9 @@ from leaf_st.models.random_weights import save_tiny_teacher
 from leaf_st.recipe import ApiSpec, Recipe, StudentSpec, TeacherSpec, TextsSpec
 from leaf_st.teacher import api as api_module
 from leaf_st.teacher import api_client, api_pace
-from leaf_st.teacher.api import PROBES, tokens_of_budget
+from leaf_st.teacher.api import tokens_of_budget
 from leaf_st.teacher.api_pace import Pace, requested_pause, seconds_of
+from leaf_st.teacher.api_probes import PROBES
 from leaf_st.teacher.open import open_teacher_model, require_teacher
 from leaf_st.texts import Text
 
@@ -233,7 +234,7 @@ def test_dimensions_that_the_api_ignores_are_refused(server):
 
 def test_silent_truncation_is_noticed(server):
     teacher = open_teacher(server.spec())
-    server.reads = 128
+    server.reads, server.longest = 128, 750
     check(teacher, ["word " * 80])
     with pytest.raises(InputError, match="ignores the end of a text of 3,000 characters, 'word word "):
         teacher.encode_document([*TEXTS, "word " * 600])
