@@ -67,7 +67,7 @@ def _headline(results: Results) -> str:
     scores = [f"{mean['teacher']:.2f}", *(f"{mean[mode]:.2f} ({kept[mode]:.1f} %)" for mode in STUDENT_MODES)]
     timed = [speed for speed in speeds(results.rows(LATENCY)) if speed.side == "query"]
     rates = {(speed.model, speed.backend): speed.rate for speed in timed}
-    teacher, student = results.recipe.teacher.model, results.recipe.name
+    teacher, student = results.recipe.teacher.name, results.recipe.name
     torch_rates = [rates[name, "torch float32"] for name in (teacher, student, student)]
     int8_rates = [f"{rates[student, 'onnx int8']:,.0f}"] * 2
     sizes = [results.size(role).parameters for role in ("teacher", "student", "student")]

@@ -10,8 +10,9 @@ from dataclasses import asdict, field, fields
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from leaf_st.errors import FieldError, InputError
@@ -38,6 +39,11 @@ GENERAL_ROWS = 2048
 DOCSTRINGS = "docstrings"
 PAPER = "paper"
 TEACHER_OF_START = "student.start"
+# The fields of `ApiSpec` that do not shape a vector, so that a resumed run may change them.
+API_LIMITS = (
+    *("api_key_env", "price_per_million_tokens", "requests_per_minute", "tokens_per_minute"),
+    *("max_items", "max_tokens_per_request"),
+)
 
 _CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 _HELP = "`leaf-st run --help` describes every field"
@@ -79,6 +85,8 @@ def _field_error(
     # An unknown field comes first, because a misspelled field is also reported as missing.
     first = next((item for item in errors if item["type"] == "unexpected_keyword_argument"), errors[0])
     problem, names = first.get("ctx", {}).get("error"), [item.name for item in fields(cls)]
+    if isinstance(problem, FieldError):  # of a part of this part
+        return problem
     if isinstance(problem, _Conflict):
         return FieldError(part, problem.field, str(problem))
     if not first["loc"]:
@@ -162,6 +170,69 @@ def _by_kind(prompts: Mapping[str, str]) -> dict[str, str]:
     return dict(prompts)
 
 
+def _api_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"expected an address such as https://api.openai.com/v1, found {url!r}")
+    if parts.username or parts.password or parts.query:
+        raise ValueError(
+            "expected an address without a user, password or query, because recipes and model cards show the address: "
+            "put the key into the environment variable of teacher.api.api_key_env"
+        )
+    return url.rstrip("/")
+
+
+_INPUT_TYPES = "mapping from query or document to text"
+_API = "mapping with the fields of teacher.api"
+
+
+@_part("teacher.api")
+@dataclass(frozen=True, config=_CONFIG)
+class ApiSpec:
+    """An embedding API with OpenAI's interface. The key comes from the environment only."""
+
+    url: Annotated[str, AfterValidator(_api_url)]
+    """Address of the API without "/embeddings", such as https://api.openai.com/v1 or http://127.0.0.1:11434/v1."""
+    model: NonEmpty
+    """Name of the model in the API."""
+    dimensions: AtLeast1 | None = None
+    """Width of the vectors to request; the model's own width if None."""
+    input_type: Annotated[Mapping[str, str], AfterValidator(_by_kind), Named(_INPUT_TYPES)] = field(
+        default_factory=dict
+    )
+    """Value of "input_type" in a request by kind, such as search_query and search_document; not sent if empty."""
+    extra_body: Annotated[Mapping[str, Any], AfterValidator(dict)] = field(default_factory=dict)
+    """Further values of each request."""
+    api_key_env: NonEmpty = "OPENAI_API_KEY"
+    """Environment variable that contains the key; servers without keys ignore a missing variable."""
+    price_per_million_tokens: Annotated[float, Field(ge=0)] | None = None
+    """Price in US dollars, for --dry-run and --budget-usd."""
+    requests_per_minute: AtLeast1 | None = None
+    """Limit of the account; without a value, the limit in the API's responses applies."""
+    tokens_per_minute: AtLeast1 | None = None
+    """Limit of the account; without a value, the limit in the API's responses applies."""
+    max_items: AtLeast1 = 2048
+    """Maximum number of texts in a request."""
+    max_tokens_per_request: AtLeast1 = 300_000
+    """Maximum number of tokens in a request."""
+    tokenizer: ModelName | None = None
+    """Hub id or folder of a model with the tokenizer of the API's model. It counts tokens; without it, a token is
+    assumed to have four characters."""
+    long_texts: Literal["refuse", "cut"] = "refuse"
+    """What happens to a text with more than teacher.max_length tokens of the tokenizer: "refuse" stops before the text
+    is sent, "cut" sends the first tokens."""
+
+    @model_validator(mode="after")
+    def _check_cut(self) -> "ApiSpec":
+        if self.long_texts == "cut" and self.tokenizer is None:
+            raise _Conflict("tokenizer", "expected a model with long_texts=cut, found None: name a model")
+        return self
+
+
+def _to_api(value: object) -> object:
+    return ApiSpec(**value) if isinstance(value, Mapping) else value
+
+
 @_part("teacher")
 @dataclass(frozen=True, config=_CONFIG)
 class TeacherSpec:
@@ -182,6 +253,32 @@ class TeacherSpec:
     """Maximum number of tokens per text; the model's own maximum if None."""
     trust_remote_code: bool = False
     """Whether to run Python code from the model's repository."""
+    api: Annotated[ApiSpec | None, BeforeValidator(_to_api), Named(f"{_API} or None")] = None
+    """An embedding API in place of a local model; `model`, `revision` and `precision` are then ignored."""
+
+    @model_validator(mode="after")
+    def _check_api(self) -> "TeacherSpec":
+        if self.api is None:
+            return self
+        if self.trust_remote_code:
+            raise _Conflict("trust_remote_code", "expected false with teacher.api, found true: remove it")
+        if self.max_length is not None and self.api.tokenizer is None:
+            raise _Conflict(
+                "api.tokenizer",
+                "expected a model with teacher.max_length, because tokens of the API's model must be counted, found "
+                "None: name a model with its tokenizer, or remove teacher.max_length",
+            )
+        if self.max_length is None and self.api.long_texts == "cut":
+            raise _Conflict(
+                "max_length",
+                "expected a number of tokens with teacher.api.long_texts=cut, found None: set teacher.max_length",
+            )
+        return self
+
+    @property
+    def name(self) -> str:
+        """The name of the teacher in results, records and cards."""
+        return self.model if self.api is None else self.api.model
 
 
 @_part("student")
@@ -307,6 +404,8 @@ class Recipe:
                 f"expected a student in student.start, because the teacher is {TEACHER_OF_START}, found None: set "
                 "student.start or name another teacher",
             )
+        if self.teacher.api is not None:
+            self._check_student_of_api()
         if self.student.static and self.training.max_length is not None:
             raise _Conflict(
                 "training.max_length",
@@ -315,9 +414,27 @@ class Recipe:
             )
         return self
 
+    def _check_student_of_api(self) -> None:
+        """Check that the student needs no part of the teacher, because an API has no layers and no tokens."""
+        if self.student.static:
+            raise _Conflict(
+                "student.static",
+                "expected false with teacher.api, found true: a table needs a vector for each token of the teacher; "
+                "set student.backbone instead",
+            )
+        if self.student.start is None and self.student.backbone is None:
+            raise _Conflict(
+                "student.backbone",
+                "expected an encoder with teacher.api, found None: the layers of a model behind an API cannot be kept; "
+                "set student.backbone (and layers to keep of it) or student.start",
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""
-        return asdict(self)
+        values = asdict(self)
+        # Records of version 0.1 have no API, and an API replaces the model.
+        del values["teacher"]["api" if self.teacher.api is None else "model"]
+        return values
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "Recipe":
@@ -337,6 +454,7 @@ PARTS: dict[str, Any] = {
     "texts": TextsSpec,
     "general": TextsSpec,
     "teacher": TeacherSpec,
+    "teacher.api": ApiSpec,
     "student": StudentSpec,
     "training": TrainingSpec,
 }

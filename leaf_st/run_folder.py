@@ -11,7 +11,7 @@ from typing import Any
 from leaf_st.atomic import is_temporary, write_json
 from leaf_st.errors import InputError
 from leaf_st.field_types import url_problem
-from leaf_st.recipe import TEACHER_OF_START, Recipe
+from leaf_st.recipe import API_LIMITS, TEACHER_OF_START, Recipe
 
 RECIPE = "recipe.json"
 TEXTS = "texts"
@@ -109,6 +109,8 @@ def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
     for key in differences(known["recipe"], asked):
         # A failing source may be left out until texts are embedded.
         if key.startswith("texts.leave_out ") and not (folder / STORE).exists():
+            continue
+        if key.startswith(tuple(f"teacher.api.{name} " for name in API_LIMITS)):
             continue
         if re.split(r"[. ]", key)[0] in _used_parts(folder, asked):
             raise InputError(f"{folder} is a run of another recipe ({key}): name another --output, or delete it")

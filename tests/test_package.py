@@ -16,6 +16,7 @@ GROUND_FLOOR = {
     "atomic",
     "field_types",
     "recipe",
+    "retry",
     "tables",
     "zoo",
     "run_folder",

@@ -40,7 +40,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = describe_fields(shutil.get_terminal_size().columns - 2)
     shorter = _add_recipe(parser)
-    shorter.add_argument("--dry-run", action="store_true", help="estimate time and disk, then exit")
+    shorter.add_argument("--dry-run", action="store_true", help="estimate time, disk and price, then exit")
+    _add_budget(parser)
     parser.set_defaults(func=_run)
 
 
@@ -64,6 +65,7 @@ def _run(options: argparse.Namespace) -> None:
 def _add_embed(parser: argparse.ArgumentParser) -> None:
     _add_recipe(parser)
     parser.add_argument("--partition", default="0/1", metavar="I/N", help="embed part I of N, counted from 0")
+    _add_budget(parser)
     parser.set_defaults(func=_embed)
 
 
@@ -89,6 +91,15 @@ def _train(options: argparse.Namespace) -> None:
         print(f"the student is in {run.folder / 'model'}")
 
 
+def _add_budget(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--budget-usd", type=float, metavar="USD", help="stop before an API was paid more by this command"
+    )
+    parser.add_argument(
+        "--max-tokens", type=int, metavar="N", help="stop before an API was sent more tokens by this command"
+    )
+
+
 def _add_recipe(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
     """Add what `_open` reads; returns the group of --smoke."""
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="Python file with a module-level `recipe`")
@@ -112,4 +123,11 @@ def _open(options: argparse.Namespace) -> "Run":
     recipe = load_recipe(options.recipe, options.set)
     quieten()
     folder = options.output or Path("runs") / (f"{recipe.name}-smoke" if options.smoke else recipe.name)
-    return Run(smoke(recipe, folder) if options.smoke else recipe, folder)
+    if options.smoke:
+        return Run(smoke(recipe, folder), folder)
+    usd, tokens = getattr(options, "budget_usd", None), getattr(options, "max_tokens", None)
+    if usd is None and tokens is None:
+        return Run(recipe, folder)
+    from leaf_st.teacher.api import tokens_of_budget
+
+    return Run(recipe, folder, tokens_of_budget(recipe.teacher, usd, tokens))

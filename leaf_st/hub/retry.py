@@ -1,7 +1,5 @@
 """Retries of calls to the hub that fail for a temporary reason, after growing pauses."""
 
-import logging
-import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import TypeVar
@@ -10,18 +8,16 @@ from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # th
 from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
 
 from leaf_st.errors import InputError
+from leaf_st.retry import retry as retry_call
 
 T = TypeVar("T")
 
-PAUSES: tuple[float, ...] = (1, 2, 4, 8, 16, 32)  # seconds
 # The hub is overloaded or out of order. 409 and 412: another client wrote in the meantime, so the next attempt has to
 # read the repository again.
 TEMPORARY_STATUSES = {408, 409, 412, 429, 500, 502, 503, 504}
 # No answer at all: waiting does not help against a wrong address or a network that is switched off. The errors are
 # compared by name because they belong to the HTTP library that huggingface_hub happens to use.
 _UNREACHABLE = {"ConnectError", "ConnectTimeout", "ProxyError", "ConnectionRefusedError", "OfflineModeIsEnabled"}
-
-_logger = logging.getLogger(__name__)
 
 
 def retry(call: Callable[[], T]) -> T:
@@ -33,18 +29,7 @@ def retry(call: Callable[[], T]) -> T:
     Raises:
         Exception: The last error of ``call``, or its first error that is not temporary.
     """
-    for pause in PAUSES:
-        try:
-            return call()
-        except (InputError, OSError, HTTPError, RuntimeError) as error:
-            temporary = _temporary_reason(error)
-            if temporary is None:
-                raise
-            reason, requested = temporary
-        pause = max(pause, requested)
-        _logger.warning("%s: next attempt in %g seconds", reason, pause)
-        time.sleep(pause)
-    return call()
+    return retry_call(call, _temporary_reason)
 
 
 def causes_with_status(error: BaseException) -> Iterator[tuple[BaseException, int | None]]:
@@ -57,6 +42,8 @@ def causes_with_status(error: BaseException) -> Iterator[tuple[BaseException, in
 
 def _temporary_reason(error: BaseException) -> tuple[str, float] | None:
     """Return why ``error`` is temporary, and the pause in seconds that the hub requests; None if it is permanent."""
+    if not isinstance(error, InputError | OSError | HTTPError | RuntimeError):
+        return None
     for cause, status in causes_with_status(error):
         if status is not None:
             if status not in TEMPORARY_STATUSES:

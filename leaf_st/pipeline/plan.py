@@ -20,7 +20,7 @@ from leaf_st.recipe import PAPER, Recipe
 from leaf_st.student.new import new_student
 from leaf_st.tables import aligned
 from leaf_st.teacher.open import open_teacher
-from leaf_st.teacher.protocol import Fingerprint
+from leaf_st.teacher.protocol import Fingerprint, Service, Teacher
 from leaf_st.teacher.rate import seconds_per_text
 from leaf_st.texts import Text
 from leaf_st.texts.paper.fetch import closed_licences
@@ -32,6 +32,7 @@ from leaf_st.training.trainer import HELD_OUT_SHARE, held_out_count, require_ful
 
 _TRIAL_CHARACTERS = 1 << 18  # two epochs take ten to twenty seconds on two cores
 _TRIAL_BATCHES = 8  # at least, even if the texts are long
+_PAID_SAMPLE = 256  # texts that are timed if each costs money
 _ROW_BYTES = 8 + 8 + 4 + 4  # per row of a store: number, hash, and the offsets of text and kind
 
 
@@ -61,6 +62,8 @@ class ModelSpeeds:
         dimension: Width of the teacher's vectors.
         precision: Precision of the teacher's weights.
         random_weights: Models that were timed with random weights, and why.
+        tokens: Mean number of tokens per text, if the teacher is paid for by tokens.
+        usd: Mean price per text in US dollars; None if it is unknown.
     """
 
     device: str
@@ -69,6 +72,8 @@ class ModelSpeeds:
     dimension: int
     precision: str
     random_weights: Mapping[str, str]
+    tokens: float | None = None
+    usd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -163,10 +168,10 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
         held_out, watched = _validation_rows(recipe, texts, general)
         spec = replace(recipe.training, held_out_rows=max(1, held_out + watched))
         fingerprint, device = teacher.fingerprint, student.device.type
-        text = seconds_per_text(teacher, sample)
+        text, paid = _seconds(teacher, sample), _paid(teacher, sample)
         del teacher, student  # frees the memory of a large model
         pace = _student_pace(replace(loadable, training=spec), fingerprint, device, sample)
-    speed = ModelSpeeds(device, text, pace, fingerprint.dimension, fingerprint.precision, random_weights)
+    speed = ModelSpeeds(device, text, pace, fingerprint.dimension, fingerprint.precision, random_weights, *paid)
     if spec.budget_minutes is not None and "max_steps" not in spec.arguments:
         arguments = {**spec.arguments, "max_steps": steps_for_pace(replace(recipe, training=spec), speed.pace)}
         recipe = replace(recipe, training=replace(recipe.training, arguments=arguments))
@@ -186,6 +191,22 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
         free_bytes=shutil.disk_usage(_existing(folder)).free,
         processes=PartialState().num_processes,
     )
+
+
+def _seconds(teacher: Teacher, sample: Sequence[Text]) -> float:
+    """Return the mean seconds for a text: at the limits of a service that states them, or measured."""
+    if isinstance(teacher, Service):
+        stated = teacher.seconds_at_limits(sample)
+        return seconds_per_text(teacher, sample[:_PAID_SAMPLE]) if stated is None else stated
+    return seconds_per_text(teacher, sample)
+
+
+def _paid(teacher: Teacher, sample: Sequence[Text]) -> tuple[float, float | None] | tuple[()]:
+    """Return the mean tokens and the mean price of a text, if the teacher is a service."""
+    if not isinstance(teacher, Service):
+        return ()
+    tokens = teacher.tokens_per_text(sample)
+    return tokens, teacher.price(tokens)
 
 
 def _validation_rows(recipe: Recipe, texts: Sequence[SourceRows], general: Sequence[SourceRows]) -> tuple[int, int]:
@@ -220,7 +241,7 @@ def _spread(sample: Sequence[Text], rows: int) -> list[Text]:
 def _loadable(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
     """Return ``recipe`` with missing models replaced by random weights in ``folder``, and the reason by model."""
     teacher, student, random_weights = recipe.teacher, recipe.student, {}
-    if missing := shape_if_missing(teacher.model, teacher.revision):
+    if teacher.api is None and (missing := shape_if_missing(teacher.model, teacher.revision)):
         random_weights[teacher.model], shape = missing
         made = save_random_weights(folder / "teacher", shape)
         teacher = replace(teacher, model=str(made), revision=None)
@@ -252,8 +273,8 @@ def format_plan(plan: Plan) -> str:
         *([f"texts      less than {_gb(plan.fetched_bytes)}, fetched and compressed"] if plan.fetched_bytes else []),
         f"store      {_gb(plan.vector_bytes)} of vectors ({speed.dimension} x {spec.teacher.store_dtype}) and "
         f"{_gb(plan.text_bytes)} of texts; {_gb(plan.free_bytes)} are free{'' if enough else ', which is too little'}",
-        f"embedding  {plan.embedding_hours:,.2f} hours: {plan.rows:,} texts, "
-        f"{plan.processes / speed.text:,.1f} a second by {spec.teacher.model} in {speed.precision}",
+        f"embedding  {plan.embedding_hours:,.2f} hours: {plan.rows:,} texts, {_embedding_speed(plan)}",
+        *_price(plan),
         f"training   {plan.training_hours:,.2f} hours: {plan.steps:,} steps of {plan.batch} texts, {pace.step:.3f} s "
         f"each; {epochs:,.1f} epochs",
     ]
@@ -269,6 +290,27 @@ def format_plan(plan: Plan) -> str:
     lines.append(f"total      {hours:,.2f} hours at the speed just measured on this machine ({speed.device})")
     lines += [f"measured with random weights: {reason}" for reason in speed.random_weights.values()]
     return "\n".join(lines)
+
+
+def _embedding_speed(plan: Plan) -> str:
+    spec, speed = plan.recipe.teacher, plan.speed
+    rate = f"{plan.processes / speed.text:,.1f} a second by {spec.name}"
+    if spec.api is None:
+        return f"{rate} in {speed.precision}"
+    stated = spec.api.requests_per_minute or spec.api.tokens_per_minute
+    return f"{rate} at {spec.api.url}, {'at the limits in teacher.api' if stated else 'measured'}"
+
+
+def _price(plan: Plan) -> list[str]:
+    """Return a line with tokens and price of the texts, if the teacher is an API."""
+    speed, api = plan.speed, plan.recipe.teacher.api
+    if speed.tokens is None or api is None:
+        return []
+    tokens = f"about {plan.rows * speed.tokens:,.0f} tokens"
+    if speed.usd is None:
+        return [f"price      {tokens}; teacher.api.price_per_million_tokens is not set"]
+    each = f"{api.price_per_million_tokens:g} USD per million"
+    return [f"price      {plan.rows * speed.usd:,.2f} USD: {tokens}, {each}; evaluation costs more"]
 
 
 def _table(plan: Plan) -> str:

@@ -4,15 +4,15 @@ import difflib
 import runpy
 import textwrap
 import traceback
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 from leaf_st.errors import FieldError, InputError
 from leaf_st.field_types import parse_value, type_name
-from leaf_st.recipe import GENERAL_ROWS, PAPER, PARTS, Recipe, TextsSpec
+from leaf_st.recipe import GENERAL_ROWS, PAPER, PARTS, ApiSpec, Recipe, TextsSpec
 
 
 class RecipeField(NamedTuple):
@@ -89,7 +89,7 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
         if not (separator and key):
             found = "no key" if separator else "no equals sign"
             raise InputError(f"--set {setting}: expected KEY=VALUE, found {found}")
-        part, dot, name = key.partition(".")
+        part, dot, name = key.rpartition(".")
         if (known := _field(key)) is None:
             training = parts.setdefault("training", {})
             arguments = training.get("arguments", recipe.training.arguments)
@@ -98,6 +98,9 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
             parts.setdefault(part, {})[name] = parse_value(text, known.hint)
         else:
             changed[key] = parse_value(text, known.hint)
+    if (values := parts.pop("teacher.api", None)) is not None:
+        teacher = parts.setdefault("teacher", {})
+        teacher["api"] = _changed_api(teacher.get("api", recipe.teacher.api), values)
     for part, values in parts.items():
         changed[part] = _changed_part(recipe, part, values)
     return replace(recipe, **changed)
@@ -106,19 +109,31 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
 @cache
 def recipe_fields() -> tuple[RecipeField, ...]:
     """Return every field of a recipe and of its parts; `general` has the defaults that ``--set general...`` assumes."""
-    defaults = Recipe(name="-", general=TextsSpec(limit=GENERAL_ROWS))
-    found = []
-    for item in fields(Recipe):
-        cls = PARTS.get(item.name)
-        if cls is None:
-            default = "required" if item.name == "name" else _in_words(getattr(defaults, item.name))
-            found.append(_recipe_field(Recipe, item.name, item.name, default))
-            continue
-        for inner in fields(cls):
-            if inner.name != "arguments":  # each training argument is a key itself
-                default = _in_words(getattr(getattr(defaults, item.name), inner.name))
-                found.append(_recipe_field(cls, inner.name, f"{item.name}.{inner.name}", default))
-    return tuple(found)
+    return tuple(_fields_of(Recipe, Recipe(name="-", general=TextsSpec(limit=GENERAL_ROWS))))
+
+
+def _fields_of(cls: Any, defaults: object, prefix: str = "") -> Iterator[RecipeField]:  # noqa: ANN401
+    """Yield the fields of a part of a recipe and of the parts in it.
+
+    Args:
+        cls: Type of the part.
+        defaults: A part with the default values; None if values of required fields make the part.
+        prefix: The key of the part and a dot; empty for a recipe.
+    """
+    for item in fields(cls):
+        key = prefix + item.name
+        part = PARTS.get(key)
+        required = item.default is MISSING and item.default_factory is MISSING
+        default = _default(item) if defaults is None else getattr(defaults, item.name)
+        # Each training argument is a key itself.
+        if key != "training.arguments" and (part is None or default is None):
+            yield _recipe_field(cls, item.name, key, "required" if required else _in_words(default))
+        if part is not None:
+            yield from _fields_of(part, default, f"{key}.")
+
+
+def _default(item: Field[Any]) -> Any:  # noqa: ANN401  (any value)
+    return item.default if item.default_factory is MISSING else item.default_factory()
 
 
 def shown_fields() -> list[tuple[str, str, str, str]]:
@@ -213,8 +228,16 @@ def _changed_part(recipe: Recipe, part: str, values: dict[str, Any]) -> Any:  # 
     before: Any = getattr(recipe, part) or TextsSpec(limit=GENERAL_ROWS)  # only `general` can be None
     try:
         return replace(before, **_values_to_reset(before, values), **values)
-    except FieldError as error:  # `general` has the type of `texts`
-        raise error.in_part(part) from error
+    except FieldError as error:
+        if error.part != "texts":
+            raise
+        raise error.in_part(part) from error  # `general` has the type of `texts`
+
+
+def _changed_api(before: Any, values: dict[str, Any]) -> ApiSpec:  # noqa: ANN401  (a value that is not validated yet)
+    if isinstance(before, Mapping):
+        return ApiSpec(**{**before, **values})
+    return replace(before, **values) if isinstance(before, ApiSpec) else ApiSpec(**values)
 
 
 def _require_sets(folders: Sequence[str]) -> None:

@@ -26,7 +26,10 @@ def resolved_recipe(asked: Recipe, folder: Path) -> Recipe:
     if known is None:
         return _with_named_teacher(asked)
     resolved = Recipe.from_dict(known["resolved"])
-    return replace(asked, teacher=resolved.teacher) if differences(known["recipe"], asked) else resolved
+    if not differences(known["recipe"], asked):
+        return resolved
+    # Limits and price of an API may change between two calls.
+    return replace(asked, teacher=replace(resolved.teacher, api=asked.teacher.api or resolved.teacher.api))
 
 
 def _with_named_teacher(recipe: Recipe) -> Recipe:
@@ -35,7 +38,10 @@ def _with_named_teacher(recipe: Recipe) -> Recipe:
         return recipe
     spec = teacher_spec(recipe.student.start)
     prompts = recipe.teacher.prompts or spec.prompts
-    return replace(recipe, teacher=replace(recipe.teacher, model=spec.model, revision=spec.revision, prompts=prompts))
+    teacher = replace(recipe.teacher, model=spec.model, revision=spec.revision, prompts=prompts)
+    if spec.api is not None:
+        teacher = replace(teacher, api=spec.api, max_length=spec.max_length)
+    return replace(recipe, teacher=teacher)
 
 
 def run_record(
@@ -81,5 +87,6 @@ def _sources_of_student(start: str, revision: str | None) -> dict[str, Any]:
 def _commits(recipe: Recipe) -> dict[str, str | None]:
     """Return the commits of the teacher and of the student's start or backbone."""
     student = recipe.student.start or recipe.student.backbone
-    named = {"teacher": (recipe.teacher.model, recipe.teacher.revision), "student": (student, recipe.student.revision)}
+    teacher = None if recipe.teacher.api is not None else recipe.teacher.model
+    named = {"teacher": (teacher, recipe.teacher.revision), "student": (student, recipe.student.revision)}
     return {part: commit_of(find_model(name, revision)) for part, (name, revision) in named.items() if name}

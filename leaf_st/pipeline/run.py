@@ -59,14 +59,17 @@ class Run:
     Args:
         recipe: The recipe.
         folder: A new or empty folder, or the folder of an earlier run of the same recipe, which is resumed.
+        max_tokens: Number of tokens after which an API is asked for no further texts; None for no limit.
 
     Raises:
         InputError: If the folder contains other files or the run of another recipe.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, max_tokens: int | None = None) -> None:
         self._processes = join(recipe.training.arguments.get("use_cpu", False))
         self.folder = folder
+        # Each process counts its own tokens.
+        self._max_tokens = None if max_tokens is None else max_tokens // self._processes.num_processes
         self._asked = recipe
         self.recipe = resolved_recipe(recipe, folder)
         self._teacher: Teacher | None = None
@@ -77,7 +80,7 @@ class Run:
     def teacher(self) -> Teacher:
         """The teacher, loaded at the first access."""
         if self._teacher is None:
-            self._teacher = open_teacher(self.recipe.teacher, self._device)
+            self._teacher = open_teacher(self.recipe.teacher, self._device, self._max_tokens)
         return self._teacher
 
     def embed(self, partition: tuple[int, int] = (0, 1)) -> EmbeddingStore | None:
@@ -176,7 +179,8 @@ class Run:
         # Training changes this object, so a second call must build a new student.
         student, self._student = self._build_student(store.fingerprint), None
         self._write_record(store.fingerprint, student)
-        self._teacher = None  # frees the memory of a large teacher
+        if self.recipe.teacher.api is None:
+            self._teacher = None  # frees the memory of a large teacher
         if self._fix_steps(store, general):
             self._write_record(store.fingerprint, student)
         record = self._record(store.fingerprint, student)
@@ -238,7 +242,8 @@ class Run:
         from leaf_st.evaluation.tasks.runner import evaluate_tasks  # imports mteb, which takes seconds
 
         student = load_model(str(self.folder / MODEL))
-        teacher = open_teacher(self.recipe.teacher, self._device)
+        # An API counts the tokens of texts and evaluation together. Training has dropped a local model.
+        teacher = self.teacher
         folder = self.folder / RESULTS
         return evaluate_tasks(find_tasks(found), teacher=teacher, student=student, modes=list(ROLES), folder=folder)
 

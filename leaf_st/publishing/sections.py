@@ -103,7 +103,7 @@ def measuring_command(results: Results, measurement: Measurement[Any]) -> str:
     flags = {argument.flag for argument in measurement.arguments}
     sets = [name for name in results.recipe.evaluate_on if Path(name).exists()]
     if "--tasks" in flags:
-        words += ["--teacher", results.recipe.teacher.model, "--tasks", *(sets or ["NanoBEIR"])]
+        words += ["--teacher", results.recipe.teacher.name, "--tasks", *(sets or ["NanoBEIR"])]
     elif "--data" in flags and not any(is_beir(Path(name)) for name in sets):
         words += ["--data", "FOLDER"]
     return _line(*words)

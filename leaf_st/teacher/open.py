@@ -14,20 +14,24 @@ from leaf_st.models.load import load_model
 from leaf_st.models.prompts import prompt_for
 from leaf_st.recipe import KINDS, Recipe, TeacherSpec
 from leaf_st.run_folder import read_record
+from leaf_st.teacher.api import ApiTeacher, revision_of
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.protocol import Fingerprint, Teacher, other_teacher
 
 
-def open_teacher(spec: TeacherSpec, device: str | None = None) -> Teacher:
+def open_teacher(spec: TeacherSpec, device: str | None = None, max_tokens: int | None = None) -> Teacher:
     """Open the teacher that ``spec`` names, with its prompts, max_length and precision.
 
     Args:
         spec: The teacher.
         device: Device of a local model; sentence-transformers' choice if None.
+        max_tokens: Number of tokens after which an API is asked for no further texts; None for no limit.
 
     Raises:
         InputError: If the teacher cannot be used.
     """
+    if spec.api is not None:
+        return ApiTeacher(spec, max_tokens)
     return LocalTeacher.load(spec, device)
 
 
@@ -35,8 +39,13 @@ def open_teacher_model(spec: TeacherSpec) -> SentenceTransformer:
     """Load the teacher that ``spec`` names as a model, to compose a model from the teacher and a student.
 
     Raises:
-        InputError: If the teacher cannot be loaded.
+        InputError: If the teacher cannot be loaded, or is an API.
     """
+    if spec.api is not None:
+        raise InputError(
+            f"teacher {spec.name} is an API and cannot be loaded as a model: embed documents with the API at "
+            f"{spec.api.url}, and queries with the student"
+        )
     return load_model(
         spec.model,
         role="teacher",
@@ -69,7 +78,7 @@ def teacher_spec(
     published = published_as(student_name)
     record = {} if published and not Path(student_name).is_dir() else _record_of(student_name, teacher)
     recorded = _recorded_spec(record)
-    if teacher is not None and (recorded is None or recorded.model != teacher):
+    if teacher is not None and (recorded is None or recorded.name != teacher):
         spec = TeacherSpec(model=teacher, precision="float32")
     elif recorded is not None:
         spec = recorded
@@ -96,19 +105,27 @@ def require_teacher(spec: TeacherSpec, fingerprint: Fingerprint, where: str) -> 
     Raises:
         InputError: If the fingerprint is of another teacher, or of this teacher with other settings.
     """
-    folder = find_model(spec.model, spec.revision, code=spec.trust_remote_code)
-    here = replace(fingerprint, revision=content_hash(folder), first_revision=first_content_hash(folder))
+    revision, first_revision = _revisions(spec)
+    here = replace(fingerprint, revision=revision, first_revision=first_revision)
     if not here.has_files_of(fingerprint):
-        expected_files = f"{spec.model} ({here.revision})"
+        expected_files = f"{spec.name} ({here.revision})"
         raise other_teacher(where, "revision", expected_files, f"{fingerprint.teacher} ({fingerprint.revision})")
     settings: dict[str, Any] = {"max_length": spec.max_length}
-    settings["precision"] = None if spec.precision == "auto" else spec.precision
+    settings["precision"] = None if spec.precision == "auto" or spec.api is not None else spec.precision
     for key, expected in settings.items():
         if expected is not None and (found := getattr(fingerprint, key)) != expected:
             raise other_teacher(where, key, expected, found)
     for kind, prompt in spec.prompts.items():
         if fingerprint.prompts.get(kind) != prompt:
             raise other_teacher(where, "prompts", dict(spec.prompts), dict(fingerprint.prompts))
+
+
+def _revisions(spec: TeacherSpec) -> tuple[str, str | None]:
+    """Return revision and first revision in the fingerprint of the teacher of ``spec``, without loading the teacher."""
+    if spec.api is not None:
+        return revision_of(spec), None
+    folder = find_model(spec.model, spec.revision, code=spec.trust_remote_code)
+    return content_hash(folder), first_content_hash(folder)
 
 
 def _record_of(student_name: str, teacher: str | None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from leaf_st.atomic import is_temporary, write_json
 from leaf_st.errors import InputError
-from leaf_st.teacher.protocol import Targets
+from leaf_st.teacher.protocol import Service, Targets
 from leaf_st.teacher.shard import find_shards, is_intact, open_shard, text_id, write_shard
 from leaf_st.teacher.store import FINGERPRINT, FORMAT, STORE_MANIFEST, UNIQUE_BY_PROMPT, EmbeddingStore, read_header
 from leaf_st.texts import Text
@@ -55,9 +55,12 @@ def precompute(
 
     Raises:
         InputError: If the folder holds something else, another teacher's vectors or other texts, or if the teacher
-            gives vectors that are not finite.
+            gives vectors that are not finite, has changed, or is not paid for.
     """
     _prepare(folder, teacher, dtype, rows_per_shard)
+    service = teacher if isinstance(teacher, Service) else None
+    if service is not None:
+        service.require_unchanged(folder)
     there = find_shards(folder)
     names: list[str | None] = []
     rows = 0
@@ -69,6 +72,8 @@ def precompute(
                 if not progress.disable:  # a disabled bar has no attribute `initial`
                     progress.initial += len(block)  # earlier shards must not count in the rate
             elif own(number):
+                if service is not None:
+                    service.require_budget(block)
                 path = write_shard(folder, number, rows, block, embed_rows(teacher, block), dtype)
             if path is not None:
                 progress.update(len(block))
@@ -76,6 +81,8 @@ def precompute(
             rows += len(block)
     if not names:
         raise InputError(f"store {folder}: expected texts, found none")
+    if service is not None:
+        service.require_unchanged(folder)
     # Other workers may have written shards in the meantime. The last worker must find all of them.
     there = find_shards(folder)
     if beyond := there.get(len(names)):

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from torch import Tensor
 from leaf_st.errors import InputError
 from leaf_st.models.identity import Identity
 from leaf_st.models.tokens import known_length
+from leaf_st.texts import Text
 
 Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 Vectors = NDArray[Any] | Tensor
@@ -113,6 +115,34 @@ class Targets(Protocol):
 
     def encode_document(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed n documents with their prompt; returns shape (n, d), row i for text i."""
+
+
+@runtime_checkable
+class Service(Protocol):
+    """The part of a teacher that costs money and can change while it is used; `precompute` calls these methods."""
+
+    def require_budget(self, rows: Sequence[Text]) -> None:
+        """Check that the block ``rows`` may be embedded, before it is.
+
+        Raises:
+            InputError: If it may not.
+        """
+
+    def require_unchanged(self, folder: Path) -> None:
+        """Check that the teacher still gives the vectors of the store at ``folder``, before and after embedding.
+
+        Raises:
+            InputError: If it does not.
+        """
+
+    def seconds_at_limits(self, rows: Sequence[Text]) -> float | None:
+        """Return the mean seconds for one of ``rows`` at the service's known limits; None if no limit is known."""
+
+    def tokens_per_text(self, rows: Sequence[Text]) -> float:
+        """Return the mean number of tokens of ``rows`` that the service is expected to count."""
+
+    def price(self, tokens: float) -> float | None:
+        """Return the price of ``tokens`` in US dollars; None if it is unknown."""
 
 
 class Teacher(Targets, Protocol):

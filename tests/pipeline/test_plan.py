@@ -1,8 +1,10 @@
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 
 import pytest
+from api import KEY, serve
 
 from leaf_st.errors import InputError
 from leaf_st.pipeline.plan import _loadable, format_plan, plan
@@ -10,6 +12,7 @@ from leaf_st.pipeline.run import Run
 from leaf_st.recipe import PAPER, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.student.new import new_student
 from leaf_st.teacher.open import open_teacher
+from leaf_st.texts.read import read_texts
 from leaf_st.zoo import ARCHITECTURES, ARCTIC, MINILM_L6_H384, Architecture
 
 TINY = Architecture(32, 2, 2, 64)
@@ -174,4 +177,26 @@ def test_what_the_run_would_refuse_is_refused(recipe, out_of_reach, tmp_path):
         InputError, match="expected at least 96 texts to train on, for one step of 1 processes, found 95"
     ):
         plan(full, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_api_has_a_price_and_the_hours_of_its_limits(recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    student = StudentSpec(backbone=recipe.teacher.model, layers=(0, 2), closed_form_rows=0)
+    with serve() as server:
+        spec = server.spec(price_per_million_tokens=1000.0, tokens_per_minute=600)
+        over_http = replace(recipe, teacher=spec, student=student)
+        planned = plan(over_http, tmp_path / "run")
+        assert server.answers[200] == 1  # the probes only
+        tokens = planned.rows * planned.speed.tokens
+        sent = sum(-(-len(row.text) // 4) for row in read_texts(recipe.texts, Counter()))
+        assert tokens == pytest.approx(sent, rel=0.01)
+        assert planned.embedding_hours == pytest.approx(tokens / 600 / 60)
+        written = format_plan(planned)
+        assert f" a second by loopback at {server.url}, at the limits in teacher.api" in written
+        assert f"price      {sent / 1000:,.2f} USD: about {sent:,} tokens, 1000 USD per million" in written
+        unlimited = replace(over_http, teacher=server.spec())
+        written = format_plan(plan(unlimited, tmp_path / "run"))
+        assert f"loopback at {server.url}, measured" in written
+        assert f"about {sent:,} tokens; teacher.api.price_per_million_tokens is not set" in written
     assert not (tmp_path / "run").exists()

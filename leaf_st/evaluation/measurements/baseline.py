@@ -260,8 +260,8 @@ def sources(recipe: Recipe, store: "EmbeddingStore") -> "dict[str, SentenceTrans
         backbone = SentenceTransformer(modules=[student[0], student[1]], device=str(student.device))
         backbone.prompts = student.prompts
         layers = f"layers {', '.join(map(str, spec.layers))} of " if spec.layers is not None else ""
-        found[f"linear map from {layers}{_short(spec.start or spec.backbone or recipe.teacher.model)}"] = backbone
-    if MINILM not in (recipe.teacher.model, spec.backbone, spec.start):
+        found[f"linear map from {layers}{_short(spec.start or spec.backbone or recipe.teacher.name)}"] = backbone
+    if MINILM not in (recipe.teacher.name, spec.backbone, spec.start):
         try:
             found[f"linear map from {_short(MINILM)}"] = load_model(MINILM)
         except InputError as error:

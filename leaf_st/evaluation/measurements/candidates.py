@@ -67,12 +67,12 @@ def latency_texts(source: str | TextsSpec = DOCSTRINGS) -> dict[Kind, list[str]]
 
 def _student(name: str, teacher: TeacherSpec) -> Candidate:
     if shape := shape_if_missing(name, None):
-        return _random_weights(name, teacher.model, *shape)
-    return Candidate(name, load_model(name), teacher.model, exported_files(find_model(name)))
+        return _random_weights(name, teacher.name, *shape)
+    return Candidate(name, load_model(name), teacher.name, exported_files(find_model(name)))
 
 
 def _teacher(spec: TeacherSpec) -> Candidate:
-    if shape := shape_if_missing(spec.model, spec.revision):
+    if spec.api is None and (shape := shape_if_missing(spec.model, spec.revision)):
         random = _random_weights(spec.model, spec.model, *shape)
         random.model.prompts.update(spec.prompts)
         return random

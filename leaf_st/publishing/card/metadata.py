@@ -75,7 +75,7 @@ def published_mode(hosted: Hosted) -> Mode:
 def base_models(results: Results) -> list[str]:
     """Return the models that the weights come from: the start or backbone of the student, and the teacher."""
     student = results.recipe.student
-    names = [student.start or student.backbone, results.recipe.teacher.model]
+    names = [student.start or student.backbone, results.recipe.teacher.name]
     return list(dict.fromkeys(ZOO[name].hub_id if name in ZOO else name for name in names if name))
 
 
@@ -87,7 +87,7 @@ def licence(results: Results) -> str:
     """
     if any(name not in LICENCES for name in base_models(results)):
         return UNKNOWN
-    return OTHER if closed_texts(results) else LICENCES[results.recipe.teacher.model]
+    return OTHER if closed_texts(results) else LICENCES[results.recipe.teacher.name]
 
 
 def closed_texts(results: Results) -> list[str]:

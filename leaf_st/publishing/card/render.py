@@ -23,8 +23,10 @@ from leaf_st.publishing.card.metadata import ScoreSource, card_data, closed_text
 from leaf_st.publishing.report import headline, provenance
 from leaf_st.publishing.results import Results
 from leaf_st.publishing.sections import PageSection, measured_section
+from leaf_st.recipe import TeacherSpec
 
 # Every character that starts markup within a line of GitHub's Markdown, or ends a table cell.
+_KEY = "OPENAI_API_KEY"  # read by the client itself
 _SPECIAL = re.compile(r"([\\`*_\[\]{}|#~$<>])")
 
 
@@ -90,6 +92,8 @@ def render(
             licence=head.license,
             licences=licence_notes(results),
             closed=closed_texts(results),
+            api_imports=as_code(_api_imports(results.recipe.teacher)),
+            api_snippet=as_code(_api_snippet(results.recipe.teacher, hosted)),
         )
     )
     # UTF-8 cannot encode a lone surrogate, which a user's text may contain.
@@ -156,6 +160,32 @@ def _snippet(hosted: Hosted, form: ExportForm | None) -> str:
     if form is None or hosted.length is None:
         return ""
     return onnx_snippet(hosted.name, hosted.prompts, hosted.length, form.name)
+
+
+def _api_snippet(teacher: TeacherSpec, hosted: Hosted) -> str:
+    """Return Python code that embeds documents with the API of ``teacher``; empty if the teacher is a local model."""
+    api = teacher.api
+    if api is None:
+        return ""
+    prompt = hosted.prompts.get("document", "")
+    texts = [prompt + text for text in ("A student learns from a teacher.", "The moon has no air.")]
+    values = [f"input={json.dumps(texts, ensure_ascii=False)}", f"model={json.dumps(api.model)}"]
+    if api.dimensions is not None:
+        values.append(f"dimensions={api.dimensions}")
+    input_type = {"input_type": api.input_type["document"]} if "document" in api.input_type else {}
+    if extra := {**api.extra_body, **input_type}:
+        values.append(f"extra_body={extra!r}")
+    arguments = "".join(f"    {value},\n" for value in values)
+    key = "" if api.api_key_env == _KEY else f', api_key=os.environ["{api.api_key_env}"]'
+    return (
+        f"client = OpenAI(base_url={json.dumps(api.url)}{key}){f'  # reads {_KEY}' if not key else ''}\n"
+        f"answer = client.embeddings.create(\n{arguments})\ndocuments = [row.embedding for row in answer.data]  # once"
+    )
+
+
+def _api_imports(teacher: TeacherSpec) -> str:
+    key = teacher.api is not None and teacher.api.api_key_env != _KEY
+    return "import os\n\nfrom openai import OpenAI" if key else "from openai import OpenAI"
 
 
 def _versions(results: Results) -> str:

@@ -37,7 +37,7 @@ def lead(results: Results) -> str:
     """Return one sentence on what was distilled into what."""
     recipe = results.recipe
     return (
-        f"A student in the vector space of {recipe.teacher.model}: {_shape(recipe.student)}, "
+        f"A student in the vector space of {recipe.teacher.name}: {_shape(recipe.student)}, "
         f"trained on {_texts(recipe.texts)}."
     )
 
@@ -85,7 +85,7 @@ def _size(results: Results) -> Tile:
     student, teacher = results.size("student"), results.size("teacher")
     if student is None:
         return Tile("Size", "", "parameters", TASKS.name)
-    beside = f"; the teacher has {short(teacher.parameters)}" if teacher else ""
+    beside = f"; the teacher has {short(teacher.parameters)}" if teacher and teacher.parameters else ""
     return Tile("Size", short(student.parameters), f"parameters{beside}")
 
 

