@@ -11,7 +11,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from leaf_st.errors import FieldError, InputError
@@ -153,6 +153,10 @@ def _by_kind(prompts: Mapping[str, str]) -> dict[str, str]:
     return dict(prompts)
 
 
+def _to_texts(value: object) -> object:
+    return TextsSpec(**value) if isinstance(value, Mapping) else value
+
+
 @_part("teacher")
 @dataclass(frozen=True, config=_CONFIG)
 class TeacherSpec:
@@ -165,6 +169,11 @@ class TeacherSpec:
     """Commit, branch or tag on the hub."""
     prompts: Annotated[Mapping[str, str], AfterValidator(_by_kind), Named(_PROMPTS)] = field(default_factory=dict)
     """Prompts by kind, placed before each text; the model's own prompts if empty."""
+    vector_column: Text | None = None
+    """Column of `texts.source` that contains the teacher's vectors, or a .npy file whose row i belongs to row i of the
+    table. The model is then not loaded: its name is recorded, as are its prompts and max_length if given."""
+    table: Annotated[TextsSpec | None, BeforeValidator(_to_texts), Named("texts or None")] = None
+    """The table of vector_column; a run records its texts here."""
     precision: Precision = "auto"
     """Precision of the weights while embedding; "auto" is bfloat16 on devices with hardware support, else float32."""
     store_dtype: Literal["float16", "float32"] = "float16"
@@ -291,6 +300,8 @@ class Recipe:
                 f"expected a student in student.start, because the teacher is {TEACHER_OF_START}, found None: set "
                 "student.start or name another teacher",
             )
+        if self.teacher.vector_column is not None:
+            self._check_given_vectors(f"with teacher.vector_column={self.teacher.vector_column}")
         if self.student.static and self.training.max_length is not None:
             raise _Conflict(
                 "training.max_length",
@@ -298,6 +309,26 @@ class Recipe:
                 "complete texts; remove training.max_length",
             )
         return self
+
+    def _check_given_vectors(self, given: str) -> None:
+        """Check that nothing needs the model that made the vectors, or a vector of another text."""
+        if self.texts.source in (DOCSTRINGS, PAPER):
+            raise _Conflict("texts.source", f"expected a table {given}, found {self.texts.source}: name its file")
+        if self.texts.sentences:
+            raise _Conflict("texts.sentences", f"expected false {given}, found true: sentences have no vectors")
+        if self.general is not None:
+            raise _Conflict("general", f"expected None {given}: texts of another source have no vectors; remove it")
+        if self.teacher.precision == "bfloat16":
+            raise _Conflict(
+                "teacher.precision", f"expected auto or float32 {given}, found bfloat16: no model is loaded"
+            )
+        if self.student.backbone is None and self.student.start is None:
+            found = "static" if self.student.static else "layers of the teacher"
+            raise _Conflict(
+                "student",
+                f"expected student.backbone or student.start {given}, found {found}: the teacher is not loaded, so it "
+                "has no layers and no tokens; name an encoder in student.backbone",
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""

@@ -24,7 +24,7 @@ def resolved_recipe(asked: Recipe, folder: Path) -> Recipe:
     """
     known = known_record(folder, asked)
     if known is None:
-        return _with_named_teacher(asked)
+        return _with_table(_with_named_teacher(asked))
     resolved = Recipe.from_dict(known["resolved"])
     return replace(asked, teacher=resolved.teacher) if differences(known["recipe"], asked) else resolved
 
@@ -36,6 +36,13 @@ def _with_named_teacher(recipe: Recipe) -> Recipe:
     spec = teacher_spec(recipe.student.start)
     prompts = recipe.teacher.prompts or spec.prompts
     return replace(recipe, teacher=replace(recipe.teacher, model=spec.model, revision=spec.revision, prompts=prompts))
+
+
+def _with_table(recipe: Recipe) -> Recipe:
+    """Return ``recipe`` with its texts as the table of the teacher's vectors, if the vectors are given."""
+    if recipe.teacher.vector_column is None or recipe.teacher.table is not None:
+        return recipe
+    return replace(recipe, teacher=replace(recipe.teacher, table=replace(recipe.texts, limit=None)))
 
 
 def run_record(
@@ -81,5 +88,6 @@ def _sources_of_student(start: str, revision: str | None) -> dict[str, Any]:
 def _commits(recipe: Recipe) -> dict[str, str | None]:
     """Return the commits of the teacher and of the student's start or backbone."""
     student = recipe.student.start or recipe.student.backbone
-    named = {"teacher": (recipe.teacher.model, recipe.teacher.revision), "student": (student, recipe.student.revision)}
+    teacher = None if recipe.teacher.vector_column else recipe.teacher.model
+    named = {"teacher": (teacher, recipe.teacher.revision), "student": (student, recipe.student.revision)}
     return {part: commit_of(find_model(name, revision)) for part, (name, revision) in named.items() if name}

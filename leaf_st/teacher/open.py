@@ -1,6 +1,7 @@
 """Opening the teacher of a `TeacherSpec`: the only module that knows the kinds of teachers."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from leaf_st.recipe import KINDS, Recipe, TeacherSpec
 from leaf_st.run_folder import read_record
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.protocol import Fingerprint, Teacher, other_teacher
+from leaf_st.teacher.vectors import GivenVectors, given_revision
+from leaf_st.texts import Text
 
 
 def open_teacher(spec: TeacherSpec, device: str | None = None) -> Teacher:
@@ -28,7 +31,14 @@ def open_teacher(spec: TeacherSpec, device: str | None = None) -> Teacher:
     Raises:
         InputError: If the teacher cannot be used.
     """
+    if spec.vector_column is not None:
+        return GivenVectors(spec)
     return LocalTeacher.load(spec, device)
+
+
+def usable_texts(teacher: Teacher, texts: Iterable[Text], skipped: Counter[str]) -> Iterable[Text]:
+    """Return the ``texts`` that ``teacher`` can embed; ``skipped`` counts the others by reason."""
+    return teacher.usable(texts, skipped) if isinstance(teacher, GivenVectors) else texts
 
 
 def open_teacher_model(spec: TeacherSpec) -> SentenceTransformer:
@@ -37,6 +47,11 @@ def open_teacher_model(spec: TeacherSpec) -> SentenceTransformer:
     Raises:
         InputError: If the teacher cannot be loaded.
     """
+    if spec.vector_column is not None:
+        raise InputError(
+            f"teacher {spec.model}: expected a model, found vectors in {spec.table and spec.table.source}: name the "
+            "teacher's folder or hub id (--teacher), or use the student in standard mode"
+        )
     return load_model(
         spec.model,
         role="teacher",
@@ -59,8 +74,8 @@ def teacher_spec(
 
     Args:
         student_name: Folder, name of the zoo, or hub id.
-        teacher: Folder or hub id of the teacher; by default the teacher in the student's recipe.json, or else in the
-            zoo.
+        teacher: Folder or hub id of the teacher, which is loaded even if the student learned from given vectors; by
+            default the teacher in the student's recipe.json, or else in the zoo.
         prompts: The student's prompts.
 
     Raises:
@@ -72,7 +87,7 @@ def teacher_spec(
     if teacher is not None and (recorded is None or recorded.model != teacher):
         spec = TeacherSpec(model=teacher, precision="float32")
     elif recorded is not None:
-        spec = recorded
+        spec = recorded if teacher is None else replace(recorded, vector_column=None, table=None)
     elif published is not None:
         hub = published.teacher
         spec = TeacherSpec(model=hub.hub_id, revision=hub.revision, prompts=hub.prompts, precision="float32")
@@ -96,8 +111,11 @@ def require_teacher(spec: TeacherSpec, fingerprint: Fingerprint, where: str) -> 
     Raises:
         InputError: If the fingerprint is of another teacher, or of this teacher with other settings.
     """
-    folder = find_model(spec.model, spec.revision, code=spec.trust_remote_code)
-    here = replace(fingerprint, revision=content_hash(folder), first_revision=first_content_hash(folder))
+    if spec.vector_column is not None:
+        here = replace(fingerprint, revision=given_revision(spec))
+    else:
+        folder = find_model(spec.model, spec.revision, code=spec.trust_remote_code)
+        here = replace(fingerprint, revision=content_hash(folder), first_revision=first_content_hash(folder))
     if not here.has_files_of(fingerprint):
         expected_files = f"{spec.model} ({here.revision})"
         raise other_teacher(where, "revision", expected_files, f"{fingerprint.teacher} ({fingerprint.revision})")

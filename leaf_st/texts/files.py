@@ -1,4 +1,4 @@
-"""Read the rows of local files: parquet, jsonl, csv, txt (one text per line), or a folder of BEIR or parquet files.
+"""Read the rows of local files: parquet, Arrow, jsonl, csv, tsv, txt (one text per line), or a folder of files.
 
 Files are read piece by piece. A file whose format differs from its suffix is an error. A single bad line in a large
 file is not an error: the line is counted and left out, here ("not JSON") or by `leaf_st.texts.read`. Bytes that are not
@@ -11,20 +11,20 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from io import TextIOWrapper
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from leaf_st.atomic import is_temporary
 from leaf_st.errors import InputError
 from leaf_st.recipe import TextsSpec
+from leaf_st.texts.columnar import FORMATS, open_pieces
 from leaf_st.texts.progress import PartProgress, ReadProgress
 
-_BATCH_ROWS = 1024
 _CSV_FIELD_CHARACTERS = 1 << 24  # the csv module's default limit of 128 KiB is shorter than many documents
 
 Record = Mapping[str, object]
@@ -47,15 +47,17 @@ class _Source(NamedTuple):
 
     Attributes:
         path: The file.
-        column: Column that contains the text.
+        column: Column to read.
         key: Name of the recipe part that names the file.
         progress: How far the file has been read.
+        setting: Recipe field that names the column.
     """
 
     path: Path
     column: str
     key: str
     progress: PartProgress
+    setting: str
 
     def __str__(self) -> str:
         return f"{self.key}.source {self.path}"
@@ -64,7 +66,7 @@ class _Source(NamedTuple):
 def read_file(
     spec: TextsSpec, skipped: Counter[str], key: str = "texts", progress: ReadProgress | None = None
 ) -> Iterator[Row]:
-    """Yield the rows of the file or folder ``spec.source``; the parquet files of a folder come in order of their paths.
+    """Yield the rows of the file or folder ``spec.source``; the files of a folder come in order of their paths.
 
     Args:
         spec: The file and its columns.
@@ -76,20 +78,43 @@ def read_file(
         InputError: If the file is missing, empty, broken, of an unknown format, or lacks the text column.
     """
     path, progress = Path(spec.source), progress or ReadProgress()
-    parts = _parts(path)
-    if path.is_dir() and not parts:
+    parts = table_files(path)
+    if not parts:
         yield from _beir_rows(path, skipped, key, progress)
         return
-    for source in [_check(part, spec.text_column, key, progress) for part in parts or [path]]:
+    for source in [_check(part, spec.text_column, key, progress) for part in parts]:
         for record in _records(source, (spec.kind_column,), skipped):
             kind = record.get(spec.kind_column)
             yield Row(record.get(spec.text_column), spec.kind if kind in (None, "") else kind)
 
 
-def _parts(path: Path) -> list[Path]:
-    """Return the parquet files below a folder in order of their paths; an empty list for a BEIR folder or a file."""
-    is_beir = any(path.glob("corpus.*")) or any(path.glob("queries.*"))
-    return [] if is_beir else sorted(part for part in path.rglob("*.parquet") if not is_temporary(part))
+def table_files(path: Path) -> list[Path]:
+    """Return the files that hold the rows of ``path``, in order; an empty list for a BEIR folder.
+
+    The files below a folder are its parquet files or, if it has none, its Arrow files, in order of their paths.
+    """
+    if not path.is_dir():
+        return [path]
+    if any(path.glob("corpus.*")) or any(path.glob("queries.*")):
+        return []
+    found = (sorted(part for part in path.rglob(f"*{ending}") if not is_temporary(part)) for ending in FORMATS)
+    return next(filter(None, found), [])
+
+
+def read_values(path: Path, column: str, key: str, setting: str) -> Iterator[object]:
+    """Yield the values of ``column`` in a jsonl, csv or tsv file; row i is row i of `read_file`.
+
+    Args:
+        path: The file.
+        column: The column.
+        key: Name of the recipe part that names the file, for errors.
+        setting: Recipe field that names the column, for errors.
+
+    Raises:
+        InputError: If the file is missing, empty, broken, or lacks the column.
+    """
+    source = _check(path, column, key, ReadProgress())._replace(setting=setting)
+    return (record.get(column) for record in _records(source, (), Counter()))
 
 
 def _beir_rows(folder: Path, skipped: Counter[str], key: str, progress: ReadProgress) -> Iterator[Row]:
@@ -135,10 +160,10 @@ def _check(path: Path, column: str, key: str, progress: ReadProgress) -> _Source
     if size == 0:
         raise InputError(f"{name}: the file is empty: name a file with texts")
     rows = None
-    if ending == ".parquet":
-        with _broken_parquet(name, "footer"):
-            rows = int(pq.read_metadata(path).num_rows)
-    return _Source(path, column, key, progress.add(size, rows))
+    if ending in FORMATS:
+        with broken_columns(name, "footer", path):
+            rows = sum(open_pieces(path).sizes)
+    return _Source(path, column, key, progress.add(size, rows), f"{key}.text_column")
 
 
 def _records(source: _Source, others: Sequence[str], skipped: Counter[str]) -> Iterator[Record]:
@@ -150,22 +175,25 @@ def _records(source: _Source, others: Sequence[str], skipped: Counter[str]) -> I
 
 
 @contextmanager
-def _broken_parquet(source: object, place: str) -> Iterator[None]:
+def broken_columns(source: object, place: str, path: Path) -> Iterator[None]:
+    """Turn the errors of a damaged parquet or Arrow file into an `InputError` that names ``source`` and ``place``."""
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{source}, {place}: broken parquet ({error}): copy or create the file again") from error
+        form = path.suffix.lower().removeprefix(".")
+        raise InputError(f"{source}, {place}: broken {form} ({error}): copy or create the file again") from error
 
 
-def _parquet(source: _Source, others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
-    with pq.ParquetFile(source.path) as file:
-        names = file.schema_arrow.names
-        _require(source, names)
-        columns = [source.column, *(name for name in others if name in names)]
-        for group in range(file.num_row_groups):
-            with _broken_parquet(source, f"row group {group}"):
-                for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns):
-                    yield from _batch_records(batch)
+def _columns(source: _Source, others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
+    with broken_columns(source, "footer", source.path):
+        file = open_pieces(source.path)
+    names = file.schema.names
+    _require(source, names)
+    columns = [source.column, *(name for name in others if name in names)]
+    for piece in range(len(file.sizes)):
+        with broken_columns(source, f"{file.kind} {piece}", source.path):
+            for batch in file.batches(piece, columns):
+                yield from _batch_records(batch)
 
 
 def _batch_records(batch: pa.RecordBatch) -> Iterator[Record]:
@@ -210,10 +238,10 @@ def _parse(line: str) -> Record | None:
     return record if isinstance(record, dict) else None
 
 
-def _csv(source: _Source, _others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
+def _csv(source: _Source, _others: Sequence[str], _: Counter[str], delimiter: str = ",") -> Iterator[Record]:
     csv.field_size_limit(max(csv.field_size_limit(), _CSV_FIELD_CHARACTERS))
     # Strict, because an unclosed quote would otherwise turn the rest of the file into one text.
-    records = csv.DictReader(_lines(source, newline=""), strict=True)
+    records = csv.DictReader(_lines(source, newline=""), strict=True, delimiter=delimiter)
     try:
         _require(source, records.fieldnames or ())
         yield from records
@@ -240,17 +268,28 @@ def _lines(source: _Source, newline: str | None = None) -> Iterator[str]:
 
 
 def _require(source: _Source, found: Iterable[str]) -> None:
+    require_column(source, source.column, found, source.setting)
+
+
+def require_column(source: object, column: str, found: Iterable[str], setting: str) -> None:
+    """Check that ``column`` is one of the columns ``found`` in ``source``.
+
+    Raises:
+        InputError: If the column is missing. The error names ``setting``, the recipe field that names the column.
+    """
     names = list(found)
-    if source.column not in names:
+    if column not in names:
+        content = setting.rpartition(".")[2].removesuffix("_column")
         raise InputError(
-            f"{source}: expected a column {source.column!r}, found {', '.join(names) or 'none'}: "
-            f"set {source.key}.text_column to the column that contains the text"
+            f"{source}: expected a column {column!r}, found {', '.join(names) or 'none'}: "
+            f"set {setting} to the column that contains the {content}"
         )
 
 
 _READERS: dict[str, Callable[[_Source, Sequence[str], Counter[str]], Iterator[Record]]] = {
-    ".parquet": _parquet,
+    **dict.fromkeys(FORMATS, _columns),
     ".jsonl": _jsonl,
     ".csv": _csv,
+    ".tsv": partial(_csv, delimiter="\t"),
     ".txt": _txt,
 }
