@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,20 @@ _FLAWS = (
 _OK, _NONE, _WIDTH, _NOT_FINITE, _ZERO, _NORM, _REPEATED = range(len(_FLAWS))
 
 
+class _Recent(NamedTuple):
+    """Vectors that were checked.
+
+    Attributes:
+        ids: Hashes of n texts with their prompts, sorted.
+        places: Row of each text's vector in ``vectors``.
+        vectors: Vectors, shape (at least n, d).
+    """
+
+    ids: NDArray[np.int64]
+    places: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+
+
 class GivenVectors:
     """A `Teacher` that looks texts up in a table.
 
@@ -60,7 +74,7 @@ class GivenVectors:
         self._table, self._files = _open(spec)
         width, normalized = _measure(self._files)
         self._cursor = Cursor(self._files, width)
-        self._recent: deque[tuple[NDArray[np.int64], NDArray[np.float32]]] = deque()  # sorted ids, vectors
+        self._recent: deque[_Recent] = deque()
         prompts: dict[str, str] = {kind: spec.prompts.get(kind, "") for kind in KINDS}
         self.fingerprint = Fingerprint(
             teacher=spec.model,
@@ -119,8 +133,8 @@ class GivenVectors:
                 number = int(flaws[place])
                 skipped[reasons.setdefault(number, f"{_FLAWS[number]} (first: {block[place].text[:60]!r})")] += 1
             good = np.flatnonzero(flaws == _OK)
-            self._remember(ids[good], vectors[good])
-            yield from (block[place] for place in good)
+            self._remember(ids[good], good, vectors)
+            yield from (block[place] for place in good.tolist())
 
     def encode_query(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the vectors of n queries, shape (n, d), row i for text i."""
@@ -154,10 +168,10 @@ class GivenVectors:
         ids = np.array([text_id(prompt + text.strip()) for text in texts], dtype=np.int64)
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         missing = np.ones(len(texts), dtype=bool)
-        for known, recent in self._recent:
-            places = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-            hits = (known[places] == ids) & missing
-            vectors[hits] = recent[places[hits]]
+        for recent in self._recent:
+            places = np.minimum(np.searchsorted(recent.ids, ids), len(recent.ids) - 1)
+            hits = (recent.ids[places] == ids) & missing
+            vectors[hits] = recent.vectors[recent.places[places[hits]]]
             missing &= ~hits
         if missing.any():
             others = np.flatnonzero(missing)
@@ -187,15 +201,22 @@ class GivenVectors:
                 "vectors, asymmetric mode the documents' vectors, teacher mode the queries' vectors too; add vectors "
                 "to the table, or choose another mode (--modes)"
             )
-        vectors = np.full((len(ids), self.dimension), np.nan, dtype=np.float32)
-        widths = np.full(len(ids), self.dimension)
-        order = np.argsort(rows, kind="stable")
-        order = order[rows[order] != CONFLICT]
-        vectors[order], widths[order] = self._cursor.fetch(rows[order])
+        vectors, widths = self._read(rows)
         flaws = self._flaws(rows, vectors, widths)
         if self.fingerprint.normalized:
             _normalize(vectors, flaws == _OK)
         return vectors, flaws
+
+    def _read(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the vectors of n rows and their widths; NaN for `CONFLICT`."""
+        order = np.argsort(rows, kind="stable")
+        order = order[rows[order] != CONFLICT]
+        if len(order) == len(rows) and (order[1:] > order[:-1]).all():  # in the order of the table
+            return self._cursor.fetch(rows)
+        vectors = np.full((len(rows), self.dimension), np.nan, dtype=np.float32)
+        widths = np.full(len(rows), self.dimension)
+        vectors[order], widths[order] = self._cursor.fetch(rows[order])
+        return vectors, widths
 
     def _flaws(
         self, rows: NDArray[np.int64], vectors: NDArray[np.float32], widths: NDArray[np.int64]
@@ -211,13 +232,13 @@ class GivenVectors:
         flaws[rows == CONFLICT] = _REPEATED
         return flaws
 
-    def _remember(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+    def _remember(self, ids: NDArray[np.int64], places: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         """Keep checked vectors, which are embedded next."""
         if not len(ids):
             return
         order = np.argsort(ids)
-        self._recent.append((ids[order], vectors[order]))
-        while sum(len(known) for known, _ in self._recent) - len(self._recent[0][0]) >= _RECENT:
+        self._recent.append(_Recent(ids[order], places[order], vectors))
+        while sum(len(recent.ids) for recent in self._recent) - len(self._recent[0].ids) >= _RECENT:
             self._recent.popleft()
 
     @cached_property

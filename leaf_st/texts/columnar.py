@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 BATCH_ROWS = 1024
-_BUFFER = 1 << 20  # without a buffer, pyarrow reads a complete column of a row group into memory
+_BUFFER = 1 << 20
 
 
 class Pieces(Protocol):
@@ -36,7 +36,8 @@ class _Parquet:
     kind = "row group"
 
     def __init__(self, path: Path) -> None:
-        self._file = pq.ParquetFile(path, buffer_size=_BUFFER)
+        # By default, pyarrow reads a complete column of a row group into memory.
+        self._file = pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
         self.schema = self._file.schema_arrow
         metadata = self._file.metadata
         self.sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
