@@ -332,7 +332,10 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""
-        return asdict(self)
+        values = asdict(self)
+        if self.teacher.vector_column is None:  # as in the records of version 0.1
+            del values["teacher"]["vector_column"], values["teacher"]["table"]
+        return values
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "Recipe":
