@@ -14,12 +14,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from leaf_st.cli.arguments import MODES
 from leaf_st.cli.main import build_parser
 from leaf_st.evaluation.measurements.latency import LATENCY
+from leaf_st.evaluation.measurements.latency_rows import speeds
 from leaf_st.evaluation.measurements.registry import MEASUREMENTS
-from leaf_st.evaluation.measurements.speeds import speeds
 from leaf_st.evaluation.measurements.tasks import TASKS
+from leaf_st.evaluation.modes import STUDENT_MODES
 from leaf_st.evaluation.results import TWO_SIDED, averages, retention
 from leaf_st.evaluation.tasks.public_sets import PUBLIC_SETS
 from leaf_st.pipeline.recipe_file import shown_fields
@@ -64,7 +64,7 @@ def _headline(results: Results) -> str:
     """Return the README's first table: score, speed and size of teacher and student."""
     rows = [row for row in results.rows(TASKS) if row.type in TWO_SIDED]
     mean, kept, sets = averages(rows), retention(rows), {row.set for row in rows}
-    scores = [f"{mean['teacher']:.2f}", *(f"{mean[mode]:.2f} ({kept[mode]:.1f} %)" for mode in MODES[1:])]
+    scores = [f"{mean['teacher']:.2f}", *(f"{mean[mode]:.2f} ({kept[mode]:.1f} %)" for mode in STUDENT_MODES)]
     timed = [speed for speed in speeds(results.rows(LATENCY)) if speed.side == "query"]
     rates = {(speed.model, speed.backend): speed.rate for speed in timed}
     teacher, student = results.recipe.teacher.model, results.recipe.name

@@ -52,7 +52,8 @@ class _Package(ModuleType):
     """This module, in which ``leaf_st.export`` stays the function after the subpackage of that name is imported."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        # Python binds an imported subpackage to its parent, which would hide the public function.
+        # The first import of a module in the subpackage sets `leaf_st.export` to the subpackage, which would hide the
+        # public function. `__getattr__` cannot prevent this, because Python calls it only for missing attributes.
         if name not in _PUBLIC or not isinstance(value, ModuleType):
             super().__setattr__(name, value)
 

@@ -31,15 +31,32 @@ class FieldError(InputError):
         part: The part of the recipe, such as "texts"; empty for a field of the recipe itself.
         field: The field of the part; empty if the error concerns the part.
         problem: What was expected, what was found, and the remedy.
+        value: The value, if the message names it after the field.
     """
 
-    def __init__(self, part: str, field: str, problem: str) -> None:
-        self.part, self.field, self.problem = part, field, problem
-        super().__init__(f"{'.'.join(filter(None, (part, field)))}: {problem}")
+    def __init__(self, part: str, field: str, problem: str, value: object = None) -> None:
+        self.part, self.field, self.problem, self.value = part, field, problem, value
+        super().__init__(self.named(".".join(filter(None, (part, field)))))
 
     def in_part(self, part: str) -> "FieldError":
         """Return the same error for another part of the same type."""
-        return FieldError(part, self.field, self.problem)
+        return FieldError(part, self.field, self.problem, self.value)
+
+    def named(self, name: str) -> str:
+        """Return the message with ``name`` as the name of the field, for callers that set the field by another name."""
+        return f"{name if self.value is None else f'{name} {self.value}'}: {self.problem}"
+
+
+class ModelError(InputError):
+    """A model that cannot be found.
+
+    Attributes:
+        problem: What was expected, what was found, and the remedy.
+    """
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"model {name}: {problem}")
 
 
 @contextmanager

@@ -64,15 +64,21 @@ def _to_sequence(value: object) -> object:
     return (value,) if isinstance(value, str | Path | int) and not isinstance(value, bool) else value
 
 
-Text = Annotated[str, BeforeValidator(_to_text), Field(min_length=1)]
+NonEmpty = Annotated[str, BeforeValidator(_to_text), Field(min_length=1)]
 LocalPath = Annotated[str, BeforeValidator(_to_local_path), Field(min_length=1), Named("path")]
-Model = Annotated[str, BeforeValidator(_to_local_path), Field(min_length=1), Named("hub id or path")]
+ModelName = Annotated[str, BeforeValidator(_to_local_path), Field(min_length=1), Named("hub id or path")]
 AtLeast0 = Annotated[int, Field(ge=0)]
 AtLeast1 = Annotated[int, Field(ge=1)]
 AtLeast2 = Annotated[int, Field(ge=2)]
-Texts = Annotated[Sequence[Text], BeforeValidator(_to_sequence), AfterValidator(tuple)]
+Names = Annotated[Sequence[NonEmpty], BeforeValidator(_to_sequence), AfterValidator(tuple)]
 LocalPaths = Annotated[Sequence[LocalPath], BeforeValidator(_to_sequence), AfterValidator(tuple)]
-Layers = Annotated[Sequence[AtLeast0], BeforeValidator(_to_sequence), AfterValidator(tuple), Field(min_length=1)]
+Layers = Annotated[
+    Sequence[AtLeast0],
+    BeforeValidator(_to_sequence),
+    AfterValidator(tuple),
+    Field(min_length=1),
+    Named("list of layer numbers such as 0,4,5"),
+]
 
 
 def type_name(hint: Any) -> str:  # noqa: ANN401  (any annotation)
@@ -95,6 +101,15 @@ def type_name(hint: Any) -> str:  # noqa: ANN401  (any annotation)
         return f"one of {', '.join(str(member.value) for member in base)}"
     named = {str: "text", int: "int", float: "number", bool: "true or false", Any: "any value"}
     return named.get(base, f"a {getattr(base, '__name__', base)}") + "".join(_bounds(metadata))
+
+
+def value_name(value: object) -> str:
+    """Return ``value`` in words, for the part of a message that says what was found."""
+    if value == "":
+        return "empty text"
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        return f"text that is neither valid JSON nor a Python literal: {value}"
+    return repr(value)
 
 
 def parse_value(text: str, hint: Any) -> Any:  # noqa: ANN401  (any annotation, any value)
@@ -199,7 +214,12 @@ def _mapping_name(arguments: tuple[Any, ...]) -> str:
 
 
 def _alternatives_name(names: Sequence[str]) -> str:
-    return " or ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])}, or {names[-1]}"
+    """Return ``names`` joined by "or", after a comma if a name contains a comma or an "or" itself."""
+    if len(names) == 1:
+        return names[0]
+    if len(names) == 2 and not any("," in name or " or " in name for name in names):
+        return " or ".join(names)
+    return f"{', '.join(names[:-1])}, or {names[-1]}"
 
 
 def _plural(name: str) -> str:

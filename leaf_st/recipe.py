@@ -22,11 +22,12 @@ from leaf_st.field_types import (
     Layers,
     LocalPath,
     LocalPaths,
-    Model,
+    ModelName,
     Named,
-    Text,
-    Texts,
+    Names,
+    NonEmpty,
     type_name,
+    value_name,
 )
 
 Kind = Literal["query", "document"]
@@ -73,8 +74,10 @@ def _part(name: str) -> Callable[[type[_Part]], type[_Part]]:
 def _field_error(
     cls: type[Any], part: str, error: ValidationError, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> FieldError:
-    """Return the first of pydantic's errors as an error about a recipe field."""
-    first = error.errors(include_url=False)[0]
+    """Return one of pydantic's errors as an error about a recipe field."""
+    errors = error.errors(include_url=False)
+    # An unknown field comes first, because a misspelled field is also reported as missing.
+    first = next((item for item in errors if item["type"] == "unexpected_keyword_argument"), errors[0])
     problem, names = first.get("ctx", {}).get("error"), [item.name for item in fields(cls)]
     if isinstance(problem, _Conflict):
         return FieldError(part, problem.field, str(problem))
@@ -89,9 +92,15 @@ def _field_error(
     if problem is not None:
         return FieldError(part, key, str(problem))
     value = kwargs[key] if key in kwargs else args[names.index(key)]
-    found = "empty text" if value == "" else repr(value)
     expected = type_name(get_type_hints(cls, include_extras=True)[key])
-    return FieldError(part, key, f"expected {expected}, found {found}; {_HELP}")
+    return FieldError(part, key, f"expected {expected}, found {value_name(value)}; {_HELP}")
+
+
+_Limits = Annotated[
+    Mapping[Kind, AtLeast0 | None],
+    AfterValidator(dict),
+    Named("mapping from query or document to int, such as {'query': 500, 'document': 1000}"),
+]
 
 
 @_part("texts")
@@ -102,17 +111,17 @@ class TextsSpec:
     source: LocalPath = DOCSTRINGS
     """A file or folder, "docstrings" (the documentation strings of the installed packages), or "paper" (the nine
     sources of the paper's Table 1, read from the Hugging Face Hub). See `leaf_st.texts.files` for the formats."""
-    text_column: Text = "text"
+    text_column: NonEmpty = "text"
     """Table column that contains the text."""
-    kind_column: Text = "kind"
+    kind_column: NonEmpty = "kind"
     """Table column that contains "query" or "document"; ignored if the table has no such column."""
     kind: Kind = "document"
     """Kind of the rows that do not state a kind."""
-    limit: AtLeast1 | Annotated[Mapping[Kind, AtLeast0 | None], AfterValidator(dict)] | None = None
+    limit: AtLeast1 | _Limits | None = None
     """Maximum number of texts, in total or for each kind; no maximum if None."""
     sentences: bool = False
     """Whether to use one sentence of each document as an additional query, including documents above the limit."""
-    leave_out: Texts = ()
+    leave_out: Names = ()
     """Names of the paper's sources to leave out; valid only with source "paper"."""
     per_source: AtLeast1 | None = None
     """Maximum number of texts from each of the paper's sources; no maximum if None. Valid only with source "paper"."""
@@ -162,14 +171,14 @@ def _to_texts(value: object) -> object:
 class TeacherSpec:
     """The model that computes the targets, and its embedding settings."""
 
-    model: Model = "sentence-transformers/all-MiniLM-L6-v2"
+    model: ModelName = "sentence-transformers/all-MiniLM-L6-v2"
     """Hub id or folder of a sentence-transformers model, or "student.start": the teacher of the student in
     student.start, with the revision and prompts from that student's recipe.json or from the zoo."""
-    revision: Text | None = None
+    revision: NonEmpty | None = None
     """Commit, branch or tag on the hub."""
     prompts: Annotated[Mapping[str, str], AfterValidator(_by_kind), Named(_PROMPTS)] = field(default_factory=dict)
     """Prompts by kind, placed before each text; the model's own prompts if empty."""
-    vector_column: Text | None = None
+    vector_column: NonEmpty | None = None
     """Column of `texts.source` that contains the teacher's vectors, or a .npy file whose row i belongs to row i of the
     table. The model is then not loaded: its name is recorded, as are its prompts and max_length if given."""
     table: Annotated[TextsSpec | None, BeforeValidator(_to_texts), Named("texts or None")] = None
@@ -189,9 +198,9 @@ class TeacherSpec:
 class StudentSpec:
     """The model that is trained."""
 
-    backbone: Model | None = None
+    backbone: ModelName | None = None
     """Hub id or folder of an encoder; the teacher's encoder if None."""
-    revision: Text | None = None
+    revision: NonEmpty | None = None
     """Commit, branch or tag of the backbone or the start on the hub."""
     layers: Layers | None = None
     """Encoder layers of the backbone to keep, such as 0,4,5; all layers if None."""
@@ -203,7 +212,7 @@ class StudentSpec:
     closed_form_rows: AtLeast0 = 4096
     """Number of texts to which a new projection or table is fitted in closed form before training; 0 keeps the random
     weights."""
-    start: Model | None = None
+    start: ModelName | None = None
     """A trained student to train further, instead of a backbone: a folder, a zoo name such as "leaf-ir", or a hub id.
     Training adds and removes no modules."""
 
@@ -229,8 +238,15 @@ class StudentSpec:
         for name in others:
             if (value := getattr(self, name)) not in (None, False):
                 raise _Conflict(
-                    name, f"expected no value with student.{key}, found {value!r}: {reason}; remove one of the two"
+                    name,
+                    f"expected no value with student.{key}, found {value_name(value)}: {reason}; leave out one "
+                    f"of the two, with --set student.{name}={_unset(value)} or "
+                    f"--set student.{key}={_unset(getattr(self, key))}",
                 )
+
+
+def _unset(value: object) -> str:
+    return "false" if value is True else "None"
 
 
 @_part("training")
@@ -258,7 +274,7 @@ class TrainingSpec:
 
 def _plain_name(value: str) -> str:
     if value in ("", "..") or Path(value).name != value:
-        raise ValueError(f"expected a plain name that can be the name of a folder, found {value!r}")
+        raise ValueError(f"expected a plain name that can be the name of a folder, found {value_name(value)}")
     return value
 
 

@@ -40,12 +40,13 @@ def require_run(folder: Path) -> None:
     """Check that ``folder`` is a run with a trained model.
 
     Raises:
-        InputError: If ``folder`` is no run, or the run has no model.
+        InputError: If ``folder`` is not a run folder, or the run has no model.
     """
     if not is_run(folder):
         raise InputError(
-            f"{folder}: expected the folder of a run with a trained model in {MODEL}/, found none: train it, or "
-            "name another folder"
+            f"{folder}: expected a run folder with {RECIPE} and a trained model in {MODEL}/, found "
+            f"{'no model' if (folder / RECIPE).is_file() else f'no {RECIPE}'}: run `leaf-st train`, or name "
+            "another folder"
         )
 
 
@@ -89,15 +90,20 @@ def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
     """Return the record of an earlier run in ``folder``; None if no run exists.
 
     Raises:
-        InputError: If the folder holds something else, or a run whose recipe differs from ``asked`` in a part that was
+        InputError: If the folder contains other files, or a run whose recipe differs from ``asked`` in a part that was
             used already.
     """
     if problem := url_problem(folder):
         raise InputError(f"run folder: {problem}")
     path = folder / RECIPE
     if not path.is_file():
-        if folder.exists() and (not folder.is_dir() or _holds_other_files(folder)):
-            raise InputError(f"{folder} holds something that is no run: name another --output")
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"output {folder}: expected a folder, found a file: name another output folder")
+        if other := _other_file(folder):
+            raise InputError(
+                f"output {folder}: expected a new folder, or the folder of a run with {RECIPE}, found {other} and no "
+                f"{RECIPE}: name another output folder"
+            )
         return None
     known = _read_strictly(path)
     for key in differences(known["recipe"], asked):
@@ -126,8 +132,10 @@ def _used_parts(folder: Path, asked: Recipe) -> list[str]:
     return parts
 
 
-def _holds_other_files(folder: Path) -> bool:
-    return any(path.name not in _PARTS and not is_temporary(path) for path in folder.iterdir())
+def _other_file(folder: Path) -> str | None:
+    """Return the name of the first file or folder in ``folder`` that no run writes, or None if there is none."""
+    others = [path.name for path in folder.iterdir() if path.name not in _PARTS] if folder.is_dir() else []
+    return min((name for name in others if not is_temporary(folder / name)), default=None)
 
 
 def _read_strictly(path: Path, remedy: str = "name another --output, or delete it") -> dict[str, Any]:
@@ -137,7 +145,9 @@ def _read_strictly(path: Path, remedy: str = "name another --output, or delete i
     except ValueError as error:
         raise InputError(f"{path} is damaged ({error}): {remedy}") from error
     if not isinstance(known, dict) or not {"recipe", "resolved"} <= set(known):
-        raise InputError(f"{path} is no record of a run: {remedy}")
+        raise InputError(
+            f"{path}: expected the record of a run, with the keys recipe and resolved, found other content: {remedy}"
+        )
     return known
 
 

@@ -11,8 +11,8 @@ Texts:    FILE holds your unlabelled texts: parquet, jsonl, csv, txt or a BEIR f
 Hardware: one core of an EPYC with AVX-512 and bfloat16: 7,161 texts and 606 steps in an hour, while other jobs ran.
 Result:   The last lines of the run show both losses before and after; `results/training.json` has them over the steps.
           The student of leaf_mini.py on the 3,633 documents of nfcorpus (medicine; BEIR, hub id mteb/nfcorpus) and one
-          sentence of each: mean L2 to the teacher 0.353 -> 0.266 there, and 0.239 -> 0.272 on 2,048 texts of the mix
-          that the student had learned from; nDCG@10 on nfcorpus 97.1 -> 99.9 % of the teacher's standard, 97.1 ->
+          sentence of each: mean L2 to the teacher 0.353 -> 0.266 on them, 0.239 -> 0.272 on 2,048 texts of the mix that
+          the student had learned from; nDCG@10 on nfcorpus 97.1 -> 99.9 % of the teacher's standard, 97.1 ->
           98.4 % asymmetric (`leaf-st evaluate`).
 """
 

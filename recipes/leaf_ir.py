@@ -1,4 +1,4 @@
-"""leaf-ir: snowflake-arctic-embed-m-v1.5 distilled into 23M parameters, as the paper did it.
+"""leaf-ir: snowflake-arctic-embed-m-v1.5 distilled into 23M parameters, as in the paper.
 
 Source:   LEAF, arXiv 2509.12539, sections 2.1 and 2.2, appendix A. Choices where the paper is silent: no dropout,
           gradients clipped at norm 1 (transformers' default), bfloat16 if the GPU supports it, batches of texts of

@@ -4,7 +4,17 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from leaf_st.field_types import AtLeast1, Layers, LocalPaths, Text, fits, parse_value, type_name, url_problem
+from leaf_st.field_types import (
+    AtLeast1,
+    Layers,
+    LocalPaths,
+    NonEmpty,
+    fits,
+    parse_value,
+    type_name,
+    url_problem,
+    value_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -14,11 +24,13 @@ from leaf_st.field_types import AtLeast1, Layers, LocalPaths, Text, fits, parse_
         (float, "number"),
         (bool, "true or false"),
         (str, "text"),
-        (Text | None, "text or None"),
+        (NonEmpty | None, "text or None"),
         (AtLeast1, "int of at least 1"),
         (Annotated[float, Field(gt=0)] | None, "number above 0 or None"),
         (Literal["l2", "mse", "cosine"], "one of l2, mse, cosine"),
-        (Layers | None, "list of ints of at least 0 or None"),
+        (Layers | None, "list of layer numbers such as 0,4,5, or None"),
+        (bool | None, "true or false, or None"),
+        (Literal["l2", "mse"] | None, "one of l2, mse, or None"),
         (LocalPaths, "list of paths"),
         (Mapping[Literal["query", "document"], int], "mapping from query or document to int"),
         (dict[str, Any] | str | None, "mapping, text, or None"),
@@ -88,6 +100,20 @@ def test_the_type_decides_how_text_is_read(text, hint, value):
 )
 def test_text_that_does_not_fit_is_left_for_validation_to_refuse(text, hint):
     assert not fits(parse_value(text, hint), hint)
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ("", "empty text"),
+        ("fast", "'fast'"),
+        (1.5, "1.5"),
+        ((0, 1), "(0, 1)"),
+        ('{"a": ', 'text that is neither valid JSON nor a Python literal: {"a": '),
+    ],
+)
+def test_a_found_value_has_a_name(value, name):
+    assert value_name(value) == name
 
 
 @pytest.mark.parametrize("path", ["s3://bucket/run", "hf://datasets/us/texts", "https://host/a.txt", "s3:/bucket/run"])

@@ -1,16 +1,25 @@
-"""Arguments that several groups of commands share: their types, choices and help texts."""
+"""The parser of all commands."""
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from leaf_st.evaluation.modes import Mode
-
     SubParsers = argparse._SubParsersAction[argparse.ArgumentParser]
 else:
     SubParsers = object
 
-MODES: tuple["Mode", ...] = ("teacher", "standard", "asymmetric")
-MODEL = "student: run folder, model folder, name from `leaf-st models`, or hub id"
-TEACHER = "teacher: folder or hub id"
-RESULTS = "(default: results/ in the run folder, or results/NAME)"
+
+class ArgumentParser(argparse.ArgumentParser):
+    """A parser that reports a usage error as one line, which names the command and its help."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print ``message`` without the usage, and exit with code 2."""
+        self.exit(2, f"{self.prog}: {message}; run `{self.prog} --help`\n")
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]  # noqa: ANN401
+        """Parse ``args``; an unknown argument is an error of the command that it follows, not of the program."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown

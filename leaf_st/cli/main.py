@@ -12,12 +12,14 @@ from pathlib import Path
 
 from leaf_st import __version__
 from leaf_st.cli import measurements, publishing, stages
+from leaf_st.cli.arguments import ArgumentParser
 from leaf_st.cli.console import messages_shown
 from leaf_st.errors import InputError, exit_on_error
 from leaf_st.field_types import url_problem
 
 _PROGRAM = "leaf-st"
 _EPILOG = "The method: https://arxiv.org/abs/2509.12539. Repeat an interrupted command to resume it."
+_SECONDS_WITHOUT_BAR = "3"  # a shorter wait needs no progress bar
 _RESUME_HINT = "the same command resumes embedding, training, evaluation and publishing"
 
 
@@ -29,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options = build_parser().parse_args(arguments)
         if os.environ.get("RANK", "0") != "0":
             os.environ["TQDM_DISABLE"] = "1"  # the first process shows the progress of all processes
+        os.environ.setdefault("TQDM_DELAY", _SECONDS_WITHOUT_BAR)  # read when tqdm is imported
         _require_local(options)
         with messages_shown(_PROGRAM):
             options.func(options)
@@ -42,7 +45,7 @@ def _require_local(options: argparse.Namespace) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; the attribute ``func`` of the parsed arguments is the function of the command."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog=_PROGRAM,
         description="Distil a text-embedding model into a small model in the same vector space.",
         epilog=_EPILOG,

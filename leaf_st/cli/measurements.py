@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from leaf_st.cli.arguments import MODEL, RESULTS, TEACHER, SubParsers
+from leaf_st.cli.arguments import SubParsers
 from leaf_st.cli.console import quieten
 from leaf_st.cli.publishing import pull_model
-from leaf_st.errors import InputError
+from leaf_st.errors import FieldError, InputError
 from leaf_st.evaluation.measurements import registry
-from leaf_st.evaluation.measurements.measurement import Measurement
+from leaf_st.evaluation.measurements.measurement import MODEL_HELP, Measurement
 from leaf_st.recipe import TextsSpec
 
 
@@ -39,7 +39,8 @@ def _group(commands: SubParsers, groups: dict[str, SubParsers], name: str) -> Su
 def _add_measurement(parser: argparse.ArgumentParser, measurement: Measurement[Any]) -> None:
     for argument in measurement.arguments:
         parser.add_argument(argument.flag, **argument.options)
-    parser.add_argument("--output", type=Path, metavar="DIR", help=f"results folder of the model {RESULTS}")
+    where = "results folder of the model (default: results/ in the run folder, or results/NAME)"
+    parser.add_argument("--output", type=Path, metavar="DIR", help=where)
     parser.set_defaults(func=partial(_measure, measurement))
 
 
@@ -56,17 +57,16 @@ def _measure(measurement: Measurement[Any], options: argparse.Namespace) -> None
 
 def results_folder(model: str) -> Path:
     """Return the results folder of ``model``: in its run if the model belongs to a run, else ``results/NAME``."""
-    from leaf_st.run_folder import RESULTS as FOLDER
-    from leaf_st.run_folder import run_of
+    from leaf_st.run_folder import RESULTS, run_of
 
     run = run_of(Path(model))
-    return Path(FOLDER) / Path(model).resolve().name if run is None else run / FOLDER
+    return Path(RESULTS) / Path(model).resolve().name if run is None else run / RESULTS
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", help="query to search for")
-    parser.add_argument("--model", required=True, help=MODEL)
-    parser.add_argument("--teacher", help=TEACHER)
+    parser.add_argument("--model", required=True, help=MODEL_HELP)
+    parser.add_argument("--teacher", help="teacher: folder or hub id")
     parser.add_argument("--documents", type=Path, required=True, metavar="FILE", help="documents, one per row")
     parser.add_argument("--text-column", default="text", metavar="NAME", help="column of a table (default: text)")
 
@@ -82,12 +82,11 @@ def _search(options: argparse.Namespace) -> None:
     quieten()
     if reason := flaw(options.query, "query"):
         raise InputError(f"the query {options.query!r} cannot be used: {reason}")
-    spec = TextsSpec(source=str(options.documents), text_column=options.text_column, limit={"query": 0})
     try:
+        spec = TextsSpec(source=str(options.documents), text_column=options.text_column, limit={"query": 0})
         documents = [row.text for row in read_texts(spec, Counter())]
-    except InputError as error:
-        named = str(error).replace("texts.source", "--documents").replace("texts.text_column", "--text-column")
-        raise InputError(named) from error
+    except FieldError as error:
+        raise InputError(error.named({"text_column": "--text-column"}.get(error.field, "--documents"))) from error
     student = load_model(options.model)
     teacher = None
     if options.teacher:

@@ -32,7 +32,7 @@ class AlignmentEvaluator(BaseEvaluator):
         if not len(texts) or len(texts) != len(targets):
             raise InputError(
                 f"alignment: expected at least one text and one target for each text, "
-                f"found {len(texts)} texts and {len(targets)} targets: pass the store's rows of the texts"
+                f"found {len(texts)} texts and {len(targets)} targets: pass the target of each text"
             )
         self.texts = list(texts)
         self.targets = targets

@@ -23,7 +23,7 @@ _TEXT_FILES = {name: (f"{name}.parquet", f"{name}.jsonl", f"{name}/*.parquet") f
 _QRELS_FILES = ("qrels.parquet", "qrels/test.tsv", "qrels.tsv", "qrels/*.parquet")
 _RELEVANT = 1  # the grade of a document in a file without scores
 
-Row = dict[str, Any]
+_Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def check_folders(folders: Sequence[Path]) -> None:
     """Read each set once, so that an unusable set is reported before any text is embedded.
 
     Raises:
-        InputError: If a set cannot be used, or two folders have the same name, which their results would share.
+        InputError: If a set cannot be used, or two folders have the same name, so that their results would be mixed.
     """
     names: dict[str, Path] = {}
     for folder in folders:
@@ -127,11 +127,13 @@ def _read_texts(path: Path) -> dict[str, dict[str, str]]:
 
 def _require_text(path: Path, key: str, name: str, value: object) -> None:
     if not isinstance(value, str):
-        raise InputError(f"{path}: {name} of _id {key!r} is {value!r}, expected a string")
+        raise InputError(f"{path}: {name} of _id {key!r} is {value!r}, expected a string: correct the row")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise InputError(f"{path}: {name} of _id {key!r} contains a lone surrogate, expected text") from None
+        raise InputError(
+            f"{path}: {name} of _id {key!r} contains a lone surrogate, expected text: remove the character"
+        ) from None
 
 
 def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
@@ -140,10 +142,12 @@ def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
     for row in _read_rows(path, ("query-id", "corpus-id", *scored)):
         grade = _integer(row.get("score", _RELEVANT))
         if grade is None:
-            raise InputError(f"{path}: score of query {row['query-id']!r} is {row['score']!r}, expected an integer")
+            raise InputError(
+                f"{path}: score of query {row['query-id']!r} is {row['score']!r}, expected an integer: correct the row"
+            )
         qrels.setdefault(str(row["query-id"]), {})[str(row["corpus-id"])] = grade
     if not any(grade > 0 for judged in qrels.values() for grade in judged.values()):
-        raise InputError(f"{path}: no score is above 0, expected at least one relevant document")
+        raise InputError(f"{path}: no score is above 0, expected at least one relevant document: add a judgement")
     return qrels
 
 
@@ -163,33 +167,37 @@ def _check_ids(qrels_path: Path, column: str, ids: dict[str, Any], rows: dict[st
             )
 
 
-def _read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
+def _read_rows(path: Path, columns: Sequence[str]) -> list[_Row]:
     """Return the rows of the table at ``path``, each with ``columns``."""
     try:
         rows = _READERS[path.suffix](path)
     except (pa.ArrowException, OSError, ValueError, RecursionError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
+        raise InputError(f"{path} cannot be read as {path.suffix[1:]} ({error}): create the file again") from error
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
-            raise InputError(f"{path}: row {number} is {row!r}, expected an object with {', '.join(columns)}")
+            raise InputError(
+                f"{path}: row {number} is {row!r}, expected an object with {', '.join(columns)}: correct the row"
+            )
         for column in columns:
             if column not in row:
-                raise InputError(f"{path}: row {number} has no {column!r}, expected {', '.join(columns)}")
+                raise InputError(
+                    f"{path}: row {number} has no {column!r}, expected {', '.join(columns)}: correct the row"
+                )
     return rows
 
 
-def _read_parquet(path: Path) -> list[Row]:
-    rows: list[Row] = pq.read_table(path).to_pylist()
+def _read_parquet(path: Path) -> list[_Row]:
+    rows: list[_Row] = pq.read_table(path).to_pylist()
     return rows
 
 
-def _read_jsonl(path: Path) -> list[Row]:
+def _read_jsonl(path: Path) -> list[_Row]:
     with path.open(encoding="utf-8") as lines:
-        rows: list[Row] = [json.loads(line) for line in lines if line.strip()]
+        rows: list[_Row] = [json.loads(line) for line in lines if line.strip()]
     return rows
 
 
-def _read_tsv(path: Path) -> list[Row]:
+def _read_tsv(path: Path) -> list[_Row]:
     with path.open(encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
 

@@ -14,7 +14,7 @@ COLOURS: dict[Mode, str] = {mode: f"C{number}" for number, mode in enumerate(ROL
 PRECISIONS: dict[str, tuple[str, str]] = {"float32": ("-", "o"), "int8": ("--", "s"), "binary": (":", "^")}
 
 
-class OfSet(Protocol):
+class HasSet(Protocol):
     """A row that was measured on one set."""
 
     @property
@@ -22,7 +22,7 @@ class OfSet(Protocol):
         """Name of the set."""
 
 
-Row = TypeVar("Row", bound=OfSet)
+Row = TypeVar("Row", bound=HasSet)
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -36,18 +36,21 @@ def means(rows: Iterable[Row], key: Callable[[Row], Key], value: Callable[[Row],
     for row in rows:
         of_key = found.setdefault(key(row), {})
         if row.set in of_key:
-            raise InputError(f"{row.set} was measured twice: expected the rows of one student and its teacher")
+            raise InputError(
+                f"{row.set} was measured twice: expected the rows of one student and its teacher: "
+                "remove the rows of other students"
+            )
         of_key[row.set] = value(row)
     sets = {name for of_key in found.values() for name in of_key}
     return {name: sum(of_key.values()) / len(sets) for name, of_key in found.items() if of_key.keys() == sets}
 
 
-def set_names(rows: Iterable[OfSet]) -> list[str]:
-    """Return the names of the sets of ``rows``, each once."""
+def set_names(rows: Iterable[HasSet]) -> list[str]:
+    """Return the names of the sets of ``rows``, without duplicates."""
     return list(dict.fromkeys(row.set for row in rows))
 
 
-def over_sets_text(rows: Iterable[OfSet]) -> str:
+def over_sets_text(rows: Iterable[HasSet]) -> str:
     """Return "on NAME" for one set, or "mean of NAME, NAME" for several sets."""
     names = set_names(rows)
     return f"mean of {', '.join(names)}" if len(names) > 1 else f"on {names[0]}"
@@ -73,7 +76,7 @@ def draw_curves(
         curve = sorted((x, y) for (*of, x), y in points.items() if of == [mode, name])
         line, marker = styles[name]
         axes.plot(*zip(*curve, strict=True), color=COLOURS[mode], linestyle=line, marker=marker, markersize=4)
-    # One entry of the legend per colour and per style, not per pair.
+    # One legend entry per colour and one per style, not one per pair.
     for mode in modes:
         axes.plot([], [], color=COLOURS[mode], label=mode)
     for name in names:
@@ -82,7 +85,7 @@ def draw_curves(
     axes.set_xscale("log", base=2)
     axes.set_xticks(sorted(places), [f"{place:,}" for place in sorted(places)])
     axes.minorticks_off()
-    axes.legend(  # in one row above the axes: the curves leave no corner free
+    axes.legend(  # in one row above the axes, because the curves leave no corner free
         loc="lower left",
         bbox_to_anchor=(0, 1),
         ncols=len(modes) + len(names),

@@ -19,8 +19,8 @@ from leaf_st.teacher.protocol import Teacher
 # Texts are sorted by length within a block, which keeps padding small; the progress bar moves after each block.
 BLOCK = 2048
 
-Model = Teacher | SentenceTransformer
-Vectors = tuple[NDArray[np.float32], NDArray[np.float32]]
+TeacherOrStudent = Teacher | SentenceTransformer
+QueriesAndDocuments = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 class Embedder:
@@ -64,7 +64,7 @@ class Embedder:
         """Return the encoding time of ``mode``, as if no other mode had shared the vectors."""
         return sum(self._seconds[role_of(mode, side), side] for side in (*ROLES[mode], None))
 
-    def document_model(self, mode: Mode) -> Model:
+    def document_model(self, mode: Mode) -> TeacherOrStudent:
         """Return the model that embeds the documents; its similarity function compares them with queries."""
         if role_of(mode, "document") == "student":
             return self.student
@@ -133,7 +133,7 @@ def embed_set(
     student: SentenceTransformer,
     modes: Sequence[Mode],
     batch_size: int,
-) -> tuple[Embedder, dict[Mode, Vectors]]:
+) -> tuple[Embedder, dict[Mode, QueriesAndDocuments]]:
     """Embed the queries and documents of ``beir`` for all ``modes``, each text once per model and side.
 
     Returns:
@@ -170,7 +170,7 @@ def check_modes(modes: Sequence[Mode], teacher: Teacher | None, student: Sentenc
     if expected != found:
         raise InputError(
             f"the teacher's vectors have {expected} dimensions, the student's have {found}: "
-            "asymmetric mode compares their vectors; use the student's own teacher, "
+            "asymmetric mode compares the vectors of both models; use the student's own teacher, "
             "or measure only teacher and standard mode (--modes)"
         )
 
@@ -191,5 +191,5 @@ def require_finite(vectors: NDArray[np.float32], texts: Sequence[str], model: st
     if broken.size:
         raise InputError(
             f"{model} returns NaN or infinite numbers for {broken.size} of {len(texts)} texts, such as "
-            f"the {kind} {texts[broken[0]][:60]!r}: check its weights, or load it in float32"
+            f"the {kind} {texts[broken[0]][:60]!r}: check the model's weights, or load the model in float32"
         )

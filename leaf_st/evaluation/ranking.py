@@ -1,15 +1,15 @@
 """Coded vectors, their similarities, and nDCG@10 as mteb computes it.
 
 Vectors can be cut to their first coordinates (MRL) and stored as float32, int8 or bits (paper 3.1, Figures 5 and 6).
-The paper does not specify the codes. This module codes queries as it codes documents, as the examples on the cards of
-the paper's models do, and does not rescore with the float32 query. The parameters of a code come only from the
+The paper does not specify the codes. This module codes queries and documents in the same way, like the examples on the
+cards of the paper's models, and does not rescore with the float32 query. The parameters of a code come only from the
 documents:
 
 - float32: the vectors themselves.
 - int8: round(127 x / r). One range r holds for all coordinates: the largest absolute value in any document. Products of
   codes are then products of vectors up to a constant, and any index can search the codes as they are. With a range per
-  coordinate, as in sentence-transformers' `quantize_embeddings`, codes that are not decoded first weigh the coordinates
-  differently. A query beyond the range is clipped to it.
+  coordinate, as in sentence-transformers' `quantize_embeddings`, products of codes would weight the coordinates
+  differently unless the codes are decoded first. Coordinates of a query that exceed the range are clipped.
 - binary: the signs, eight to a byte, as `quantize_embeddings` packs them; codes are similar if few bits differ.
 """
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import BeirSet
-from leaf_st.evaluation.embedder import Model
+from leaf_st.evaluation.embedder import TeacherOrStudent
 from leaf_st.evaluation.modes import CODINGS, Coding
 
 K = 10
@@ -35,14 +35,14 @@ def check_codings(codings: Sequence[str]) -> None:
     """Check that all ``codings`` exist.
 
     Raises:
-        InputError: If one is unknown.
+        InputError: If a coding is unknown.
     """
     for coding in codings:
         if coding not in CODINGS:
             raise InputError(f"precision {coding!r} is unknown: expected some of {', '.join(CODINGS)}")
 
 
-def length_is_free(model: Model, *vectors: NDArray[np.float32]) -> bool:
+def length_is_free(model: TeacherOrStudent, *vectors: NDArray[np.float32]) -> bool:
     """Return whether the length of a vector carries no information, so that cut vectors can be normalised.
 
     This holds if ``model`` compares by cosine, even where it does not normalise, or if all ``vectors``, each of shape
@@ -77,7 +77,7 @@ def code(
     return first, second
 
 
-def compare(queries: NDArray[Any], documents: NDArray[Any], model: Model) -> NDArray[np.float32]:
+def compare(queries: NDArray[Any], documents: NDArray[Any], model: TeacherOrStudent) -> NDArray[np.float32]:
     """Return the similarity of coded queries and documents, shape (q, n); more is better.
 
     Bits are compared by the number of equal bits minus the number of different bits, which is exact: equally near
@@ -93,7 +93,7 @@ def _signs(bits: NDArray[np.uint8]) -> NDArray[np.float32]:
     return 2 * np.unpackbits(bits, axis=1).astype(np.float32) - 1
 
 
-def exact_ndcg(beir: BeirSet, queries: NDArray[Any], documents: NDArray[Any], model: Model) -> float:
+def exact_ndcg(beir: BeirSet, queries: NDArray[Any], documents: NDArray[Any], model: TeacherOrStudent) -> float:
     """Return nDCG@10 in percent of exact search with coded queries, shape (q, d), over documents, shape (n, d)."""
     found: dict[str, dict[str, float]] = {}
     for start in range(0, len(queries), _BLOCK):
@@ -104,7 +104,7 @@ def exact_ndcg(beir: BeirSet, queries: NDArray[Any], documents: NDArray[Any], mo
 
 
 def tenth_best(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the tenth largest score of each row, or the smallest of fewer; shape (q, n) to (q, 1)."""
+    """Return the tenth largest score of each row, shape (q, n) to (q, 1); the smallest score if n is below ten."""
     k = min(K, scores.shape[1])
     return np.partition(scores, -k, axis=1)[:, -k, np.newaxis]
 
@@ -127,7 +127,7 @@ def rank(
 
 
 def ndcg(beir: BeirSet, found: Mapping[str, Mapping[str, float]]) -> float:
-    """Return nDCG@10 in percent by pytrec_eval, as mteb calls it; of equal scores the larger id comes first."""
+    """Return nDCG@10 in percent by pytrec_eval, as mteb calls it; among equal scores, the larger id comes first."""
     metric = f"ndcg_cut_{K}"
     scores = pytrec_eval.RelevanceEvaluator(beir.qrels, {metric.replace("cut_", "cut.")}).evaluate(found)
     return 100 * float(np.mean([score[metric] for score in scores.values()]))

@@ -14,11 +14,11 @@ from leaf_st.tables import aligned
 if TYPE_CHECKING:
     from leaf_st.models.identity import Identity
 
-TASKS = "tasks.json"  # the file of the rows in a results folder
+TASKS_FILE = "tasks.json"  # the file of the rows in a results folder
 NDCG = "ndcg_at_10"
 # mteb's types of tasks with queries and documents: only these have an asymmetric mode (paper 3.2)
 TWO_SIDED = ("Retrieval", "Reranking", "InstructionRetrieval", "InstructionReranking")
-# Teacher's score in percent below which a ratio is noise: a student at 4 beside a teacher at 0.3 keeps "1333 %".
+# Teacher's score in percent below which a ratio is noise: scores of 4 and 0.3 would give a retention of 1333 %.
 _SMALLEST = 1.0
 HEADER = ["task", "metric", *ROLES, *(f"{mode} retention" for mode in STUDENT_MODES)]
 
@@ -67,12 +67,12 @@ def retention(results: Iterable[Result]) -> dict[Mode, float]:
     mode whose score is negative, and all modes if the teacher's score is below 1 percent: such ratios have no meaning.
 
     Raises:
-        InputError: If the rows are of more than one student or teacher.
+        InputError: If the rows belong to more than one student or teacher.
     """
     return _retained(averages(list(results)))
 
 
-def share_kept(score: float, teacher: float) -> float | None:
+def retention_percent(score: float, teacher: float) -> float | None:
     """Return a student's score divided by the teacher's score, in percent; None if the ratio has no meaning.
 
     The ratio has no meaning if the teacher's score is below 1 percent, or if the student's score is negative, as a
@@ -85,7 +85,7 @@ def averages(results: Sequence[Result]) -> dict[Mode, float]:
     """Return the mean score of each mode over the sets of ``results``, with the same rules as `retention`.
 
     Raises:
-        InputError: If the rows are of more than one student or teacher.
+        InputError: If the rows belong to more than one student or teacher.
     """
     return _averages(_scores(_completed(results)))
 
@@ -128,13 +128,13 @@ def require_same_models(path: Path, student: "Identity", teacher: "Identity | No
 def format_table(rows: Sequence[Result]) -> str:
     """Return scores and retention of one student as an aligned table, like the paper's Tables 2, 3 and 7.
 
-    The table has a line per task. If there are several types of tasks, a line per type, the mean over the types ("Avg."
-    of Table 3) and the mean over the tasks ("Avg. (Datasets)") follow. The last line is the encoding time on the
+    The table has a line per task. Several types of tasks add a line per type and the mean over the types ("Avg." of
+    Table 3). Several tasks add the mean over the tasks ("Avg. (Datasets)"). The last line is the encoding time on the
     tasks that all modes share. The retention of a mean is the retention of the means (see `retention`). The cell "-"
     marks a missing value, or the mean of a mode that was not measured on every set.
 
     Raises:
-        InputError: If the rows are of more than one student or teacher.
+        InputError: If the rows belong to more than one student or teacher.
     """
     lines = [HEADER, *task_lines(rows), *mean_lines(rows)]
     if seconds := _seconds(rows):
@@ -154,7 +154,7 @@ def task_lines(rows: Sequence[Result]) -> list[list[str]]:
 
 
 def mean_lines(rows: Sequence[Result]) -> list[list[str]]:
-    """Return the cells of the means below `HEADER`: for several types a line per type and their mean; all tasks."""
+    """Return the cells of the means below `HEADER`: of each type and over several types, and of all tasks."""
     types, lines = by_type(rows), []
     if len(types) > 1:
         lines += [_line(_counted(kind, of_type), "", _averages(_scores(of_type))) for kind, of_type in types.items()]
@@ -236,7 +236,7 @@ def _mean_over_types(rows: Sequence[Result]) -> dict[Mode, float]:
 def _retained(averages: Mapping[Mode, float]) -> dict[Mode, float]:
     if (teacher := averages.get("teacher")) is None:
         return {}
-    shares = {mode: share_kept(averages[mode], teacher) for mode in STUDENT_MODES if mode in averages}
+    shares = {mode: retention_percent(averages[mode], teacher) for mode in STUDENT_MODES if mode in averages}
     return {mode: share for mode, share in shares.items() if share is not None}
 
 
@@ -247,7 +247,8 @@ def _scores(rows: Iterable[Result]) -> dict[Mode, dict[str, float]]:
         of_mode = scores.setdefault(row.mode, {})
         if row.set in of_mode:
             raise InputError(
-                f"{row.set} was measured twice in mode {row.mode}: expected the rows of one student and its teacher"
+                f"{row.set} was measured twice in mode {row.mode}: expected the rows of one student and its teacher: "
+                "remove the rows of other students"
             )
         of_mode[row.set] = row.score
     return scores

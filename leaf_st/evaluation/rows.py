@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
 
-PARTS = "parts"  # the folder of the finished parts in a results folder
+PARTS_FOLDER = "parts"  # the folder of the finished parts in a results folder
 
 R = TypeVar("R")
 
@@ -24,7 +24,7 @@ def write_rows(path: Path, rows: Sequence[Any]) -> None:
 
 
 def read_rows(path: Path, row: type[R]) -> list[R]:
-    """Return the rows in ``path``, each a ``row`` whose values have its types.
+    """Return the rows in ``path`` as instances of ``row``; the types of all values are checked.
 
     Raises:
         InputError: If the file is missing or contains anything else.
@@ -33,7 +33,7 @@ def read_rows(path: Path, row: type[R]) -> list[R]:
 
 
 def read_or_make(part: Path, row: type[R], make: Callable[[], Sequence[R]]) -> list[R]:
-    """Return the rows of a finished part (see `part_of`); if the file does not exist, make the rows and write them.
+    """Return the rows of a finished part (see `part_file`); if the file does not exist, make the rows and write them.
 
     Raises:
         InputError: If the file contains anything else.
@@ -43,17 +43,17 @@ def read_or_make(part: Path, row: type[R], make: Callable[[], Sequence[R]]) -> l
     return read_rows(part, row)
 
 
-def part_of(folder: Path, measurement: str, name: str, *made_of: str) -> Path:
+def part_file(folder: Path, measurement: str, name: str, *made_of: str) -> Path:
     """Return the file for a part of a measurement in the results folder ``folder``.
 
     Args:
         folder: Results folder.
         measurement: Name of the measurement, such as "margin".
         name: Name of the part, for readers of the folder.
-        made_of: Everything that shapes the rows: another model or other data results in another file.
+        made_of: Everything that shapes the rows. A different model or data set gives a different file.
     """
     digest = hashlib.sha256("\0".join(made_of).encode(errors="surrogatepass")).hexdigest()[:16]
-    return folder / PARTS / measurement / f"{name}-{digest}.json"
+    return folder / PARTS_FOLDER / measurement / f"{name}-{digest}.json"
 
 
 def read_as(path: Path, shape: type[R], expected: str, upgrade: Callable[[Any], Any] = lambda value: value) -> R:
@@ -72,10 +72,10 @@ def read_as(path: Path, shape: type[R], expected: str, upgrade: Callable[[Any], 
         # validate_json rounds numbers differently from json.
         return TypeAdapter(shape).validate_python(upgrade(json.loads(path.read_bytes())))
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        raise InputError(f"{path} cannot be read ({error.strerror}): check the path") from error
     except ValidationError as error:  # a ValueError too
         first = error.errors()[0]
         place = ", ".join(f"row {part + 1}" if isinstance(part, int) else str(part) for part in first["loc"])
-        raise InputError(f"{path}: expected {expected}: {place}: {first['msg']}") from error
+        raise InputError(f"{path}: expected {expected}: {place}: {first['msg']}: create the file again") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected {expected}: {error}") from error
+        raise InputError(f"{path}: expected {expected}: {error}: create the file again") from error

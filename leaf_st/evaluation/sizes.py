@@ -1,4 +1,4 @@
-"""The sizes of the models in a results folder, for readers of the results that load no model."""
+"""The sizes of the models in a results folder, for code that reads results without loading a model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

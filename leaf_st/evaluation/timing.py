@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.embedder import require_finite
-from leaf_st.evaluation.measurements.speeds import LatencyRow
+from leaf_st.evaluation.measurements.latency_rows import LatencyRow
 from leaf_st.export.encoder import OnnxEncoder, onnxruntime_is_installed
 from leaf_st.models.identity import model_name
 from leaf_st.models.precision import bfloat16_is_fast

@@ -1,4 +1,4 @@
-"""An ONNX graph of a student as an encoder: onnxruntime runs the graph, torch is not involved."""
+"""An ONNX graph of a student as an encoder: onnxruntime runs the graph without torch."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec

@@ -1,7 +1,7 @@
 """Export of a model: each form is made in a scratch folder, compared with torch, and kept if it is within its limits.
 
-A file that is not close enough to the model never reaches the model folder. A file of an earlier export whose form
-failed or does not apply any more is deleted.
+A file that is not close enough to the model never reaches the model folder. A file of an earlier export is deleted
+if its form failed or no longer applies.
 """
 
 import logging
@@ -21,13 +21,13 @@ from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
 from leaf_st.export.encoder import OnnxEncoder
 from leaf_st.export.forms import FORMS, ExportForm
-from leaf_st.export.parity import Parity, Texts, form_vectors, parity, torch_vectors
+from leaf_st.export.parity import Parity, TextsByKind, form_vectors, parity, torch_vectors
 from leaf_st.student.static import is_static
 
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 _COMPARED = 500  # texts of each kind
 
-# Measures the nDCG@10 of a form in percent of the nDCG@10 of its reference form; None if it cannot be measured.
+# Measures the nDCG@10 of a form in percent of the nDCG@10 of its reference form; None if nDCG@10 cannot be measured.
 NdcgKept = Callable[[OnnxEncoder, OnnxEncoder], float | None]
 
 _logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def check_exportable(model: SentenceTransformer) -> None:
 
 
 def export_model(
-    model: SentenceTransformer, folder: Path, texts: Texts, *, ndcg_kept: NdcgKept | None = None
+    model: SentenceTransformer, folder: Path, texts: TextsByKind, *, ndcg_kept: NdcgKept | None = None
 ) -> list[ExportedForm]:
     """Write each form of ``model`` that is within its limits to ``folder``, and delete the files of all other forms.
 
@@ -76,7 +76,7 @@ def export_model(
         model: A model in float32; it is moved to the CPU.
         folder: The folder of the model.
         texts: Queries and documents to compare vectors on; the first 500 of each kind are used.
-        ndcg_kept: Measures nDCG@10 of a form that has a limit for it, beside its reference form.
+        ndcg_kept: Measures the nDCG@10 of a form with a limit on nDCG@10, in percent of the reference form's.
 
     Returns:
         The forms that were made, in the order of `FORMS`, with the problem of each form that was not kept.
@@ -125,7 +125,7 @@ def _make(model: SentenceTransformer, folder: Path) -> dict[str, Path]:
 def _compare(
     form: ExportForm,
     encoders: Mapping[str, OnnxEncoder],
-    texts: Texts,
+    texts: TextsByKind,
     expected: NDArray[np.float32],
     ndcg_kept: NdcgKept | None,
 ) -> ExportedForm:

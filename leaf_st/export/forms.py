@@ -67,7 +67,7 @@ class ExportForm:
         make: The function that writes the file.
         limits: The limits within which the file is kept.
         supports: Whether a model has this form.
-        made_from: The names of the forms that it can be made from and is compared with, best first.
+        made_from: The names of the forms that this form can be made from and is compared with, best first.
         recommended: Whether the model card and the latency figure show this form where a model has it.
     """
 
@@ -100,7 +100,7 @@ FORMS: tuple[ExportForm, ...] = (
 )
 
 
-def form_named(name: str) -> ExportForm:
+def get_form(name: str) -> ExportForm:
     """Return the form called ``name``."""
     return next(form for form in FORMS if form.name == name)
 
@@ -110,12 +110,12 @@ def exported_files(folder: Path) -> dict[str, Path]:
     return {form.name: folder / form.file for form in FORMS if (folder / form.file).is_file()}
 
 
-def limits_of(file: Path) -> Limits:
+def limits_for(file: Path) -> Limits:
     """Return the limits of the form whose file is called like ``file``; for an unknown graph, `APPROXIMATE`."""
     return next((form.limits for form in FORMS if form.file.name == file.name), APPROXIMATE)
 
 
 def recommended_form(names: Iterable[str]) -> ExportForm | None:
     """Return the form of ``names`` to show to a reader: the recommended form, else the first; None without names."""
-    forms = [form_named(name) for name in names]
+    forms = [get_form(name) for name in names]
     return next((form for form in forms if form.recommended), next(iter(forms), None))

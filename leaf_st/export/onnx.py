@@ -89,7 +89,7 @@ def standard_graph(model: SentenceTransformer) -> "ModelProto":
         raise InputError(f"torch cannot export this model to ONNX: {reason}: run the model with torch") from error
     assert program is not None  # only the older exporter returns None
     graph: ModelProto = program.model_proto
-    # The shapes that torch notes for inner values stop onnxruntime's quantization from inferring them.
+    # onnxruntime's quantization infers no shapes of inner values where torch has noted some.
     del graph.graph.value_info[:]
     # The metadata contains the file paths of the machine that exported the model.
     for part in (graph, graph.graph, *graph.graph.node, *graph.graph.input, *graph.graph.output):
@@ -115,8 +115,8 @@ class _Student(nn.Module):
 def write_int8(_model: SentenceTransformer, path: Path, source: Path | None) -> None:
     """Write the graph in ``source`` to ``path`` with weights of eight bits.
 
-    onnxruntime multiplies the weights by activations that it rounds while it runs. Each column of a weight has its own
-    scale, which costs nothing: with one scale per weight matrix the mean cosine to float32 is 0.98 instead of 0.996
+    onnxruntime rounds the activations at run time and multiplies them by the weights. Each column of a weight has its
+    own scale, which costs nothing: with one scale per weight the mean cosine to float32 is 0.98 instead of 0.996
     (three layers of MiniLM). Blocks of 32 weights (`MatMulNBits`) reach 0.9998, but documents then take as long as in
     float32, and the table of word embeddings, half of the file, is not compressed.
     """
@@ -130,7 +130,7 @@ def write_int8(_model: SentenceTransformer, path: Path, source: Path | None) -> 
             path,
             weight_type=QuantType.QInt8,
             per_channel=True,
-            # The type of the values that onnxruntime's own operators return, which ONNX cannot infer.
+            # The type of what onnxruntime's own operators return; ONNX cannot infer this type.
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
         )
 

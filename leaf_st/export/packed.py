@@ -77,7 +77,7 @@ def packed_graph(model: SentenceTransformer) -> "ModelProto":
 
 
 class GraphBuilder:
-    """Collects the nodes and constants of a graph; a value is a name."""
+    """Collects the nodes and constants of a graph; names stand for values."""
 
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
@@ -159,7 +159,7 @@ class _Bert:
         length = graph.node("Gather", graph.node("Shape", "input_ids"), graph.constant([1]))
         ids = graph.node("Gather", graph.node("Reshape", "input_ids", graph.constant([-1])), self.rows)
         words = graph.node("Gather", self._weight("embeddings.word_embeddings.weight"), ids)
-        # All tokens have type 0, so that its embedding can be added to each position's.
+        # All tokens have type 0, so the embedding of type 0 can be added to each position embedding.
         added = self.weights["embeddings.position_embeddings.weight"]
         added = added + self.weights["embeddings.token_type_embeddings.weight"][0]
         columns = graph.node("Mod", self.rows, length)
@@ -221,9 +221,10 @@ def _attention_per_text(graph: GraphBuilder, projected: Sequence[str], ends: str
 
 
 def _attention_loop(graph: GraphBuilder, name: str, projected: Sequence[str], ends: str, heads: int) -> "GraphProto":
-    """Return the body of the loop: attention on one text, from its start and the results so far to its end and all.
+    """Return the body of the loop, which computes the attention of one text.
 
-    The body reads values of the graph around it, and its constants are added there.
+    Inputs are the start of the text and the results so far; outputs are the end of the text and the extended results.
+    The body reads values of the surrounding graph, and its constants are added to that graph.
     """
     from onnx import TensorProto, helper
 

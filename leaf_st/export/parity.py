@@ -12,7 +12,7 @@ from leaf_st.recipe import Kind
 
 BATCH_SIZE = 16  # texts of different lengths in one batch, so that the comparison covers padding
 
-Texts = Mapping[Kind, Sequence[str]]
+TextsByKind = Mapping[Kind, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def parity(found: NDArray[np.float32], expected: NDArray[np.float32]) -> Parity:
     return Parity(float(np.abs(found - expected).max() / max(1.0, norms.mean())), float(cosines.mean()))
 
 
-def torch_vectors(model: SentenceTransformer, texts: Texts) -> NDArray[np.float32]:
+def torch_vectors(model: SentenceTransformer, texts: TextsByKind) -> NDArray[np.float32]:
     """Return the vectors of all ``texts`` by torch, with the model's prompts, shape (n, d)."""
     encoders = {"query": model.encode_query, "document": model.encode_document}
     return np.concatenate(
@@ -46,6 +46,6 @@ def torch_vectors(model: SentenceTransformer, texts: Texts) -> NDArray[np.float3
     )
 
 
-def form_vectors(encoder: OnnxEncoder, texts: Texts) -> NDArray[np.float32]:
+def form_vectors(encoder: OnnxEncoder, texts: TextsByKind) -> NDArray[np.float32]:
     """Return the vectors of all ``texts`` by an exported form, in the order of `torch_vectors`, shape (n, d)."""
     return np.concatenate([encoder.encode(kind, of_kind, BATCH_SIZE) for kind, of_kind in texts.items()])

@@ -8,7 +8,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.hf_api import RepoFile
 
 from leaf_st.errors import InputError
-from leaf_st.hub.manifest import MANIFEST, Hashes, Manifest, hashes_of
+from leaf_st.hub.manifest import MANIFEST, Hashes, Manifest, file_hashes
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Changes:
 
 def local_files(folder: Path, manifest: Manifest) -> dict[str, Hashes]:
     """Return the hashes of all files of ``folder`` by name, including its manifest."""
-    return {**manifest.files, MANIFEST: hashes_of(folder / MANIFEST)}
+    return {**manifest.files, MANIFEST: file_hashes(folder / MANIFEST)}
 
 
-def compare(
+def compare_files(
     local: Mapping[str, Hashes], remote: Mapping[str, RepoFile], previous: Manifest, *, replace: bool, where: str
 ) -> Changes:
     """Compare the files of a folder with the files of a repository.
@@ -60,19 +60,19 @@ def compare(
         InputError: If files from another source would be overwritten without ``replace``.
     """
 
-    def is_ours(name: str) -> bool:
+    def was_published(name: str) -> bool:
         if name == MANIFEST:
             return bool(previous.files)
         return name in previous.files and has_content(remote[name], previous.files[name])
 
     upload = differing_files(local, remote)
-    foreign = [name for name in upload if name in remote and not is_ours(name)]
+    foreign = [name for name in upload if name in remote and not was_published(name)]
     if foreign and not replace:
         raise InputError(
-            f"{where} contains {_listed(foreign)}, which this command did not write or which changed since: check "
-            "these files, then use `--replace` to overwrite them, or name another --repo-id"
+            f"{where} contains {_listed(foreign)}, which this command did not write or which changed since: "
+            "check these files, then use `--replace` to overwrite them, or name another --repo-id"
         )
-    delete = [name for name in previous.files if name not in local and name in remote and is_ours(name)]
+    delete = [name for name in previous.files if name not in local and name in remote and was_published(name)]
     return Changes(upload, delete, len(local) - len(upload))
 
 

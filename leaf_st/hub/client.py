@@ -2,7 +2,7 @@
 
 The client first lists the files of the repository and sends only the files that differ. Large files are uploaded before
 the commit, and the hub applies a commit completely or not at all, so no branch ever contains a partial publication. If
-a call fails, or its response is lost, the same call completes the publication: it finds what has arrived.
+a call fails, or its response is lost, the same call completes the publication and sends only what has not arrived.
 """
 
 import logging
@@ -25,7 +25,7 @@ from huggingface_hub.hf_api import ModelInfo, RepoFile
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from leaf_st.errors import InputError
-from leaf_st.hub.changes import Changes, compare, differing_files, local_files
+from leaf_st.hub.changes import Changes, compare_files, differing_files, local_files
 from leaf_st.hub.manifest import MANIFEST, Hashes, Manifest, read_manifest
 from leaf_st.hub.retry import TEMPORARY_STATUSES, causes_with_status, retry
 
@@ -98,7 +98,7 @@ def check_repo_id(repo_id: str) -> None:
     """Check that ``repo_id`` is OWNER/NAME with characters that the hub allows.
 
     Raises:
-        InputError: If it is not.
+        InputError: If ``repo_id`` is anything else.
     """
     if repo_id.count("/") != 1:
         raise InputError(f"--repo-id {repo_id}: expected OWNER/NAME, such as me/{Path(repo_id).name or 'leaf'}")
@@ -136,7 +136,7 @@ class Hub:
         Only the upload itself shows whether a fine-grained token may write to the repository.
 
         Raises:
-            InputError: If the hub cannot be reached, rejects the token, or has the repository in another state.
+            InputError: If the hub cannot be reached or rejects the token, or the repository does not fit the target.
         """
         self._call(self._require_write_token)
         self._call(self._find_repository)
@@ -211,7 +211,7 @@ class Hub:
         if MANIFEST in remote:
             previous = read_manifest(Path(self._api.hf_hub_download(self._target.repo_id, MANIFEST, revision=head)))
         where = f"{self._target.repo_id} ({head[:8]})"
-        return compare(local, remote, previous, replace=self._target.replace, where=where)
+        return compare_files(local, remote, previous, replace=self._target.replace, where=where)
 
     def _commit(self, changes: Changes, folder: Path, title: str, head: str) -> CommitInfo:
         self._sent = len(changes.upload)
@@ -223,11 +223,11 @@ class Hub:
             commit_message=title,
             revision=self._target.revision,
             create_pr=self._target.pull_request,
-            parent_commit=head,  # a commit in between makes this one fail, and the next attempt compares again
+            parent_commit=head,  # fails after a commit by another client; the next attempt compares the files again
         )
 
     def _open_pull_request(self, title: str, local: Mapping[str, Hashes]) -> str | None:
-        """Return the address of the open pull request with this title and this content, if there is one."""
+        """Return the address of the open pull request with this title and content; None if no such request exists."""
         found = self._api.get_repo_discussions(
             self._target.repo_id, discussion_type="pull_request", discussion_status="open"
         )
@@ -273,13 +273,13 @@ def _explain(error: Exception, target: Target) -> str:
     message = getattr(error, "server_message", None) or " ".join(str(error).split())
     for cause, status in causes_with_status(error):
         if isinstance(cause, OfflineModeIsEnabled):
-            return "HF_HUB_OFFLINE switches the hub off: unset it to publish"
+            return "HF_HUB_OFFLINE is set, so nothing can be published: unset HF_HUB_OFFLINE"
         if status == 401:
-            return "the hub does not know the token (401): log in with `hf auth login`, or set HF_TOKEN"
+            return "the hub does not know the token: log in with `hf auth login`, or set HF_TOKEN"
         if status == 403 or isinstance(cause, PermissionError):
             return (
-                f"the token may not write to {target.repo_id} (403: {message}): use a token with write permission, or "
-                "name a --repo-id of your own"
+                f"the token may not write to {target.repo_id}: use a token with write permission, or name a --repo-id "
+                f"of your own; the hub answered 403: {message}"
             )
         if status == 404:
             return (
@@ -288,11 +288,16 @@ def _explain(error: Exception, target: Target) -> str:
             )
         if status is not None and status not in TEMPORARY_STATUSES:
             return (
-                f"the hub rejects the publication ({status}: {message}): no partial publication is left, correct this "
-                "and run the same command again"
+                "the hub rejects the publication, and no partial publication is left: correct what the hub names, then "
+                f"run the same command again; the hub answered {status}: {message}"
             )
         if status is not None:
-            return f"the hub does not respond properly ({status}: {message}): the same command resumes later"
+            return (
+                f"the hub cannot answer now: run the same command later to resume; the hub answered {status}: {message}"
+            )
         if isinstance(cause, HTTPError | ConnectionError | TimeoutError):
-            return f"the hub cannot be reached ({message}): the same command resumes once it can"
-    return f"the upload failed ({message}): the same command resumes it"
+            return (
+                "the hub cannot be reached: check the network, then run the same command again to resume; the request "
+                f"failed with: {message}"
+            )
+    return f"the upload failed: run the same command again to resume; the error was: {message}"

@@ -41,7 +41,7 @@ class Manifest:
 def write_manifest(folder: Path) -> Manifest:
     """List the files of ``folder`` in its manifest."""
     files = {
-        path.relative_to(folder).as_posix(): hashes_of(path)
+        path.relative_to(folder).as_posix(): file_hashes(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / MANIFEST
     }
@@ -61,7 +61,7 @@ def read_manifest(path: Path) -> Manifest:
         return Manifest("", {})
 
 
-def hashes_of(path: Path) -> Hashes:
+def file_hashes(path: Path) -> Hashes:
     """Return the hashes of a file, which is read once, in blocks."""
     sha256, git = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with path.open("rb") as handle:

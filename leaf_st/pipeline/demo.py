@@ -142,10 +142,12 @@ def _is_replaceable(output: Path) -> bool:
 
 def _measure(run: Run, folder: Path, teacher: Teacher, student: SentenceTransformer) -> list[Result]:
     from leaf_st.evaluation.tasks.find import find_tasks
-    from leaf_st.evaluation.tasks.runner import evaluate  # imports mteb, which takes seconds
+    from leaf_st.evaluation.tasks.runner import evaluate_tasks  # imports mteb, which takes seconds
 
     results = run.folder / RESULTS
-    return evaluate(find_tasks([str(folder)]), teacher=teacher, student=student, modes=list(ROLES), folder=results)
+    return evaluate_tasks(
+        find_tasks([str(folder)]), teacher=teacher, student=student, modes=list(ROLES), folder=results
+    )
 
 
 def _speeds(folder: Path, models: Mapping[str, SentenceTransformer]) -> dict[str, dict[str, float]]:

@@ -28,9 +28,9 @@ from leaf_st.texts import Text
 from leaf_st.texts.paper.fetch import closed_licences
 from leaf_st.texts.read import read_texts, require_texts
 from leaf_st.training.arguments import training_arguments
-from leaf_st.training.budget import Pace, measure_pace, steps_at
+from leaf_st.training.budget import Pace, measure_pace, steps_for_pace
 from leaf_st.training.schedule import CyclicDecay, schedule, steps_of_run, steps_per_epoch, validations_of_run
-from leaf_st.training.trainer import held_out_count, require_full_batch
+from leaf_st.training.trainer import HELD_OUT_SHARE, held_out_count, require_full_batch
 
 _TRIAL_CHARACTERS = 1 << 18  # two epochs take ten to twenty seconds on two cores
 _TRIAL_BATCHES = 8  # at least, even if the texts are long
@@ -53,7 +53,7 @@ class Cycle:
 
 
 @dataclass(frozen=True)
-class Speed:
+class ModelSpeeds:
     """The speed of a run's models on this machine.
 
     Attributes:
@@ -96,7 +96,7 @@ class Plan:
     texts: tuple[SourceRows, ...]
     general: tuple[SourceRows, ...]
     held_out: int
-    speed: Speed
+    speed: ModelSpeeds
     cycles: tuple[Cycle, ...]
     batch: int
     validations: int
@@ -152,9 +152,10 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
         InputError: If the run could not start, or a model is missing and its architecture is unknown.
     """
     training_arguments(recipe, folder, "cpu")  # reports invalid arguments before texts are counted
-    for part, key in ((recipe.texts, "texts"), (recipe.general, "general")):
-        if part is not None and part.source != PAPER:
-            require_texts(part, key)
+    if recipe.texts.source != PAPER:
+        held_out_count(require_texts(recipe.texts, most=HELD_OUT_SHARE), recipe.training)
+    if recipe.general is not None:
+        require_texts(recipe.general, "general")
     with tempfile.TemporaryDirectory(prefix="leaf-st-plan-") as temporary:
         loadable, random_weights = _loadable(recipe, Path(temporary))
         teacher = open_teacher(loadable.teacher)
@@ -169,9 +170,9 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
         text = seconds_per_text(teacher, timed)
         del teacher, student  # frees the memory of a large model
         pace = _student_pace(replace(loadable, training=spec), fingerprint, device, sample)
-    speed = Speed(device, text, pace, fingerprint.dimension, fingerprint.precision, random_weights)
+    speed = ModelSpeeds(device, text, pace, fingerprint.dimension, fingerprint.precision, random_weights)
     if spec.budget_minutes is not None and "max_steps" not in spec.arguments:
-        arguments = {**spec.arguments, "max_steps": steps_at(replace(recipe, training=spec), speed.pace)}
+        arguments = {**spec.arguments, "max_steps": steps_for_pace(replace(recipe, training=spec), speed.pace)}
         recipe = replace(recipe, training=replace(recipe.training, arguments=arguments))
     args = training_arguments(recipe, folder, speed.device)
     rows = sum(part.rows for part in texts) - held_out

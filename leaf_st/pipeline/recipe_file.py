@@ -3,6 +3,7 @@
 import difflib
 import runpy
 import textwrap
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache
@@ -46,10 +47,11 @@ def load_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
         raise InputError(f"recipe {path}: no such file: name an existing recipe")
     try:
         namespace = runpy.run_path(str(path))
-    except InputError:
-        raise
+    except InputError as error:
+        raise InputError(f"{_place(path, error)}: {error}") from error
     except (Exception, SystemExit) as error:  # the user's own code can fail in any way
-        raise InputError(f"recipe {path} fails with {type(error).__name__}: {error}") from error
+        reason = error.msg if isinstance(error, SyntaxError) else error
+        raise InputError(f"{_place(path, error)} fails with {type(error).__name__}: {reason}") from error
     recipe = namespace.get("recipe")
     if not isinstance(recipe, Recipe):
         raise InputError(
@@ -66,6 +68,14 @@ def load_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
+def _place(path: Path, error: BaseException) -> str:
+    """Return ``path`` with the line of the file at which ``error`` was raised, if a line is known."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        lines.append(error.lineno)
+    return f"recipe {path}, line {lines[-1]}" if lines and lines[-1] else f"recipe {path}"
+
+
 def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     """Return ``recipe`` with all ``key=value`` settings applied; values are validated after all of them are set.
 
@@ -76,8 +86,9 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     parts: dict[str, dict[str, Any]] = {}
     for setting in settings:
         key, separator, text = setting.partition("=")
-        if not separator:
-            raise InputError(f"--set {setting}: expected KEY=VALUE, found no equals sign")
+        if not (separator and key):
+            found = "no key" if separator else "no equals sign"
+            raise InputError(f"--set {setting}: expected KEY=VALUE, found {found}")
         part, dot, name = key.partition(".")
         if (known := _field(key)) is None:
             training = parts.setdefault("training", {})
@@ -156,13 +167,26 @@ def _field(key: str) -> RecipeField | None:
 
     if key in argument_types():
         return None
-    near = [full for full in sorted(known) if full.rpartition(".")[2] == key.rpartition(".")[2]]
-    near = near or difflib.get_close_matches(key, known, n=2, cutoff=0.8)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    near = _similar(key, [*known, *argument_types()])
     raise InputError(
-        f"--set {key}: no such key; {hint}expected one of {', '.join(sorted(known))}, or a keyword of "
-        "SentenceTransformerTrainingArguments such as learning_rate"
+        f"--set {key}: no such key; "
+        + (f"did you mean {' or '.join(near)}?" if near else "`leaf-st run --help` lists all keys")
     )
+
+
+def _similar(key: str, known: Sequence[str]) -> list[str]:
+    """Return the keys that may be meant by ``key``: the first of a part, with the same name, or with a similar name."""
+    if in_part := [full for full in known if full.startswith(f"{key}.")]:
+        return in_part[:1]
+    last_parts: dict[str, list[str]] = {}
+    for full in sorted(known):
+        last_parts.setdefault(full.rpartition(".")[2], []).append(full)
+    last = key.rpartition(".")[2]
+    if last in last_parts:
+        return last_parts[last]
+    if near := difflib.get_close_matches(key, known, n=1, cutoff=0.8):
+        return near
+    return [full for part in difflib.get_close_matches(last, last_parts, n=1, cutoff=0.8) for full in last_parts[part]]
 
 
 def _parse_training_argument(name: str, text: str) -> Any:  # noqa: ANN401  (any value)

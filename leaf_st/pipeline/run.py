@@ -39,15 +39,16 @@ from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import FINGERPRINT, UNIQUE_BY_KIND, EmbeddingStore, read_header
 from leaf_st.teacher.workers import in_any_process, join, own_shards
 from leaf_st.texts.paper.cut import Cutter
-from leaf_st.texts.paper.fetch import chosen, closed_licences, fetch, format_sources
+from leaf_st.texts.paper.fetch import closed_licences, fetch, format_sources, selected_sources
 from leaf_st.texts.paper.sources import SOURCES
 from leaf_st.texts.progress import ReadProgress
 from leaf_st.texts.read import read_texts, require_texts
 from leaf_st.training.arguments import training_arguments
 from leaf_st.training.budget import steps_of_budget
 from leaf_st.training.train import initial_student, train
+from leaf_st.training.trainer import HELD_OUT_SHARE, held_out_count
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class Run:
@@ -116,9 +117,9 @@ class Run:
     def _require_texts(self) -> None:
         self._log(f"texts: {describe_texts(self.recipe.texts)}")
         if self.recipe.texts.source == PAPER:
-            chosen(self.recipe.texts)
+            selected_sources(self.recipe.texts)
         else:
-            require_texts(self.recipe.texts)
+            held_out_count(require_texts(self.recipe.texts, most=HELD_OUT_SHARE), self.recipe.training)
         if self.recipe.general is not None:
             require_texts(self.recipe.general, "general")
 
@@ -233,11 +234,11 @@ class Run:
         if not found:
             return []
         from leaf_st.evaluation.tasks.find import find_tasks
-        from leaf_st.evaluation.tasks.runner import evaluate  # imports mteb, which takes seconds
+        from leaf_st.evaluation.tasks.runner import evaluate_tasks  # imports mteb, which takes seconds
 
         student = load_model(str(self.folder / MODEL))
         teacher = open_teacher(self.recipe.teacher, self._device)
-        measure = partial(evaluate, teacher=teacher, student=student, folder=self.folder / RESULTS)
+        measure = partial(evaluate_tasks, teacher=teacher, student=student, folder=self.folder / RESULTS)
         return [row for task in find_tasks(found) for row in self._evaluate_set(measure, task)]
 
     def _evaluate_set(self, measure: Callable[..., list[Result]], task: object) -> list[Result]:
@@ -278,7 +279,7 @@ class Run:
 
     def _log(self, message: str) -> None:
         if self._processes.is_main_process:
-            logger.info(message)
+            _logger.info(message)
 
 
 def describe_texts(spec: TextsSpec) -> str:
@@ -287,7 +288,7 @@ def describe_texts(spec: TextsSpec) -> str:
         return "documentation strings of the installed Python packages"
     if spec.source != PAPER:
         return spec.source
-    names = ", ".join(SOURCES[name].hub_id or name for name in chosen(spec))
+    names = ", ".join(SOURCES[name].hub_id or name for name in selected_sources(spec))
     most = "" if spec.per_source is None else f", up to {spec.per_source:,} texts each"
     return f"{names}{most}"
 

@@ -14,7 +14,7 @@ from leaf_st.pipeline.run import Run
 from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, StudentSpec, TeacherSpec, TextsSpec
 from leaf_st.student.build import build_student
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 _TEXTS = 1024
 
 
@@ -63,7 +63,7 @@ def _few(texts: TextsSpec) -> TextsSpec:
         return replace(texts, per_source=128)
     if texts.source == PAPER or not (texts.source == DOCSTRINGS or Path(texts.source).exists()):
         reason = "the hub does not answer" if texts.source == PAPER else f"{texts.source} does not exist"
-        logger.info("%s: documentation strings are used instead", reason)
+        _logger.info("%s: documentation strings are used instead", reason)
         return TextsSpec(sentences=texts.sentences, limit=_TEXTS)
     return replace(texts, limit=_TEXTS)
 

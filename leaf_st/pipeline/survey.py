@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from leaf_st.recipe import KINDS, PAPER, Kind, TextsSpec
 from leaf_st.texts import Text
-from leaf_st.texts.paper.fetch import chosen
+from leaf_st.texts.paper.fetch import selected_sources
 from leaf_st.texts.paper.sources import SOURCES
 from leaf_st.texts.read import read_texts
 
@@ -80,7 +80,7 @@ def _counted(texts: Iterator[Text], source: str) -> Counts:
 
 def _declared(spec: TextsSpec) -> Iterator[SourceRows]:
     """Yield the paper's sources with the paper's counts; sentences that `TextsSpec.sentences` adds are not counted."""
-    for name in chosen(spec):
+    for name in selected_sources(spec):
         source = SOURCES[name]
         rows = min(source.expected, spec.per_source or source.expected)
         yield SourceRows(name, source.kind, rows, source.characters, round(rows * source.characters))

@@ -19,7 +19,7 @@ from leaf_st.evaluation.sizes import MODELS
 from leaf_st.publishing.card.card import mteb_results, run_card
 from leaf_st.publishing.card.hosted import Hosted, read_hosted
 from leaf_st.publishing.paper_figures.published import published_card, published_names
-from leaf_st.publishing.results import Results, read_results, require_results, without_folders
+from leaf_st.publishing.results import Results, read_results, require_results, strip_folders
 from leaf_st.run_folder import MODEL, RECIPE, RESULTS, require_run
 
 GALLERY = Path("model_cards")
@@ -49,7 +49,7 @@ def add_run(run: Path, repo_id: str, folder: Path = GALLERY) -> None:
     """Copy the results of ``run`` into ``folder``, without paths of this machine.
 
     Raises:
-        InputError: If ``run`` has no model or no results, or they cannot be used.
+        InputError: If the model or the results of ``run`` are missing or cannot be used.
     """
     require_run(run)
     require_results(run)
@@ -59,7 +59,7 @@ def add_run(run: Path, repo_id: str, folder: Path = GALLERY) -> None:
 
 
 def _copy(results: Results, hosted: Hosted, folder: Path) -> None:
-    shared, target = without_folders(results), folder / RESULTS
+    shared, target = strip_folders(results), folder / RESULTS
     target.mkdir(parents=True)
     record: dict[str, Any] = shared.record.model_dump()
     write_json(folder / RECIPE, {"recipe": record["resolved"], **record})

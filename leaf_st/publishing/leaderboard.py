@@ -20,7 +20,7 @@ from mteb.results import TaskResult
 from leaf_st.atomic import replace_folder
 from leaf_st.evaluation.results import Result
 from leaf_st.evaluation.sizes import Size
-from leaf_st.evaluation.tasks.encoder import meta_of
+from leaf_st.evaluation.tasks.encoder import model_meta
 from leaf_st.evaluation.tasks.runner import CACHE
 from leaf_st.models.identity import Identity
 from leaf_st.publishing.card.hosted import Hosted
@@ -51,14 +51,14 @@ def find_mteb_results(folder: Path, rows: Iterable[Result]) -> dict[str, MtebRes
 
     Args:
         folder: Results folder of the run.
-        rows: Scores. A row on data that is not the registered task's is skipped.
+        rows: Scores. A row is skipped if its data is not the data of the registered task.
     """
     cache = mteb.ResultCache(folder / CACHE)
     return {row.set: found for row in rows if (found := _find(cache, row)) is not None}
 
 
 def _find(cache: mteb.ResultCache, row: Result) -> MtebResult | None:
-    meta = meta_of(_identity(row))
+    meta = model_meta(_identity(row))
     found = cache.load_task_result(row.set, meta)
     if found is None:
         return None
@@ -73,7 +73,7 @@ def _find(cache: mteb.ResultCache, row: Result) -> MtebResult | None:
 
 
 def _identity(row: Result) -> Identity:
-    """Return the model under which mteb stored the result of ``row`` (see `leaf_st.evaluation.tasks.runner`)."""
+    """Return the name and revision of mteb's result for ``row`` (see `leaf_st.evaluation.tasks.runner`)."""
     identity = Identity(row.model, row.revision or "")
     if row.mode != "asymmetric":
         return identity

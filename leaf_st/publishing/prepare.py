@@ -41,7 +41,7 @@ def prepare(run: Path, repo_id: str, *, asymmetric: bool = False, without_result
     checks = verify(run / PUBLISH, model)
     if failed := [check for check in checks if check.state == "failed"]:
         reasons = "; ".join(f"{check.name}: {check.detail}" for check in failed)
-        raise InputError(f"{run / PUBLISH} cannot be published: {reasons}")
+        raise InputError(f"{run / PUBLISH} cannot be published: {reasons}: correct {run / MODEL} and try again")
     return checks
 
 
@@ -65,7 +65,7 @@ def _add_teacher(student: SentenceTransformer, run: Path) -> SentenceTransformer
     try:
         return with_teacher(student, teacher_spec(str(run / MODEL), prompts=student.prompts))
     except InputError as error:
-        raise InputError(f"the teacher, which --asymmetric publishes too, cannot be loaded: {error}") from error
+        raise InputError(f"the teacher, which --asymmetric also publishes, cannot be loaded: {error}") from error
 
 
 def _fill(

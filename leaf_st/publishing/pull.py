@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.atomic import replace_folder
 from leaf_st.errors import InputError
 from leaf_st.hub.retry import retry
-from leaf_st.models.find import COMPLETE, DOCUMENTS, MODEL, find_in_cache, find_model
+from leaf_st.models.find import COMPLETE, DOCUMENTS, MODEL_FILES, find_in_cache, find_model
 from leaf_st.models.portable import save_portable
 from leaf_st.student.asymmetric import is_asymmetric, load
 from leaf_st.zoo import ASYMMETRIC, ZOO
@@ -19,7 +19,7 @@ from leaf_st.zoo import ASYMMETRIC, ZOO
 def pull(name: str, folder: Path, revision: str | None = None) -> None:
     """Put the model ``name`` into ``folder``, so that ``SentenceTransformer(folder)`` loads the model.
 
-    The model card and the licence are copied too if they can be fetched: a user who passes the model on needs both.
+    The model card and the licence are copied too if they can be fetched: a user who redistributes the model needs both.
 
     Args:
         name: A name as for `load`. For a name with ``-asym``, the folder contains the student and the teacher as one
@@ -40,7 +40,7 @@ def pull(name: str, folder: Path, revision: str | None = None) -> None:
     if is_asymmetric(name):
         model, student = retry(lambda: load(name)), name.removesuffix(ASYMMETRIC)
         teacher = ZOO[student].teacher
-        files = [*MODEL, *DOCUMENTS]
+        files = [*MODEL_FILES, *DOCUMENTS]
         sources = {"student": _fetch(student, files), "teacher": _fetch(teacher.hub_id, files, teacher.revision)}
         replace_folder(folder, lambda fresh: _save_both(model, sources, fresh))
     else:
@@ -52,7 +52,7 @@ def pull(name: str, folder: Path, revision: str | None = None) -> None:
 
 def _require_empty(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is not empty: name another --output, or delete it")
+        raise InputError(f"{folder} is not empty: name another --output, or delete the folder")
     if folder.resolve() == Path.cwd():
         raise InputError(f"--output {folder}: expected a folder to create, found the current folder: name another one")
 

@@ -28,8 +28,8 @@ def push_to_hub(
 ) -> Published | None:
     """Prepare the model of a run in ``RUN/publish``, check the folder, and upload it to the hub.
 
-    The upload is one commit, tagged with the name of its content. The same call completes an upload that failed. A pull
-    request is tagged by the same call without ``create_pr`` after it was merged.
+    The upload is one commit, tagged with the name of its content. The same call completes an upload that failed. After
+    a pull request is merged, the same call without ``create_pr`` tags the commit.
 
     Args:
         run: A run folder with a trained model.

@@ -22,7 +22,7 @@ from leaf_st.run_folder import MODEL, RECIPE, RESULTS, read_run
 R = TypeVar("R")
 
 
-class Record(BaseModel):
+class RunRecord(BaseModel):
     """The parts of a run's record (``recipe.json``) that cards and reports show unchanged.
 
     Attributes:
@@ -53,7 +53,7 @@ class Results:
     """
 
     run: Path
-    record: Record
+    record: RunRecord
     recipe: Recipe
     measured: Mapping[str, Sequence[Any]]
     sizes: Sequence[Size] = ()
@@ -74,7 +74,7 @@ def read_results(run: Path) -> Results:
         InputError: If ``run`` is not a run folder, a file is damaged, or a file contains results of another model.
     """
     read_run(run)
-    record = read_as(run / RECIPE, Record, "the record of a run")
+    record = read_as(run / RECIPE, RunRecord, "the record of a run")
     folder = run / RESULTS
     if not (folder.is_dir() or (run / MODEL).is_dir()):
         raise InputError(
@@ -96,7 +96,7 @@ def read_results(run: Path) -> Results:
 def _require_one_student(results: Results) -> None:
     """Check that the student of all rows is the student of this run."""
     student = local_name(results.recipe.name)
-    rows = {name: [row for row in rows if _is_of_student(row)] for name, rows in results.measured.items()}
+    rows = {name: [row for row in rows if _belongs_to_student(row)] for name, rows in results.measured.items()}
     rows["models"] = [row for row in results.sizes if row.role == "student"]
     folder = results.run / RESULTS
     for name, of_student in rows.items():
@@ -120,18 +120,18 @@ def _require_one_revision(folder: Path, rows: Mapping[str, Sequence[Any]]) -> No
         )
 
 
-def _is_of_student(row: Any) -> bool:  # noqa: ANN401  (a row of any measurement)
+def _belongs_to_student(row: Any) -> bool:  # noqa: ANN401  (a row of any measurement)
     return hasattr(row, "model") and getattr(row, "mode", "teacher") != "teacher"
 
 
 def _require_timed_student(results: Results, student: str) -> None:
-    """Check that the first student in the latency rows has the size of this run's student; others may follow it."""
+    """Check that the first student in the latency rows has the size of this run's student; others may follow."""
     first = next((row for row in results.rows(LATENCY) if row.model != row.teacher), None)
     size = results.size("student")
     if first and size and first.parameters != size.parameters:
         raise InputError(
             f"{results.run / RESULTS / LATENCY.file} begins with {first.model} of {first.parameters:,} parameters, "
-            f"but {student} has {size.parameters:,}: measure the latency of {student} first"
+            f"but {student} has {size.parameters:,}: measure the latency again with {student} as the first model"
         )
 
 
@@ -139,7 +139,7 @@ def require_results(run: Path, without_results: bool = False) -> None:
     """Check that ``run`` has task results, unless ``without_results``.
 
     Raises:
-        InputError: If it has none.
+        InputError: If ``run`` has no task results.
     """
     if not (without_results or TASKS.read(run / RESULTS)):
         raise InputError(
@@ -148,9 +148,9 @@ def require_results(run: Path, without_results: bool = False) -> None:
         )
 
 
-def without_folders(results: Results) -> Results:
-    """Return ``results`` for readers on other machines: of each path, only the last part is kept."""
-    record = Record.model_validate(strip_paths(results.record.model_dump()))
+def strip_folders(results: Results) -> Results:
+    """Return ``results`` for readers on other machines: each path is replaced by its last part."""
+    record = RunRecord.model_validate(strip_paths(results.record.model_dump()))
     return replace(
         results,
         record=record,

@@ -55,7 +55,7 @@ def measured_section(results: Results, measurement: Measurement[Any]) -> PageSec
     Raises:
         InputError: If the rows do not belong together.
     """
-    with naming_rows(results, measurement.name):
+    with name_folder_in_errors(results, measurement.name):
         content = measurement.section(results.rows(measurement))
         command = reproducing_command(results, measurement) if measurement.measure else ""
     missing = [Missing(text, measuring_command(results, measurement)) for text in content.incomplete]
@@ -70,7 +70,7 @@ def unmeasured_section(results: Results, measurement: Measurement[Any]) -> PageS
 
 
 @contextmanager
-def naming_rows(results: Results, name: str) -> Iterator[None]:
+def name_folder_in_errors(results: Results, name: str) -> Iterator[None]:
     """Name the results folder in an error about the rows of the measurement ``name``.
 
     Each row may be valid although another row that belongs to it is missing.

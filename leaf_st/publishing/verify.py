@@ -14,7 +14,7 @@ from yaml import YAMLError
 
 from leaf_st.errors import InputError
 from leaf_st.export.encoder import OnnxEncoder, onnxruntime_is_installed
-from leaf_st.export.forms import GRAPH_FOLDER, limits_of
+from leaf_st.export.forms import GRAPH_FOLDER, limits_for
 from leaf_st.export.parity import parity
 from leaf_st.models.load import load_model
 from leaf_st.publishing.consumer import Reading, read_as_consumer
@@ -203,7 +203,7 @@ def _graph(graph: Path, reading: Reading, model: SentenceTransformer) -> str:
     if found.shape != reading.query.shape:
         expected = reading.query.shape[1]
         raise _FailedError(f"{graph.name} returns the shape {found.shape}, expected {expected} dimensions per text")
-    measured, limits = parity(found, reading.query), limits_of(graph)
+    measured, limits = parity(found, reading.query), limits_for(graph)
     if violation := limits.violation(measured):
         raise _FailedError(f"{graph.name} {violation}")
     return f"{graph.name} {f'error {measured.error:.1e}' if limits.exact else f'mean cosine {measured.cosine:.4f}'}"

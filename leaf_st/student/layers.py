@@ -26,8 +26,8 @@ def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedMode
     count = config.num_hidden_layers
     if not layers or list(layers) != sorted(set(layers)) or layers[0] < 0 or layers[-1] >= count:
         raise InputError(
-            f"layers {list(layers)} cannot be kept: {config.model_type} has layers 0 to {count - 1}, "
-            "name some of them in rising order"
+            f"student.layers: expected some of the layers 0 to {count - 1} of the {config.model_type} model in rising "
+            f"order, found {_listed(layers)}: correct the list"
         )
     name = _name_of_stack(model, count)
     config.num_hidden_layers = len(layers)
@@ -51,8 +51,8 @@ def _name_of_stack(model: PreTrainedModel, count: int) -> str:
     ]
     if len(stacks) != 1:
         raise InputError(
-            f"layers of model type {model.config.model_type} cannot be picked: expected one stack of {count} layers, "
-            f"found {len(stacks)} stacks: name a smaller backbone instead"
+            f"student.layers: expected a model with one stack of {count} layers, found {len(stacks)} stacks in model "
+            f"type {model.config.model_type}: leave student.layers out and name a smaller student.backbone"
         )
     return stacks[0]
 
@@ -81,10 +81,16 @@ def _require_same_weights(
         return
     if layers[0] != 0:
         raise InputError(
-            f"layers {list(layers)} of model type {model_type} cannot be picked: layer 0 has other weights than the "
-            f"other layers ({different[0]}): keep layer 0"
+            f"student.layers: expected layer 0 among the layers, because layer 0 of model type {model_type} has other "
+            f"weights than the other layers ({different[0]}), found {_listed(layers)}: keep layer 0"
         )
     raise InputError(
-        f"layers {list(layers)} of model type {model_type} cannot be picked: a model of {len(layers)} layers has other "
-        f"weights ({different[0]}): name a smaller backbone instead"
+        f"student.layers: expected a model type whose layers can be picked, found {model_type}, whose model of "
+        f"{len(layers)} layers has other weights ({different[0]}): leave student.layers out and name a smaller "
+        "student.backbone"
     )
+
+
+def _listed(layers: Sequence[int]) -> str:
+    """Return ``layers`` as in ``--set student.layers=0,4,5``."""
+    return ",".join(map(str, layers)) or "an empty list"

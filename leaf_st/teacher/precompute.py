@@ -20,7 +20,7 @@ from leaf_st.atomic import is_temporary, write_json
 from leaf_st.errors import InputError
 from leaf_st.teacher.protocol import Targets
 from leaf_st.teacher.shard import find_shards, is_intact, open_shard, text_id, write_shard
-from leaf_st.teacher.store import FINGERPRINT, FORMAT, MANIFEST, UNIQUE_BY_PROMPT, EmbeddingStore, read_header
+from leaf_st.teacher.store import FINGERPRINT, FORMAT, STORE_MANIFEST, UNIQUE_BY_PROMPT, EmbeddingStore, read_header
 from leaf_st.texts import Text
 
 # A kill loses at most one block, which takes some seconds on two cores. 1M rows are 977 shards.
@@ -84,7 +84,7 @@ def precompute(
     if not all(names):
         return None
     manifest = {"rows": rows, "skipped": dict(skipped or {}), "shards": names}
-    write_json(folder / MANIFEST, manifest)
+    write_json(folder / STORE_MANIFEST, manifest)
     return EmbeddingStore(folder)
 
 

@@ -25,7 +25,7 @@ from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.shard import Shard, is_intact, open_shard
 from leaf_st.texts import Text
 
-MANIFEST = "manifest.json"
+STORE_MANIFEST = "manifest.json"
 FINGERPRINT = "fingerprint.json"
 FORMAT = 1
 LENGTHS = "lengths.arrow"
@@ -56,7 +56,7 @@ class EmbeddingStore:
         if fingerprint is not None:
             fingerprint.require_same(self.header["fingerprint"], f"store {folder}")
         manifest = _read_json(
-            folder / MANIFEST,
+            folder / STORE_MANIFEST,
             ("rows", "skipped", "shards"),
             "the store is incomplete: run the same command again to resume",
         )

@@ -22,12 +22,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from leaf_st.errors import InputError
+from leaf_st.errors import FieldError
 from leaf_st.recipe import TextsSpec
 from leaf_st.texts.columnar import BATCH_ROWS, FORMATS, open_pieces
 from leaf_st.texts.files import broken_columns, read_values, require_column, table_files
 
-SETTING = "teacher.vector_column"
+FIELD = ("teacher", "vector_column")
 _ROW_FORMATS = (".jsonl", ".csv", ".tsv")
 _NONE = np.empty(0, dtype=np.float32)
 _Item = TypeVar("_Item")
@@ -71,13 +71,16 @@ def open_vectors(table: TextsSpec, column: str) -> VectorFiles:
     """
     source = Path(table.source)
     if not source.exists():
-        raise InputError(
-            f"texts.source {source}: expected the table of the teacher's vectors, found no such file: run the command "
-            "where the table is, or name the teacher, if it can be loaded (--teacher)"
+        raise FieldError(
+            "texts",
+            "source",
+            "expected the table of the teacher's vectors, found no such file: run the command where the table is, or "
+            "name the teacher if it can be loaded (--teacher)",
+            source,
         )
     paths = table_files(source)
     if not paths:
-        raise InputError(f"texts.source {source}: expected a table with vectors, found a BEIR folder: name one table")
+        raise FieldError("texts", "source", "expected a table with vectors, found a BEIR folder: name a file", source)
     if column.endswith(".npy"):
         return _Array(Path(column).expanduser())
     endings = {path.suffix.lower() for path in paths}
@@ -85,9 +88,12 @@ def open_vectors(table: TextsSpec, column: str) -> VectorFiles:
         return _Columns(paths, column)
     if endings <= set(_ROW_FORMATS):
         return _Records(paths[0], column)
-    raise InputError(
-        f"texts.source {source}: expected a file that ends in {', '.join((*FORMATS, *_ROW_FORMATS))}, because it holds "
-        f"the vectors too, found {paths[0].suffix or 'no ending'!r}: convert the file, or name a .npy file in {SETTING}"
+    raise FieldError(
+        "texts",
+        "source",
+        f"expected a file that ends in {', '.join((*FORMATS, *_ROW_FORMATS))}, because it contains the vectors too, "
+        f"found {paths[0].suffix or 'no ending'!r}: convert the file, or name a .npy file in teacher.vector_column",
+        source,
     )
 
 
@@ -99,9 +105,9 @@ class _Columns:
         self._pieces: list[tuple[Path, int]] = []
         sizes: list[int] = []
         for path in paths:
-            with broken_columns(path, "footer", path):
+            with broken_columns(path, "footer", *FIELD):
                 file = open_pieces(path)
-            require_column(path, column, file.schema.names, SETTING)
+            require_column(path, column, file.schema.names, *FIELD)
             _require_form(path, column, file.schema.field(column).type)
             self._pieces += [(path, piece) for piece in range(len(file.sizes))]
             sizes += file.sizes
@@ -114,7 +120,7 @@ class _Columns:
     def read(self, start: int) -> Iterator[Raw]:
         opened, file = None, None
         for path, piece in self._pieces[self._starts.index(start) :]:
-            with broken_columns(path, f"piece {piece}", path):
+            with broken_columns(path, f"piece {piece}", *FIELD):
                 if file is None or path != opened:
                     opened, file = path, open_pieces(path)
                 for batch in file.batches(piece, [self._column]):
@@ -132,7 +138,7 @@ class _Records:
         return 0
 
     def read(self, start: int) -> Iterator[Raw]:
-        for values in blocks(read_values(self.paths[0], self._column, "texts", SETTING)):
+        for values in blocks(read_values(self.paths[0], self._column, *FIELD)):
             yield _joined([parse(value) for value in values])
 
 
@@ -146,9 +152,11 @@ class _Array:
         self.paths = [path]
         array = self._map()
         if array.ndim != 2 or array.dtype.kind != "f":
-            raise InputError(
-                f"{SETTING} {path}: expected floating-point numbers of shape (rows, d), found {array.dtype} of shape "
-                f"{array.shape}: save one vector for each row of the table"
+            raise FieldError(
+                *FIELD,
+                f"expected floating-point numbers of shape (rows, d), found {array.dtype} of shape {array.shape}: save "
+                "one vector for each row of the table",
+                path,
             )
         self.rows: int | None = len(array)
 
@@ -164,7 +172,7 @@ class _Array:
         try:
             array: NDArray[Any] = np.load(self.paths[0], mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{SETTING} {self.paths[0]}: cannot be read ({error}): name a .npy file") from error
+            raise FieldError(*FIELD, f"cannot be read ({error}): name a .npy file", self.paths[0]) from error
         return array
 
 
@@ -244,9 +252,11 @@ def _require_form(path: Path, column: str, kind: pa.DataType) -> None:
     )
     if (_is_list(kind) and types.is_floating(kind.value_type)) or any(test(kind) for test in encoded):
         return
-    raise InputError(
-        f"{path}: expected lists of float16, float32 or float64, binary or text in column {column!r}, found {kind}: "
-        f"convert the column, or set {SETTING} to another column"
+    raise FieldError(
+        *FIELD,
+        f"expected lists of float16, float32 or float64, binary or text, found {kind} in {path}: convert the column "
+        "or name another one",
+        column,
     )
 
 
@@ -287,9 +297,11 @@ class Cursor:
         while row >= self._end:
             raw = next(self._blocks, None)
             if raw is None:
-                raise InputError(
-                    f"{self._files.paths[0]}: expected a vector for row {row} (counted from 0), found {self._end} "
-                    "rows: give each row of the table one vector"
+                raise FieldError(
+                    *FIELD,
+                    f"expected a vector for row {row} (counted from 0), found {self._end} rows: give each row of the "
+                    "table a vector",
+                    self._files.paths[0],
                 )
             self._vectors, self._widths = _matrix(raw, self.width), raw.widths
             self._first, self._end = self._end, self._end + len(raw.widths)

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from sentence_transformers.util import SimilarityFunction
 from torch import Tensor
 
-from leaf_st.errors import InputError
+from leaf_st.errors import FieldError, InputError
 from leaf_st.models.identity import Identity, with_owner
 from leaf_st.recipe import KINDS, TeacherSpec, TextsSpec
 from leaf_st.teacher.protocol import GIVEN, Fingerprint, NoVectorError, Similarity, Vectors
 from leaf_st.teacher.shard import text_id
-from leaf_st.teacher.vector_files import SETTING, Cursor, Raw, VectorFiles, blocks, open_vectors
+from leaf_st.teacher.vector_files import FIELD, Cursor, Raw, VectorFiles, blocks, open_vectors
 from leaf_st.teacher.vector_index import ABSENT, CONFLICT, TextIndex
 from leaf_st.texts import Text
 from leaf_st.texts.columnar import BATCH_ROWS
@@ -246,9 +246,11 @@ class GivenVectors:
         """The rows by text, read at the first look-up."""
         index = TextIndex(self._table, self.prompts)
         if self._files.rows not in (None, index.count):
-            raise InputError(
-                f"{SETTING} {self._files.paths[0]}: expected {index.count:,} vectors, one for each row of "
-                f"{self._table.source}, found {self._files.rows:,}: name the vectors of this table"
+            raise FieldError(
+                *FIELD,
+                f"expected {index.count:,} vectors, one for each row of {self._table.source}, found "
+                f"{self._files.rows:,}: name the vectors of this table",
+                self._files.paths[0],
             )
         index.merge_repeated(self._cursor)
         return index
@@ -268,9 +270,11 @@ def given_revision(spec: TeacherSpec) -> str:
 
 def _open(spec: TeacherSpec) -> tuple[TextsSpec, VectorFiles]:
     if spec.vector_column is None or spec.table is None:
-        raise InputError(
-            f"teacher.table: expected the table that holds the vectors {spec.vector_column!r}, found None: set "
-            "teacher.table, or use a recipe, whose texts are the table"
+        raise FieldError(
+            "teacher",
+            "table",
+            f"expected the table that contains the vectors {spec.vector_column!r}, found None: set the table, or use a "
+            "recipe, whose texts are the table",
         )
     return spec.table, open_vectors(spec.table, spec.vector_column)
 
@@ -280,9 +284,10 @@ def _measure(files: VectorFiles) -> tuple[int, bool]:
     raw = next(files.read(0), None)
     widths = Counter(raw.widths[raw.widths > 0].tolist()) if raw is not None else Counter[int]()
     if not widths:
-        raise InputError(
-            f"{files.paths[0]}: expected vectors in the first {BATCH_ROWS:,} rows, found none: set {SETTING} to a "
-            "column of lists of numbers, of float32 numbers in binary or base64, or of texts such as [0.1, 0.2]"
+        raise FieldError(
+            *FIELD,
+            f"expected vectors in the first {BATCH_ROWS:,} rows of {files.paths[0]}, found none: name a column of "
+            "lists of numbers, of float32 numbers in binary or base64, or of texts such as [0.1, 0.2]",
         )
     width = widths.most_common(1)[0][0]
     vectors, _ = Cursor(files, width).fetch(np.arange(len(cast(Raw, raw).widths)))

@@ -67,7 +67,7 @@ def docstring_texts(roots: Sequence[Path] | None = None, progress: ReadProgress 
 
     Args:
         roots: As for `documented_functions`.
-        progress: Is updated after each module.
+        progress: Progress to update after each module.
     """
     for item in documented_functions(roots, progress):
         if is_held_out(item.summary):
@@ -97,7 +97,7 @@ def documented_functions(
 
     Args:
         roots: Folders of packages; the standard library and the installed packages if None.
-        progress: Is updated after each module.
+        progress: Progress to update after each module.
     """
     modules = sorted(_modules(_installed() if roots is None else roots))
     part = (progress or ReadProgress()).add(len(modules))
@@ -154,7 +154,7 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 def _definitions(tree: ast.Module, module: str) -> Iterator[tuple[str, Definition]]:
     """Yield functions and classes with dotted names, in source order, except those inside functions."""
     stack: list[tuple[str, ast.AST]] = [(module, tree)]
-    while stack:  # not recursion: an elif chain nests deeper than Python recurses
+    while stack:  # not recursion: a long elif chain exceeds Python's recursion limit
         prefix, node = stack.pop()
         name = prefix
         if isinstance(node, Definition):

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from leaf_st.atomic import is_temporary
-from leaf_st.errors import InputError
+from leaf_st.errors import FieldError
 from leaf_st.recipe import TextsSpec
 from leaf_st.texts.columnar import FORMATS, open_pieces
 from leaf_st.texts.progress import PartProgress, ReadProgress
@@ -50,17 +50,18 @@ class _Source(NamedTuple):
         column: Column to read.
         key: Name of the recipe part that names the file.
         progress: How far the file has been read.
-        setting: Recipe field that names the column.
+        setting: Part and field of the recipe that name the column.
     """
 
     path: Path
     column: str
     key: str
     progress: PartProgress
-    setting: str
+    setting: tuple[str, str]
 
-    def __str__(self) -> str:
-        return f"{self.key}.source {self.path}"
+    def error(self, problem: str, place: str = "") -> FieldError:
+        """Return an error about this file, or about ``place`` in this file."""
+        return FieldError(self.key, "source", problem, f"{self.path}{place}")
 
 
 def read_file(
@@ -72,7 +73,7 @@ def read_file(
         spec: The file and its columns.
         skipped: Counts the lines that are not rows, by reason.
         key: Name of ``spec`` in the recipe, for errors: "texts" or "general".
-        progress: Is updated while the files are read.
+        progress: Progress to update while the files are read.
 
     Raises:
         InputError: If the file is missing, empty, broken, of an unknown format, or lacks the text column.
@@ -101,27 +102,27 @@ def table_files(path: Path) -> list[Path]:
     return next(filter(None, found), [])
 
 
-def read_values(path: Path, column: str, key: str, setting: str) -> Iterator[object]:
+def read_values(path: Path, column: str, part: str, field: str) -> Iterator[object]:
     """Yield the values of ``column`` in a jsonl, csv or tsv file; row i is row i of `read_file`.
 
     Args:
         path: The file.
         column: The column.
-        key: Name of the recipe part that names the file, for errors.
-        setting: Recipe field that names the column, for errors.
+        part: Part of the recipe that names the column, for errors.
+        field: Field of the part that names the column.
 
     Raises:
         InputError: If the file is missing, empty, broken, or lacks the column.
     """
-    source = _check(path, column, key, ReadProgress())._replace(setting=setting)
+    source = _check(path, column, "texts", ReadProgress())._replace(setting=(part, field))
     return (record.get(column) for record in _records(source, (), Counter()))
 
 
 def _beir_rows(folder: Path, skipped: Counter[str], key: str, progress: ReadProgress) -> Iterator[Row]:
-    """Yield documents and queries alternately while both last, so that a limit keeps some of each."""
+    """Yield documents and queries alternately, then the rest of the longer file, so that a limit keeps some of each."""
     paths = [_beir_table(folder, name, key) for name in ("corpus", "queries")]
     corpus, queries = (_check(path, "text", key, progress) for path in paths)
-    documents = (Row(_titled(record), "document") for record in _records(corpus, ("title",), skipped))
+    documents = (Row(_with_title(record), "document") for record in _records(corpus, ("title",), skipped))
     asked = (Row(record.get("text"), "query") for record in _records(queries, (), skipped))
     for pair in zip_longest(documents, asked):
         yield from (row for row in pair if row is not None)
@@ -134,36 +135,38 @@ def _beir_table(folder: Path, name: str, key: str) -> Path:
             return path
     expected = " or ".join(path.name for path in candidates)
     found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-    raise InputError(
-        f"{key}.source {folder}: expected parquet files, or a BEIR folder with {expected}, found {found}: "
-        "name a file of the folder instead"
+    raise FieldError(
+        key,
+        "source",
+        f"expected parquet files, or a BEIR folder with {expected}, found {found}: name a file of the folder instead",
+        folder,
     )
 
 
-def _titled(record: Record) -> object:
+def _with_title(record: Record) -> object:
     title, text = record.get("title"), record.get("text")
     return f"{title} {text}" if isinstance(title, str) and isinstance(text, str) else text
 
 
 def _check(path: Path, column: str, key: str, progress: ReadProgress) -> _Source:
     """Check that ``path`` is a file of a known format with content, and add the file to ``progress``."""
-    name = f"{key}.source {path}"
+    source = _Source(path, column, key, PartProgress(0), (key, "text_column"))
     if not path.is_file():
-        raise InputError(f"{name}: no such file: name an existing file or folder")
+        raise source.error("no such file: name an existing file or folder")
     ending = path.suffix.lower()
     if ending not in _READERS:
-        raise InputError(
-            f"{name}: expected a file that ends in {', '.join(_READERS)}, or a BEIR folder, "
+        raise source.error(
+            f"expected a file that ends in {', '.join(_READERS)}, or a BEIR folder, "
             f"found {path.suffix or 'no ending'!r}: convert the file"
         )
     size = path.stat().st_size
     if size == 0:
-        raise InputError(f"{name}: the file is empty: name a file with texts")
+        raise source.error("the file is empty: name a file with texts")
     rows = None
     if ending in FORMATS:
-        with broken_columns(name, "footer", path):
+        with broken_columns(path, "footer", key, "source"):
             rows = sum(open_pieces(path).sizes)
-    return _Source(path, column, key, progress.add(size, rows), f"{key}.text_column")
+    return source._replace(progress=progress.add(size, rows))
 
 
 def _records(source: _Source, others: Sequence[str], skipped: Counter[str]) -> Iterator[Record]:
@@ -175,23 +178,24 @@ def _records(source: _Source, others: Sequence[str], skipped: Counter[str]) -> I
 
 
 @contextmanager
-def broken_columns(source: object, place: str, path: Path) -> Iterator[None]:
-    """Turn the errors of a damaged parquet or Arrow file into an `InputError` that names ``source`` and ``place``."""
+def broken_columns(path: Path, place: str, part: str, field: str) -> Iterator[None]:
+    """Turn the errors of a damaged parquet or Arrow file into an error of the recipe's ``field`` in ``part``."""
     try:
         yield
     except (pa.ArrowException, OSError) as error:
         form = path.suffix.lower().removeprefix(".")
-        raise InputError(f"{source}, {place}: broken {form} ({error}): copy or create the file again") from error
+        problem = f"broken {form} ({error}): copy or create the file again"
+        raise FieldError(part, field, problem, f"{path}, {place}") from error
 
 
 def _columns(source: _Source, others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
-    with broken_columns(source, "footer", source.path):
+    with broken_columns(source.path, "footer", source.key, "source"):
         file = open_pieces(source.path)
     names = file.schema.names
     _require(source, names)
     columns = [source.column, *(name for name in others if name in names)]
     for piece in range(len(file.sizes)):
-        with broken_columns(source, f"{file.kind} {piece}", source.path):
+        with broken_columns(source.path, f"{file.kind} {piece}", source.key, "source"):
             for batch in file.batches(piece, columns):
                 yield from _batch_records(batch)
 
@@ -246,9 +250,9 @@ def _csv(source: _Source, _others: Sequence[str], _: Counter[str], delimiter: st
         _require(source, records.fieldnames or ())
         yield from records
     except csv.Error as error:
-        raise InputError(
-            f"{source}, after line {records.line_num}: broken csv ({error}): "
-            "close the quotes, and double the quotes inside a text"
+        raise source.error(
+            f"broken csv ({error}): close every quoted text, and double the quotes inside a text",
+            f", after line {records.line_num}",
         ) from error
 
 
@@ -268,21 +272,23 @@ def _lines(source: _Source, newline: str | None = None) -> Iterator[str]:
 
 
 def _require(source: _Source, found: Iterable[str]) -> None:
-    require_column(source, source.column, found, source.setting)
+    require_column(source.path, source.column, found, *source.setting)
 
 
-def require_column(source: object, column: str, found: Iterable[str], setting: str) -> None:
-    """Check that ``column`` is one of the columns ``found`` in ``source``.
+def require_column(path: Path, column: str, found: Iterable[str], part: str, field: str) -> None:
+    """Check that ``column`` is one of the columns ``found`` in the file ``path``.
 
     Raises:
-        InputError: If the column is missing. The error names ``setting``, the recipe field that names the column.
+        FieldError: If the column is missing; the error is of the recipe's ``field`` in ``part``.
     """
     names = list(found)
     if column not in names:
-        content = setting.rpartition(".")[2].removesuffix("_column")
-        raise InputError(
-            f"{source}: expected a column {column!r}, found {', '.join(names) or 'none'}: "
-            f"set {setting} to the column that contains the {content}"
+        content = field.removesuffix("_column")
+        raise FieldError(
+            part,
+            field,
+            f"expected a column {column!r} in {path}, found {', '.join(names) or 'none'}: name the column that "
+            f"contains the {content}",
         )
 
 

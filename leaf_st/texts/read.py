@@ -9,9 +9,10 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import cast
 
-from leaf_st.errors import InputError
+from leaf_st.errors import FieldError
 from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TextsSpec
 from leaf_st.texts import Text
 from leaf_st.texts.dedupe import Deduplicator
@@ -19,7 +20,7 @@ from leaf_st.texts.docstrings import docstring_texts
 from leaf_st.texts.files import read_file
 from leaf_st.texts.progress import ReadProgress
 
-_MAX_BYTES = 1_000_000  # no teacher reads so many; the row is probably a file mistaken for a text
+_MAX_BYTES = 1_000_000  # longer than any teacher reads: probably a file mistaken for a text
 _SENTENCE_BORDER = re.compile(r"(?<=[.!?])\s+(?=[A-Z\d\"'(])")
 _SENTENCE_WORDS = range(4, 61)
 
@@ -39,16 +40,14 @@ def read_texts(
         key: Name of ``spec`` in the recipe, for errors: "texts" or "general".
         prompts: The teacher's prompts by kind. If two kinds have the same prompt, a text of both kinds is yielded once,
             as the kind that occurs first. If None, a text of both kinds is yielded twice.
-        progress: Is updated while the source is read.
+        progress: Progress to update while the source is read.
 
     Raises:
         InputError: If the source cannot be read or contains no usable text.
     """
     progress = progress or ReadProgress()
-    most: dict[str, float] = dict.fromkeys(KINDS, math.inf)
-    if isinstance(spec.limit, Mapping):
-        most |= {kind: limit for kind, limit in spec.limit.items() if limit is not None}
-    progress.limit = spec.limit if isinstance(spec.limit, int) else sum(most.values())
+    most = _limits(spec)
+    progress.limit = _total_limit(spec)
     kept: Counter[str] = Counter()
     with Deduplicator() as seen:
         for text in _with_sentences(_usable(_rows(spec, skipped, key, progress), skipped), spec.sentences):
@@ -65,28 +64,44 @@ def read_texts(
         raise _no_texts(spec, skipped, key)
 
 
-def require_texts(spec: TextsSpec, key: str = "texts") -> None:
-    """Check that the source of ``spec`` can be opened and contains a usable text; stop reading at this text.
+def require_texts(spec: TextsSpec, key: str = "texts", most: int = 1) -> int:
+    """Check that the source of ``spec`` can be opened and contains a usable text; stop reading at ``most`` texts.
 
     Args:
         spec: The texts to read.
         key: As for `read_texts`.
+        most: Number of texts after which no further text is read.
+
+    Returns:
+        The number of texts, at most ``most``.
 
     Raises:
         InputError: As `read_texts`.
     """
-    if spec.source == DOCSTRINGS:
-        return  # the standard library always has docstrings
-    skipped: Counter[str] = Counter()
-    if next(_usable(_rows(spec, skipped, key, ReadProgress()), skipped), None) is None:
-        raise _no_texts(spec, skipped, key)
+    if spec.source == DOCSTRINGS:  # the standard library always has more docstrings than ``most``
+        return int(min(most, _total_limit(spec)))
+    return sum(1 for _ in islice(read_texts(spec, Counter(), key), most))
 
 
-def _no_texts(spec: TextsSpec, skipped: Counter[str], key: str) -> InputError:
+def _limits(spec: TextsSpec) -> dict[str, float]:
+    """Return the maximum number of texts of each kind."""
+    given = spec.limit if isinstance(spec.limit, Mapping) else {}
+    return {kind: math.inf if (limit := given.get(kind)) is None else limit for kind in KINDS}
+
+
+def _total_limit(spec: TextsSpec) -> float:
+    """Return the maximum number of all texts."""
+    return spec.limit if isinstance(spec.limit, int) else sum(_limits(spec).values())
+
+
+def _no_texts(spec: TextsSpec, skipped: Counter[str], key: str) -> FieldError:
     reasons = ", ".join(f"{reason}: {count}" for reason, count in skipped.most_common())
-    return InputError(
-        f"{key}.source {spec.source}: expected at least one usable text, found none "
-        f"(rows left out: {reasons or 'none'}): name another source or column"
+    return FieldError(
+        key,
+        "source",
+        f"expected at least one usable text, found none (rows left out: {reasons or 'none'}): name another source or "
+        "column",
+        spec.source,
     )
 
 

@@ -9,7 +9,7 @@ from functools import cache
 from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import torch
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
@@ -17,7 +17,7 @@ from transformers import Trainer
 from transformers.integrations import integration_utils
 
 from leaf_st.errors import InputError
-from leaf_st.field_types import fits, type_name
+from leaf_st.field_types import fits, type_name, value_name
 from leaf_st.models.precision import bfloat16_is_fast
 from leaf_st.recipe import Recipe
 from leaf_st.training.trainer import DOMAIN, GENERAL
@@ -79,12 +79,14 @@ _LEAST_INTEGERS = {
     "per_device_train_batch_size": 1,
     "per_device_eval_batch_size": 1,
     "gradient_accumulation_steps": 1,
+    "dataloader_num_workers": 0,
     "max_steps": -1,
     "seed": 0,
 }
-_POSITIVE = ("learning_rate", "num_train_epochs")
+_POSITIVE = ("learning_rate", "num_train_epochs", "eval_steps", "save_steps", "logging_steps")
+_FEW = 8  # values that a message lists
 
-# Names of integrations whose availability check in transformers has another name.
+# Integrations whose availability check in transformers has a different name.
 _CHECKED_AS = {"azure_ml": "azureml", "comet_ml": "comet", "flyte": "flytekit"}
 _NEED_THE_MODEL = ("galore", "apollo", "lomo")  # their optimizers select layers of the model
 
@@ -119,11 +121,12 @@ def training_arguments(recipe: Recipe, run: Path, device: str) -> SentenceTransf
     trains_on_cpu = bool(recipe.training.arguments.get("use_cpu")) or not torch.accelerator.is_available()
     if arguments.get("fp16") and trains_on_cpu:
         raise InputError("fp16: expected a GPU, found the device cpu: set bf16=true, or remove fp16")
+    _check_steps(arguments)
     try:
         made = SentenceTransformerTrainingArguments(output_dir=str(run / "checkpoints"), **arguments)
     except (TypeError, ValueError, ImportError, OSError, RuntimeError) as error:
         raise InputError(f"training arguments: {error}: change or remove the argument") from error
-    _check_optimizer(made)
+    _check_optimizer(made, recipe.training.arguments)
     if made.torch_compile and (device != "cpu" or trains_on_cpu):
         _check_compile(device, made.torch_compile_backend, made.torch_compile_mode)
     return made
@@ -149,18 +152,40 @@ def check_arguments(recipe: Recipe) -> None:
     Raises:
         InputError: If an argument is unknown, refused, has the wrong type, or needs a package that is missing.
     """
-    for name, value in recipe.training.arguments.items():
-        _check_name(name)
-        if name in _LEAST_INTEGERS:
-            _check_least(name, value, _LEAST_INTEGERS[name])
-        elif name in _POSITIVE:
-            _check_positive(name, value)
-        elif not fits(value, hint := argument_types()[name]):
-            raise InputError(f"{name}: expected {type_name(hint)}, found {value!r}: change the value")
     if recipe.training.arguments.get("deepspeed") and find_spec("deepspeed") is None:
         raise InputError("deepspeed: expected the package deepspeed, found none: install it, or remove the argument")
+    for name, value in recipe.training.arguments.items():
+        _check_name(name)
+        _check_value(name, value)
     _check_reports(recipe.training.arguments.get("report_to"))
     _check_metric(recipe)
+
+
+def _check_value(name: str, value: object) -> None:
+    hint = argument_types()[name]
+    if name in _LEAST_INTEGERS:
+        _check_least(name, value, _LEAST_INTEGERS[name])
+    elif name in _POSITIVE and not (value is None and fits(None, hint)):
+        _check_positive(name, value)
+    elif not fits(value, hint):
+        raise InputError(f"{name}: expected {_expected(hint, value)}, found {value_name(value)}: change the value")
+    elif isinstance(value, str) and _takes_json(hint) and not Path(value).is_file():
+        expected = "mapping, or the path of a JSON file"
+        raise InputError(f"{name}: expected {expected}, found {value_name(value)}: change the value")
+
+
+def _expected(hint: Any, value: object) -> str:  # noqa: ANN401  (any annotation)
+    """Return the type ``hint`` in words; of many possible values, the ones most similar to ``value``, if any are."""
+    values = [str(item) for literal in get_args(hint) if get_origin(literal) is Literal for item in get_args(literal)]
+    if len(values) <= _FEW:
+        return type_name(hint)
+    near = [item for item in values if value and str(value) in item][:_FEW] or get_close_matches(str(value), values)
+    return f"a known value such as {', '.join(near)}" if near else type_name(hint)
+
+
+def _takes_json(hint: Any) -> bool:  # noqa: ANN401  (any annotation)
+    """Return whether an argument of type ``hint`` is a mapping, or text that transformers reads as JSON."""
+    return str in get_args(hint) and any(dict in (kind, get_origin(kind)) for kind in get_args(hint))
 
 
 def _check_name(name: str) -> None:
@@ -180,12 +205,14 @@ def _check_name(name: str) -> None:
 
 def _check_least(name: str, value: object, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InputError(f"{name}: expected a whole number of at least {least}, found {value!r}: change the value")
+        raise InputError(
+            f"{name}: expected a whole number of at least {least}, found {value_name(value)}: change the value"
+        )
 
 
 def _check_positive(name: str, value: object) -> None:
     if not fits(value, float) or not value > 0:  # type: ignore[operator]
-        raise InputError(f"{name}: expected more than 0, found {value!r}: change the value")
+        raise InputError(f"{name}: expected a number above 0, found {value_name(value)}: change the value")
 
 
 def _check_reports(report_to: str | Iterable[str] | None) -> None:
@@ -212,7 +239,19 @@ def _check_metric(recipe: Recipe) -> None:
         raise InputError(f"metric_for_best_model: expected {' or '.join(known)}, found {name!r}: change the value")
 
 
-def _check_optimizer(arguments: SentenceTransformerTrainingArguments) -> None:
+def _check_steps(arguments: Mapping[str, Any]) -> None:
+    """Check that a checkpoint is saved only at steps that are validated, so that the best checkpoint is known."""
+    if not arguments["load_best_model_at_end"] or arguments["eval_strategy"] != "steps":
+        return
+    between, saved = float(arguments["eval_steps"] or arguments["logging_steps"]), float(arguments["save_steps"])
+    in_one_unit = (between < 1) == (saved < 1)  # a value below 1 is a share of all steps
+    if arguments["save_strategy"] == "steps" and not (in_one_unit and round(saved / between, 6).is_integer()):
+        raise InputError(
+            f"save_steps: expected eval_steps ({between:g}) or a multiple, found {saved:g}: set both to the same value"
+        )
+
+
+def _check_optimizer(arguments: SentenceTransformerTrainingArguments, given: Mapping[str, Any]) -> None:
     """Create the optimizer for one parameter, because its packages are imported only on creation."""
     try:
         optimizer, options = Trainer.get_optimizer_cls_and_kwargs(arguments)
@@ -222,8 +261,14 @@ def _check_optimizer(arguments: SentenceTransformerTrainingArguments) -> None:
         needs_model = any(part in name for part in _NEED_THE_MODEL)
         if needs_model and not isinstance(error, ImportError):
             return
+        settings = [key for key in given if key == "optim_args" or key.startswith("adam_")]
+        if settings and not isinstance(error, ImportError):
+            raise InputError(
+                f"{', '.join(settings)}: expected settings that the optimizer {name} accepts, but creating it failed "
+                f"with: {error}; change or remove the setting"
+            ) from error
         raise InputError(
-            f"optim: expected an optimizer that works here, found {name!r} ({error}): "
+            f"optim: expected an optimizer that works here, found {name!r}, which failed with: {error}; "
             f"set optim={DEFAULTS['optim']}, or install its package"
         ) from error
 

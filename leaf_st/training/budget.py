@@ -56,7 +56,7 @@ class _RandomTeacher:
 
 
 class _EpochClock(TrainerCallback):
-    """Notes the time at the end of each epoch."""
+    """Records the time at the end of each epoch."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -91,15 +91,15 @@ def steps_of_budget(
     Raises:
         InputError: If the budget is too short for one step.
     """
-    # Random rows, because the head of a source may have other lengths than the rest.
+    # Random rows, because the first texts of a source may be longer or shorter than the rest.
     count = trial_texts(recipe) * PartialState().num_processes
     rows = np.unique(np.random.default_rng(0).integers(len(store), size=count)).tolist()
     validation = len(held_out_rows(store, recipe.training)) + (0 if general is None else len(general))
     spec = replace(recipe.training, held_out_rows=max(1, validation))
-    return steps_within(replace(recipe, training=spec), store.fingerprint, store.texts(rows), device)
+    return steps_for_budget(replace(recipe, training=spec), store.fingerprint, store.texts(rows), device)
 
 
-def steps_within(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], device: str | None = None) -> int:
+def steps_for_budget(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], device: str | None = None) -> int:
     """Return the number of optimizer steps that fit into the recipe's budget, validations included.
 
     Several processes run the trial together, as they will train, and all return the result of the first process.
@@ -113,11 +113,11 @@ def steps_within(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text]
     Raises:
         InputError: If the budget is too short for one step.
     """
-    return steps_at(recipe, measure_pace(recipe, fingerprint, texts, device))
+    return steps_for_pace(recipe, measure_pace(recipe, fingerprint, texts, device))
 
 
-def steps_at(recipe: Recipe, pace: Pace) -> int:
-    """Return the number of optimizer steps that fit into the recipe's budget at ``pace``, as `steps_within` does."""
+def steps_for_pace(recipe: Recipe, pace: Pace) -> int:
+    """Return the number of optimizer steps that fit into the recipe's budget at ``pace``, see `steps_for_budget`."""
     minutes = recipe.training.budget_minutes or 0.0
     seconds = minutes * 60 * _MARGIN
     validation = pace.row * recipe.training.held_out_rows

@@ -4,8 +4,8 @@ Checkpoints that the recipe asks for are kept, up to its ``save_total_limit``. A
 Ctrl-C is only for resuming, and is removed when the next checkpoint is complete. Such a checkpoint is in a separate
 folder and does not count towards ``save_total_limit``.
 
-Several processes would each decide by their own clock and signals, and wait for each other forever. With several
-processes, checkpoints are therefore written only by steps, and Ctrl-C ends the processes immediately.
+With several processes, checkpoints are written only by steps, and Ctrl-C ends the processes immediately. Otherwise each
+process would decide by its own clock and signals, and the processes would wait for each other forever.
 """
 
 import json
@@ -39,7 +39,7 @@ def last_complete_checkpoint(folder: Path, processes: int = 1) -> Path | None:
     """Return the newest complete checkpoint in ``folder``, and remove incomplete ones.
 
     Raises:
-        InputError: If another number of ``processes`` wrote the checkpoint, and steps had another number of rows.
+        InputError: If a different number of processes wrote the checkpoint, so that steps had more or fewer rows.
     """
     complete = {**complete_checkpoints(folder / _PASSING), **complete_checkpoints(folder)}
     for path in folder.glob("checkpoint-*"):

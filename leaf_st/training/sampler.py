@@ -7,7 +7,7 @@ mixed with the rows of ``chunks_per_window`` random chunks, and batches of one l
 Memory is O(chunks + rows of a window). Sorting all rows instead would need a permutation of all rows. With 1024 x 64
 rows per window, about 3 % of the tokens are padding.
 
-Processes that train together iterate over the same batches, each of as many rows as all processes take in one step, and
+Processes that train together iterate over the same batches. A batch contains the rows of one step of all processes, and
 each process takes its part of every batch. What the student learns depends on the rows of a step, not on the number of
 processes.
 """
@@ -39,7 +39,7 @@ _LABELS = ("label", "labels", "score", "scores")
 
 
 class Lengths(Protocol):
-    """Lengths of rows in any unit: an array, or an object that reads the lengths when asked."""
+    """Lengths of rows in any unit: an array, or an object that reads lengths on request."""
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -103,7 +103,7 @@ class LengthGroupedBatchSampler(SetEpochMixin, BatchSampler):
 
     def __len__(self) -> int:
         full, rest = divmod(len(self._lengths) - len(self._leave_out), self.batch_size)
-        return full + (not self.drop_last and len(self._own_part(np.arange(rest))) > 0)
+        return full + (not self.drop_last and len(self._process_share(np.arange(rest))) > 0)
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng((self._seed, self.epoch))
@@ -119,11 +119,11 @@ class LengthGroupedBatchSampler(SetEpochMixin, BatchSampler):
             batches = rows[: full * self.batch_size].reshape(full, self.batch_size)
             rest = rows[full * self.batch_size :]
             for index in rng.permutation(full):
-                yield self._own_part(batches[index]).tolist()
-        if not self.drop_last and len(last := self._own_part(rest)):
+                yield self._process_share(batches[index]).tolist()
+        if not self.drop_last and len(last := self._process_share(rest)):
             yield last.tolist()
 
-    def _own_part(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _process_share(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows of ``batch`` that belong to this part."""
         index, count = self._part
         return batch[len(batch) * index // count : len(batch) * (index + 1) // count]
@@ -138,7 +138,7 @@ class LengthGroupedBatchSampler(SetEpochMixin, BatchSampler):
 
 
 class _DatasetLengths:
-    """Lengths of the rows of a data set, read from its table, without its transform, when asked."""
+    """Lengths of the rows of a data set, read on request from its table, without its transform."""
 
     def __init__(self, dataset: datasets.Dataset, labels: Sequence[str]) -> None:
         texts = [name for name, kind in dataset.features.items() if _is_text(kind) and name not in labels]

@@ -21,7 +21,7 @@ from leaf_st.training.arguments import named_arguments, training_arguments
 from leaf_st.training.checkpoints import last_complete_checkpoint
 from leaf_st.training.trainer import DOMAIN, GENERAL, LeafTrainer
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 def initial_student(recipe: Recipe, fingerprint: Fingerprint, device: str | None = None) -> SentenceTransformer:
@@ -67,7 +67,7 @@ def train(
 
     Raises:
         InputError: If the store is too small or damaged, an argument is wrong, the teacher of a static student is
-            missing, or another number of processes wrote the checkpoint.
+            missing, or a different number of processes wrote the checkpoint.
         KeyboardInterrupt: On Ctrl-C, after the current batch and a checkpoint.
     """
     max_length = student.max_seq_length
@@ -93,7 +93,7 @@ def train(
         write_json(run / "results" / "training.json", trainer.state.log_history)
         save_portable(student, run / "model", record)
         if general is not None:
-            logger.info(before_and_after(trainer, recipe.training.distance))
+            _logger.info(before_and_after(trainer, recipe.training.distance))
     trainer.accelerator.wait_for_everyone()
     return student
 

@@ -4,8 +4,8 @@ Rows come from an `EmbeddingStore` by number. Texts and targets are read from ma
 memory contains neither all texts nor all targets. Batches contain texts of similar length, the learning rate follows
 `CyclicDecay`, and checkpoints contain safetensors and no model card.
 
-Several processes (``torchrun``) train as one process would with their combined batches. Only the last batch of an
-epoch, if incomplete, is left out, because the processes' parts would differ in size.
+Several processes (``torchrun``) train as one process would with their combined batches. An incomplete
+last batch of an epoch is left out, because the parts of the processes would differ in size.
 """
 
 from contextlib import nullcontext
@@ -37,7 +37,7 @@ from leaf_st.training.loss import TeacherAlignedLoss
 from leaf_st.training.sampler import LengthGroupedBatchSampler, Lengths, token_lengths
 from leaf_st.training.schedule import schedule
 
-_HELD_OUT_SHARE = 10  # at most one row in ten is held out: most of a small store is needed for training
+HELD_OUT_SHARE = 10  # at most one row in ten is held out: most of a small store is needed for training
 DOMAIN, GENERAL = "domain", "general"  # names of the validation sets, if there are two
 
 
@@ -176,7 +176,7 @@ class LeafTrainer(SentenceTransformerTrainer):
             prefetch_factor=self.args.dataloader_prefetch_factor,
         )
         # Accelerator.prepare would divide this process's part again. It also repeats rows to fill the last batch, and
-        # does not set the epoch of the sampler when a training by several processes resumes within an epoch.
+        # does not set the epoch of the sampler when training with several processes resumes within an epoch.
         prepared: DataLoader[Any] = prepare_data_loader(
             loader, self.args.device, num_processes=1, process_index=0, put_on_device=True
         )
@@ -231,12 +231,12 @@ def held_out_count(rows: int, spec: TrainingSpec) -> int:
     Raises:
         InputError: If there are too few rows to hold out one.
     """
-    if rows < _HELD_OUT_SHARE:
+    if rows < HELD_OUT_SHARE:
         raise InputError(
-            f"expected at least {_HELD_OUT_SHARE} texts, because one in {_HELD_OUT_SHARE} is held out for validation, "
-            f"found {rows}: embed more texts"
+            f"texts: expected at least {HELD_OUT_SHARE} texts, because one in {HELD_OUT_SHARE} is held out for "
+            f"validation, found {rows}: add texts, or raise texts.limit"
         )
-    return min(spec.held_out_rows, rows // _HELD_OUT_SHARE)
+    return min(spec.held_out_rows, rows // HELD_OUT_SHARE)
 
 
 def require_full_batch(rows: int, args: TrainingArguments) -> None:

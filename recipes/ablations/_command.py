@@ -14,7 +14,7 @@ from leaf_st.zoo import MINILM
 
 
 @contextmanager
-def refusing(name: str) -> Iterator[None]:
+def exit_on_input_error(name: str) -> Iterator[None]:
     """Silence the libraries, and end the process on errors as `leaf-st` does."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -28,7 +28,7 @@ def common_parser(description: str | None, output: str) -> argparse.ArgumentPars
     parser.add_argument(
         "--texts", default=DOCSTRINGS, metavar="FILE", help="training texts (default: documentation strings)"
     )
-    parser.add_argument("--teacher", default=MINILM, metavar="MODEL", help="default: %(default)s")
+    parser.add_argument("--teacher", default=MINILM, metavar="MODEL", help="teacher (default: %(default)s)")
     parser.add_argument("--backbone", metavar="MODEL", help="student's backbone (default: three layers of the teacher)")
     parser.add_argument("--samples", type=int, default=75_000, help="training samples (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=42, help="random seed (default: %(default)s)")

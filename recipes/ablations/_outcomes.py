@@ -70,17 +70,17 @@ def measure_retrieval(
     if not sets:
         return {}
     from leaf_st.evaluation.tasks.find import find_tasks
-    from leaf_st.evaluation.tasks.runner import evaluate  # imports mteb, which takes seconds
+    from leaf_st.evaluation.tasks.runner import evaluate_tasks  # imports mteb, which takes seconds
 
     if bfloat16_is_fast(student.device):
         student = student.to(torch.bfloat16)
     found: dict[str, dict[str, float]] = {}
-    for result in evaluate(find_tasks(list(map(str, sets))), teacher=teacher, student=student, modes=list(ROLES)):
+    for result in evaluate_tasks(find_tasks(list(map(str, sets))), teacher=teacher, student=student, modes=list(ROLES)):
         found.setdefault(result.set, {})[result.mode] = result.score
     return found
 
 
-def remember(teacher: Teacher, folder: Path) -> None:
+def cache_vectors(teacher: Teacher, folder: Path) -> None:
     """Cache the teacher's vectors of queries and documents in ``folder``; they are the same for all variants."""
     folder.mkdir(parents=True, exist_ok=True)
 

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from _command import common_parser, common_recipe, refusing
-from _outcomes import Outcome, format_table, measure_alignment, measure_retrieval, remember, save_figure
+from _command import common_parser, common_recipe, exit_on_input_error
+from _outcomes import Outcome, cache_vectors, format_table, measure_alignment, measure_retrieval, save_figure
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 
@@ -36,7 +36,7 @@ from leaf_st.recipe import TrainingSpec
 from leaf_st.student.new import new_student
 from leaf_st.student.projection import fit_projection
 from leaf_st.teacher.protocol import Teacher
-from leaf_st.teacher.store import MANIFEST, EmbeddingStore
+from leaf_st.teacher.store import STORE_MANIFEST, EmbeddingStore
 from leaf_st.texts.read import read_texts
 from leaf_st.training.arguments import training_arguments
 from leaf_st.training.loss import TeacherAlignedLoss
@@ -167,10 +167,10 @@ def main(study: Study, description: str | None, arguments: Sequence[str] | None 
     parser = common_parser(description, "runs/ablations, for all studies")
     parser.add_argument("--variants", nargs="+", metavar="NAME", help="train and show only these variants")
     options = parser.parse_args(arguments)
-    with refusing(study.name):
+    with exit_on_input_error(study.name):
         setting = _setting(options, study)
         variants = _chosen(study.variants(setting), options.variants)
-        _conduct(study, setting, variants)
+        _run_study(study, setting, variants)
 
 
 def _setting(options: argparse.Namespace, study: Study) -> Setting:
@@ -187,24 +187,24 @@ def _setting(options: argparse.Namespace, study: Study) -> Setting:
 def _chosen(variants: list[Variant], names: Sequence[str] | None) -> list[Variant]:
     known = {variant.name: variant for variant in variants}
     if unknown := [name for name in names or () if name not in known]:
-        raise InputError(f"--variants {unknown[0]}: expected some of {', '.join(known)}")
+        raise InputError(f"--variants {unknown[0]}: expected some of {', '.join(known)}: correct the name")
     chosen = [known[name] for name in names or known]
     for variant in chosen:
         if variant.samples < variant.batch:
             raise InputError(
                 f"--samples: expected at least {variant.batch}, the batch size of {variant.name}, "
-                f"found {variant.samples}"
+                f"found {variant.samples}: raise --samples"
             )
         variant.check()
     return chosen
 
 
-def _conduct(study: Study, setting: Setting, variants: Sequence[Variant]) -> None:
+def _run_study(study: Study, setting: Setting, variants: Sequence[Variant]) -> None:
     """Train the variants that have no cached outcome; print, write and draw all outcomes."""
     store = setting.run.embed()
     assert store is not None  # one partition makes the complete store
     results, report = setting.run.folder / "results", setting.run.folder / "report"
-    remember(setting.run.teacher, results)
+    cache_vectors(setting.run.teacher, results)
     outcomes = []
     for variant in variants:
         path = results / f"{_identity(variant, setting, store)}.json"
@@ -222,7 +222,7 @@ def _conduct(study: Study, setting: Setting, variants: Sequence[Variant]) -> Non
 def _identity(variant: Variant, setting: Setting, store: EmbeddingStore) -> str:
     """Return a hash of everything that shapes an outcome; the manifest holds the checksums of all shards."""
     shaped = {
-        "store": (store.folder / MANIFEST).read_text(encoding="utf-8"),
+        "store": (store.folder / STORE_MANIFEST).read_text(encoding="utf-8"),
         "student": asdict(setting.run.recipe.student),
         "training": asdict(variant.training),
         "samples": variant.samples,

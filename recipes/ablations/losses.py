@@ -4,9 +4,9 @@ Command:  python recipes/ablations/losses.py [--texts FILE] [--samples N] [--out
 Result:   README.md in this folder.
 
 These losses need the hidden states of the teacher, which a store cannot hold, so the teacher runs in every step. They
-compare token by token, so both models need one tokenizer; MiniLM and TinyBERT compare head by head, so both models need
-the same number of heads. Other models are refused. (leaf_st's own loss needs neither.) Sums over tokens leave out the
-padding, and all losses are averaged over the batch. The validation loss of all variants is Eq. 3.
+compare token by token, so both models need the same tokenizer; MiniLM and TinyBERT compare head by head, so both models
+need the same number of heads. Other models are refused. (leaf_st's own loss has neither limit.) Sums over tokens leave
+out the padding, and all losses are averaged over the batch. The validation loss of all variants is Eq. 3.
 """
 
 from collections.abc import Iterable
@@ -77,7 +77,7 @@ class CombinedLoss(TeacherAlignedLoss):
     def __init__(self, model: SentenceTransformer, teacher: SentenceTransformer) -> None:
         super().__init__(model)
         self.require_match(model, teacher)
-        # The tuple hides the teacher from this module, whose weights are trained and whose models count as the student.
+        # Hidden in a tuple: otherwise torch would train the teacher, and the trainer would take it for the student.
         self._teacher = (deepcopy(teacher),)
         self.student, self.teacher = Internals(model), Internals(self._teacher[0])
 
@@ -153,7 +153,7 @@ class TinyBERT(CombinedLoss):
 
     @classmethod
     def require_match(cls, model: SentenceTransformer, teacher: SentenceTransformer) -> None:
-        """Check the layers as well: g(L') = L requires that one number divides the other."""
+        """Check the layers as well: g(L') = L requires that L is a multiple of L'."""
         super().require_match(model, teacher)
         student_layers, teacher_layers = len(_layers(model)), len(_layers(teacher))
         if teacher_layers % student_layers:

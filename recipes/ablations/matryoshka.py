@@ -1,4 +1,4 @@
-"""Does a student inherit Matryoshka order (paper 3.1 and 3.2, Figures 5 and 6)? Students of two teachers, compared.
+"""Does a student inherit Matryoshka order (paper 3.1 and 3.2, Figures 5 and 6)? A comparison of two teachers' students.
 
 Command:  python recipes/ablations/matryoshka.py [--texts FILE] [--samples N] [--output DIR] [--smoke]
 Result:   README.md in this folder.
@@ -9,7 +9,7 @@ change, and neither does Eq. 3: the two teachers, and the tasks of their student
 coordinates. The rotation is a Dense layer, so the rotated teacher is an ordinary sentence-transformers folder. The
 rotated targets are the plain targets, rotated.
 
-The two students have a run each, DIR/plain and DIR/rotated, which resume after a stop.
+Each student has its own run, DIR/plain and DIR/rotated; both runs resume after a stop.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from _command import common_parser, common_recipe, refusing
+from _command import common_parser, common_recipe, exit_on_input_error
 from _outcomes import save_figure
 from _study import BATCH
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ from leaf_st.atomic import replace_folder, write_json
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import check_folders
 from leaf_st.evaluation.display import draw_curves, means
-from leaf_st.evaluation.measurements.compression import Compressed, measure_compression
+from leaf_st.evaluation.measurements.compression import CompressionRow, measure_compression
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.models.load import load_model
 from leaf_st.pipeline.run import Run
@@ -51,7 +51,7 @@ _AXES_OF = 20_000  # vectors for the principal axes
 _HALVES = 6  # 384 coordinates, halved down to 12
 _STYLES = {"rotated": ("-", "o"), "plain": (":", "s")}
 
-Found = dict[str, list[Compressed]]  # by teacher
+Found = dict[str, list[CompressionRow]]  # by teacher
 
 
 class RotatedStore:
@@ -104,15 +104,17 @@ def save_rotated(teacher: SentenceTransformer, axes: NDArray[np.float64], folder
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = common_parser(__doc__, "runs/matryoshka").parse_args(arguments)
-    with refusing("matryoshka"):
+    with exit_on_input_error("matryoshka"):
         _conduct(options)
 
 
 def _conduct(options: argparse.Namespace) -> None:
     if not options.data:
-        raise InputError("--data: expected BEIR folders to search, found none: name some")
+        raise InputError("--data: expected BEIR folders to search, found none: name at least one")
     if options.samples < BATCH:
-        raise InputError(f"--samples: expected at least {BATCH}, the batch size, found {options.samples}")
+        raise InputError(
+            f"--samples: expected at least {BATCH}, the batch size, found {options.samples}: raise --samples"
+        )
     check_folders(options.data)
     folder = options.output or Path("runs") / ("matryoshka-smoke" if options.smoke else "matryoshka")
     plain = _plain(options, folder)
@@ -152,12 +154,12 @@ def _rotated(plain: Run, store: EmbeddingStore, folder: Path) -> Run:
     return run
 
 
-def _measure(run: Run, sets: Sequence[Path]) -> list[Compressed]:
+def _measure(run: Run, sets: Sequence[Path]) -> list[CompressionRow]:
     """Train the student of ``run``, and measure student and teacher; reuses finished work."""
     student = run.train()
     path = run.folder / "results" / "compression.json"
     if path.is_file():
-        known = [Compressed(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        known = [CompressionRow(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
         if {row.set for row in known} == {folder.resolve().name for folder in sets}:
             return known
     run.measure_alignment()

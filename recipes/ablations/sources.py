@@ -88,7 +88,7 @@ def variants(setting: Setting) -> list[Variant]:
     definitions = len(_ids_of_definitions(texts)) > 0
     names = ["queries", "documents", *(["definitions"] if definitions else []), "all"]
     if not definitions:
-        print(f"{texts.source} has no {' or '.join(DEFINITIONS)} in a column `source`: left out: definitions")
+        print(f"{texts.source} has no {' or '.join(DEFINITIONS)} in a column `source`: leaving out definitions")
 
     def pick(store: EmbeddingStore, rows: NDArray[np.int64], name: str) -> NDArray[np.int64]:
         return groups(store, rows, texts)[name]

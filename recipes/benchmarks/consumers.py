@@ -1,4 +1,4 @@
-"""Consumers of a published folder: do programs without leaf_st compute the same vectors?
+"""Check that programs without leaf_st compute the same vectors from a published folder.
 
 Command:  make consumers  or  python recipes/benchmarks/consumers.py [FOLDER] [--texts FILE] [--work DIR]
 
@@ -169,7 +169,7 @@ def largest_difference(expected: Vectors, found: Mapping[str, ArrayLike]) -> flo
     return largest
 
 
-def judge(name: str, expected: Vectors, written: Mapping[str, Any]) -> Outcome:
+def compare(name: str, expected: Vectors, written: Mapping[str, Any]) -> Outcome:
     """Return the outcome for the vectors that a consumer has ``written``."""
     versions, compared = written["versions"], sum(map(len, expected.values()))
     try:
@@ -186,7 +186,7 @@ def consult(consumer: Consumer, folder: Path, given: Exercise, work: Path) -> Ou
     """Run ``consumer`` on ``folder`` with the texts ``given``, in the environment in ``work``."""
     try:
         if consumer.graph and not (folder / _GRAPH).is_file():
-            raise Skipped(f"{folder} has no {_GRAPH.as_posix()}: leaf-st export {folder}")
+            raise Skipped(f"{folder} has no {_GRAPH.as_posix()}: run `leaf-st export {folder}`")
         runner = prepare(consumer.environment, work)
         with TemporaryDirectory(prefix="leaf-st-consumers-") as temporary:
             vectors = Path(temporary) / "vectors.json"
@@ -196,7 +196,7 @@ def consult(consumer: Consumer, folder: Path, given: Exercise, work: Path) -> Ou
         return Outcome(consumer.name, "skipped", reason=str(error))
     except Failed as error:
         return Outcome(consumer.name, "failed", reason=str(error))
-    return judge(consumer.name, given.expected, written)
+    return compare(consumer.name, given.expected, written)
 
 
 def format_outcomes(outcomes: Sequence[Outcome]) -> str:

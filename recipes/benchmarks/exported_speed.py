@@ -3,7 +3,7 @@
 Command:  python recipes/benchmarks/exported_speed.py MODEL --texts FOLDER
 
 MODEL is a folder with the files of `leaf-st export`, FOLDER a BEIR folder or a table with a column `kind`. The teacher
-has random weights, which are as fast as trained ones. All forms take turns with each query, one at a time, and the
+has random weights, which are as fast as trained weights. All forms take turns with each query, one at a time, and the
 student's forms take turns with each batch of 16 documents. Then each form encodes one query in several new processes,
 timed from the start of the process to the first vector.
 """
@@ -20,7 +20,7 @@ import torch
 
 from leaf_st.evaluation.measurements.candidates import latency_texts
 from leaf_st.evaluation.measurements.export import rate
-from leaf_st.evaluation.measurements.speeds import LatencyRow
+from leaf_st.evaluation.measurements.latency_rows import LatencyRow
 from leaf_st.evaluation.timing import Candidate, measure_latency, processor_name
 from leaf_st.export.forms import FORMS, exported_files
 from leaf_st.models.find import find_model

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from leaf_st.recipe import Kind
 from leaf_st.teacher.precompute import ROWS_PER_SHARD, precompute
 from leaf_st.teacher.protocol import Fingerprint
-from leaf_st.teacher.store import MANIFEST, EmbeddingStore
+from leaf_st.teacher.store import STORE_MANIFEST, EmbeddingStore
 from leaf_st.texts import Text
 
 WIDTH, BATCH, READS = 1024, 32, 2000
@@ -124,7 +124,7 @@ def main() -> None:
     else:
         with tempfile.TemporaryDirectory() as temporary:
             folder = options.folder or Path(temporary)
-            parts = ["store", "sampler"] if (folder / MANIFEST).is_file() else ["make", "store", "sampler"]
+            parts = ["store", "sampler"] if (folder / STORE_MANIFEST).is_file() else ["make", "store", "sampler"]
             for part in parts:
                 command = [sys.executable, __file__, "--part", part, "--folder", str(folder)]
                 subprocess.run([*command, "--rows", str(options.rows)], check=True, env=os.environ)

@@ -210,7 +210,7 @@ def test_texts_without_sources_have_no_definitions(run, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run("sources", "--smoke", "--texts", texts, "--output", tmp_path / "run", "--variants", "definitions", "--data")
     printed = capsys.readouterr()
-    assert "in a column `source`: left out: definitions" in printed.out
+    assert "in a column `source`: leaving out definitions" in printed.out
     assert "definitions: expected some of queries, documents, all" in printed.err
 
 

@@ -72,21 +72,21 @@ def test_the_difference_is_a_share_of_long_vectors(consumers, expected):
 
 
 def test_a_difference_up_to_the_limit_is_ok(consumers, expected):
-    row = consumers.judge("theirs", expected, _changed(expected, "query", 0.9e-4))
+    row = consumers.compare("theirs", expected, _changed(expected, "query", 0.9e-4))
     assert (row.result, row.compared, row.reason) == ("ok", 7, "")
-    row = consumers.judge("theirs", expected, _changed(expected, "query", 1.1e-4))
+    row = consumers.compare("theirs", expected, _changed(expected, "query", 1.1e-4))
     assert (row.result, row.reason) == ("failed", "differs by 1.1e-04, expected at most 1e-04")
 
 
 def test_vectors_without_the_projection_have_another_shape(consumers, expected):
     found = {"versions": {}, **expected, "document": expected["document"][:, :5]}
-    row = consumers.judge("theirs", expected, found)
+    row = consumers.compare("theirs", expected, found)
     assert (row.result, row.difference) == ("failed", None)
     assert row.reason == "expected vectors of shape (4, 8) for document, found (4, 5)"
 
 
 def test_what_is_not_a_number_is_not_near(consumers, expected):
-    row = consumers.judge("theirs", expected, _changed(expected, "query", np.nan))
+    row = consumers.compare("theirs", expected, _changed(expected, "query", np.nan))
     assert (row.result, row.reason) == ("failed", "a vector of query is not finite")
 
 
@@ -108,7 +108,8 @@ def test_a_consumer_that_ends_with_an_error_has_failed(consult):
 
 def test_a_graph_that_is_not_there_is_not_read(consult, tmp_path):
     row = consult("sys.exit('not reached')", graph=True)
-    assert (row.result, row.reason) == ("skipped", f"{tmp_path} has no onnx/model.onnx: leaf-st export {tmp_path}")
+    reason = f"{tmp_path} has no onnx/model.onnx: run `leaf-st export {tmp_path}`"
+    assert (row.result, row.reason) == ("skipped", reason)
 
 
 def test_without_node_its_consumers_are_skipped(consumers, expected, monkeypatch, tmp_path):

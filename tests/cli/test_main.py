@@ -152,7 +152,73 @@ def test_a_bad_recipe_is_one_line(recipe, capfd):
     assert "recipe none.py: no such file" in _refused(capfd, "run", "none.py")
     assert "--set depth: no such key" in _refused(capfd, "run", recipe, "--set", "depth=3")
     refused = _refused(capfd, "run", recipe, "--set", "held_out_rows=32")
-    assert "--set held_out_rows: no such key; did you mean training.held_out_rows? expected one of" in refused
+    assert refused == "leaf-st: --set held_out_rows: no such key; did you mean training.held_out_rows?\n"
+    Path("bad.py").write_text("from leaf_st import Recipe\n\nrecipe = Recipe(nam='a')\n")
+    assert "leaf-st: recipe bad.py, line 3: nam: no such field, expected one of name," in _refused(
+        capfd, "run", "bad.py"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run"], "leaf-st run: the following arguments are required: RECIPE; run `leaf-st run --help`"),
+        (["run", "r.py", "--typo"], "leaf-st run: unrecognized arguments: --typo; run `leaf-st run --help`"),
+        (["rnu"], "leaf-st: argument COMMAND: invalid choice: 'rnu' (choose from "),
+        (["measure", "x"], "leaf-st measure: argument NAME: invalid choice: 'x' (choose from "),
+        (
+            ["run", "r.py", "--smoke", "--dry-run"],
+            "leaf-st run: argument --dry-run: not allowed with argument --smoke;",
+        ),
+    ],
+)
+def test_a_usage_error_is_one_line_that_names_the_help(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    written = capsys.readouterr()
+    assert ended.value.code == 2
+    assert written.err.startswith(message)
+    assert written.err.endswith("--help`\n")
+    assert written.err.count("\n") == 1
+    assert not written.out
+
+
+def test_too_few_texts_are_refused_before_the_teacher_is_opened(recipe, capfd):
+    few = ("--set", "texts.limit=9", "--set", "teacher.model=no/such/teacher")
+    for command in (["run", recipe], ["run", recipe, "--dry-run"], ["embed", recipe]):
+        refused = _refused(capfd, *command, *few)
+        assert "texts: expected at least 10 texts, because one in 10 is held out for validation, found 9" in refused
+
+
+def test_a_dry_run_without_waits_shows_no_bar(recipe):
+    command = [sys.executable, "-m", "leaf_st", "run", recipe, "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("plan of tiny")
+    assert not done.stderr
+
+
+def test_an_alignment_is_printed_once(recipe, capsys):
+    _run("run", recipe, "--output", "out")
+    capsys.readouterr()
+    _run("measure", "alignment", "out")
+    header, row, saved = capsys.readouterr().out.splitlines()
+    assert header.split() == ["texts", "number", "mean", "L2", "mean", "cosine"]
+    assert row.startswith("held-out texts ")
+    assert saved == "saved in out/results/alignment.json"
+
+
+def test_documents_are_named_by_the_flag_of_the_search(model, capfd):
+    search = ("search", "a", "--model", model, "--documents")
+    Path("table.csv").write_text("title,body\na,b\n")
+    refused = _refused(capfd, *search, "table.csv")
+    assert refused.startswith("leaf-st: --text-column: expected a column 'text' in table.csv, found title, body: name")
+    refused = _refused(capfd, *search, "none.txt")
+    assert refused.startswith("leaf-st: --documents none.txt: no such file: ")
+    refused = _refused(capfd, *search, "table.csv", "--text-column", "")
+    assert refused.startswith("leaf-st: --text-column: expected text, found empty text")
+
+
+def test_a_limit_of_text_is_named(recipe, capfd):
     assert "texts.limit: expected int of at least 1" in _refused(capfd, "run", recipe, "--set", "texts.limit=some")
 
 
@@ -172,7 +238,7 @@ def test_a_bad_partition_is_one_line(recipe, capfd, partition):
 
 def test_layers_that_do_not_exist_are_one_line(recipe, capfd):
     refused = _refused(capfd, "embed", recipe, "--set", "student.layers=0,6", "--output", "out")
-    assert "layers [0, 6] cannot be kept: bert has layers 0 to 5" in refused
+    assert "student.layers: expected some of the layers 0 to 5 of the bert model in rising order, found 0,6" in refused
     assert not Path("out").exists()
 
 
@@ -194,7 +260,10 @@ def test_another_run_s_folder_is_one_line(recipe, capfd):
 def test_a_foreign_folder_is_left_alone(recipe, capfd, command, smoke):
     Path("mine").mkdir()
     Path("mine/thesis.txt").touch()
-    assert "mine holds something that is no run" in _refused(capfd, command, recipe, "--output", "mine", *smoke)
+    refused = _refused(capfd, command, recipe, "--output", "mine", *smoke)
+    assert (
+        "output mine: expected a new folder, or the folder of a run with recipe.json, found thesis.txt and" in refused
+    )
     assert [path.name for path in Path("mine").iterdir()] == ["thesis.txt"]
 
 

@@ -22,7 +22,7 @@ from leaf_st.export import forms
 from leaf_st.export import onnx as standard
 from leaf_st.export.encoder import OnnxEncoder
 from leaf_st.export.export import check_exportable, export_model
-from leaf_st.export.forms import EXACT, FORMS, GRAPH_FOLDER, ExportForm, form_named
+from leaf_st.export.forms import EXACT, FORMS, GRAPH_FOLDER, ExportForm, get_form
 from leaf_st.export.packed import packed_graph, write_packed
 from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
@@ -41,7 +41,7 @@ TEXTS = {
     "document": [f"number {number} is " + "a word and " * (number % 9) for number in range(40)],
 }
 NAMES = {form.file.name for form in FORMS}
-INT8 = form_named("onnx int8").file
+INT8 = get_form("onnx int8").file
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,7 @@ def test_a_new_form_is_one_entry(exported, tmp_path, monkeypatch):
     assert (rows[-1].backend, rows[-1].file) == ("onnx new", "onnx/model_new.onnx")
     assert rows[-1].error <= 1e-5
     assert "onnx new" in read_hosted(folder, "us/tiny").graphs
-    assert forms.limits_of(folder / new.file) is EXACT
+    assert forms.limits_for(folder / new.file) is EXACT
 
 
 def test_int8_is_searched_beside_the_graph_that_it_is_made_from(exported, tmp_path, monkeypatch):
@@ -216,7 +216,7 @@ def test_int8_is_searched_beside_the_graph_that_it_is_made_from(exported, tmp_pa
     expected = load_model(str(folder)).encode_query(TEXTS["query"])
     assert query["reference"] == pytest.approx(expected, abs=1e-5)
     assert query["form"] != pytest.approx(expected, abs=1e-5)
-    assert form_named("onnx int8").reference(["onnx", "onnx packed"]) == "onnx packed"
+    assert get_form("onnx int8").reference(["onnx", "onnx packed"]) == "onnx packed"
 
 
 def test_models_that_cannot_be_exported(tiny_teacher_folder, tiny_student, monkeypatch):

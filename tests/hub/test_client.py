@@ -130,9 +130,11 @@ def test_a_step_that_fails_once_is_repeated(hub, ready, step, how):
 @pytest.mark.parametrize("step", STEPS)
 def test_the_same_call_completes_a_failed_publication(hub, ready, step, caplog):
     hub.account.failures = [(step, 503)] * 200
-    with pytest.raises(InputError, match=r"does not respond properly \(503: .*: the same command resumes later"):
+    with pytest.raises(
+        InputError, match=r"cannot answer now: run the same command later to resume; the hub answered 503: "
+    ):
         _publish(ready)
-    pauses = [int(line.split()[-2]) for line in caplog.messages if ": again in" in line]
+    pauses = [int(line.split()[-2]) for line in caplog.messages if ": next attempt in" in line]
     assert pauses == [1, 2, 4, 8, 16, 32]
     assert all(files in (set(), set(_files(ready))) for files in _heads(hub))
     hub.account.failures = []
@@ -271,7 +273,7 @@ def test_an_invalid_target(target, expected):
     ("token", "expected"),
     [
         ("hf_" + "wrong" * 8, "the hub does not know the token"),
-        (FOREIGN_TOKEN, r"may not write to us/tiny \(403: .*no right to write"),
+        (FOREIGN_TOKEN, r"may not write to us/tiny: use a token .*; the hub answered 403: .*no right to write"),
     ],
 )
 def test_a_token_without_permission(hub, ready, monkeypatch, caplog, capfd, token, expected):
@@ -302,7 +304,9 @@ def test_no_token(hub, monkeypatch, tmp_path):
 
 def test_no_network_is_reported_at_once(hub, ready, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(InputError, match=r"the hub cannot be reached .*: the same command resumes"):
+    with pytest.raises(
+        InputError, match=r"the hub cannot be reached: check the network, .*; the request failed with: "
+    ):
         Hub(Target(REPO)).check()
     assert not hub.slept
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -322,7 +326,9 @@ def test_a_card_that_the_hub_rejects(hub, ready, tmp_path):
     folder = shutil.copytree(ready, tmp_path / "folder")
     (folder / "README.md").write_text("---\ntags: []\n---\n")
     write_manifest(folder)
-    with pytest.raises(InputError, match=r"\(400: .*no license.*\): no partial publication is left, correct this"):
+    with pytest.raises(
+        InputError, match=r"no partial publication is left: correct .*; the hub answered 400: .*no license"
+    ):
         _publish(folder)
     assert _heads(hub) == [set()]
 

@@ -51,9 +51,9 @@ def test_pauses_grow_and_are_logged(slept, caplog):
     assert retry(_attempt(*errors)) == "done"
     assert slept == [1, 2, 4, 8, 16]
     assert caplog.messages[:3] == [
-        "the hub answers 429 (Too Many Requests): again in 1 seconds",
-        "the hub answers 500 (Internal Server Error): again in 2 seconds",
-        "the connection to the hub broke off (_ReadError): again in 4 seconds",
+        "the hub answered 429 Too Many Requests: next attempt in 1 seconds",
+        "the hub answered 500 Internal Server Error: next attempt in 2 seconds",
+        "the connection to the hub broke off with _ReadError: next attempt in 4 seconds",
     ]
 
 

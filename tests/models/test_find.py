@@ -18,7 +18,7 @@ def test_a_folder_is_taken_as_it_is(tiny_teacher_folder):
 
 
 def test_a_folder_without_a_model_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"holds no model, expected config\.json and model\.safetensors"):
+    with pytest.raises(InputError, match=r"expected a model, found no config\.json in .*: name a folder"):
         find_model(str(tmp_path))
 
 

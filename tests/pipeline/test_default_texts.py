@@ -4,7 +4,7 @@ from huggingface_hub import constants
 from leaf_st.pipeline.default_texts import hub_answers, open_texts
 from leaf_st.pipeline.run import describe_texts
 from leaf_st.recipe import DOCSTRINGS, PAPER
-from leaf_st.texts.paper.fetch import chosen, closed_licences
+from leaf_st.texts.paper.fetch import closed_licences, selected_sources
 
 
 @pytest.mark.parametrize("offline", [True, False])
@@ -17,7 +17,7 @@ def test_open_texts_of_the_hub_or_documentation_strings(offline, monkeypatch):
         assert describe_texts(spec) == "documentation strings of the installed Python packages"
     else:
         assert (spec.source, spec.per_source) == (PAPER, 100)
-        assert chosen(spec) == ["fineweb", "vocabulary", "lotte", "pubmedqa"]
+        assert selected_sources(spec) == ["fineweb", "vocabulary", "lotte", "pubmedqa"]
         assert not closed_licences(spec)
         assert describe_texts(spec).startswith("HuggingFaceFW/fineweb, ")
         assert describe_texts(spec).endswith(", up to 100 texts each")

@@ -96,7 +96,7 @@ def test_without_an_output_the_student_stays(tiny_teacher_folder, tmp_path, monk
     ("texts", "changes", "message"),
     [
         (TEXTS, {"layers": None}, "student: expected backbone, layers, static or start, found none of them"),
-        (TEXTS, {"learning_rate": 0}, "learning_rate: expected more than 0"),
+        (TEXTS, {"learning_rate": 0}, "learning_rate: expected a number above 0"),
         (TEXTS, {"learn_rate": 1e-4}, "learn_rate"),
         (TEXTS, {"minutes": -1}, r"training\.budget_minutes"),
         ([], {}, "texts: expected at least one text, found none"),
@@ -114,7 +114,9 @@ def test_input_that_cannot_be_used(tiny_teacher_folder, tmp_path, texts, changes
 
 def test_a_foreign_folder_is_left_alone(tiny_teacher_folder, tmp_path):
     (tmp_path / "thesis.txt").touch()
-    with pytest.raises(InputError, match="holds something that is no run"):
+    with pytest.raises(
+        InputError, match=r"expected a new folder, or the folder of a run with recipe\.json, found thesis\.txt and no"
+    ):
         leaf_st.distill(TEXTS, tiny_teacher_folder, output=tmp_path, **QUICK)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 

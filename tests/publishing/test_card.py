@@ -16,7 +16,7 @@ from mteb.results import TaskResult
 from leaf_st.cli.main import build_parser, main
 from leaf_st.errors import InputError
 from leaf_st.evaluation.modes import ROLES
-from leaf_st.evaluation.tasks.encoder import meta_of
+from leaf_st.evaluation.tasks.encoder import model_meta
 from leaf_st.hub.manifest import read_manifest
 from leaf_st.models.identity import Identity
 from leaf_st.publishing.card.card import card_text
@@ -179,7 +179,9 @@ def test_bad_names_and_folders_are_refused(own, tmp_path):
         card_text(own, "tiny")
     (own / "model" / "modules.json").unlink()
     for folder in (own, tmp_path, tmp_path / "none"):
-        with pytest.raises(InputError, match=f"{folder}: expected the folder of a run with a trained model"):
+        with pytest.raises(
+            InputError, match=f"{folder}: expected a run folder with recipe.json and a trained model in model"
+        ):
             card_text(folder, REPO)
 
 
@@ -229,7 +231,7 @@ def test_the_licence_is_the_teacher_s_unless_texts_are_not_open(own, texts, expe
         if expected == "other"
         else (None, None)
     )
-    assert ("does not know all licences" in limits) == (not texts)
+    assert ("licences of some training texts are not recorded" in limits) == (not texts)
 
 
 def test_a_student_that_goes_on_names_its_texts_and_those_before(own):
@@ -237,10 +239,10 @@ def test_a_student_that_goes_on_names_its_texts_and_those_before(own):
     _record(own, lambda record: record.update(sources={"msmarco": source}))
     text = card_text(own, REPO)
     assert ["msmarco", "mteb/msmarco", "-", source["licence"]] in _cells(text)
-    assert "Training texts: texts.jsonl. The run does not know the licence of these texts" in text
+    assert "Training texts: texts.jsonl. The licence of these texts is not recorded: state the licence" in text
     limits = text.partition("## Limits")[2]
     assert "commercial use may not be allowed: msmarco" in limits
-    assert "does not know all licences" in limits
+    assert "licences of some training texts are not recorded" in limits
 
 
 def test_a_licence_that_nobody_knows_is_not_made_up(own):
@@ -263,7 +265,7 @@ def _as_registered(run, revision, score=0.5):
     result = TaskResult.from_task_results(task, scores, evaluation_time=1.0)
     result.dataset_revision = revision
     cache = mteb.ResultCache(run / "results" / "mteb")
-    cache.save_to_cache(result, meta_of(Identity(row["model"], row["revision"])))
+    cache.save_to_cache(result, model_meta(Identity(row["model"], row["revision"])))
     _write(run, [*_rows(run), row])
     return result
 

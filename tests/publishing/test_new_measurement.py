@@ -10,7 +10,7 @@ from page import Page
 from leaf_st.cli.main import main
 from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements import registry
-from leaf_st.evaluation.measurements.measurement import MODEL, Argument, Figure, Measurement, Section, Table
+from leaf_st.evaluation.measurements.measurement import MODEL_ARGUMENT, Argument, Figure, Measurement, Section, Table
 from leaf_st.evaluation.modes import Mode
 from leaf_st.evaluation.rows import write_rows
 from leaf_st.publishing.card.card import card_text
@@ -55,7 +55,7 @@ HUE = Measurement(
     title="Hue",
     help="measure how blue a student is",
     command=("measure", "hue"),
-    arguments=(MODEL, Argument("--degrees", {"type": float, "default": 240.0})),
+    arguments=(MODEL_ARGUMENT, Argument("--degrees", {"type": float, "default": 240.0})),
     measure=_measure,
     table=lambda rows: "\n".join("  ".join(cells) for cells in _cells(rows)),
     section=_section,

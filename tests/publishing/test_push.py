@@ -36,7 +36,7 @@ def test_push_and_pull_by_the_command(run, tiny_teacher, tmp_path):
         done = run_python(served.url, tmp_path, "-c", _BOTH, run, REPO, HF_HUB_DISABLE_XET="1", HF_TOKEN=TOKEN)
     assert done.returncode == 0, done.stderr
     assert account.failures == []
-    assert "the hub answers 429 (Too Many Requests): again in 1 seconds" in done.stderr
+    assert "the hub answered 429 Too Many Requests: next attempt in 1 seconds" in done.stderr
     assert re.search("^vectors +ok ", done.stdout, re.MULTILINE)
     assert "Router by sentence-transformers" in done.stdout
     tag = json.loads((run / "publish" / "leaf_st.json").read_text())["tag"]
@@ -95,7 +95,9 @@ def test_a_pull_request_by_the_command(hub, run, unchecked, capsys):
 def test_bad_input_is_one_line_and_creates_nothing(hub, run, tmp_path, capsys, unchecked):
     other = tmp_path / "other"
     other.mkdir()
-    assert "expected the folder of a run with a trained model" in _refused(capsys, "push", other, "--repo-id", REPO)
+    assert "expected a run folder with recipe.json and a trained model in model/, found no recipe.json" in _refused(
+        capsys, "push", other, "--repo-id", REPO
+    )
     assert "--repo-id tiny: expected OWNER/NAME" in _refused(capsys, "push", run, "--repo-id", "tiny")
     (run / "results" / "tasks.json").unlink()
     assert "--without-results" in _refused(capsys, "push", run, "--repo-id", REPO)
@@ -115,7 +117,7 @@ def _with_teacher(run, folder):
 def test_a_missing_or_unfitting_teacher(hub, run, tmp_path, capsys):
     _with_teacher(run, tmp_path / "none")
     refused = _refused(capsys, "push", run, "--repo-id", REPO, "--asymmetric")
-    assert refused.startswith("the teacher, which --asymmetric publishes too, cannot be loaded: teacher ")
+    assert refused.startswith("the teacher, which --asymmetric also publishes, cannot be loaded: teacher ")
     assert "none cannot be loaded: neither an existing folder nor a hub id" in refused
     assert "expected the name of a branch" in _refused(capsys, "push", run, "--repo-id", REPO, "--revision", "")
     narrow = shutil.copytree(run / "model", tmp_path / "narrow")

@@ -49,7 +49,7 @@ def test_all_layers_without_a_choice(tiny_teacher_folder):
 
 @pytest.mark.parametrize("layers", [(0, 6), (1, 1), (2, 0), (), (-1, 2)])
 def test_layers_that_cannot_be_kept(tiny_teacher_folder, layers):
-    with pytest.raises(InputError, match="bert has layers 0 to 5"):
+    with pytest.raises(InputError, match="expected some of the layers 0 to 5 of the bert model in rising order"):
         _build(tiny_teacher_folder, layers=layers)
 
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from leaf_st.errors import InputError
 from leaf_st.teacher import precompute as precompute_module
-from leaf_st.teacher.store import MANIFEST, EmbeddingStore
+from leaf_st.teacher.store import STORE_MANIFEST, EmbeddingStore
 
 
 def _shards(folder):
@@ -45,7 +45,7 @@ def test_a_killed_embedding_resumes_and_ends_with_the_same_bytes(tmp_path, compl
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert process.returncode == -signal.SIGKILL
-        assert not (tmp_path / MANIFEST).exists()
+        assert not (tmp_path / STORE_MANIFEST).exists()
         found = _shards(tmp_path)
         assert found.items() < complete.items()
         before = len(found)
@@ -214,7 +214,7 @@ def test_values_that_are_not_finite_never_enter(tmp_path, value, dtype):
     with pytest.raises(InputError, match=f"as {dtype}.*for 1 of 4 texts, first for row 6, 'text 6'"):
         embed(tmp_path, teacher=Broken(value), dtype=dtype)
     assert [path.name[:14] for path in tmp_path.glob("shard-*")] == ["shard-00000000"]
-    assert not (tmp_path / MANIFEST).exists()
+    assert not (tmp_path / STORE_MANIFEST).exists()
 
 
 def test_what_float16_cannot_hold_float32_can(tmp_path):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from leaf_st.errors import InputError
 from leaf_st.teacher import store as store_module
 from leaf_st.teacher.shard import text_id
-from leaf_st.teacher.store import FINGERPRINT, MANIFEST, EmbeddingStore
+from leaf_st.teacher.store import FINGERPRINT, STORE_MANIFEST, EmbeddingStore
 from leaf_st.texts import Text
 
 # Every character but lone surrogates, which are no text.
@@ -159,7 +159,7 @@ def test_a_header_that_cannot_be_read_is_named(store, content, message):
 
 
 def test_a_manifest_that_says_nothing_is_named(store):
-    (store.folder / MANIFEST).write_text("{}")
+    (store.folder / STORE_MANIFEST).write_text("{}")
     with pytest.raises(InputError, match=r"manifest\.json is damaged"):
         EmbeddingStore(store.folder)
 

@@ -17,7 +17,7 @@ from leaf_st.recipe import TeacherSpec, TextsSpec
 from leaf_st.teacher.open import open_teacher, open_teacher_model, require_teacher, usable_texts
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import NoVectorError
-from leaf_st.teacher.store import MANIFEST, EmbeddingStore
+from leaf_st.teacher.store import STORE_MANIFEST, EmbeddingStore
 from leaf_st.texts.read import read_texts
 
 WIDTH = 8
@@ -133,7 +133,7 @@ def test_an_array_needs_a_vector_for_each_row_of_the_table(table, tmp_path):
 
 def test_first_rows_without_vectors_are_refused(tmp_path):
     path = _write(tmp_path / "t.parquet", ["a", "b"], ["no vector", "none"])
-    with pytest.raises(InputError, match=r"expected vectors in the first 1,024 rows, found none: set teacher\.vector"):
+    with pytest.raises(InputError, match=r"expected vectors in the first 1,024 rows of .*, found none: name a column"):
         open_teacher(_spec(path))
 
 
@@ -188,9 +188,9 @@ def test_a_killed_process_resumes_and_ends_with_the_same_bytes(tmp_path):
     assert process.wait() == -signal.SIGKILL
     made = {path.name for path in (tmp_path / "store").glob("shard-*")}
     assert 0 < len(made) < 9
-    assert not (tmp_path / "store" / MANIFEST).exists()
+    assert not (tmp_path / "store" / STORE_MANIFEST).exists()
     process = start(0)
     assert process.wait() == 0
-    whole, resumed = (json.loads((tmp_path / name / MANIFEST).read_text()) for name in ("whole", "store"))
+    whole, resumed = (json.loads((tmp_path / name / STORE_MANIFEST).read_text()) for name in ("whole", "store"))
     assert resumed == whole
     assert EmbeddingStore(tmp_path / "store").damaged() == []

@@ -108,7 +108,9 @@ def test_column_that_is_not_there(tmp_path):
     sheet = tmp_path / "a.csv"
     sheet.write_text("text,kind\nx,query\n")
     for path in (table, lines, sheet):
-        with pytest.raises(InputError, match=r"expected a column 'body', found text, kind: set texts\.text_column"):
+        with pytest.raises(
+            InputError, match=r"^texts\.text_column: expected a column 'body' in .*, found text, kind: name"
+        ):
             rows(path, text_column="body")
 
 

@@ -1,13 +1,13 @@
 import pytest
 
 from leaf_st.errors import InputError
-from leaf_st.training.budget import steps_within, trial_texts
+from leaf_st.training.budget import steps_for_budget, trial_texts
 
 
 @pytest.fixture
 def within(recipe, teacher, texts, changed):
     def steps(minutes, **values):
-        return steps_within(changed(recipe, budget_minutes=minutes, **values), teacher.fingerprint, texts)
+        return steps_for_budget(changed(recipe, budget_minutes=minutes, **values), teacher.fingerprint, texts)
 
     return steps
 
@@ -33,4 +33,4 @@ def test_a_budget_in_which_nothing_fits(within):
 
 def test_too_few_texts_to_try_with(recipe, teacher, texts, changed):
     with pytest.raises(InputError, match="expected at least 10"):
-        steps_within(changed(recipe, budget_minutes=1), teacher.fingerprint, texts[:5])
+        steps_for_budget(changed(recipe, budget_minutes=1), teacher.fingerprint, texts[:5])

@@ -196,7 +196,7 @@ def test_a_training_killed_behind_its_last_step_takes_no_other(tmp_path, recipe,
 
 @pytest.mark.parametrize("rate", ["fast", 0, None])
 def test_a_learning_rate_that_is_none_is_named(recipe, tmp_path, changed, rate):
-    with pytest.raises(InputError, match="learning_rate: expected more than 0"):
+    with pytest.raises(InputError, match="learning_rate: expected a number above 0"):
         training_arguments(changed(recipe, learning_rate=rate), tmp_path, "cpu")
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leaf_st.evaluation.measurements.measurement import RUN, Figure, Measurement, Section, Table
+from leaf_st.evaluation.measurements.measurement import RUN_ARGUMENT, Figure, Measurement, Section, Table
 from leaf_st.evaluation.rows import write_rows
 from leaf_st.recipe import Recipe
 from leaf_st.run_folder import GENERAL, MODEL, RESULTS, STORE, read_run
@@ -112,7 +112,7 @@ def _stairs(axes: "Axes", histogram: Histogram, mean: float, colour: str, label:
 def measure_alignment(run: Path, results: Path | None = None) -> list[Alignment]:
     """Measure the distance of a run's student to the targets of the held-out rows (paper Eq. 2).
 
-    If the recipe names general texts, they are measured too. The rows are written to ``alignment.json``.
+    If the recipe names general texts, they are measured too. The rows are logged and written to ``alignment.json``.
 
     Args:
         run: Folder of a run with a trained student.
@@ -124,6 +124,13 @@ def measure_alignment(run: Path, results: Path | None = None) -> list[Alignment]
     Raises:
         InputError: If the folder is not a run folder, or its store or student is missing.
     """
+    rows = _measure_run(run, results or run / RESULTS)
+    for row in rows:
+        _logger.info("%s %s: mean L2 %.4f, mean cosine %.4f", f"{row.rows:,}", row.set, row.l2, row.cosine)
+    return rows
+
+
+def _measure_run(run: Path, results: Path) -> list[Alignment]:
     from leaf_st.models.load import load_model  # loads torch
     from leaf_st.teacher.store import EmbeddingStore
     from leaf_st.training.trainer import held_out_rows
@@ -131,14 +138,14 @@ def measure_alignment(run: Path, results: Path | None = None) -> list[Alignment]
     recipe = Recipe.from_dict(read_run(run)["resolved"])
     store = EmbeddingStore(run / STORE)
     student = load_model(str(run / MODEL))
-    # As in training: a target may belong to the head of a text that the final student reads in full.
+    # Cut texts as in training: the target of a long text may cover only the beginning of the text.
     if recipe.training.max_length is not None:
         student.max_seq_length = recipe.training.max_length
     rows = [_measure_texts("held-out texts", store, held_out_rows(store, recipe.training).tolist(), student)]
     if recipe.general is not None:
         general = EmbeddingStore(run / GENERAL, store.fingerprint)
         rows.append(_measure_texts("general texts", general, range(len(general)), student))
-    write_rows((results or run / RESULTS) / ALIGNMENT.file, rows)
+    write_rows(results / ALIGNMENT.file, rows)
     return rows
 
 
@@ -148,9 +155,7 @@ def _measure_texts(
     from leaf_st.evaluation.alignment import AlignmentEvaluator
 
     evaluator = AlignmentEvaluator(store.prompted(rows), store.embeddings(rows))
-    row = alignment_row(name, *evaluator.compare(student))
-    _logger.info("%s %s: mean L2 %.4f, mean cosine %.4f", f"{row.rows:,}", name, row.l2, row.cosine)
-    return row
+    return alignment_row(name, *evaluator.compare(student))
 
 
 def alignment_row(name: str, distances: "NDArray[np.float32]", cosines: "NDArray[np.float32]") -> Alignment:
@@ -172,8 +177,8 @@ ALIGNMENT = Measurement(
     title="Distance to the teacher",
     help="measure the distance to the teacher's vectors on the held-out texts of a run, as after training",
     command=("measure", "alignment"),
-    arguments=(RUN,),
-    measure=lambda options: measure_alignment(Path(options.model), options.output),
+    arguments=(RUN_ARGUMENT,),
+    measure=lambda options: _measure_run(Path(options.model), options.output),  # the command prints the table
     table=lambda rows: aligned(alignment_lines(rows)),
     section=_section,
     on_card=False,

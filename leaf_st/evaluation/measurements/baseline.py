@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.display import means, over_sets_text, set_names
-from leaf_st.evaluation.measurements.measurement import RUN, Measurement, Section, Table, data_argument
+from leaf_st.evaluation.measurements.measurement import RUN_ARGUMENT, Measurement, Section, Table, data_argument
 from leaf_st.evaluation.measurements.over_sets import measure_over_sets, require_sets
 from leaf_st.evaluation.modes import STUDENT_MODES, Mode
-from leaf_st.evaluation.results import share_kept
+from leaf_st.evaluation.results import retention_percent
 from leaf_st.recipe import Recipe
 from leaf_st.tables import aligned
 from leaf_st.zoo import MINILM
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
 
-    from leaf_st.evaluation.embedder import Vectors
+    from leaf_st.evaluation.embedder import QueriesAndDocuments
     from leaf_st.teacher.protocol import Teacher
     from leaf_st.teacher.store import EmbeddingStore
 
     Vector = NDArray[np.float64]
 
 STUDENT = "student"
-TEXTS = 20_000  # training texts for the fit: 50 per dimension of a source with 384 dimensions
+_FITTED_TEXTS = 20_000  # training texts for the fit: 50 per dimension of a source with 384 dimensions
 # Relative to the mean variance of the source's vectors, as for the closed-form start of a student.
-RIDGE = 1e-4
+_RIDGE = 1e-4
 _BLOCK = 1024  # texts whose vectors are in memory during the fit
 _QUERIES = 256  # queries whose similarities are in memory
 
@@ -56,7 +56,7 @@ class BaselineRow:
         mode: The mode; the map takes the student's place.
         score: nDCG@10 in percent, 0 to 100, not rounded.
         teacher_score: The teacher's nDCG@10 in percent.
-        recall: Share of the teacher's ten nearest documents among the ten nearest found, in percent.
+        recall: Share of the teacher's ten nearest documents that this row's ten nearest documents contain, in percent.
         l2: Mean distance to the teacher's vectors of the held-out texts.
         fitted_on: Number of texts that the map was fitted on; None for the student.
         model: Name of the student.
@@ -83,7 +83,7 @@ class LinearMap:
         source: The source model; its prompts are used.
         weights: Matrix of shape (source dimension, teacher dimension).
         offset: Vector of shape (teacher dimension,).
-        normalized: Whether the mapped vectors get norm 1, as the teacher's vectors have.
+        normalized: Whether the mapped vectors are scaled to norm 1, like the teacher's vectors.
         fitted_on: Number of texts.
         l2: Mean distance to the teacher's vectors of the held-out texts.
     """
@@ -106,7 +106,7 @@ class LinearMap:
 
 
 def fit_ridge(
-    pairs: "Iterable[tuple[NDArray[np.floating], NDArray[np.floating]]]", ridge: float = RIDGE
+    pairs: "Iterable[tuple[NDArray[np.floating], NDArray[np.floating]]]", ridge: float = _RIDGE
 ) -> "tuple[Vector, Vector]":
     """Fit a ridge regression with an intercept from blocks of vectors; only sums stay in memory.
 
@@ -161,7 +161,9 @@ def measure_baseline(
     modes: tuple[Mode, ...] = ("teacher", "standard")
     embedder, vectors = embed_set(beir, teacher=teacher, student=student, modes=modes, batch_size=batch_size)
     expected = vectors["teacher"]
-    candidates: dict[str, tuple[Vectors, float, int | None]] = {STUDENT: (vectors["standard"], student_l2, None)}
+    candidates: dict[str, tuple[QueriesAndDocuments, float, int | None]] = {
+        STUDENT: (vectors["standard"], student_l2, None)
+    }
     queries, documents = [row["text"] for row in beir.queries], [document_text(row) for row in beir.corpus]
     for name, fit in maps.items():
         encoders = (fit.source.encode_query, queries), (fit.source.encode_document, documents)
@@ -179,8 +181,8 @@ def measure_baseline(
     return rows
 
 
-def recall(found: "Vectors", expected: "Vectors", teacher: "Teacher") -> float:
-    """Return the share of the teacher's ten nearest documents among the ten nearest that were found, in percent.
+def recall(found: "QueriesAndDocuments", expected: "QueriesAndDocuments", teacher: "Teacher") -> float:
+    """Return the share of the teacher's ten nearest documents that are also among the ten nearest found, in percent.
 
     Args:
         found: Vectors of queries, shape (q, d), and documents, shape (n, d).
@@ -263,7 +265,7 @@ def sources(recipe: Recipe, store: "EmbeddingStore") -> "dict[str, SentenceTrans
         try:
             found[f"linear map from {_short(MINILM)}"] = load_model(MINILM)
         except InputError as error:
-            _logger.info("the map from %s is left out: %s", MINILM, error)
+            _logger.info("skipping the map from %s: %s", MINILM, error)
     return found
 
 
@@ -276,9 +278,9 @@ def training_rows(store: "EmbeddingStore", held_out: Sequence[int]) -> list[int]
     """Return at most 20,000 rows of ``store`` that are not held out, drawn at random with a fixed seed."""
     import numpy as np
 
-    size = min(len(store), TEXTS + len(held_out))
+    size = min(len(store), _FITTED_TEXTS + len(held_out))
     drawn = np.random.default_rng(0).choice(len(store), size, replace=False, shuffle=False)
-    rows: list[int] = np.sort(drawn[~np.isin(drawn, held_out)][:TEXTS]).tolist()
+    rows: list[int] = np.sort(drawn[~np.isin(drawn, held_out)][:_FITTED_TEXTS]).tolist()
     return rows
 
 
@@ -324,7 +326,7 @@ def baseline_lines(rows: Sequence[BaselineRow]) -> list[list[str]]:
     lines = [["model", "mode", "nDCG@10", "retention", "recall@10", "mean L2"]]
     for key in keys:
         score, teacher, found, l2 = (of_value.get(key) for of_value in values)
-        share = None if score is None or teacher is None else share_kept(score, teacher)
+        share = None if score is None or teacher is None else retention_percent(score, teacher)
         forms = (score, "{:.2f}"), (share, "{:.1f}%"), (found, "{:.1f}%"), (l2, "{:.4f}")
         lines.append([*key, *("-" if value is None else form.format(value) for value, form in forms)])
     return lines
@@ -354,12 +356,12 @@ BASELINE = Measurement(
     name="baseline",
     row=BaselineRow,
     title="Compared with a linear map",
-    help="compare nDCG@10, recall and L2 with a linear map from another model to the teacher's vectors",
+    help="compare the student with a linear map to the teacher's vectors from another model (nDCG@10, recall, L2)",
     command=("measure", "baseline"),
-    arguments=(RUN, data_argument()),
+    arguments=(RUN_ARGUMENT, data_argument()),
     measure=_measure,
     table=lambda rows: aligned(baseline_lines(rows), left=2),
     section=_section,
     words=lambda rows: ["--data", *set_names(rows)],
-    needs="It needs the store of the run.",
+    needs="The measurement needs the store of the run.",
 )

@@ -20,10 +20,10 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.errors import InputError
 from leaf_st.evaluation.alignment import AlignmentEvaluator
 from leaf_st.evaluation.beir import beir_files, check_folders
-from leaf_st.evaluation.measurements.trend import FEWEST, TEACHER, MarginRow, Point
+from leaf_st.evaluation.measurements.trend import FEWEST, TEACHER_ROW, MarginRow, Point
 from leaf_st.evaluation.modes import STUDENT_MODES, Mode
 from leaf_st.evaluation.results import Result
-from leaf_st.evaluation.rows import part_of, read_or_make
+from leaf_st.evaluation.rows import part_file, read_or_make
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.models.identity import hash_files, identify
 from leaf_st.models.load import load_model
@@ -45,10 +45,10 @@ _logger = logging.getLogger(__name__)
 def measure_margin(run: Path, sets: Sequence[Path], folder: Path) -> list[MarginRow]:
     """Measure every checkpoint of ``run`` that its recipe kept, in both modes of a student.
 
-    Checkpoints at the start rate of a cycle are skipped, as in the paper (footnote 6): for decay by epoch, the first
-    checkpoint of a cycle. The teacher embeds each text once, and its vectors of all sets stay in memory. The error of a
-    checkpoint and its scores on a set are written to ``folder`` as soon as they are measured, under a hash of the
-    models and the data. The same call reads them from there.
+    Checkpoints at the start rate of a cycle are skipped, as in the paper (footnote 6). With decay by epoch, such a
+    checkpoint is the first one of a cycle. The teacher embeds each text once, and its vectors stay in memory. The
+    error of a checkpoint and its scores on a set are written to ``folder`` as soon as they are measured, under a hash
+    of the models and the data. A repeated call reads finished parts from there.
 
     Args:
         run: Folder of a finished run.
@@ -73,13 +73,13 @@ def measure_margin(run: Path, sets: Sequence[Path], folder: Path) -> list[Margin
     models: Models = {"teacher": (teacher.identity, teacher), "student": (identify(in_use), in_use)}
     require_same_sizes(folder, models)
     targets = _held_out(run, recipe)
-    taught = Point(TEACHER, None, 0.0, len(targets.texts))
-    rows = [_row(taught, result) for result in _search(data, teacher, in_use, [TEACHER], folder)]
+    taught = Point(TEACHER_ROW, None, 0.0, len(targets.texts))
+    rows = [_row(taught, result) for result in _search(data, teacher, in_use, [TEACHER_ROW], folder)]
     write_sizes(folder, models)
     for path in checkpoints.values():
         student = load_model(str(path))
         student.prompts = in_use.prompts
-        # As in training: a target may belong to the head of a text that the final student reads in full.
+        # Cut texts as in training: the target of a long text may cover only the beginning of the text.
         _set_length(student, recipe.training.max_length or in_use.max_seq_length)
         point = _point(path, student, targets, folder)
         _set_length(student, in_use.max_seq_length)
@@ -95,7 +95,7 @@ def _point(checkpoint: Path, student: SentenceTransformer, targets: AlignmentEva
         return [Point(checkpoint.name, step, targets(student)["l2"], len(targets.texts))]
 
     texts = hashlib.sha256(json.dumps(targets.texts).encode() + targets.targets.tobytes()).hexdigest()
-    (point,) = read_or_make(part_of(folder, _NAME, checkpoint.name, str(identify(student)), texts), Point, measure)
+    (point,) = read_or_make(part_file(folder, _NAME, checkpoint.name, str(identify(student)), texts), Point, measure)
     return point
 
 
@@ -138,13 +138,13 @@ def _checkpoints(run: Path, recipe: Recipe) -> dict[int, Path]:
 
 
 def _is_at_start_rate(checkpoint: Path, recipe: Recipe) -> bool:
-    """Return whether the step before ``checkpoint`` had the rate that a cycle starts with."""
+    """Return whether the last step before ``checkpoint`` used the start rate of a cycle."""
     try:
         state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
         step, per_epoch = state["global_step"], round(state["global_step"] / state["epoch"])
         decay = CyclicDecay(state["max_steps"], per_epoch, 0.0, recipe.training.cycles, recipe.training.decay)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{checkpoint} is damaged ({error!r}): delete it") from error
+        raise InputError(f"{checkpoint} is damaged ({error!r}): delete this folder") from error
     return decay(step - 1) == 1
 
 
@@ -160,18 +160,18 @@ def _set_length(student: SentenceTransformer, tokens: int | None) -> None:
 
 
 def _cached(teacher: Teacher) -> Teacher:
-    """Let ``teacher`` keep the vectors of the texts that it embeds."""
+    """Return ``teacher``, changed so that it keeps the vectors that it computes."""
 
     def cached(encode: Callable[..., Any]) -> Callable[..., Any]:
         known: dict[tuple[str, ...], NDArray[np.float32]] = {}
 
-        def encode_once(texts: Sequence[str], **options: Any) -> NDArray[np.float32]:  # noqa: ANN401  (passed to encode)
+        def cached_encode(texts: Sequence[str], **options: Any) -> NDArray[np.float32]:  # noqa: ANN401  (passed to encode)
             key = tuple(texts)
             if key not in known:
                 known[key] = np.asarray(encode(texts, **options), np.float32)
             return known[key]
 
-        return encode_once
+        return cached_encode
 
     for encode in (teacher.encode_query, teacher.encode_document):
         setattr(teacher, encode.__name__, cached(encode))
@@ -185,16 +185,16 @@ def _search(
     modes: Sequence[Mode],
     results: Path,
 ) -> list[Result]:
-    made_of = [str(teacher.identity), *([] if modes == [TEACHER] else [str(identify(student))])]
+    made_of = [str(teacher.identity), *([] if modes == [TEACHER_ROW] else [str(identify(student))])]
     found = []
     for folder in folders:
-        part = part_of(results, _NAME, folder.resolve().name, *made_of, hash_files(beir_files(folder)))
+        part = part_file(results, _NAME, folder.resolve().name, *made_of, hash_files(beir_files(folder)))
         found += read_or_make(part, Result, partial(_evaluate, folder, teacher, student, modes))
     return found
 
 
 def _evaluate(folder: Path, teacher: Teacher, student: SentenceTransformer, modes: Sequence[Mode]) -> list[Result]:
     from leaf_st.evaluation.tasks.find import find_tasks
-    from leaf_st.evaluation.tasks.runner import evaluate  # imports mteb, which takes seconds
+    from leaf_st.evaluation.tasks.runner import evaluate_tasks  # imports mteb, which takes seconds
 
-    return evaluate(find_tasks([str(folder)]), teacher=teacher, student=student, modes=modes)
+    return evaluate_tasks(find_tasks([str(folder)]), teacher=teacher, student=student, modes=modes)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from leaf_st.errors import InputError
 from leaf_st.evaluation.display import draw_curves, means, on_axes, over_sets_text, set_names
 from leaf_st.evaluation.measurements.measurement import (
-    MODEL,
-    TEACHER,
+    MODEL_ARGUMENT,
+    TEACHER_ARGUMENT,
     Figure,
     Measurement,
     Section,
@@ -34,7 +34,7 @@ _Point = tuple[Mode, int, Coding]
 
 
 @dataclass(frozen=True)
-class Compressed:
+class CompressionRow:
     """nDCG@10 on one set with vectors of one dimension and precision.
 
     Attributes:
@@ -71,7 +71,7 @@ def measure_compression(
     dimensions: Sequence[int] | None = None,
     precisions: Sequence[Coding] = CODINGS,
     batch_size: int = 32,
-) -> list[Compressed]:
+) -> list[CompressionRow]:
     """Measure nDCG@10 of each mode, dimension and precision on the BEIR folder ``folder``.
 
     Each model encodes each text once; all rows are computed from these vectors. Cut vectors are normalised again,
@@ -108,7 +108,7 @@ def measure_compression(
             for precision in precisions:
                 coded = code(queries, documents, precision)
                 rows.append(
-                    Compressed(
+                    CompressionRow(
                         set=beir.name,
                         mode=mode,
                         dimension=dimension,
@@ -132,17 +132,19 @@ def halves(width: int) -> list[int]:
 def _dimensions(wanted: Sequence[int] | None, width: int) -> Sequence[int]:
     for dimension in wanted or ():
         if not 1 <= dimension <= width:
-            raise InputError(f"dimension {dimension}: expected 1 to {width}, the width of the models' vectors")
+            raise InputError(
+                f"dimension {dimension}: expected 1 to {width}, the width of the models' vectors: change the dimension"
+            )
     return wanted or halves(width)
 
 
-def _measure(options: argparse.Namespace) -> list[Compressed]:
+def _measure(options: argparse.Namespace) -> list[CompressionRow]:
     sets = require_sets(options.model, options.data)
     models = load_pair(options.model, options.teacher)
-    return measure_over_sets("compression", Compressed, measure_compression, models, sets, options.output)
+    return measure_over_sets("compression", CompressionRow, measure_compression, models, sets, options.output)
 
 
-def format_compression(rows: Sequence[Compressed]) -> str:
+def format_compression(rows: Sequence[CompressionRow]) -> str:
     """Return `compression_lines` as an aligned table.
 
     Raises:
@@ -151,7 +153,7 @@ def format_compression(rows: Sequence[Compressed]) -> str:
     return aligned(compression_lines(rows))
 
 
-def compression_lines(rows: Sequence[Compressed]) -> list[list[str]]:
+def compression_lines(rows: Sequence[CompressionRow]) -> list[list[str]]:
     """Return mean nDCG@10 over the sets as cells, a line per dimension and precision, largest first.
 
     "kept" is a score divided by the same mode's score with all dimensions in float32, in percent.
@@ -173,7 +175,7 @@ def compression_lines(rows: Sequence[Compressed]) -> list[list[str]]:
     return lines
 
 
-def draw_compression(axes: "Axes", rows: Sequence[Compressed]) -> None:
+def draw_compression(axes: "Axes", rows: Sequence[CompressionRow]) -> None:
     """Draw mean nDCG@10 over the sets against the bytes of a document vector, a curve per mode and precision.
 
     Raises:
@@ -188,11 +190,11 @@ def draw_compression(axes: "Axes", rows: Sequence[Compressed]) -> None:
     axes.set(xlabel="bytes per document vector (log scale)", ylabel="nDCG@10 (%), mean of the sets")
 
 
-def _scores(rows: Iterable[Compressed]) -> dict[_Point, float]:
+def _scores(rows: Iterable[CompressionRow]) -> dict[_Point, float]:
     return means(rows, lambda row: (row.mode, row.dimension, row.precision), lambda row: row.score)
 
 
-def _section(rows: Sequence[Compressed]) -> Section:
+def _section(rows: Sequence[CompressionRow]) -> Section:
     header, *lines = compression_lines(rows)
     text = (
         f"nDCG@10 in percent, {over_sets_text(rows)}, when stored vectors keep only their first dimensions and each "
@@ -209,11 +211,11 @@ def _section(rows: Sequence[Compressed]) -> Section:
 
 COMPRESSION = Measurement(
     name="compression",
-    row=Compressed,
+    row=CompressionRow,
     title="Compression",
     help="measure nDCG@10 with fewer dimensions, int8 and binary vectors (paper Figures 5 and 6)",
     command=("measure", "compression"),
-    arguments=(MODEL, data_argument(), TEACHER),
+    arguments=(MODEL_ARGUMENT, data_argument(), TEACHER_ARGUMENT),
     measure=_measure,
     table=format_compression,
     section=_section,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements.latency import texts_words
+from leaf_st.evaluation.measurements.latency_rows import LatencyRow
 from leaf_st.evaluation.measurements.measurement import (
     MODEL_HELP,
     Argument,
@@ -19,8 +20,7 @@ from leaf_st.evaluation.measurements.measurement import (
     Table,
     data_argument,
 )
-from leaf_st.evaluation.measurements.over_sets import recipe_of, sets_of
-from leaf_st.evaluation.measurements.speeds import LatencyRow
+from leaf_st.evaluation.measurements.over_sets import find_sets, recorded_recipe
 from leaf_st.evaluation.rows import write_rows
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TextsSpec
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from leaf_st.evaluation.beir import BeirSet
     from leaf_st.export.encoder import OnnxEncoder
     from leaf_st.export.export import ExportedForm
-    from leaf_st.export.parity import Texts
+    from leaf_st.export.parity import TextsByKind
 
-BATCH_SIZES = (1, 16)
+_BATCH_SIZES = (1, 16)
 _NOT_SEARCHED = "nDCG@10 of int8 was not measured: no BEIR folder is available, name one with --data"
 
 _logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class ExportRow:
 
 
 def measure_export(
-    model: "SentenceTransformer", folder: Path, texts: "Texts", sets: Sequence[Path] = ()
+    model: "SentenceTransformer", folder: Path, texts: "TextsByKind", sets: Sequence[Path] = ()
 ) -> tuple[list[ExportRow], list[str]]:
     """Export ``model`` to its folder, see `export_model`, then time torch and each form.
 
@@ -93,7 +93,7 @@ def measure_export(
 
     check_exportable(model)
     model = model.to("cpu").eval()
-    require_batches(texts, BATCH_SIZES)
+    require_batches(texts, _BATCH_SIZES)
     require_numbers(model, texts)
     _logger.info("%s", f"searched: {', '.join(each.name for each in sets)}" if sets else _NOT_SEARCHED)
     forms = export_model(model, folder, texts, ndcg_kept=partial(ndcg_kept, model=model, sets=sets) if sets else None)
@@ -125,7 +125,7 @@ def _ndcg(encoder: "OnnxEncoder", model: "SentenceTransformer", beir: "BeirSet")
 
 
 def _rows(
-    model: "SentenceTransformer", folder: Path, texts: "Texts", forms: "Mapping[str, ExportedForm]"
+    model: "SentenceTransformer", folder: Path, texts: "TextsByKind", forms: "Mapping[str, ExportedForm]"
 ) -> list[ExportRow]:
     from leaf_st.evaluation.timing import Candidate, measure_latency
     from leaf_st.export.forms import exported_files
@@ -133,7 +133,7 @@ def _rows(
     files = exported_files(folder)
     candidate = Candidate(str(folder), model, str(folder), files)
     times: dict[str, list[LatencyRow]] = {}
-    for row in measure_latency([candidate], texts, BATCH_SIZES):
+    for row in measure_latency([candidate], texts, _BATCH_SIZES):
         times.setdefault(row.backend, []).append(row)
     weights = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
     rows = []
@@ -163,12 +163,12 @@ def rate(row: LatencyRow) -> float:
 def format_export(rows: Sequence[ExportRow]) -> str:
     """Return `export_lines` as an aligned table."""
     lines = aligned(export_lines(rows), left=2)
-    return f"{lines}\nmedians of batches in turn, on {rows[0].processor} ({rows[0].threads} threads)"
+    return f"{lines}\nmedians of batches that took turns, on {rows[0].processor} ({rows[0].threads} threads)"
 
 
 def export_lines(rows: Sequence[ExportRow]) -> list[list[str]]:
     """Return ``rows`` as cells, below a header."""
-    columns: list[tuple[Kind, int]] = [(kind, size) for kind in KINDS for size in BATCH_SIZES]
+    columns: list[tuple[Kind, int]] = [(kind, size) for kind in KINDS for size in _BATCH_SIZES]
     names = {"query": "queries", "document": "docs"}
     lines = [["backend", "file", "MB", "error", "cosine", "nDCG@10 kept"]]
     lines[0] += [f"{names[kind]}/s by {size}" for kind, size in columns]
@@ -190,7 +190,7 @@ def _measure(options: argparse.Namespace) -> list[ExportRow]:
     from leaf_st.models.identity import identify
     from leaf_st.models.load import load_model
 
-    sets = sets_of(options.model, options.data)
+    sets = find_sets(options.model, options.data)
     student = load_model(options.model)
     check_exportable(student)
     models: Models = {"student": (identify(student), student)}
@@ -203,13 +203,13 @@ def _measure(options: argparse.Namespace) -> list[ExportRow]:
     write_sizes(options.output, models)
     if problems:
         _logger.info("%s", f"{format_export(rows)}\nsaved in {path}")
-        raise InputError(f"not written: {'; '.join(problems)}")
+        raise InputError(f"not written: {'; '.join(problems)}: use torch or another form")
     return rows
 
 
 def _texts_of(model: str, named: str | None) -> TextsSpec:
     """Return the texts ``named``; by default the texts of the model's recipe if they exist, else documentation."""
-    recipe = recipe_of(model)
+    recipe = recorded_recipe(model)
     spec = TextsSpec(source=named or DOCSTRINGS)
     if named is None and recipe is not None and Path(recipe.texts.source).exists():
         spec = recipe.texts
@@ -239,7 +239,10 @@ EXPORT = Measurement(
     help="export to ONNX, check against torch, benchmark",
     command=("export",),
     arguments=(
-        Argument("model", {"metavar": "MODEL", "help": f"{MODEL_HELP}; a name is pulled into a folder of that name"}),
+        Argument(
+            "model",
+            {"metavar": "MODEL", "help": f"{MODEL_HELP}; a model name is first pulled into a folder of that name"},
+        ),
         Argument(
             "--texts",
             {
@@ -254,6 +257,6 @@ EXPORT = Measurement(
     table=format_export,
     section=_section,
     words=_words,
-    needs="It needs onnx and onnxruntime: pip install 'leaf-st[onnx]'. A static student has no ONNX files.",
+    needs="The export needs onnx and onnxruntime: pip install 'leaf-st[onnx]'. A static student has no ONNX files.",
     in_place=True,
 )

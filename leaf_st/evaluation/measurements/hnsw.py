@@ -13,7 +13,7 @@ from leaf_st.teacher.protocol import Teacher
 
 EXPANSION_ADD = 128  # usearch's default
 _METRICS = {"cosine": "cos", "dot": "ip", "euclidean": "l2sq"}
-_SAME = 1e-6  # relative; the index rounds differently, and documents that are equally near are equally right
+_SAME = 1e-6  # relative tolerance, because the index rounds differently and equally near documents are equally correct
 
 
 def index_class() -> Any:  # noqa: ANN401  (usearch is optional)
@@ -38,7 +38,8 @@ def metric_of(model: Teacher) -> str:
     name = model.similarity_fn_name
     if name not in _METRICS:
         raise InputError(
-            f"the teacher compares by {name}: expected one of {', '.join(_METRICS)}, which usearch supports"
+            f"the teacher compares by {name}: expected one of {', '.join(_METRICS)}, which usearch supports: "
+            "skip the measurement"
         )
     return _METRICS[name]
 
@@ -57,7 +58,7 @@ def build(new_index: Any, documents: NDArray[Any], metric: str, connectivity: in
     return index
 
 
-def search(
+def search_index(
     index: Any,  # noqa: ANN401  (as above)
     beir: BeirSet,
     queries: NDArray[Any],

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from leaf_st.errors import InputError
 from leaf_st.evaluation.display import draw_curves, means, on_axes, over_sets_text, set_names
 from leaf_st.evaluation.measurements.measurement import (
-    MODEL,
-    TEACHER,
+    MODEL_ARGUMENT,
+    TEACHER_ARGUMENT,
     Figure,
     Measurement,
     Section,
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
 
-    from leaf_st.evaluation.embedder import Vectors
+    from leaf_st.evaluation.embedder import QueriesAndDocuments
     from leaf_st.teacher.protocol import Teacher
 
-MODES: tuple[Mode, ...] = ("teacher", "asymmetric")  # the modes whose documents are the teacher's
+INDEX_MODES: tuple[Mode, ...] = ("teacher", "asymmetric")  # the modes in which the teacher embeds the documents
 EXPANSIONS = (10, 20, 40, 80, 160, 320)
 # Half of usearch's default: with 16 and a few thousand documents, even the narrowest search finds nearly everything.
 CONNECTIVITY = 8
 
 
 @dataclass(frozen=True)
-class Searched:
+class IndexRow:
     """Search with one expansion on one set.
 
     Attributes:
@@ -85,7 +85,7 @@ def measure_index(
     expansions: Sequence[int] = EXPANSIONS,
     connectivity: int = CONNECTIVITY,
     batch_size: int = 32,
-) -> list[Searched]:
+) -> list[IndexRow]:
     """Search the BEIR folder ``folder`` exactly and through an index, with the queries of teacher and student.
 
     nDCG@10 ranks the documents that were found by their exact similarity. The similarities of all queries to all
@@ -105,24 +105,24 @@ def measure_index(
     """
     from leaf_st.evaluation.beir import load_beir
     from leaf_st.evaluation.embedder import embed_set
-    from leaf_st.evaluation.measurements.hnsw import EXPANSION_ADD, build, index_class, metric_of, search
+    from leaf_st.evaluation.measurements.hnsw import EXPANSION_ADD, build, index_class, metric_of, search_index
     from leaf_st.evaluation.ranking import check_codings, length_is_free
 
     check_codings(precisions)
     for name, least, values in (("expansion", 1, expansions), ("connectivity", 2, [connectivity])):
         if bad := [value for value in values if value < least]:
-            raise InputError(f"{name} {bad[0]}: expected at least {least}")
+            raise InputError(f"{name} {bad[0]}: expected at least {least}: use a larger number")
     new_index, metric = index_class(), metric_of(teacher)
     beir = load_beir(folder)
-    embedder, vectors = embed_set(beir, teacher=teacher, student=student, modes=MODES, batch_size=batch_size)
-    unit = length_is_free(teacher, *(side for mode in MODES for side in vectors[mode]))
+    embedder, vectors = embed_set(beir, teacher=teacher, student=student, modes=INDEX_MODES, batch_size=batch_size)
+    unit = length_is_free(teacher, *(side for mode in INDEX_MODES for side in vectors[mode]))
     names = {role: identity.name for role, identity in embedder.identities().items()}
     rows = []
     for precision in precisions:
-        coded = {mode: _code(vectors[mode], precision, unit) for mode in MODES}
+        coded = {mode: _code(vectors[mode], precision, unit) for mode in INDEX_MODES}
         index = build(new_index, coded["teacher"][1], metric, connectivity)
         rows += [
-            Searched(
+            IndexRow(
                 beir.name,
                 mode,
                 precision,
@@ -134,26 +134,26 @@ def measure_index(
                 queries=len(beir.queries),
                 documents=len(beir.corpus),
             )
-            for mode in MODES
-            for found in search(index, beir, *coded[mode], teacher, expansions)
+            for mode in INDEX_MODES
+            for found in search_index(index, beir, *coded[mode], teacher, expansions)
         ]
     return rows
 
 
-def _code(vectors: "Vectors", precision: Coding, unit: bool) -> "tuple[NDArray[Any], NDArray[Any]]":
+def _code(vectors: "QueriesAndDocuments", precision: Coding, unit: bool) -> "tuple[NDArray[Any], NDArray[Any]]":
     from leaf_st.evaluation.ranking import code, cut
 
     queries, documents = (cut(side, side.shape[1], unit) for side in vectors)
     return code(queries, documents, precision)
 
 
-def _measure(options: argparse.Namespace) -> list[Searched]:
+def _measure(options: argparse.Namespace) -> list[IndexRow]:
     sets = require_sets(options.model, options.data)
     models = load_pair(options.model, options.teacher)
-    return measure_over_sets("index", Searched, measure_index, models, sets, options.output)
+    return measure_over_sets("index", IndexRow, measure_index, models, sets, options.output)
 
 
-def format_index(rows: Sequence[Searched]) -> str:
+def format_index(rows: Sequence[IndexRow]) -> str:
     """Return `index_lines` as an aligned table.
 
     Raises:
@@ -162,14 +162,14 @@ def format_index(rows: Sequence[Searched]) -> str:
     return aligned(index_lines(rows))
 
 
-def index_lines(rows: Sequence[Searched]) -> list[list[str]]:
+def index_lines(rows: Sequence[IndexRow]) -> list[list[str]]:
     """Return the means over the sets as cells, a line per precision and expansion.
 
     Raises:
         InputError: If the rows belong to more than one student or teacher.
     """
     values = [means(rows, _key, value) for value in (_recall, _score, lambda row: row.comparisons)]
-    modes = [mode for mode in MODES if any(row.mode == mode for row in rows)]
+    modes = [mode for mode in INDEX_MODES if any(row.mode == mode for row in rows)]
     names = {"teacher": "teacher's", "asymmetric": "student's"}
     columns = [f"{value}, {names[mode]}" for value in ("recall@10", "nDCG@10", "comparisons") for mode in modes]
     lines = [["precision", "expansion", *columns]]
@@ -182,7 +182,7 @@ def index_lines(rows: Sequence[Searched]) -> list[list[str]]:
     return lines
 
 
-def draw_index(axes: "Axes", rows: Sequence[Searched], value: Literal["recall", "score"] = "recall") -> None:
+def draw_index(axes: "Axes", rows: Sequence[IndexRow], value: Literal["recall", "score"] = "recall") -> None:
     """Draw mean recall@10 or nDCG@10 over the sets against the expansion, a curve per mode and precision.
 
     Raises:
@@ -197,19 +197,19 @@ def draw_index(axes: "Axes", rows: Sequence[Searched], value: Literal["recall", 
     axes.set(xlabel="expansion: candidates that a search keeps (log scale)", ylabel=f"{label} (%), mean of the sets")
 
 
-def _key(row: Searched) -> tuple[Mode, Coding, int | None]:
+def _key(row: IndexRow) -> tuple[Mode, Coding, int | None]:
     return row.mode, row.precision, row.expansion
 
 
-def _recall(row: Searched) -> float:
+def _recall(row: IndexRow) -> float:
     return row.recall
 
 
-def _score(row: Searched) -> float:
+def _score(row: IndexRow) -> float:
     return row.score
 
 
-def _section(rows: Sequence[Searched]) -> Section:
+def _section(rows: Sequence[IndexRow]) -> Section:
     header, *lines = index_lines(rows)
     text = (
         f"The teacher's documents in an HNSW index, {over_sets_text(rows)}, searched with the queries of the teacher "
@@ -226,14 +226,14 @@ def _section(rows: Sequence[Searched]) -> Section:
 
 INDEX = Measurement(
     name="index",
-    row=Searched,
+    row=IndexRow,
     title="Search in an index",
     help="measure recall and nDCG@10 of search in an HNSW index of the teacher's documents",
     command=("measure", "index"),
-    arguments=(MODEL, data_argument(), TEACHER),
+    arguments=(MODEL_ARGUMENT, data_argument(), TEACHER_ARGUMENT),
     measure=_measure,
     table=format_index,
     section=_section,
     words=lambda rows: ["--data", *set_names(rows)],
-    needs="It needs usearch: pip install 'leaf-st[index]'.",
+    needs="The measurement needs usearch: pip install 'leaf-st[index]'.",
 )

@@ -9,16 +9,16 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from leaf_st.evaluation.display import on_axes
+from leaf_st.evaluation.measurements.latency_rows import PAPER_TABLE_8, SLOWEST, LatencyRow, Speed, speeds
 from leaf_st.evaluation.measurements.measurement import (
     MODEL_HELP,
-    TEACHER,
+    TEACHER_ARGUMENT,
     Argument,
     Figure,
     Measurement,
     Section,
     Table,
 )
-from leaf_st.evaluation.measurements.speeds import PAPER_TABLE_8, SLOWEST, LatencyRow, Speed, speeds
 from leaf_st.evaluation.rows import write_rows
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.recipe import DOCSTRINGS, Kind
@@ -39,10 +39,10 @@ def latency_lines(rows: Sequence[LatencyRow]) -> list[list[str]]:
     """Return the speeds as cells in the form of Table 8, beside the paper's lines for the same models."""
     measured = speeds(rows)
     models = dict.fromkeys(speed.model for speed in measured)
-    return speed_lines([speed for model in models for speed in (*measured, *PAPER_TABLE_8) if speed.model == model])
+    return table_8_lines([speed for model in models for speed in (*measured, *PAPER_TABLE_8) if speed.model == model])
 
 
-def speed_lines(found: Iterable[Speed]) -> list[list[str]]:
+def table_8_lines(found: Iterable[Speed]) -> list[list[str]]:
     """Return ``found`` as cells in the form of Table 8, a line per model and backend.
 
     The speeds of one model and backend must be adjacent.
@@ -83,7 +83,7 @@ def _milliseconds(seconds: float) -> str:
 
 
 def conditions(rows: Sequence[LatencyRow]) -> str:
-    """Return what was timed, on which machine and how."""
+    """Return a description of what was timed, on which machine and how."""
     first = rows[0]
     machines = dict.fromkeys(f"{row.processor} ({row.device}, {row.threads} threads)" for row in rows)
     tokens = {row.side: round(row.tokens) for row in rows if row.model == first.model}
@@ -129,11 +129,11 @@ def draw_latency(axes: "Axes", rows: Sequence[LatencyRow], side: Kind) -> None:
     axes.set_xticks(ticks, [str(size) for size in ticks])
     axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15))  # the lines cross the axes from corner to corner
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15))  # below, because the lines cross the axes
 
 
 def latency_table(lines: Sequence[Sequence[str]]) -> Table:
-    """Return the cells of `speed_lines` as a table."""
+    """Return the cells of `table_8_lines` as a table."""
     header, *body = lines
     # Documents and queries get a row each: side by side, their columns are wider than a page.
     shown = ["model", "backend", "texts", "per second", *header[3:6]]
@@ -188,7 +188,7 @@ def _measure(options: argparse.Namespace) -> list[LatencyRow]:
 
 
 def _words(rows: Sequence[LatencyRow]) -> list[str]:
-    """Return the further students and the texts; the first student is the model of the results folder."""
+    """Return the arguments for further students and the texts; the first student is the model of the results folder."""
     students = list(dict.fromkeys(row.model for row in rows if row.model != row.teacher))
     return [*students[1:], *texts_words(rows[0].texts)]
 
@@ -210,8 +210,8 @@ LATENCY = Measurement(
             {
                 "nargs": "+",
                 "metavar": "MODEL",
-                "help": f"{MODEL_HELP}; leaf-ir and leaf-mt, if not available, and a folder that contains only the "
-                "config.json of a BERT are timed with random weights",
+                "help": f"{MODEL_HELP}; leaf-ir or leaf-mt, if not available, or a folder with only the config.json of "
+                "a BERT, is timed with random weights",
             },
         ),
         Argument(
@@ -222,7 +222,7 @@ LATENCY = Measurement(
                 "documentation strings)",
             },
         ),
-        TEACHER,
+        TEACHER_ARGUMENT,
     ),
     measure=_measure,
     table=format_latency,

@@ -1,8 +1,8 @@
 """The measurement ``margin``: how much approximation error retrieval tolerates (paper 3.3, Figures 7 and 11).
 
 A line through the checkpoints of a run shows at which error the student would score as high as its teacher. If this
-error is above 0, the errors from 0 to it are the robustness margin: retrieval cannot tell student and teacher apart
-there. `leaf_st.evaluation.measurements.checkpoints` measures the checkpoints.
+error is above 0, all smaller errors are within the robustness margin: there the student retrieves as well as its
+teacher. `leaf_st.evaluation.measurements.checkpoints` measures the checkpoints.
 """
 
 import argparse
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leaf_st.evaluation.display import on_axes, set_names
-from leaf_st.evaluation.measurements.measurement import RUN, Figure, Measurement, Section, Table, data_argument
+from leaf_st.evaluation.measurements.measurement import RUN_ARGUMENT, Figure, Measurement, Section, Table, data_argument
 from leaf_st.evaluation.measurements.trend import (
     FEWEST,
-    TEACHER,
+    TEACHER_ROW,
     MarginRow,
     Trend,
     l2_of_checkpoints,
@@ -45,8 +45,8 @@ def margin_lines(rows: Sequence[MarginRow]) -> list[list[str]]:
         [name, f"{error:.4f}", *(f"{score:.2f}" for score in scores)]
         for name, error, *scores in zip(names, *columns, strict=True)
     ]
-    teacher = f"{mean_scores(rows, TEACHER)[0]:.2f}"
-    return [header, *lines, [TEACHER, "0", *[teacher] * len(STUDENT_MODES)]]
+    teacher = f"{mean_scores(rows, TEACHER_ROW)[0]:.2f}"
+    return [header, *lines, [TEACHER_ROW, "0", *[teacher] * len(STUDENT_MODES)]]
 
 
 def trend_lines(rows: Sequence[MarginRow]) -> list[str]:
@@ -55,7 +55,9 @@ def trend_lines(rows: Sequence[MarginRow]) -> list[str]:
 
 
 def _describe(line: Trend, mode: Mode) -> str:
-    met = f"reaches the teacher's at L2 {line.margin:.3f}" if line.margin else "does not reach the teacher's above L2 0"
+    met = "does not reach the teacher's score above L2 0"
+    if line.margin:
+        met = f"reaches the teacher's score at L2 {line.margin:.3f}"
     sign = "-" if line.slope < 0 else "+"
     return f"{mode}: nDCG@10 = {line.intercept:.2f} {sign} {abs(line.slope):.2f} L2, r = {line.r:.3f}; the line {met}"
 
@@ -68,7 +70,7 @@ def draw_margin(axes: "Axes", rows: Sequence[MarginRow], mode: Mode = "standard"
     ends = np.array([0, max(errors)])
     axes.plot(errors, mean_scores(rows, mode), "o", label=f"checkpoints, {mode}")
     axes.plot(ends, line.intercept + line.slope * ends, "--", color="C0", label=f"trend, r = {line.r:.2f}")
-    axes.axhline(line.teacher, color="black", label=TEACHER)
+    axes.axhline(line.teacher, color="black", label=TEACHER_ROW)
     if line.margin is not None:
         axes.axvspan(0, line.margin, color="C2", alpha=0.2, label=f"robustness margin, L2 below {line.margin:.2f}")
     sets = len({row.set for row in rows})
@@ -109,11 +111,11 @@ MARGIN = Measurement(
     title="Robustness margin",
     help="measure error and nDCG@10 of the checkpoints of a run (paper Figures 7 and 11)",
     command=("measure", "margin"),
-    arguments=(RUN, data_argument()),
+    arguments=(RUN_ARGUMENT, data_argument()),
     measure=_measure,
     table=format_margin,
     section=_section,
     words=lambda rows: ["--data", *set_names(rows)],
-    needs=f"It needs at least {FEWEST} checkpoints. If the run kept fewer, train into another folder: "
+    needs=f"The measurement needs at least {FEWEST} checkpoints. If the run kept fewer, train into another folder: "
     "`leaf-st run RECIPE.py --set save_total_limit=10 --set save_steps=0.1 --set eval_steps=0.1 --output FOLDER`",
 )

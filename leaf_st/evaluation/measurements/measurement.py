@@ -94,16 +94,16 @@ class Argument:
 
 
 MODEL_HELP = "student: run folder, model folder, name that `leaf-st models` lists, or hub id"
-MODEL = Argument("model", {"metavar": "MODEL", "help": MODEL_HELP})
-RUN = Argument("model", {"metavar": "RUN", "help": "run folder"})
-TEACHER = Argument(
+MODEL_ARGUMENT = Argument("model", {"metavar": "MODEL", "help": MODEL_HELP})
+RUN_ARGUMENT = Argument("model", {"metavar": "RUN", "help": "run folder"})
+TEACHER_ARGUMENT = Argument(
     "--teacher", {"help": "teacher: folder or hub id (default: the teacher that the student learned from)"}
 )
 
 
 def data_argument(default: str = "the sets of the recipe that exist") -> Argument:
     """Return the argument ``--data``: BEIR folders, or the ``default``."""
-    text = f"BEIR folders to search; the rows of other sets are replaced (default: {default})"
+    text = f"BEIR folders to search; replaces the earlier results, also of other sets (default: {default})"
     return Argument("--data", {"type": Path, "nargs": "+", "default": [], "metavar": "FOLDER", "help": text})
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.rows import part_of, read_or_make, write_rows
+from leaf_st.evaluation.rows import part_file, read_or_make, write_rows
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.recipe import Recipe
 
@@ -29,8 +29,8 @@ def measure_over_sets(
 ) -> list[R]:
     """Measure each set and write all rows to ``results/NAME.json``.
 
-    The rows of a set are written to a part file as soon as the set is finished. The same call reads finished sets from
-    these files.
+    The rows of a set are written to a part file as soon as the set is finished. A repeated call reads finished sets
+    from these files.
 
     Args:
         name: Name of the measurement.
@@ -53,7 +53,7 @@ def measure_over_sets(
     names = [*(str(identity) for identity, _ in known.values()), *made_of]
     rows: list[R] = []
     for data in sets:
-        part = part_of(results, name, data.resolve().name, *names, hash_files(beir_files(data)))
+        part = part_file(results, name, data.resolve().name, *names, hash_files(beir_files(data)))
         rows += read_or_make(part, row, partial(measure, data, teacher=teacher, student=student))
         write_sizes(results, known)
     write_rows(results / f"{name}.json", rows)
@@ -77,7 +77,7 @@ def load_pair(model: str, teacher: str | None) -> "tuple[Teacher, SentenceTransf
     return open_teacher(teacher_spec(model, teacher, student.prompts)), student
 
 
-def sets_of(model: str, named: Sequence[Path]) -> list[Path]:
+def find_sets(model: str, named: Sequence[Path]) -> list[Path]:
     """Return the BEIR folders ``named``; without names, the folders of the model's recipe that exist.
 
     Raises:
@@ -85,7 +85,7 @@ def sets_of(model: str, named: Sequence[Path]) -> list[Path]:
     """
     from leaf_st.evaluation.beir import check_folders
 
-    recipe = recipe_of(model)
+    recipe = recorded_recipe(model)
     known = recipe.evaluate_on if recipe else ()
     folders = list(named) or [Path(name) for name in known if Path(name).is_dir()]
     check_folders(folders)
@@ -93,19 +93,19 @@ def sets_of(model: str, named: Sequence[Path]) -> list[Path]:
 
 
 def require_sets(model: str, named: Sequence[Path]) -> list[Path]:
-    """Return the folders of `sets_of`, at least one.
+    """Return the folders of `find_sets`, at least one.
 
     Raises:
-        InputError: If there is none, or a folder is not a retrieval set.
+        InputError: If there is no folder, or a folder is not a retrieval set.
     """
-    folders = sets_of(model, named)
+    folders = find_sets(model, named)
     if not folders:
         raise InputError("--data: expected BEIR folders, found none, and no set of the model's recipe exists: name one")
     return folders
 
 
-def recipe_of(model: str) -> Recipe | None:
-    """Return the recipe that a model folder records; None if it records none."""
+def recorded_recipe(model: str) -> Recipe | None:
+    """Return the recipe that a model folder records; None if the folder records no recipe."""
     from leaf_st.models.find import find_model
     from leaf_st.run_folder import read_record
 

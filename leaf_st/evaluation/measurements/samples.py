@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leaf_st.evaluation.display import set_names
-from leaf_st.evaluation.measurements.measurement import MODEL, TEACHER, Measurement, Section, Table, data_argument
-from leaf_st.evaluation.measurements.over_sets import load_pair, measure_over_sets, require_sets, sets_of
+from leaf_st.evaluation.measurements.measurement import (
+    MODEL_ARGUMENT,
+    TEACHER_ARGUMENT,
+    Measurement,
+    Section,
+    Table,
+    data_argument,
+)
+from leaf_st.evaluation.measurements.over_sets import find_sets, load_pair, measure_over_sets, require_sets
 from leaf_st.evaluation.modes import ROLES, STUDENT_MODES, Mode
 
 if TYPE_CHECKING:
@@ -113,7 +120,7 @@ def measure_samples(
 
 def _measure(options: argparse.Namespace) -> list[Sampled]:
     sets = options.data or require_sets(options.model, [])[:1]
-    sets = sets_of(options.model, sets)
+    sets = find_sets(options.model, sets)
     models = load_pair(options.model, options.teacher)
     return measure_over_sets("samples", Sampled, measure_samples, models, sets, options.output)
 
@@ -182,7 +189,7 @@ SAMPLES = Measurement(
     title="Ten nearest documents, side by side",
     help="show the ten nearest documents of five queries, side by side (paper Table 6)",
     command=("measure", "samples"),
-    arguments=(MODEL, data_argument("the first set of the recipe that exists"), TEACHER),
+    arguments=(MODEL_ARGUMENT, data_argument("the first set of the recipe that exists"), TEACHER_ARGUMENT),
     measure=_measure,
     table=format_samples,
     section=_section,

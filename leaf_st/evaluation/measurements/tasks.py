@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leaf_st.evaluation.display import COLOURS
-from leaf_st.evaluation.measurements.measurement import MODEL, Argument, Figure, Measurement, Section, Table
+from leaf_st.evaluation.measurements.measurement import MODEL_ARGUMENT, Argument, Figure, Measurement, Section, Table
 from leaf_st.evaluation.modes import ROLES, Mode
 from leaf_st.evaluation.results import (
     HEADER,
@@ -21,7 +21,7 @@ from leaf_st.evaluation.results import (
     task_lines,
 )
 from leaf_st.evaluation.results import (
-    TASKS as FILE,
+    TASKS_FILE as FILE,
 )
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ TASKS = Measurement(
     help="evaluate on tasks in teacher, standard and asymmetric mode",
     command=("evaluate",),
     arguments=(
-        MODEL,
+        MODEL_ARGUMENT,
         Argument(
             "--teacher",
             {

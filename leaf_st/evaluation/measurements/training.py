@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 
-class Logged(BaseModel):
+class LogRow(BaseModel):
     """The trainer's log at one step; validation losses are among the additional numbers.
 
     Attributes:
         step: Optimizer step.
-        epoch: Epochs that were finished, with a fraction.
+        epoch: Number of finished epochs, with the fraction of the current epoch.
         loss: Loss on training texts since the last log.
         learning_rate: Learning rate.
         train_runtime: Seconds of the training; only in the last log.
@@ -41,7 +41,7 @@ class Logged(BaseModel):
         return {name or "held-out": losses[key] for key, name in names.items()}
 
 
-def training_lines(rows: Sequence[Logged]) -> list[list[str]]:
+def training_lines(rows: Sequence[LogRow]) -> list[list[str]]:
     """Return the validation losses as cells, a line per validation, each beside the last loss on training texts."""
     names = list(dict.fromkeys(name for row in rows for name in row.validation))
     lines = [["step", "epoch", "loss, training texts", *(f"loss, {name} texts" for name in names), "learning rate"]]
@@ -55,10 +55,10 @@ def training_lines(rows: Sequence[Logged]) -> list[list[str]]:
     return lines
 
 
-def _section(rows: Sequence[Logged]) -> Section:
+def _section(rows: Sequence[LogRow]) -> Section:
     text = (
         "The student learns to reproduce the teacher's vectors; training minimises nothing else. Lower is better: the "
-        "L2 distance between vectors of norm 1 is 0 to 2."
+        "L2 distance between vectors of norm 1 is between 0 and 2."
     )
     caption = "Loss on training texts and on texts that are held out of training; below, the learning rate."
     figure = Figure("Training", partial(_draw, rows=rows), caption, (4.8, 3.8))
@@ -66,7 +66,7 @@ def _section(rows: Sequence[Logged]) -> Section:
     return Section([text], [figure], [Table("training", header, lines, left=0, caption="Validations")])
 
 
-def _draw(canvas: "Canvas", rows: Sequence[Logged]) -> None:
+def _draw(canvas: "Canvas", rows: Sequence[LogRow]) -> None:
     above, below = canvas.subplots(2, sharex=True, height_ratios=(3, 1))
     trained = [(row.step, row.loss) for row in rows if row.loss is not None]
     if trained:
@@ -86,7 +86,7 @@ def _draw(canvas: "Canvas", rows: Sequence[Logged]) -> None:
 
 TRAINING = Measurement(
     name="training",
-    row=Logged,
+    row=LogRow,
     title="Training",
     help="train the student",
     command=("train",),

@@ -8,7 +8,7 @@ from typing import Literal
 from leaf_st.errors import InputError
 from leaf_st.evaluation.modes import STUDENT_MODES, Mode
 
-TEACHER: Literal["teacher"] = "teacher"  # the teacher's name as a checkpoint and as a mode
+TEACHER_ROW: Literal["teacher"] = "teacher"  # the teacher's name as a checkpoint and as a mode
 FEWEST = 3  # checkpoints: a line always fits two
 
 
@@ -69,7 +69,7 @@ def trend(rows: Sequence[MarginRow], mode: Mode = "standard") -> Trend:
     Raises:
         InputError: If all checkpoints have the same L2.
     """
-    errors, scores, teacher = l2_of_checkpoints(rows), mean_scores(rows, mode), mean_scores(rows, TEACHER)[0]
+    errors, scores, teacher = l2_of_checkpoints(rows), mean_scores(rows, mode), mean_scores(rows, TEACHER_ROW)[0]
     if len(set(errors)) < 2:
         raise InputError(
             "margin: expected checkpoints of different L2, found the same L2: train with a learning rate above 0"

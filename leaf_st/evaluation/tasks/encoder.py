@@ -28,7 +28,7 @@ class ModeEncoder:
     def __init__(self, embedder: Embedder, mode: Mode, identity: Identity) -> None:
         self.embedder = embedder
         self.mode = mode
-        self.mteb_model_meta = meta_of(identity)
+        self.mteb_model_meta = model_meta(identity)
 
     def encode(
         self,
@@ -43,10 +43,10 @@ class ModeEncoder:
         """Return the vectors of all texts of ``inputs``, shape (n, d)."""
         texts = [text for batch in inputs for text in batch["text"]]
         sides: dict[PromptType | None, Side] = {PromptType.query: "query", PromptType.document: "document", None: None}
-        prompt = None if prompt_type else self._prompt_of(task_metadata)
+        prompt = None if prompt_type else self._task_prompt(task_metadata)
         return self.embedder.embed(self.mode, sides[prompt_type], texts, prompt)
 
-    def _prompt_of(self, task: TaskMetadata) -> str | None:
+    def _task_prompt(self, task: TaskMetadata) -> str | None:
         held = self.embedder.document_model(self.mode).prompts
         prompts = {name: prompt for name, prompt in held.items() if prompt is not None}
         name = get_prompt_name(prompts, task, None)
@@ -61,6 +61,6 @@ class ModeEncoder:
         return self.embedder.document_model(self.mode).similarity_pairwise(embeddings1, embeddings2)
 
 
-def meta_of(identity: Identity) -> ModelMeta:
+def model_meta(identity: Identity) -> ModelMeta:
     """Return mteb's key for the results of a model."""
     return ModelMeta.create_empty({"name": identity.name, "revision": identity.revision})

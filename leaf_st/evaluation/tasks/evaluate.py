@@ -53,7 +53,7 @@ def evaluate(
     elif teacher is not None or chosen != ["standard"]:
         opened = open_teacher(_spec(model, student, None if teacher is None else str(teacher)))
     folder = None if output is None else Path(output)
-    return runner.evaluate(found, teacher=opened, student=student, modes=chosen, folder=folder)
+    return runner.evaluate_tasks(found, teacher=opened, student=student, modes=chosen, folder=folder)
 
 
 def _spec(model: str | Path | SentenceTransformer, student: SentenceTransformer, teacher: str | None) -> TeacherSpec:
@@ -61,6 +61,7 @@ def _spec(model: str | Path | SentenceTransformer, student: SentenceTransformer,
         return teacher_spec(str(model), teacher, student.prompts)
     if teacher is None:
         raise InputError(
-            "teacher: expected a folder, hub id or Teacher, because a loaded model does not name its teacher"
+            "teacher: expected a folder, hub id or Teacher, found None (a loaded model does not name its teacher): "
+            "pass teacher="
         )
     return teacher_spec("", teacher, student.prompts)

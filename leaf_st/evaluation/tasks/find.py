@@ -50,12 +50,12 @@ def _named(name: str) -> list[AbsTask]:
         return [mteb.get_task(name)]
     except KeyError:
         raise InputError(
-            f"task {name}: expected a file, a folder, or a task of mteb, found none of that name{_nearest(name)}"
+            f"task {name}: expected a file, a folder, or a task of mteb, found nothing of that name{_suggestion(name)}"
         ) from None
 
 
-def _nearest(name: str) -> str:
-    """Return the end of an error message: the nearest names of mteb's text tasks, its benchmarks, and local files."""
+def _suggestion(name: str) -> str:
+    """Return the end of an error message: the nearest names of mteb's text tasks and benchmarks and of local files."""
     above = Path(name).parent
     nearby = [str(path) for path in above.iterdir()] if above.is_dir() and above.name else []
     tasks = mteb.get_tasks(modalities=["text"], exclusive_modality_filter=True, exclude_superseded=False)
@@ -66,4 +66,4 @@ def _nearest(name: str) -> str:
     ]
     by_lower = {title.lower(): title for title in known}
     near = difflib.get_close_matches(name.lower(), by_lower, n=3)
-    return f"; did you mean {' or '.join(by_lower[title] for title in near)}?" if near else ""
+    return f"; did you mean {' or '.join(by_lower[title] for title in near)}?" if near else ": check the name"

@@ -8,7 +8,7 @@
 | classification | a folder with ``train.parquet`` and ``test.parquet``, each with ``text`` and ``label`` |
 | clustering | a parquet file with ``text`` and ``label`` |
 
-Metrics and settings are those of mteb's own tasks of the same type: classification learns from eight texts of each
+Metrics and settings are the same as in mteb's own tasks of each type: classification learns from eight texts of each
 class, ten times; clustering uses ten samples of 16,384 texts.
 """
 
@@ -85,7 +85,7 @@ class LocalTask(AbsTask):
         """Read the files.
 
         Raises:
-            InputError: If they cannot be used.
+            InputError: If the files cannot be used.
         """
         if not self.data_loaded:
             self.dataset = self.read()
@@ -186,7 +186,7 @@ class LocalClustering(LocalTask, AbsTaskClustering):
         return {SPLIT: Dataset.from_dict({**columns, "label": _numbers(columns["label"])})}
 
 
-_OF_COLUMNS: dict[tuple[str, ...], type[LocalTask]] = {
+_TASK_BY_COLUMNS: dict[tuple[str, ...], type[LocalTask]] = {
     (*_PAIR, "score"): LocalSTS,
     (*_PAIR, "label"): LocalPairClassification,
     ("text", "label"): LocalClustering,
@@ -204,13 +204,14 @@ def local_task(path: Path) -> LocalTask:
     if path.is_dir() and is_beir(path):
         return LocalRetrieval(path)
     found = [] if path.is_dir() or path.suffix != ".parquet" else _columns(path)
-    for columns, kind in _OF_COLUMNS.items():
+    for columns, kind in _TASK_BY_COLUMNS.items():
         if set(columns) <= set(found):
             return kind(path)
     raise InputError(
         f"task {path}: expected a folder with BEIR's files or with {' and '.join(_TRAIN_AND_TEST)} (text, label), or a "
-        f"parquet file with the columns {', or '.join(map(', '.join, _OF_COLUMNS))}"
+        f"parquet file with the columns {', or '.join(map(', '.join, _TASK_BY_COLUMNS))}"
         + (f"; found {', '.join(found)}" if found else "")
+        + ": convert the set to one of these layouts"
     )
 
 
@@ -225,19 +226,19 @@ def _read(path: Path, texts: Sequence[str], value: str) -> dict[str, list[Any]]:
     found = _columns(path)
     for name in (*texts, value):
         if name not in found:
-            raise InputError(f"{path}: expected a column {name}, found {', '.join(found)}")
+            raise InputError(f"{path}: expected a column {name}, found {', '.join(found)}: add or rename the column")
     with _readable(path):
         columns: dict[str, list[Any]] = pq.read_table(path, columns=[*texts, value]).to_pydict()
     for name in texts:
-        _require_each(path, name, columns[name], lambda text: isinstance(text, str), "a text")
+        _require_each(path, name, columns[name], lambda text: isinstance(text, str), "a string")
     return columns
 
 
 def _read_labelled(path: Path) -> dict[str, list[Any]]:
     columns = _read(path, ("text",), "label")
     if not columns["text"]:
-        raise InputError(f"{path}: expected rows with text and label, found no row")
-    _require_each(path, "label", columns["label"], lambda label: isinstance(label, str | int), "a text or an integer")
+        raise InputError(f"{path}: expected rows with text and label, found no row: add rows")
+    _require_each(path, "label", columns["label"], lambda label: isinstance(label, str | int), "a string or an integer")
     return columns
 
 
@@ -246,18 +247,21 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} cannot be read as parquet: {error}") from error
+        raise InputError(f"{path} cannot be read as parquet ({error}): create the file again") from error
 
 
 def _require_each(path: Path, column: str, values: Sequence[Any], fits: Callable[[Any], bool], expected: str) -> None:
     for row, value in enumerate(values, start=1):
         if not fits(value):
-            raise InputError(f"{path}: {column} of row {row} is {value!r}, expected {expected}")
+            raise InputError(f"{path}: {column} of row {row} is {value!r}, expected {expected}: correct the row")
 
 
 def _require_two(path: Path, column: str, values: Sequence[Any]) -> None:
     if len(set(values)) < 2:
-        raise InputError(f"{path}: expected at least two different values of {column}, found {values[:1] or 'no row'}")
+        raise InputError(
+            f"{path}: expected at least two different values of {column}, found {values[:1] or 'no row'}: "
+            "add rows with other values"
+        )
 
 
 def _is_number(value: object) -> bool:

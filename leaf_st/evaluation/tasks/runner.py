@@ -17,12 +17,12 @@ from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.embedder import Embedder, Model, check_modes
+from leaf_st.evaluation.embedder import Embedder, TeacherOrStudent, check_modes
 from leaf_st.evaluation.modes import ROLES, Mode, Role
-from leaf_st.evaluation.results import TASKS, TWO_SIDED, Result, require_same_models, write_results
+from leaf_st.evaluation.results import TASKS_FILE, TWO_SIDED, Result, require_same_models, write_results
 from leaf_st.evaluation.rows import read_rows
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
-from leaf_st.evaluation.tasks.encoder import ModeEncoder, meta_of
+from leaf_st.evaluation.tasks.encoder import ModeEncoder, model_meta
 from leaf_st.evaluation.tasks.local import LocalTask
 from leaf_st.models.identity import Identity, identify
 from leaf_st.teacher.protocol import Teacher
@@ -30,7 +30,7 @@ from leaf_st.teacher.protocol import Teacher
 CACHE = "mteb"  # the folder of mteb's own results in a results folder: a ResultCache
 
 
-def evaluate(
+def evaluate_tasks(
     tasks: Sequence[AbsTask],
     *,
     teacher: Teacher | None,
@@ -96,7 +96,7 @@ class _Runner:
         if folder is not None:
             if folder.exists() and not folder.is_dir():
                 raise InputError(f"results folder {folder}: expected a folder, found a file: name another --output")
-            self.rows = folder / TASKS
+            self.rows = folder / TASKS_FILE
             require_same_models(self.rows, self.student_identity, self.teacher_identity)
             self.cache = mteb.ResultCache(folder / CACHE)
             require_same_sizes(folder, self._models())
@@ -115,7 +115,7 @@ class _Runner:
         return [rows[mode] for mode in modes]
 
     def _models(self) -> Models:
-        models: dict[Role, tuple[Identity, Model]] = {"student": (self.student_identity, self.student)}
+        models: dict[Role, tuple[Identity, TeacherOrStudent]] = {"student": (self.student_identity, self.student)}
         if self.teacher is not None and self.teacher_identity is not None:
             models["teacher"] = self.teacher_identity, self.teacher
         return models
@@ -131,7 +131,7 @@ class _Runner:
         for mode, outcomes in parts.items():
             result = task.combine_task_results([outcome.result for outcome in outcomes])
             if self.cache is not None:
-                self.cache.save_to_cache(result, meta_of(self._identity(mode)))
+                self.cache.save_to_cache(result, model_meta(self._identity(mode)))
             spent = [outcome.seconds for outcome in outcomes if outcome.seconds is not None]
             yield mode, _Outcome(result, sum(spent) if len(spent) == len(outcomes) else None)
 
@@ -174,7 +174,7 @@ class _Runner:
         if self.cache is None:
             return None
         try:
-            found = self.cache.load_task_result(task.metadata.name, meta_of(self._identity(mode)))
+            found = self.cache.load_task_result(task.metadata.name, model_meta(self._identity(mode)))
         except ValueError:  # a process that was killed while mteb wrote leaves an incomplete file
             return None
         return found if found is not None and found.is_mergeable(task) else None
@@ -200,7 +200,7 @@ class _Runner:
         return row if outcome.seconds is not None else self._with_known_times(row)
 
     def _with_known_times(self, row: Result) -> Result:
-        """Return ``row``, whose score mteb cached, with the time and the sizes of the row that was written then."""
+        """Return ``row``, whose score mteb cached, with the time and the sizes that were recorded with that score."""
         written = read_rows(self.rows, Result) if self.rows is not None and self.rows.exists() else []
         for old in written:
             if (old.set, old.mode) == (row.set, row.mode):

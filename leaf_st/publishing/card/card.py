@@ -7,7 +7,7 @@ from leaf_st.publishing.card.hosted import Hosted, read_hosted
 from leaf_st.publishing.card.metadata import published_mode
 from leaf_st.publishing.card.render import render
 from leaf_st.publishing.leaderboard import MtebResult, find_mteb_results
-from leaf_st.publishing.results import Results, read_results, require_results, without_folders
+from leaf_st.publishing.results import Results, read_results, require_results, strip_folders
 from leaf_st.run_folder import MODEL, RESULTS, require_run
 
 
@@ -31,7 +31,7 @@ def card_text(run: Path, repo_id: str, *, asymmetric: bool = False, without_resu
 def run_card(results: Results, hosted: Hosted) -> str:
     """Return the card of a run with ``results`` for the model ``hosted``."""
     tasks = {name: found.task for name, found in mteb_results(results, hosted).items()}
-    return render(without_folders(results), hosted, tasks)
+    return render(strip_folders(results), hosted, tasks)
 
 
 def mteb_results(results: Results, hosted: Hosted) -> dict[str, MtebResult]:

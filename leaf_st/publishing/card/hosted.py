@@ -15,7 +15,7 @@ from leaf_st.recipe import KINDS
 
 @dataclass(frozen=True)
 class Hosted:
-    """A model as it is on the hub.
+    """A published model.
 
     Attributes:
         repo_id: OWNER/NAME.

@@ -19,7 +19,7 @@ RESTRICTED = "restricted-training-texts"
 
 
 @dataclass(frozen=True)
-class Source:
+class ScoreSource:
     """The source of figures that no run measured.
 
     Attributes:
@@ -32,13 +32,13 @@ class Source:
 
 
 def card_data(
-    results: Results, hosted: Hosted, tasks: Mapping[str, TaskMetadata], source: Source | None = None
+    results: Results, hosted: Hosted, tasks: Mapping[str, TaskMetadata], source: ScoreSource | None = None
 ) -> ModelCardData:
     """Return the metadata.
 
     Args:
         results: Results of the run.
-        hosted: The model as it is on the hub.
+        hosted: The published model.
         tasks: mteb's metadata by name of the measured task.
         source: Source of the scores; None if the run measured them.
     """
@@ -58,7 +58,7 @@ def card_data(
         language="en" if set(bases) <= LICENCES.keys() else None,  # all of them are English models
         library_name="sentence-transformers",
         pipeline_tag="sentence-similarity",
-        # A name without an owner is a folder. The hub would link it to another model of that name, or to none.
+        # A name without an owner is a folder. The hub would link the name to an unrelated model, or to none.
         base_model=[name for name in bases if "/" in name] or None,
         datasets=[dataset for dataset in datasets if dataset] or None,
         tags=tags,
@@ -82,8 +82,8 @@ def base_models(results: Results) -> list[str]:
 def licence(results: Results) -> str:
     """Return the licence of the weights for the card.
 
-    This is the teacher's licence, if the licences of all models that the weights come from are known, and the licences
-    of the training texts are open as far as the run knows them.
+    This is the teacher's licence, if the licences of all models that the weights come from are known, and all recorded
+    licences of training texts are open.
     """
     if any(name not in LICENCES for name in base_models(results)):
         return UNKNOWN
@@ -99,8 +99,8 @@ def closed_texts(results: Results) -> list[str]:
     ]
 
 
-def _eval_result(row: Result, task: TaskMetadata | None, source: Source | None) -> EvalResult:
-    """Return ``row`` as an entry of the model index. Of a local set only the name is known."""
+def _eval_result(row: Result, task: TaskMetadata | None, source: ScoreSource | None) -> EvalResult:
+    """Return ``row`` as an entry of the model index. For a local set, only the name is known."""
     path = task.dataset["path"] if task else row.set
     # If a task is a mean over others, mteb has a sentence in place of a path. The authors of published figures may have
     # used another split and revision than mteb.

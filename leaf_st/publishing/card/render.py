@@ -1,4 +1,4 @@
-"""The text of a card, from its template. All values are escaped, so that names of others cannot break the Markdown."""
+"""The text of a card, from its template. All values are escaped, so that no name can break the Markdown."""
 
 import json
 import re
@@ -16,10 +16,10 @@ from leaf_st.evaluation.measurements import registry
 from leaf_st.evaluation.measurements.compression import COMPRESSION
 from leaf_st.evaluation.measurements.export import EXPORT
 from leaf_st.evaluation.measurements.tasks import TASKS
-from leaf_st.export.forms import ExportForm, form_named, recommended_form
+from leaf_st.export.forms import ExportForm, get_form, recommended_form
 from leaf_st.models.prompts import prompt_for
 from leaf_st.publishing.card.hosted import Hosted
-from leaf_st.publishing.card.metadata import Source, card_data, closed_texts, licence_notes
+from leaf_st.publishing.card.metadata import ScoreSource, card_data, closed_texts, licence_notes
 from leaf_st.publishing.report import headline, provenance
 from leaf_st.publishing.results import Results
 from leaf_st.publishing.sections import PageSection, measured_section
@@ -29,7 +29,7 @@ _SPECIAL = re.compile(r"([\\`*_\[\]{}|#~$<>])")
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedFigures:
     """What a card states about a model that others trained and measured.
 
     Attributes:
@@ -40,7 +40,7 @@ class Published:
         sections: Further results.
     """
 
-    source: Source
+    source: ScoreSource
     licence: str
     origin: str
     recipe: str
@@ -48,18 +48,18 @@ class Published:
 
 
 def render(
-    results: Results, hosted: Hosted, tasks: Mapping[str, TaskMetadata], published: Published | None = None
+    results: Results, hosted: Hosted, tasks: Mapping[str, TaskMetadata], published: PublishedFigures | None = None
 ) -> str:
     """Return the card.
 
     Args:
         results: Results without paths of this machine.
-        hosted: The model as it is on the hub.
+        hosted: The published model.
         tasks: mteb's metadata by name of the measured task.
         published: Statements about a model that others trained; None for the model of a run.
     """
     head = card_data(results, hosted, tasks, published.source if published else None)
-    recipe = provenance.recipe(results)
+    recipe = provenance.recipe_section(results)
     if published:
         head.license, head.license_name, head.license_link = published.licence, None, None
         recipe = replace(recipe, text=[published.recipe])
@@ -86,7 +86,7 @@ def render(
             compressed=bool(results.rows(COMPRESSION)),
             sections=_sections(results, hosted, published),
             values=recipe,
-            texts=provenance.texts(results),
+            texts=provenance.texts_section(results),
             licence=head.license,
             licences=licence_notes(results),
             closed=closed_texts(results),
@@ -96,7 +96,7 @@ def render(
     return text.encode(errors="replace").decode()
 
 
-def _sections(results: Results, hosted: Hosted, published: Published | None) -> list[PageSection]:
+def _sections(results: Results, hosted: Hosted, published: PublishedFigures | None) -> list[PageSection]:
     named = replace(results, run=Path(hosted.name))  # readers know the model by this name
     measured = [
         measured_section(named, measurement)
@@ -104,7 +104,7 @@ def _sections(results: Results, hosted: Hosted, published: Published | None) -> 
         if measurement.on_card and results.rows(measurement) and (measurement is not EXPORT or hosted.graphs)
     ]
     if not published:
-        return [*measured, *provenance.public_sets(named)]
+        return [*measured, *provenance.sets_section(named)]
     # No command of this package measured the rows.
     return [*(replace(section, command="") for section in measured), *published.sections]
 
@@ -146,7 +146,7 @@ def onnx_snippet(folder: str, prompts: Mapping[str, str | None], length: int, fo
     return template.substitute(
         folder=folder,
         length=length,
-        graph=form_named(form).file.as_posix(),
+        graph=get_form(form).file.as_posix(),
         query=json.dumps(prompt_for(prompts, "query"), ensure_ascii=False),
         document=json.dumps(prompt_for(prompts, "document"), ensure_ascii=False),
     )

@@ -7,18 +7,18 @@ from pathlib import Path
 import mteb
 from pydantic import BaseModel
 
-from leaf_st.evaluation.measurements.latency import latency_table, speed_lines
+from leaf_st.evaluation.measurements.latency import latency_table, table_8_lines
+from leaf_st.evaluation.measurements.latency_rows import PAPER_TABLE_8
 from leaf_st.evaluation.measurements.measurement import Section, Table
-from leaf_st.evaluation.measurements.speeds import PAPER_TABLE_8
 from leaf_st.evaluation.measurements.tasks import TASKS
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.results import Result
 from leaf_st.evaluation.sizes import Size
 from leaf_st.export.forms import FORMS
 from leaf_st.publishing.card.hosted import Hosted
-from leaf_st.publishing.card.metadata import Source
-from leaf_st.publishing.card.render import Published, render
-from leaf_st.publishing.results import Record, Results
+from leaf_st.publishing.card.metadata import ScoreSource
+from leaf_st.publishing.card.render import PublishedFigures, render
+from leaf_st.publishing.results import Results, RunRecord
 from leaf_st.publishing.sections import PageSection
 from leaf_st.recipe import KINDS, Recipe, TeacherSpec
 from leaf_st.texts.paper.sources import SOURCES
@@ -69,8 +69,8 @@ def published_card(name: str) -> str:
         results,
         hosted,
         {task: mteb.get_task(task).metadata for task in dict.fromkeys(row.set for row in results.rows(TASKS))},
-        Published(
-            Source(figures.source, figures.url),
+        PublishedFigures(
+            ScoreSource(figures.source, figures.url),
             model.licence,
             f"This package measured none of these figures. The scores of the tasks are from {figures.source} "
             f"({figures.url}); means and retention are computed from the scores. Speed: Table 8 of the paper. Sizes: "
@@ -91,7 +91,7 @@ def published_results(name: str) -> Results:
     texts = {
         key: {"dataset": source.hub_id, "commit": None, "licence": source.licence} for key, source in SOURCES.items()
     }
-    record = Record(resolved=json.loads(json.dumps(recipe.to_dict())), sources=texts)
+    record = RunRecord(resolved=json.loads(json.dumps(recipe.to_dict())), sources=texts)
     sizes = [
         Size("teacher", teacher.hub_id, teacher.revision, teacher.parameters * 10**6, teacher.dimension),
         Size("student", model.hub_id, model.revision, model.parameters * 10**6, teacher.dimension),
@@ -142,5 +142,5 @@ def _cell(score: float | None) -> str:
 def _speed(name: str, model: ZooModel) -> PageSection:
     speeds = [speed for speed in PAPER_TABLE_8 if speed.model in (name, model.teacher.hub_id)]
     text = ["Two vCPUs of an AWS EC2 i3.large, ONNX Runtime, texts of MS MARCO (paper, Appendix G, Table 8)."]
-    section = Section(text, tables=[latency_table(speed_lines(speeds))])
+    section = Section(text, tables=[latency_table(table_8_lines(speeds))])
     return PageSection("latency", "Latency", section)

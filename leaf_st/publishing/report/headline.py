@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from leaf_st.evaluation.measurements.alignment import ALIGNMENT
 from leaf_st.evaluation.measurements.latency import LATENCY
+from leaf_st.evaluation.measurements.latency_rows import speeds
 from leaf_st.evaluation.measurements.speed import SPEED
-from leaf_st.evaluation.measurements.speeds import speeds
 from leaf_st.evaluation.measurements.tasks import TASKS
 from leaf_st.evaluation.measurements.training import TRAINING
 from leaf_st.evaluation.modes import Mode
@@ -98,7 +98,7 @@ def short(count: int) -> str:
 
 
 def _speed(results: Results) -> Tile:
-    """Return the speed-up of queries on the first backend. The first student in the rows is the student of the run."""
+    """Return the speed-up of queries on the first backend. The first student of the rows is the run's student."""
     rows = results.rows(LATENCY)
     first = next((row for row in rows if row.model != row.teacher and row.side == "query"), None)
     if first is not None:

@@ -14,14 +14,14 @@ from leaf_st.recipe import DOCSTRINGS, PAPER, TextsSpec
 def sections(results: Results) -> list[PageSection]:
     """Return the sections of a report that follow the measurements."""
     return [
-        *public_sets(results),
-        PageSection("recipe", "Recipe", recipe(results)),
-        PageSection("texts", "Training texts and their licences", texts(results)),
+        *sets_section(results),
+        PageSection("recipe", "Recipe", recipe_section(results)),
+        PageSection("texts", "Training texts and their licences", texts_section(results)),
     ]
 
 
-def public_sets(results: Results) -> list[PageSection]:
-    """Return the section on where the public finds the measured sets; no section if this package knows none of them."""
+def sets_section(results: Results) -> list[PageSection]:
+    """Return the section with the public sources of the measured sets; no section if this package knows no source."""
     names = dict.fromkeys(row.set for rows in results.measured.values() for row in rows if hasattr(row, "set"))
     lines = [[name, PUBLIC_SETS[name]] for name in names if name in PUBLIC_SETS]
     if not lines:
@@ -34,7 +34,7 @@ def public_sets(results: Results) -> list[PageSection]:
     return [PageSection("sets", "Evaluation sets", content, nanobeir_command(results))]
 
 
-def recipe(results: Results) -> Section:
+def recipe_section(results: Results) -> Section:
     """Return every value that shaped the run."""
     record = results.record
     parts = (
@@ -46,12 +46,12 @@ def recipe(results: Results) -> Section:
         Table(name, header, [list(line) for line in _flat(values)], left=2, caption=caption)
         for name, caption, header, values in parts
     ]
-    text = ["Values that the run used, from its recipe.json. Values that are not set are not listed."]
+    text = ["Values that the run used, from its recipe.json, without unset values."]
     return Section(text, tables=[table for table in tables if table.rows])
 
 
-def texts(results: Results) -> Section:
-    """Return the sources of the training texts and their licences, as far as the run knows them."""
+def texts_section(results: Results) -> Section:
+    """Return the sources of the training texts and their licences, as far as they are recorded."""
     sources = results.record.sources
     text, tables = [], []
     if sources:
@@ -60,7 +60,7 @@ def texts(results: Results) -> Section:
             for name, source in sources.items()
         ]
         text = [
-            "Licences as the data sets state them. Not all of them may be open: read them before you publish a model."
+            "Licences as stated by the data sets. Some may not be open: read the licences before you publish a model."
         ]
         tables = [Table("texts", ["source", "dataset", "commit", "licence"], lines, 4)]
     specs = {"Training texts": results.recipe.texts, "General texts": results.recipe.general}
@@ -75,13 +75,12 @@ def _licence(spec: TextsSpec) -> str:
             "documentation strings of the Python packages on the machine of the run, each under its package's licence."
         )
     known = f": {PUBLIC_TEXTS[spec.source]}" if spec.source in PUBLIC_TEXTS else ""
-    return (
-        f"{spec.source}{known}. The run does not know the licence of these texts: state it when you publish the model."
-    )
+    licence = "The licence of these texts is not recorded: state the licence when you publish the model."
+    return f"{spec.source}{known}. {licence}"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield name and value of all values that are set, with dotted names for nested ones."""
+    """Yield the name and value of each value that is set; nested values have dotted names."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")

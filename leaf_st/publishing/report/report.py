@@ -1,4 +1,4 @@
-"""The report of a run: one page of all measurements. It is made from the run's results; no model is loaded."""
+"""The report of a run: one page of all measurements. The report is made from the run's results; no model is loaded."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ from leaf_st.publishing.sections import (
     PageSection,
     measured_section,
     measuring_command,
-    naming_rows,
+    name_folder_in_errors,
     unmeasured_section,
 )
 from leaf_st.run_folder import REPORT
@@ -34,7 +34,7 @@ _LINE = 60  # characters of a table cell that fit on one line
 
 
 def write_report(run: Path) -> Path:
-    """Write the report of ``run`` to ``report/report.html`` in it: one file that loads no other file.
+    """Write the report of ``run`` to ``report/report.html`` in the run folder: one file that loads no other file.
 
     Each figure is also written as a separate file to ``report/figures``.
 
@@ -63,7 +63,7 @@ def write_report(run: Path) -> Path:
 
 
 def _sections(results: Results) -> list[PageSection]:
-    # A report does not ask for rows that only another command writes, such as the demo.
+    # A report does not list rows as missing if only another command, such as the demo, writes them.
     shown = [each for each in registry.MEASUREMENTS if results.rows(each) or each.measure or each.needs]
     return [*(_section(results, measurement) for measurement in shown), *provenance.sections(results)]
 
@@ -83,7 +83,7 @@ def _draw(results: Results, sections: Sequence[PageSection]) -> dict[str, Markup
     """Return the figures of all sections as SVG elements, by name."""
     drawn: dict[str, Markup] = {}
     for section in sections:
-        with naming_rows(results, section.id):
+        with name_folder_in_errors(results, section.id):
             drawn |= {figure.name: draw(figure) for figure in section.content.figures}
     return drawn
 

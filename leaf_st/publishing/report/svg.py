@@ -61,7 +61,7 @@ def require_matplotlib() -> None:
     """Check that matplotlib is installed.
 
     Raises:
-        InputError: If not.
+        InputError: If matplotlib is not installed.
     """
     try:
         import matplotlib  # noqa: F401

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from tokenizers import Tokenizer
 
-_MOST_CHARACTERS = 32  # tokenized per token that the student reads; the rest of a text is ignored
+_MOST_CHARACTERS = 32  # tokenized for each token that the student reads; the rest of a text is ignored
 
 
 class Cutter:

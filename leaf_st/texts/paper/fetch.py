@@ -62,21 +62,23 @@ def fetch(spec: TextsSpec, folder: Path, cutter: Cutter) -> dict[str, int]:
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         _require_no_others(folder, spec)
-        progress = {name: _read_progress(folder / name) for name in chosen(spec)}
+        progress = {name: _read_progress(folder / name) for name in selected_sources(spec)}
         unchecked = [name for name in progress if progress[name].commit is None and SOURCES[name].hub_id]
         for name in tqdm(unchecked, desc="checking the data sets", unit=" data sets", disable=not unchecked):
             progress[name].commit = check_source(name, SOURCES[name])
         return {name: _fetch(name, spec, folder / name, cutter, found) for name, found in progress.items()}
 
 
-def chosen(spec: TextsSpec) -> list[str]:
+def selected_sources(spec: TextsSpec) -> list[str]:
     """Return the names of the sources that ``spec`` does not leave out.
 
     Raises:
         InputError: If ``spec`` leaves out an unknown source, or all sources.
     """
     if unknown := set(spec.leave_out) - set(SOURCES):
-        raise InputError(f"texts.leave_out: expected some of {', '.join(SOURCES)}, found {sorted(unknown)[0]!r}")
+        raise InputError(
+            f"texts.leave_out: expected some of {', '.join(SOURCES)}, found {sorted(unknown)[0]!r}: correct the name"
+        )
     names = [name for name in SOURCES if name not in spec.leave_out]
     if not names:
         raise InputError("texts.leave_out: expected at least one remaining source, found none: leave out fewer")
@@ -91,13 +93,13 @@ def provenance(spec: TextsSpec, folder: Path) -> dict[str, dict[str, str | None]
             "commit": _read_progress(folder / name).commit,
             "licence": SOURCES[name].licence,
         }
-        for name in chosen(spec)
+        for name in selected_sources(spec)
     }
 
 
 def closed_licences(spec: TextsSpec) -> str:
     """Return the sources of ``spec`` without an open licence, each with its licence."""
-    return ", ".join(f"{name}: {SOURCES[name].licence}" for name in chosen(spec) if not SOURCES[name].is_open)
+    return ", ".join(f"{name}: {SOURCES[name].licence}" for name in selected_sources(spec) if not SOURCES[name].is_open)
 
 
 def format_sources(rows: Mapping[str, int], per_source: int | None = None) -> str:

@@ -86,7 +86,7 @@ def sample_batches(source: Source, config: str, place: Position) -> Iterator[Bat
     Args:
         source: A source with a sample size.
         config: A configuration of the source.
-        place: Where to start. The caller counts the texts that it takes with `Position.take`.
+        place: Where to start. The caller reports the texts that it takes to `Position.take`.
 
     Raises:
         DatasetsError: If the data set has no such split.

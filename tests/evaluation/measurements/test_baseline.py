@@ -13,7 +13,7 @@ from leaf_st.evaluation.measurements import baseline
 from leaf_st.evaluation.measurements.alignment import measure_alignment
 from leaf_st.evaluation.measurements.baseline import BASELINE, LinearMap, fit_ridge, recall
 from leaf_st.evaluation.tasks.find import find_tasks
-from leaf_st.evaluation.tasks.runner import evaluate
+from leaf_st.evaluation.tasks.runner import evaluate_tasks
 from leaf_st.models.random_weights import WIDTH
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
@@ -97,7 +97,7 @@ def test_the_student_s_rows_are_those_of_evaluation_and_alignment(rows, trained,
     modes = ["teacher", "standard", "asymmetric"]
     scores = {
         row.mode: row.score
-        for row in evaluate(find_tasks([str(search_set)]), teacher=teacher, student=student, modes=modes)
+        for row in evaluate_tasks(find_tasks([str(search_set)]), teacher=teacher, student=student, modes=modes)
     }
     (aligned,) = measure_alignment(trained.folder, tmp_path)
     for row in rows[:2]:
@@ -163,13 +163,13 @@ def test_a_static_student_has_only_the_general_source(tiny_unnormalized_folder, 
     assert list(baseline.sources(recipe, None)) == [f"linear map from {tiny_unnormalized_folder.name}"]
     monkeypatch.setattr(baseline, "MINILM", "us/nowhere")
     assert baseline.sources(recipe, None) == {}
-    assert "the map from us/nowhere is left out" in caplog.text
+    assert "skipping the map from us/nowhere" in caplog.text
 
 
 def test_at_most_twenty_thousand_rows_are_drawn_and_none_is_held_out(monkeypatch):
     held_out = list(range(0, 100, 7))
     assert baseline.training_rows(range(100), held_out) == sorted(set(range(100)) - set(held_out))
-    monkeypatch.setattr(baseline, "TEXTS", 20)
+    monkeypatch.setattr(baseline, "_FITTED_TEXTS", 20)
     drawn = baseline.training_rows(range(1000), held_out)
     assert len(drawn) == 20
     assert not set(drawn) & set(held_out)

@@ -7,7 +7,7 @@ from transformers import BertConfig
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements.candidates import candidates, latency_texts
-from leaf_st.export.forms import form_named
+from leaf_st.export.forms import get_form
 from leaf_st.models.portable import save_portable
 from leaf_st.recipe import Recipe, TeacherSpec
 from leaf_st.zoo import ARCHITECTURES, ARCTIC, MXBAI, Architecture
@@ -41,7 +41,7 @@ def test_the_record_of_a_student_names_its_teacher(tmp_path, tiny_student, tiny_
     recipe = Recipe("tiny", teacher=TeacherSpec(model=str(tiny_teacher_folder)))
     save_portable(tiny_student, tmp_path / "model", {"resolved": recipe.to_dict()})
     save_portable(tiny_student, tmp_path / "other")
-    graph = tmp_path / "model" / form_named("onnx packed").file
+    graph = tmp_path / "model" / get_form("onnx packed").file
     graph.parent.mkdir()
     graph.touch()
     names = [str(tmp_path / name) for name in ("model", "other")]
@@ -65,7 +65,7 @@ def test_a_folder_with_only_a_config_is_timed_with_random_weights(tmp_path, tiny
         (True, 1),
     ]
     (tmp_path / "student" / "config.json").write_text('{"model_type": "t5"}')
-    with pytest.raises(InputError, match="holds no model"):
+    with pytest.raises(InputError, match=r"expected a model, found no model\.safetensors in"):
         candidates([str(tmp_path / "student")], str(tmp_path / "teacher"))
 
 

@@ -20,7 +20,7 @@ from leaf_st.evaluation.measurements.compression import (
 from leaf_st.evaluation.modes import CODINGS, ROLES
 from leaf_st.evaluation.ranking import code, compare, cut
 from leaf_st.evaluation.tasks.find import find_tasks
-from leaf_st.evaluation.tasks.runner import evaluate
+from leaf_st.evaluation.tasks.runner import evaluate_tasks
 
 DIMENSIONS = (32, 12, 8)  # 12 bits do not fill two bytes
 
@@ -57,7 +57,7 @@ def test_scores_equal_the_definition(folder, rows, models):
 
 def test_all_dimensions_in_float32_equal_mteb(folder, rows, models):
     whole = {row.mode: row for row in rows if (row.dimension, row.precision) == (32, "float32")}
-    for result in evaluate(find_tasks([str(folder)]), **models, modes=tuple(ROLES)):
+    for result in evaluate_tasks(find_tasks([str(folder)]), **models, modes=tuple(ROLES)):
         row = whole[result.mode]
         assert row.score == pytest.approx(result.score, abs=1e-3)  # mteb rounds to five digits
         for name in ("set", "model", "teacher", "queries", "documents"):

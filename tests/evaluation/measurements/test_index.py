@@ -13,7 +13,7 @@ from usearch.index import Index
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import load_beir
 from leaf_st.evaluation.measurements.compression import measure_compression
-from leaf_st.evaluation.measurements.index import MODES, draw_index, format_index, measure_index
+from leaf_st.evaluation.measurements.index import INDEX_MODES, draw_index, format_index, measure_index
 from leaf_st.evaluation.modes import CODINGS
 
 EXPANSIONS = (10, 20, 400)
@@ -49,7 +49,7 @@ def _of(rows, **values):
 
 def test_there_is_a_row_for_each_search(rows):
     places = [(row.precision, row.mode, row.expansion) for row in rows]
-    assert places == [(p, mode, e) for p in CODINGS for mode in MODES for e in (None, *EXPANSIONS)]
+    assert places == [(p, mode, e) for p in CODINGS for mode in INDEX_MODES for e in (None, *EXPANSIONS)]
     assert {(row.connectivity, row.expansion_add, row.documents, row.queries) for row in rows} == {(4, 128, 300, 12)}
     assert {row.model for row in _of(rows, mode="teacher")} == {rows[0].teacher}
     json.dumps([asdict(row) for row in rows])
@@ -57,7 +57,7 @@ def test_there_is_a_row_for_each_search(rows):
 
 def test_exact_search_equals_numpy_and_compression(folder, rows, sides, models):
     beir = load_beir(folder)
-    compressed = measure_compression(folder, **models, modes=MODES, dimensions=[32])
+    compressed = measure_compression(folder, **models, modes=INDEX_MODES, dimensions=[32])
     for row in _of(rows, expansion=None):
         expected = ndcg_at_10(beir, similarities(sides[0][row.mode], sides[1], row.precision))
         (other,) = _of(compressed, mode=row.mode, precision=row.precision)
@@ -86,7 +86,7 @@ def test_recall_and_ndcg_equal_those_of_a_second_index(folder, rows, sides):
 
 def test_a_wider_search_compares_more_and_finally_finds_all(rows):
     for precision in CODINGS:
-        for mode in MODES:
+        for mode in INDEX_MODES:
             exact, *walked = _of(rows, precision=precision, mode=mode)
             recalls, comparisons = ([getattr(row, name) for row in walked] for name in ("recall", "comparisons"))
             assert recalls[0] < 100
@@ -177,7 +177,7 @@ def test_the_table_has_means_over_sets(rows):
     assert [name.strip() for name in header.split("  ") if name.strip()][2:] == [
         f"{what}, {whose}" for what in ("recall@10", "nDCG@10", "comparisons") for whose in ("teacher's", "student's")
     ]
-    first = [_of(rows, precision="float32", expansion=10, mode=mode)[0] for mode in MODES]
+    first = [_of(rows, precision="float32", expansion=10, mode=mode)[0] for mode in INDEX_MODES]
     numbers = [f"{0.75 * row.recall:.1f}" for row in first] + [f"{row.score / 2:.2f}" for row in first]
     assert lines[1].split() == ["float32", "10", *numbers, *(f"{row.comparisons:.0f}" for row in first)]
     assert lines[0].split()[:4] == ["float32", "exact", "75.0", "75.0"]
@@ -197,10 +197,10 @@ def test_the_figure_shows_the_expansion(rows, value, label):
     assert axes.get_xlabel() == "expansion: candidates that a search keeps (log scale)"
     assert axes.get_ylabel() == label
     curves = [line for line in axes.lines if len(line.get_xdata())]
-    assert len(curves) == len(CODINGS) * len(MODES)
+    assert len(curves) == len(CODINGS) * len(INDEX_MODES)
     assert list(curves[0].get_xdata()) == list(EXPANSIONS)
     assert list(curves[0].get_ydata()) == [
         getattr(row, value) for row in _of(rows, mode="teacher", precision="float32") if row.expansion
     ]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [*MODES, *CODINGS]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [*INDEX_MODES, *CODINGS]
     figure.canvas.draw()

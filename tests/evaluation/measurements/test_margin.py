@@ -17,7 +17,7 @@ from leaf_st.evaluation.measurements.trend import MarginRow, trend
 from leaf_st.evaluation.modes import ROLES
 from leaf_st.evaluation.rows import read_rows, write_rows
 from leaf_st.evaluation.tasks.find import find_tasks
-from leaf_st.evaluation.tasks.runner import evaluate
+from leaf_st.evaluation.tasks.runner import evaluate_tasks
 from leaf_st.models.portable import save_portable
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
@@ -132,7 +132,9 @@ def test_the_scores_equal_those_of_the_final_student(measured, run, sets, tiny_t
     state = json.loads((run / "checkpoints" / "checkpoint-12" / "trainer_state.json").read_text())
     best = Path(state["best_model_checkpoint"]).name
     for folder in sets:
-        expected = evaluate(find_tasks([str(folder)]), teacher=open_model(teacher), student=model, modes=list(ROLES))
+        expected = evaluate_tasks(
+            find_tasks([str(folder)]), teacher=open_model(teacher), student=model, modes=list(ROLES)
+        )
         found = {row.mode: row.score for row in measured[0] if row.set == folder.name and row.checkpoint == best}
         found["teacher"] = next(row.score for row in measured[0] if row.set == folder.name and row.mode == "teacher")
         assert found == {row.mode: row.score for row in expected}
@@ -280,10 +282,12 @@ def test_the_table():
         "checkpoint-2   0.4200              53.10                54.05",
         "teacher             0              55.00                55.00",
     ]
-    assert standard == "standard: nDCG@10 = 58.45 - 12.73 L2, r = -1.000; the line reaches the teacher's at L2 0.271"
+    assert (
+        standard == "standard: nDCG@10 = 58.45 - 12.73 L2, r = -1.000; the line reaches the teacher's score at L2 0.271"
+    )
     assert asymmetric.startswith("asymmetric: nDCG@10 = 56.72 - 6.36 L2")
     never = format_margin(_rows(ERRORS, SCORES, teacher=(90.0, 90.0)))
-    assert never.splitlines()[-2].endswith("the line does not reach the teacher's above L2 0")
+    assert never.splitlines()[-2].endswith("the line does not reach the teacher's score above L2 0")
 
 
 def test_rows_are_equal_after_reading(tmp_path):

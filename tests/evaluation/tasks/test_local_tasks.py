@@ -62,10 +62,16 @@ def test_the_revision_is_the_hash_of_the_files(tmp_path):
         ({**SENTENCES, "score": [1.0, None]}, r"score of row 2 is None, expected a number"),
         ({**SENTENCES, "score": [1.0, float("nan")]}, r"score of row 2 is nan, expected a number"),
         ({**SENTENCES, "score": [1.0, 1.0]}, r"expected at least two different values of score, found \[1\.0\]"),
-        ({**SENTENCES, "sentence1": ["a", None], "score": [1, 2]}, r"sentence1 of row 2 is None, expected a text"),
+        (
+            {**SENTENCES, "sentence1": ["a", None], "score": [1, 2]},
+            r"sentence1 of row 2 is None, expected a string: correct the row",
+        ),
         ({**SENTENCES, "label": [1, 2]}, r"label of row 2 is 2, expected 0 or 1"),
         ({**SENTENCES, "label": [0, 0]}, r"expected at least two different values of label, found \[0\]"),
-        ({"text": ["a", "b"], "label": [0.5, 1.0]}, r"label of row 1 is 0\.5, expected a text or an integer"),
+        (
+            {"text": ["a", "b"], "label": [0.5, 1.0]},
+            r"label of row 1 is 0\.5, expected a string or an integer: correct the row",
+        ),
         ({"text": ["a", "b"], "label": ["x", "x"]}, r"expected at least two different values of label"),
         (
             {"text": pa.array([], pa.string()), "label": pa.array([], pa.int64())},
@@ -82,7 +88,9 @@ def test_bad_data_are_reported(columns, message, tmp_path):
 def test_an_unknown_layout_is_reported(tmp_path):
     known = "expected a folder with BEIR's files or with train.parquet and test.parquet"
     path = _write(tmp_path / "set.parquet", {"a": [1], "b": [2]})
-    with pytest.raises(InputError, match=rf"set\.parquet: {known}.*; found a, b$"):
+    with pytest.raises(
+        InputError, match=rf"set\.parquet: {known}.*; found a, b: convert the set to one of these layouts$"
+    ):
         local_task(path)
     (tmp_path / "set.csv").write_text("text,label\n")
     for other in (tmp_path, tmp_path / "set.csv"):

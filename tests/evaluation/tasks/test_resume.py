@@ -9,11 +9,11 @@ import torch
 from letters import open_model
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.results import TASKS, Result
+from leaf_st.evaluation.results import TASKS_FILE, Result
 from leaf_st.evaluation.rows import read_rows
 from leaf_st.evaluation.sizes import MODELS
 from leaf_st.evaluation.tasks.find import find_tasks
-from leaf_st.evaluation.tasks.runner import CACHE, evaluate
+from leaf_st.evaluation.tasks.runner import CACHE, evaluate_tasks
 from leaf_st.models.random_weights import WIDTH
 
 MODES = ("teacher", "standard", "asymmetric")
@@ -30,7 +30,7 @@ def tiny_models(tiny_teacher, tiny_student):
 
 
 def _measure(folder, *paths, modes=MODES, **models):
-    return evaluate(find_tasks(list(map(str, paths))), modes=modes, folder=folder, **models)
+    return evaluate_tasks(find_tasks(list(map(str, paths))), modes=modes, folder=folder, **models)
 
 
 def _encoded(models):
@@ -50,7 +50,7 @@ def test_finished_measurements_are_not_repeated(retrieval, sts, models, tmp_path
     folder = tmp_path / "runs" / "results"
     rows = _measure(folder, retrieval, sts, **models)
     # Modes of one document model are measured together, so that the order of the file is not the order of the table.
-    assert sorted(read_rows(folder / TASKS, Result), key=str) == sorted(rows, key=str)
+    assert sorted(read_rows(folder / TASKS_FILE, Result), key=str) == sorted(rows, key=str)
     assert _encoded(models) > 0
     again = _measure(folder, retrieval, sts, **models)
     assert _encoded(models) == 0
@@ -80,7 +80,7 @@ def test_an_interrupted_evaluation_resumes(retrieval, sts, models, tmp_path, mon
     monkeypatch.setattr(student, "encode", stop)
     with pytest.raises(KeyboardInterrupt):
         _measure(tmp_path, retrieval, sts, **models)
-    kept = {(row.set, row.mode) for row in read_rows(tmp_path / TASKS, Result)}
+    kept = {(row.set, row.mode) for row in read_rows(tmp_path / TASKS_FILE, Result)}
     assert kept == {*((retrieval.name, mode) for mode in MODES), ("similar", "teacher")}
     monkeypatch.undo()
     _encoded(models)
@@ -110,7 +110,7 @@ def test_other_data_of_the_same_name_are_measured(retrieval, models, tmp_path):
     after = _measure(tmp_path / "results", folder, **models)
     assert [row.score for row in after] != [row.score for row in before]
     assert {row.queries for row in after} == {1}
-    assert sorted(read_rows(tmp_path / "results" / TASKS, Result), key=str) == sorted(after, key=str)
+    assert sorted(read_rows(tmp_path / "results" / TASKS_FILE, Result), key=str) == sorted(after, key=str)
 
 
 def _other_weights(model):
@@ -131,7 +131,7 @@ def test_the_folder_of_another_model_is_not_changed(role, change, sts, retrieval
     change(other)
     other = open_model(other) if role == "teacher" else other
     with pytest.raises(
-        InputError, match=rf"{TASKS} contains results of local/.* \(.*\), not of .*: name another --output"
+        InputError, match=rf"{TASKS_FILE} contains results of local/.* \(.*\), not of .*: name another --output"
     ):
         _measure(tmp_path, retrieval, **(models | {role: other}))
     assert _files(tmp_path) == before
@@ -143,7 +143,7 @@ def test_the_teacher_can_be_added_later(retrieval, models, tmp_path):
     rows = _measure(tmp_path, retrieval, **models)
     assert models["student"].seen["document"] == {}
     assert rows[1].score == pytest.approx(alone.score, abs=1e-3)
-    assert len(read_rows(tmp_path / TASKS, Result)) == 3
+    assert len(read_rows(tmp_path / TASKS_FILE, Result)) == 3
 
 
 def test_an_error_keeps_finished_measurements(sts, retrieval, models, tmp_path, monkeypatch):
@@ -162,14 +162,14 @@ def test_models_that_cannot_be_measured_do_not_claim_the_folder(sts, models, tmp
     with pytest.raises(InputError, match="the teacher returns NaN or infinite numbers"):
         _measure(tmp_path, sts, **models)
     assert not (tmp_path / MODELS).exists()
-    assert not (tmp_path / TASKS).exists()
+    assert not (tmp_path / TASKS_FILE).exists()
 
 
 def test_a_file_instead_of_the_folder_is_reported(sts, models, tmp_path):
     (tmp_path / "notes").write_text("mine")
     with pytest.raises(InputError, match="notes: expected a folder, found a file: name another --output"):
         _measure(tmp_path / "notes", sts, **models)
-    (tmp_path / TASKS).write_text("{}x")
+    (tmp_path / TASKS_FILE).write_text("{}x")
     with pytest.raises(InputError, match=r"tasks\.json: expected a JSON list of measurements"):
         _measure(tmp_path, sts, **models)
-    assert (tmp_path / TASKS).read_text() == "{}x"
+    assert (tmp_path / TASKS_FILE).read_text() == "{}x"

@@ -24,7 +24,7 @@ from leaf_st.evaluation.sizes import Size
 from leaf_st.evaluation.tasks.encoder import ModeEncoder
 from leaf_st.evaluation.tasks.find import find_tasks
 from leaf_st.evaluation.tasks.local import LocalRetrieval
-from leaf_st.evaluation.tasks.runner import evaluate
+from leaf_st.evaluation.tasks.runner import evaluate_tasks
 from leaf_st.models.identity import Identity
 from leaf_st.models.random_weights import WIDTH
 from leaf_st.student.static import build_static
@@ -33,7 +33,7 @@ MODES = ("teacher", "standard", "asymmetric")
 
 
 def _measure(*paths, **options):
-    return evaluate(find_tasks(list(map(str, paths))), **options)
+    return evaluate_tasks(find_tasks(list(map(str, paths))), **options)
 
 
 def _scores(rows):
@@ -275,13 +275,13 @@ def test_an_aggregated_task_is_one_row(retrieval, tmp_path, tiny_student, tiny_t
         "modes": MODES,
         "folder": tmp_path / "results",
     }
-    rows = evaluate([Whole()], **options)
-    apart = evaluate(parts, teacher=open_model(tiny_teacher), student=tiny_student, modes=MODES)
+    rows = evaluate_tasks([Whole()], **options)
+    apart = evaluate_tasks(parts, teacher=open_model(tiny_teacher), student=tiny_student, modes=MODES)
     assert [(row.set, row.mode) for row in rows] == [("Whole", mode) for mode in MODES]
     for row in rows:
         assert row.score == pytest.approx(np.mean([part.score for part in apart if part.mode == row.mode]), abs=1e-3)
         assert row.seconds > 0
-    again = evaluate([Whole()], **options)
+    again = evaluate_tasks([Whole()], **options)
     assert [row.seconds for row in again] == [row.seconds for row in rows]
     assert _scores(again) == pytest.approx(_scores(rows), abs=1e-3)
 

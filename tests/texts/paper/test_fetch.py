@@ -22,7 +22,7 @@ from leaf_st.errors import InputError
 from leaf_st.models.tokens import copy_tokenizer
 from leaf_st.recipe import PAPER, TextsSpec
 from leaf_st.texts.paper.cut import Cutter
-from leaf_st.texts.paper.fetch import chosen, closed_licences, fetch, format_sources, provenance
+from leaf_st.texts.paper.fetch import closed_licences, fetch, format_sources, provenance, selected_sources
 from leaf_st.texts.paper.sources import SOURCES
 from leaf_st.texts.read import read_texts
 
@@ -209,13 +209,13 @@ def test_a_hub_that_cannot_be_reached(tiny_teacher_folder, tmp_path, monkeypatch
 
 def test_sources_are_left_out_by_name():
     spec = TextsSpec(source=PAPER, leave_out=("msmarco", "cc-news"))
-    assert chosen(spec) == [name for name in SOURCES if name not in ("msmarco", "cc-news")]
+    assert selected_sources(spec) == [name for name in SOURCES if name not in ("msmarco", "cc-news")]
     assert closed_licences(spec) == "triviaqa: not stated"
     assert provenance(spec, Path("nowhere"))["fineweb"]["licence"] == "odc-by"
     with pytest.raises(InputError, match=r"texts\.leave_out: expected some of fineweb, .*, found 'msmacro'"):
-        chosen(TextsSpec(source=PAPER, leave_out="msmacro"))
+        selected_sources(TextsSpec(source=PAPER, leave_out="msmacro"))
     with pytest.raises(InputError, match="at least one remaining source"):
-        chosen(TextsSpec(source=PAPER, leave_out=tuple(SOURCES)))
+        selected_sources(TextsSpec(source=PAPER, leave_out=tuple(SOURCES)))
 
 
 def test_the_table_stands_beside_the_paper_s():
