@@ -13,6 +13,7 @@ Binary and base64 values are float32 numbers in little-endian order.
 import base64
 import json
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -277,8 +278,13 @@ class Cursor:
     def fetch(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return the vectors of n rows, which rise, shape (n, d), and their widths; 0 is the width of no vector.
 
-        A vector of another width is replaced by NaN.
+        A vector of another width is replaced by NaN. The arrays may be views of a file.
         """
+        if len(rows):
+            self._advance(int(rows[0]))
+            first = int(rows[0]) - self._first
+            if rows[-1] < self._end and (np.diff(rows) == 1).all():
+                return self._vectors[first : first + len(rows)], self._widths[first : first + len(rows)]
         vectors, widths = np.empty((len(rows), self.width), dtype=np.float32), np.empty(len(rows), dtype=np.int64)
         done = 0
         while done < len(rows):
@@ -293,7 +299,7 @@ class Cursor:
         """Make the block with ``row`` the current block."""
         start = self._files.start_of(row)
         if row < self._first or start > self._end or self._end == 0:
-            self._blocks, self._first, self._end = self._files.read(start), start, start
+            self._blocks, self._first, self._end = _read_ahead(self._files.read(start)), start, start
         while row >= self._end:
             raw = next(self._blocks, None)
             if raw is None:
@@ -305,6 +311,15 @@ class Cursor:
                 )
             self._vectors, self._widths = _matrix(raw, self.width), raw.widths
             self._first, self._end = self._end, self._end + len(raw.widths)
+
+
+def _read_ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """Yield ``items``; a thread reads the next item in the meantime."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = reader.submit(next, items, None)
+            yield item
 
 
 def _matrix(raw: Raw, width: int) -> NDArray[np.float32]:

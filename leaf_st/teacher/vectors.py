@@ -1,7 +1,7 @@
 """A teacher whose vectors exist already: a table of texts and vectors, such as the export of a vector database.
 
-The model that made the vectors is never loaded, so only texts of the table can be embedded. A row is found by the hash
-of its text with its prompt; the index keeps 16 bytes a row. Rows without a usable vector are left out and counted.
+The model that made the vectors is never loaded, so only texts of the table can be embedded. A text is found with its
+prompt; the index keeps 16 bytes a text. Rows without a usable vector are left out and counted.
 """
 
 import hashlib
@@ -20,7 +20,6 @@ from leaf_st.errors import FieldError, InputError
 from leaf_st.models.identity import Identity, with_owner
 from leaf_st.recipe import KINDS, TeacherSpec, TextsSpec
 from leaf_st.teacher.protocol import GIVEN, Fingerprint, NoVectorError, Similarity, Vectors
-from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.vector_files import FIELD, Cursor, Raw, VectorFiles, blocks, open_vectors
 from leaf_st.teacher.vector_index import ABSENT, CONFLICT, TextIndex
 from leaf_st.texts import Text
@@ -47,13 +46,11 @@ class _Recent(NamedTuple):
     """Vectors that were checked.
 
     Attributes:
-        ids: Hashes of n texts with their prompts, sorted.
-        places: Row of each text's vector in ``vectors``.
-        vectors: Vectors, shape (at least n, d).
+        places: Row in ``vectors`` by text, with its prompt.
+        vectors: The vectors, shape (at least as many as texts, d).
     """
 
-    ids: NDArray[np.int64]
-    places: NDArray[np.int64]
+    places: dict[str, int]
     vectors: NDArray[np.float32]
 
 
@@ -127,14 +124,14 @@ class GivenVectors:
         """
         reasons: dict[int, str] = {}
         for block in blocks(texts):
-            ids = np.array([text_id(self.prompts[row.kind] + row.text) for row in block], dtype=np.int64)
-            vectors, flaws = self._fetch(ids, [row.text for row in block], "text")
+            names = [self.prompts[row.kind] + row.text for row in block]
+            vectors, flaws = self._fetch(names, "text")
             for place in np.flatnonzero(flaws).tolist():
                 number = int(flaws[place])
                 skipped[reasons.setdefault(number, f"{_FLAWS[number]} (first: {block[place].text[:60]!r})")] += 1
-            good = np.flatnonzero(flaws == _OK)
-            self._remember(ids[good], good, vectors)
-            yield from (block[place] for place in good.tolist())
+            usable = np.flatnonzero(flaws == _OK).tolist()
+            self._remember(_Recent({names[place]: place for place in usable}, vectors))
+            yield from (block[place] for place in usable)
 
     def encode_query(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the vectors of n queries, shape (n, d), row i for text i."""
@@ -165,46 +162,49 @@ class GivenVectors:
         return SimilarityFunction.to_similarity_pairwise_fn("cosine")(queries, documents)
 
     def _look_up(self, texts: Sequence[str], prompt: str, kind: str) -> NDArray[np.float32]:
-        ids = np.array([text_id(prompt + text.strip()) for text in texts], dtype=np.int64)
-        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        missing = np.ones(len(texts), dtype=bool)
+        names = [prompt + text.strip() for text in texts]
+        vectors = np.empty((len(names), self.dimension), dtype=np.float32)
+        missing = np.ones(len(names), dtype=bool)
         for recent in self._recent:
-            places = np.minimum(np.searchsorted(recent.ids, ids), len(recent.ids) - 1)
-            hits = (recent.ids[places] == ids) & missing
-            vectors[hits] = recent.vectors[recent.places[places[hits]]]
+            places = np.array([recent.places.get(name, -1) for name in names], dtype=np.int64)
+            if (places >= 0).all():
+                return np.take(recent.vectors, places, axis=0)
+            hits = missing & (places >= 0)
+            vectors[hits] = recent.vectors[places[hits]]
             missing &= ~hits
         if missing.any():
             others = np.flatnonzero(missing)
-            vectors[others] = self._require([texts[place] for place in others.tolist()], ids[others], kind)
+            vectors[others] = self._require([names[place] for place in others.tolist()], kind)
         return vectors
 
-    def _require(self, texts: Sequence[str], ids: NDArray[np.int64], kind: str) -> NDArray[np.float32]:
-        """Return the vectors of n texts of the table, which may be zero but must be finite."""
-        vectors, flaws = self._fetch(ids, texts, kind)
+    def _require(self, names: Sequence[str], kind: str) -> NDArray[np.float32]:
+        """Return the vectors of n texts with their prompts, which may be zero but must be finite."""
+        vectors, flaws = self._fetch(names, kind)
         bad = np.flatnonzero((flaws != _OK) & (flaws != _ZERO))
         if bad.size:
             raise NoVectorError(
-                f"{self._table.source}: expected one vector of the {kind} {texts[bad[0]][:60]!r}, found "
+                f"{self._table.source}: expected one vector of the {kind} {names[bad[0]][:60]!r}, found "
                 f"{_FLAWS[flaws[bad[0]]]}: repair the table, or measure only standard mode (--modes standard)"
             )
         return vectors
 
-    def _fetch(
-        self, ids: NDArray[np.int64], texts: Sequence[str], kind: str
-    ) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-        """Return the vectors of n texts, of norm 1 if the teacher's are, and the flaw of each, `_OK` if usable."""
-        rows = self._index.rows(ids)
+    def _fetch(self, names: Sequence[str], kind: str) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+        """Return the vectors of n texts with their prompts, and the flaw of each, `_OK` if usable.
+
+        The vectors have norm 1 if the teacher's have.
+        """
+        rows = self._index.rows(names)
         absent = np.flatnonzero(rows == ABSENT)
         if absent.size:
             raise NoVectorError(
-                f"{self._table.source} has no vector of the {kind} {texts[absent[0]][:60]!r}: standard mode needs no "
+                f"{self._table.source} has no vector of the {kind} {names[absent[0]][:60]!r}: standard mode needs no "
                 "vectors, asymmetric mode the documents' vectors, teacher mode the queries' vectors too; add vectors "
                 "to the table, or choose another mode (--modes)"
             )
         vectors, widths = self._read(rows)
         flaws = self._flaws(rows, vectors, widths)
         if self.fingerprint.normalized:
-            _normalize(vectors, flaws == _OK)
+            vectors = _normalized(vectors, flaws == _OK)
         return vectors, flaws
 
     def _read(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -232,13 +232,10 @@ class GivenVectors:
         flaws[rows == CONFLICT] = _REPEATED
         return flaws
 
-    def _remember(self, ids: NDArray[np.int64], places: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+    def _remember(self, checked: _Recent) -> None:
         """Keep checked vectors, which are embedded next."""
-        if not len(ids):
-            return
-        order = np.argsort(ids)
-        self._recent.append(_Recent(ids[order], places[order], vectors))
-        while sum(len(recent.ids) for recent in self._recent) - len(self._recent[0].ids) >= _RECENT:
+        self._recent.append(checked)
+        while sum(len(recent.places) for recent in self._recent) - len(self._recent[0].places) >= _RECENT:
             self._recent.popleft()
 
     @cached_property
@@ -317,8 +314,8 @@ def _norms(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return norms
 
 
-def _normalize(vectors: NDArray[np.float32], usable: NDArray[np.bool_]) -> None:
-    """Give the ``usable`` vectors of rounded numbers norm 1 in float32, in place."""
+def _normalized(vectors: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return ``vectors``, the ``usable`` ones of rounded numbers with norm 1 in float32."""
     norms = _norms(vectors)
     off = usable & (np.abs(norms - 1) > _PRECISE)
-    vectors[off] /= norms[off, None]
+    return vectors / np.where(off, norms, np.float32(1))[:, None] if off.any() else vectors

@@ -112,7 +112,7 @@ def test_a_text_is_found_with_the_prompt_of_its_kind(tmp_path):
     teacher = open_teacher(_spec(path, prompts={"query": "q: "}))
     np.testing.assert_array_equal(teacher.encode_query(["a"]), vectors[:1])
     np.testing.assert_array_equal(teacher.encode_document([" a ", "b"]), vectors[1:])
-    with pytest.raises(NoVectorError, match="no vector of the query 'b'"):
+    with pytest.raises(NoVectorError, match="no vector of the query 'q: b'"):
         teacher.encode_query(["a", "b"])
     one_space = open_teacher(_spec(path))  # without prompts, the two rows of "a" have one name and two vectors
     with pytest.raises(NoVectorError, match="'a', found repeated text with different vectors: repair the table"):
