@@ -318,4 +318,5 @@ def _normalized(vectors: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDAr
     """Return ``vectors``, the ``usable`` ones of rounded numbers with norm 1 in float32."""
     norms = _norms(vectors)
     off = usable & (np.abs(norms - 1) > _PRECISE)
-    return vectors / np.where(off, norms, np.float32(1))[:, None] if off.any() else vectors
+    norms[~off] = 1
+    return vectors / norms[:, None] if off.any() else vectors

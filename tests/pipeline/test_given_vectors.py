@@ -17,6 +17,7 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import document_text, load_beir
 from leaf_st.pipeline.plan import format_plan, plan
 from leaf_st.pipeline.run import Run
+from leaf_st.publishing.card.card import card_text
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.teacher.open import open_teacher
 
@@ -198,3 +199,12 @@ def test_a_data_set_with_vectors_is_distilled_in_one_call(table, tiny_teacher_fo
         leaf_st.distill(["a text"], "owner/api", output=tmp_path / "none", **options)
     with pytest.raises(InputError, match="expected a column 'vec', found text, embedding"):
         leaf_st.distill(rows, "owner/api", output=tmp_path / "none", **{**options, "vector_column": "vec"})
+
+
+def test_the_card_does_not_load_the_teacher(recipe, tmp_path):
+    run = Run(recipe, tmp_path / "run")
+    run.embed()
+    run.train()
+    card = card_text(tmp_path / "run", "owner/student", without_results=True)
+    assert 'documents = np.load("documents.npy")' in card
+    assert 'SentenceTransformer("owner/api")' not in card
