@@ -7,6 +7,9 @@ pyarrow writes by default (4.1 GB for 1M rows; --folder keeps the file). A new p
 with the reader, the checks and the teacher of `leaf-st embed`. The rate is the size of the file's vectors divided by
 the time of the process without imports; the memory is the largest resident memory of the process, with imports. The
 script runs on Linux.
+
+Measured with 200,000 rows on two cores that four other processes kept busy: 59 and 58 MB/s in two runs, 633 and 631 MB
+resident, of which 523 MB after the imports.
 """
 
 import argparse
