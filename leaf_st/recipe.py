@@ -233,6 +233,10 @@ def _to_api(value: object) -> object:
     return ApiSpec(**value) if isinstance(value, Mapping) else value
 
 
+def _to_texts(value: object) -> object:
+    return TextsSpec(**value) if isinstance(value, Mapping) else value
+
+
 @_part("teacher")
 @dataclass(frozen=True, config=_CONFIG)
 class TeacherSpec:
@@ -245,6 +249,11 @@ class TeacherSpec:
     """Commit, branch or tag on the hub."""
     prompts: Annotated[Mapping[str, str], AfterValidator(_by_kind), Named(_PROMPTS)] = field(default_factory=dict)
     """Prompts by kind, placed before each text; the model's own prompts if empty."""
+    vector_column: NonEmpty | None = None
+    """Column of `texts.source` that contains the teacher's vectors, or a .npy file whose row i belongs to row i of the
+    table. The model is then not loaded: its name is recorded, as are its prompts and max_length if given."""
+    table: Annotated[TextsSpec | None, BeforeValidator(_to_texts), Named("texts or None")] = None
+    """The table of vector_column; a run records its texts here."""
     precision: Precision = "auto"
     """Precision of the weights while embedding; "auto" is bfloat16 on devices with hardware support, else float32."""
     store_dtype: Literal["float16", "float32"] = "float16"
@@ -260,6 +269,12 @@ class TeacherSpec:
     def _check_api(self) -> "TeacherSpec":
         if self.api is None:
             return self
+        if self.vector_column is not None:
+            raise _Conflict(
+                "vector_column",
+                f"expected None with teacher.api, found {self.vector_column!r}: vectors come either from the API or "
+                "from the table; remove one of the two (--set teacher.vector_column=None or --set teacher.api=None)",
+            )
         if self.trust_remote_code:
             raise _Conflict("trust_remote_code", "expected false with teacher.api, found true: remove it")
         if self.max_length is not None and self.api.tokenizer is None:
@@ -279,6 +294,11 @@ class TeacherSpec:
     def name(self) -> str:
         """The name of the teacher in results, records and cards."""
         return self.model if self.api is None else self.api.model
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the teacher is a model that is loaded here, and neither an API nor given vectors."""
+        return self.api is None and self.vector_column is None
 
 
 @_part("student")
@@ -404,8 +424,10 @@ class Recipe:
                 f"expected a student in student.start, because the teacher is {TEACHER_OF_START}, found None: set "
                 "student.start or name another teacher",
             )
+        if self.teacher.vector_column is not None:
+            self._check_given_vectors(f"with teacher.vector_column={self.teacher.vector_column}")
         if self.teacher.api is not None:
-            self._check_student_of_api()
+            self._check_student_without_model("with teacher.api")
         if self.student.static and self.training.max_length is not None:
             raise _Conflict(
                 "training.max_length",
@@ -414,26 +436,42 @@ class Recipe:
             )
         return self
 
-    def _check_student_of_api(self) -> None:
-        """Check that the student needs no part of the teacher, because an API has no layers and no tokens."""
+    def _check_given_vectors(self, given: str) -> None:
+        """Check that nothing needs the model that made the vectors, or a vector of another text."""
+        if self.texts.source in (DOCSTRINGS, PAPER):
+            raise _Conflict("texts.source", f"expected a table {given}, found {self.texts.source}: name its file")
+        if self.texts.sentences:
+            raise _Conflict("texts.sentences", f"expected false {given}, found true: sentences have no vectors")
+        if self.general is not None:
+            raise _Conflict("general", f"expected None {given}: texts of another source have no vectors; remove it")
+        if self.teacher.precision == "bfloat16":
+            raise _Conflict(
+                "teacher.precision", f"expected auto or float32 {given}, found bfloat16: no model is loaded"
+            )
+        self._check_student_without_model(given)
+
+    def _check_student_without_model(self, given: str) -> None:
+        """Check that the student needs no part of the teacher, because the teacher's model is out of reach."""
         if self.student.static:
             raise _Conflict(
                 "student.static",
-                "expected false with teacher.api, found true: a table needs a vector for each token of the teacher; "
-                "set student.backbone instead",
+                f"expected false {given}, found true: a table needs a vector for each token of the teacher; set "
+                "student.backbone instead",
             )
         if self.student.start is None and self.student.backbone is None:
             raise _Conflict(
                 "student.backbone",
-                "expected an encoder with teacher.api, found None: the layers of a model behind an API cannot be kept; "
-                "set student.backbone (and layers to keep of it) or student.start",
+                f"expected an encoder {given}, found None: the teacher is not loaded, so none of its layers can be "
+                "kept; set student.backbone (and layers to keep of it) or student.start",
             )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""
         values = asdict(self)
-        # Records of version 0.1 have no API, and an API replaces the model.
+        # Records of version 0.1 have neither an API nor given vectors. An API replaces the model.
         del values["teacher"]["api" if self.teacher.api is None else "model"]
+        if self.teacher.vector_column is None:
+            del values["teacher"]["vector_column"], values["teacher"]["table"]
         return values
 
     @classmethod

@@ -21,12 +21,13 @@ _GIVEN = Path(TEXTS, "given.parquet")  # in the run folder
 
 
 def distill(
-    texts: Iterable[str] | Iterable[Mapping[str, str]] | str | Path,
+    texts: Iterable[str] | Iterable[Mapping[str, Any]] | str | Path,
     teacher: str | Path,
     *,
     layers: Sequence[int] | None = None,
     backbone: str | Path | None = None,
     static: bool = False,
+    vector_column: str | None = None,
     minutes: float | None = None,
     output: str | Path | None = None,
     **training: Any,  # noqa: ANN401  (keywords of SentenceTransformerTrainingArguments)
@@ -43,6 +44,8 @@ def distill(
         layers: Layers to keep, such as ``(0, 4, 5)``, of ``backbone`` if given, otherwise of the teacher.
         backbone: Hub id or folder of a smaller encoder.
         static: Whether the student is a table of token vectors instead of an encoder.
+        vector_column: Key or column of ``texts`` that holds the teacher's vectors, or a .npy file with a row for each
+            text. The teacher is then not loaded, and ``backbone`` is required.
         minutes: Time budget of the training; a short trial determines the number of steps.
         output: Run folder; if None, a temporary folder, so that the run cannot be resumed.
         **training: Keywords of `SentenceTransformerTrainingArguments`, such as ``learning_rate=3e-4``.
@@ -58,7 +61,7 @@ def distill(
         recipe = Recipe(
             name=folder.resolve().name,
             texts=TextsSpec(source=source),
-            teacher=TeacherSpec(model=str(teacher)),
+            teacher=TeacherSpec(model=str(teacher), vector_column=vector_column),
             student=StudentSpec(backbone=None if backbone is None else str(backbone), layers=layers, static=static),
             training=TrainingSpec(budget_minutes=minutes, arguments=training),
         )
@@ -80,7 +83,9 @@ def _carry_out(run: Run, texts: Iterable[Any] | None) -> SentenceTransformer:
     """Embed, train and measure; ``texts`` is None if the recipe names a file."""
     if texts is not None:
         with PartialState().main_process_first():
-            keep_texts(texts, run.folder / _GIVEN)
+            column = run.recipe.teacher.vector_column
+            beside = column is not None and column.endswith(".npy")
+            keep_texts(texts, run.folder / _GIVEN, None if beside else column)
     run.embed()
     student = run.train()
     if run.leave_group() and not (run.folder / RESULTS / ALIGNMENT.file).is_file():

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
+from leaf_st.teacher.vector_files import parse
 
 _BLOCK = 1024
 _SCHEMA = pa.schema({"text": pa.string(), "kind": pa.string()})
@@ -26,46 +27,59 @@ class _Row(NamedTuple):
     Attributes:
         text: The text, or None if the caller's text is missing or cannot be encoded as UTF-8.
         kind: "query", "document", or None for the default.
+        vector: The teacher's vector in float32, if the caller gives vectors; empty if it cannot be read.
     """
 
     text: str | None
     kind: str | None
+    vector: bytes | None = None
 
 
-def keep_texts(texts: Iterable[Any], path: Path) -> None:
+def keep_texts(texts: Iterable[Any], path: Path, vector_column: str | None = None) -> None:
     """Write ``texts`` to the parquet file ``path``, or check that the file contains these texts.
 
     Args:
         texts: Strings, mappings with ``text`` and optionally ``kind``, or a data set with columns of these names.
         path: The file.
+        vector_column: Key or column of the teacher's vectors, which are kept under the same name; None without vectors.
 
     Raises:
         InputError: If an item is not a text, ``texts`` is empty, or the file contains other texts.
     """
-    rows = _rows(texts)
+    rows = _rows(texts, vector_column)
     if path.exists():
-        _require_same(rows, path)
+        _require_same(rows, path, vector_column)
         return
     first = next(rows, None)
     if first is None:
         raise InputError("texts: expected at least one text, found none: pass a list of strings or the path of a file")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda temporary: _write(first, rows, temporary))
+    write_whole(path, lambda temporary: _write(first, rows, temporary, vector_column))
 
 
-def _rows(texts: Iterable[Any]) -> Iterator[_Row]:
+def _rows(texts: Iterable[Any], vector_column: str | None) -> Iterator[_Row]:
     if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
         raise InputError(
             f"texts: expected a list of strings, a data set or a path, found {type(texts).__name__}: "
             "pass one of its parts, such as texts['train']"
         )
     if isinstance(texts, datasets.Dataset | datasets.IterableDataset):
-        names = texts.column_names or ["text"]  # a stream may not know its columns
-        if "text" not in names:
-            raise InputError(f"texts: expected a column 'text', found {', '.join(names)}: rename the column")
-        texts = texts.select_columns([name for name in ("text", "kind") if name in names])
+        required = ["text", *([vector_column] if vector_column else [])]
+        names = texts.column_names or required  # a stream may not know its columns
+        for name in required:
+            if name not in names:
+                raise InputError(f"texts: expected a column {name!r}, found {', '.join(names)}: rename the column")
+        texts = texts.select_columns([name for name in (*required, "kind") if name in names])
     for number, item in enumerate(texts):
-        yield _row(item, number)
+        row = _row(item, number)
+        yield row if vector_column is None else row._replace(vector=_vector(item, vector_column, number))
+
+
+def _vector(item: object, column: str, number: int) -> bytes:
+    if not isinstance(item, Mapping) or column not in item:
+        raise InputError(f"texts: expected mappings with 'text' and {column!r}, found {item!r:.100} at index {number}")
+    value = item[column]
+    return parse(value.tolist() if hasattr(value, "tolist") else value).tobytes()
 
 
 def _row(item: object, number: int) -> _Row:
@@ -85,18 +99,22 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _write(first: _Row, others: Iterator[_Row], path: Path) -> None:
-    with pq.ParquetWriter(path, _SCHEMA, compression="zstd") as writer:
+def _write(first: _Row, others: Iterator[_Row], path: Path, vector_column: str | None) -> None:
+    schema = _SCHEMA if vector_column is None else _SCHEMA.append(pa.field(vector_column, pa.binary()))
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         block = [first, *islice(others, _BLOCK - 1)]
         while block:
-            writer.write_batch(pa.RecordBatch.from_pylist([row._asdict() for row in block], _SCHEMA))
+            columns = list(zip(*block, strict=True))[: len(schema)]
+            writer.write_batch(pa.record_batch(list(map(pa.array, columns, schema.types)), schema=schema))
             block = list(islice(others, _BLOCK))
 
 
-def _require_same(rows: Iterator[_Row], path: Path) -> None:
-    for number, (given, kept) in enumerate(zip_longest(rows, _read(path))):
+def _require_same(rows: Iterator[_Row], path: Path, vector_column: str | None) -> None:
+    for number, (given, kept) in enumerate(zip_longest(rows, _read(path, vector_column))):
         if given != kept:
             found = "no more texts" if given is None else f"{given.text!r:.60}"
+            if given is not None and kept is not None and given.text == kept.text:
+                found += " with another kind or vector"
             expected = "no more texts" if kept is None else f"{kept.text!r:.60}"
             raise InputError(
                 f"{path.parent.parent} is a run on other texts: expected {expected} at index {number}, found {found}; "
@@ -104,10 +122,11 @@ def _require_same(rows: Iterator[_Row], path: Path) -> None:
             )
 
 
-def _read(path: Path) -> Iterator[_Row]:
+def _read(path: Path, vector_column: str | None) -> Iterator[_Row]:
+    names = ["text", "kind", *([vector_column] if vector_column else [])]
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(_BLOCK):
-                yield from map(_Row, batch.column("text").to_pylist(), batch.column("kind").to_pylist())
+                yield from map(_Row, *(batch.column(name).to_pylist() for name in names))
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} is damaged ({error}): delete the file, then make the same call again") from error

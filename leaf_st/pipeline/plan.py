@@ -7,15 +7,17 @@ weights, which are equally fast, are timed instead. Only temporary files are wri
 
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from accelerate import PartialState
 
 from leaf_st.models.random_weights import save_random_weights, shape_if_missing
-from leaf_st.pipeline.survey import SourceRows, survey
+from leaf_st.pipeline.survey import SAMPLE, SourceRows, survey
 from leaf_st.recipe import PAPER, Recipe
 from leaf_st.student.new import new_student
 from leaf_st.tables import aligned
@@ -24,7 +26,7 @@ from leaf_st.teacher.protocol import Fingerprint, Service, Teacher
 from leaf_st.teacher.rate import seconds_per_text
 from leaf_st.texts import Text
 from leaf_st.texts.paper.fetch import closed_licences
-from leaf_st.texts.read import require_texts
+from leaf_st.texts.read import read_texts, require_texts
 from leaf_st.training.arguments import training_arguments
 from leaf_st.training.budget import Pace, measure_pace, steps_for_pace
 from leaf_st.training.schedule import CyclicDecay, schedule, steps_of_run, steps_per_epoch, validations_of_run
@@ -168,7 +170,9 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
         held_out, watched = _validation_rows(recipe, texts, general)
         spec = replace(recipe.training, held_out_rows=max(1, held_out + watched))
         fingerprint, device = teacher.fingerprint, student.device.type
-        text, paid = _seconds(teacher, sample), _paid(teacher, sample)
+        # Given vectors are read in the order of the table.
+        timed = _first(recipe) if recipe.teacher.vector_column else sample
+        text, paid = _seconds(teacher, timed), _paid(teacher, sample)
         del teacher, student  # frees the memory of a large model
         pace = _student_pace(replace(loadable, training=spec), fingerprint, device, sample)
     speed = ModelSpeeds(device, text, pace, fingerprint.dimension, fingerprint.precision, random_weights, *paid)
@@ -209,6 +213,10 @@ def _paid(teacher: Teacher, sample: Sequence[Text]) -> tuple[float, float | None
     return tokens, teacher.price(tokens)
 
 
+def _first(recipe: Recipe) -> list[Text]:
+    return list(islice(read_texts(recipe.texts, Counter()), SAMPLE))
+
+
 def _validation_rows(recipe: Recipe, texts: Sequence[SourceRows], general: Sequence[SourceRows]) -> tuple[int, int]:
     """Return the number of held-out texts and of general texts, and check that the other texts fill a batch."""
     rows, watched = (sum(part.rows for part in parts) for parts in (texts, general))
@@ -241,7 +249,7 @@ def _spread(sample: Sequence[Text], rows: int) -> list[Text]:
 def _loadable(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
     """Return ``recipe`` with missing models replaced by random weights in ``folder``, and the reason by model."""
     teacher, student, random_weights = recipe.teacher, recipe.student, {}
-    if teacher.api is None and (missing := shape_if_missing(teacher.model, teacher.revision)):
+    if teacher.is_loaded and (missing := shape_if_missing(teacher.model, teacher.revision)):
         random_weights[teacher.model], shape = missing
         made = save_random_weights(folder / "teacher", shape)
         teacher = replace(teacher, model=str(made), revision=None)

@@ -24,7 +24,7 @@ def resolved_recipe(asked: Recipe, folder: Path) -> Recipe:
     """
     known = known_record(folder, asked)
     if known is None:
-        return _with_named_teacher(asked)
+        return _with_table(_with_named_teacher(asked))
     resolved = Recipe.from_dict(known["resolved"])
     if not differences(known["recipe"], asked):
         return resolved
@@ -38,10 +38,19 @@ def _with_named_teacher(recipe: Recipe) -> Recipe:
         return recipe
     spec = teacher_spec(recipe.student.start)
     prompts = recipe.teacher.prompts or spec.prompts
+    if recipe.teacher.vector_column is not None:
+        return replace(recipe, teacher=replace(recipe.teacher, model=spec.name, prompts=prompts))
     teacher = replace(recipe.teacher, model=spec.model, revision=spec.revision, prompts=prompts)
     if spec.api is not None:
         teacher = replace(teacher, api=spec.api, max_length=spec.max_length)
     return replace(recipe, teacher=teacher)
+
+
+def _with_table(recipe: Recipe) -> Recipe:
+    """Return ``recipe`` with its texts as the table of the teacher's vectors, if the vectors are given."""
+    if recipe.teacher.vector_column is None or recipe.teacher.table is not None:
+        return recipe
+    return replace(recipe, teacher=replace(recipe.teacher, table=replace(recipe.texts, limit=None)))
 
 
 def run_record(
@@ -87,6 +96,6 @@ def _sources_of_student(start: str, revision: str | None) -> dict[str, Any]:
 def _commits(recipe: Recipe) -> dict[str, str | None]:
     """Return the commits of the teacher and of the student's start or backbone."""
     student = recipe.student.start or recipe.student.backbone
-    teacher = None if recipe.teacher.api is not None else recipe.teacher.model
+    teacher = recipe.teacher.model if recipe.teacher.is_loaded else None
     named = {"teacher": (teacher, recipe.teacher.revision), "student": (student, recipe.student.revision)}
     return {part: commit_of(find_model(name, revision)) for part, (name, revision) in named.items() if name}

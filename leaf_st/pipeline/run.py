@@ -14,7 +14,7 @@ embeds a partition of the texts, all processes train one student, and the first 
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,16 +27,16 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements.agreement import AgreementRow
 from leaf_st.evaluation.measurements.agreement_rows import measure_held_out
 from leaf_st.evaluation.measurements.alignment import Alignment, measure_alignment
-from leaf_st.evaluation.modes import ROLES
+from leaf_st.evaluation.modes import ROLES, STUDENT_MODES
 from leaf_st.evaluation.results import Result
 from leaf_st.models.load import load_model
 from leaf_st.models.tokens import copy_tokenizer, max_length_of
 from leaf_st.pipeline.record import resolved_recipe, run_record
 from leaf_st.recipe import DOCSTRINGS, PAPER, Precision, Recipe, TextsSpec
 from leaf_st.run_folder import GENERAL, MODEL, RESULTS, STORE, TEXTS, write_record
-from leaf_st.teacher.open import open_teacher, require_teacher
+from leaf_st.teacher.open import open_teacher, require_teacher, usable_texts
 from leaf_st.teacher.precompute import precompute
-from leaf_st.teacher.protocol import Fingerprint, Teacher
+from leaf_st.teacher.protocol import Fingerprint, NoVectorError, Teacher
 from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import FINGERPRINT, UNIQUE_BY_KIND, EmbeddingStore, read_header
 from leaf_st.teacher.workers import in_any_process, join, own_shards
@@ -101,8 +101,9 @@ class Run:
         self.recipe = replace(self.recipe, teacher=replace(self.recipe.teacher, precision=precision))
         self._write_record(self.teacher.fingerprint, student)
         spec, skipped, progress = self._local_texts(student), Counter[str](), ReadProgress()
+        texts = read_texts(spec, skipped, prompts=self._prompts_of_duplicates(), progress=progress)
         made = precompute(
-            read_texts(spec, skipped, prompts=self._prompts_of_duplicates(), progress=progress),
+            usable_texts(self.teacher, texts, skipped),
             self.teacher,
             self.folder / STORE,
             dtype=self.recipe.teacher.store_dtype,
@@ -243,9 +244,17 @@ class Run:
 
         student = load_model(str(self.folder / MODEL))
         # An API counts the tokens of texts and evaluation together. Training has dropped a local model.
-        teacher = self.teacher
-        folder = self.folder / RESULTS
-        return evaluate_tasks(find_tasks(found), teacher=teacher, student=student, modes=list(ROLES), folder=folder)
+        measure = partial(evaluate_tasks, teacher=self.teacher, student=student, folder=self.folder / RESULTS)
+        return [row for task in find_tasks(found) for row in self._evaluate_set(measure, task)]
+
+    def _evaluate_set(self, measure: Callable[..., list[Result]], task: object) -> list[Result]:
+        """Evaluate the student on a set in the modes for which the teacher has vectors."""
+        for modes in (list(ROLES), list(STUDENT_MODES)):
+            try:
+                return measure([task], modes=modes)
+            except NoVectorError as error:
+                self._log(f"not all of the modes {', '.join(modes)} can be measured: {error}")
+        return measure([task], modes=["standard"])
 
     def measure_alignment(self) -> Alignment:
         """Measure the distance of the student in ``model/`` to the targets of the held-out rows (paper Eq. 2).

@@ -10,7 +10,7 @@ from typing import Any
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import is_beir
 from leaf_st.evaluation.measurements.measurement import Measurement, Section
-from leaf_st.evaluation.modes import ROLES
+from leaf_st.evaluation.modes import ROLES, STUDENT_MODES
 from leaf_st.publishing.results import Results
 from leaf_st.run_folder import RESULTS
 
@@ -103,7 +103,9 @@ def measuring_command(results: Results, measurement: Measurement[Any]) -> str:
     flags = {argument.flag for argument in measurement.arguments}
     sets = [name for name in results.recipe.evaluate_on if Path(name).exists()]
     if "--tasks" in flags:
-        words += ["--teacher", results.recipe.teacher.name, "--tasks", *(sets or ["NanoBEIR"])]
+        given = results.recipe.teacher.vector_column is not None
+        words += ["--modes", *STUDENT_MODES] if given else ["--teacher", results.recipe.teacher.name]
+        words += ["--tasks", *(sets or ["NanoBEIR"])]
     elif "--data" in flags and not any(is_beir(Path(name)) for name in sets):
         words += ["--data", "FOLDER"]
     return _line(*words)

@@ -15,7 +15,7 @@ from leaf_st.recipe import KINDS
 from leaf_st.run_folder import read_record
 from leaf_st.student.build import disable_dropout
 from leaf_st.student.static import is_static
-from leaf_st.teacher.protocol import Fingerprint
+from leaf_st.teacher.protocol import GIVEN, Fingerprint
 
 _ROLE = "student.start"
 
@@ -104,5 +104,7 @@ def _require_teacher(student: SentenceTransformer, name: str, folder: Path, fing
 
 def _same_files(known: dict[str, Any], fingerprint: Fingerprint) -> bool:
     """Return whether the record ``known`` of a student names the teacher of ``fingerprint``."""
+    if GIVEN in (fingerprint.revision[: len(GIVEN)], str(known.get("revision"))[: len(GIVEN)]):
+        return known.get("teacher") == fingerprint.teacher  # the files of one of the two teachers are unknown
     recorded = replace(fingerprint, revision=str(known.get("revision")), first_revision=known.get("first_revision"))
     return recorded.has_files_of(fingerprint)

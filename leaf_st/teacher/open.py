@@ -1,6 +1,7 @@
 """Opening the teacher of a `TeacherSpec`: the only module that knows the kinds of teachers."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from leaf_st.run_folder import read_record
 from leaf_st.teacher.api import ApiTeacher, revision_of
 from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.protocol import Fingerprint, Teacher, other_teacher
+from leaf_st.teacher.vectors import GivenVectors, given_revision
+from leaf_st.texts import Text
 
 
 def open_teacher(spec: TeacherSpec, device: str | None = None, max_tokens: int | None = None) -> Teacher:
@@ -32,19 +35,31 @@ def open_teacher(spec: TeacherSpec, device: str | None = None, max_tokens: int |
     """
     if spec.api is not None:
         return ApiTeacher(spec, max_tokens)
+    if spec.vector_column is not None:
+        return GivenVectors(spec)
     return LocalTeacher.load(spec, device)
+
+
+def usable_texts(teacher: Teacher, texts: Iterable[Text], skipped: Counter[str]) -> Iterable[Text]:
+    """Return the ``texts`` that ``teacher`` can embed; ``skipped`` counts the others by reason."""
+    return teacher.usable(texts, skipped) if isinstance(teacher, GivenVectors) else texts
 
 
 def open_teacher_model(spec: TeacherSpec) -> SentenceTransformer:
     """Load the teacher that ``spec`` names as a model, to compose a model from the teacher and a student.
 
     Raises:
-        InputError: If the teacher cannot be loaded, or is an API.
+        InputError: If the teacher cannot be loaded, is an API, or consists of given vectors.
     """
     if spec.api is not None:
         raise InputError(
             f"teacher {spec.name} is an API and cannot be loaded as a model: embed documents with the API at "
             f"{spec.api.url}, and queries with the student"
+        )
+    if spec.vector_column is not None:
+        raise InputError(
+            f"teacher {spec.model}: expected a model, found vectors in {spec.table and spec.table.source}: name the "
+            "teacher's folder or hub id (--teacher), or use the student in standard mode"
         )
     return load_model(
         spec.model,
@@ -68,8 +83,8 @@ def teacher_spec(
 
     Args:
         student_name: Folder, name of the zoo, or hub id.
-        teacher: Folder or hub id of the teacher; by default the teacher in the student's recipe.json, or else in the
-            zoo.
+        teacher: Folder or hub id of the teacher, which is loaded even if the student learned from given vectors; by
+            default the teacher in the student's recipe.json, or else in the zoo.
         prompts: The student's prompts.
 
     Raises:
@@ -81,7 +96,7 @@ def teacher_spec(
     if teacher is not None and (recorded is None or recorded.name != teacher):
         spec = TeacherSpec(model=teacher, precision="float32")
     elif recorded is not None:
-        spec = recorded
+        spec = recorded if teacher is None else replace(recorded, vector_column=None, table=None)
     elif published is not None:
         hub = published.teacher
         spec = TeacherSpec(model=hub.hub_id, revision=hub.revision, prompts=hub.prompts, precision="float32")
@@ -124,6 +139,8 @@ def _revisions(spec: TeacherSpec) -> tuple[str, str | None]:
     """Return revision and first revision in the fingerprint of the teacher of ``spec``, without loading the teacher."""
     if spec.api is not None:
         return revision_of(spec), None
+    if spec.vector_column is not None:
+        return given_revision(spec), None
     folder = find_model(spec.model, spec.revision, code=spec.trust_remote_code)
     return content_hash(folder), first_content_hash(folder)
 

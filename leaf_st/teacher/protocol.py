@@ -20,6 +20,19 @@ Vectors = NDArray[Any] | Tensor
 # Values that version 0.1 did not record. An unknown value matches any value.
 _LATER = ("similarity_fn_name",)
 _NAMES = ("teacher", "revision", "first_revision")  # compared by `has_files_of`
+GIVEN = "given-"  # begins the revision of a teacher whose vectors exist already, and whose files are unknown
+
+
+class NoVectorError(InputError):
+    """A teacher that cannot embed new texts has no vector of a text.
+
+    Attributes:
+        problem: The table and the text.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        self.problem = problem
+        super().__init__(f"{problem}: {remedy}")
 
 
 @dataclass(frozen=True)

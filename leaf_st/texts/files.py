@@ -1,4 +1,4 @@
-"""Read the rows of local files: parquet, jsonl, csv, txt (one text per line), or a folder of BEIR or parquet files.
+"""Read the rows of local files: parquet, Arrow, jsonl, csv, tsv, txt (one text per line), or a folder of files.
 
 Files are read piece by piece. A file whose format differs from its suffix is an error. A single bad line in a large
 file is not an error: the line is counted and left out, here ("not JSON") or by `leaf_st.texts.read`. Bytes that are not
@@ -11,20 +11,20 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from io import TextIOWrapper
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from leaf_st.atomic import is_temporary
 from leaf_st.errors import FieldError
 from leaf_st.recipe import TextsSpec
+from leaf_st.texts.columnar import FORMATS, open_pieces
 from leaf_st.texts.progress import PartProgress, ReadProgress
 
-_BATCH_ROWS = 1024
 _CSV_FIELD_CHARACTERS = 1 << 24  # the csv module's default limit of 128 KiB is shorter than many documents
 
 Record = Mapping[str, object]
@@ -47,15 +47,17 @@ class _Source(NamedTuple):
 
     Attributes:
         path: The file.
-        column: Column that contains the text.
+        column: Column to read.
         key: Name of the recipe part that names the file.
         progress: How far the file has been read.
+        setting: Part and field of the recipe that name the column.
     """
 
     path: Path
     column: str
     key: str
     progress: PartProgress
+    setting: tuple[str, str]
 
     def error(self, problem: str, place: str = "") -> FieldError:
         """Return an error about this file, or about ``place`` in this file."""
@@ -65,7 +67,7 @@ class _Source(NamedTuple):
 def read_file(
     spec: TextsSpec, skipped: Counter[str], key: str = "texts", progress: ReadProgress | None = None
 ) -> Iterator[Row]:
-    """Yield the rows of the file or folder ``spec.source``; the parquet files of a folder come in order of their paths.
+    """Yield the rows of the file or folder ``spec.source``; the files of a folder come in order of their paths.
 
     Args:
         spec: The file and its columns.
@@ -77,20 +79,43 @@ def read_file(
         InputError: If the file is missing, empty, broken, of an unknown format, or lacks the text column.
     """
     path, progress = Path(spec.source), progress or ReadProgress()
-    parts = _parts(path)
-    if path.is_dir() and not parts:
+    parts = table_files(path)
+    if not parts:
         yield from _beir_rows(path, skipped, key, progress)
         return
-    for source in [_check(part, spec.text_column, key, progress) for part in parts or [path]]:
+    for source in [_check(part, spec.text_column, key, progress) for part in parts]:
         for record in _records(source, (spec.kind_column,), skipped):
             kind = record.get(spec.kind_column)
             yield Row(record.get(spec.text_column), spec.kind if kind in (None, "") else kind)
 
 
-def _parts(path: Path) -> list[Path]:
-    """Return the parquet files below a folder in order of their paths; an empty list for a BEIR folder or a file."""
-    is_beir = any(path.glob("corpus.*")) or any(path.glob("queries.*"))
-    return [] if is_beir else sorted(part for part in path.rglob("*.parquet") if not is_temporary(part))
+def table_files(path: Path) -> list[Path]:
+    """Return the files that hold the rows of ``path``, in order; an empty list for a BEIR folder.
+
+    The files below a folder are its parquet files or, if it has none, its Arrow files, in order of their paths.
+    """
+    if not path.is_dir():
+        return [path]
+    if any(path.glob("corpus.*")) or any(path.glob("queries.*")):
+        return []
+    found = (sorted(part for part in path.rglob(f"*{ending}") if not is_temporary(part)) for ending in FORMATS)
+    return next(filter(None, found), [])
+
+
+def read_values(path: Path, column: str, part: str, field: str) -> Iterator[object]:
+    """Yield the values of ``column`` in a jsonl, csv or tsv file; row i is row i of `read_file`.
+
+    Args:
+        path: The file.
+        column: The column.
+        part: Part of the recipe that names the column, for errors.
+        field: Field of the part that names the column.
+
+    Raises:
+        InputError: If the file is missing, empty, broken, or lacks the column.
+    """
+    source = _check(path, column, "texts", ReadProgress())._replace(setting=(part, field))
+    return (record.get(column) for record in _records(source, (), Counter()))
 
 
 def _beir_rows(folder: Path, skipped: Counter[str], key: str, progress: ReadProgress) -> Iterator[Row]:
@@ -125,7 +150,7 @@ def _with_title(record: Record) -> object:
 
 def _check(path: Path, column: str, key: str, progress: ReadProgress) -> _Source:
     """Check that ``path`` is a file of a known format with content, and add the file to ``progress``."""
-    source = _Source(path, column, key, PartProgress(0))
+    source = _Source(path, column, key, PartProgress(0), (key, "text_column"))
     if not path.is_file():
         raise source.error("no such file: name an existing file or folder")
     ending = path.suffix.lower()
@@ -138,9 +163,9 @@ def _check(path: Path, column: str, key: str, progress: ReadProgress) -> _Source
     if size == 0:
         raise source.error("the file is empty: name a file with texts")
     rows = None
-    if ending == ".parquet":
-        with _broken_parquet(source, "footer"):
-            rows = int(pq.read_metadata(path).num_rows)
+    if ending in FORMATS:
+        with broken_columns(path, "footer", key, "source"):
+            rows = sum(open_pieces(path).sizes)
     return source._replace(progress=progress.add(size, rows))
 
 
@@ -153,22 +178,26 @@ def _records(source: _Source, others: Sequence[str], skipped: Counter[str]) -> I
 
 
 @contextmanager
-def _broken_parquet(source: _Source, place: str) -> Iterator[None]:
+def broken_columns(path: Path, place: str, part: str, field: str) -> Iterator[None]:
+    """Turn the errors of a damaged parquet or Arrow file into an error of the recipe's ``field`` in ``part``."""
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        raise source.error(f"broken parquet ({error}): copy or create the file again", f", {place}") from error
+        form = path.suffix.lower().removeprefix(".")
+        problem = f"broken {form} ({error}): copy or create the file again"
+        raise FieldError(part, field, problem, f"{path}, {place}") from error
 
 
-def _parquet(source: _Source, others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
-    with pq.ParquetFile(source.path) as file:
-        names = file.schema_arrow.names
-        _require(source, names)
-        columns = [source.column, *(name for name in others if name in names)]
-        for group in range(file.num_row_groups):
-            with _broken_parquet(source, f"row group {group}"):
-                for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns):
-                    yield from _batch_records(batch)
+def _columns(source: _Source, others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
+    with broken_columns(source.path, "footer", source.key, "source"):
+        file = open_pieces(source.path)
+    names = file.schema.names
+    _require(source, names)
+    columns = [source.column, *(name for name in others if name in names)]
+    for piece in range(len(file.sizes)):
+        with broken_columns(source.path, f"{file.kind} {piece}", source.key, "source"):
+            for batch in file.batches(piece, columns):
+                yield from _batch_records(batch)
 
 
 def _batch_records(batch: pa.RecordBatch) -> Iterator[Record]:
@@ -213,10 +242,10 @@ def _parse(line: str) -> Record | None:
     return record if isinstance(record, dict) else None
 
 
-def _csv(source: _Source, _others: Sequence[str], _: Counter[str]) -> Iterator[Record]:
+def _csv(source: _Source, _others: Sequence[str], _: Counter[str], delimiter: str = ",") -> Iterator[Record]:
     csv.field_size_limit(max(csv.field_size_limit(), _CSV_FIELD_CHARACTERS))
     # Strict, because an unclosed quote would otherwise turn the rest of the file into one text.
-    records = csv.DictReader(_lines(source, newline=""), strict=True)
+    records = csv.DictReader(_lines(source, newline=""), strict=True, delimiter=delimiter)
     try:
         _require(source, records.fieldnames or ())
         yield from records
@@ -243,19 +272,30 @@ def _lines(source: _Source, newline: str | None = None) -> Iterator[str]:
 
 
 def _require(source: _Source, found: Iterable[str]) -> None:
+    require_column(source.path, source.column, found, *source.setting)
+
+
+def require_column(path: Path, column: str, found: Iterable[str], part: str, field: str) -> None:
+    """Check that ``column`` is one of the columns ``found`` in the file ``path``.
+
+    Raises:
+        FieldError: If the column is missing; the error is of the recipe's ``field`` in ``part``.
+    """
     names = list(found)
-    if source.column not in names:
+    if column not in names:
+        content = field.removesuffix("_column")
         raise FieldError(
-            source.key,
-            "text_column",
-            f"expected a column {source.column!r} in {source.path}, found {', '.join(names) or 'none'}: name the "
-            "column that contains the text",
+            part,
+            field,
+            f"expected a column {column!r} in {path}, found {', '.join(names) or 'none'}: name the column that "
+            f"contains the {content}",
         )
 
 
 _READERS: dict[str, Callable[[_Source, Sequence[str], Counter[str]], Iterator[Record]]] = {
-    ".parquet": _parquet,
+    **dict.fromkeys(FORMATS, _columns),
     ".jsonl": _jsonl,
     ".csv": _csv,
+    ".tsv": partial(_csv, delimiter="\t"),
     ".txt": _txt,
 }

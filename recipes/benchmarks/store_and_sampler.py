@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from leaf_st.recipe import Kind
 from leaf_st.teacher.precompute import ROWS_PER_SHARD, precompute
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.store import STORE_MANIFEST, EmbeddingStore
@@ -40,7 +39,11 @@ class RandomTeacher:
         )
         self._vectors = np.random.default_rng(0).normal(size=(ROWS_PER_SHARD, WIDTH)).astype(np.float32)
 
-    def embed(self, texts: Sequence[str], kind: Kind) -> NDArray[np.float32]:
+    def encode_query(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return random vectors, shape (n, 1024)."""
+        return self._vectors[: len(texts)]
+
+    def encode_document(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return random vectors, shape (n, 1024)."""
         return self._vectors[: len(texts)]
 

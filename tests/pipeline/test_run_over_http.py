@@ -80,6 +80,9 @@ def test_the_teacher_of_a_start_can_be_an_api(server, recipe, tmp_path):
     again.train()
     assert load_model(str(tmp_path / "further" / "model")).get_embedding_dimension() == WIDTH
     assert Run(further, tmp_path / "further").recipe.teacher.api == recipe.teacher.api
+    given = replace(further, teacher=TeacherSpec(model=TEACHER_OF_START, vector_column="v"))
+    of_table = Run(given, tmp_path / "given").recipe.teacher
+    assert (of_table.name, of_table.api) == ("loopback", None)
 
 
 def test_limits_may_change_on_resume_and_settings_of_vectors_may_not(server, recipe, tmp_path):

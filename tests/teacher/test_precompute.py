@@ -137,7 +137,7 @@ def test_the_total_may_be_an_estimate_from_the_texts_read_so_far(tmp_path):
 
 
 class Unwilling(FixedTeacher):
-    def embed(self, texts, kind):
+    def _encode(self, texts, kind):
         raise AssertionError("a text was embedded again")
 
 

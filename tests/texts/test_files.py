@@ -95,10 +95,10 @@ def test_empty_file(tmp_path, suffix):
         rows(path)
 
 
-@pytest.mark.parametrize("name", ["a.tsv", "a"])
+@pytest.mark.parametrize("name", ["a.xlsx", "a"])
 def test_unknown_ending_names_the_known_ones(tmp_path, name):
     (tmp_path / name).write_text("x")
-    with pytest.raises(InputError, match=r"\.parquet, \.jsonl, \.csv, \.txt"):
+    with pytest.raises(InputError, match=r"\.parquet, \.arrow, \.feather, \.jsonl, \.csv, \.tsv, \.txt"):
         rows(tmp_path / name)
 
 

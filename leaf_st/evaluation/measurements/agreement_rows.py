@@ -36,7 +36,7 @@ from leaf_st.models.load import load_model
 from leaf_st.models.tokens import token_counts
 from leaf_st.recipe import Recipe
 from leaf_st.run_folder import MODEL, RESULTS, STORE, read_run, run_of
-from leaf_st.teacher.protocol import Teacher
+from leaf_st.teacher.protocol import NoVectorError, Teacher
 from leaf_st.teacher.store import FINGERPRINT, STORE_MANIFEST, EmbeddingStore
 from leaf_st.texts import Text
 
@@ -124,7 +124,14 @@ def measure_texts(model: str, teacher: str | None, sources: Sequence[Path], resu
         made_of = [*(str(identity) for identity, _ in known.values()), found.revision]
         part = part_file(results, "agreement", name, *made_of)
         store = part.with_suffix("")
-        measured += read_or_make(part, Measured, partial(_measure_survey, found, store, opened, student, model))
+        try:
+            measured += read_or_make(part, Measured, partial(_measure_survey, found, store, opened, student, model))
+        except NoVectorError as error:
+            raise InputError(
+                f"--texts {found.source}: expected queries and documents with given vectors, but {error.problem}: name "
+                "texts of the table, leave out --texts to measure the held-out texts of the run, or name a teacher "
+                "that can be loaded (--teacher)"
+            ) from error
         shutil.rmtree(store, ignore_errors=True)
         write_sizes(results, known)
     return _write(results, measured)

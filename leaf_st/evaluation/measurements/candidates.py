@@ -72,7 +72,7 @@ def _student(name: str, teacher: TeacherSpec) -> Candidate:
 
 
 def _teacher(spec: TeacherSpec) -> Candidate:
-    if spec.api is None and (shape := shape_if_missing(spec.model, spec.revision)):
+    if spec.is_loaded and (shape := shape_if_missing(spec.model, spec.revision)):
         random = _random_weights(spec.model, spec.model, *shape)
         random.model.prompts.update(spec.prompts)
         return random

@@ -1,0 +1,79 @@
+"""The rows of a table by text: sorted hashes and row numbers, 16 bytes a text."""
+
+from array import array
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leaf_st.recipe import TextsSpec
+from leaf_st.teacher.vector_files import Cursor
+from leaf_st.texts.columnar import BATCH_ROWS
+from leaf_st.texts.files import read_file
+from leaf_st.texts.read import flaw
+
+# In place of a row: the text has no row, or several rows with different vectors.
+ABSENT, CONFLICT = -1, -2
+# An API gives a repeated text vectors that differ in their last digits, by less than this share of the norm.
+_NOISE = 0.02
+_SKETCH = 16  # numbers that are kept of the vector of a repeated text, to compare it with the other vectors of the text
+
+
+class TextIndex:
+    """Finds the row of a text with its prompt.
+
+    The hash is Python's, which differs between processes but is ten times as fast as the hash of a store.
+
+    Args:
+        table: The table; its unusable rows are left out.
+        prompts: Prompt by kind.
+    """
+
+    def __init__(self, table: TextsSpec, prompts: Mapping[str, str]) -> None:
+        hashes, rows = array("q"), array("q")
+        self.count = 0  # rows of the table
+        for row in read_file(table, Counter()):
+            if flaw(row.text, row.kind) is None:
+                hashes.append(hash(prompts[str(row.kind)] + str(row.text).strip()))
+                rows.append(self.count)
+            self.count += 1
+        found = np.frombuffer(hashes, dtype=np.int64)
+        order = np.argsort(found, kind="stable")
+        self._hashes, self._rows = found[order], np.frombuffer(rows, dtype=np.int64)[order]
+
+    def rows(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """Return the first row of each of n texts with their prompts, `ABSENT` or `CONFLICT`."""
+        if not len(self._hashes):
+            return np.full(len(names), ABSENT)
+        hashes = np.fromiter(map(hash, names), dtype=np.int64, count=len(names))
+        places = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
+        return np.where(self._hashes[places] == hashes, self._rows[places], ABSENT)
+
+    def merge_repeated(self, cursor: Cursor) -> None:
+        """Keep one row of each repeated text, or `CONFLICT` if the vectors of its rows differ."""
+        _, first, number = np.unique(self._hashes, return_index=True, return_inverse=True)
+        repeated = np.flatnonzero(np.bincount(number)[number] > 1)
+        if repeated.size:
+            self._mark(repeated, first[number[repeated]], cursor)
+        self._hashes, self._rows = self._hashes[first], self._rows[first]
+
+    def _mark(self, repeated: NDArray[np.int64], first: NDArray[np.int64], cursor: Cursor) -> None:
+        """Set `CONFLICT` in the ``first`` entry of each of the ``repeated`` entries whose vectors differ."""
+        sketches = self._sketches(repeated, cursor)
+        firsts = sketches[np.searchsorted(repeated, first)]
+        allowed = _NOISE * np.linalg.norm(firsts, axis=1)
+        same = np.linalg.norm(sketches - firsts, axis=1) <= allowed  # false for NaN
+        self._rows[first[~same]] = CONFLICT
+
+    def _sketches(self, entries: NDArray[np.int64], cursor: Cursor) -> NDArray[np.float32]:
+        """Return random projections of the entries' vectors, which keep distances approximately, shape (n, 16)."""
+        sketches = np.empty((len(entries), _SKETCH), dtype=np.float32)
+        projection = np.random.default_rng(0).normal(size=(cursor.width, _SKETCH)).astype(np.float32)
+        order = np.argsort(self._rows[entries], kind="stable")
+        for start in range(0, len(order), BATCH_ROWS):
+            places = order[start : start + BATCH_ROWS]
+            vectors, _ = cursor.fetch(self._rows[entries[places]])
+            with np.errstate(invalid="ignore", over="ignore"):
+                sketches[places] = vectors @ projection
+        return sketches

@@ -1,0 +1,262 @@
+"""Runs on vectors that exist already: the tiny teacher's, in a table."""
+
+import json
+import re
+import shutil
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+import leaf_st
+from leaf_st.cli.main import main
+from leaf_st.errors import InputError
+from leaf_st.evaluation.beir import document_text, load_beir
+from leaf_st.pipeline.plan import format_plan, plan
+from leaf_st.pipeline.recipe_file import override
+from leaf_st.pipeline.run import Run
+from leaf_st.publishing.card.card import card_text
+from leaf_st.recipe import TEACHER_OF_START, ApiSpec, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.teacher.open import open_teacher
+
+QUICK = {"max_steps": 2, "use_cpu": True, "save_steps": 1, "eval_steps": 1}
+
+
+@pytest.fixture(scope="module")
+def beir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("beir") / "tiny"
+    folder.mkdir()
+    corpus = [{"_id": f"d{row}", "text": f"a document, number {row}"} for row in range(20)]
+    queries = [{"_id": f"q{row}", "text": f"number {row}"} for row in range(5)]
+    for name, rows in (("corpus", corpus), ("queries", queries)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    judged = "".join(f"q{row}\td{row}\t1\n" for row in range(5))
+    (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory, tiny_teacher_folder, beir):
+    """Sixty texts and the documents of the set, with the tiny teacher's vectors."""
+    texts = [f"a text, number {row}" for row in range(60)] + [document_text(row) for row in load_beir(beir).corpus]
+    vectors = open_teacher(TeacherSpec(model=str(tiny_teacher_folder))).encode_document(texts)
+    path = tmp_path_factory.mktemp("tables") / "table.parquet"
+    pq.write_table(pa.table({"text": texts, "embedding": list(vectors)}), path)
+    return path
+
+
+@pytest.fixture
+def recipe(table, tiny_teacher_folder):
+    return Recipe(
+        name="given",
+        texts=TextsSpec(source=str(table)),
+        teacher=TeacherSpec(model="owner/api", vector_column="embedding"),
+        student=StudentSpec(backbone=str(tiny_teacher_folder), layers=(0, 2), max_length=128, closed_form_rows=16),
+        training=TrainingSpec(held_out_rows=16, arguments=QUICK),
+    )
+
+
+def _recipe_file(tmp_path, text):
+    path = tmp_path / "recipe.py"
+    path.write_text(f"from leaf_st.recipe import *\nrecipe = {text}")
+    return path
+
+
+def _modes(folder):
+    return {row["mode"]: row for row in json.loads((folder / "results" / "tasks.json").read_text())}
+
+
+def test_the_command_trains_the_student_that_the_teacher_itself_would_train(
+    table, tiny_teacher_folder, beir, tmp_path, monkeypatch
+):
+    path = _recipe_file(
+        tmp_path,
+        f"Recipe(name='tiny', texts=TextsSpec({str(table)!r}), teacher=TeacherSpec({str(tiny_teacher_folder)!r}),"
+        f"student=StudentSpec(backbone={str(tiny_teacher_folder)!r}, layers=(0, 2), max_length=128,"
+        f"closed_form_rows=16), training=TrainingSpec(held_out_rows=16, arguments={QUICK!r}),"
+        f"evaluate_on={str(beir)!r})",
+    )
+    main(["run", str(path), "--output", str(tmp_path / "loaded")])
+    given = [f"teacher.{change}" for change in ("model=owner/api", "vector_column=embedding")]
+    # The teacher's folder is the backbone too, but its vectors come from the table: nothing embeds a text.
+    with monkeypatch.context() as patch:
+        patch.setattr("leaf_st.teacher.local.LocalTeacher.load", None)
+        main(["run", str(path), "--output", str(tmp_path / "given"), *(f"--set={change}" for change in given)])
+    students = [load(tmp_path / name) for name in ("loaded", "given")]
+    for name, weight in students[0].state_dict().items():
+        assert torch.equal(weight, students[1].state_dict()[name])
+    loaded, measured = _modes(tmp_path / "loaded"), _modes(tmp_path / "given")
+    assert set(loaded) == {"teacher", "standard", "asymmetric"}
+    assert set(measured) == {"standard", "asymmetric"}  # the table has no queries
+    for mode, row in measured.items():
+        assert row["score"] == pytest.approx(loaded[mode]["score"], abs=1e-6)
+        assert row["teacher"] == "owner/api"
+    resolved = json.loads((tmp_path / "given" / "recipe.json").read_text())["resolved"]["teacher"]
+    assert resolved["table"]["source"] == str(table)
+
+
+def load(run):
+    return SentenceTransformer(str(run / "model"), device="cpu")
+
+
+def test_modes_without_vectors_are_left_out_with_a_message(recipe, beir, tmp_path, caplog):
+    other = shutil.copytree(beir, tmp_path / "other")
+    (other / "corpus.jsonl").write_text("".join(f'{{"_id": "d{row}", "text": "new {row}"}}\n' for row in range(20)))
+    run = Run(recipe, tmp_path / "run")
+    run.embed()
+    run.train()
+    run.recipe = Recipe(**{**{name: getattr(recipe, name) for name in recipe.__dict__}, "evaluate_on": (str(other),)})
+    with caplog.at_level("INFO"):
+        assert [row.mode for row in Run(run.recipe, tmp_path / "run").evaluate()] == ["standard"]
+    assert "has no vector of the document 'new 0': standard mode needs no vectors" in caplog.text
+
+
+def test_evaluation_of_a_finished_run_names_the_possible_modes(recipe, beir, tmp_path, capsys):
+    run = Run(recipe, tmp_path / "run")
+    run.embed()
+    run.train()
+    evaluate = ["evaluate", str(tmp_path / "run"), "--tasks", str(beir), "--modes"]
+    main([*evaluate, "standard", "asymmetric"])
+    assert "asymmetric" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main([*evaluate, "teacher"])
+    assert "no vector of the query 'number 0': standard mode needs no vectors, asymmetric" in capsys.readouterr().err
+    with pytest.raises(InputError, match="expected a model, found vectors in"):
+        leaf_st.load(tmp_path / "run", asymmetric=True)
+
+
+def test_agreement_is_measured_on_texts_with_vectors(recipe, table, beir, tiny_teacher_folder, tmp_path, capsys):
+    run = Run(recipe, tmp_path / "run")
+    run.embed()
+    run.train()
+    agreement = ["measure", "agreement", str(tmp_path / "run")]
+    main(agreement)
+    main([*agreement, "--texts", str(table)])
+    assert "table.parquet  asymmetric       80         80" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main([*agreement, "--texts", str(beir)])
+    refused = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"--texts .*tiny: expected .* has no vector of the query 'number 0': name texts of the t", refused)
+    named = ["--teacher", str(tiny_teacher_folder), "--output", str(tmp_path / "other")]
+    main([*agreement, "--texts", str(beir), *named])
+    assert "asymmetric" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["compression", "index", "baseline", "samples"])
+def test_measurements_need_the_vectors_of_the_queries(recipe, beir, tmp_path, capsys, name):
+    run = Run(recipe, tmp_path / "run")
+    run.embed()
+    run.train()
+    with pytest.raises(SystemExit):
+        main(["measure", name, str(tmp_path / "run"), "--data", str(beir)])
+    refused = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"^leaf-st: .*no vector of the query .*teacher mode and `measure` commands the queries'", refused)
+
+
+def test_a_named_teacher_is_loaded_to_compose_a_model(recipe, tiny_teacher_folder, tmp_path):
+    run = Run(recipe, tmp_path / "run")
+    run.embed()
+    run.train()
+    model = leaf_st.load(tmp_path / "run", asymmetric=True, teacher=str(tiny_teacher_folder))
+    plain = SentenceTransformer(str(tiny_teacher_folder), device="cpu")
+    np.testing.assert_allclose(model.encode_document(["a text"]), plain.encode_document(["a text"]), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"student": StudentSpec(layers=(0,))},
+            r"student\.backbone: expected an encoder with teacher\.vector_column=embedding, found None: the teacher",
+        ),
+        (
+            {"student": StudentSpec(static=True)},
+            r"student\.static: expected false with teacher\.vector_column=embedding, found true",
+        ),
+        ({"texts": TextsSpec()}, "texts.source: expected a table with teacher.vector_column=embedding"),
+        ({"texts": TextsSpec("t.parquet", sentences=True)}, "texts.sentences: .* sentences have no vectors"),
+        ({"general": TextsSpec("g.txt", limit=9)}, "general: expected None with teacher.vector_column"),
+        (
+            {"teacher": TeacherSpec(vector_column="v", precision="bfloat16")},
+            "teacher.precision: expected auto",
+        ),
+    ],
+)
+def test_what_needs_the_model_is_refused_with_the_recipe(recipe, changes, message):
+    values = {name: getattr(recipe, name) for name in recipe.__dict__}
+    with pytest.raises(InputError, match=message):
+        Recipe(**{**values, **changes})
+
+
+def test_vectors_come_from_one_place(recipe):
+    api = ["teacher.api.url=http://127.0.0.1:1/v1", "teacher.api.model=m"]
+    with pytest.raises(
+        InputError, match=r"^teacher\.vector_column: expected None with teacher\.api, found 'embedding'"
+    ):
+        override(recipe, api)
+    with pytest.raises(InputError, match=r"^[^\n]*remove one of the two[^\n]*$"):
+        TeacherSpec(api=ApiSpec("http://127.0.0.1:1/v1", "m"), vector_column="embedding")
+    only_api = override(recipe, [*api, "teacher.vector_column=None"])
+    assert only_api.teacher.name == "m"
+    assert override(only_api, ["teacher.api=None", "teacher.vector_column=embedding"]) == recipe
+
+
+def test_the_record_of_a_recipe_is_read(recipe, table):
+    full = TeacherSpec(model="owner/api", vector_column="embedding", table=TextsSpec(str(table)))
+    recipe = Recipe(**{**{name: getattr(recipe, name) for name in recipe.__dict__}, "teacher": full})
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_the_plan_needs_no_model_of_the_teacher(recipe, tmp_path):
+    planned = plan(Run(recipe, tmp_path / "run").recipe, tmp_path / "run")
+    assert planned.rows == 80
+    assert "80 texts" in format_plan(planned)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_student_of_the_model_can_be_trained_further_on_vectors_of_its_name(recipe, tiny_teacher_folder, tmp_path):
+    values = {name: getattr(recipe, name) for name in recipe.__dict__}
+    run = Run(recipe, tmp_path / "first")
+    run.embed()
+    run.train()
+    start = StudentSpec(start=str(tmp_path / "first"))
+    further = Run(Recipe(**{**values, "student": start}), tmp_path / "second")
+    further.embed()
+    further.train()
+    of_start = TeacherSpec(model=TEACHER_OF_START, vector_column="embedding")
+    resolved = Run(Recipe(**{**values, "student": start, "teacher": of_start}), tmp_path / "named").recipe.teacher
+    assert (resolved.model, resolved.table.source) == ("owner/api", recipe.texts.source)
+    other = TeacherSpec(model="owner/other", vector_column="embedding")
+    with pytest.raises(InputError, match="learned from owner/api"):
+        Run(Recipe(**{**values, "student": start, "teacher": other}), tmp_path / "third").embed()
+
+
+def test_a_data_set_with_vectors_is_distilled_in_one_call(table, tiny_teacher_folder, tmp_path):
+    rows = datasets.Dataset.from_parquet(str(table), cache_dir=str(tmp_path / "cache"))
+    options = {"backbone": tiny_teacher_folder, "layers": (0, 2), "vector_column": "embedding", **QUICK}
+    first = leaf_st.distill(rows, "owner/api", output=tmp_path / "run", **options)
+    again = leaf_st.distill(list(rows), "owner/api", output=tmp_path / "run", **options)
+    by_path = leaf_st.distill(table, "owner/api", output=tmp_path / "path", **options)
+    for name, weight in first.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[name])
+        assert torch.equal(weight, by_path.state_dict()[name])
+    others = [{**row, "embedding": np.flip(row["embedding"])} for row in rows]
+    with pytest.raises(InputError, match="at index 0, found 'a text, number 0' with another kind or vector"):
+        leaf_st.distill(others, "owner/api", output=tmp_path / "run", **options)
+    with pytest.raises(InputError, match="expected mappings with 'text' and 'embedding', found 'a text'"):
+        leaf_st.distill(["a text"], "owner/api", output=tmp_path / "none", **options)
+    with pytest.raises(InputError, match="expected a column 'vec', found text, embedding"):
+        leaf_st.distill(rows, "owner/api", output=tmp_path / "none", **{**options, "vector_column": "vec"})
+
+
+def test_the_card_does_not_load_the_teacher(recipe, tmp_path):
+    run = Run(recipe, tmp_path / "run")
+    run.embed()
+    run.train()
+    card = card_text(tmp_path / "run", "owner/student", without_results=True)
+    assert 'documents = np.load("documents.npy")' in card
+    assert 'SentenceTransformer("owner/api")' not in card

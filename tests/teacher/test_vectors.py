@@ -1,0 +1,196 @@
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from leaf_st.errors import InputError
+from leaf_st.recipe import TeacherSpec, TextsSpec
+from leaf_st.teacher.open import open_teacher, open_teacher_model, require_teacher, usable_texts
+from leaf_st.teacher.precompute import precompute
+from leaf_st.teacher.protocol import NoVectorError
+from leaf_st.teacher.store import STORE_MANIFEST, EmbeddingStore
+from leaf_st.texts.read import read_texts
+
+WIDTH = 8
+
+
+def _unit(rows, seed=0):
+    vectors = np.random.default_rng(seed).normal(size=(rows, WIDTH)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _write(path, texts, vectors, **columns):
+    pq.write_table(pa.table({"text": texts, "v": list(vectors), **columns}), path, row_group_size=1000)
+    return path
+
+
+def _spec(path, **changes):
+    return TeacherSpec(**{"model": "owner/api", "vector_column": "v", "table": TextsSpec(str(path)), **changes})
+
+
+def _store(spec, folder, **options):
+    teacher, skipped = open_teacher(spec), Counter()
+    texts = usable_texts(teacher, read_texts(spec.table, skipped, prompts=teacher.prompts), skipped)
+    return precompute(texts, teacher, folder, dtype="float32", skipped=skipped, **options)
+
+
+@pytest.fixture
+def table(tmp_path):
+    return _write(tmp_path / "t.parquet", [f"text {row}" for row in range(3000)], _unit(3000))
+
+
+def test_texts_of_the_table_have_their_vectors_in_any_order(table):
+    teacher, vectors = open_teacher(_spec(table)), _unit(3000)
+    for rows in (range(10), [2999, 0, 1500, 0], random.Random(0).sample(range(3000), 2000), []):
+        texts = [f"text {row}" for row in rows]
+        for encode in (teacher.encode_document, teacher.encode_query, teacher.encode):
+            np.testing.assert_array_equal(encode(texts), vectors[list(rows)])
+    assert (teacher.dimension, teacher.fingerprint.normalized, teacher.parameters) == (WIDTH, True, None)
+    assert teacher.identity.name == "owner/api"
+    np.testing.assert_allclose(teacher.similarity(vectors[:2], vectors[:3]), vectors[:2] @ vectors[:3].T, atol=1e-6)
+
+
+def test_the_store_has_all_rows_in_order(table, tmp_path):
+    store = _store(_spec(table), tmp_path / "store")
+    assert store.skipped == {}
+    np.testing.assert_array_equal(store.embeddings(range(3000)), _unit(3000))
+    assert [row.text for row in store.texts([0, 2999])] == ["text 0", "text 2999"]
+
+
+def test_rows_without_a_usable_vector_are_left_out_counted_and_named(tmp_path):
+    texts, vectors = [f"text {row}" for row in range(3000)], list(_unit(3000))
+    vectors[5] = vectors[1007] = np.zeros(WIDTH, np.float32)
+    vectors[6] = np.full(WIDTH, np.nan, np.float32)
+    vectors[2500] = np.array([np.inf, *vectors[7][1:]], np.float32)
+    vectors[8] = vectors[8][:-1]
+    vectors[9] = None
+    vectors[10] = 3 * vectors[10]
+    texts += ["text 11", "text 12", "text 13"]  # with the same vector, almost the same, and another one
+    vectors += [vectors[11], vectors[12] + np.float32(1e-4), vectors[14]]
+    store = _store(_spec(_write(tmp_path / "t.parquet", texts, vectors)), tmp_path / "store")
+    assert store.skipped == {
+        "duplicate": 3,
+        "zero vector (first: 'text 5')": 2,
+        "vector with NaN or infinite numbers (first: 'text 6')": 2,
+        "vector of another width (first: 'text 8')": 1,
+        "without a vector (first: 'text 9')": 1,
+        "vector of a norm other than 1 (first: 'text 10')": 1,
+        "repeated text with different vectors (first: 'text 13')": 1,
+    }
+    left_out = {5, 1007, 6, 2500, 8, 9, 10, 13}
+    kept = [row for row in range(3000) if row not in left_out]
+    assert [row.text for row in store.texts(range(len(store)))] == [texts[row] for row in kept]
+    np.testing.assert_array_equal(store.embeddings(range(len(store))), np.stack([vectors[row] for row in kept]))
+
+
+def test_vectors_of_any_norm_are_kept_as_they_are(tmp_path):
+    vectors = _unit(20) * np.linspace(0.1, 30, 20, dtype=np.float32)[:, None]
+    store = _store(_spec(_write(tmp_path / "t.parquet", [f"text {row}" for row in range(20)], vectors)), tmp_path / "s")
+    assert not store.fingerprint.normalized
+    np.testing.assert_array_equal(store.embeddings(range(20)), vectors)
+
+
+def test_rounded_vectors_of_norm_1_get_norm_1_again(tmp_path):
+    rounded = (_unit(20) * np.float32(1.004)).astype(np.float16)
+    teacher = open_teacher(_spec(_write(tmp_path / "t.parquet", [f"text {row}" for row in range(20)], rounded)))
+    vectors = teacher.encode_document([f"text {row}" for row in range(20)])
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+
+def test_a_text_is_found_with_the_prompt_of_its_kind(tmp_path):
+    vectors = _unit(3)
+    path = _write(tmp_path / "t.parquet", ["a", "a", "b"], vectors, kind=["query", "document", None])
+    teacher = open_teacher(_spec(path, prompts={"query": "q: "}))
+    np.testing.assert_array_equal(teacher.encode_query(["a"]), vectors[:1])
+    np.testing.assert_array_equal(teacher.encode_document([" a ", "b"]), vectors[1:])
+    with pytest.raises(NoVectorError, match="no vector of the query 'q: b'"):
+        teacher.encode_query(["a", "b"])
+    one_space = open_teacher(_spec(path))  # without prompts, the two rows of "a" have one name and two vectors
+    with pytest.raises(NoVectorError, match="'a', found repeated text with different vectors: repair the table"):
+        one_space.encode_query(["a"])
+
+
+def test_texts_that_are_not_in_the_table_are_named_with_the_possible_modes(table):
+    with pytest.raises(NoVectorError, match=r"'new': standard mode needs no vectors, asymmetric mode the documents'"):
+        open_teacher(_spec(table)).encode_document(["text 1", "new"])
+
+
+def test_an_array_needs_a_vector_for_each_row_of_the_table(table, tmp_path):
+    np.save(tmp_path / "v.npy", _unit(2999))
+    teacher = open_teacher(_spec(table, vector_column=str(tmp_path / "v.npy")))
+    with pytest.raises(InputError, match=r"expected 3,000 vectors, one for each row of .*, found 2,999"):
+        teacher.encode_document(["text 1"])
+
+
+def test_first_rows_without_vectors_are_refused(tmp_path):
+    path = _write(tmp_path / "t.parquet", ["a", "b"], ["no vector", "none"])
+    with pytest.raises(InputError, match=r"expected vectors in the first 1,024 rows of .*, found none: name a column"):
+        open_teacher(_spec(path))
+
+
+def test_a_store_knows_its_vectors(table, tmp_path):
+    spec, store = _spec(table), _store(_spec(table), tmp_path / "store")
+    require_teacher(spec, store.fingerprint, "store")
+    other = _spec(_write(tmp_path / "o.parquet", [f"text {row}" for row in range(3000)], _unit(3000, seed=1)))
+    with pytest.raises(InputError, match="was made by another teacher: expected revision"):
+        require_teacher(other, store.fingerprint, "store")
+    with pytest.raises(InputError, match="was made by another teacher: expected revision"):
+        _store(other, tmp_path / "store")
+    with pytest.raises(InputError, match="was made by another teacher: expected prompts"):
+        require_teacher(_spec(table, prompts={"query": "q: "}), store.fingerprint, "store")
+
+
+def test_what_needs_the_model_is_refused(table):
+    with pytest.raises(InputError, match="expected a model, found vectors in"):
+        open_teacher_model(_spec(table))
+    with pytest.raises(InputError, match="not of tokens"):
+        open_teacher(_spec(table)).token_vectors(3)
+    with pytest.raises(InputError, match=r"teacher\.table: expected the table"):
+        open_teacher(TeacherSpec(vector_column="v"))
+
+
+_PROGRAM = """
+import sys, time
+from pathlib import Path
+import test_vectors
+from leaf_st.teacher.vector_files import Cursor
+read = Cursor.fetch
+def slow(self, rows):
+    time.sleep(float(sys.argv[3]))
+    return read(self, rows)
+Cursor.fetch = slow
+test_vectors._store(test_vectors._spec(Path(sys.argv[1])), Path(sys.argv[2]))
+"""
+
+
+def test_a_killed_process_resumes_and_ends_with_the_same_bytes(tmp_path):
+    table = _write(tmp_path / "t.parquet", [f"text {row}" for row in range(9000)], _unit(9000))
+    _store(_spec(table), tmp_path / "whole")
+
+    def start(seconds):
+        command = [sys.executable, "-c", _PROGRAM, str(table), str(tmp_path / "store"), str(seconds)]
+        return subprocess.Popen(command, cwd=Path(__file__).parent, stderr=subprocess.DEVNULL)
+
+    process = start(0.3)
+    while not list((tmp_path / "store").glob("shard-*")) and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(0.4)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    made = {path.name for path in (tmp_path / "store").glob("shard-*")}
+    assert 0 < len(made) < 9
+    assert not (tmp_path / "store" / STORE_MANIFEST).exists()
+    process = start(0)
+    assert process.wait() == 0
+    whole, resumed = (json.loads((tmp_path / name / STORE_MANIFEST).read_text()) for name in ("whole", "store"))
+    assert resumed == whole
+    assert EmbeddingStore(tmp_path / "store").damaged() == []
