@@ -24,7 +24,7 @@ from tqdm import tqdm
 from leaf_st.errors import InputError
 from leaf_st.evaluation.embedder import require_finite
 from leaf_st.evaluation.measurements.latency_rows import LatencyRow
-from leaf_st.export.encoder import OnnxEncoder, onnxruntime_is_installed
+from leaf_st.export.forms import get_form
 from leaf_st.models.identity import model_name
 from leaf_st.models.precision import bfloat16_is_fast
 from leaf_st.models.prompts import prompt_for
@@ -209,11 +209,12 @@ def _backends(candidate: Candidate) -> Iterator[tuple[str, Encoder]]:
     yield "torch float32", partial(_encode, candidate.model)
     if bfloat16_is_fast(candidate.model.device):
         yield "torch bfloat16", partial(_encode, copy.deepcopy(candidate.model).to(torch.bfloat16))
-    for kind, graph in candidate.graphs.items():
-        if onnxruntime_is_installed():
-            yield kind, OnnxEncoder(graph, candidate.model)
+    for name, path in candidate.graphs.items():
+        form = get_form(name)
+        if form.can_run():
+            yield name, form.encoder(path, candidate.model)
         else:
-            _logger.info("%s is not timed: pip install 'leaf-st[onnx]'", graph)
+            _logger.info("%s is not timed: pip install 'leaf-st[onnx]'", path)
 
 
 def _encode(model: SentenceTransformer, side: Kind, texts: Sequence[str]) -> object:

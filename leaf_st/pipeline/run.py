@@ -37,7 +37,7 @@ from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fingerprint, Teacher
 from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import FINGERPRINT, UNIQUE_BY_KIND, EmbeddingStore, read_header
-from leaf_st.teacher.workers import in_any_process, join, own_shards
+from leaf_st.teacher.workers import WHOLE, Engine, join
 from leaf_st.texts.paper.cut import Cutter
 from leaf_st.texts.paper.fetch import closed_licences, fetch, format_sources, selected_sources
 from leaf_st.texts.paper.sources import SOURCES
@@ -78,8 +78,8 @@ class Run:
             self._teacher = open_teacher(self.recipe.teacher, self._device)
         return self._teacher
 
-    def embed(self, partition: tuple[int, int] = (0, 1)) -> EmbeddingStore | None:
-        """Embed the texts into ``store/``; several processes share the partition.
+    def embed(self, engine: Engine = WHOLE) -> EmbeddingStore | None:
+        """Embed the texts into ``store/``; the ``engine`` decides who makes which shard.
 
         Returns:
             The store, or None if other partitions are not embedded yet.
@@ -88,7 +88,6 @@ class Run:
             InputError: If a part of the recipe cannot be used. Everything that only training needs is checked before
                 the first text is embedded.
         """
-        own = own_shards(self._processes, partition)
         self._require_texts()
         student = self._build_student(self.teacher.fingerprint)
         # Another machine that resumes the run must not resolve "auto" to another precision.
@@ -96,19 +95,18 @@ class Run:
         self.recipe = replace(self.recipe, teacher=replace(self.recipe.teacher, precision=precision))
         self._write_record(self.teacher.fingerprint, student)
         spec, skipped, progress = self._local_texts(student), Counter[str](), ReadProgress()
-        made = precompute(
+        make = partial(
+            precompute,
             read_texts(spec, skipped, prompts=self._prompts_of_duplicates(), progress=progress),
             self.teacher,
             self.folder / STORE,
             dtype=self.recipe.teacher.store_dtype,
-            own=own,
             skipped=skipped,
             total=progress.expected_texts,
         )
-        # Only the process that finished last has seen all shards.
-        if not in_any_process(made is not None):
+        if not engine.embed(self._processes, lambda own: make(own=own)):
             return None
-        self._store = EmbeddingStore(self.folder / STORE, verified=partition == (0, 1))
+        self._store = EmbeddingStore(self.folder / STORE, verified=engine.is_whole)
         self._log(f"{len(self._store):,} texts of {self.recipe.texts.source}{_left_out(skipped)}")
         self._embed_general(self._store)
         return self._store
