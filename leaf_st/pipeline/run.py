@@ -173,7 +173,7 @@ class Run:
         student, self._student = self._build_student(store.fingerprint), None
         self._write_record(store.fingerprint, student)
         self._teacher = None  # frees the memory of a large teacher
-        if self._fix_steps(store, general):
+        if self._fix_steps(store, general, student):
             self._write_record(store.fingerprint, student)
         record = self._record(store.fingerprint, student)
         teacher = partial(open_teacher, self.recipe.teacher, self._device)
@@ -200,7 +200,7 @@ class Run:
             raise InputError(f"{self.folder / GENERAL} is missing: run `leaf-st embed` first")
         return EmbeddingStore(self.folder / GENERAL, store.fingerprint)
 
-    def _fix_steps(self, store: EmbeddingStore, general: EmbeddingStore | None) -> bool:
+    def _fix_steps(self, store: EmbeddingStore, general: EmbeddingStore | None, student: SentenceTransformer) -> bool:
         """Convert the time budget to a number of steps, once per run; returns whether the recipe changed."""
         recipe = self.recipe
         if recipe.training.budget_minutes is None or "max_steps" in recipe.training.arguments:
@@ -208,7 +208,7 @@ class Run:
         if self._processes.is_main_process:
             store.require_intact()
         self._processes.wait_for_everyone()
-        steps = steps_of_budget(recipe, store, general, self._device)
+        steps = steps_of_budget(recipe, store, general, student)
         self._log(f"{recipe.training.budget_minutes:g} minutes allow {steps:,} steps on this machine")
         arguments = {**recipe.training.arguments, "max_steps": steps}
         self.recipe = replace(recipe, training=replace(recipe.training, arguments=arguments))
@@ -221,7 +221,7 @@ class Run:
         return first
 
     def evaluate(self) -> list[Result]:
-        """Evaluate the student in ``model/`` in all modes on those sets of the recipe that exist."""
+        """Evaluate the student in ``model/`` in all modes on the sets of the recipe that exist."""
         found = []
         for name in self.recipe.evaluate_on:
             if Path(name).exists():

@@ -163,7 +163,7 @@ def rate(row: LatencyRow) -> float:
 def format_export(rows: Sequence[ExportRow]) -> str:
     """Return `export_lines` as an aligned table."""
     lines = aligned(export_lines(rows), left=2)
-    return f"{lines}\nmedians of batches that took turns, on {rows[0].processor} ({rows[0].threads} threads)"
+    return f"{lines}\nmedians; the backends were timed alternately, on {rows[0].processor} ({rows[0].threads} threads)"
 
 
 def export_lines(rows: Sequence[ExportRow]) -> list[list[str]]:

@@ -177,7 +177,7 @@ def _measure(options: argparse.Namespace) -> list[LatencyRow]:
 
     found = candidates(options.model, options.teacher)
     first = next(candidate for candidate in found if candidate.name == options.model[0])
-    student: Models = {"student": (identify(first.model), first.model)}
+    student: Models = {"student": (identify(first.encoder), first.encoder)}
     require_same_sizes(options.output, student)
     source = options.texts or DOCSTRINGS
     rows = [replace(row, texts=source) for row in measure_latency(found, latency_texts(source))]
@@ -210,8 +210,8 @@ LATENCY = Measurement(
             {
                 "nargs": "+",
                 "metavar": "MODEL",
-                "help": f"{MODEL_HELP}; leaf-ir or leaf-mt, if not available, or a folder with only the config.json of "
-                "a BERT, is timed with random weights",
+                "help": f"{MODEL_HELP}; leaf-ir, leaf-mt and folders with only the config.json of a BERT are timed "
+                "with random weights if the weights are missing",
             },
         ),
         Argument(
