@@ -1,4 +1,4 @@
-"""The measurement ``latency``: how fast student and teacher encode, beside the paper's numbers (Table 8, Figure 12)."""
+"""The measurement ``latency``: how fast student and teacher encode, with the paper's numbers (Table 8, Figure 12)."""
 
 import argparse
 import statistics
@@ -36,7 +36,7 @@ def format_latency(rows: Sequence[LatencyRow]) -> str:
 
 
 def latency_lines(rows: Sequence[LatencyRow]) -> list[list[str]]:
-    """Return the speeds as cells in the form of Table 8, beside the paper's lines for the same models."""
+    """Return the speeds as cells in the form of Table 8, with the paper's lines for the same models."""
     measured = speeds(rows)
     models = dict.fromkeys(speed.model for speed in measured)
     return table_8_lines([speed for model in models for speed in (*measured, *PAPER_TABLE_8) if speed.model == model])
