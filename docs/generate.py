@@ -3,14 +3,15 @@
 Command:  python docs/generate.py
 
 A block stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. NAME is ``cli``, ``recipe``,
-``argument_defaults``, ``refused_arguments``, ``public_sets``, ``MODEL/headline``, or ``MODEL/MEASUREMENT`` for the rows
-in ``model_cards/MODEL/results/`` or ``docs/measured/MODEL/``. tests/test_docs.py compares the pages with what this
-script writes.
+``argument_defaults``, ``refused_arguments``, ``public_sets``, ``measurements``, ``MODEL/headline``, or
+``MODEL/MEASUREMENT`` for the command and the rows in ``model_cards/MODEL/results/`` or ``docs/measured/MODEL/``.
+tests/test_docs.py compares the pages with what this script writes.
 """
 
 import argparse
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -49,6 +50,10 @@ def _content(name: str) -> str:
         remedies = dict.fromkeys(REFUSED.values())
         names = {remedy: ", ".join(name for name in REFUSED if REFUSED[name] == remedy) for remedy in remedies}
         return _markdown(("arguments", "remedy"), [(names[remedy], remedy) for remedy in remedies])
+    if name == "measurements":
+        made = [each for each in MEASUREMENTS if each.measure]
+        lines = [(" ".join(("leaf-st", *each.command)), each.help, each.needs) for each in made]
+        return _markdown(("command", "what the command does", "what the command needs"), lines)
     if name == "public_sets":
         return _markdown(("set", "source"), PUBLIC_SETS.items())
     model, _, measurement = name.partition("/")
@@ -57,7 +62,8 @@ def _content(name: str) -> str:
     found = next(each for each in MEASUREMENTS if each.name == measurement)
     folders = (ROOT / "model_cards" / model / "results", ROOT / "docs" / "measured" / model)
     rows = next(rows for folder in folders if (rows := found.read(folder)))
-    return f"```text\n{found.table(rows)}\n```\n"
+    command = shlex.join(["leaf-st", *found.command, f"runs/{model}", *found.words(rows)])
+    return f"```bash\n{command}\n```\n\n```text\n{found.table(rows)}\n```\n"
 
 
 def _headline(results: Results) -> str:

@@ -16,39 +16,47 @@ from transformers import EarlyStoppingCallback
 from leaf_st import AlignmentEvaluator, LengthGroupedBatchSampler, TeacherAlignedLoss, build_student, load
 from leaf_st.texts.docstrings import docstring_texts
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--teacher", default="sentence-transformers/all-MiniLM-L6-v2", metavar="MODEL")
-parser.add_argument("--output", default="plain-student", metavar="DIR")
-parser.add_argument("--steps", type=int, default=200, metavar="N")
-options = parser.parse_args()
 
-texts = [row.text for row in islice(docstring_texts(), 2048)]
-vectors = load(options.teacher).encode(texts)
-rows = Dataset.from_dict({"text": texts, "label": vectors}).train_test_split(256, seed=0)
+def main() -> SentenceTransformerTrainer:
+    """Train and save the student; return the trainer."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--teacher", default="sentence-transformers/all-MiniLM-L6-v2", metavar="MODEL")
+    parser.add_argument("--output", default="plain-student", metavar="DIR")
+    parser.add_argument("--steps", type=int, default=200, metavar="N")
+    options = parser.parse_args()
 
-student = build_student(options.teacher, dimension=vectors.shape[1], normalized=True, layers=(0, 4, 5))
-args = SentenceTransformerTrainingArguments(
-    output_dir=f"{options.output}/checkpoints",
-    max_steps=options.steps,
-    learning_rate=3e-4,
-    per_device_train_batch_size=32,
-    batch_sampler=LengthGroupedBatchSampler,
-    eval_strategy="steps",
-    eval_steps=0.25,
-    save_steps=0.25,
-    load_best_model_at_end=True,
-    metric_for_best_model="l2",
-    greater_is_better=False,
-    report_to="none",  # or "tensorboard", "wandb", ...
-)
-trainer = SentenceTransformerTrainer(
-    model=student,
-    args=args,
-    train_dataset=rows["train"],
-    loss=TeacherAlignedLoss(student),
-    evaluator=AlignmentEvaluator(rows["test"]["text"], rows["test"].with_format("numpy")["label"][:]),
-    callbacks=[EarlyStoppingCallback(early_stopping_patience=3)],
-)
-trainer.train()
-student.save_pretrained(options.output, create_model_card=False)
-print(f"the student is in {options.output}; mean L2 to the teacher {trainer.evaluate()['eval_l2']:.3f}")
+    texts = [row.text for row in islice(docstring_texts(), 2048)]
+    vectors = load(options.teacher).encode(texts)
+    rows = Dataset.from_dict({"text": texts, "label": vectors}).train_test_split(256, seed=0)
+
+    student = build_student(options.teacher, dimension=vectors.shape[1], normalized=True, layers=(0, 4, 5))
+    args = SentenceTransformerTrainingArguments(
+        output_dir=f"{options.output}/checkpoints",
+        max_steps=options.steps,
+        learning_rate=3e-4,
+        per_device_train_batch_size=32,
+        batch_sampler=LengthGroupedBatchSampler,
+        eval_strategy="steps",
+        eval_steps=0.25,
+        save_steps=0.25,
+        load_best_model_at_end=True,
+        metric_for_best_model="l2",
+        greater_is_better=False,
+        report_to="none",  # or "tensorboard", "wandb", ...
+    )
+    trainer = SentenceTransformerTrainer(
+        model=student,
+        args=args,
+        train_dataset=rows["train"],
+        loss=TeacherAlignedLoss(student),
+        evaluator=AlignmentEvaluator(rows["test"]["text"], rows["test"].with_format("numpy")["label"][:]),
+        callbacks=[EarlyStoppingCallback(early_stopping_patience=3)],
+    )
+    trainer.train()
+    student.save_pretrained(options.output, create_model_card=False)
+    print(f"the student is in {options.output}; mean L2 to the teacher {trainer.evaluate()['eval_l2']:.3f}")
+    return trainer
+
+
+if __name__ == "__main__":
+    main()

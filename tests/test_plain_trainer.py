@@ -16,7 +16,7 @@ def test_the_script_trains_on_batches_of_similar_length(tiny_teacher_folder, tmp
     output = tmp_path / "student"
     arguments = ["--teacher", str(tiny_teacher_folder), "--output", str(output), "--steps", "4"]
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
-    trainer = runpy.run_path(str(SCRIPT), run_name="__main__")["trainer"]
+    trainer = runpy.run_path(str(SCRIPT))["main"]()
     assert f"the student is in {output}; mean L2 to the teacher " in capsys.readouterr().out
     assert SentenceTransformer(str(output), device="cpu").encode("a text").shape == (32,)
     losses = [row["eval_l2"] for row in trainer.state.log_history if "eval_l2" in row]

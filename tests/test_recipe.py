@@ -189,7 +189,7 @@ def test_a_value_out_of_range_is_named(setting, expected):
 
 
 @pytest.mark.parametrize("other", [{"backbone": "us/small"}, {"layers": (0, 2)}, {"static": True}])
-def test_a_student_that_goes_on_is_built_already(other):
+def test_the_start_of_further_training_is_not_built_again(other):
     with pytest.raises(
         InputError, match=rf"student\.{next(iter(other))}: expected no value with student\.start"
     ) as raised:
@@ -206,7 +206,7 @@ def test_the_paper_s_texts_are_not_watched():
         TextsSpec(source="paper", limit=9)
 
 
-def test_a_commit_of_digits_alone_is_no_number():
+def test_a_commit_of_digits_stays_text():
     assert override(RECIPE, ["teacher.revision=1234567"]).teacher.revision == "1234567"
 
 
@@ -301,7 +301,7 @@ def test_a_recipe_survives_json(recipe):
 @pytest.mark.parametrize(
     ("part", "found"), [("backbone", "'us/small'"), ("layers", r"\(0, 2\)"), ("max_length", "9"), ("revision", "'a1'")]
 )
-def test_a_static_student_is_a_table_alone(part, found):
+def test_a_static_student_is_only_a_table(part, found):
     value = {"backbone": "us/small", "layers": (0, 2), "max_length": 9, "revision": "a1"}[part]
     with pytest.raises(InputError, match=rf"student\.{part}: expected no value with student\.static, found {found}"):
         StudentSpec(static=True, **{part: value})

@@ -31,7 +31,7 @@ def add_commands(commands: SubParsers) -> None:
 
 def _group(commands: SubParsers, groups: dict[str, SubParsers], name: str) -> SubParsers:
     if name not in groups:
-        parser = commands.add_parser(name, help="measure compression, index recall, error margin, latency and others")
+        parser = commands.add_parser(name, help="make one measurement of a model")
         groups[name] = parser.add_subparsers(title="measurements", metavar="NAME", required=True, dest="measurement")
     return groups[name]
 

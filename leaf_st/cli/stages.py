@@ -70,11 +70,13 @@ def _add_embed(parser: argparse.ArgumentParser) -> None:
 
 
 def _embed(options: argparse.Namespace) -> None:
+    from leaf_st.teacher.workers import Partition
+
     index, _, count = options.partition.partition("/")
     if not (index.isdecimal() and count.isdecimal()):
         raise InputError(f"--partition {options.partition}: expected I/N, such as 0/4")
     run = _open(options)
-    store = run.embed((int(index), int(count)))
+    store = run.embed(Partition(int(index), int(count)))
     if run.leave_group():
         print(f"{len(store):,} rows in {store.folder}" if store else "other partitions are not embedded yet")
 
@@ -117,10 +119,10 @@ def _add_recipe(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveG
 
 
 def _open(options: argparse.Namespace) -> "Run":
+    recipe = load_recipe(options.recipe, options.set)  # before the imports of torch, so that errors appear immediately
     from leaf_st.pipeline.run import Run
     from leaf_st.pipeline.smoke import smoke
 
-    recipe = load_recipe(options.recipe, options.set)
     quieten()
     folder = options.output or Path("runs") / (f"{recipe.name}-smoke" if options.smoke else recipe.name)
     if options.smoke:

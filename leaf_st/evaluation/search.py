@@ -1,4 +1,4 @@
-"""Search of one query over a few documents in every mode, beside the teacher (paper appendix D, Table 6)."""
+"""Search of one query over a few documents in every mode, to compare with the teacher (paper appendix D, Table 6)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from leaf_st.errors import InputError
 from leaf_st.evaluation.embedder import require_finite
 from leaf_st.evaluation.measurements.latency_rows import LatencyRow
-from leaf_st.export.encoder import OnnxEncoder, onnxruntime_is_installed
+from leaf_st.export.forms import get_form
 from leaf_st.models.identity import model_name
 from leaf_st.models.precision import bfloat16_is_fast
 from leaf_st.models.prompts import prompt_for
@@ -50,14 +50,14 @@ class Candidate:
 
     Attributes:
         name: Name of the model in rows.
-        model: The model in float32.
+        encoder: The model in float32.
         teacher: Name of the candidate that the model is compared with; a teacher is compared with itself.
         graphs: Paths of the model's ONNX graphs by name of the backend.
         random_weights: Whether the model has the shape of the named model, but random weights.
     """
 
     name: str
-    model: SentenceTransformer
+    encoder: SentenceTransformer
     teacher: str
     graphs: Mapping[str, Path] = field(default_factory=dict)
     random_weights: bool = False
@@ -124,7 +124,7 @@ def measure_latency(
         raise InputError(f"latency: expected models of different names, found {', '.join(names)}")
     require_batches(texts, batch_sizes)
     for candidate in candidates:
-        require_numbers(candidate.model, texts)
+        require_numbers(candidate.encoder, texts)
     ready = [(candidate, backend, encode) for candidate in candidates for backend, encode in _backends(candidate)]
     rows: list[LatencyRow] = []
     with tqdm(desc="latency", unit="text", total=len(texts) * repeats * sum(batch_sizes)) as bar:
@@ -171,7 +171,7 @@ def _time_side(
     seconds = in_turns(encoders, _with_progress(batches, bar))
     drawn = [text for batch in batches for text in batch]
     for candidate, backend, _ in ready:
-        tokens = _mean_tokens(candidate.model, side, drawn)
+        tokens = _mean_tokens(candidate.encoder, side, drawn)
         times = list(zip(sizes, seconds[candidate.name, backend], strict=True))
         for size in dict.fromkeys(sizes):
             of_size = tuple(spent for made, spent in times if made == size)
@@ -187,7 +187,7 @@ def _with_progress(batches: Iterable[list[str]], bar: "tqdm[None]") -> Iterator[
 def _row(
     candidate: Candidate, backend: str, side: Kind, size: int, seconds: Sequence[float], tokens: float
 ) -> LatencyRow:
-    device = torch.device("cpu") if backend in candidate.graphs else candidate.model.device
+    device = torch.device("cpu") if backend in candidate.graphs else candidate.encoder.device
     return LatencyRow(
         model=candidate.name,
         teacher=candidate.teacher,
@@ -196,7 +196,7 @@ def _row(
         batch_size=size,
         seconds=seconds,
         tokens=tokens,
-        parameters=sum(weight.numel() for weight in candidate.model.parameters()),
+        parameters=sum(weight.numel() for weight in candidate.encoder.parameters()),
         random_weights=candidate.random_weights,
         device=device.type,
         processor=processor_name(device),
@@ -206,14 +206,15 @@ def _row(
 
 def _backends(candidate: Candidate) -> Iterator[tuple[str, Encoder]]:
     """Yield the backends that can run ``candidate`` on this machine; graphs that are skipped are logged."""
-    yield "torch float32", partial(_encode, candidate.model)
-    if bfloat16_is_fast(candidate.model.device):
-        yield "torch bfloat16", partial(_encode, copy.deepcopy(candidate.model).to(torch.bfloat16))
-    for kind, graph in candidate.graphs.items():
-        if onnxruntime_is_installed():
-            yield kind, OnnxEncoder(graph, candidate.model)
+    yield "torch float32", partial(_encode, candidate.encoder)
+    if bfloat16_is_fast(candidate.encoder.device):
+        yield "torch bfloat16", partial(_encode, copy.deepcopy(candidate.encoder).to(torch.bfloat16))
+    for name, path in candidate.graphs.items():
+        form = get_form(name)
+        if form.can_run():
+            yield name, form.encoder(path, candidate.encoder)
         else:
-            _logger.info("%s is not timed: pip install 'leaf-st[onnx]'", graph)
+            _logger.info("%s is not timed: pip install 'leaf-st[onnx]'", path)
 
 
 def _encode(model: SentenceTransformer, side: Kind, texts: Sequence[str]) -> object:

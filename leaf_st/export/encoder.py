@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,6 +21,16 @@ INPUTS = ("input_ids", "attention_mask")
 def onnxruntime_is_installed() -> bool:
     """Return whether graphs can be run."""
     return find_spec("onnxruntime") is not None
+
+
+class FormEncoder(Protocol):
+    """Encodes texts by an exported file."""
+
+    def __call__(self, kind: Kind, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the vectors of n texts as one batch, shape (n, d), with the model's prompt for ``kind``."""
+
+    def encode(self, kind: Kind, texts: Sequence[str], batch_size: int) -> NDArray[np.float32]:
+        """Return the vectors of n texts, shape (n, d), in batches of ``batch_size``."""
 
 
 class OnnxEncoder:

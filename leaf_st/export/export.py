@@ -19,8 +19,8 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
-from leaf_st.export.encoder import OnnxEncoder
-from leaf_st.export.forms import FORMS, ExportForm
+from leaf_st.export.encoder import FormEncoder
+from leaf_st.export.forms import FORMS, ExportForm, get_form
 from leaf_st.export.parity import Parity, TextsByKind, form_vectors, parity, torch_vectors
 from leaf_st.student.static import is_static
 
@@ -28,7 +28,7 @@ _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 _COMPARED = 500  # texts of each kind
 
 # Measures the nDCG@10 of a form in percent of the nDCG@10 of its reference form; None if nDCG@10 cannot be measured.
-NdcgKept = Callable[[OnnxEncoder, OnnxEncoder], float | None]
+NdcgKept = Callable[[FormEncoder, FormEncoder], float | None]
 
 _logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def export_model(
     texts = {kind: of_kind[:_COMPARED] for kind, of_kind in texts.items()}
     with _scratch(folder) as scratch:
         made = _make(model, scratch)
-        encoders = {name: OnnxEncoder(path, model) for name, path in made.items()}
+        encoders = {name: get_form(name).encoder(path, model) for name, path in made.items()}
         counts = " and ".join(f"{len(of_kind)} texts of kind {kind}" for kind, of_kind in texts.items())
         _logger.info("%d graphs made; compared with torch on %s", len(made), counts)
         expected = torch_vectors(model, texts)
@@ -124,7 +124,7 @@ def _make(model: SentenceTransformer, folder: Path) -> dict[str, Path]:
 
 def _compare(
     form: ExportForm,
-    encoders: Mapping[str, OnnxEncoder],
+    encoders: Mapping[str, FormEncoder],
     texts: TextsByKind,
     expected: NDArray[np.float32],
     ndcg_kept: NdcgKept | None,

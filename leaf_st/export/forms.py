@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
+from leaf_st.export.encoder import FormEncoder, OnnxEncoder, onnxruntime_is_installed
 from leaf_st.export.onnx import write_int8, write_standard
 from leaf_st.export.packed import can_be_packed, write_packed
 from leaf_st.export.parity import Parity
@@ -69,6 +70,8 @@ class ExportForm:
         supports: Whether a model has this form.
         made_from: The names of the forms that this form can be made from and is compared with, best first.
         recommended: Whether the model card and the latency figure show this form where a model has it.
+        encoder: Opens the file as an encoder with the tokenizer and the prompts of the model.
+        can_run: Whether the packages that run the file are installed.
     """
 
     name: str
@@ -78,6 +81,8 @@ class ExportForm:
     supports: Callable[[SentenceTransformer], bool] = lambda model: True
     made_from: tuple[str, ...] = ()
     recommended: bool = False
+    encoder: Callable[[Path, SentenceTransformer], FormEncoder] = OnnxEncoder
+    can_run: Callable[[], bool] = onnxruntime_is_installed
 
     def reference(self, made: Iterable[str]) -> str | None:
         """Return the first form of `made_from` that is among the forms ``made``; None if there is none."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from leaf_st.export.encoder import OnnxEncoder
+from leaf_st.export.encoder import FormEncoder
 from leaf_st.recipe import Kind
 
 BATCH_SIZE = 16  # texts of different lengths in one batch, so that the comparison covers padding
@@ -46,6 +46,6 @@ def torch_vectors(model: SentenceTransformer, texts: TextsByKind) -> NDArray[np.
     )
 
 
-def form_vectors(encoder: OnnxEncoder, texts: TextsByKind) -> NDArray[np.float32]:
+def form_vectors(encoder: FormEncoder, texts: TextsByKind) -> NDArray[np.float32]:
     """Return the vectors of all ``texts`` by an exported form, in the order of `torch_vectors`, shape (n, d)."""
     return np.concatenate([encoder.encode(kind, of_kind, BATCH_SIZE) for kind, of_kind in texts.items()])

@@ -18,7 +18,6 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
     HFValidationError,
     HTTPError,  # the error type of its HTTP library
     LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
 from huggingface_hub.hf_api import ModelInfo, RepoFile
@@ -26,8 +25,9 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from leaf_st.errors import InputError
 from leaf_st.hub.changes import Changes, compare_files, differing_files, local_files
+from leaf_st.hub.explain import explain
 from leaf_st.hub.manifest import MANIFEST, Hashes, Manifest, read_manifest
-from leaf_st.hub.retry import TEMPORARY_STATUSES, causes_with_status, retry
+from leaf_st.hub.retry import retry
 
 MAIN = "main"
 _NO_BRANCH = re.compile(r"^$|^[-/.]|[\s~^:?*\[\\]|\.\.|//|/\.|@\{|[/.]$|\.lock$|^refs/")  # git check-ref-format
@@ -266,38 +266,4 @@ class Hub:
         except _CLIENT_ERRORS as error:
             if isinstance(error, PermissionError) and error.filename:
                 raise  # a local file
-            raise InputError(_explain(error, self._target).replace(self._token, "***")) from error
-
-
-def _explain(error: Exception, target: Target) -> str:
-    message = getattr(error, "server_message", None) or " ".join(str(error).split())
-    for cause, status in causes_with_status(error):
-        if isinstance(cause, OfflineModeIsEnabled):
-            return "HF_HUB_OFFLINE is set, so nothing can be published: unset HF_HUB_OFFLINE"
-        if status == 401:
-            return "the hub does not know the token: log in with `hf auth login`, or set HF_TOKEN"
-        if status == 403 or isinstance(cause, PermissionError):
-            return (
-                f"the token may not write to {target.repo_id}: use a token with write permission, or name a --repo-id "
-                f"of your own; the hub answered 403: {message}"
-            )
-        if status == 404:
-            return (
-                f"{target.repo_id}: the hub has no such repository or branch, or hides it from this token: check "
-                "--repo-id, --revision and the token"
-            )
-        if status is not None and status not in TEMPORARY_STATUSES:
-            return (
-                "the hub rejects the publication, and no partial publication is left: correct what the hub names, then "
-                f"run the same command again; the hub answered {status}: {message}"
-            )
-        if status is not None:
-            return (
-                f"the hub cannot answer now: run the same command later to resume; the hub answered {status}: {message}"
-            )
-        if isinstance(cause, HTTPError | ConnectionError | TimeoutError):
-            return (
-                "the hub cannot be reached: check the network, then run the same command again to resume; the request "
-                f"failed with: {message}"
-            )
-    return f"the upload failed: run the same command again to resume; the error was: {message}"
+            raise InputError(explain(error, self._target).replace(self._token, "***")) from error

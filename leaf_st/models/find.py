@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import get_cached_repo_tree, snapshot_download
+from huggingface_hub import constants, get_cached_repo_tree, snapshot_download
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
     CachedRepoTreeNotFoundError,
     HFValidationError,
@@ -27,7 +27,7 @@ from leaf_st.hub.retry import causes_with_status
 from leaf_st.run_folder import run_of
 from leaf_st.zoo import PACKAGED, ZOO, ZooModel
 
-# Weights (safetensors only) and what sentence-transformers needs beside them.
+# Weights (safetensors only) and the other files that sentence-transformers needs.
 MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 DOCUMENTS = ["README.md", "LICEN[CS]E*", "NOTICE*"]
 _NOT_FILES = ["onnx/*", "openvino/*"]
@@ -93,6 +93,12 @@ def find_model(
             name,
             "the hub refuses the token, or refuses the token for this model: log in with `hf auth login`, or set "
             f"HF_TOKEN to another token; the hub answered: {reason}",
+        ) from cause
+    if constants.HF_HUB_OFFLINE:
+        raise ModelError(
+            name,
+            "no such folder, not in the hub's cache, and HF_HUB_OFFLINE switches the hub off: unset HF_HUB_OFFLINE, or "
+            "name a local folder",
         ) from cause
     raise ModelError(
         name,

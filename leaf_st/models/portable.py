@@ -91,7 +91,7 @@ def _require_stock(model: SentenceTransformer) -> None:
     for module in (module for route in _routes(model) for module in route):
         if not type(module).__module__.startswith("sentence_transformers."):
             raise InputError(
-                f"{type(module).__name__} is code of the model's own, which nobody could load from the saved folder: "
+                f"{type(module).__name__} is custom code, which cannot be loaded from the saved folder: "
                 "expected only modules of sentence-transformers, name another model"
             )
 

@@ -236,7 +236,7 @@ def _student_pace(recipe: Recipe, fingerprint: Fingerprint, device: str, sample:
     batch = training_arguments(recipe, Path(), device).train_batch_size
     characters = sum(len(row.text) for row in sample) / len(sample)
     rows = max(_TRIAL_BATCHES * batch, round(_TRIAL_CHARACTERS / characters))
-    return measure_pace(recipe, fingerprint, _spread(sample, rows))
+    return measure_pace(recipe, fingerprint, _spread(sample, rows), new_student(recipe, fingerprint))
 
 
 def _spread(sample: Sequence[Text], rows: int) -> list[Text]:

@@ -243,6 +243,6 @@ def _changed_api(before: Any, values: dict[str, Any]) -> ApiSpec:  # noqa: ANN40
 def _require_sets(folders: Sequence[str]) -> None:
     if missing := [name for name in folders if not Path(name).exists()]:
         raise InputError(
-            f"evaluate_on: expected existing files or folders, missing {' and '.join(missing)}: correct the path "
+            f"evaluate_on: expected existing files or folders, found no {' and no '.join(missing)}: correct the path "
             "(commas separate several sets)"
         )

@@ -80,7 +80,7 @@ def run_record(
 
 
 def _sources(recipe: Recipe, folder: Path) -> dict[str, Any]:
-    """Return the sources of the texts, including those from which the start student was trained."""
+    """Return the sources of the texts, including the sources of the start student."""
     start, texts = recipe.student.start, recipe.texts
     earlier = _sources_of_student(start, recipe.student.revision) if start else {}
     return {**earlier, **(provenance(texts, folder / TEXTS) if texts.source == PAPER else {})}

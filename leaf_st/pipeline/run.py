@@ -39,7 +39,7 @@ from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fingerprint, NoVectorError, Teacher
 from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import FINGERPRINT, UNIQUE_BY_KIND, EmbeddingStore, read_header
-from leaf_st.teacher.workers import in_any_process, join, own_shards
+from leaf_st.teacher.workers import WHOLE, Engine, join
 from leaf_st.texts.paper.cut import Cutter
 from leaf_st.texts.paper.fetch import closed_licences, fetch, format_sources, selected_sources
 from leaf_st.texts.paper.sources import SOURCES
@@ -83,8 +83,8 @@ class Run:
             self._teacher = open_teacher(self.recipe.teacher, self._device, self._max_tokens)
         return self._teacher
 
-    def embed(self, partition: tuple[int, int] = (0, 1)) -> EmbeddingStore | None:
-        """Embed the texts into ``store/``; several processes share the partition.
+    def embed(self, engine: Engine = WHOLE) -> EmbeddingStore | None:
+        """Embed the texts into ``store/``; the ``engine`` decides who makes which shard.
 
         Returns:
             The store, or None if other partitions are not embedded yet.
@@ -93,7 +93,6 @@ class Run:
             InputError: If a part of the recipe cannot be used. Everything that only training needs is checked before
                 the first text is embedded.
         """
-        own = own_shards(self._processes, partition)
         self._require_texts()
         student = self._build_student(self.teacher.fingerprint)
         # Another machine that resumes the run must not resolve "auto" to another precision.
@@ -102,19 +101,18 @@ class Run:
         self._write_record(self.teacher.fingerprint, student)
         spec, skipped, progress = self._local_texts(student), Counter[str](), ReadProgress()
         texts = read_texts(spec, skipped, prompts=self._prompts_of_duplicates(), progress=progress)
-        made = precompute(
+        make = partial(
+            precompute,
             usable_texts(self.teacher, texts, skipped),
             self.teacher,
             self.folder / STORE,
             dtype=self.recipe.teacher.store_dtype,
-            own=own,
             skipped=skipped,
             total=progress.expected_texts,
         )
-        # Only the process that finished last has seen all shards.
-        if not in_any_process(made is not None):
+        if not engine.embed(self._processes, lambda own: make(own=own)):
             return None
-        self._store = EmbeddingStore(self.folder / STORE, verified=partition == (0, 1))
+        self._store = EmbeddingStore(self.folder / STORE, verified=engine.is_whole)
         self._log(f"{len(self._store):,} texts of {self.recipe.texts.source}{_left_out(skipped)}")
         self._embed_general(self._store)
         return self._store
@@ -182,7 +180,7 @@ class Run:
         self._write_record(store.fingerprint, student)
         if self.recipe.teacher.api is None:
             self._teacher = None  # frees the memory of a large teacher
-        if self._fix_steps(store, general):
+        if self._fix_steps(store, general, student):
             self._write_record(store.fingerprint, student)
         record = self._record(store.fingerprint, student)
         teacher = partial(open_teacher, self.recipe.teacher, self._device)
@@ -209,7 +207,7 @@ class Run:
             raise InputError(f"{self.folder / GENERAL} is missing: run `leaf-st embed` first")
         return EmbeddingStore(self.folder / GENERAL, store.fingerprint)
 
-    def _fix_steps(self, store: EmbeddingStore, general: EmbeddingStore | None) -> bool:
+    def _fix_steps(self, store: EmbeddingStore, general: EmbeddingStore | None, student: SentenceTransformer) -> bool:
         """Convert the time budget to a number of steps, once per run; returns whether the recipe changed."""
         recipe = self.recipe
         if recipe.training.budget_minutes is None or "max_steps" in recipe.training.arguments:
@@ -217,7 +215,7 @@ class Run:
         if self._processes.is_main_process:
             store.require_intact()
         self._processes.wait_for_everyone()
-        steps = steps_of_budget(recipe, store, general, self._device)
+        steps = steps_of_budget(recipe, store, general, student)
         self._log(f"{recipe.training.budget_minutes:g} minutes allow {steps:,} steps on this machine")
         arguments = {**recipe.training.arguments, "max_steps": steps}
         self.recipe = replace(recipe, training=replace(recipe.training, arguments=arguments))
@@ -230,7 +228,7 @@ class Run:
         return first
 
     def evaluate(self) -> list[Result]:
-        """Evaluate the student in ``model/`` in all modes on those sets of the recipe that exist."""
+        """Evaluate the student in ``model/`` in all modes on the sets of the recipe that exist."""
         found = []
         for name in self.recipe.evaluate_on:
             if Path(name).exists():

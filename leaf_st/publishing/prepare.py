@@ -9,6 +9,7 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.atomic import is_temporary, replace_folder
 from leaf_st.errors import InputError
 from leaf_st.evaluation.sizes import require_same_sizes
+from leaf_st.hub.client import check_repo_id
 from leaf_st.hub.manifest import MANIFEST, read_manifest, write_manifest
 from leaf_st.models.identity import identify
 from leaf_st.models.load import load_model
@@ -47,6 +48,7 @@ def prepare(run: Path, repo_id: str, *, asymmetric: bool = False, without_result
 
 def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: bool) -> SentenceTransformer:
     """Replace the folder ``publish`` of ``run`` without checks; return the model it must contain. See `prepare`."""
+    check_repo_id(repo_id)
     require_run(run)
     require_results(run, without_results)
     student = load_model(str(run / MODEL))

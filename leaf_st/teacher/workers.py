@@ -4,17 +4,23 @@ The launchers are `torchrun` and `accelerate launch`.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
+from typing import Protocol
 
 from accelerate import PartialState
 from accelerate.utils import gather_object, parse_flag_from_env
 from sentence_transformers.util import get_device_name
 
 from leaf_st.errors import InputError
+from leaf_st.teacher.store import EmbeddingStore
 
 # How long a process waits for the others. One process may embed for hours while the others have finished their shards.
 # If a process fails, the launcher ends all of them.
 _TIMEOUT = timedelta(days=7)
+
+Make = Callable[[Callable[[int], bool]], EmbeddingStore | None]
 
 
 def join(use_cpu: bool = False) -> PartialState:
@@ -27,25 +33,62 @@ def join(use_cpu: bool = False) -> PartialState:
     return PartialState(cpu=asked or use_cpu or get_device_name() == "cpu", timeout=_TIMEOUT)
 
 
-def own_shards(processes: PartialState, partition: tuple[int, int] = (0, 1)) -> Callable[[int], bool]:
-    """Return a function that tells for the number of a shard whether this process makes the shard.
+class Engine(Protocol):
+    """Decides who makes which shard of a store."""
 
-    Args:
-        processes: The processes of this launch, which share the partition.
-        partition: (i, n): the launch makes the shards i, i + n, i + 2n, ...
+    @property
+    def is_whole(self) -> bool:
+        """Whether this engine makes all shards of the store."""
+
+    def embed(self, processes: PartialState, make: Make) -> bool:
+        """Make the shards of this engine; returns whether the store is complete.
+
+        Args:
+            processes: The processes of this launch; each of them calls this method.
+            make: Makes the shards for whose number the given function returns True; returns the store, or None if
+                shards of other workers are missing.
+        """
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The engine of one launch: partition i of n consists of the shards i, i + n, i + 2n, ...
+
+    The processes of the launch share the partition.
+
+    Attributes:
+        index: Number of the partition, i.
+        count: Number of partitions, n.
 
     Raises:
-        InputError: If i is not a number from 0 to n - 1.
+        InputError: If the index is not a number from 0 to n - 1.
     """
-    index, count = partition
-    if not 0 <= index < count:
-        raise InputError(
-            f"partition {index} of {count}: expected a number from 0 to {max(count - 1, 0)}: name another partition"
-        )
-    first, every = index + count * processes.process_index, count * processes.num_processes
-    return lambda number: number % every == first
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the index."""
+        if not 0 <= self.index < self.count:
+            raise InputError(
+                f"partition {self.index} of {self.count}: expected a number from 0 to {max(self.count - 1, 0)}: name "
+                "another partition"
+            )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the partition is the complete store."""
+        return self.count == 1
+
+    def owns(self, processes: PartialState, number: int) -> bool:
+        """Return whether this process makes the shard ``number``."""
+        first: int = self.index + self.count * processes.process_index
+        every: int = self.count * processes.num_processes
+        return number % every == first
+
+    def embed(self, processes: PartialState, make: Make) -> bool:
+        """Make the shards of this process. Only the process that finishes last has seen all shards of the store."""
+        return any(gather_object([make(partial(self.owns, processes)) is not None]))
 
 
-def in_any_process(value: bool) -> bool:
-    """Return whether ``value`` is true in at least one process of this launch; each process must call this function."""
-    return any(gather_object([value]))
+WHOLE = Partition()

@@ -180,7 +180,8 @@ def _expected(hint: Any, value: object) -> str:  # noqa: ANN401  (any annotation
     if len(values) <= _FEW:
         return type_name(hint)
     near = [item for item in values if value and str(value) in item][:_FEW] or get_close_matches(str(value), values)
-    return f"a known value such as {', '.join(near)}" if near else type_name(hint)
+    known = near or [*values[:_FEW], "..."]
+    return f"a known value such as {', '.join(known)}"
 
 
 def _takes_json(hint: Any) -> bool:  # noqa: ANN401  (any annotation)

@@ -7,6 +7,7 @@ steps and never on a clock.
 import tempfile
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -15,11 +16,11 @@ import numpy as np
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import Recipe
-from leaf_st.student.new import new_student
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.store import EmbeddingStore
@@ -78,7 +79,7 @@ class Pace(NamedTuple):
 
 
 def steps_of_budget(
-    recipe: Recipe, store: EmbeddingStore, general: EmbeddingStore | None, device: str | None = None
+    recipe: Recipe, store: EmbeddingStore, general: EmbeddingStore | None, student: SentenceTransformer
 ) -> int:
     """Return the number of optimizer steps that fit into the recipe's budget, measured on rows of ``store``.
 
@@ -86,7 +87,7 @@ def steps_of_budget(
         recipe: A recipe with `training.budget_minutes`.
         store: Texts and targets.
         general: Texts and targets of the general domain, which every validation reads.
-        device: Device to train on; sentence-transformers' choice if None.
+        student: The untrained student, of which a copy is trained.
 
     Raises:
         InputError: If the budget is too short for one step.
@@ -96,10 +97,12 @@ def steps_of_budget(
     rows = np.unique(np.random.default_rng(0).integers(len(store), size=count)).tolist()
     validation = len(held_out_rows(store, recipe.training)) + (0 if general is None else len(general))
     spec = replace(recipe.training, held_out_rows=max(1, validation))
-    return steps_for_budget(replace(recipe, training=spec), store.fingerprint, store.texts(rows), device)
+    return steps_for_budget(replace(recipe, training=spec), store.fingerprint, store.texts(rows), student)
 
 
-def steps_for_budget(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], device: str | None = None) -> int:
+def steps_for_budget(
+    recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], student: SentenceTransformer
+) -> int:
     """Return the number of optimizer steps that fit into the recipe's budget, validations included.
 
     Several processes run the trial together, as they will train, and all return the result of the first process.
@@ -108,12 +111,12 @@ def steps_for_budget(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[T
         recipe: A recipe with `training.budget_minutes`.
         fingerprint: The teacher's fingerprint.
         texts: A sample of the training texts.
-        device: Device to train on; sentence-transformers' choice if None.
+        student: The untrained student, of which a copy is trained.
 
     Raises:
         InputError: If the budget is too short for one step.
     """
-    return steps_for_pace(recipe, measure_pace(recipe, fingerprint, texts, device))
+    return steps_for_pace(recipe, measure_pace(recipe, fingerprint, texts, student))
 
 
 def steps_for_pace(recipe: Recipe, pace: Pace) -> int:
@@ -126,20 +129,22 @@ def steps_for_pace(recipe: Recipe, pace: Pace) -> int:
     steps = int((seconds - validation / every) / pace.step if every < 1 else seconds / (pace.step + validation / every))
     if steps < 1:
         raise InputError(
-            f"training.budget_minutes: expected time for a step ({pace.step:.2f} s on this machine) and "
-            f"validations ({validation:.0f} s each), found {minutes}: set a longer budget "
-            "or lower training.held_out_rows"
+            f"training.budget_minutes: expected enough time for one step ({pace.step:.2f} s on this machine) and its "
+            f"validations ({validation:.0f} s each), found {minutes:g} minutes: set a longer budget or lower "
+            "training.held_out_rows"
         )
     return steps
 
 
-def measure_pace(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], device: str | None = None) -> Pace:
-    """Train the student of ``recipe`` for two epochs of ``texts``, and time the second epoch."""
+def measure_pace(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], student: SentenceTransformer) -> Pace:
+    """Train a copy of ``student`` for two epochs of ``texts``, and time the second epoch."""
     with tempfile.TemporaryDirectory(prefix="leaf-st-budget-") as folder:
-        return Pace(*broadcast_object_list(list(_trial(recipe, fingerprint, texts, Path(folder), device))))
+        return Pace(*broadcast_object_list(list(_trial(recipe, fingerprint, texts, Path(folder), deepcopy(student)))))
 
 
-def _trial(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], folder: Path, device: str | None) -> Pace:
+def _trial(
+    recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], folder: Path, student: SentenceTransformer
+) -> Pace:
     store = precompute(texts, _RandomTeacher(fingerprint), folder / "store", total=len(texts))
     assert store is not None  # the only partition completes the store
     quiet = {
@@ -151,7 +156,6 @@ def _trial(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], fold
     }
     arguments = {**recipe.training.arguments, **quiet, "max_steps": -1}
     trial = replace(recipe, training=replace(recipe.training, arguments=arguments))
-    student = new_student(recipe, fingerprint, device)
     trainer = LeafTrainer(student, store, trial.training, training_arguments(trial, folder, student.device.type))
     clock = _EpochClock()
     trainer.add_callback(clock)

@@ -234,7 +234,7 @@ def held_out_count(rows: int, spec: TrainingSpec) -> int:
     if rows < HELD_OUT_SHARE:
         raise InputError(
             f"texts: expected at least {HELD_OUT_SHARE} texts, because one in {HELD_OUT_SHARE} is held out for "
-            f"validation, found {rows}: add texts, or raise texts.limit"
+            f"validation, found {rows}: add texts"
         )
     return min(spec.held_out_rows, rows // HELD_OUT_SHARE)
 

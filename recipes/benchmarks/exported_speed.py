@@ -3,9 +3,9 @@
 Command:  python recipes/benchmarks/exported_speed.py MODEL --texts FOLDER
 
 MODEL is a folder with the files of `leaf-st export`, FOLDER a BEIR folder or a table with a column `kind`. The teacher
-has random weights, which are as fast as trained weights. All forms take turns with each query, one at a time, and the
-student's forms take turns with each batch of 16 documents. Then each form encodes one query in several new processes,
-timed from the start of the process to the first vector.
+has random weights, which are as fast as trained weights. All forms are timed alternately with each query, one at a
+time, and the student's forms with each batch of 16 documents. Then each form encodes one query in several new
+processes, timed from the start of the process to the first vector.
 """
 
 import argparse

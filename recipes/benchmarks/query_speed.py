@@ -2,7 +2,7 @@
 
 Command:  python recipes/benchmarks/query_speed.py MODEL [MODEL ...] --queries QUERIES.parquet [--batch-sizes 1 32]
 
-MODEL is a folder or a hub id, loaded in float32. The models take turns in each round; the table shows the median over
+MODEL is a folder or a hub id, loaded in float32. The models are timed alternately; the table shows the median over
 the rounds. A static student computes almost nothing: the tokenizer and the overhead per batch take its time, so its
 speed depends on the batch size.
 """

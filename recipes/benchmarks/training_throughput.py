@@ -5,9 +5,9 @@ Command:  python recipes/benchmarks/training_throughput.py --texts TEXTS.parquet
 
 Both ways start from the same student (all-MiniLM-L6-v2, layers 0, 4 and 5, fitted projection) and train on the same
 3,000 texts with batches of 32. The sentence-transformers way is the documented recipe of EmbedDistillLoss with default
-arguments: float32, random batches, dropout, targets as lists, learning rate 5e-5 falling to 0. The ways take turns; the
-script prints the median over the rounds. With --samples, the script also trains both ways for that many samples and
-prints the mean L2 on 512 other texts; results in --output are reused.
+arguments: float32, random batches, dropout, targets as lists, learning rate 5e-5 falling to 0. Both programs are timed
+alternately; the script prints the median over the rounds. With --samples, the script also trains both ways for that
+many samples and prints the mean L2 on 512 other texts; results in --output are reused.
 """
 
 import argparse
@@ -136,7 +136,7 @@ WAYS: dict[str, Callable[[Setting, int], tuple[float, float]]] = {
 
 
 def compare_rates(setting: Setting, rounds: int) -> dict[str, float]:
-    """Return samples per second of each way: the median over rounds in which the ways take turns."""
+    """Return samples per second of each program: the median over rounds with alternating programs."""
     # leaf_st needs a complete epoch, because its batches differ in length; random batches are similar.
     turns = {"sentence-transformers": 8, "leaf_st": TRAINED // BATCH}
     rates: dict[str, list[float]] = {name: [] for name in WAYS}

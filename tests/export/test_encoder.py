@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from leaf_st.errors import InputError
 from leaf_st.evaluation import timing
 from leaf_st.evaluation.timing import Candidate, measure_latency
-from leaf_st.export import encoder
+from leaf_st.export import encoder, forms
 from leaf_st.export.encoder import INPUTS, OnnxEncoder
 from leaf_st.student.build import build_student
 
@@ -82,8 +83,8 @@ def test_a_graph_is_timed_beside_torch(graph, model, monkeypatch):
 
 def test_without_onnxruntime_a_graph_is_not_timed(model, tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO", "leaf_st")
-    for module in (timing, encoder):
-        monkeypatch.setattr(module, "onnxruntime_is_installed", lambda: False)
+    monkeypatch.setattr(encoder, "onnxruntime_is_installed", lambda: False)
+    monkeypatch.setattr(forms, "FORMS", tuple(replace(form, can_run=lambda: False) for form in forms.FORMS))
     candidate = Candidate("model", model, "model", {"onnx": tmp_path / "model.onnx"})
     rows = measure_latency([candidate], TEXTS, batch_sizes=(1,), repeats=1)
     assert "onnx" not in {row.backend for row in rows}

@@ -28,7 +28,9 @@ def test_a_name_that_is_no_hub_id_is_called_a_missing_folder(name):
 
 
 def test_an_unknown_model_offline_says_what_to_do():
-    with pytest.raises(InputError, match="name a local folder, or run once with a network"):
+    with pytest.raises(
+        InputError, match="HF_HUB_OFFLINE switches the hub off: unset HF_HUB_OFFLINE, or name a local folder"
+    ):
         find_model("somebody/something")
 
 

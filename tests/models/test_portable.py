@@ -204,6 +204,6 @@ def test_code_of_a_model_s_own_is_refused(tmp_path, tiny_teacher):
         pass
 
     made = SentenceTransformer(modules=[tiny_teacher[0], Own(WIDTH, "mean")], device="cpu")
-    with pytest.raises(InputError, match="Own is code of the model's own"):
+    with pytest.raises(InputError, match="Own is custom code, which cannot be loaded"):
         save_portable(made, tmp_path / "model")
     assert not (tmp_path / "model").exists()

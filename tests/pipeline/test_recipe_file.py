@@ -77,5 +77,5 @@ def test_sets_of_a_setting_have_to_exist(tmp_path):
     assert load_recipe(path).evaluate_on == ("not here",)
     (tmp_path / "one").mkdir()
     assert load_recipe(path, [f"evaluate_on={tmp_path / 'one'}"]).evaluate_on == (str(tmp_path / "one"),)
-    with pytest.raises(InputError, match=r"evaluate_on: expected existing .*, missing .*two: correct the path"):
+    with pytest.raises(InputError, match=r"evaluate_on: expected existing .*, found no .*two: correct the path"):
         load_recipe(path, [f"evaluate_on={tmp_path / 'one'},{tmp_path / 'two'}"])

@@ -10,6 +10,7 @@ from leaf_st.errors import InputError
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import TEACHER_OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.teacher.store import EmbeddingStore
+from leaf_st.teacher.workers import Partition
 from leaf_st.texts.read import read_texts
 from leaf_st.training.train import initial_student
 
@@ -28,10 +29,10 @@ def test_the_recipe_is_written_down_as_asked_and_as_resolved(recipe, tmp_path):
 
 def test_partitions_make_one_store(recipe, tmp_path):
     run = Run(recipe, tmp_path / "run")
-    assert len(run.embed((0, 1))) == 60
+    assert len(run.embed(Partition(0, 1))) == 60
     fifty = replace(recipe, texts=replace(recipe.texts, limit=50))
-    assert Run(fifty, tmp_path / "split").embed((1, 2)) is None
-    assert len(Run(fifty, tmp_path / "split").embed((0, 2))) == 50
+    assert Run(fifty, tmp_path / "split").embed(Partition(1, 2)) is None
+    assert len(Run(fifty, tmp_path / "split").embed(Partition(0, 2))) == 50
 
 
 def test_training_needs_the_store(recipe, tmp_path):

@@ -77,6 +77,7 @@ def test_the_hub_is_asked_once(monkeypatch, tmp_path):
         raise LocalEntryNotFoundError("nobody answers")
 
     monkeypatch.setattr(find, "snapshot_download", nobody)
+    monkeypatch.setattr(find.constants, "HF_HUB_OFFLINE", False)
     with pytest.raises(InputError, match=r"the hub cannot be reached: .*; the request failed with: nobody answers"):
         pull("somebody/model", tmp_path / "model")
     assert asked == [False]

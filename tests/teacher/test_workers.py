@@ -17,7 +17,7 @@ from leaf_st.cli.main import main
 from leaf_st.errors import InputError
 from leaf_st.pipeline.recipe_file import load_recipe
 from leaf_st.pipeline.run import Run
-from leaf_st.teacher.workers import own_shards
+from leaf_st.teacher.workers import Partition
 
 LAUNCHERS = {
     "torchrun": ["torch.distributed.run", "--standalone", "--nproc-per-node=2"],
@@ -108,23 +108,21 @@ def test_the_first_process_alone_writes_and_prints(launched):
 @pytest.mark.parametrize("partition", [(3, 3), (0, 0), (-1, 2)])
 def test_a_partition_must_exist(partition):
     with pytest.raises(InputError, match="expected a number from 0 to"):
-        own_shards(SimpleNamespace(process_index=0, num_processes=1), partition)
+        Partition(*partition)
 
 
 @pytest.mark.parametrize(("partitions", "processes"), [(1, 1), (3, 1), (1, 4), (3, 2)])
 def test_every_shard_belongs_to_one_process(partitions, processes):
-    owns = [
-        own_shards(SimpleNamespace(process_index=process, num_processes=processes), (partition, partitions))
-        for partition in range(partitions)
-        for process in range(processes)
-    ]
-    assert all(sum(own(number) for own in owns) == 1 for number in range(50))
+    launch = [SimpleNamespace(process_index=process, num_processes=processes) for process in range(processes)]
+    for number in range(50):
+        owners = [Partition(part, partitions).owns(each, number) for part in range(partitions) for each in launch]
+        assert owners.count(True) == 1
 
 
 def _embed_in_halves(recipe, folder):
     run = Run(recipe, folder)
-    assert run.embed((1, 2)) is None
-    store = run.embed((0, 2))
+    assert run.embed(Partition(1, 2)) is None
+    store = run.embed(Partition(0, 2))
     assert len(store) == TEXTS
     assert not store.damaged()
 

@@ -1,13 +1,20 @@
 import pytest
+import torch
 
 from leaf_st.errors import InputError
+from leaf_st.student.new import new_student
 from leaf_st.training.budget import steps_for_budget, trial_texts
 
 
 @pytest.fixture
 def within(recipe, teacher, texts, changed):
     def steps(minutes, **values):
-        return steps_for_budget(changed(recipe, budget_minutes=minutes, **values), teacher.fingerprint, texts[:110])
+        asked = changed(recipe, budget_minutes=minutes, **values)
+        student = new_student(asked, teacher.fingerprint)
+        before = {name: weight.clone() for name, weight in student.state_dict().items()}
+        found = steps_for_budget(asked, teacher.fingerprint, texts[:110], student)
+        assert all(torch.equal(weight, before[name]) for name, weight in student.state_dict().items())
+        return found
 
     return steps
 
@@ -27,10 +34,14 @@ def test_large_batches_are_tried_more_than_once(recipe, changed):
 
 
 def test_a_budget_in_which_nothing_fits(within):
-    with pytest.raises(InputError, match=r"training\.budget_minutes: expected time for a step .*, found 1e-06: set"):
+    with pytest.raises(
+        InputError, match=r"training\.budget_minutes: expected enough time for one step .*, found 1e-06 min"
+    ):
         within(1e-6)
 
 
 def test_too_few_texts_to_try_with(recipe, teacher, texts, changed):
     with pytest.raises(InputError, match="expected at least 10"):
-        steps_for_budget(changed(recipe, budget_minutes=1), teacher.fingerprint, texts[:5])
+        steps_for_budget(
+            changed(recipe, budget_minutes=1), teacher.fingerprint, texts[:5], new_student(recipe, teacher.fingerprint)
+        )

@@ -1,4 +1,4 @@
-"""Going on with a student, with the general domain beside its own."""
+"""Further training of a student, with losses on the domain and on general texts."""
 
 import json
 import shutil
@@ -57,7 +57,7 @@ def _distance(folder, store, rows):
     return np.linalg.norm(student.encode(store.prompted(rows), batch_size=1) - targets, axis=1).mean()
 
 
-def test_the_first_losses_are_those_of_the_student_it_went_on_from(finished, start, store, general):
+def test_the_first_losses_are_the_losses_of_the_start(finished, start, store, general):
     sets = {"domain": (store, store.held_out(20).tolist()), "general": (general, list(range(29)))}
     for name, (part, rows) in sets.items():
         step, loss = _rows(finished, name)[0]
@@ -91,7 +91,7 @@ def test_the_last_line_says_both_before_and_after(tmp_path, finished, going_on, 
     assert caplog.messages[-1] == expected
 
 
-def test_one_that_was_stopped_goes_on_to_the_same_end(tmp_path, finished, going_on, store, general):
+def test_a_stopped_training_resumes_to_the_same_losses(tmp_path, finished, going_on, store, general):
     shutil.copytree(finished, tmp_path / "stopped")
     (tmp_path / "stopped" / "checkpoints" / "checkpoint-50" / "complete.json").unlink()
     train(going_on, store, tmp_path / "stopped", general=general)

@@ -344,8 +344,9 @@ def _section(rows: Sequence[BaselineRow]) -> Section:
     header, *lines = baseline_lines(rows)
     count = max((row.fitted_on or 0 for row in rows), default=0)
     text = (
-        "What distillation adds to a linear map. A map is a ridge regression from the vectors of another model to "
-        f"the teacher's vectors, fitted on {count:,} training texts; the map takes the student's place. nDCG@10, "
+        "This table compares the student with linear maps, which need no training of a model. A map is a ridge "
+        "regression from the vectors of another model to the teacher's vectors, fitted on "
+        f"{count:,} training texts. In the rows of a map, the map replaces the student. nDCG@10, "
         f"retention and recall@10 (share of the teacher's ten nearest documents that are found) in percent, "
         f"{over_sets_text(rows)}; mean L2 to the teacher's vectors of the held-out texts."
     )

@@ -41,7 +41,7 @@ def candidates(names: Sequence[str], teacher: str | None = None) -> list[Candida
         spec = teacher_spec(name, teacher)
         student = _student(name, spec)
         if spec.model not in found:
-            found[spec.model] = _teacher(teacher_spec(name, teacher, student.model.prompts))
+            found[spec.model] = _teacher(teacher_spec(name, teacher, student.encoder.prompts))
         found[name] = student
     return list(found.values())
 
@@ -74,7 +74,7 @@ def _student(name: str, teacher: TeacherSpec) -> Candidate:
 def _teacher(spec: TeacherSpec) -> Candidate:
     if spec.is_loaded and (shape := shape_if_missing(spec.model, spec.revision)):
         random = _random_weights(spec.model, spec.model, *shape)
-        random.model.prompts.update(spec.prompts)
+        random.encoder.prompts.update(spec.prompts)
         return random
     model = open_teacher_model(replace(spec, precision="float32"))
     return Candidate(spec.model, model, spec.model, exported_files(find_model(spec.model)))

@@ -130,9 +130,9 @@ def _checkpoints(run: Path, recipe: Recipe) -> dict[int, Path]:
     kept = {step: path for step, path in found.items() if not _is_at_start_rate(path, recipe)} or found
     if len(kept) < FEWEST:
         raise InputError(
-            f"{run / CHECKPOINTS}: expected at least {FEWEST} checkpoints that are not at the start rate of a cycle, "
-            f"found {len(kept)}: train into another folder with --set save_total_limit=10 (checkpoints that are kept), "
-            "--set save_steps=0.1 and --set eval_steps=0.1 (one checkpoint per tenth of the run)"
+            f"{run / CHECKPOINTS}: expected at least {FEWEST} checkpoints after the start of a cycle, found "
+            f"{len(kept)}: train again with --set save_total_limit=10 --set save_steps=0.1 --set eval_steps=0.1 "
+            "--output OTHER"
         )
     return kept
 

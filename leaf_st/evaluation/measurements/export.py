@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from leaf_st.evaluation.beir import BeirSet
-    from leaf_st.export.encoder import OnnxEncoder
+    from leaf_st.export.encoder import FormEncoder
     from leaf_st.export.export import ExportedForm
     from leaf_st.export.parity import TextsByKind
 
@@ -102,7 +102,7 @@ def measure_export(
 
 
 def ndcg_kept(
-    form: "OnnxEncoder", reference: "OnnxEncoder", *, model: "SentenceTransformer", sets: Sequence[Path]
+    form: "FormEncoder", reference: "FormEncoder", *, model: "SentenceTransformer", sets: Sequence[Path]
 ) -> float:
     """Return nDCG@10 of ``form`` in percent of nDCG@10 of ``reference``, each the mean over BEIR folders."""
     from leaf_st.evaluation.beir import load_beir
@@ -114,7 +114,7 @@ def ndcg_kept(
     return 100 * of_form / of_reference if of_reference else 100.0
 
 
-def _ndcg(encoder: "OnnxEncoder", model: "SentenceTransformer", beir: "BeirSet") -> float:
+def _ndcg(encoder: "FormEncoder", model: "SentenceTransformer", beir: "BeirSet") -> float:
     from leaf_st.evaluation.beir import document_text
     from leaf_st.evaluation.ranking import exact_ndcg
     from leaf_st.export.parity import BATCH_SIZE
@@ -163,7 +163,7 @@ def rate(row: LatencyRow) -> float:
 def format_export(rows: Sequence[ExportRow]) -> str:
     """Return `export_lines` as an aligned table."""
     lines = aligned(export_lines(rows), left=2)
-    return f"{lines}\nmedians of batches that took turns, on {rows[0].processor} ({rows[0].threads} threads)"
+    return f"{lines}\nmedians; the backends were timed alternately, on {rows[0].processor} ({rows[0].threads} threads)"
 
 
 def export_lines(rows: Sequence[ExportRow]) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""The measurement ``latency``: how fast student and teacher encode, beside the paper's numbers (Table 8, Figure 12)."""
+"""The measurement ``latency``: how fast student and teacher encode, with the paper's numbers (Table 8, Figure 12)."""
 
 import argparse
 import statistics
@@ -36,7 +36,7 @@ def format_latency(rows: Sequence[LatencyRow]) -> str:
 
 
 def latency_lines(rows: Sequence[LatencyRow]) -> list[list[str]]:
-    """Return the speeds as cells in the form of Table 8, beside the paper's lines for the same models."""
+    """Return the speeds as cells in the form of Table 8, with the paper's lines for the same models."""
     measured = speeds(rows)
     models = dict.fromkeys(speed.model for speed in measured)
     return table_8_lines([speed for model in models for speed in (*measured, *PAPER_TABLE_8) if speed.model == model])
@@ -177,7 +177,7 @@ def _measure(options: argparse.Namespace) -> list[LatencyRow]:
 
     found = candidates(options.model, options.teacher)
     first = next(candidate for candidate in found if candidate.name == options.model[0])
-    student: Models = {"student": (identify(first.model), first.model)}
+    student: Models = {"student": (identify(first.encoder), first.encoder)}
     require_same_sizes(options.output, student)
     source = options.texts or DOCSTRINGS
     rows = [replace(row, texts=source) for row in measure_latency(found, latency_texts(source))]
@@ -210,8 +210,8 @@ LATENCY = Measurement(
             {
                 "nargs": "+",
                 "metavar": "MODEL",
-                "help": f"{MODEL_HELP}; leaf-ir or leaf-mt, if not available, or a folder with only the config.json of "
-                "a BERT, is timed with random weights",
+                "help": f"{MODEL_HELP}; leaf-ir, leaf-mt and folders with only the config.json of a BERT are timed "
+                "with random weights if the weights are missing",
             },
         ),
         Argument(

@@ -103,7 +103,10 @@ TEACHER_ARGUMENT = Argument(
 
 def data_argument(default: str = "the sets of the recipe that exist") -> Argument:
     """Return the argument ``--data``: BEIR folders, or the ``default``."""
-    text = f"BEIR folders to search; replaces the earlier results, also of other sets (default: {default})"
+    text = (
+        "BEIR folders to search; overwrites the earlier results of this measurement, including other sets (default: "
+        f"{default})"
+    )
     return Argument("--data", {"type": Path, "nargs": "+", "default": [], "metavar": "FOLDER", "help": text})
 
 

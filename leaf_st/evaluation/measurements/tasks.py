@@ -152,7 +152,7 @@ TASKS = Measurement(
                 "nargs": "+",
                 "choices": tuple(ROLES),
                 "metavar": "MODE",
-                "help": f"modes to measure: {', '.join(ROLES)} (default: all with --teacher, else standard)",
+                "help": f"modes to measure: {', '.join(ROLES)} (default: standard; with --teacher, all three)",
             },
         ),
     ),

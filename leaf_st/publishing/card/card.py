@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from leaf_st.evaluation.measurements.tasks import TASKS
+from leaf_st.hub.client import check_repo_id
 from leaf_st.publishing.card.hosted import Hosted, read_hosted
 from leaf_st.publishing.card.metadata import published_mode
 from leaf_st.publishing.card.render import render
@@ -23,6 +24,7 @@ def card_text(run: Path, repo_id: str, *, asymmetric: bool = False, without_resu
     Raises:
         InputError: If ``run`` is not such a folder, its results cannot be used, or it has none.
     """
+    check_repo_id(repo_id)
     require_run(run)
     require_results(run, without_results)
     return run_card(read_results(run), read_hosted(run / MODEL, repo_id, asymmetric=asymmetric))

@@ -1,4 +1,4 @@
-"""The facts about a model folder that a card states beside its results."""
+"""The facts about a model folder that a card states in addition to its results."""
 
 import json
 from collections.abc import Mapping, Sequence

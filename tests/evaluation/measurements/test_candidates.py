@@ -26,11 +26,11 @@ def test_without_the_hub_the_models_of_table_8_have_random_weights(monkeypatch, 
         (MXBAI.hub_id, MXBAI.hub_id, True),
         ("leaf-mt", MXBAI.hub_id, True),
     ]
-    assert [made.model.get_embedding_dimension() for made in found] == [32, 768, 32, 1024]
+    assert [made.encoder.get_embedding_dimension() for made in found] == [32, 768, 32, 1024]
     for made in found:
-        assert made.model.dtype == torch.float32
-        assert made.model.prompts["query"] == ARCTIC.prompts["query"]
-        assert made.model.encode_query(["a text"]).shape == (1, made.model.get_embedding_dimension())
+        assert made.encoder.dtype == torch.float32
+        assert made.encoder.prompts["query"] == ARCTIC.prompts["query"]
+        assert made.encoder.encode_query(["a text"]).shape == (1, made.encoder.get_embedding_dimension())
     assert (
         "leaf-ir is timed with random weights, which give the same times: model MongoDB/mdbr-leaf-ir: " in caplog.text
     )
@@ -48,7 +48,7 @@ def test_the_record_of_a_student_names_its_teacher(tmp_path, tiny_student, tiny_
     teacher, student = candidates(names[:1])
     assert (teacher.name, teacher.graphs, teacher.random_weights) == (str(tiny_teacher_folder), {}, False)
     assert (student.name, student.graphs, student.teacher) == (names[0], {"onnx packed": graph}, teacher.name)
-    assert teacher.model.prompts["query"] == "q: "
+    assert teacher.encoder.prompts["query"] == "q: "
     with pytest.raises(InputError, match="nothing in it names its teacher"):
         candidates(names)
     assert [made.name for made in candidates(names, str(tiny_teacher_folder))] == [teacher.name, *names]
@@ -60,7 +60,7 @@ def test_a_folder_with_only_a_config_is_timed_with_random_weights(tmp_path, tiny
         shape = BertConfig(**vars(replace(TINY, num_hidden_layers=layers)))
         shape.save_pretrained(tmp_path / name)
     teacher, student = candidates([str(tmp_path / "student")], str(tmp_path / "teacher"))
-    assert [(made.random_weights, len(made.model[0].model.encoder.layer)) for made in (teacher, student)] == [
+    assert [(made.random_weights, len(made.encoder[0].model.encoder.layer)) for made in (teacher, student)] == [
         (True, 3),
         (True, 1),
     ]

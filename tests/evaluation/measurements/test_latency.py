@@ -116,7 +116,7 @@ def test_rows_of_each_model_side_and_batch_size(pair, clock):
         assert row.random_weights == (row.model == "student")
         assert (row.device, row.threads) == ("cpu", torch.get_num_threads())
         assert row.processor == processor_name(torch.device("cpu")) != ""
-    assert rows[-1].parameters == sum(weight.numel() for weight in pair[1].model.parameters())
+    assert rows[-1].parameters == sum(weight.numel() for weight in pair[1].encoder.parameters())
 
 
 def test_models_get_the_same_texts_and_each_repeat_gets_new_texts(pair, clock):
