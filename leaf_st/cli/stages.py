@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace) -> None:
         run.train()
         if run.leave_group():
             run.measure_alignment()
-            print_results(run.evaluate())
+            print_results(run.evaluate(), run.folder)
 
 
 def _add_embed(parser: argparse.ArgumentParser) -> None:
