@@ -11,7 +11,7 @@ from typing import Any
 from leaf_st.atomic import is_temporary, write_json
 from leaf_st.errors import InputError
 from leaf_st.field_types import url_problem
-from leaf_st.recipe import API_LIMITS, TEACHER_OF_START, Recipe
+from leaf_st.recipe import API_LIMITS, PAPER, TEACHER_OF_START, Recipe
 
 RECIPE = "recipe.json"
 TEXTS = "texts"
@@ -107,14 +107,23 @@ def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
         return None
     known = _read_strictly(path)
     for key in differences(known["recipe"], asked):
-        # A failing source may be left out until texts are embedded.
-        if key.startswith("texts.leave_out ") and not (folder / STORE).exists():
+        # Until texts are embedded, a source that cannot be read may be left out or replaced.
+        if not (folder / STORE).exists() and (
+            key.startswith("texts.leave_out ") or _is_other_source(known, asked, key)
+        ):
             continue
         if key.startswith(tuple(f"teacher.api.{name} " for name in API_LIMITS)):
             continue
         if re.split(r"[. ]", key)[0] in _used_parts(folder, asked):
-            raise InputError(f"{folder} is a run of another recipe ({key}): name another --output, or delete it")
+            raise InputError(
+                f"{folder} is a run of another recipe ({key}): name another --output, or delete the folder"
+            )
     return known
+
+
+def _is_other_source(known: dict[str, Any], asked: Recipe, key: str) -> bool:
+    """Return whether ``key`` describes a change to other texts; the paper's are fetched into the run folder."""
+    return key.startswith("texts.") and known["recipe"]["texts"]["source"] != asked.texts.source != PAPER
 
 
 def differences(before: dict[str, Any], asked: Recipe) -> list[str]:
@@ -140,7 +149,7 @@ def _other_file(folder: Path) -> str | None:
     return min((name for name in others if not is_temporary(folder / name)), default=None)
 
 
-def _read_strictly(path: Path, remedy: str = "name another --output, or delete it") -> dict[str, Any]:
+def _read_strictly(path: Path, remedy: str = "name another --output, or delete the folder") -> dict[str, Any]:
     """Return the record in ``path``, which an earlier run wrote."""
     try:
         known = json.loads(path.read_text(encoding="utf-8"))

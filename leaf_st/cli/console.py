@@ -6,7 +6,10 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
+
+from leaf_st.run_folder import MODEL
 
 if TYPE_CHECKING:
     from leaf_st.evaluation.results import Result
@@ -65,11 +68,12 @@ def quieten() -> None:
         enable_progress_bars()
 
 
-def print_results(rows: Sequence["Result"]) -> None:
-    """Print the table of ``rows``, or the command that measures some if there are none."""
+def print_results(rows: Sequence["Result"], run: Path) -> None:
+    """Print the folder of the student of ``run``, and the table of ``rows`` or the command that measures some."""
     from leaf_st.evaluation.results import format_table
 
     if rows:
         print(format_table(rows))
-    else:
-        print("not evaluated: the recipe names no local set; try leaf-st evaluate RUN --tasks NAME")
+    print(f"the student is in {run / MODEL}")
+    if not rows:
+        print(f"the recipe names no local set; to evaluate the student: leaf-st evaluate {run} --tasks NanoBEIR")

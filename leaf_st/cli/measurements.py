@@ -52,7 +52,9 @@ def _measure(measurement: Measurement[Any], options: argparse.Namespace) -> None
     first = options.model if isinstance(options.model, str) else options.model[0]
     options.output = options.output or results_folder(first)
     rows = measurement.measure(options)
-    print(f"{measurement.table(rows)}\nsaved in {options.output / measurement.file}")
+    path = options.output / measurement.file
+    assert path.exists(), f"the function `measure` of {measurement.name} has to write its rows to {path}"
+    print(f"{measurement.table(rows)}\nsaved in {path}")
 
 
 def results_folder(model: str) -> Path:

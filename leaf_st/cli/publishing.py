@@ -44,7 +44,7 @@ def _verify(options: argparse.Namespace) -> None:
     print(format_checks(checks))
     if any(check.state == "failed" for check in checks):
         remedy = ": `leaf-st push` makes the folder again" if folder.name == PUBLISH else ""
-        print(f"leaf-st: {folder} is not fit to be published{remedy}", file=sys.stderr)
+        print(f"leaf-st: {folder} failed a check and should not be published{remedy}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -59,7 +59,7 @@ def _run(options: argparse.Namespace) -> None:
         if run.leave_group():
             run.measure_alignment()
             run.measure_agreement()
-            print_results(run.evaluate())
+            print_results(run.evaluate(), run.folder)
 
 
 def _add_embed(parser: argparse.ArgumentParser) -> None:

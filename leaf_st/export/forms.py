@@ -1,7 +1,8 @@
 """The forms in which a student is exported: one entry in `FORMS` per form.
 
 All code that handles exported files reads `FORMS`: the export and its limits, the timing of backends, the check of a
-published folder, and the model card. A new form needs a function that writes its file and an entry here.
+published folder, and the model card. A new form needs a function that writes its file, an encoder that reads the file,
+and an entry here.
 """
 
 from collections.abc import Callable, Iterable
@@ -64,7 +65,7 @@ class ExportForm:
 
     Attributes:
         name: The name of the backend in results.
-        file: The file in the model folder.
+        file: The file in the model folder, below `GRAPH_FOLDER`, which `leaf-st pull` downloads.
         make: The function that writes the file.
         limits: The limits within which the file is kept.
         supports: Whether a model has this form.
@@ -113,11 +114,6 @@ def get_form(name: str) -> ExportForm:
 def exported_files(folder: Path) -> dict[str, Path]:
     """Return the exported files in a model folder by the name of their form, in the order of `FORMS`."""
     return {form.name: folder / form.file for form in FORMS if (folder / form.file).is_file()}
-
-
-def limits_for(file: Path) -> Limits:
-    """Return the limits of the form whose file is called like ``file``; for an unknown graph, `APPROXIMATE`."""
-    return next((form.limits for form in FORMS if form.file.name == file.name), APPROXIMATE)
 
 
 def recommended_form(names: Iterable[str]) -> ExportForm | None:

@@ -83,7 +83,7 @@ def demo(output: Path) -> None:
     }
     save_portable(student, output, record)
     print(format_summary(models, speeds, results))
-    print(f"\n{(time.perf_counter() - started) / 60:.1f} minutes, {_peak_memory():.1f} GB resident memory at most")
+    print(f"\n{(time.perf_counter() - started) / 60:.1f} minutes, peak memory {_peak_memory():.1f} GB")
     print(_next_commands(output, search_set, _report(run.folder)))
 
 

@@ -14,7 +14,7 @@ from yaml import YAMLError
 
 from leaf_st.errors import InputError
 from leaf_st.export.encoder import OnnxEncoder, onnxruntime_is_installed
-from leaf_st.export.forms import GRAPH_FOLDER, limits_for
+from leaf_st.export.forms import APPROXIMATE, GRAPH_FOLDER, ExportForm, exported_files, get_form
 from leaf_st.export.parity import parity
 from leaf_st.models.load import load_model
 from leaf_st.publishing.consumer import Reading, read_as_consumer
@@ -183,27 +183,28 @@ def _vectors(reading: Reading, trained: SentenceTransformer | None) -> str:
 
 
 def _onnx(folder: Path, reading: Reading, trained: SentenceTransformer | None) -> str:
-    graphs = sorted((folder / GRAPH_FOLDER).glob("*.onnx"))
+    forms = {path: get_form(name) for name, path in exported_files(folder).items()}
+    graphs = sorted({*(folder / GRAPH_FOLDER).glob("*.onnx"), *forms})
     if not graphs and "Router" in reading.modules:
         raise _SkippedError("a folder with student and teacher has no graphs")
     if not graphs:
         raise _SkippedError(f"no graph in {GRAPH_FOLDER}/: `leaf-st export` makes graphs")
-    if not onnxruntime_is_installed():
+    if not all(forms[path].can_run() if path in forms else onnxruntime_is_installed() for path in graphs):
         raise _SkippedError("onnxruntime is not installed: pip install 'leaf-st[onnx]'")
     if trained is None or "Router" in reading.modules:
         trained = load_model(str(folder))
-    return ", ".join(_graph(graph, reading, trained) for graph in graphs)
+    return ", ".join(_graph(graph, forms.get(graph), reading, trained) for graph in graphs)
 
 
-def _graph(graph: Path, reading: Reading, model: SentenceTransformer) -> str:
+def _graph(graph: Path, form: ExportForm | None, reading: Reading, model: SentenceTransformer) -> str:
     try:
-        found = OnnxEncoder(graph, model)("query", _TEXTS)
+        found = (form.encoder if form else OnnxEncoder)(graph, model)("query", _TEXTS)
     except InputError as error:
         raise _FailedError(str(error)) from error
     if found.shape != reading.query.shape:
         expected = reading.query.shape[1]
         raise _FailedError(f"{graph.name} returns the shape {found.shape}, expected {expected} dimensions per text")
-    measured, limits = parity(found, reading.query), limits_for(graph)
+    measured, limits = parity(found, reading.query), form.limits if form else APPROXIMATE
     if violation := limits.violation(measured):
         raise _FailedError(f"{graph.name} {violation}")
     return f"{graph.name} {f'error {measured.error:.1e}' if limits.exact else f'mean cosine {measured.cosine:.4f}'}"

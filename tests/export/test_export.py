@@ -181,7 +181,13 @@ def test_another_architecture_has_no_packed_form(exported, quick_graph, tmp_path
 def test_a_new_form_is_one_entry(exported, quick_graph, tmp_path, monkeypatch):
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
-    new = ExportForm("onnx new", GRAPH_FOLDER / "model_new.onnx", write_packed, EXACT)
+    read = []
+
+    def encoder(path, model):
+        read.append(path.name)
+        return OnnxEncoder(path, model)
+
+    new = ExportForm("onnx new", GRAPH_FOLDER / "model_new.onnx", write_packed, EXACT, encoder=encoder)
     for module in (exporting, forms):
         monkeypatch.setattr(module, "FORMS", (*FORMS, new))
     rows, wrong = measure_export(load_model(str(folder)), folder, TEXTS)
@@ -189,7 +195,8 @@ def test_a_new_form_is_one_entry(exported, quick_graph, tmp_path, monkeypatch):
     assert (rows[-1].backend, rows[-1].file) == ("onnx new", "onnx/model_new.onnx")
     assert rows[-1].error <= 1e-5
     assert "onnx new" in read_hosted(folder, "us/tiny").graphs
-    assert forms.limits_for(folder / new.file) is EXACT
+    assert forms.exported_files(folder)["onnx new"] == folder / new.file
+    assert read == ["model_new.onnx"] * 2  # compared with torch, and timed
 
 
 def test_int8_is_searched_beside_the_graph_that_it_is_made_from(exported, quick_graph, tmp_path):

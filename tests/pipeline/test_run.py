@@ -221,13 +221,14 @@ def test_a_teacher_without_norm_1_gets_a_student_without_normalize(recipe, tiny_
     assert run.measure_alignment().l2 < lengths.mean()  # nearer than nothing at all
 
 
-def test_a_source_may_be_left_out_until_something_is_embedded(recipe, tmp_path):
+def test_a_source_may_be_left_out_or_replaced_until_something_is_embedded(recipe, tmp_path):
     paper = replace(recipe, texts=TextsSpec(source="paper"))
     without = replace(recipe, texts=TextsSpec(source="paper", leave_out="triviaqa"))
     (tmp_path / "run" / "texts").mkdir(parents=True)
     record = {"recipe": paper.to_dict(), "resolved": paper.to_dict()}
     (tmp_path / "run" / "recipe.json").write_text(json.dumps(record))
     assert Run(without, tmp_path / "run").recipe.texts.leave_out == ("triviaqa",)
+    assert Run(recipe, tmp_path / "run").recipe.texts == recipe.texts
     with pytest.raises(InputError, match=r"texts\.per_source was None, is 9"):
         Run(replace(recipe, texts=TextsSpec(source="paper", per_source=9)), tmp_path / "run")
     (tmp_path / "run" / "store").mkdir()

@@ -239,7 +239,7 @@ def test_a_student_that_goes_on_names_its_texts_and_those_before(own):
     _record(own, lambda record: record.update(sources={"msmarco": source}))
     text = card_text(own, REPO)
     assert ["msmarco", "mteb/msmarco", "-", source["licence"]] in _cells(text)
-    assert "Training texts: texts.jsonl. The licence of these texts is not recorded: state the licence" in text
+    assert "Training texts: texts.jsonl. The run does not record the licence of these texts" in text
     limits = text.partition("## Limits")[2]
     assert "commercial use may not be allowed: msmarco" in limits
     assert "licences of some training texts are not recorded" in limits

@@ -178,7 +178,7 @@ def test_verify_by_the_command(run, capsys, monkeypatch):
     lines = [re.split(" {2,}", line) for line in written.out.splitlines()]
     assert ["load", "failed", "OSError: none"] in lines
     assert ["card", "skipped", "there is no README.md"] in lines
-    assert written.err.splitlines()[-1] == f"leaf-st: {run / 'model'} is not fit to be published"
+    assert written.err.splitlines()[-1] == f"leaf-st: {run / 'model'} failed a check and should not be published"
 
 
 def test_a_missing_results_file_is_named(run):

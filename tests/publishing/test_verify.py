@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from sentence_transformers import SentenceTransformer
 
 import leaf_st
 from leaf_st.errors import InputError
+from leaf_st.export import forms
 from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
 from leaf_st.models.random_weights import WIDTH
@@ -196,8 +198,8 @@ def test_a_graph(folder, checked, reading, monkeypatch, name, off, state, expect
     (folder / "onnx").mkdir()
     (folder / "onnx" / name).touch()
     _Graph.vectors = reading.query
-    monkeypatch.setattr(verifying, "OnnxEncoder", lambda *_: _Graph(off))
-    monkeypatch.setattr(verifying, "onnxruntime_is_installed", lambda: True)
+    read = tuple(replace(form, encoder=lambda *_: _Graph(off), can_run=lambda: True) for form in forms.FORMS)
+    monkeypatch.setattr(forms, "FORMS", read)
     found = checked(folder)["onnx"]
     assert (found.state, expected in found.detail) == (state, True), found
 
@@ -207,7 +209,7 @@ def test_a_graph_that_cannot_be_run(folder, checked, monkeypatch):
     (folder / "onnx").mkdir()
     (folder / "onnx" / "model.onnx").write_bytes(b"none")
     assert "model.onnx cannot be loaded" in checked(folder)["onnx"].detail
-    monkeypatch.setattr(verifying, "onnxruntime_is_installed", lambda: False)
+    monkeypatch.setattr(forms, "FORMS", tuple(replace(form, can_run=lambda: False) for form in forms.FORMS))
     found = checked(folder)["onnx"]
     assert (found.state, "onnxruntime is not installed" in found.detail) == ("skipped", True)
 

@@ -123,8 +123,8 @@ class Measurement(Generic[R]):
         table: Formats the rows for the terminal.
         section: Presents at least one row in a report and on a card.
         arguments: Arguments of the command.
-        measure: Measures the rows and writes them to the results folder. It takes the parsed arguments; ``output`` is
-            the results folder. None if another command writes the rows.
+        measure: Measures the rows and writes them to the results folder with `write_rows`. It takes the parsed
+            arguments; ``output`` is the results folder. None if another command writes the rows.
         words: Arguments of the command that measures the rows again, without the model. Names of sets are replaced by
             their folders where the recipe names them.
         needs: What the command needs, shown where nothing was measured.

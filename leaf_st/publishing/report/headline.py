@@ -125,6 +125,6 @@ def _retention(results: Results, mode: Mode) -> Tile:
     if names != all_names:
         over += f", of {len(all_names)} that were measured"
     if mode == "asymmetric" and (one_sided := {row.set for row in rows if row.type not in TWO_SIDED}):
-        over += f"; {len(one_sided)} of them have no asymmetric mode and count with their standard score"
+        over += f"; for the {len(one_sided)} tasks without asymmetric mode, the standard score is used"
     scores = f"{means[mode]:.2f} of the teacher's {means['teacher']:.2f}"
     return Tile(label, f"{retained:.1f}%", f"{_SIDES[mode]}; {scores}, {over}")

@@ -75,7 +75,7 @@ def _licence(spec: TextsSpec) -> str:
             "documentation strings of the Python packages on the machine of the run, each under its package's licence."
         )
     known = f": {PUBLIC_TEXTS[spec.source]}" if spec.source in PUBLIC_TEXTS else ""
-    licence = "The licence of these texts is not recorded: state the licence when you publish the model."
+    licence = "The run does not record the licence of these texts."
     return f"{spec.source}{known}. {licence}"
 
 
