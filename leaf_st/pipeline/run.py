@@ -99,23 +99,28 @@ class Run:
         precision = cast(Precision, self.teacher.fingerprint.precision)
         self.recipe = replace(self.recipe, teacher=replace(self.recipe.teacher, precision=precision))
         self._write_record(self.teacher.fingerprint, student)
-        spec, skipped, progress = self._local_texts(student), Counter[str](), ReadProgress()
-        texts = read_texts(spec, skipped, prompts=self._prompts_of_duplicates(), progress=progress)
-        make = partial(
-            precompute,
-            usable_texts(self.teacher, texts, skipped),
-            self.teacher,
-            self.folder / STORE,
-            dtype=self.recipe.teacher.store_dtype,
-            skipped=skipped,
-            total=progress.expected_texts,
-        )
-        if not engine.embed(self._processes, lambda own: make(own=own)):
+        skipped: Counter[str] = Counter()
+        if not engine.embed(self._processes, partial(self._make_shards, self._local_texts(student), skipped)):
             return None
         self._store = EmbeddingStore(self.folder / STORE, verified=engine.is_whole)
         self._log(f"{len(self._store):,} texts of {self.recipe.texts.source}{_left_out(skipped)}")
         self._embed_general(self._store)
         return self._store
+
+    def _make_shards(self, spec: TextsSpec, skipped: Counter[str], own: Callable[[int], bool]) -> EmbeddingStore | None:
+        """Read the texts and make the shards that ``own`` selects; each call reads the texts from the beginning."""
+        skipped.clear()
+        progress = ReadProgress()
+        texts = read_texts(spec, skipped, prompts=self._prompts_of_duplicates(), progress=progress)
+        return precompute(
+            usable_texts(self.teacher, texts, skipped),
+            self.teacher,
+            self.folder / STORE,
+            dtype=self.recipe.teacher.store_dtype,
+            own=own,
+            skipped=skipped,
+            total=progress.expected_texts,
+        )
 
     def _require_texts(self) -> None:
         self._log(f"texts: {describe_texts(self.recipe.texts)}")

@@ -45,8 +45,8 @@ class Engine(Protocol):
 
         Args:
             processes: The processes of this launch; each of them calls this method.
-            make: Makes the shards for whose number the given function returns True; returns the store, or None if
-                shards of other workers are missing.
+            make: Makes the shards for whose number the given function returns True, in this process; returns the store,
+                or None if shards of other workers are missing. An engine may call the function several times.
         """
 
 

@@ -119,6 +119,22 @@ def test_every_shard_belongs_to_one_process(partitions, processes):
         assert owners.count(True) == 1
 
 
+class _InTwoCalls:
+    """An engine that makes the even shards, then the odd ones."""
+
+    is_whole = True
+
+    def embed(self, processes, make):
+        return [make(lambda number, half=half: number % 2 == half) is not None for half in (0, 1)][-1]
+
+
+def test_an_engine_of_another_kind(recipe, single, tmp_path):
+    store = Run(load_recipe(recipe), tmp_path / "run").embed(_InTwoCalls())
+    assert len(store) == TEXTS
+    for path in (single / "store").glob("shard-*"):
+        assert (store.folder / path.name).read_bytes() == path.read_bytes()
+
+
 def _embed_in_halves(recipe, folder):
     run = Run(recipe, folder)
     assert run.embed(Partition(1, 2)) is None
