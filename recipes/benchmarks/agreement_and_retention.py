@@ -22,9 +22,9 @@ from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
-from leaf_st.evaluation.agreement import Search
 from leaf_st.evaluation.beir import BeirSet, beir_files, check_folders, document_text, load_beir
 from leaf_st.evaluation.embedder import BLOCK, QueriesAndDocuments, require_finite
+from leaf_st.evaluation.measurements.list_agreement import Search
 from leaf_st.evaluation.measurements.over_sets import load_pair
 from leaf_st.evaluation.modes import STUDENT_MODES, Mode
 from leaf_st.evaluation.ranking import exact_ndcg

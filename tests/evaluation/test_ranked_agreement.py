@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leaf_st.evaluation.agreement import CUTOFFS, DEPTH, Search, rank_biased_overlap, terciles
+from leaf_st.evaluation.measurements.list_agreement import CUTOFFS, DEPTH, Search, rank_biased_overlap, terciles
 from leaf_st.evaluation.modes import ROLES, STUDENT_MODES
 
 FEW = settings(max_examples=40, deadline=None)

@@ -51,7 +51,7 @@ class AgreementRow:
         queries: Number of queries.
         documents: Number of documents.
         recall_1: Share of the teacher's nearest documents that the student finds first, in percent; None if every list
-            contains all documents. A recall is computed by `leaf_st.evaluation.agreement.recall`.
+            contains all documents. A recall is computed by `leaf_st.evaluation.measurements.list_agreement.recall`.
         recall_10: Share of the teacher's ten nearest documents among the student's ten nearest, in percent.
         recall_100: The same for a hundred documents.
         overlap: Rank-biased overlap of the lists of 100, extrapolated, with p = 0.9, from 0 to 1.

@@ -14,8 +14,10 @@ from sentence_transformers.util import SimilarityFunction
 from tqdm import tqdm
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.agreement import Compared, Nearest, Search, terciles
-from leaf_st.evaluation.collection import (
+from leaf_st.evaluation.display import first_words
+from leaf_st.evaluation.embedder import require_finite
+from leaf_st.evaluation.measurements.agreement import AGREEMENT, HELD_OUT, AgreementRow, Group
+from leaf_st.evaluation.measurements.collection import (
     Collection,
     Survey,
     embed_collection,
@@ -23,9 +25,7 @@ from leaf_st.evaluation.collection import (
     nearest_training_text,
     survey,
 )
-from leaf_st.evaluation.display import first_words
-from leaf_st.evaluation.embedder import require_finite
-from leaf_st.evaluation.measurements.agreement import AGREEMENT, HELD_OUT, AgreementRow, Group
+from leaf_st.evaluation.measurements.list_agreement import Compared, Nearest, Search, terciles
 from leaf_st.evaluation.measurements.lost_queries import LOST_QUERIES, LostHitRow
 from leaf_st.evaluation.measurements.over_sets import load_pair
 from leaf_st.evaluation.modes import ROLES, STUDENT_MODES, Mode

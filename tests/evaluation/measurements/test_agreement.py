@@ -12,7 +12,6 @@ from letters import save_set, save_texts, words
 from leaf_st.errors import InputError
 from leaf_st.evaluation import collection
 from leaf_st.evaluation.beir import document_text, load_beir
-from leaf_st.evaluation.collection import held_out_collection
 from leaf_st.evaluation.embedder import embed_set
 from leaf_st.evaluation.measurements import agreement_rows
 from leaf_st.evaluation.measurements.agreement import (
@@ -23,6 +22,7 @@ from leaf_st.evaluation.measurements.agreement import (
 )
 from leaf_st.evaluation.measurements.agreement_rows import measure_held_out
 from leaf_st.evaluation.measurements.baseline import recall
+from leaf_st.evaluation.measurements.collection import held_out_collection
 from leaf_st.evaluation.measurements.lost_queries import LOST_QUERIES, lost_by_query
 from leaf_st.evaluation.modes import ROLES, STUDENT_MODES
 from leaf_st.models.load import load_model
