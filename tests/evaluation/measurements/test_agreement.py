@@ -10,10 +10,9 @@ import pytest
 from letters import save_set, save_texts, words
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation import collection
 from leaf_st.evaluation.beir import document_text, load_beir
 from leaf_st.evaluation.embedder import embed_set
-from leaf_st.evaluation.measurements import agreement_rows
+from leaf_st.evaluation.measurements import agreement_rows, collection
 from leaf_st.evaluation.measurements.agreement import (
     AGREEMENT,
     HELD_OUT,
