@@ -10,7 +10,7 @@ import io
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,6 @@ import numpy as np
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError  # type: ignore[attr-defined]
 from numpy.typing import NDArray
-from sentence_transformers import util
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -30,7 +29,8 @@ from leaf_st.models.identity import Identity, with_owner
 from leaf_st.recipe import KINDS, ApiSpec, Kind, TeacherSpec
 from leaf_st.teacher.api_client import ApiClient
 from leaf_st.teacher.api_probes import PROBES, PROBES_HASH, require_same_vectors
-from leaf_st.teacher.protocol import Fingerprint, Similarity, Vectors
+from leaf_st.teacher.protocol import Fingerprint
+from leaf_st.teacher.remote import RemoteTeacher
 from leaf_st.texts import Text
 from leaf_st.texts.paper.cut import Cutter
 
@@ -46,7 +46,7 @@ _PROBE_FILE = "probes.npy"  # in the folder of a store
 _logger = logging.getLogger(__name__)
 
 
-class ApiTeacher:
+class ApiTeacher(RemoteTeacher):
     """A `Teacher` behind an API.
 
     Args:
@@ -87,26 +87,6 @@ class ApiTeacher:
         settings = json.dumps(self.fingerprint.to_dict(), sort_keys=True)
         return Identity(with_owner(self._spec.name), hashlib.sha256(settings.encode()).hexdigest()[:16])
 
-    @property
-    def dimension(self) -> int:
-        """Width d of the vectors."""
-        return self.fingerprint.dimension
-
-    @property
-    def prompts(self) -> Mapping[str, str]:
-        """Prompt by kind."""
-        return self.fingerprint.prompts
-
-    @property
-    def similarity_fn_name(self) -> Similarity:
-        """Name of the similarity function."""
-        return "cosine"
-
-    @property
-    def parameters(self) -> None:
-        """None: the number of weights is unknown."""
-        return None
-
     def encode_query(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed n queries with their prompt; returns shape (n, d), row i for text i."""
         return self._encode([self.prompts["query"] + text for text in texts], "query")
@@ -140,14 +120,6 @@ class ApiTeacher:
             f"teacher {self._spec.name}: expected a local model, because a static student needs the vectors of "
             f"{count:,} single tokens; found an API: set student.backbone instead of student.static"
         )
-
-    def similarity(self, queries: Vectors, documents: Vectors) -> Tensor:
-        """Return the similarity of each query to each document, shape (queries, documents)."""
-        return util.cos_sim(queries, documents)
-
-    def similarity_pairwise(self, queries: Vectors, documents: Vectors) -> Tensor:
-        """Return the similarity of query i to document i, shape (n,)."""
-        return util.pairwise_cos_sim(queries, documents)
 
     def require_budget(self, rows: Sequence[Text]) -> None:
         """Check that the budget allows a block, before any text of the block is sent.

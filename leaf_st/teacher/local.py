@@ -77,15 +77,7 @@ class LocalTeacher:
         Raises:
             InputError: If the model does not exist, cannot be loaded, or reads fewer tokens than ``spec.max_length``.
         """
-        model = load_model(
-            spec.model,
-            role="teacher",
-            revision=spec.revision,
-            precision=spec.precision,
-            max_length=spec.max_length,
-            trust_remote_code=spec.trust_remote_code,
-            device=device,
-        )
+        model = load_teacher_model(spec, device)
         folder = find_model(spec.model, spec.revision, code=spec.trust_remote_code)
         return cls(model, spec.model, content_hash(folder), spec.prompts, first_content_hash(folder))
 
@@ -185,6 +177,24 @@ class LocalTeacher:
             norms = np.linalg.norm(vectors, axis=1, keepdims=True)
             vectors /= np.where(norms > 0, norms, 1)
         return vectors
+
+
+def load_teacher_model(spec: TeacherSpec, device: str | None = None) -> SentenceTransformer:
+    """Load the model that ``spec`` names, with its prompts.
+
+    Raises:
+        InputError: If the model does not exist, cannot be loaded, or reads fewer tokens than ``spec.max_length``.
+    """
+    return load_model(
+        spec.model,
+        role="teacher",
+        revision=spec.revision,
+        precision=spec.precision,
+        max_length=spec.max_length,
+        prompts=spec.prompts,
+        trust_remote_code=spec.trust_remote_code,
+        device=device,
+    )
 
 
 def _pooling(model: SentenceTransformer) -> str:

@@ -11,12 +11,11 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.models.find import content_hash, find_model, first_content_hash, published_as
-from leaf_st.models.load import load_model
 from leaf_st.models.prompts import prompt_for
 from leaf_st.recipe import KINDS, Recipe, TeacherSpec
 from leaf_st.run_folder import read_record
 from leaf_st.teacher.api import ApiTeacher, revision_of
-from leaf_st.teacher.local import LocalTeacher
+from leaf_st.teacher.local import LocalTeacher, load_teacher_model
 from leaf_st.teacher.protocol import Fingerprint, Teacher, other_teacher
 from leaf_st.teacher.vectors import GivenVectors, given_revision
 from leaf_st.texts import Text
@@ -61,15 +60,7 @@ def open_teacher_model(spec: TeacherSpec) -> SentenceTransformer:
             f"teacher {spec.model}: expected a model, found vectors in {spec.table and spec.table.source}: name the "
             "teacher's folder or hub id (--teacher), or use the student in standard mode"
         )
-    return load_model(
-        spec.model,
-        role="teacher",
-        revision=spec.revision,
-        precision=spec.precision,
-        max_length=spec.max_length,
-        prompts=spec.prompts,
-        trust_remote_code=spec.trust_remote_code,
-    )
+    return load_teacher_model(spec)
 
 
 def teacher_spec(

@@ -6,20 +6,20 @@ prompt; the index keeps 16 bytes a text. Rows without a usable vector are left o
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from sentence_transformers.util import SimilarityFunction
 from torch import Tensor
 
 from leaf_st.errors import FieldError, InputError
 from leaf_st.models.identity import Identity, with_owner
 from leaf_st.recipe import KINDS, TeacherSpec, TextsSpec
-from leaf_st.teacher.protocol import GIVEN, Fingerprint, NoVectorError, Similarity, Vectors
+from leaf_st.teacher.protocol import GIVEN, Fingerprint, NoVectorError
+from leaf_st.teacher.remote import RemoteTeacher
 from leaf_st.teacher.vector_files import FIELD, Cursor, Raw, VectorFiles, blocks, open_vectors
 from leaf_st.teacher.vector_index import ABSENT, CONFLICT, TextIndex
 from leaf_st.texts import Text
@@ -54,7 +54,7 @@ class _Recent(NamedTuple):
     vectors: NDArray[np.float32]
 
 
-class GivenVectors:
+class GivenVectors(RemoteTeacher):
     """A `Teacher` that looks texts up in a table.
 
     The width d, and whether the vectors have norm 1, are measured on the first 1,024 rows; a row that differs is left
@@ -89,26 +89,6 @@ class GivenVectors:
     def identity(self) -> Identity:
         """Name and revision under which results are kept."""
         return Identity(with_owner(self.fingerprint.teacher), self.fingerprint.revision)
-
-    @property
-    def dimension(self) -> int:
-        """Width d of the vectors."""
-        return self.fingerprint.dimension
-
-    @property
-    def prompts(self) -> Mapping[str, str]:
-        """The prompts with which the vectors were made, "query" and "document"."""
-        return self.fingerprint.prompts
-
-    @property
-    def similarity_fn_name(self) -> Similarity:
-        """Name of the similarity function."""
-        return "cosine"
-
-    @property
-    def parameters(self) -> None:
-        """Number of weights, which is unknown."""
-        return None
 
     @property
     def batch_size(self) -> int:
@@ -152,14 +132,6 @@ class GivenVectors:
     def token_vectors(self, count: int) -> Tensor:
         """Raise an `InputError`, because the table has no vectors of tokens."""
         raise InputError(f"{self._table.source} holds vectors of texts, not of tokens: set student.backbone")
-
-    def similarity(self, queries: Vectors, documents: Vectors) -> Tensor:
-        """Return the similarity of each query to each document, shape (queries, documents)."""
-        return SimilarityFunction.to_similarity_fn("cosine")(queries, documents)
-
-    def similarity_pairwise(self, queries: Vectors, documents: Vectors) -> Tensor:
-        """Return the similarity of query i to document i, shape (n,)."""
-        return SimilarityFunction.to_similarity_pairwise_fn("cosine")(queries, documents)
 
     def _look_up(self, texts: Sequence[str], prompt: str, kind: str) -> NDArray[np.float32]:
         names = [prompt + text.strip() for text in texts]

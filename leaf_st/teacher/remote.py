@@ -1,0 +1,46 @@
+"""What teachers share whose model is not on this machine: an API, and vectors that exist already."""
+
+from collections.abc import Mapping
+
+from sentence_transformers import util
+from torch import Tensor
+
+from leaf_st.teacher.protocol import Fingerprint, Similarity, Vectors
+
+
+class RemoteTeacher:
+    """The part of a `Teacher` that follows from its fingerprint. The similarity is the cosine.
+
+    Attributes:
+        fingerprint: Everything that shapes the vectors.
+    """
+
+    fingerprint: Fingerprint
+
+    @property
+    def dimension(self) -> int:
+        """Width d of the vectors."""
+        return self.fingerprint.dimension
+
+    @property
+    def prompts(self) -> Mapping[str, str]:
+        """Prompt by kind."""
+        return self.fingerprint.prompts
+
+    @property
+    def similarity_fn_name(self) -> Similarity:
+        """Name of the similarity function."""
+        return "cosine"
+
+    @property
+    def parameters(self) -> None:
+        """None: the number of weights is unknown."""
+        return None
+
+    def similarity(self, queries: Vectors, documents: Vectors) -> Tensor:
+        """Return the similarity of each query to each document, shape (queries, documents)."""
+        return util.cos_sim(queries, documents)
+
+    def similarity_pairwise(self, queries: Vectors, documents: Vectors) -> Tensor:
+        """Return the similarity of query i to document i, shape (n,)."""
+        return util.pairwise_cos_sim(queries, documents)
