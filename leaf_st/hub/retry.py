@@ -8,7 +8,7 @@ from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # th
 from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
 
 from leaf_st.errors import InputError
-from leaf_st.retry import retry as retry_call
+from leaf_st.hub.attempts import retry as retry_call
 
 T = TypeVar("T")
 

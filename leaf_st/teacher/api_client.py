@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leaf_st.errors import InputError
+from leaf_st.hub.attempts import retry
 from leaf_st.recipe import ApiSpec, Kind
-from leaf_st.retry import retry
 from leaf_st.teacher.api_pace import PARALLEL, Pace, requested_pause
 
 if TYPE_CHECKING:

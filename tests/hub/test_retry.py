@@ -5,8 +5,8 @@ import pytest
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 
 from leaf_st.errors import InputError
+from leaf_st.hub.attempts import PAUSES
 from leaf_st.hub.retry import retry
-from leaf_st.retry import PAUSES
 
 
 class _AnsweredError(HTTPError):

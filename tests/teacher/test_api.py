@@ -32,7 +32,7 @@ ROWS = [Text(text, "query" if number % 3 else "document") for number, text in en
 @pytest.fixture(autouse=True)
 def key(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setattr("leaf_st.retry.PAUSES", (0.01,) * 6)
+    monkeypatch.setattr("leaf_st.hub.attempts.PAUSES", (0.01,) * 6)
     monkeypatch.setattr(api_pace, "_FIRST_PAUSE", 0.01)
 
 
