@@ -10,8 +10,8 @@ from typing import Any
 
 from leaf_st.atomic import is_temporary, write_json
 from leaf_st.errors import InputError
-from leaf_st.field_types import url_problem
 from leaf_st.recipe import API_LIMITS, PAPER, TEACHER_OF_START, Recipe
+from leaf_st.recipe.types import url_problem
 
 RECIPE = "recipe.json"
 TEXTS = "texts"

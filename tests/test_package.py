@@ -14,7 +14,6 @@ STAGES = ["texts", "teacher", "student", "training", "export", "evaluation", "pu
 GROUND_FLOOR = {
     "errors",
     "atomic",
-    "field_types",
     "recipe",
     "retry",
     "tables",

@@ -15,7 +15,7 @@ from leaf_st.cli import measurements, publishing, stages
 from leaf_st.cli.arguments import ArgumentParser
 from leaf_st.cli.console import messages_shown
 from leaf_st.errors import InputError, exit_on_error
-from leaf_st.field_types import url_problem
+from leaf_st.recipe.types import url_problem
 
 _PROGRAM = "leaf-st"
 _EPILOG = "The method: https://arxiv.org/abs/2509.12539. Repeat an interrupted command to resume it."

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 from leaf_st.errors import FieldError, InputError
-from leaf_st.field_types import parse_value, type_name
 from leaf_st.recipe import GENERAL_ROWS, PAPER, PARTS, ApiSpec, Recipe, TextsSpec
+from leaf_st.recipe.type_names import type_name
+from leaf_st.recipe.values import parse_value
 
 
 class RecipeField(NamedTuple):
@@ -80,7 +81,7 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     """Return ``recipe`` with all ``key=value`` settings applied; values are validated after all of them are set.
 
     A key is a field (``name``), a field of a part (``student.layers``) or a training argument (``learning_rate``). The
-    type of the field determines how the value is parsed (see `leaf_st.field_types.parse_value`).
+    type of the field determines how the value is parsed (see `leaf_st.recipe.values.parse_value`).
     """
     changed: dict[str, Any] = {}
     parts: dict[str, dict[str, Any]] = {}

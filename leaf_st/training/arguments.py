@@ -17,9 +17,10 @@ from transformers import Trainer
 from transformers.integrations import integration_utils
 
 from leaf_st.errors import InputError
-from leaf_st.field_types import fits, type_name, value_name
 from leaf_st.models.precision import bfloat16_is_fast
 from leaf_st.recipe import Recipe
+from leaf_st.recipe.type_names import type_name, value_name
+from leaf_st.recipe.values import fits
 from leaf_st.training.trainer import DOMAIN, GENERAL
 
 DEFAULTS: dict[str, Any] = {

@@ -5,9 +5,10 @@ import pytest
 from sentence_transformers import SentenceTransformerTrainingArguments
 
 from leaf_st.errors import InputError
-from leaf_st.field_types import fits, parse_value, type_name
 from leaf_st.pipeline.recipe_file import load_recipe, override
 from leaf_st.recipe import Recipe, TextsSpec, TrainingSpec
+from leaf_st.recipe.type_names import type_name
+from leaf_st.recipe.values import fits, parse_value
 from leaf_st.training.arguments import REFUSED, argument_types, check_arguments, named_arguments, training_arguments
 
 RECIPE = Recipe(name="tiny", training=TrainingSpec(arguments={"learning_rate": 2e-5}))

@@ -258,7 +258,7 @@ def test_every_field_is_listed_with_type_default_and_description():
 
 
 def test_a_published_record_is_read():
-    path = Path(__file__).parents[1] / "model_cards" / "leaf-mini" / "recipe.json"
+    path = Path(__file__).parents[2] / "model_cards" / "leaf-mini" / "recipe.json"
     record = json.loads(path.read_text(encoding="utf-8"))
     for key in ("recipe", "resolved"):
         recipe = Recipe.from_dict(record[key])

@@ -4,17 +4,9 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from leaf_st.field_types import (
-    AtLeast1,
-    Layers,
-    LocalPaths,
-    NonEmpty,
-    fits,
-    parse_value,
-    type_name,
-    url_problem,
-    value_name,
-)
+from leaf_st.recipe.type_names import type_name, value_name
+from leaf_st.recipe.types import AtLeast1, Layers, LocalPaths, NonEmpty, url_problem
+from leaf_st.recipe.values import fits, parse_value
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,72 @@
+"""The part of a recipe that names an embedding API."""
+
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from leaf_st.recipe.part import CONFIG, Conflict, part
+from leaf_st.recipe.texts import TextByKind
+from leaf_st.recipe.types import AtLeast1, ModelName, NonEmpty
+
+# The fields of `ApiSpec` that do not shape a vector, so that a resumed run may change them.
+API_LIMITS = (
+    *("api_key_env", "price_per_million_tokens", "requests_per_minute", "tokens_per_minute"),
+    *("max_items", "max_tokens_per_request"),
+)
+
+
+def _api_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"expected an address such as https://api.openai.com/v1, found {url!r}")
+    if parts.username or parts.password or parts.query:
+        raise ValueError(
+            "expected an address without a user, password or query, because recipes and model cards show the address: "
+            "put the key into the environment variable of teacher.api.api_key_env"
+        )
+    return url.rstrip("/")
+
+
+@part("teacher.api")
+@dataclass(frozen=True, config=CONFIG)
+class ApiSpec:
+    """An embedding API with OpenAI's interface. The key comes from the environment only."""
+
+    url: Annotated[str, AfterValidator(_api_url)]
+    """Address of the API without "/embeddings", such as https://api.openai.com/v1 or http://127.0.0.1:11434/v1."""
+    model: NonEmpty
+    """Name of the model in the API."""
+    dimensions: AtLeast1 | None = None
+    """Width of the vectors to request; the model's own width if None."""
+    input_type: TextByKind = field(default_factory=dict)
+    """Value of "input_type" in a request by kind, such as search_query and search_document; not sent if empty."""
+    extra_body: Annotated[Mapping[str, Any], AfterValidator(dict)] = field(default_factory=dict)
+    """Further values of each request."""
+    api_key_env: NonEmpty = "OPENAI_API_KEY"
+    """Environment variable that contains the key; servers without keys ignore a missing variable."""
+    price_per_million_tokens: Annotated[float, Field(ge=0)] | None = None
+    """Price in US dollars, for --dry-run and --budget-usd."""
+    requests_per_minute: AtLeast1 | None = None
+    """Limit of the account; without a value, the limit in the API's responses applies."""
+    tokens_per_minute: AtLeast1 | None = None
+    """Limit of the account; without a value, the limit in the API's responses applies."""
+    max_items: AtLeast1 = 2048
+    """Maximum number of texts in a request."""
+    max_tokens_per_request: AtLeast1 = 300_000
+    """Maximum number of tokens in a request."""
+    tokenizer: ModelName | None = None
+    """Hub id or folder of a model with the tokenizer of the API's model. It counts tokens; without it, a token is
+    assumed to have four characters."""
+    long_texts: Literal["refuse", "cut"] = "refuse"
+    """What happens to a text with more than teacher.max_length tokens of the tokenizer: "refuse" stops before the text
+    is sent, "cut" sends the first tokens."""
+
+    @model_validator(mode="after")
+    def _check_cut(self) -> "ApiSpec":
+        if self.long_texts == "cut" and self.tokenizer is None:
+            raise Conflict("tokenizer", "expected a model with long_texts=cut, found None: name a model")
+        return self

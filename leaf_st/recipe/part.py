@@ -1,0 +1,69 @@
+"""What the parts of a recipe share: their pydantic configuration, and errors that name the field."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import ConfigDict, ValidationError
+
+from leaf_st.errors import FieldError
+from leaf_st.recipe.type_names import type_name, value_name
+
+CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+HELP = "`leaf-st run --help` describes every field"
+_Part = TypeVar("_Part")
+
+
+class Conflict(ValueError):
+    """Two field values that exclude each other. The error names the field, because pydantic adds no location."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        self.field = field
+        super().__init__(problem)
+
+
+def part(name: str) -> Callable[[type[_Part]], type[_Part]]:
+    """Make the constructor of a pydantic dataclass raise `FieldError`, with ``name`` as the part of the recipe."""
+
+    def decorate(cls: type[_Part]) -> type[_Part]:
+        validate = cls.__init__
+
+        @wraps(validate)
+        def init(self: _Part, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+            try:
+                validate(self, *args, **kwargs)
+            except ValidationError as error:
+                raise _field_error(cls, name, error, args, kwargs) from error
+
+        cls.__init__ = init  # type: ignore[method-assign, assignment]
+        return cls
+
+    return decorate
+
+
+def _field_error(
+    cls: type[Any], part: str, error: ValidationError, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> FieldError:
+    """Return one of pydantic's errors as an error about a recipe field."""
+    errors = error.errors(include_url=False)
+    # An unknown field comes first, because a misspelled field is also reported as missing.
+    first = next((item for item in errors if item["type"] == "unexpected_keyword_argument"), errors[0])
+    problem, names = first.get("ctx", {}).get("error"), [item.name for item in fields(cls)]
+    if isinstance(problem, FieldError):  # of a part of this part
+        return problem
+    if isinstance(problem, Conflict):
+        return FieldError(part, problem.field, str(problem))
+    if not first["loc"]:
+        return FieldError(part, "", str(problem or first["msg"]))
+    place = first["loc"][0]
+    key = names[place] if isinstance(place, int) and place < len(names) else str(place)
+    if key not in names:
+        return FieldError(part, key, f"no such field, expected one of {', '.join(names)}")
+    if first["type"] == "missing":
+        return FieldError(part, key, f"no value given; {HELP}")
+    if problem is not None:
+        return FieldError(part, key, str(problem))
+    value = kwargs[key] if key in kwargs else args[names.index(key)]
+    expected = type_name(get_type_hints(cls, include_extras=True)[key])
+    return FieldError(part, key, f"expected {expected}, found {value_name(value)}; {HELP}")

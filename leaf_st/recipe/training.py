@@ -1,0 +1,36 @@
+"""The part of a recipe that says how the student is trained."""
+
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic.dataclasses import dataclass
+
+from leaf_st.recipe.part import CONFIG, part
+from leaf_st.recipe.types import AtLeast1, AtLeast2
+
+Distance = Literal["l2", "mse", "cosine"]
+
+
+@part("training")
+@dataclass(frozen=True, config=CONFIG)
+class TrainingSpec:
+    """How the student is trained."""
+
+    distance: Distance = "l2"
+    """Loss between the student's and the teacher's vectors (paper Eq. 3: "l2")."""
+    end_learning_rate: Annotated[float, Field(ge=0)] = 1e-5
+    """Learning rate at the end of a cycle (paper 2.2: 1e-5)."""
+    cycles: AtLeast1 = 1
+    """Number of learning rate cycles (paper 2.2: 3)."""
+    decay: Literal["step", "epoch"] = "step"
+    """When the learning rate decreases: after each step or after each epoch (paper 2.2: "epoch")."""
+    held_out_rows: AtLeast1 = 4096
+    """Number of validation texts, selected by a hash of the text (paper 2.2: 128 batches of 32)."""
+    max_length: AtLeast2 | None = None
+    """Maximum number of tokens per text during training; the student's maximum if None."""
+    budget_minutes: Annotated[float, Field(gt=0)] | None = None
+    """Approximate training time: a short trial determines the number of steps, unless max_steps is set."""
+    arguments: Annotated[Mapping[str, Any], AfterValidator(dict)] = field(default_factory=dict)
+    """Keywords of SentenceTransformerTrainingArguments. In --set, use the keyword as the key: learning_rate=2e-5."""

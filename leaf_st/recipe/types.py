@@ -1,0 +1,70 @@
+"""The types of recipe fields. `type_names` holds their names in messages, `values` how text becomes a value."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # at least two letters: C:/ is a drive
+
+
+@dataclass(frozen=True)
+class Named:
+    """The name of an annotated type in messages and help.
+
+    Attributes:
+        name: The name in the singular.
+    """
+
+    name: str
+
+
+def url_problem(path: str | Path) -> str | None:
+    """Return why ``path`` is not usable as a local path, or None if it has no URL scheme."""
+    text = str(path)
+    if not _URL.match(text):
+        return None
+    if "://" not in text:  # Path drops the second slash
+        text = text.replace(":/", "://", 1)
+    return (
+        f"expected a local path, found {text!r}: URLs and object storage are not supported; "
+        "copy the files to a local folder and use the path of that folder"
+    )
+
+
+def _to_text(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _to_local_path(value: object) -> object:
+    value = _to_text(value)
+    if not isinstance(value, str):
+        return value
+    if problem := url_problem(value):
+        raise ValueError(problem)
+    return os.path.expanduser(value)  # unlike Path.expanduser, keeps ~NAME if no such user exists
+
+
+def _to_sequence(value: object) -> object:
+    return (value,) if isinstance(value, str | Path | int) and not isinstance(value, bool) else value
+
+
+NonEmpty = Annotated[str, BeforeValidator(_to_text), Field(min_length=1)]
+LocalPath = Annotated[str, BeforeValidator(_to_local_path), Field(min_length=1), Named("path")]
+ModelName = Annotated[str, BeforeValidator(_to_local_path), Field(min_length=1), Named("hub id or path")]
+AtLeast0 = Annotated[int, Field(ge=0)]
+AtLeast1 = Annotated[int, Field(ge=1)]
+AtLeast2 = Annotated[int, Field(ge=2)]
+Names = Annotated[Sequence[NonEmpty], BeforeValidator(_to_sequence), AfterValidator(tuple)]
+LocalPaths = Annotated[Sequence[LocalPath], BeforeValidator(_to_sequence), AfterValidator(tuple)]
+Layers = Annotated[
+    Sequence[AtLeast0],
+    BeforeValidator(_to_sequence),
+    AfterValidator(tuple),
+    Field(min_length=1),
+    Named("list of layer numbers such as 0,4,5"),
+]
