@@ -1,7 +1,6 @@
 """The script that uses leaf_st's parts in sentence-transformers' own trainer."""
 
 import runpy
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,9 @@ SCRIPT = Path(__file__).parents[1] / "recipes" / "plain_trainer.py"
 
 # The script trains with sentence-transformers' defaults, which ask for pinned memory.
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument")
-def test_the_script_trains_on_batches_of_similar_length(tiny_teacher_folder, tmp_path, monkeypatch, capsys):
+def test_the_script_trains_on_batches_of_similar_length(tiny_teacher_folder, tmp_path, capsys):
     output = tmp_path / "student"
-    arguments = ["--teacher", str(tiny_teacher_folder), "--output", str(output), "--steps", "4"]
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
-    trainer = runpy.run_path(str(SCRIPT))["main"]()
+    trainer = runpy.run_path(str(SCRIPT))["main"](str(tiny_teacher_folder), str(output), steps=4)
     assert f"the student is in {output}; mean L2 to the teacher " in capsys.readouterr().out
     assert SentenceTransformer(str(output), device="cpu").encode("a text").shape == (32,)
     losses = [row["eval_l2"] for row in trainer.state.log_history if "eval_l2" in row]

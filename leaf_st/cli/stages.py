@@ -48,7 +48,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> None:
     run = _open(options)
     if options.dry_run:
-        from leaf_st.pipeline.plan import format_plan, plan
+        from leaf_st.pipeline.plan import plan
+        from leaf_st.pipeline.plan_text import format_plan
 
         planned = plan(run.recipe, run.folder)
         if run.leave_group():
@@ -130,6 +131,6 @@ def _open(options: argparse.Namespace) -> "Run":
     usd, tokens = getattr(options, "budget_usd", None), getattr(options, "max_tokens", None)
     if usd is None and tokens is None:
         return Run(recipe, folder)
-    from leaf_st.teacher.api import tokens_of_budget
+    from leaf_st.teacher.api_tokens import tokens_of_budget
 
     return Run(recipe, folder, tokens_of_budget(recipe.teacher, usd, tokens))

@@ -101,7 +101,8 @@ def check_repo_id(repo_id: str) -> None:
         InputError: If ``repo_id`` is anything else.
     """
     if repo_id.count("/") != 1:
-        raise InputError(f"--repo-id {repo_id}: expected OWNER/NAME, such as me/{Path(repo_id).name or 'leaf'}")
+        name = re.sub(r"[^\w.-]+", "-", Path(repo_id).name).strip("-.") or "leaf"
+        raise InputError(f"--repo-id {repo_id}: expected OWNER/NAME, such as me/{name}")
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:

@@ -8,8 +8,8 @@ weights, which are equally fast, are timed instead. Only temporary files are wri
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -17,15 +17,14 @@ import numpy as np
 from accelerate import PartialState
 
 from leaf_st.models.random_weights import save_random_weights, shape_if_missing
+from leaf_st.pipeline.plan_types import Cycle, ModelSpeeds, Plan
 from leaf_st.pipeline.survey import SAMPLE, SourceRows, survey
 from leaf_st.recipe import PAPER, Recipe
 from leaf_st.student.new import new_student
-from leaf_st.tables import aligned
 from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.protocol import Fingerprint, Service, Teacher
 from leaf_st.teacher.rate import seconds_per_text
 from leaf_st.texts import Text
-from leaf_st.texts.paper.fetch import closed_licences
 from leaf_st.texts.read import read_texts, require_texts
 from leaf_st.training.arguments import training_arguments
 from leaf_st.training.budget import Pace, measure_pace, steps_for_pace
@@ -35,119 +34,6 @@ from leaf_st.training.trainer import HELD_OUT_SHARE, held_out_count, require_ful
 _TRIAL_CHARACTERS = 1 << 18  # two epochs take ten to twenty seconds on two cores
 _TRIAL_BATCHES = 8  # at least, even if the texts are long
 _PAID_SAMPLE = 256  # texts that are timed if each costs money
-_ROW_BYTES = 8 + 8 + 4 + 4  # per row of a store: number, hash, and the offsets of text and kind
-
-
-@dataclass(frozen=True)
-class Cycle:
-    """A cycle of the learning rate.
-
-    Attributes:
-        steps: Number of optimizer steps.
-        first: Learning rate of the first step.
-        last: Learning rate of the last step.
-    """
-
-    steps: int
-    first: float
-    last: float
-
-
-@dataclass(frozen=True)
-class ModelSpeeds:
-    """The speed of a run's models on this machine.
-
-    Attributes:
-        device: Type of the device that was timed.
-        text: Seconds per text to embed.
-        pace: The student's seconds per step and per validated row.
-        dimension: Width of the teacher's vectors.
-        precision: Precision of the teacher's weights.
-        random_weights: Models that were timed with random weights, and why.
-        tokens: Mean number of tokens per text, if the teacher is paid for by tokens.
-        usd: Mean price per text in US dollars; None if it is unknown.
-    """
-
-    device: str
-    text: float
-    pace: Pace
-    dimension: int
-    precision: str
-    random_weights: Mapping[str, str]
-    tokens: float | None = None
-    usd: float | None = None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The estimate of a run.
-
-    Attributes:
-        recipe: The recipe, with a number of steps in place of a time budget.
-        folder: The run folder.
-        texts: Training texts by source and kind, including held-out texts.
-        general: Texts of the general domain by source and kind.
-        held_out: Number of held-out texts.
-        speed: The measured speed of the models.
-        cycles: Cycles of the learning rate.
-        batch: Texts per optimizer step.
-        validations: Number of validations.
-        free_bytes: Free space on the disk of the run folder.
-        processes: Number of processes that work together.
-    """
-
-    recipe: Recipe
-    folder: Path
-    texts: tuple[SourceRows, ...]
-    general: tuple[SourceRows, ...]
-    held_out: int
-    speed: ModelSpeeds
-    cycles: tuple[Cycle, ...]
-    batch: int
-    validations: int
-    free_bytes: int
-    processes: int
-
-    @property
-    def rows(self) -> int:
-        """Number of texts to embed."""
-        return sum(part.rows for part in (*self.texts, *self.general))
-
-    @property
-    def steps(self) -> int:
-        """Number of optimizer steps."""
-        return sum(cycle.steps for cycle in self.cycles)
-
-    @property
-    def vector_bytes(self) -> int:
-        """Size of the vectors on disk."""
-        return self.rows * self.speed.dimension * np.dtype(self.recipe.teacher.store_dtype).itemsize
-
-    @property
-    def text_bytes(self) -> int:
-        """Size on disk of the texts and of all other parts of a store except the vectors."""
-        return sum(part.size + part.rows * (_ROW_BYTES + len(part.kind)) for part in (*self.texts, *self.general))
-
-    @property
-    def fetched_bytes(self) -> int:
-        """Uncompressed size of the texts downloaded from the hub."""
-        return sum(part.size for part in self.texts) if self.recipe.texts.source == PAPER else 0
-
-    @property
-    def validation_rows(self) -> int:
-        """Texts per validation."""
-        return self.held_out + sum(part.rows for part in self.general)
-
-    @property
-    def embedding_hours(self) -> float:
-        """Hours of embedding, shared by all processes."""
-        return self.rows * self.speed.text / self.processes / 3600
-
-    @property
-    def training_hours(self) -> float:
-        """Hours of training, including validations."""
-        validation = self.validation_rows * self.speed.pace.row
-        return (self.steps * self.speed.pace.step + self.validations * validation) / 3600
 
 
 def plan(recipe: Recipe, folder: Path) -> Plan:
@@ -264,74 +150,3 @@ def _loadable(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
 def _existing(folder: Path) -> Path:
     """Return ``folder`` or its nearest existing parent, to measure the free space on the disk."""
     return next(place for place in (folder.resolve(), *folder.resolve().parents) if place.is_dir())
-
-
-def format_plan(plan: Plan) -> str:
-    """Return ``plan`` as text."""
-    spec, speed, pace = plan.recipe, plan.speed, plan.speed.pace
-    epochs = plan.steps * plan.batch / max(1, sum(part.rows for part in plan.texts) - plan.held_out)
-    closed = closed_licences(spec.texts) if spec.texts.source == PAPER else ""
-    enough = plan.vector_bytes + plan.text_bytes + plan.fetched_bytes < plan.free_bytes
-    lines = [
-        f"plan of {spec.name} in {plan.folder}, from the beginning to the end",
-        "",
-        _table(plan),
-        "",
-        *([f"licences   not all open: {closed}"] if closed else []),
-        *([f"texts      less than {_gb(plan.fetched_bytes)}, fetched and compressed"] if plan.fetched_bytes else []),
-        f"store      {_gb(plan.vector_bytes)} of vectors ({speed.dimension} x {spec.teacher.store_dtype}) and "
-        f"{_gb(plan.text_bytes)} of texts; {_gb(plan.free_bytes)} are free{'' if enough else ', which is too little'}",
-        f"embedding  {plan.embedding_hours:,.2f} hours: {plan.rows:,} texts, {_embedding_speed(plan)}",
-        *_price(plan),
-        f"training   {plan.training_hours:,.2f} hours: {plan.steps:,} steps of {plan.batch} texts, {pace.step:.3f} s "
-        f"each; {epochs:,.1f} epochs",
-    ]
-    for number, cycle in enumerate(plan.cycles, 1):
-        lines.append(
-            f"  cycle {number}  {cycle.steps:,} steps, learning rate from {cycle.first:.1e} to {cycle.last:.1e}"
-        )
-    lines.append(
-        f"  and      {plan.validations:,} validations on {plan.validation_rows:,} texts, "
-        f"{plan.validation_rows * pace.row:,.1f} s each"
-    )
-    hours = plan.embedding_hours + plan.training_hours
-    lines.append(f"total      {hours:,.2f} hours at the speed just measured on this machine ({speed.device})")
-    lines += [f"measured with random weights: {reason}" for reason in speed.random_weights.values()]
-    return "\n".join(lines)
-
-
-def _embedding_speed(plan: Plan) -> str:
-    spec, speed = plan.recipe.teacher, plan.speed
-    rate = f"{plan.processes / speed.text:,.1f} a second by {spec.name}"
-    if spec.api is None:
-        return f"{rate} in {speed.precision}"
-    stated = spec.api.requests_per_minute or spec.api.tokens_per_minute
-    return f"{rate} at {spec.api.url}, {'at the limits in teacher.api' if stated else 'measured'}"
-
-
-def _price(plan: Plan) -> list[str]:
-    """Return a line with tokens and price of the texts, if the teacher is an API."""
-    speed, api = plan.speed, plan.recipe.teacher.api
-    if speed.tokens is None or api is None:
-        return []
-    tokens = f"about {plan.rows * speed.tokens:,.0f} tokens"
-    if speed.usd is None:
-        return [f"price      {tokens}; teacher.api.price_per_million_tokens is not set"]
-    each = f"{api.price_per_million_tokens:g} USD per million"
-    return [f"price      {plan.rows * speed.usd:,.2f} USD: {tokens}, {each}; evaluation costs more"]
-
-
-def _table(plan: Plan) -> str:
-    rows = [("source", "kind", "rows", "characters")]
-    for part in plan.texts:
-        rows.append((part.name, part.kind, f"{part.rows:,}", f"{part.characters:,.1f}"))
-    for part in plan.general:
-        rows.append((f"{part.name} (general)", part.kind, f"{part.rows:,}", f"{part.characters:,.1f}"))
-    parts = (*plan.texts, *plan.general)
-    mean = sum(part.rows * part.characters for part in parts) / plan.rows
-    rows.append(("total", "", f"{plan.rows:,}", f"{mean:,.1f}"))
-    return aligned(rows, left=2)
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"

@@ -45,7 +45,8 @@ def load_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
             ``evaluate_on`` names a set that does not exist.
     """
     if not path.is_file():
-        raise InputError(f"recipe {path}: no such file: name an existing recipe")
+        found = "found a folder" if path.is_dir() else "no such file"
+        raise InputError(f"recipe {path}: {found}: name an existing recipe, such as recipes/leaf_mini.py")
     try:
         namespace = runpy.run_path(str(path))
     except InputError as error:

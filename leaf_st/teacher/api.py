@@ -16,31 +16,25 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError  # type: ignore[attr-defined]
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
-from leaf_st.models.find import find_model
 from leaf_st.models.identity import Identity, with_owner
 from leaf_st.recipe import KINDS, ApiSpec, Kind, TeacherSpec
 from leaf_st.teacher.api_client import ApiClient
 from leaf_st.teacher.api_probes import PROBES, PROBES_HASH, require_same_vectors
+from leaf_st.teacher.api_tokens import ApiTokens
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.remote import RemoteTeacher
 from leaf_st.texts import Text
-from leaf_st.texts.paper.cut import Cutter
 
-_CHARACTERS = 4  # per token, where no tokenizer is named
 _NORM = 1e-2  # distance of the norm of a vector from 1 that rounding can cause; bfloat16 causes 0.002
 _PROBE_SECONDS = 600.0  # between two comparisons of the probes while texts are embedded
 _CUT = 1e-3  # relative L2 distance below which two vectors are equal, so that the API ignores what differs
 _READ_CHARACTERS = 400  # every model reads as many
 _GROWTH = 1.25  # factor between the lengths at which the end of a text is checked
-_MARGIN = 1.1  # of an estimate without a tokenizer
 _PROBE_FILE = "probes.npy"  # in the folder of a store
 
 _logger = logging.getLogger(__name__)
@@ -61,9 +55,8 @@ class ApiTeacher(RemoteTeacher):
 
     def __init__(self, spec: TeacherSpec, max_tokens: int | None = None) -> None:
         self._spec, self._api = spec, _api_of(spec)
-        self._max_tokens = max_tokens
-        self._tokenizer = None if self._api.tokenizer is None else _tokenizer(self._api.tokenizer)
         self._client = ApiClient(self._api)
+        self._tokens = ApiTokens(self._api, spec.max_length, self._client.usage, max_tokens)
         self._read = _READ_CHARACTERS  # length of the longest text whose end is known to have an effect
         self._probes, self._probed = self._embed_probes(), time.monotonic()
         self._asked = False  # whether texts were embedded since the probes
@@ -104,11 +97,7 @@ class ApiTeacher(RemoteTeacher):
 
     def token_counts(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """Return the number of tokens of each text, shape (n,); an estimate if the recipe names no tokenizer."""
-        if self._tokenizer is None:
-            return np.array([max(1, -(-len(text) // _CHARACTERS)) for text in texts], dtype=np.int64)
-        encoded = self._tokenizer.encode_batch(list(texts))
-        counts = np.array([len(tokens.ids) for tokens in encoded], dtype=np.int64)
-        return np.minimum(counts, self._spec.max_length) if self._cuts and self._spec.max_length else counts
+        return self._tokens.count(texts)
 
     def token_vectors(self, count: int) -> Tensor:
         """Raise an error: an API embeds texts.
@@ -131,7 +120,7 @@ class ApiTeacher(RemoteTeacher):
             InputError: If it does not.
         """
         probes = self.token_counts(PROBES)  # paid for at the end
-        self._require_tokens(np.concatenate([self._tokens_of(rows), probes]))
+        self._tokens.require(np.concatenate([self._tokens_of(rows), probes]))
         if time.monotonic() - self._probed > _PROBE_SECONDS:
             self._require_probes(self._probes, "at the start")
 
@@ -150,13 +139,13 @@ class ApiTeacher(RemoteTeacher):
             return
         self._require_probes(np.load(path), f"at the start of {folder}")
         if self._asked:
-            _logger.info("%s: %s%s", self._api.url, self._client.usage, self._price_in_words(self._client.usage.tokens))
+            usage = self._client.usage
+            _logger.info("%s: %s%s", self._api.url, usage, self._tokens.price_in_words(usage.tokens))
             self._asked = False
 
     def price(self, tokens: float) -> float | None:
         """Return the price of ``tokens`` in US dollars; None if the recipe states no price."""
-        price = self._api.price_per_million_tokens
-        return None if price is None else tokens / 1e6 * price
+        return self._tokens.price(tokens)
 
     def seconds_at_limits(self, rows: Sequence[Text]) -> float | None:
         """Return the mean seconds for one of ``rows`` at the limits that the recipe states; None if it states none."""
@@ -168,10 +157,6 @@ class ApiTeacher(RemoteTeacher):
         """Return the mean number of tokens of ``rows``, corrected by the API's counts of the texts embedded so far."""
         return float(self._tokens_of(rows).mean()) * self._client.usage.tokens_per_estimate
 
-    @property
-    def _cuts(self) -> bool:
-        return self._api.long_texts == "cut"
-
     def _tokens_of(self, rows: Sequence[Text]) -> NDArray[np.int64]:
         return self.token_counts([self.prompts[row.kind] + row.text for row in rows])
 
@@ -179,10 +164,9 @@ class ApiTeacher(RemoteTeacher):
         if not texts:
             return np.empty((0, self.dimension), dtype=np.float32)
         tokens = self.token_counts(texts)
-        if self._spec.max_length is not None:
-            texts = self._shortened(texts, tokens, self._spec.max_length)
+        texts = self._tokens.shortened(texts, tokens)
         self._require_read(texts, kind)
-        self._require_tokens(tokens)
+        self._tokens.require(tokens)
         self._asked = True
         vectors = self._client.embed(texts, tokens, kind)
         if self._normalized:
@@ -194,36 +178,6 @@ class ApiTeacher(RemoteTeacher):
                 )
             vectors /= norms
         return vectors
-
-    def _shortened(self, texts: list[str], tokens: NDArray[np.int64], longest: int) -> list[str]:
-        """Return the texts with at most ``longest`` tokens each.
-
-        Raises:
-            InputError: If a text is longer, and the recipe refuses long texts.
-        """
-        assert self._tokenizer is not None  # TeacherSpec requires it
-        if self._cuts:
-            tokenizer: Tokenizer = Tokenizer.from_str(self._tokenizer.to_str())
-            tokenizer.enable_truncation(longest)
-            return Cutter(tokenizer, longest).cut(texts)
-        if (most := int(tokens.argmax())) >= 0 and tokens[most] > longest:
-            raise InputError(
-                f"the text {texts[most][:60]!r} has {int(tokens[most]):,} tokens: expected at most teacher.max_length="
-                f"{longest:,}; set teacher.api.long_texts=cut, or leave the text out"
-            )
-        return texts
-
-    def _require_tokens(self, tokens: NDArray[np.int64]) -> None:
-        """Check that the budget allows texts with these numbers of tokens."""
-        usage, most = self._client.usage, self._max_tokens
-        expected = round(int(tokens.sum()) * max(1.0, usage.tokens_per_estimate))
-        if self._tokenizer is None:
-            expected = round(expected * _MARGIN)
-        if most is not None and usage.tokens + expected > most:
-            raise InputError(
-                f"the budget of {most:,} tokens{self._price_in_words(most)} is reached: {usage.tokens:,} are used, the "
-                f"next texts need about {expected:,}; the same command resumes here with the same budget again"
-            )
 
     def _require_read(self, texts: list[str], kind: Kind) -> None:
         """Check that the API reads the longest text to its end.
@@ -240,7 +194,7 @@ class ApiTeacher(RemoteTeacher):
         kept = len(text) * 7 // 8
         end = ("zebra 0 1 " * len(text))[: (len(text) - kept) // 4]  # fewer tokens, or the API could refuse the text
         pair = [text, text[:kept] + end]
-        self._require_tokens(tokens := self.token_counts(pair))
+        self._tokens.require(tokens := self.token_counts(pair))
         one, other = self._client.embed(pair, tokens, kind)
         if np.linalg.norm(one - other) < _CUT * np.linalg.norm(one):
             raise InputError(
@@ -251,7 +205,7 @@ class ApiTeacher(RemoteTeacher):
         self._read = len(text)
 
     def _embed_probes(self) -> NDArray[np.float32]:
-        self._require_tokens(tokens := self.token_counts(PROBES))
+        self._tokens.require(tokens := self.token_counts(PROBES))
         return self._client.embed(PROBES, tokens, "document")
 
     def _require_probes(self, before: NDArray[np.float32], when: str) -> None:
@@ -265,10 +219,6 @@ class ApiTeacher(RemoteTeacher):
         buffer = io.BytesIO()
         np.save(buffer, self._probes.astype(np.float32))
         path.write_bytes(buffer.getvalue())
-
-    def _price_in_words(self, tokens: int) -> str:
-        price = self.price(tokens)
-        return "" if price is None else f", {price:,.4f} USD"
 
 
 def revision_of(spec: TeacherSpec) -> str:
@@ -285,41 +235,7 @@ def revision_of(spec: TeacherSpec) -> str:
     return f"{api.url} {api.model} {settings} probes {PROBES_HASH}"
 
 
-def tokens_of_budget(spec: TeacherSpec, usd: float | None, tokens: int | None) -> int | None:
-    """Return the number of tokens that a budget in US dollars or in tokens allows; None without a budget.
-
-    Raises:
-        InputError: If the teacher is no API, or a budget in US dollars lacks the price.
-    """
-    if usd is None and tokens is None:
-        return None
-    if spec.api is None:
-        raise InputError(f"a budget needs a teacher with a price: expected teacher.api, found {spec.model}: remove it")
-    if usd is None:
-        return tokens
-    if not spec.api.price_per_million_tokens:
-        raise InputError("--budget-usd: expected a price, found none: set teacher.api.price_per_million_tokens")
-    allowed = int(usd / spec.api.price_per_million_tokens * 1e6)
-    return allowed if tokens is None else min(tokens, allowed)
-
-
 def _api_of(spec: TeacherSpec) -> ApiSpec:
     if spec.api is None:
         raise InputError(f"teacher {spec.model}: expected teacher.api, found a local model: set teacher.api.url")
     return spec.api
-
-
-def _tokenizer(name: str) -> Tokenizer:
-    """Load the tokenizer of a model, of which only tokenizer.json is needed."""
-    path = Path(name) / "tokenizer.json"
-    if not path.is_file() and not Path(name).is_dir():
-        try:
-            path = Path(hf_hub_download(name, "tokenizer.json"))
-        except (OSError, HTTPError, LocalEntryNotFoundError, ValueError):
-            path = find_model(name) / "tokenizer.json"
-    if not path.is_file():
-        raise InputError(f"teacher.api.tokenizer {name}: expected tokenizer.json, found none: name another model")
-    tokenizer: Tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer

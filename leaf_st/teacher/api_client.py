@@ -1,17 +1,15 @@
-"""Requests to an embedding API with OpenAI's interface: which texts go into a request, and what its response must be.
+"""Requests to an embedding API with OpenAI's interface.
 
 The `openai` client sends the requests. It neither divides texts among requests nor keeps to limits.
 """
 
 import logging
 import os
-import statistics
 import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +19,15 @@ from numpy.typing import NDArray
 from leaf_st.errors import InputError
 from leaf_st.hub.attempts import retry
 from leaf_st.recipe import ApiSpec, Kind
+from leaf_st.teacher.api_batches import plan_requests
 from leaf_st.teacher.api_pace import PARALLEL, Pace, requested_pause
+from leaf_st.teacher.api_response import placed, require_usable
+from leaf_st.teacher.api_usage import Usage
 
 if TYPE_CHECKING:
     import openai
 
 _TIMEOUT = 300.0  # seconds: a server without a GPU needs half a minute for 64 long texts
-_FEWEST_ITEMS = 16  # a request with fewer texts wastes the time of a server that computes in batches
 _TEMPORARY_STATUSES = {408, 409, 500, 502, 503, 504, 520, 522, 524, 529}
 # The API refuses the texts or their number. Some servers state a limit on the number of texts with 413 or 422.
 _REFUSALS = {400, 413, 422}
@@ -39,35 +39,6 @@ _logger = logging.getLogger(__name__)
 
 class _RefusedError(Exception):
     """The API refuses the texts of a request, or does not answer in time."""
-
-
-@dataclass
-class Usage:
-    """What an API was asked.
-
-    Attributes:
-        requests: Number of successful requests.
-        tokens: Number of tokens that the API counted, or the estimate if the API does not count.
-        estimated: The estimate for the same requests.
-        refused: Number of responses with status 429.
-        seconds: Latency of each request.
-    """
-
-    requests: int = 0
-    tokens: int = 0
-    estimated: int = 0
-    refused: int = 0
-    seconds: list[float] = field(default_factory=list)
-
-    @property
-    def tokens_per_estimate(self) -> float:
-        """The API's tokens for each estimated token; 1 before the first request."""
-        return self.tokens / self.estimated if self.estimated else 1.0
-
-    def __str__(self) -> str:
-        latency = statistics.median(self.seconds) if self.seconds else 0.0
-        storms = f", {self.refused:,} more were answered with 429" if self.refused else ""
-        return f"{self.requests:,} requests, {self.tokens:,} tokens, median latency {latency:.2f} s{storms}"
 
 
 class ApiClient:
@@ -124,23 +95,13 @@ class ApiClient:
         return vectors
 
     def batches(self, tokens: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Return the row numbers of the texts of each request: texts of similar length, within both maximums.
+        """Return the row numbers of the texts of each request.
 
         Args:
             tokens: Number of tokens of each text, shape (n,).
         """
-        order = np.argsort(tokens, kind="stable")[::-1]
-        share = max(_FEWEST_ITEMS, -(-len(order) // self.pace.requests_at_once()))
-        most_items = min(self._most_items, share)
-        batches: list[list[int]] = []
-        room = 0
-        for row in order.tolist():
-            if not batches or len(batches[-1]) == most_items or tokens[row] > room:
-                batches.append([])
-                room = self._api.max_tokens_per_request
-            batches[-1].append(row)
-            room -= int(tokens[row])
-        return [np.array(batch, dtype=np.int64) for batch in batches]
+        most_tokens = self._api.max_tokens_per_request
+        return plan_requests(tokens, self.pace.requests_at_once(), self._most_items, most_tokens)
 
     def _embed_batch(self, texts: list[str], tokens: NDArray[np.int64], kind: Kind) -> NDArray[np.float32]:
         """Embed the texts of a request, or of two requests of half the size if the API refuses the request."""
@@ -260,14 +221,14 @@ class ApiClient:
         """Return the vectors of a response in the order of ``texts``, and count the request."""
         try:
             answer = response.parse()
-            vectors = _placed(answer.data, len(texts))
+            vectors = placed(answer.data, len(texts))
             counted = getattr(answer.usage, "total_tokens", None) or getattr(answer.usage, "prompt_tokens", None)
         except (ValueError, TypeError, AttributeError) as error:
             raise InputError(
                 f"the API at {self._api.url} gives no vectors for {len(texts)} texts ({str(error)[:_SHOWN]}): check "
                 "that it has OpenAI's interface; the same command resumes"
             ) from None
-        self._require_usable(vectors, texts)
+        require_usable(vectors, texts, self._width)
         with self._lock:
             self._width = vectors.shape[1]
             self.usage.requests += 1
@@ -277,23 +238,6 @@ class ApiClient:
         self.pace.succeeded(response.headers, tokens)
         _logger.debug("%d texts, %d tokens, %.3f s", len(texts), counted or tokens, seconds)
         return vectors
-
-    def _require_usable(self, vectors: NDArray[np.float32], texts: list[str]) -> None:
-        if self._width not in (None, vectors.shape[1]):
-            raise InputError(
-                f"the API gives vectors of {vectors.shape[1]} dimensions: expected {self._width}; check "
-                "teacher.api.model and teacher.api.dimensions"
-            )
-        for wrong, name in (
-            (~np.isfinite(vectors).all(axis=1), "NaN or infinite numbers"),
-            (~vectors.any(axis=1), "the zero vector"),
-        ):
-            if wrong.any():
-                text = texts[int(np.argmax(wrong))]
-                raise InputError(
-                    f"the API gives {name} for {int(wrong.sum())} of {len(texts)} texts, such as {text[:60]!r}: "
-                    "expected finite values; leave the text out, or check the server"
-                )
 
 
 def _client(api: ApiSpec, key: str) -> "openai.OpenAI":
@@ -308,15 +252,3 @@ def _client(api: ApiSpec, key: str) -> "openai.OpenAI":
         )
     # The client requires a key, which a server without keys ignores.
     return openai.OpenAI(api_key=key or "none", base_url=api.url, max_retries=0, timeout=_TIMEOUT)
-
-
-def _placed(data: Sequence[Any], count: int) -> NDArray[np.float32]:
-    """Return the vectors of a response in the order of their indices, shape (count, d).
-
-    Raises:
-        ValueError: If vectors are missing, repeated, or of several widths.
-    """
-    places = sorted(range(len(data)), key=lambda place: data[place].index)
-    if [data[place].index for place in places] != list(range(count)):
-        raise ValueError(f"expected the indices 0 to {count - 1}, found {len(data)} vectors")
-    return np.array([data[place].embedding for place in places], dtype=np.float32).reshape(count, -1)

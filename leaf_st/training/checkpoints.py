@@ -31,7 +31,7 @@ _PASSING = "passing"  # folder of the checkpoint that is only for resuming
 
 
 def complete_checkpoints(folder: Path) -> dict[int, Path]:
-    """Return the complete checkpoints in ``folder`` that the recipe asked for, by step, in rising order."""
+    """Return the complete checkpoints in ``folder`` that the recipe asked for, by step, in ascending order."""
     return dict(sorted((_step(path), path) for path in folder.glob("checkpoint-*") if (path / _COMPLETE).is_file()))
 
 

@@ -65,7 +65,7 @@ class LengthGroupedBatchSampler(SetEpochMixin, BatchSampler):
             because all processes need the same number of batches of the same size.
         valid_label_columns: Columns of a data set that are not texts.
         generator: Ignored.
-        leave_out: Rows that never occur, such as held-out rows, in rising order, shape (k,).
+        leave_out: Rows that never occur, such as held-out rows, in ascending order, shape (k,).
         part: (i, n): yield part i of n of each batch.
         rows_per_chunk: Consecutive rows that are moved together.
         chunks_per_window: Chunks whose rows are mixed.
@@ -194,6 +194,8 @@ def _write_lengths(path: Path, store: EmbeddingStore, student: SentenceTransform
 
 
 def _count_tokens(store: EmbeddingStore, student: SentenceTransformer) -> Iterator[NDArray[np.int64]]:
-    for start in tqdm(range(0, len(store), _ROWS), desc="counting tokens", unit_scale=_ROWS, unit=" texts"):
-        rows = range(start, min(start + _ROWS, len(store)))
-        yield np.minimum(token_counts(student, store.prompted(rows)), _LONGEST)
+    with tqdm(desc="counting tokens", unit=" texts", total=len(store)) as bar:
+        for start in range(0, len(store), _ROWS):
+            rows = range(start, min(start + _ROWS, len(store)))
+            yield np.minimum(token_counts(student, store.prompted(rows)), _LONGEST)
+            bar.update(len(rows))

@@ -86,7 +86,7 @@ class LeafTrainer(SentenceTransformerTrainer):
 
     @property
     def untrained_rows(self) -> NDArray[np.int64]:
-        """Rows of the store that are not trained on, in rising order."""
+        """Rows of the store that are not trained on, in ascending order."""
         return self._held_out
 
     @property
@@ -126,7 +126,7 @@ class LeafTrainer(SentenceTransformerTrainer):
             return super().compute_loss(model, inputs, *others, **more)
 
     def sample(self, count: int) -> list[int]:
-        """Return about ``count`` random rows that are trained on, in rising order."""
+        """Return about ``count`` random rows that are trained on, in ascending order."""
         rows = np.random.default_rng(self.args.seed).integers(len(self._lengths), size=count)
         kept: list[int] = np.setdiff1d(rows, self._held_out).tolist()
         return kept
@@ -221,7 +221,7 @@ class LeafTrainer(SentenceTransformerTrainer):
 
 
 def held_out_rows(store: EmbeddingStore, spec: TrainingSpec) -> NDArray[np.int64]:
-    """Return the validation rows of ``store`` in rising order: as many as ``spec`` asks for, at most one in ten."""
+    """Return the validation rows of ``store`` in ascending order: as many as ``spec`` asks for, at most one in ten."""
     return store.held_out(held_out_count(len(store), spec))
 
 

@@ -16,7 +16,8 @@ import leaf_st
 from leaf_st.cli.main import main
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import document_text, load_beir
-from leaf_st.pipeline.plan import format_plan, plan
+from leaf_st.pipeline.plan import plan
+from leaf_st.pipeline.plan_text import format_plan
 from leaf_st.pipeline.recipe_file import override
 from leaf_st.pipeline.run import Run
 from leaf_st.publishing.card.card import card_text

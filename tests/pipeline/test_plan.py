@@ -7,7 +7,8 @@ import pytest
 from api import KEY, serve
 
 from leaf_st.errors import InputError
-from leaf_st.pipeline.plan import _loadable, format_plan, plan
+from leaf_st.pipeline.plan import _loadable, plan
+from leaf_st.pipeline.plan_text import format_plan
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import PAPER, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.student.new import new_student

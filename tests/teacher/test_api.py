@@ -19,9 +19,9 @@ from leaf_st.models.random_weights import save_tiny_teacher
 from leaf_st.recipe import ApiSpec, Recipe, StudentSpec, TeacherSpec, TextsSpec
 from leaf_st.teacher import api as api_module
 from leaf_st.teacher import api_client, api_pace
-from leaf_st.teacher.api import tokens_of_budget
 from leaf_st.teacher.api_pace import Pace, requested_pause, seconds_of
 from leaf_st.teacher.api_probes import PROBES
+from leaf_st.teacher.api_tokens import tokens_of_budget
 from leaf_st.teacher.open import open_teacher_model, require_teacher
 from leaf_st.texts import Text
 

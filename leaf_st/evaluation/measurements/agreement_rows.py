@@ -1,66 +1,32 @@
 """Rows of the measurement ``agreement``: of the held-out texts of a run, and of the user's texts."""
 
-import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.util import SimilarityFunction
-from tqdm import tqdm
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.display import first_words
-from leaf_st.evaluation.embedder import require_finite
-from leaf_st.evaluation.measurements.agreement import AGREEMENT, HELD_OUT, AgreementRow, Group
+from leaf_st.evaluation.measurements.agreement import AGREEMENT, HELD_OUT, AgreementRow
+from leaf_st.evaluation.measurements.agreement_groups import Distances, Measured, measure_collection
 from leaf_st.evaluation.measurements.collection import (
-    Collection,
     Survey,
     embed_collection,
     held_out_collection,
     nearest_training_text,
     survey,
 )
-from leaf_st.evaluation.measurements.list_agreement import Compared, Nearest, Search, terciles
-from leaf_st.evaluation.measurements.lost_queries import LOST_QUERIES, LostHitRow
+from leaf_st.evaluation.measurements.lost_queries import LOST_QUERIES
 from leaf_st.evaluation.measurements.over_sets import load_pair
-from leaf_st.evaluation.modes import ROLES, STUDENT_MODES, Mode
 from leaf_st.evaluation.rows import part_file, read_or_make, write_rows
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.models.identity import hash_files, identify, with_owner
 from leaf_st.models.load import load_model
-from leaf_st.models.tokens import token_counts
 from leaf_st.recipe import Recipe
 from leaf_st.run_folder import MODEL, RESULTS, STORE, read_run, run_of
 from leaf_st.teacher.protocol import NoVectorError, Teacher
 from leaf_st.teacher.store import FINGERPRINT, STORE_MANIFEST, EmbeddingStore
-from leaf_st.texts import Text
-
-LOST = 20  # queries that are shown
-_HITS = 5  # documents of each list that are shown
-_BLOCK = 2048  # documents whose vectors and similarities are in memory
-_EQUAL = 1 - 1e-9  # overlap above which two lists are equal
-
-_Distances = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-
-_logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """All rows of one set of texts.
-
-    Attributes:
-        agreement: The agreement by mode and group.
-        lost: Documents of the queries that lose most.
-    """
-
-    agreement: Sequence[AgreementRow]
-    lost: Sequence[LostHitRow]
 
 
 def measure_held_out(model: str | Path, results: Path | None = None) -> list[AgreementRow]:
@@ -89,7 +55,7 @@ def measure_held_out(model: str | Path, results: Path | None = None) -> list[Agr
     def make() -> list[Measured]:
         collection = held_out_collection(HELD_OUT, store, recipe.training)
         names = identity.name, with_owner(store.fingerprint.teacher)
-        return [_measure_collection(collection, student, names, _distances_in(run))]
+        return [measure_collection(collection, student, names, _distances_in(run))]
 
     texts = hash_files([store.folder / FINGERPRINT, store.folder / STORE_MANIFEST])
     results = results or run / RESULTS
@@ -151,10 +117,10 @@ def _measure_survey(
     collection = embed_collection(found, teacher, folder)
     run = run_of(Path(model))
     distances = None if run is None else _distances_in(run, collection.store)
-    return [_measure_collection(collection, student, (identify(student).name, teacher.identity.name), distances)]
+    return [measure_collection(collection, student, (identify(student).name, teacher.identity.name), distances)]
 
 
-def _distances_in(run: Path, other: EmbeddingStore | None = None) -> _Distances | None:
+def _distances_in(run: Path, other: EmbeddingStore | None = None) -> Distances | None:
     """Return a function of the teacher's vectors; None if the run has no store, or a store of another teacher."""
     if not (run / STORE / STORE_MANIFEST).is_file():
         return None
@@ -162,166 +128,3 @@ def _distances_in(run: Path, other: EmbeddingStore | None = None) -> _Distances 
     if other is not None and not store.fingerprint.has_files_of(other.fingerprint):
         return None
     return lambda vectors: nearest_training_text(vectors, store, recipe.training)
-
-
-@dataclass(frozen=True, eq=False)
-class _Searched:
-    """The lists of all queries of a collection.
-
-    Attributes:
-        collection: Queries and documents.
-        lists: The nearest documents by mode.
-        compared: Agreement with the teacher's lists by mode.
-        student: Name of the student.
-        teacher: Name of the teacher.
-    """
-
-    collection: Collection
-    lists: Mapping[Mode, Nearest]
-    compared: Mapping[Mode, Compared]
-    student: str
-    teacher: str
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """Some of the queries: the name of a group, its smallest and largest value, and a mask of shape (q,)."""
-
-    group: Group
-    low: float | None
-    high: float | None
-    mask: NDArray[np.bool_]
-
-
-def _measure_collection(
-    collection: Collection, student: SentenceTransformer, names: tuple[str, str], distances: _Distances | None
-) -> Measured:
-    """Search the documents of ``collection`` in all modes and compare the lists.
-
-    Args:
-        collection: Queries and documents with the teacher's vectors.
-        student: The student.
-        names: Names of student and teacher in the rows.
-        distances: Returns the distance of the teacher's vectors of q queries, shape (q, d), to the training texts.
-    """
-    _require_same_width(collection.store, student)
-    lists, compared = _search(collection, student)
-    searched = _Searched(collection, lists, compared, *names)
-    asked = collection.queries.tolist()
-    texts = [row.text for row in collection.store.texts(asked)]
-    parts = [_Part("all", None, None, np.full(len(asked), True))]
-    unit: Group = "tokens" if callable(student.tokenizer) else "characters"
-    parts += _thirds(unit, token_counts(student, texts).astype(np.float64))
-    if distances is not None:
-        vectors = collection.store.embeddings(asked).astype(np.float32)
-        parts += _thirds("distance", distances(vectors).astype(np.float64))
-    rows = [_row(searched, mode, part) for part in parts for mode in STUDENT_MODES]
-    for row in rows[: len(STUDENT_MODES)]:
-        found = "undefined" if row.recall_10 is None else f"{row.recall_10:.1f}%"
-        _logger.info("%s, %s mode: recall@10 of the teacher's documents %s", row.set, row.mode, found)
-    return Measured(rows, _lost(searched, texts))
-
-
-def _thirds(group: Group, values: NDArray[np.float64]) -> list[_Part]:
-    return [_Part(group, float(values[mask].min()), float(values[mask].max()), mask) for mask in terciles(values)]
-
-
-def _search(collection: Collection, student: SentenceTransformer) -> tuple[dict[Mode, Nearest], dict[Mode, Compared]]:
-    store, asked, documents = collection.store, collection.queries.tolist(), collection.documents.tolist()
-    similarity = SimilarityFunction.to_similarity_fn(store.fingerprint.similarity_fn_name or student.similarity_fn_name)
-    search = Search(collection.own, len(documents))
-    with tqdm(desc=f"agreement, {collection.name}", unit=" texts", total=len(asked) + len(documents)) as bar:
-        expected = store.embeddings(asked).astype(np.float32)
-        queries = _encode(student, store.texts(asked))
-        bar.update(len(asked))
-        for start in range(0, len(documents), _BLOCK):
-            rows = documents[start : start + _BLOCK]
-            targets, vectors = store.embeddings(rows).astype(np.float32), _encode(student, store.texts(rows))
-            search.add(
-                {
-                    "teacher": np.asarray(similarity(expected, targets)),
-                    "standard": np.asarray(student.similarity(queries, vectors)),
-                    "asymmetric": np.asarray(similarity(queries, targets)),
-                }
-            )
-            bar.update(len(rows))
-    lists = search.nearest()
-    return lists, {mode: search.compare(lists, mode) for mode in STUDENT_MODES}
-
-
-def _encode(student: SentenceTransformer, rows: Sequence[Text]) -> NDArray[np.float32]:
-    """Return the student's vectors of n texts of one kind, shape (n, d)."""
-    texts, kind = [row.text for row in rows], rows[0].kind
-    encode = student.encode_query if kind == "query" else student.encode_document
-    vectors = np.asarray(encode(texts, show_progress_bar=False), np.float32)
-    require_finite(vectors, texts, "the student", kind)
-    return vectors
-
-
-def _require_same_width(store: EmbeddingStore, student: SentenceTransformer) -> None:
-    found = student.get_embedding_dimension()
-    if found != store.dimension:
-        raise InputError(
-            f"the teacher's vectors have {store.dimension} dimensions, the student's have {found}: asymmetric mode "
-            "compares their vectors; name the student's own teacher"
-        )
-
-
-def _row(searched: _Searched, mode: Mode, part: _Part) -> AgreementRow:
-    collection, compared = searched.collection, searched.compared[mode]
-    recalls = {k: 100 * float(values[part.mask].mean()) for k, values in compared.recalls.items()}
-    correlations = compared.correlation[part.mask]
-    defined = correlations[np.isfinite(correlations)]
-    return AgreementRow(
-        set=collection.name,
-        mode=mode,
-        group=part.group,
-        low=part.low,
-        high=part.high,
-        queries=int(part.mask.sum()),
-        documents=len(collection.documents),
-        recall_1=recalls.get(1),
-        recall_10=recalls.get(10),
-        recall_100=recalls.get(100),
-        overlap=float(compared.overlap[part.mask].mean()),
-        correlation=float(defined.mean()) if len(defined) else None,
-        asked=collection.asked,
-        trained=collection.trained,
-        model=searched.student,
-        teacher=searched.teacher,
-    )
-
-
-def _lost(searched: _Searched, queries: Sequence[str]) -> list[LostHitRow]:
-    """Return the first documents of the queries with the lowest mean overlap of both modes."""
-    overlap = np.mean([compared.overlap for compared in searched.compared.values()], axis=0)
-    worst = [query for query in np.argsort(overlap, kind="stable").tolist()[:LOST] if overlap[query] < _EQUAL]
-    return [
-        hit
-        for place, query in enumerate(worst, 1)
-        for mode in ROLES
-        for hit in _hits(searched, mode, query, place, queries[query])
-    ]
-
-
-def _hits(searched: _Searched, mode: Mode, query: int, place: int, asked: str) -> list[LostHitRow]:
-    collection, nearest = searched.collection, searched.lists[mode]
-    documents = nearest.documents[query, :_HITS]
-    texts = collection.store.texts(collection.documents[documents].tolist())
-    expected = {document: rank for rank, document in enumerate(searched.lists["teacher"].documents[query].tolist(), 1)}
-    return [
-        LostHitRow(
-            set=collection.name,
-            place=place,
-            asked=first_words(asked),
-            mode=mode,
-            overlap=1.0 if mode == "teacher" else float(searched.compared[mode].overlap[query]),
-            rank=rank,
-            score=float(nearest.scores[mode][query, rank - 1]),
-            teacher_rank=expected.get(document),
-            text=first_words(row.text),
-            model=searched.student,
-            teacher=searched.teacher,
-        )
-        for rank, (document, row) in enumerate(zip(documents.tolist(), texts, strict=True), 1)
-    ]

@@ -239,12 +239,14 @@ def _blocks(
 
     from leaf_st.models.prompts import prompt_for
 
-    for start in tqdm(range(0, len(rows), _BLOCK), desc="linear map", unit=" texts", unit_scale=_BLOCK):
-        block = rows[start : start + _BLOCK]
-        texts = [prompt_for(source.prompts, row.kind) + row.text for row in store.texts(block)]
-        # The empty prompt keeps the source from adding its default prompt a second time.
-        vectors = source.encode(texts, prompt="", show_progress_bar=False)
-        yield np.asarray(vectors, np.float32), store.embeddings(block).astype(np.float32)
+    with tqdm(desc="linear map", unit=" texts", total=len(rows)) as bar:
+        for start in range(0, len(rows), _BLOCK):
+            block = rows[start : start + _BLOCK]
+            texts = [prompt_for(source.prompts, row.kind) + row.text for row in store.texts(block)]
+            # The empty prompt keeps the source from adding its default prompt a second time.
+            vectors = source.encode(texts, prompt="", show_progress_bar=False)
+            yield np.asarray(vectors, np.float32), store.embeddings(block).astype(np.float32)
+            bar.update(len(block))
 
 
 def sources(recipe: Recipe, store: "EmbeddingStore") -> "dict[str, SentenceTransformer]":

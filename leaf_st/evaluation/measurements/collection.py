@@ -36,8 +36,9 @@ class Collection:
     Attributes:
         name: Name in results.
         store: The store.
-        queries: Rows of the queries, in rising order.
-        documents: Rows of the documents, in rising order. If the queries are among them, a query does not find itself.
+        queries: Rows of the queries, in ascending order.
+        documents: Rows of the documents, in ascending order. If the queries are among them, a query does not find
+            itself.
         trained: Number of documents that the student was trained on.
     """
 
@@ -174,7 +175,7 @@ def _read(source: Path) -> Iterator[Text]:
 
 
 def _rows_of_kind(store: EmbeddingStore, kind: Kind) -> NDArray[np.int64]:
-    """Return the rows of ``kind``, in rising order."""
+    """Return the rows of ``kind``, in ascending order."""
     found, first = [np.empty(0, np.int64)], 0
     for index, ids in enumerate(store.ids()):
         kinds = store.shard(index).kinds.to_numpy(zero_copy_only=False)
@@ -184,7 +185,7 @@ def _rows_of_kind(store: EmbeddingStore, kind: Kind) -> NDArray[np.int64]:
 
 
 def _draw(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Return at most ``count`` of ``rows``, drawn at random with a fixed seed, in rising order."""
+    """Return at most ``count`` of ``rows``, drawn at random with a fixed seed, in ascending order."""
     if len(rows) <= count:
         return rows
     return np.sort(np.random.default_rng(0).choice(rows, max(count, 0), replace=False))

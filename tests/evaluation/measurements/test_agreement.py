@@ -12,7 +12,7 @@ from letters import save_set, save_texts, words
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import document_text, load_beir
 from leaf_st.evaluation.embedder import embed_set
-from leaf_st.evaluation.measurements import agreement_rows, collection
+from leaf_st.evaluation.measurements import agreement_search, collection
 from leaf_st.evaluation.measurements.agreement import (
     AGREEMENT,
     HELD_OUT,
@@ -166,11 +166,11 @@ def test_texts_need_no_judgments_and_no_queries(trained, search_set, tmp_path):
 
 def test_large_texts_are_searched_with_some_of_their_queries(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(collection, "QUERIES", 7)
-    monkeypatch.setattr(agreement_rows, "_BLOCK", 16)
+    monkeypatch.setattr(agreement_search, "_BLOCK", 16)
     source = save_texts(tmp_path / "texts.jsonl", 120)
     rows = _all(_measure(trained.folder, tmp_path / "few", [source]))
     assert {(row.queries, row.documents) for row in rows.values()} == {(7, 60)}
-    monkeypatch.setattr(agreement_rows, "_BLOCK", 2048)
+    monkeypatch.setattr(agreement_search, "_BLOCK", 2048)
     again = _all(_measure(trained.folder, tmp_path / "again", [source]))
     for mode, row in rows.items():
         assert row.overlap == pytest.approx(again[mode].overlap)

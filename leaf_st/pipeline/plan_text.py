@@ -1,0 +1,77 @@
+"""The estimate of a run as text, for ``leaf-st run --dry-run``."""
+
+from leaf_st.pipeline.plan_types import Plan
+from leaf_st.recipe import PAPER
+from leaf_st.tables import aligned
+from leaf_st.texts.paper.fetch import closed_licences
+
+
+def format_plan(plan: Plan) -> str:
+    """Return ``plan`` as text."""
+    spec, speed, pace = plan.recipe, plan.speed, plan.speed.pace
+    epochs = plan.steps * plan.batch / max(1, sum(part.rows for part in plan.texts) - plan.held_out)
+    closed = closed_licences(spec.texts) if spec.texts.source == PAPER else ""
+    enough = plan.vector_bytes + plan.text_bytes + plan.fetched_bytes < plan.free_bytes
+    lines = [
+        f"plan of {spec.name} in {plan.folder}, from the beginning to the end",
+        "",
+        _table(plan),
+        "",
+        *([f"licences   not all open: {closed}"] if closed else []),
+        *([f"texts      less than {_gb(plan.fetched_bytes)}, fetched and compressed"] if plan.fetched_bytes else []),
+        f"store      {_gb(plan.vector_bytes)} of vectors ({speed.dimension} x {spec.teacher.store_dtype}) and "
+        f"{_gb(plan.text_bytes)} of texts; {_gb(plan.free_bytes)} are free{'' if enough else ', which is too little'}",
+        f"embedding  {plan.embedding_hours:,.2f} hours: {plan.rows:,} texts, {_embedding_speed(plan)}",
+        *_price(plan),
+        f"training   {plan.training_hours:,.2f} hours: {plan.steps:,} steps of {plan.batch} texts, {pace.step:.3f} s "
+        f"each; {epochs:,.1f} epochs",
+    ]
+    for number, cycle in enumerate(plan.cycles, 1):
+        lines.append(
+            f"  cycle {number}  {cycle.steps:,} steps, learning rate from {cycle.first:.1e} to {cycle.last:.1e}"
+        )
+    lines.append(
+        f"  and      {plan.validations:,} validations on {plan.validation_rows:,} texts, "
+        f"{plan.validation_rows * pace.row:,.1f} s each"
+    )
+    hours = plan.embedding_hours + plan.training_hours
+    lines.append(f"total      {hours:,.2f} hours at the speed just measured on this machine ({speed.device})")
+    lines += [f"measured with random weights: {reason}" for reason in speed.random_weights.values()]
+    return "\n".join(lines)
+
+
+def _embedding_speed(plan: Plan) -> str:
+    spec, speed = plan.recipe.teacher, plan.speed
+    rate = f"{plan.processes / speed.text:,.1f} a second by {spec.name}"
+    if spec.api is None:
+        return f"{rate} in {speed.precision}"
+    stated = spec.api.requests_per_minute or spec.api.tokens_per_minute
+    return f"{rate} at {spec.api.url}, {'at the limits in teacher.api' if stated else 'measured'}"
+
+
+def _price(plan: Plan) -> list[str]:
+    """Return a line with tokens and price of the texts, if the teacher is an API."""
+    speed, api = plan.speed, plan.recipe.teacher.api
+    if speed.tokens is None or api is None:
+        return []
+    tokens = f"about {plan.rows * speed.tokens:,.0f} tokens"
+    if speed.usd is None:
+        return [f"price      {tokens}; teacher.api.price_per_million_tokens is not set"]
+    each = f"{api.price_per_million_tokens:g} USD per million"
+    return [f"price      {plan.rows * speed.usd:,.2f} USD: {tokens}, {each}; evaluation costs more"]
+
+
+def _table(plan: Plan) -> str:
+    rows = [("source", "kind", "rows", "characters")]
+    for part in plan.texts:
+        rows.append((part.name, part.kind, f"{part.rows:,}", f"{part.characters:,.1f}"))
+    for part in plan.general:
+        rows.append((f"{part.name} (general)", part.kind, f"{part.rows:,}", f"{part.characters:,.1f}"))
+    parts = (*plan.texts, *plan.general)
+    mean = sum(part.rows * part.characters for part in parts) / plan.rows
+    rows.append(("total", "", f"{plan.rows:,}", f"{mean:,.1f}"))
+    return aligned(rows, left=2)
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"

@@ -1,0 +1,133 @@
+"""The tokens of texts for an embedding API: their number, the maximum of a text, the budget, and the price."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError  # type: ignore[attr-defined]
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from leaf_st.errors import InputError
+from leaf_st.models.find import find_model
+from leaf_st.recipe import ApiSpec, TeacherSpec
+from leaf_st.teacher.api_usage import Usage
+from leaf_st.texts.paper.cut import Cutter
+
+_CHARACTERS = 4  # per token, where no tokenizer is named
+_MARGIN = 1.1  # of an estimate without a tokenizer
+
+
+class ApiTokens:
+    """Counts the tokens of texts, shortens texts, and keeps to a budget.
+
+    Args:
+        api: The API.
+        longest: Maximum number of tokens of a text; None for no maximum.
+        usage: What the API was asked so far.
+        budget: Number of tokens after which no further texts are allowed; None for no limit.
+
+    Raises:
+        InputError: If the tokenizer cannot be loaded.
+    """
+
+    def __init__(self, api: ApiSpec, longest: int | None, usage: Usage, budget: int | None) -> None:
+        self._api, self._longest, self._usage, self._most = api, longest, usage, budget
+        self._tokenizer = None if api.tokenizer is None else _tokenizer(api.tokenizer)
+
+    def count(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Return the number of tokens of each text, shape (n,); an estimate if the recipe names no tokenizer."""
+        if self._tokenizer is None:
+            return np.array([max(1, -(-len(text) // _CHARACTERS)) for text in texts], dtype=np.int64)
+        encoded = self._tokenizer.encode_batch(list(texts))
+        counts = np.array([len(tokens.ids) for tokens in encoded], dtype=np.int64)
+        return np.minimum(counts, self._longest) if self._cuts and self._longest else counts
+
+    def shortened(self, texts: list[str], tokens: NDArray[np.int64]) -> list[str]:
+        """Return the texts with at most ``teacher.max_length`` tokens each.
+
+        Args:
+            texts: The texts.
+            tokens: Their number of tokens, shape (n,).
+
+        Raises:
+            InputError: If a text is longer, and the recipe refuses long texts.
+        """
+        if self._longest is None:
+            return texts
+        assert self._tokenizer is not None  # TeacherSpec requires it
+        if self._cuts:
+            tokenizer: Tokenizer = Tokenizer.from_str(self._tokenizer.to_str())
+            tokenizer.enable_truncation(self._longest)
+            return Cutter(tokenizer, self._longest).cut(texts)
+        if (most := int(tokens.argmax())) >= 0 and tokens[most] > self._longest:
+            raise InputError(
+                f"the text {texts[most][:60]!r} has {int(tokens[most]):,} tokens: expected at most teacher.max_length="
+                f"{self._longest:,}; set teacher.api.long_texts=cut, or leave the text out"
+            )
+        return texts
+
+    def require(self, tokens: NDArray[np.int64]) -> None:
+        """Check that the budget allows texts with these numbers of tokens.
+
+        Raises:
+            InputError: If the budget does not allow them.
+        """
+        usage, most = self._usage, self._most
+        expected = round(int(tokens.sum()) * max(1.0, usage.tokens_per_estimate))
+        if self._tokenizer is None:
+            expected = round(expected * _MARGIN)
+        if most is not None and usage.tokens + expected > most:
+            raise InputError(
+                f"the budget of {most:,} tokens{self.price_in_words(most)} is reached: {usage.tokens:,} are used, the "
+                f"next texts need about {expected:,}; the same command resumes here with the same budget again"
+            )
+
+    def price(self, tokens: float) -> float | None:
+        """Return the price of ``tokens`` in US dollars; None if the recipe states no price."""
+        price = self._api.price_per_million_tokens
+        return None if price is None else tokens / 1e6 * price
+
+    def price_in_words(self, tokens: int) -> str:
+        """Return the price of ``tokens`` for a message; an empty text if the recipe states no price."""
+        price = self.price(tokens)
+        return "" if price is None else f", {price:,.4f} USD"
+
+    @property
+    def _cuts(self) -> bool:
+        return self._api.long_texts == "cut"
+
+
+def tokens_of_budget(spec: TeacherSpec, usd: float | None, tokens: int | None) -> int | None:
+    """Return the number of tokens that a budget in US dollars or in tokens allows; None without a budget.
+
+    Raises:
+        InputError: If the teacher is no API, or a budget in US dollars lacks the price.
+    """
+    if usd is None and tokens is None:
+        return None
+    if spec.api is None:
+        raise InputError(f"a budget needs a teacher with a price: expected teacher.api, found {spec.model}: remove it")
+    if usd is None:
+        return tokens
+    if not spec.api.price_per_million_tokens:
+        raise InputError("--budget-usd: expected a price, found none: set teacher.api.price_per_million_tokens")
+    allowed = int(usd / spec.api.price_per_million_tokens * 1e6)
+    return allowed if tokens is None else min(tokens, allowed)
+
+
+def _tokenizer(name: str) -> Tokenizer:
+    """Load the tokenizer of a model, of which only tokenizer.json is needed."""
+    path = Path(name) / "tokenizer.json"
+    if not path.is_file() and not Path(name).is_dir():
+        try:
+            path = Path(hf_hub_download(name, "tokenizer.json"))
+        except (OSError, HTTPError, LocalEntryNotFoundError, ValueError):
+            path = find_model(name) / "tokenizer.json"
+    if not path.is_file():
+        raise InputError(f"teacher.api.tokenizer {name}: expected tokenizer.json, found none: name another model")
+    tokenizer: Tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
