@@ -211,6 +211,7 @@ def _train(source: Source, recipe: Recipe, folder: Path) -> MeasuredRun:
         layers=start.layers,
         dimension=store.dimension,
         spread=start.spectrum.spread,
+        start_rows=start.fitted_on,
         start_r2=start.r2,
         start_l2=start.l2,
         start_agreement=start.agreement,

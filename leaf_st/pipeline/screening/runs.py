@@ -18,10 +18,11 @@ class MeasuredRun:
         layers: Number of encoder layers of the student.
         dimension: Width of the teacher's vectors.
         spread: Root mean square of the distance of the teacher's vectors to their mean.
+        start_rows: Number of texts that the closed-form map was fitted on.
         start_r2: Share of the variance of the held-out vectors that the closed-form map explains.
         start_l2: Mean L2 of the closed-form map on the held-out texts.
         start_agreement: Agreement@10 of the closed-form map in percent.
-        texts: Number of training texts.
+        texts: Number of training texts; None if it is not documented.
         steps: Optimizer steps.
         batch_size: Texts per step.
         l2: Mean L2 on the held-out texts after training.
@@ -36,10 +37,11 @@ class MeasuredRun:
     layers: int
     dimension: int
     spread: float
+    start_rows: int
     start_r2: float
     start_l2: float
     start_agreement: float
-    texts: int
+    texts: int | None
     steps: int
     batch_size: int
     l2: float
