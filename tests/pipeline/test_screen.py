@@ -162,7 +162,7 @@ def test_a_recipe_file_with_an_api_has_a_price(texts, tiny_teacher_folder, tmp_p
             f"student=StudentSpec(backbone={str(tiny_teacher_folder)!r}, layers=(0, 2)))"
         )
         main(["screen", str(recipe), "--texts", str(texts), "--sample", "100"])
-        assert 0 < sum(count for text, count in server.asked.items() if "/" not in text) < 200
+        assert 100 <= sum(server.asked.values()) < 200  # and the probes
     printed = capsys.readouterr().out
     assert "Fitted on 80 texts" in printed
     assert "price of about " in printed
@@ -186,7 +186,7 @@ def test_given_vectors_are_screened_without_a_teacher(letters, tiny_teacher_fold
     )
     loaded = screen(replace(letters, texts=TextsSpec(source=str(table)))).start
     found = screen(given).start
-    assert found.l2 == pytest.approx(loaded.l2, abs=1e-3)
+    assert found.l2 == pytest.approx(loaded.l2, abs=5e-3)
     assert found.spectrum.participation == pytest.approx(loaded.spectrum.participation, rel=1e-2)
 
 
@@ -232,7 +232,12 @@ def test_the_recipes_measure_runs_and_compare_the_predictions(letters, tmp_path,
     screen_runs.main(command)
     first = rows.read_bytes()
     runs = measured_runs(rows)
-    assert [(run.layers, run.steps) for run in runs] == [(1, 2), (1, 4), (2, 2), (2, 4)]  # all six are the teacher
+    assert sorted((run.layers, run.steps) for run in runs) == [
+        (1, 2),
+        (1, 4),
+        (2, 2),
+        (2, 4),
+    ]  # all six are the teacher
     assert all(0 < run.l2 < 2 and run.retention is None for run in runs)
     monkeypatch.setattr(screen_runs, "train", None)
     screen_runs.main(command)

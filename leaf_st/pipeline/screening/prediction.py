@@ -88,12 +88,12 @@ def fit(runs: Sequence[MeasuredRun]) -> Fit:
     """
     features = np.array([_features(case_of(run)) for run in runs]).reshape(-1, COEFFICIENTS)
     gains = np.log([run.start_l2 / run.l2 for run in runs])
-    coefficients, _, rank, _ = np.linalg.lstsq(features, gains)
-    if rank < COEFFICIENTS:
+    if len(runs) < COEFFICIENTS or np.linalg.matrix_rank(features) < COEFFICIENTS:
         raise InputError(
             f"measured runs: expected runs that differ in steps and layers, found {len(runs)} runs that do not "
             f"determine {COEFFICIENTS} coefficients: measure more runs (recipes/benchmarks/screen_runs.py)"
         )
+    coefficients = np.linalg.lstsq(features, gains, rcond=None)[0]
     known = [((run.l2 / run.spread) ** 2, 100 - run.retention) for run in runs if run.retention is not None]
     missed, lost = np.array(known).reshape(-1, 2).T
     return Fit(coefficients, float(missed @ lost / (missed @ missed)) if len(missed) else None)

@@ -54,5 +54,5 @@ def agreement(
         student: A student of the teacher, which has the teacher's similarity function.
     """
     documents = store.embeddings(search.documents).astype(np.float32)
-    sides = ((vectors[search.queries], documents) for vectors in (found, expected))
-    return recall(next(sides), next(sides), student)
+    ours, theirs = ((vectors[search.queries], documents) for vectors in (found, expected))
+    return recall(ours, theirs, student)

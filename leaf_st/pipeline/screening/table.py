@@ -58,14 +58,14 @@ def _notes(found: Screening, runs: Sequence[MeasuredRun], steps: Sequence[int]) 
         f"over {len(runs)} measured runs, each predicted from the others."
     )
     samples, layers = ([getattr(run, name) for run in runs] for name in ("samples", "layers"))
-    texts, rows = (
-        min((run.texts for run in runs if run.texts is not None), default=0),
-        min(run.start_rows for run in runs),
-    )
+    texts = min((run.texts for run in runs if run.texts is not None), default=0)
+    rows = min(run.start_rows for run in runs)
     outside = [f"{count:,} steps" for count in steps if not _within(count * found.batch_size, samples)]
     outside += [] if _within(start.layers, layers) else [f"{start.layers} layers"]
     outside += [] if found.rows >= texts else [f"fewer than {texts:,} texts"]
-    outside += [] if start.fitted_on > 0.9 * rows else [f"a map fitted on fewer than {rows:,} texts, whose L2 is larger"]
+    outside += (
+        [] if start.fitted_on > 0.9 * rows else [f"a map fitted on fewer than {rows:,} texts, whose L2 is larger"]
+    )
     if outside:
         yield f"Outside of the measured runs, so the error may be larger: {', '.join(outside)}."
 
