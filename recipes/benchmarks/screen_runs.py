@@ -3,11 +3,11 @@
 Command:  python recipes/benchmarks/screen_runs.py TEACHER ... [--data FOLDER ...] [--output runs/screen]
 
 TEACHER is a run folder with a store (`leaf-st embed`), or a recipe file, whose texts are embedded first. --set changes
-the recipe files: --set texts.source=FILE. The script trains a student for each entry of --grid, LAYERS:STEPS. Each
-training has one learning rate cycle, because a checkpoint of a longer run is worse than a finished run of as many
-steps. With --data, the retention on BEIR folders is measured; the teacher must then be available. The rows are written
-to leaf_st/pipeline/screening/measured_runs.json (--runs) after each run, beside the rows of other runs. A stopped
-command resumes after the last finished run.
+the recipe files: --set texts.source=FILE. If the run folder has a trained student, this student is measured too. The
+script trains a student for each entry of --grid, LAYERS:STEPS. Each training has one learning rate cycle, because a
+checkpoint of a longer run is worse than a finished run of as many steps. With --data, the retention on BEIR folders is
+measured; the teacher must then be available. The rows are written to measured_runs.json of the package (--runs) after
+each run, beside the rows of other runs. A stopped command resumes after the last finished run.
 
 Result:   Not measured yet; `screen_prediction.py` prints the rows.
 """
@@ -28,16 +28,18 @@ from leaf_st.errors import InputError, exit_on_error
 from leaf_st.evaluation.beir import BeirSet, check_folders, document_text, load_beir
 from leaf_st.evaluation.embedder import QueriesAndDocuments
 from leaf_st.evaluation.measurements.baseline import backbone_name
+from leaf_st.evaluation.measurements.training import TRAINING
 from leaf_st.evaluation.ranking import exact_ndcg
 from leaf_st.evaluation.results import retention_percent
 from leaf_st.evaluation.rows import part_file, read_or_make, write_rows
+from leaf_st.models.load import load_model
 from leaf_st.pipeline.recipe_file import load_recipe
 from leaf_st.pipeline.run import Run
 from leaf_st.pipeline.screening.closed_form import encode_rows, layers_of, measure_closed_form
 from leaf_st.pipeline.screening.runs import MEASURED_RUNS, MeasuredRun, measured_runs
 from leaf_st.pipeline.screening.search import agreement, plan_search
 from leaf_st.recipe import Recipe, TrainingSpec
-from leaf_st.run_folder import STORE, read_run
+from leaf_st.run_folder import MODEL, RESULTS, STORE, read_run
 from leaf_st.teacher.local import load_teacher_model
 from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.store import STORE_MANIFEST, EmbeddingStore
@@ -73,11 +75,13 @@ class Source:
     """A teacher and its store.
 
     Attributes:
+        folder: The run folder.
         recipe: The recipe of the store.
         store: Texts and the teacher's vectors.
         sets: BEIR folders for the retention.
     """
 
+    folder: Path
     recipe: Recipe
     store: EmbeddingStore
     sets: Sequence[Path]
@@ -158,19 +162,20 @@ def _open(path: Path, options: argparse.Namespace) -> Source:
         recipe = load_recipe(path, options.set)
         path = options.output / "stores" / recipe.name
         Run(recipe, path).embed()
-    return Source(Recipe.from_dict(read_run(path)["resolved"]), EmbeddingStore(path / STORE), options.data)
+    return Source(path, Recipe.from_dict(read_run(path)["resolved"]), EmbeddingStore(path / STORE), options.data)
 
 
 def _measure_all(sources: Sequence[Source], grid: Sequence[Planned], options: argparse.Namespace) -> None:
-    """Measure the trainings of the grid for each teacher, the cheapest first."""
-    todo = [
-        (source, planned)
+    """Measure the trained students, then the trainings of the grid for each teacher, the cheapest first."""
+    todo = [(source, source.recipe) for source in sources if (source.folder / MODEL).is_dir()]
+    todo += [
+        (source, source.with_student(planned))
         for planned in sorted(grid, key=lambda each: each.work)
         for source in sources
         if not source.equals_teacher(planned)
     ]
-    for number, (source, planned) in enumerate(todo, 1):
-        started, recipe = time.perf_counter(), source.with_student(planned)
+    for number, (source, recipe) in enumerate(todo, 1):
+        started = time.perf_counter()
         row = _measured(source, recipe, options)
         known = measured_runs(options.runs) if options.runs.exists() else []
         write_rows(options.runs, [*(run for run in known if _key(run) != _key(row)), row])
@@ -190,11 +195,11 @@ def _measured(source: Source, recipe: Recipe, options: argparse.Namespace) -> Me
     shaped = (json.dumps(part, sort_keys=True) for part in (recipe.to_dict(), source.store.fingerprint.to_dict()))
     manifest = (source.store.folder / STORE_MANIFEST).read_text(encoding="utf-8")
     part = part_file(options.output, "screen", recipe.name, manifest, *shaped, *sorted(map(str, options.data)))
-    return read_or_make(part, MeasuredRun, lambda: [_train(source, recipe, options.output / "models" / part.stem)])[0]
+    return read_or_make(part, MeasuredRun, lambda: [_row(source, recipe, options.output / "models" / part.stem)])[0]
 
 
-def _train(source: Source, recipe: Recipe, folder: Path) -> MeasuredRun:
-    """Measure the closed-form start, train the student, and measure the student."""
+def _row(source: Source, recipe: Recipe, folder: Path) -> MeasuredRun:
+    """Measure the closed-form start, train the student in ``folder`` or load the run's student, and measure it."""
     store = source.store
     held_out = held_out_rows(store, recipe.training).tolist()
     others = np.setdiff1d(np.arange(len(store)), held_out)
@@ -202,9 +207,12 @@ def _train(source: Source, recipe: Recipe, folder: Path) -> MeasuredRun:
     fitted = np.sort(drawn).tolist()
     student = initial_student(recipe, store.fingerprint)
     start = measure_closed_form(recipe, store, student, fitted, held_out)
-    student = train(recipe, store, folder, student)
+    is_trained = recipe is source.recipe
+    run = source.folder if is_trained else folder
+    student = load_model(run / MODEL) if is_trained else train(recipe, store, run, student)
+    history = json.loads((run / RESULTS / TRAINING.file).read_text(encoding="utf-8"))
+    student.max_seq_length = recipe.training.max_length or student.max_seq_length  # as in training
     found, expected = encode_rows(student, store, held_out), store.embeddings(held_out).astype(np.float32)
-    arguments = named_arguments(recipe, "cpu")
     return MeasuredRun(
         teacher=recipe.teacher.name,
         student=backbone_name(recipe),
@@ -216,8 +224,8 @@ def _train(source: Source, recipe: Recipe, folder: Path) -> MeasuredRun:
         start_l2=start.l2,
         start_agreement=start.agreement,
         texts=len(others),
-        steps=arguments["max_steps"],
-        batch_size=arguments["per_device_train_batch_size"],
+        steps=history[-1]["step"],
+        batch_size=named_arguments(recipe, "cpu")["per_device_train_batch_size"],
         l2=float(np.linalg.norm(found - expected, axis=1).mean()),
         agreement=agreement(found, expected, plan_search(store, fitted, held_out), store, student),
         retention=source.retention(student),

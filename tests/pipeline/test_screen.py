@@ -224,26 +224,26 @@ def test_the_recipes_measure_runs_and_compare_the_predictions(letters, tmp_path,
     import screen_prediction
     import screen_runs
 
-    cpu = replace(letters.training, held_out_rows=16, arguments={"use_cpu": True})
-    Run(replace(letters, training=cpu), tmp_path / "run").embed()
-    grid = ["--grid", "0,2:2,4", "0:2,4", "0,1,2,3,4,5:2"]
-    rows = tmp_path / "rows.json"
-    command = [str(tmp_path / "run"), *grid, "--output", str(tmp_path / "out"), "--runs", str(rows)]
+    arguments = {"use_cpu": True, "max_steps": 3}
+    run = Run(
+        replace(letters, training=replace(letters.training, held_out_rows=16, arguments=arguments)), tmp_path / "run"
+    )
+    run.embed()
+    run.train()
+    l2 = run.measure_alignment().l2
+    rows, grid = tmp_path / "rows.json", ["--grid", "0,2:2,4", "0:2,4", "0,1,2,3,4,5:2"]
+    command = [str(run.folder), *grid, "--output", str(tmp_path / "out"), "--runs", str(rows)]
     screen_runs.main(command)
-    first = rows.read_bytes()
-    runs = measured_runs(rows)
-    assert sorted((run.layers, run.steps) for run in runs) == [
-        (1, 2),
-        (1, 4),
-        (2, 2),
-        (2, 4),
-    ]  # all six are the teacher
-    assert all(0 < run.l2 < 2 and run.retention is None for run in runs)
+    first, runs = rows.read_bytes(), measured_runs(rows)
+    assert (runs[0].layers, runs[0].steps, runs[0].l2) == (3, 3, pytest.approx(l2, abs=1e-4))
+    # A student of all six layers would be the teacher.
+    assert sorted((found.layers, found.steps) for found in runs[1:]) == [(1, 2), (1, 4), (2, 2), (2, 4)]
+    assert all(0 < found.l2 < 2 and found.retention is None for found in runs)
     monkeypatch.setattr(screen_runs, "train", None)
     screen_runs.main(command)
     assert rows.read_bytes() == first
     capsys.readouterr()
     screen_prediction.main(["--runs", str(rows)])
     printed = capsys.readouterr().out
-    assert printed.count("layers 0") == 4
+    assert printed.count("layers 0") == 5
     assert "the same run" in printed
