@@ -8,16 +8,19 @@ import numpy as np
 import pytest
 from api import KEY, serve
 from letters import save_texts
+from sentence_transformers import SentenceTransformer
 
 from leaf_st.cli.main import main
 from leaf_st.errors import InputError
 from leaf_st.pipeline.run import Run
 from leaf_st.pipeline.screen import half_of_the_layers, screen
+from leaf_st.pipeline.screening.closed_form import measure_closed_form
 from leaf_st.pipeline.screening.prediction import Case, case_of, errors, fit, leave_one_out
 from leaf_st.pipeline.screening.runs import MEASURED_RUNS, MeasuredRun, measured_runs
 from leaf_st.pipeline.screening.spectrum import spectrum
 from leaf_st.recipe import PAPER, Recipe, StudentSpec, TeacherSpec, TextsSpec
 from leaf_st.teacher.open import open_teacher
+from leaf_st.training.train import initial_student
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +78,42 @@ def test_a_flat_spectrum_has_all_dimensions_and_a_line_has_one():
     assert (line.participation, line.axes) == (pytest.approx(1), 1)
 
 
-def test_the_figures_are_those_of_a_ridge_map(letters):
+def test_the_closed_form_is_that_of_the_definition(letters, tmp_path):
+    store = Run(letters, tmp_path / "run").embed()
+    rows = np.random.default_rng(3).permutation(200).tolist()
+    fitted, held_out = rows[:150], rows[150:]
+    student = initial_student(letters, store.fingerprint)
+    found = measure_closed_form(letters, store, student, fitted, held_out)
+    pooled = SentenceTransformer(modules=[student[0], student[1]], device="cpu")
+    x, unseen = (np.float64(pooled.encode(store.prompted(part))) for part in (fitted, held_out))
+    y, expected = (np.float64(store.embeddings(part)) for part in (fitted, held_out))
+    centred = x - x.mean(0)
+    penalty = 1e-4 * centred.var(axis=0).mean() * len(x) * np.eye(x.shape[1])
+    weights = np.linalg.solve(centred.T @ centred + penalty, centred.T @ (y - y.mean(0)))
+    raw = (unseen - x.mean(0)) @ weights + y.mean(0)
+    mapped = raw / np.linalg.norm(raw, axis=1, keepdims=True)
+    assert found.l2 == pytest.approx(np.linalg.norm(mapped - expected, axis=1).mean(), abs=1e-4)
+    assert found.r2 == pytest.approx(
+        1 - ((expected - raw) ** 2).sum() / ((expected - expected.mean(0)) ** 2).sum(), abs=1e-3
+    )
+    kinds = np.array([row.kind for row in store.texts([*held_out, *fitted])])
+    documents = np.concatenate([expected, y])[kinds == "document"]
+    shared = [
+        len(set(np.argsort(-documents @ ours)[:10]) & set(np.argsort(-documents @ theirs)[:10]))
+        for ours, theirs, kind in zip(mapped, expected, kinds[:50], strict=True)
+        if kind == "query"
+    ]
+    assert (found.queries, found.documents) == (len(shared), len(documents))
+    assert found.agreement == pytest.approx(10 * np.mean(shared), abs=0.5)
+
+
+def test_the_figures_of_a_sample(letters):
     found = screen(letters)
     start = found.start
     assert (start.fitted_on, start.held_out, start.layers) == (160, 40, 3)
     assert start.spectrum.dimension == 32
     assert start.queries + start.documents == pytest.approx(120, abs=15)  # held-out queries and all documents
-    assert 0 < start.r2 < 1
-    assert 0 < start.l2 < start.spectrum.spread  # better than the mean vector
-    assert 10 < start.agreement <= 100
+    assert 10 < start.agreement <= 100  # chance finds ten of a hundred documents
     assert found.rows == 200
     size = sum(len(row["text"]) for row in _rows(letters))
     assert found.store_bytes == pytest.approx(size + 200 * (32 * 2 + 32), abs=200 * 10)
