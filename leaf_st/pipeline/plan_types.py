@@ -10,7 +10,7 @@ from leaf_st.pipeline.survey import SourceRows
 from leaf_st.recipe import PAPER, Recipe
 from leaf_st.training.budget import Pace
 
-_ROW_BYTES = 8 + 8 + 4 + 4  # per row of a store: number, hash, and the offsets of text and kind
+ROW_BYTES = 8 + 8 + 4 + 4  # per row of a store: number, hash, and the offsets of text and kind
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Plan:
     @property
     def text_bytes(self) -> int:
         """Size on disk of the texts and of all other parts of a store except the vectors."""
-        return sum(part.size + part.rows * (_ROW_BYTES + len(part.kind)) for part in (*self.texts, *self.general))
+        return sum(part.size + part.rows * (ROW_BYTES + len(part.kind)) for part in (*self.texts, *self.general))
 
     @property
     def fetched_bytes(self) -> int:

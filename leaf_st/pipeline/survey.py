@@ -47,32 +47,35 @@ class SourceRows:
 Counts = tuple[list[SourceRows], list[Text]]  # and a sample of the texts
 
 
-def survey(spec: TextsSpec, key: str = "texts", prompts: Mapping[str, str] | None = None) -> Counts:
-    """Return the number of texts of ``spec`` by source and kind, and a sample of at most `SAMPLE` texts.
+def survey(
+    spec: TextsSpec, key: str = "texts", prompts: Mapping[str, str] | None = None, size: int | None = None
+) -> Counts:
+    """Return the number of texts of ``spec`` by source and kind, and a random sample of the texts.
 
     Args:
         spec: The texts to count.
         key: Name of ``spec`` in the recipe, for errors: "texts" or "general".
         prompts: The teacher's prompts, as for `leaf_st.texts.read.read_texts`.
+        size: Maximum number of texts in the sample; `SAMPLE` if None.
 
     Raises:
         InputError: As `leaf_st.texts.read.read_texts`.
     """
     if spec.source == PAPER:
         return (declared := list(_declared(spec))), _made_up(declared)
-    return _counted(read_texts(spec, Counter(), key, prompts), spec.source)
+    return _counted(read_texts(spec, Counter(), key, prompts), spec.source, SAMPLE if size is None else size)
 
 
-def _counted(texts: Iterator[Text], source: str) -> Counts:
+def _counted(texts: Iterator[Text], source: str, most: int) -> Counts:
     rng, sample = random.Random(0), list[Text]()
     rows, characters, size = (Counter[Kind]() for _ in range(3))
     for number, row in enumerate(texts):
         rows[row.kind] += 1
         characters[row.kind] += len(row.text)
         size[row.kind] += len(row.text.encode())
-        if number < SAMPLE:
+        if number < most:
             sample.append(row)
-        elif (place := rng.randrange(number + 1)) < SAMPLE:  # every text is equally likely to be in the sample
+        elif (place := rng.randrange(number + 1)) < most:  # every text is equally likely to be in the sample
             sample[place] = row
     kinds = [kind for kind in KINDS if rows[kind]]
     return [SourceRows(source, kind, rows[kind], characters[kind] / rows[kind], size[kind]) for kind in kinds], sample

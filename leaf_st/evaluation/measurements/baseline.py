@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
 
-    from leaf_st.evaluation.embedder import QueriesAndDocuments
+    from leaf_st.evaluation.embedder import QueriesAndDocuments, TeacherOrStudent
     from leaf_st.teacher.protocol import Teacher
     from leaf_st.teacher.store import EmbeddingStore
 
@@ -181,13 +181,13 @@ def measure_baseline(
     return rows
 
 
-def recall(found: "QueriesAndDocuments", expected: "QueriesAndDocuments", teacher: "Teacher") -> float:
+def recall(found: "QueriesAndDocuments", expected: "QueriesAndDocuments", teacher: "TeacherOrStudent") -> float:
     """Return the share of the teacher's ten nearest documents that are also among the ten nearest found, in percent.
 
     Args:
         found: Vectors of queries, shape (q, d), and documents, shape (n, d).
         expected: The teacher's vectors of the same texts.
-        teacher: The teacher, which compares the vectors.
+        teacher: The teacher, or a student with its similarity function, which compares the vectors.
     """
     import numpy as np
 
@@ -223,17 +223,17 @@ def fit_map(
     length = source.max_seq_length
     source.max_seq_length = max_length or length
     normalized = store.fingerprint.normalized
-    weights, offset = fit_ridge(_blocks(source, store, rows))
+    weights, offset = fit_ridge(vector_blocks(source, store, rows))
     unmeasured = LinearMap(source, weights, offset, normalized, len(rows), l2=float("nan"))
-    distances = [np.linalg.norm(unmeasured.apply(x) - y, axis=1) for x, y in _blocks(source, store, held_out)]
+    distances = [np.linalg.norm(unmeasured.apply(x) - y, axis=1) for x, y in vector_blocks(source, store, held_out)]
     source.max_seq_length = length
     return replace(unmeasured, l2=float(np.concatenate(distances).mean()))
 
 
-def _blocks(
+def vector_blocks(
     source: "SentenceTransformer", store: "EmbeddingStore", rows: Sequence[int]
 ) -> "Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]":
-    """Yield the source's and the teacher's vectors of ``rows``."""
+    """Yield the source's and the teacher's vectors of ``rows``, a block at a time."""
     import numpy as np
     from tqdm import tqdm
 
@@ -251,24 +251,34 @@ def _blocks(
 
 def sources(recipe: Recipe, store: "EmbeddingStore") -> "dict[str, SentenceTransformer]":
     """Return the source models by name of the map: the student's backbone before training, and all-MiniLM-L6-v2."""
-    from sentence_transformers import SentenceTransformer
-
     from leaf_st.models.load import load_model
     from leaf_st.student.new import new_student
 
     spec, found = recipe.student, {}
     if not spec.static:
-        student = new_student(recipe, store.fingerprint)
-        backbone = SentenceTransformer(modules=[student[0], student[1]], device=str(student.device))
-        backbone.prompts = student.prompts
-        layers = f"layers {', '.join(map(str, spec.layers))} of " if spec.layers is not None else ""
-        found[f"linear map from {layers}{_short(spec.start or spec.backbone or recipe.teacher.name)}"] = backbone
+        found[f"linear map from {backbone_name(recipe)}"] = backbone_of(new_student(recipe, store.fingerprint))
     if MINILM not in (recipe.teacher.name, spec.backbone, spec.start):
         try:
             found[f"linear map from {_short(MINILM)}"] = load_model(MINILM)
         except InputError as error:
             _logger.info("skipping the map from %s: %s", MINILM, error)
     return found
+
+
+def backbone_of(student: "SentenceTransformer") -> "SentenceTransformer":
+    """Return encoder and pooling of ``student``, with the student's prompts; the modules are shared and not copied."""
+    from sentence_transformers import SentenceTransformer
+
+    backbone = SentenceTransformer(modules=[student[0], student[1]], device=str(student.device))
+    backbone.prompts = student.prompts
+    return backbone
+
+
+def backbone_name(recipe: Recipe) -> str:
+    """Return the name of the student's backbone, such as "layers 0, 4, 5 of all-MiniLM-L6-v2"."""
+    spec = recipe.student
+    layers = f"layers {', '.join(map(str, spec.layers))} of " if spec.layers is not None else ""
+    return layers + _short(spec.start or spec.backbone or recipe.teacher.name)
 
 
 def _short(name: str) -> str:
