@@ -39,8 +39,8 @@ def fit_axes(blocks: Iterable[NDArray[np.float32]], dimensions: int, path: Path)
         rows, moments = rows + len(block), moments + block.T.astype(np.float64) @ block
     if rows < dimensions:
         raise InputError(
-            f"teacher.dimensions: expected at least {dimensions:,} texts to fit as many axes, found {rows:,}: add texts, "
-            "or set fewer dimensions"
+            f"teacher.dimensions: expected at least {dimensions:,} texts to fit as many axes, found {rows:,}: add "
+            "texts, or set fewer dimensions"
         )
     values, vectors = np.linalg.eigh(moments)  # in rising order
     kept = values[::-1][:dimensions].sum() / values.sum()

@@ -73,7 +73,9 @@ class Ensemble(RemoteTeacher):
     def parameters(self) -> int | None:
         """Number of weights of all members; None if the number of a member is unknown."""
         numbers = [member.parameters for member in self.members]
-        return sum(known) if len(known := [number for number in numbers if number is not None]) == len(numbers) else None
+        return (
+            sum(known) if len(known := [number for number in numbers if number is not None]) == len(numbers) else None
+        )
 
     @property
     def batch_size(self) -> int:
@@ -152,7 +154,7 @@ class Ensemble(RemoteTeacher):
             teacher=self._spec.name,
             revision=ensemble_revision(self._spec, [part.revision for part in prints]),
             prompts={kind: self._spec.prompts.get(kind, "") for kind in KINDS},
-            max_length=max((length or 0 for length in lengths)) if all(lengths) else None,
+            max_length=max(length or 0 for length in lengths) if all(lengths) else None,
             pooling=_joined(part.pooling for part in prints),
             precision=_joined(part.precision for part in prints),
             normalized=True,

@@ -1,7 +1,7 @@
 """An ensemble of local models as one SentenceTransformer, for composition with a student in this process."""
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -22,7 +22,7 @@ class EnsembleModule(InputModule):
         ensemble: An ensemble of local models.
     """
 
-    forward_kwargs = {"task"}
+    forward_kwargs: ClassVar[set[str]] = {"task"}
 
     def __init__(self, ensemble: Ensemble) -> None:
         super().__init__()
