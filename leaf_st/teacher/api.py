@@ -235,39 +235,6 @@ def revision_of(spec: TeacherSpec) -> str:
     return f"{api.url} {api.model} {settings} probes {PROBES_HASH}"
 
 
-<<<<<<< HEAD
-=======
-def tokens_of_budget(spec: TeacherSpec, usd: float | None, tokens: int | None) -> int | None:
-    """Return the number of tokens that a budget in US dollars or in tokens allows; None without a budget.
-
-    Raises:
-        InputError: If the teacher is no API, or a budget in US dollars lacks the price.
-    """
-    if usd is None and tokens is None:
-        return None
-    if spec.ensemble:
-        return _tokens_of_members(spec, usd, tokens)
-    if spec.api is None:
-        raise InputError(f"a budget needs a teacher with a price: expected teacher.api, found {spec.model}: remove it")
-    if usd is None:
-        return tokens
-    if not spec.api.price_per_million_tokens:
-        raise InputError("--budget-usd: expected a price, found none: set teacher.api.price_per_million_tokens")
-    allowed = int(usd / spec.api.price_per_million_tokens * 1e6)
-    return allowed if tokens is None else min(tokens, allowed)
-
-
-def _tokens_of_members(spec: TeacherSpec, usd: float | None, tokens: int | None) -> int | None:
-    """Return the number of tokens that a budget allows the only API of an ensemble."""
-    apis = [member for member in spec.ensemble if member.api is not None]
-    if len(apis) != 1:
-        raise InputError(
-            f"a budget needs one API: expected teacher.api in one member of {spec.name}, found {len(apis)}: remove it"
-        )
-    return tokens_of_budget(apis[0], usd, tokens)
-
-
->>>>>>> 6abbd79 (Recipe field teacher.ensemble; runs, plans, smoke runs and cards know ensembles (work in progress))
 def _api_of(spec: TeacherSpec) -> ApiSpec:
     if spec.api is None:
         raise InputError(f"teacher {spec.model}: expected teacher.api, found a local model: set teacher.api.url")

@@ -54,9 +54,10 @@ class EnsembleModule(InputModule):
 
 def ensemble_model(ensemble: Ensemble) -> SentenceTransformer:
     """Return ``ensemble``, whose members are local models, as a SentenceTransformer that cannot be saved."""
+    module = EnsembleModule(ensemble)
     return SentenceTransformer(
-        modules=[EnsembleModule(ensemble)],
+        modules=[module],
         prompts={"query": "", "document": ""},
         similarity_fn_name=ensemble.similarity_fn_name,
-        device=str(next(parameter.device for parameter in EnsembleModule(ensemble).parameters())),
+        device=str(next(module.parameters()).device),
     )
