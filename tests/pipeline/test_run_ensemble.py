@@ -32,7 +32,8 @@ def ensemble(recipe, tiny_teacher_folder, narrow_student, tmp_path):
     save_portable(narrow_student, tmp_path / "other")
     members = [TeacherSpec(model=str(tiny_teacher_folder)), TeacherSpec(model=str(tmp_path / "other"), weight=2)]
     student = StudentSpec(backbone=str(tiny_teacher_folder), layers=(0, 2), closed_form_rows=8)
-    return replace(recipe, name="both", teacher=TeacherSpec(ensemble=members), student=student)
+    teacher = TeacherSpec(ensemble=members).with_models(precision="float32")
+    return replace(recipe, name="both", teacher=teacher, student=student)
 
 
 def _trained(recipe, folder):
@@ -77,7 +78,7 @@ def test_a_student_of_two_teachers_knows_both(ensemble, dimensions, tmp_path):
 
 
 def test_a_run_that_is_killed_resumes_with_the_same_axes(ensemble, tmp_path, monkeypatch):
-    recipe = replace(ensemble, teacher=replace(ensemble.teacher, dimensions=8))
+    recipe = replace(ensemble, teacher=replace(ensemble.teacher.with_models(precision="auto"), dimensions=8))
     whole = Run(recipe, tmp_path / "whole").embed()
     combined, calls = ensembles.Ensemble._combined, []
 
@@ -91,6 +92,8 @@ def test_a_run_that_is_killed_resumes_with_the_same_axes(ensemble, tmp_path, mon
     with pytest.raises(KeyboardInterrupt):
         Run(recipe, tmp_path / "run").embed()
     monkeypatch.undo()
+    record = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert "auto" not in [member["precision"] for member in record["resolved"]["teacher"]["ensemble"]]
     before = (tmp_path / "run" / AXES).read_bytes()
     store = Run(recipe, tmp_path / "run").embed()
     assert (tmp_path / "run" / AXES).read_bytes() == before

@@ -34,7 +34,7 @@ def spec(tiny_unnormalized_folder, other):
         TeacherSpec(model=str(tiny_unnormalized_folder), prompts={"query": "find: "}),
         TeacherSpec(model=str(other), weight=2),
     ]
-    return TeacherSpec(ensemble=members)
+    return TeacherSpec(ensemble=members).with_models(precision="float32")
 
 
 def _changed(spec, number=1, **values):
