@@ -4,13 +4,13 @@ The axes are the eigenvectors of the uncentred second moments with the largest e
 change the cosines of the vectors.
 """
 
-import json
 import logging
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from leaf_st.atomic import write_whole
@@ -62,7 +62,7 @@ def read_axes(path: Path, width: int, dimensions: int) -> NDArray[np.float32]:
     """
     try:
         axes: NDArray[np.float32] = load_file(path)[_AXES]
-    except (OSError, KeyError, ValueError, json.JSONDecodeError) as error:
+    except (OSError, KeyError, SafetensorError) as error:
         raise InputError(f"teacher.axes: expected a file of principal axes, found {path} ({error})") from error
     if axes.shape != (width, dimensions):
         raise InputError(
