@@ -90,4 +90,6 @@ def _small_student(spec: StudentSpec, start: Path, backbone: Path | None) -> Stu
     if spec.static:
         return StudentSpec(static=True, closed_form_rows=64)
     layers = [layer for layer in spec.layers or () if layer < LAYERS]
-    return StudentSpec(backbone=backbone and str(backbone), layers=layers or (0, 2), closed_form_rows=64)
+    return StudentSpec(
+        backbone=None if backbone is None else str(backbone), layers=layers or (0, 2), closed_form_rows=64
+    )

@@ -199,5 +199,6 @@ def _joined(names: Iterable[str]) -> str:
 
 def _normalized(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return vectors with norm 1; zero vectors, of texts without a known token, stay zero."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(norms > 0, norms, 1)
+    norms: NDArray[np.float32] = np.linalg.norm(vectors, axis=1, keepdims=True)
+    norms[norms == 0] = 1
+    return vectors / norms

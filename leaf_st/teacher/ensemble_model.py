@@ -1,7 +1,7 @@
 """An ensemble of local models as one SentenceTransformer, for composition with a student in this process."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -22,15 +22,15 @@ class EnsembleModule(InputModule):
         ensemble: An ensemble of local models.
     """
 
-    forward_kwargs: ClassVar[set[str]] = {"task"}
+    forward_kwargs = {"task"}  # noqa: RUF012  (declared by sentence-transformers)
 
     def __init__(self, ensemble: Ensemble) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._ensemble = ensemble
         models = [member.model for member in ensemble.members if isinstance(member, LocalTeacher)]
         self.models = nn.ModuleList(models)  # their weights move to another device with this module
 
-    def preprocess(self, inputs: Sequence[str], prompt: str | None = None, **_: Any) -> dict[str, Any]:  # noqa: ANN401
+    def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **_: Any) -> dict[str, Any]:  # noqa: ANN401
         """Return the texts; the members apply their own prompts."""
         return {"texts": list(inputs)}
 
