@@ -24,11 +24,14 @@ REPORT = "report"
 PUBLISH = "publish"  # what is pushed to the hub
 HELD_OUT = "held_out"  # the demo's search set
 MTEB_RESULTS = "mteb-results"
+AXES = "ensemble/axes.safetensors"  # of an ensemble of teachers, in a run folder and in its model folder
 SMOKE_TEACHER = "teacher"
 SMOKE_START = "start"
 
 _PARTS = {RECIPE, TEXTS, STORE, GENERAL, CHECKPOINTS, MODEL, RESULTS, REPORT, PUBLISH, HELD_OUT, MTEB_RESULTS}
-_PARTS |= {SMOKE_TEACHER, SMOKE_START}
+_PARTS |= {SMOKE_TEACHER, SMOKE_START, Path(AXES).parts[0]}
+
+_MEMBER = re.compile(r"^teacher\.ensemble\.\d+\.")  # the beginning of a field of a member
 
 
 def is_run(folder: Path) -> bool:
@@ -78,7 +81,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return record if isinstance(record, dict) else {}
+    return _with_axes(record, folder) if isinstance(record, dict) else {}
 
 
 def write_record(folder: Path, record: Any) -> None:  # noqa: ANN401  (any JSON value)
@@ -112,7 +115,7 @@ def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
             key.startswith("texts.leave_out ") or _is_other_source(known, asked, key)
         ):
             continue
-        if key.startswith(tuple(f"teacher.api.{name} " for name in API_LIMITS)):
+        if _MEMBER.sub("teacher.", key).startswith(tuple(f"teacher.api.{name} " for name in API_LIMITS)):
             continue
         if re.split(r"[. ]", key)[0] in _used_parts(folder, asked):
             raise InputError(
@@ -159,14 +162,30 @@ def _read_strictly(path: Path, remedy: str = "name another --output, or delete t
         raise InputError(
             f"{path}: expected the record of a run, with the keys recipe and resolved, found other content: {remedy}"
         )
-    return known
+    return _with_axes(known, path.parent)
+
+
+def _with_axes(record: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return ``record`` with the axes in ``folder``, which may have moved since the record was written."""
+    resolved = record.get("resolved")
+    teacher = resolved.get("teacher") if isinstance(resolved, dict) else None
+    if isinstance(resolved, dict) and isinstance(teacher, dict) and (folder / AXES).is_file():
+        record = {**record, "resolved": {**resolved, "teacher": {**teacher, "axes": str(folder / AXES)}}}
+    return record
+
+
+def _numbered(value: Any) -> Any:  # noqa: ANN401  (any JSON value)
+    """Return a list of parts, such as the members of an ensemble, as a mapping from number to part."""
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        return {str(number): item for number, item in enumerate(value)}
+    return value
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
     """Return a description of each value in which two recipes differ."""
     found: list[str] = []
     for key in {**before, **now}:
-        old, new = before.get(key), now.get(key)
+        old, new = (_numbered(values.get(key)) for values in (before, now))
         if isinstance(old, dict) and isinstance(new, dict):
             found += _differences(old, new, f"{prefix}{key}.")
         elif old != new:

@@ -8,7 +8,7 @@ module writes, and new versions read it without a warning.
 import errno
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -42,13 +42,19 @@ _POOLING_KEYS = {
 _LATER_POOLING_KEYS = {"weightedmean": "weightedmean_tokens", "lasttoken": "lasttoken"}
 
 
-def save_portable(model: SentenceTransformer, folder: Path, record: Any = None) -> None:  # noqa: ANN401
+def save_portable(
+    model: SentenceTransformer,
+    folder: Path,
+    record: Any = None,  # noqa: ANN401  (any JSON value)
+    beside: Mapping[str, Path] | None = None,
+) -> None:
     """Save ``model`` to ``folder`` in the legacy layout, completely or not at all.
 
     Args:
         model: From `build_student`, `build_static` or `compose`.
         folder: Folder of the model; a model saved there before is replaced.
         record: JSON value that records the origin of the model, written to ``recipe.json``.
+        beside: Files to copy into the folder, by their paths in the folder.
 
     Raises:
         InputError: If a module is not one of sentence-transformers' own, so that no consumer could load it.
@@ -56,10 +62,15 @@ def save_portable(model: SentenceTransformer, folder: Path, record: Any = None) 
     _require_stock(model)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with full_disk_named(folder.parent):
-        replace_folder(folder, lambda fresh: _save(model, fresh, record))
+        replace_folder(folder, lambda fresh: _save(model, fresh, record, beside or {}))
 
 
-def _save(model: SentenceTransformer, folder: Path, record: Any) -> None:  # noqa: ANN401  (any JSON value)
+def _save(
+    model: SentenceTransformer,
+    folder: Path,
+    record: Any,  # noqa: ANN401  (any JSON value)
+    beside: Mapping[str, Path],
+) -> None:
     for route in _routes(model):
         if isinstance(route[0], Transformer):
             forget_last_call(route[0])
@@ -78,6 +89,9 @@ def _save(model: SentenceTransformer, folder: Path, record: Any) -> None:  # noq
     add_requirement(model, folder)
     if record is not None:
         write_record(folder, record)
+    for name, source in beside.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, folder / name)
 
 
 def _routes(model: SentenceTransformer) -> list[list[nn.Module]]:

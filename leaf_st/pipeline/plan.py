@@ -19,9 +19,9 @@ from accelerate import PartialState
 from leaf_st.models.random_weights import save_random_weights, shape_if_missing
 from leaf_st.pipeline.plan_types import Cycle, ModelSpeeds, Plan
 from leaf_st.pipeline.survey import SAMPLE, SourceRows, survey
-from leaf_st.recipe import PAPER, Recipe
+from leaf_st.recipe import PAPER, Recipe, TeacherSpec
 from leaf_st.student.new import new_student
-from leaf_st.teacher.open import open_teacher
+from leaf_st.teacher.open import open_teacher, timed_teacher
 from leaf_st.teacher.protocol import Fingerprint, Service, Teacher
 from leaf_st.teacher.rate import seconds_per_text
 from leaf_st.texts import Text
@@ -58,7 +58,7 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
         fingerprint, device = teacher.fingerprint, student.device.type
         # Given vectors are read in the order of the table.
         timed = _first(recipe) if recipe.teacher.vector_column else sample
-        text, paid = _seconds(teacher, timed), _paid(teacher, sample)
+        text, paid = _seconds(timed_teacher(teacher), timed), _paid(teacher, sample)
         del teacher, student  # frees the memory of a large model
         pace = _student_pace(replace(loadable, training=spec), fingerprint, device, sample)
     speed = ModelSpeeds(device, text, pace, fingerprint.dimension, fingerprint.precision, random_weights, *paid)
@@ -134,17 +134,26 @@ def _spread(sample: Sequence[Text], rows: int) -> list[Text]:
 
 def _loadable(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
     """Return ``recipe`` with missing models replaced by random weights in ``folder``, and the reason by model."""
-    teacher, student, random_weights = recipe.teacher, recipe.student, {}
-    if teacher.is_loaded and (missing := shape_if_missing(teacher.model, teacher.revision)):
-        random_weights[teacher.model], shape = missing
-        made = save_random_weights(folder / "teacher", shape)
-        teacher = replace(teacher, model=str(made), revision=None)
+    teacher, student, random_weights = recipe.teacher, recipe.student, dict[str, str]()
+    members = [
+        _loadable_model(member, folder / f"member-{number}", random_weights)
+        for number, member in enumerate(teacher.ensemble)
+    ]
+    teacher = replace(_loadable_model(teacher, folder / "teacher", random_weights), ensemble=members)
     name = student.start or student.backbone
     if name and (missing := shape_if_missing(name, student.revision)):
         random_weights[name], shape = missing
         made = save_random_weights(folder / "student", shape)
         student = replace(student, start=None, backbone=str(made), revision=None)
     return replace(recipe, teacher=teacher, student=student), random_weights
+
+
+def _loadable_model(spec: TeacherSpec, folder: Path, random_weights: dict[str, str]) -> TeacherSpec:
+    """Return ``spec``, with random weights in ``folder`` if it names a missing model."""
+    if not (spec.is_loaded and (missing := shape_if_missing(spec.model, spec.revision))):
+        return spec
+    random_weights[spec.model], shape = missing
+    return replace(spec, model=str(save_random_weights(folder, shape)), revision=None)
 
 
 def _existing(folder: Path) -> Path:

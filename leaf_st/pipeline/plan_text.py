@@ -51,13 +51,13 @@ def _embedding_speed(plan: Plan) -> str:
 
 def _price(plan: Plan) -> list[str]:
     """Return a line with tokens and price of the texts, if the teacher is an API."""
-    speed, api = plan.speed, plan.recipe.teacher.api
-    if speed.tokens is None or api is None:
+    speed = plan.speed
+    if speed.tokens is None:
         return []
     tokens = f"about {plan.rows * speed.tokens:,.0f} tokens"
     if speed.usd is None:
         return [f"price      {tokens}; teacher.api.price_per_million_tokens is not set"]
-    each = f"{api.price_per_million_tokens:g} USD per million"
+    each = f"{speed.usd / speed.tokens * 1e6:g} USD per million"
     return [f"price      {plan.rows * speed.usd:,.2f} USD: {tokens}, {each}; evaluation costs more"]
 
 

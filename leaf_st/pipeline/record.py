@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from leaf_st.models.find import commit_of, find_model, published_as
-from leaf_st.recipe import PAPER, TEACHER_OF_START, Recipe, TextsSpec
+from leaf_st.recipe import PAPER, TEACHER_OF_START, Recipe, TeacherSpec, TextsSpec
 from leaf_st.run_folder import TEXTS, differences, known_record, read_record
 from leaf_st.teacher.open import teacher_spec
 from leaf_st.teacher.protocol import Fingerprint
@@ -28,8 +28,14 @@ def resolved_recipe(asked: Recipe, folder: Path) -> Recipe:
     resolved = Recipe.from_dict(known["resolved"])
     if not differences(known["recipe"], asked):
         return resolved
-    # Limits and price of an API may change between two calls.
-    return replace(asked, teacher=replace(resolved.teacher, api=asked.teacher.api or resolved.teacher.api))
+    return replace(asked, teacher=_with_limits(resolved.teacher, asked.teacher))
+
+
+def _with_limits(resolved: TeacherSpec, asked: TeacherSpec) -> TeacherSpec:
+    """Return the ``resolved`` teacher with the ``asked`` limits and prices of APIs, which may change between calls."""
+    pairs = zip(resolved.ensemble, asked.ensemble, strict=False)
+    members = [replace(member, api=other.api or member.api) for member, other in pairs]
+    return replace(resolved, api=asked.api or resolved.api, ensemble=members or resolved.ensemble)
 
 
 def _with_named_teacher(recipe: Recipe) -> Recipe:
@@ -43,6 +49,8 @@ def _with_named_teacher(recipe: Recipe) -> Recipe:
     teacher = replace(recipe.teacher, model=spec.model, revision=spec.revision, prompts=prompts)
     if spec.api is not None:
         teacher = replace(teacher, api=spec.api, max_length=spec.max_length)
+    if spec.ensemble:
+        teacher = replace(spec, prompts=prompts, store_dtype=teacher.store_dtype)
     return replace(recipe, teacher=teacher)
 
 
@@ -96,6 +104,10 @@ def _sources_of_student(start: str, revision: str | None) -> dict[str, Any]:
 def _commits(recipe: Recipe) -> dict[str, str | None]:
     """Return the commits of the teacher and of the student's start or backbone."""
     student = recipe.student.start or recipe.student.backbone
-    teacher = recipe.teacher.model if recipe.teacher.is_loaded else None
-    named = {"teacher": (teacher, recipe.teacher.revision), "student": (student, recipe.student.revision)}
+    teachers = {
+        f"teacher.ensemble.{number}" if recipe.teacher.ensemble else "teacher": (spec.model, spec.revision)
+        for number, spec in enumerate(recipe.teacher.ensemble or [recipe.teacher])
+        if spec.is_loaded
+    }
+    named = {**teachers, "student": (student, recipe.student.revision)}
     return {part: commit_of(find_model(name, revision)) for part, (name, revision) in named.items() if name}

@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
@@ -32,9 +31,9 @@ from leaf_st.evaluation.results import Result
 from leaf_st.models.load import load_model
 from leaf_st.models.tokens import copy_tokenizer, max_length_of
 from leaf_st.pipeline.record import resolved_recipe, run_record
-from leaf_st.recipe import DOCSTRINGS, PAPER, Precision, Recipe, TextsSpec
-from leaf_st.run_folder import GENERAL, MODEL, RESULTS, STORE, TEXTS, write_record
-from leaf_st.teacher.open import open_teacher, require_teacher, usable_texts
+from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, TextsSpec
+from leaf_st.run_folder import AXES, GENERAL, MODEL, RESULTS, STORE, TEXTS, write_record
+from leaf_st.teacher.open import fit_teacher, open_teacher, require_teacher, usable_texts, use_axes, with_precision
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fingerprint, NoVectorError, Teacher
 from leaf_st.teacher.shard import text_id
@@ -96,16 +95,27 @@ class Run:
         self._require_texts()
         student = self._build_student(self.teacher.fingerprint)
         # Another machine that resumes the run must not resolve "auto" to another precision.
-        precision = cast(Precision, self.teacher.fingerprint.precision)
-        self.recipe = replace(self.recipe, teacher=replace(self.recipe.teacher, precision=precision))
+        self.recipe = replace(self.recipe, teacher=with_precision(self.recipe.teacher, self.teacher))
         self._write_record(self.teacher.fingerprint, student)
+        texts = self._local_texts(student)
+        if self.recipe.teacher.needs_axes:
+            self._fit_teacher(texts)
+            self._write_record(self.teacher.fingerprint, student)
         skipped: Counter[str] = Counter()
-        if not engine.embed(self._processes, partial(self._make_shards, self._local_texts(student), skipped)):
+        if not engine.embed(self._processes, partial(self._make_shards, texts, skipped)):
             return None
         self._store = EmbeddingStore(self.folder / STORE, verified=engine.is_whole)
         self._log(f"{len(self._store):,} texts of {self.recipe.texts.source}{_left_out(skipped)}")
         self._embed_general(self._store)
         return self._store
+
+    def _fit_teacher(self, spec: TextsSpec) -> None:
+        """Fit the principal axes of an ensemble to the first texts, and open the teacher with them."""
+        path = self.folder / AXES
+        if self._processes.is_main_process:
+            fit_teacher(self.teacher, read_texts(spec, Counter(), prompts=self.teacher.prompts), path)
+        self._processes.wait_for_everyone()
+        self.recipe = replace(self.recipe, teacher=use_axes(self.recipe.teacher, self.teacher, path))
 
     def _make_shards(self, spec: TextsSpec, skipped: Counter[str], own: Callable[[int], bool]) -> EmbeddingStore | None:
         """Read the texts and make the shards that ``own`` selects; each call reads the texts from the beginning."""
@@ -183,7 +193,7 @@ class Run:
         # Training changes this object, so a second call must build a new student.
         student, self._student = self._build_student(store.fingerprint), None
         self._write_record(store.fingerprint, student)
-        if self.recipe.teacher.api is None:
+        if not self.recipe.teacher.has_api:
             self._teacher = None  # frees the memory of a large teacher
         if self._fix_steps(store, general, student):
             self._write_record(store.fingerprint, student)

@@ -40,8 +40,8 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
         name=recipe.name,
         texts=few,
         general=recipe.general and replace(recipe.general, limit=unseen),
-        teacher=TeacherSpec(model=str(teacher), prompts={} if has_start else recipe.teacher.prompts),
-        student=_small_student(recipe.student, start),
+        teacher=_small_teacher(recipe.teacher, teacher, prompted=not has_start),
+        student=_small_student(recipe.student, start, teacher if recipe.teacher.ensemble else None),
         training=replace(recipe.training, held_out_rows=16, max_length=None, budget_minutes=None, arguments=arguments),
     )
     Run(small, folder)  # refuses a foreign folder before the teacher is written there
@@ -68,11 +68,28 @@ def _few(texts: TextsSpec) -> TextsSpec:
     return replace(texts, limit=_TEXTS)
 
 
-def _small_student(spec: StudentSpec, start: Path) -> StudentSpec:
-    """Return a small student of the same type as ``spec``: with a start, static, or with some layers."""
+def _small_teacher(spec: TeacherSpec, folder: Path, prompted: bool) -> TeacherSpec:
+    """Return the tiny teacher in ``folder``, as often as ``spec`` has members if ``spec`` is an ensemble."""
+    prompts = spec.prompts if prompted else {}
+    if not spec.ensemble:
+        return TeacherSpec(model=str(folder), prompts=prompts)
+    members = [TeacherSpec(model=str(folder), weight=member.weight) for member in spec.ensemble]
+    return TeacherSpec(ensemble=members, dimensions=spec.dimensions and WIDTH, prompts=prompts)
+
+
+def _small_student(spec: StudentSpec, start: Path, backbone: Path | None) -> StudentSpec:
+    """Return a small student of the same type as ``spec``: with a start, static, or with some layers.
+
+    Args:
+        spec: The student.
+        start: Folder of the small start.
+        backbone: Folder of the encoder; the teacher's encoder if None.
+    """
     if spec.start is not None:
         return StudentSpec(start=str(start))
     if spec.static:
         return StudentSpec(static=True, closed_form_rows=64)
     layers = [layer for layer in spec.layers or () if layer < LAYERS]
-    return StudentSpec(layers=layers or (0, 2), closed_form_rows=64)
+    return StudentSpec(
+        backbone=None if backbone is None else str(backbone), layers=layers or (0, 2), closed_form_rows=64
+    )

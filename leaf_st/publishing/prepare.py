@@ -65,7 +65,10 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
 
 def _add_teacher(student: SentenceTransformer, run: Path) -> SentenceTransformer:
     try:
-        return with_teacher(student, teacher_spec(str(run / MODEL), prompts=student.prompts))
+        spec = teacher_spec(str(run / MODEL), prompts=student.prompts)
+        if spec.ensemble:
+            raise InputError(f"{spec.name} is an ensemble, which cannot be saved as one model: leave out --asymmetric")
+        return with_teacher(student, spec)
     except InputError as error:
         raise InputError(f"the teacher, which --asymmetric also publishes, cannot be loaded: {error}") from error
 

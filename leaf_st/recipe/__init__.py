@@ -17,7 +17,7 @@ from leaf_st.errors import FieldError, InputError
 from leaf_st.recipe.api import API_LIMITS, ApiSpec
 from leaf_st.recipe.part import CONFIG, Conflict, part
 from leaf_st.recipe.student import StudentSpec
-from leaf_st.recipe.teacher import TEACHER_OF_START, Precision, TeacherSpec
+from leaf_st.recipe.teacher import TEACHER_OF_START, Precision, TeacherSpec, without_defaults
 from leaf_st.recipe.texts import DOCSTRINGS, KINDS, PAPER, Kind, TextsSpec
 from leaf_st.recipe.training import Distance, TrainingSpec
 from leaf_st.recipe.type_names import value_name
@@ -93,6 +93,13 @@ class Recipe:
             self._check_given_vectors(f"with teacher.vector_column={self.teacher.vector_column}")
         if self.teacher.api is not None:
             self._check_student_without_model("with teacher.api")
+        if self.teacher.weight != 1:
+            raise Conflict(
+                "teacher.weight",
+                f"expected 1 outside teacher.ensemble, found {self.teacher.weight:g}: remove it, or set it in a member",
+            )
+        if self.teacher.ensemble:
+            self._check_student_without_model("with teacher.ensemble")
         if self.student.static and self.training.max_length is not None:
             raise Conflict(
                 "training.max_length",
@@ -124,18 +131,14 @@ class Recipe:
         if self.student.start is None and self.student.backbone is None:
             raise Conflict(
                 "student.backbone",
-                f"expected an encoder {given}, found None: the teacher is not loaded, so none of its layers can be "
-                "kept; set student.backbone (and layers to keep of it) or student.start",
+                f"expected an encoder {given}, found None: the teacher is not one loaded model, so none of its layers "
+                "can be kept; set student.backbone (and layers to keep of it) or student.start",
             )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""
         values = asdict(self)
-        # Records of version 0.1 have neither an API nor given vectors. An API replaces the model.
-        del values["teacher"]["api" if self.teacher.api is None else "model"]
-        if self.teacher.vector_column is None:
-            del values["teacher"]["vector_column"], values["teacher"]["table"]
-        return values
+        return {**values, "teacher": without_defaults(values["teacher"])}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "Recipe":

@@ -1,16 +1,18 @@
-"""The part of a recipe that names the teacher."""
+"""The part of a recipe that names the teacher, or the members of an ensemble of teachers."""
 
-from collections.abc import Mapping
-from dataclasses import field
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from leaf_st.errors import FieldError
 from leaf_st.recipe.api import ApiSpec
 from leaf_st.recipe.part import CONFIG, Conflict, part
 from leaf_st.recipe.texts import TextByKind, TextsSpec
-from leaf_st.recipe.types import AtLeast2, ModelName, Named, NonEmpty
+from leaf_st.recipe.types import AtLeast1, AtLeast2, LocalPath, ModelName, Named, NonEmpty
 
 Precision = Literal["auto", "float32", "bfloat16"]
 TEACHER_OF_START = "student.start"
@@ -22,6 +24,19 @@ def _to_api(value: object) -> object:
 
 def _to_texts(value: object) -> object:
     return TextsSpec(**value) if isinstance(value, Mapping) else value
+
+
+def _to_members(value: object) -> object:
+    if not isinstance(value, list | tuple):
+        return value
+    return [_to_member(member, f"teacher.ensemble.{number}") for number, member in enumerate(value)]
+
+
+def _to_member(value: object, part: str) -> object:
+    try:
+        return TeacherSpec(**value) if isinstance(value, Mapping) else value
+    except FieldError as error:
+        raise error.in_part(part + error.part.removeprefix("teacher")) from error
 
 
 @part("teacher")
@@ -53,6 +68,21 @@ class TeacherSpec:
         ApiSpec | None, BeforeValidator(_to_api), Named("mapping with the fields of teacher.api or None")
     ] = None
     """An embedding API in place of a local model; `model`, `revision` and `precision` are then ignored."""
+    ensemble: Annotated[
+        Sequence["TeacherSpec"],
+        BeforeValidator(_to_members),
+        AfterValidator(tuple),
+        Named("list of mappings with fields of teacher and a weight"),
+    ] = ()
+    """Several teachers in place of one. Each member has the fields of `teacher` that name a model or an API, and a
+    `weight` (default 1). The members' vectors are normalised, scaled by their weights and concatenated. `model` is then
+    ignored, each member applies its own prompts, and `prompts` are only the student's."""
+    dimensions: AtLeast1 | None = None
+    """Number of principal axes to which the vectors of the ensemble are projected; no projection if None."""
+    axes: LocalPath | None = None
+    """File of the principal axes; if None, a run fits the axes to its first 16,384 texts and records its own file."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """Factor of the vectors of a member of `ensemble`: a cosine counts with the square of the weight."""
 
     @model_validator(mode="after")
     def _check_api(self) -> "TeacherSpec":
@@ -79,12 +109,82 @@ class TeacherSpec:
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_ensemble(self) -> "TeacherSpec":
+        if not self.ensemble:
+            for name in ("dimensions", "axes"):
+                if (value := getattr(self, name)) is not None:
+                    raise Conflict(name, f"expected None without teacher.ensemble, found {value!r}: remove it")
+            return self
+        if len(self.ensemble) < 2:
+            raise Conflict("ensemble", "expected at least two members, found one: set teacher.model instead")
+        if self.axes is not None and self.dimensions is None:
+            raise Conflict("dimensions", "expected the number of teacher.axes, found None: set teacher.dimensions")
+        for member in self.ensemble:
+            for name in ("ensemble", "vector_column", "table"):
+                if value := getattr(member, name):
+                    problem = f"expected models and APIs, found a member with {name}={value!r}: remove the member"
+                    raise Conflict("ensemble", problem)
+        for name in ("revision", "vector_column", "table", "max_length", "api", "trust_remote_code"):
+            if value := getattr(self, name):
+                raise Conflict(
+                    name,
+                    f"expected no value with teacher.ensemble, found {value!r}: set it in a member, or remove the "
+                    "ensemble (--set teacher.ensemble=[])",
+                )
+        if self.precision != "auto":
+            raise Conflict(
+                "precision", f"expected auto with teacher.ensemble, found {self.precision}: set the members'"
+            )
+        return self
+
     @property
     def name(self) -> str:
         """The name of the teacher in results, records and cards."""
-        return self.model if self.api is None else self.api.model
+        return " + ".join(map(_short, self.names)) if self.ensemble else self.names[0]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each member of an ensemble, or of the only teacher."""
+        return tuple(spec.model if spec.api is None else spec.api.model for spec in self.ensemble or (self,))
 
     @property
     def is_loaded(self) -> bool:
-        """Whether the teacher is a model that is loaded here, and neither an API nor given vectors."""
-        return self.api is None and self.vector_column is None
+        """Whether the teacher is one model that is loaded here: no API, no given vectors and no ensemble."""
+        return self.api is None and self.vector_column is None and not self.ensemble
+
+    @property
+    def has_api(self) -> bool:
+        """Whether the teacher is an API, or an ensemble with an API."""
+        return any(spec.api is not None for spec in (self, *self.ensemble))
+
+    @property
+    def needs_axes(self) -> bool:
+        """Whether the principal axes of the ensemble are not fitted yet."""
+        return self.dimensions is not None and self.axes is None
+
+    def with_models(self, **values: Any) -> "TeacherSpec":  # noqa: ANN401  (any field)
+        """Return the teacher with other ``values`` of its model, or of each model of an ensemble."""
+        if not self.ensemble:
+            return replace(self, **values)
+        members = [replace(member, **values) if member.is_loaded else member for member in self.ensemble]
+        return replace(self, ensemble=members)
+
+
+def _short(name: str) -> str:
+    """Return a hub id as it is, and the last part of the path of a folder."""
+    return Path(name).name if name.startswith(("/", ".", "~")) else name
+
+
+def without_defaults(values: Mapping[str, Any], is_member: bool = False) -> dict[str, Any]:
+    """Return ``values`` of a teacher as JSON values, without fields of other kinds of teachers.
+
+    Records of version 0.1 have neither an API nor given vectors nor an ensemble.
+    """
+    unused = {"model"} if values["api"] is not None or values["ensemble"] else set[str]()
+    unused |= {name for name in ("api", "ensemble", "dimensions", "axes") if not values[name]}
+    unused |= set() if is_member else {"weight"}
+    if values["vector_column"] is None:
+        unused |= {"vector_column", "table"}
+    members = {"ensemble": [without_defaults(member, is_member=True) for member in values["ensemble"]]}
+    return {name: value for name, value in {**values, **members}.items() if name not in unused}

@@ -1,6 +1,5 @@
 """Student and teacher as one model: the student embeds queries, the teacher documents (paper Figure 2)."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -38,7 +37,7 @@ def load(
     if not asymmetric:
         return student
     spec = teacher_spec(name, teacher, student.prompts)
-    return with_teacher(student, replace(spec, trust_remote_code=trust_remote_code))
+    return with_teacher(student, spec.with_models(trust_remote_code=trust_remote_code))
 
 
 def with_teacher(student: SentenceTransformer, spec: TeacherSpec) -> SentenceTransformer:
@@ -49,7 +48,7 @@ def with_teacher(student: SentenceTransformer, spec: TeacherSpec) -> SentenceTra
     Raises:
         InputError: If the teacher cannot be loaded, or the vectors of the two models differ in width.
     """
-    return compose(student, open_teacher_model(replace(spec, precision="float32")))
+    return compose(student, open_teacher_model(spec.with_models(precision="float32")))
 
 
 def is_asymmetric(name: str) -> bool:

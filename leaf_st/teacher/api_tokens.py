@@ -107,6 +107,8 @@ def tokens_of_budget(spec: TeacherSpec, usd: float | None, tokens: int | None) -
     """
     if usd is None and tokens is None:
         return None
+    if spec.ensemble:
+        return tokens_of_budget(_only_api(spec), usd, tokens)
     if spec.api is None:
         raise InputError(f"a budget needs a teacher with a price: expected teacher.api, found {spec.model}: remove it")
     if usd is None:
@@ -115,6 +117,17 @@ def tokens_of_budget(spec: TeacherSpec, usd: float | None, tokens: int | None) -
         raise InputError("--budget-usd: expected a price, found none: set teacher.api.price_per_million_tokens")
     allowed = int(usd / spec.api.price_per_million_tokens * 1e6)
     return allowed if tokens is None else min(tokens, allowed)
+
+
+def _only_api(spec: TeacherSpec) -> TeacherSpec:
+    """Return the member of an ensemble that is an API; one budget cannot be shared among several APIs."""
+    apis = [member for member in spec.ensemble if member.api is not None]
+    if len(apis) != 1:
+        raise InputError(
+            f"a budget needs exactly one API: expected one member of {spec.name} with teacher.api, found {len(apis)}: "
+            "leave out the budget"
+        )
+    return apis[0]
 
 
 def _tokenizer(name: str) -> Tokenizer:

@@ -81,6 +81,11 @@ class LocalTeacher:
         folder = find_model(spec.model, spec.revision, code=spec.trust_remote_code)
         return cls(model, spec.model, content_hash(folder), spec.prompts, first_content_hash(folder))
 
+    @property
+    def model(self) -> SentenceTransformer:
+        """The model."""
+        return self._model
+
     @cached_property
     def identity(self) -> Identity:
         """Name and revision under which results are kept."""

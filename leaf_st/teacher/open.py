@@ -5,17 +5,20 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.models.find import content_hash, find_model, first_content_hash, published_as
 from leaf_st.models.prompts import prompt_for
-from leaf_st.recipe import KINDS, Recipe, TeacherSpec
+from leaf_st.recipe import KINDS, Precision, Recipe, TeacherSpec
 from leaf_st.run_folder import read_record
 from leaf_st.teacher.api import ApiTeacher, revision_of
+from leaf_st.teacher.ensemble import Ensemble, ensemble_precision, ensemble_revision
+from leaf_st.teacher.ensemble_model import ensemble_model
 from leaf_st.teacher.local import LocalTeacher, load_teacher_model
+from leaf_st.teacher.paid_ensemble import combine
 from leaf_st.teacher.protocol import Fingerprint, Teacher, other_teacher
 from leaf_st.teacher.vectors import GivenVectors, given_revision
 from leaf_st.texts import Text
@@ -36,7 +39,43 @@ def open_teacher(spec: TeacherSpec, device: str | None = None, max_tokens: int |
         return ApiTeacher(spec, max_tokens)
     if spec.vector_column is not None:
         return GivenVectors(spec)
+    if spec.ensemble:
+        return combine(spec, [open_teacher(member, device, max_tokens) for member in spec.ensemble])
     return LocalTeacher.load(spec, device)
+
+
+def fit_teacher(teacher: Teacher, texts: Iterable[Text], path: Path) -> None:
+    """Write what ``teacher`` must learn from ``texts`` before it embeds them: the axes of an ensemble.
+
+    Raises:
+        InputError: If there are too few texts, or a text cannot be embedded.
+    """
+    if isinstance(teacher, Ensemble):
+        teacher.fit(texts, path)
+
+
+def use_axes(spec: TeacherSpec, teacher: Teacher, path: Path) -> TeacherSpec:
+    """Let the ensemble ``teacher`` of ``spec`` project its vectors to the axes in ``path``; return its new spec."""
+    if isinstance(teacher, Ensemble):
+        teacher.project(path)
+    return replace(spec, axes=str(path))
+
+
+def with_precision(spec: TeacherSpec, teacher: Teacher) -> TeacherSpec:
+    """Return ``spec`` with the precision in which the opened ``teacher`` runs in place of "auto"."""
+    if isinstance(teacher, Ensemble):
+        pairs = zip(spec.ensemble, teacher.members, strict=True)
+        return replace(spec, ensemble=[replace(member, precision=_precision_of(opened)) for member, opened in pairs])
+    return replace(spec, precision=_precision_of(teacher))
+
+
+def _precision_of(teacher: Teacher) -> Precision:
+    return cast(Precision, teacher.fingerprint.precision)
+
+
+def timed_teacher(teacher: Teacher) -> Teacher:
+    """Return the teacher to time in place of ``teacher``, whose axes may not be fitted yet."""
+    return teacher.unprojected if isinstance(teacher, Ensemble) else teacher
 
 
 def usable_texts(teacher: Teacher, texts: Iterable[Text], skipped: Counter[str]) -> Iterable[Text]:
@@ -60,7 +99,18 @@ def open_teacher_model(spec: TeacherSpec) -> SentenceTransformer:
             f"teacher {spec.model}: expected a model, found vectors in {spec.table and spec.table.source}: name the "
             "teacher's folder or hub id (--teacher), or use the student in standard mode"
         )
+    if spec.ensemble:
+        return _open_ensemble_model(spec)
     return load_teacher_model(spec)
+
+
+def _open_ensemble_model(spec: TeacherSpec) -> SentenceTransformer:
+    if names := [member.name for member in spec.ensemble if member.api is not None]:
+        raise InputError(
+            f"teacher {spec.name}: expected local models, found the API {names[0]}, which cannot be loaded as a model: "
+            "embed documents with leaf_st.open_teacher, and queries with the student"
+        )
+    return ensemble_model(Ensemble(spec, [LocalTeacher.load(member) for member in spec.ensemble]))
 
 
 def teacher_spec(
@@ -97,7 +147,7 @@ def teacher_spec(
             "recipe)"
         )
     learned = _learned_prompts(record, spec, prompts or {})
-    return replace(spec, prompts=learned, trust_remote_code=False)
+    return replace(spec, prompts=learned).with_models(trust_remote_code=False)
 
 
 def require_teacher(spec: TeacherSpec, fingerprint: Fingerprint, where: str) -> None:
@@ -117,7 +167,7 @@ def require_teacher(spec: TeacherSpec, fingerprint: Fingerprint, where: str) -> 
         expected_files = f"{spec.name} ({here.revision})"
         raise other_teacher(where, "revision", expected_files, f"{fingerprint.teacher} ({fingerprint.revision})")
     settings: dict[str, Any] = {"max_length": spec.max_length}
-    settings["precision"] = None if spec.precision == "auto" or spec.api is not None else spec.precision
+    settings["precision"] = _precision(spec)
     for key, expected in settings.items():
         if expected is not None and (found := getattr(fingerprint, key)) != expected:
             raise other_teacher(where, key, expected, found)
@@ -126,12 +176,21 @@ def require_teacher(spec: TeacherSpec, fingerprint: Fingerprint, where: str) -> 
             raise other_teacher(where, "prompts", dict(spec.prompts), dict(fingerprint.prompts))
 
 
+def _precision(spec: TeacherSpec) -> str | None:
+    """Return the precision in the fingerprint of the teacher of ``spec``; None if ``spec`` does not determine it."""
+    if spec.ensemble:
+        return ensemble_precision(spec)
+    return None if spec.precision == "auto" or spec.api is not None else spec.precision
+
+
 def _revisions(spec: TeacherSpec) -> tuple[str, str | None]:
     """Return revision and first revision in the fingerprint of the teacher of ``spec``, without loading the teacher."""
     if spec.api is not None:
         return revision_of(spec), None
     if spec.vector_column is not None:
         return given_revision(spec), None
+    if spec.ensemble:
+        return ensemble_revision(spec, [_revisions(member)[0] for member in spec.ensemble]), None
     folder = find_model(spec.model, spec.revision, code=spec.trust_remote_code)
     return content_hash(folder), first_content_hash(folder)
 

@@ -1,4 +1,4 @@
-"""What teachers share whose model is not on this machine: an API, and vectors that exist already."""
+"""What teachers share that are not one SentenceTransformer: an API, vectors that exist already, and an ensemble."""
 
 from collections.abc import Mapping
 
@@ -33,7 +33,7 @@ class RemoteTeacher:
         return "cosine"
 
     @property
-    def parameters(self) -> None:
+    def parameters(self) -> int | None:
         """None: the number of weights is unknown."""
         return None
 

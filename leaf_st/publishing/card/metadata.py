@@ -75,19 +75,20 @@ def published_mode(hosted: Hosted) -> Mode:
 def base_models(results: Results) -> list[str]:
     """Return the models that the weights come from: the start or backbone of the student, and the teacher."""
     student = results.recipe.student
-    names = [student.start or student.backbone, results.recipe.teacher.name]
+    names = [student.start or student.backbone, *results.recipe.teacher.names]
     return list(dict.fromkeys(ZOO[name].hub_id if name in ZOO else name for name in names if name))
 
 
 def licence(results: Results) -> str:
     """Return the licence of the weights for the card.
 
-    This is the teacher's licence, if the licences of all models that the weights come from are known, and all recorded
-    licences of training texts are open.
+    This is the teacher's licence, or the licence that all members of an ensemble share, if the licences of all models
+    that the weights come from are known, and all recorded licences of training texts are open.
     """
     if any(name not in LICENCES for name in base_models(results)):
         return UNKNOWN
-    return OTHER if closed_texts(results) else LICENCES[results.recipe.teacher.name]
+    licences = {LICENCES[name] for name in results.recipe.teacher.names}
+    return OTHER if closed_texts(results) or len(licences) > 1 else licences.pop()
 
 
 def closed_texts(results: Results) -> list[str]:

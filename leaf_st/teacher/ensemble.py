@@ -1,0 +1,204 @@
+"""Several teachers as one: their vectors are concatenated, each scaled by a weight (as for Stella and Jasper).
+
+The vector of a text is the concatenation of w_i * v_i, normalised, where v_i is the vector of member i with norm 1. The
+cosine of two texts is therefore the mean of the members' cosines with the weights w_i^2:
+
+    cos(a, b) = sum_i w_i^2 cos_i(a, b) / sum_i w_i^2
+
+With `TeacherSpec.dimensions`, the concatenation is projected to its principal axes and normalised again; the cosine is
+then an approximation. Every member applies its own prompts. The prompts of the ensemble are empty, or those in the
+recipe, which only the student reads.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from leaf_st.errors import InputError
+from leaf_st.models.identity import Identity, with_owner
+from leaf_st.recipe import KINDS, TeacherSpec
+from leaf_st.teacher.axes import ROWS, axes_revision, fit_axes, read_axes
+from leaf_st.teacher.precompute import embed_rows
+from leaf_st.teacher.protocol import Fingerprint, Service, Teacher
+from leaf_st.teacher.remote import RemoteTeacher
+from leaf_st.texts import Text
+
+_BLOCK = 1024
+
+
+class Ensemble(RemoteTeacher):
+    """A `Teacher` that consists of several teachers. The similarity function is the cosine.
+
+    Args:
+        spec: The teacher, with `TeacherSpec.ensemble`. With `TeacherSpec.dimensions` and without `TeacherSpec.axes`,
+            `fit` and `project` must be called before texts are embedded.
+        members: The opened members, in the order of ``spec``.
+
+    Attributes:
+        members: The members.
+
+    Raises:
+        InputError: If more dimensions are asked for than the members have, or the axes cannot be used.
+    """
+
+    def __init__(self, spec: TeacherSpec, members: Sequence[Teacher]) -> None:
+        self.members = tuple(members)
+        self._spec = spec
+        self._axes: NDArray[np.float32] | None = None
+        width = sum(member.dimension for member in members)
+        if spec.dimensions is not None and spec.dimensions > width:
+            raise InputError(
+                f"teacher.dimensions: expected at most {width:,}, the dimensions of all members, found "
+                f"{spec.dimensions:,}: set fewer dimensions"
+            )
+        self.fingerprint = self._fingerprint()
+        if spec.dimensions is not None and spec.axes is not None:
+            self.project(Path(spec.axes))
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Name and revision under which results are kept."""
+        settings = json.dumps(self.fingerprint.to_dict(), sort_keys=True)
+        return Identity(with_owner(self._spec.name), hashlib.sha256(settings.encode()).hexdigest()[:16])
+
+    @property
+    def parameters(self) -> int | None:
+        """Number of weights of all members; None if the number of a member is unknown."""
+        numbers = [member.parameters for member in self.members]
+        return (
+            sum(known) if len(known := [number for number in numbers if number is not None]) == len(numbers) else None
+        )
+
+    @property
+    def batch_size(self) -> int:
+        """Number of texts that are embedded at a time: the largest of the members' numbers."""
+        return max(member.batch_size for member in self.members)
+
+    @property
+    def unprojected(self) -> "Ensemble":
+        """The ensemble of the same members without a projection."""
+        return type(self)(replace(self._spec, dimensions=None, axes=None), self.members)
+
+    def fit(self, texts: Iterable[Text], path: Path) -> None:
+        """Fit the axes of the projection to the first 16,384 of ``texts`` and write the axes to ``path``.
+
+        Raises:
+            InputError: If there are fewer texts than axes, or a member cannot embed a text.
+        """
+        assert self._spec.dimensions is not None  # TeacherSpec
+        fit_axes(self.unprojected._blocks(islice(texts, ROWS)), self._spec.dimensions, path)
+
+    def project(self, path: Path) -> None:
+        """Project all vectors to the axes in ``path`` from now on.
+
+        Raises:
+            InputError: If the axes are missing or have another shape.
+        """
+        assert self._spec.dimensions is not None  # TeacherSpec
+        self._axes = read_axes(path, sum(member.dimension for member in self.members), self._spec.dimensions)
+        self._spec = replace(self._spec, axes=str(path))
+        self.fingerprint = self._fingerprint()
+
+    def encode_query(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed n queries; returns shape (n, d), row i for text i."""
+        return self._combined([member.encode_query(texts) for member in self.members])
+
+    def encode_document(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed n documents; returns shape (n, d), row i for text i."""
+        return self._combined([member.encode_document(texts) for member in self.members])
+
+    def encode(self, texts: Sequence[str], prompt: str | None = None) -> NDArray[np.float32]:
+        """Embed n texts that are neither queries nor documents; returns shape (n, d), row i for text i."""
+        return self._combined([member.encode(texts, prompt) for member in self.members])
+
+    def token_counts(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Return the number of tokens that all members together read of each text, shape (n,)."""
+        return np.sum([member.token_counts(texts) for member in self.members], axis=0, dtype=np.int64)
+
+    def token_vectors(self, count: int) -> Tensor:
+        """Raise an `InputError`, because the members have different vocabularies."""
+        raise InputError(
+            f"teacher {self._spec.name}: expected one model, because a static student needs the vectors of {count:,} "
+            "tokens of its vocabulary, found an ensemble: set student.backbone instead of student.static"
+        )
+
+    def _combined(self, vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Return the vectors of n texts, given those of each member, shape (n, d of the member)."""
+        if self._spec.dimensions is not None and self._axes is None:
+            raise InputError(
+                "teacher.axes: expected the principal axes of the ensemble, found None: name the file that a run with "
+                "teacher.dimensions has written"
+            )
+        pairs = zip(self._spec.ensemble, vectors, strict=True)
+        joined = np.concatenate([np.float32(member.weight) * _normalized(part) for member, part in pairs], axis=1)
+        return _normalized(joined if self._axes is None else joined @ self._axes)
+
+    def _blocks(self, texts: Iterator[Text]) -> Iterator[NDArray[np.float32]]:
+        while block := list(islice(texts, _BLOCK)):
+            if isinstance(self, Service):
+                self.require_budget(block)
+            yield embed_rows(self, block)
+
+    def _fingerprint(self) -> Fingerprint:
+        prints = [member.fingerprint for member in self.members]
+        lengths = [part.max_length for part in prints]
+        return Fingerprint(
+            teacher=self._spec.name,
+            revision=ensemble_revision(self._spec, [part.revision for part in prints]),
+            prompts={kind: self._spec.prompts.get(kind, "") for kind in KINDS},
+            max_length=max(length or 0 for length in lengths) if all(lengths) else None,
+            pooling=_joined(part.pooling for part in prints),
+            precision=_joined(part.precision for part in prints),
+            normalized=True,
+            dimension=self._spec.dimensions or sum(part.dimension for part in prints),
+            similarity_fn_name="cosine",
+        )
+
+
+def ensemble_revision(spec: TeacherSpec, revisions: Sequence[str]) -> str:
+    """Return the revision in the fingerprint of an ensemble: revisions, weights and settings of the members, and axes.
+
+    Args:
+        spec: The ensemble.
+        revisions: The revision of each member.
+
+    Raises:
+        InputError: If the file of the axes is missing.
+    """
+    members = []
+    for member, revision in zip(spec.ensemble, revisions, strict=True):
+        settings = {"prompts": dict(member.prompts), "max_length": member.max_length}
+        stated = {name: value for name, value in settings.items() if value}
+        members.append(f"{member.weight!r} x {revision}{f' {json.dumps(stated, sort_keys=True)}' if stated else ''}")
+    if spec.dimensions is not None:
+        axes = "not fitted yet" if spec.axes is None else axes_revision(Path(spec.axes))
+        members.append(f"on {spec.dimensions} axes {axes}")
+    return ", ".join(members)
+
+
+def ensemble_precision(spec: TeacherSpec) -> str | None:
+    """Return the precision in the fingerprint of an ensemble; None if the recipe does not determine it."""
+    precisions = ["auto" if member.api else member.precision for member in spec.ensemble]
+    unknown = any(member.precision == "auto" and not member.api for member in spec.ensemble)
+    return None if unknown else _joined(precisions)
+
+
+def _joined(names: Iterable[str]) -> str:
+    """Return the members' values of a setting, once if they are equal."""
+    values = list(names)
+    return values[0] if len(set(values)) == 1 else "+".join(values)
+
+
+def _normalized(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return vectors with norm 1; zero vectors, of texts without a known token, stay zero."""
+    norms: NDArray[np.float32] = np.linalg.norm(vectors, axis=1, keepdims=True)
+    norms[norms == 0] = 1
+    return vectors / norms

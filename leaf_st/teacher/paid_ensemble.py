@@ -1,0 +1,59 @@
+"""An ensemble with members that are APIs, whose budgets and checks it passes on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from leaf_st.recipe import TeacherSpec
+from leaf_st.teacher.ensemble import Ensemble
+from leaf_st.teacher.protocol import Service, Teacher
+from leaf_st.texts import Text
+
+
+class PaidEnsemble(Ensemble):
+    """An `Ensemble` that is a `Service`, because at least one member is one."""
+
+    def require_budget(self, rows: Sequence[Text]) -> None:
+        """Check that the budget of each API allows a block.
+
+        Raises:
+            InputError: If one does not.
+        """
+        for service in self._services:
+            service.require_budget(rows)
+
+    def require_unchanged(self, folder: Path) -> None:
+        """Check that each API gives the vectors of the probes that the store at ``folder`` began with.
+
+        The probes of each member are kept in a folder of its own.
+
+        Raises:
+            InputError: If one does not.
+        """
+        for number, member in enumerate(self.members):
+            if isinstance(member, Service):
+                place = folder / f"member-{number}"
+                place.mkdir(exist_ok=True)
+                member.require_unchanged(place)
+
+    def seconds_at_limits(self, rows: Sequence[Text]) -> float | None:
+        """Return None: the members that are local models have no stated speed, so the speed is measured."""
+        return None
+
+    def tokens_per_text(self, rows: Sequence[Text]) -> float:
+        """Return the mean number of tokens of ``rows``, summed over the APIs."""
+        return sum(service.tokens_per_text(rows) for service in self._services)
+
+    def price(self, tokens: float) -> float | None:
+        """Return the price of ``tokens``, of which each API is assumed to count the same number."""
+        prices = [service.price(tokens / len(self._services)) for service in self._services]
+        return None if None in prices else sum(price or 0 for price in prices)
+
+    @property
+    def _services(self) -> list[Service]:
+        return [member for member in self.members if isinstance(member, Service)]
+
+
+def combine(spec: TeacherSpec, members: Sequence[Teacher]) -> Ensemble:
+    """Return the ensemble of the opened ``members`` of ``spec``."""
+    paid = any(isinstance(member, Service) for member in members)
+    return PaidEnsemble(spec, members) if paid else Ensemble(spec, members)
