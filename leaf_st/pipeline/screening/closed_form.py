@@ -78,8 +78,8 @@ def measure_closed_form(
 
 def layers_of(model: SentenceTransformer) -> int:
     """Return the number of encoder layers of ``model``, whose first module is a transformer."""
-    layers: int = model[0].model.config.num_hidden_layers
-    return layers
+    transformer: Any = model[0]  # nn.Module types its attributes as tensors or modules
+    return int(transformer.model.config.num_hidden_layers)
 
 
 def _vectors(
