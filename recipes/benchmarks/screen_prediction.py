@@ -5,7 +5,7 @@ Command:  python recipes/benchmarks/screen_prediction.py [--runs measured_runs.j
 Each measured run is predicted from the other runs. The errors are printed for three choices of the other runs: all
 runs but this one; all runs but those of the same student and teacher; all runs of other teachers.
 
-Result:   Six documented runs of all-MiniLM-L6-v2, each predicted from the other five: root mean square error of L2 0.028
+Result:   Six documented runs of all-MiniLM-L6-v2, each predicted from the others: root mean square error of L2 0.028
           (largest 0.062, the only student of one layer), and of retention 1.2 points (four runs). No other teacher yet.
 """
 
