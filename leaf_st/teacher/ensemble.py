@@ -121,7 +121,8 @@ class Ensemble(RemoteTeacher):
 
     def token_counts(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """Return the number of tokens that all members together read of each text, shape (n,)."""
-        return np.sum([member.token_counts(texts) for member in self.members], axis=0, dtype=np.int64)
+        counts: NDArray[np.int64] = np.sum([member.token_counts(texts) for member in self.members], axis=0)
+        return counts
 
     def token_vectors(self, count: int) -> Tensor:
         """Raise an `InputError`, because the members have different vocabularies."""
