@@ -65,7 +65,7 @@ class ApiTeacher(RemoteTeacher):
         self.fingerprint = Fingerprint(
             teacher=spec.name,
             revision=revision_of(spec),
-            prompts={kind: spec.prompts.get(kind, "") for kind in KINDS},
+            prompts=student_prompts(spec),
             max_length=spec.max_length,
             pooling="unknown",
             precision="auto",  # the API's own
@@ -82,11 +82,11 @@ class ApiTeacher(RemoteTeacher):
 
     def encode_query(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed n queries with their prompt; returns shape (n, d), row i for text i."""
-        return self._encode([self.prompts["query"] + text for text in texts], "query")
+        return self._encode([self._sent("query", text) for text in texts], "query")
 
     def encode_document(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed n documents with their prompt; returns shape (n, d), row i for text i."""
-        return self._encode([self.prompts["document"] + text for text in texts], "document")
+        return self._encode([self._sent("document", text) for text in texts], "document")
 
     def encode(self, texts: Sequence[str], prompt: str | None = None) -> NDArray[np.float32]:
         """Embed n texts that are neither queries nor documents; returns shape (n, d), row i for text i.
@@ -158,7 +158,10 @@ class ApiTeacher(RemoteTeacher):
         return float(self._tokens_of(rows).mean()) * self._client.usage.tokens_per_estimate
 
     def _tokens_of(self, rows: Sequence[Text]) -> NDArray[np.int64]:
-        return self.token_counts([self.prompts[row.kind] + row.text for row in rows])
+        return self.token_counts([self._sent(row.kind, row.text) for row in rows])
+
+    def _sent(self, kind: Kind, text: str) -> str:
+        return self._spec.prompts.get(kind, "") + text
 
     def _encode(self, texts: list[str], kind: Kind) -> NDArray[np.float32]:
         if not texts:
@@ -219,6 +222,18 @@ class ApiTeacher(RemoteTeacher):
         buffer = io.BytesIO()
         np.save(buffer, self._probes.astype(np.float32))
         path.write_bytes(buffer.getvalue())
+
+
+def student_prompts(spec: TeacherSpec) -> dict[str, str]:
+    """Return the prompts of a student of the API of ``spec``.
+
+    An API with different input types for queries and documents gives different vectors for the same text. The student
+    sees the input type as a prompt, such as "search_query: ", in front of the prompt that is sent to the API.
+    """
+    types = _api_of(spec).input_type
+    differ = len({types.get(kind) for kind in KINDS}) > 1
+    seen = {kind: f"{types[kind]}: " if differ and kind in types else "" for kind in KINDS}
+    return {kind: seen[kind] + spec.prompts.get(kind, "") for kind in KINDS}
 
 
 def revision_of(spec: TeacherSpec) -> str:

@@ -14,7 +14,7 @@ from leaf_st.models.find import content_hash, find_model, first_content_hash, pu
 from leaf_st.models.prompts import prompt_for
 from leaf_st.recipe import KINDS, Precision, Recipe, TeacherSpec
 from leaf_st.run_folder import read_record
-from leaf_st.teacher.api import ApiTeacher, revision_of
+from leaf_st.teacher.api import ApiTeacher, revision_of, student_prompts
 from leaf_st.teacher.ensemble import Ensemble, ensemble_precision, ensemble_revision
 from leaf_st.teacher.ensemble_model import ensemble_model
 from leaf_st.teacher.local import LocalTeacher, load_teacher_model
@@ -146,7 +146,8 @@ def teacher_spec(
             f"model {student_name}: nothing in it names its teacher: give teacher= (--teacher, or teacher.model in a "
             "recipe)"
         )
-    learned = _learned_prompts(record, spec, prompts or {})
+    # An API gets the recorded prompts. The student's may also contain the input types.
+    learned = spec.prompts if spec.api else _learned_prompts(record, spec, prompts or {})
     return replace(spec, prompts=learned).with_models(trust_remote_code=False)
 
 
@@ -171,9 +172,10 @@ def require_teacher(spec: TeacherSpec, fingerprint: Fingerprint, where: str) -> 
     for key, expected in settings.items():
         if expected is not None and (found := getattr(fingerprint, key)) != expected:
             raise other_teacher(where, key, expected, found)
-    for kind, prompt in spec.prompts.items():
+    prompts = student_prompts(spec) if spec.api else dict(spec.prompts)
+    for kind, prompt in prompts.items():
         if fingerprint.prompts.get(kind) != prompt:
-            raise other_teacher(where, "prompts", dict(spec.prompts), dict(fingerprint.prompts))
+            raise other_teacher(where, "prompts", prompts, dict(fingerprint.prompts))
 
 
 def _precision(spec: TeacherSpec) -> str | None:

@@ -67,6 +67,7 @@ def test_a_request_states_what_the_recipe_states(server):
     teacher.encode_document(["a"])
     assert (server.bodies[-1]["input"], server.bodies[-1]["input_type"]) == (["a"], "search_document")
     assert teacher.dimension == 8
+    assert teacher.prompts == {"query": "search_query: find: ", "document": "search_document: "}  # the student's
     assert teacher.fingerprint.normalized
     assert teacher.encode_query([]).shape == (0, 8)
     assert "dimensions" not in _bodies_of(server, server.spec())[-1]
@@ -541,3 +542,16 @@ def test_a_run_over_http_shows_the_key_nowhere(tmp_path):
     assert 'model="loopback"' in card
     assert "vectors of loopback" in card
     assert "MiniLM" not in card
+
+
+@pytest.mark.parametrize(
+    ("input_type", "prompts"),
+    [
+        ({}, ("", "")),
+        ({"query": "text", "document": "text"}, ("", "")),
+        ({"query": "query", "document": "passage"}, ("query: ", "passage: ")),
+        ({"query": "query"}, ("query: ", "")),
+    ],
+)
+def test_the_student_sees_input_types_that_differ(server, input_type, prompts):
+    assert tuple(open_teacher(server.spec(input_type=input_type)).prompts.values()) == prompts

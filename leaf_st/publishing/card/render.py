@@ -93,7 +93,7 @@ def render(
             licences=licence_notes(results),
             closed=closed_texts(results),
             api_imports=as_code(_api_imports(results.recipe.teacher)),
-            api_snippet=as_code(_api_snippet(results.recipe.teacher, hosted)),
+            api_snippet=as_code(_api_snippet(results.recipe.teacher)),
         )
     )
     # UTF-8 cannot encode a lone surrogate, which a user's text may contain.
@@ -162,12 +162,12 @@ def _snippet(hosted: Hosted, form: ExportForm | None) -> str:
     return onnx_snippet(hosted.name, hosted.prompts, hosted.length, form.name)
 
 
-def _api_snippet(teacher: TeacherSpec, hosted: Hosted) -> str:
+def _api_snippet(teacher: TeacherSpec) -> str:
     """Return Python code that embeds documents with the API of ``teacher``; empty if the teacher is a local model."""
     api = teacher.api
     if api is None:
         return ""
-    prompt = hosted.prompts.get("document", "")
+    prompt = teacher.prompts.get("document", "")
     texts = [prompt + text for text in ("A student learns from a teacher.", "The moon has no air.")]
     values = [f"input={json.dumps(texts, ensure_ascii=False)}", f"model={json.dumps(api.model)}"]
     if api.dimensions is not None:
