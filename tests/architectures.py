@@ -6,6 +6,7 @@ Command:  python tests/architectures.py && python docs/generate.py
 import json
 import re
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -142,10 +143,11 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = []
     for family, row in committed().items():
+        start = time.process_time()
         with tempfile.TemporaryDirectory() as folder:
             results = outcome(family, Path(folder))
         rows.append({**{key: row[key] for key in ("family", "name", "example")}, **results})
-        print(family, results, flush=True)
+        print(f"{family}: {time.process_time() - start:.1f} s of CPU, {results}", flush=True)
     TABLE.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
 
