@@ -3,12 +3,14 @@
 Command:  python docs/generate.py
 
 A block stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. NAME is ``cli``, ``recipe``,
-``argument_defaults``, ``refused_arguments``, ``public_sets``, ``measurements``, ``MODEL/headline``, or
-``MODEL/MEASUREMENT`` for the command and the rows in ``model_cards/MODEL/results/`` or ``docs/measured/MODEL/``.
+``architectures``, ``argument_defaults``, ``refused_arguments``, ``public_sets``, ``measurements``,
+``MODEL/headline``, or ``MODEL/MEASUREMENT`` for the command and the rows in ``model_cards/MODEL/results/`` or
+``docs/measured/MODEL/``.
 tests/test_docs.py compares the pages with what this script writes.
 """
 
 import argparse
+import json
 import os
 import re
 import shlex
@@ -54,6 +56,8 @@ def _content(name: str) -> str:
         made = [each for each in MEASUREMENTS if each.measure]
         lines = [(" ".join(("leaf-st", *each.command)), each.help, each.needs) for each in made]
         return _markdown(("command", "what the command does", "what the command needs"), lines)
+    if name == "architectures":
+        return _architectures()
     if name == "public_sets":
         return _markdown(("set", "source"), PUBLIC_SETS.items())
     model, _, measurement = name.partition("/")
@@ -64,6 +68,14 @@ def _content(name: str) -> str:
     rows = next(rows for folder in folders if (rows := found.read(folder)))
     command = shlex.join(["leaf-st", *found.command, f"runs/{model}", *found.words(rows)])
     return f"```bash\n{command}\n```\n\n```text\n{found.table(rows)}\n```\n"
+
+
+def _architectures() -> str:
+    """Return the table of model families that ``python tests/architectures.py`` has measured."""
+    rows = json.loads((ROOT / "docs" / "measured" / "architectures.json").read_text(encoding="utf-8"))
+    stages = list(rows[0])[3:]
+    lines = [[row["name"], f"`{row['example']}`", *(row[stage] for stage in stages)] for row in rows]
+    return _table([["family", "example", *stages], ["---"] * (len(stages) + 2), *lines])
 
 
 def _headline(results: Results) -> str:

@@ -1,29 +1,13 @@
-"""Tiny models of other families than BERT, with random weights."""
+"""Tiny models of many families, with random weights."""
 
+import json
 from pathlib import Path
 
 import torch
-from transformers import (
-    BertTokenizer,
-    Gemma3TextConfig,
-    Gemma3TextModel,
-    GPT2Config,
-    GPT2Model,
-    LongformerConfig,
-    LongformerModel,
-    ModernBertConfig,
-    ModernBertModel,
-    MPNetConfig,
-    MPNetModel,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    Qwen3Config,
-    Qwen3Model,
-    RobertaConfig,
-    RobertaModel,
-    T5Config,
-    T5EncoderModel,
-)
+import transformers
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
+from transformers import BertTokenizer, ByT5Tokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from leaf_st.models.random_weights import save_tiny_teacher
 
@@ -31,9 +15,21 @@ WIDTH = 16
 LAYERS = 6
 POSITIONS = 64  # usable positions
 _WINDOWS = [4, 8, 4, 8, 4, 8]
+# How the teachers of a family pool, where not by the mean.
+_POOLING = {"qwen3": "lasttoken", "llama": "lasttoken", "mistral": "lasttoken", "bert": "cls", "gte": "cls"}
+_OWN_CODE = """
+from transformers import BertConfig, BertModel
+
+class NewConfig(BertConfig):
+    model_type = "new"
+
+class NewModel(BertModel):
+    config_class = NewConfig
+"""
 
 
-def _model(family: str, tokens: int) -> PreTrainedModel:
+def _settings(family: str, tokens: int) -> tuple[str, dict]:
+    """Return the name of the class in transformers, without "Model", and the values of its config."""
     shape = {
         "vocab_size": tokens,
         "hidden_size": WIDTH,
@@ -45,38 +41,83 @@ def _model(family: str, tokens: int) -> PreTrainedModel:
         "bos_token_id": 2,
         "eos_token_id": 3,
     }
-    grouped = {"num_key_value_heads": 1, "head_dim": WIDTH // 2, "max_position_embeddings": POSITIONS}
-    offset = {"pad_token_id": 1, "max_position_embeddings": POSITIONS + 2}
-    if family == "t5":
-        sizes = {"d_model": WIDTH, "d_kv": WIDTH // 2, "d_ff": 2 * WIDTH, "num_layers": LAYERS, "num_heads": 2}
-        return T5EncoderModel(T5Config(vocab_size=tokens, is_encoder_decoder=False, use_cache=False, **sizes))
-    if family == "gpt2":
-        return GPT2Model(GPT2Config(vocab_size=tokens, n_embd=WIDTH, n_layer=2, n_head=2, n_positions=POSITIONS))
-    if family == "roberta":
-        return RobertaModel(RobertaConfig(**shape | offset))
-    if family == "mpnet":
-        return MPNetModel(MPNetConfig(**shape | offset))
-    if family == "longformer":
-        return LongformerModel(LongformerConfig(**shape | offset, attention_window=_WINDOWS))
-    if family == "modernbert":
-        lengths = {"max_position_embeddings": POSITIONS, "global_attn_every_n_layers": 3, "local_attention": 8}
-        return ModernBertModel(ModernBertConfig(**shape, **lengths, cls_token_id=2, sep_token_id=3))
-    if family == "qwen3":
-        window = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 3}
-        return Qwen3Model(Qwen3Config(**shape, **grouped, **window))
-    assert family == "gemma3"
+    grouped = shape | {"num_key_value_heads": 1, "head_dim": WIDTH // 2, "max_position_embeddings": POSITIONS}
+    offset = shape | {"pad_token_id": 1, "max_position_embeddings": POSITIONS + 2}
+    plain = shape | {"max_position_embeddings": POSITIONS}
+    t5 = {"vocab_size": tokens, "d_model": WIDTH, "d_kv": WIDTH // 2, "d_ff": 2 * WIDTH, "num_layers": LAYERS}
+    t5 |= {"num_heads": 2, "is_encoder_decoder": False, "use_cache": False}
+    shared = {"type_vocab_size": 0, "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8}
+    dim = {"dim": WIDTH, "n_layers": LAYERS, "n_heads": 2, "hidden_dim": 2 * WIDTH, "initializer_range": 0.3}
+    lengths = {"global_attn_every_n_layers": 3, "local_attention": 8, "cls_token_id": 2, "sep_token_id": 3}
+    window = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 3}
     kinds = ["sliding_attention", "sliding_attention", "full_attention"] * 2
-    return Gemma3TextModel(Gemma3TextConfig(**shape, **grouped, sliding_window=8, layer_types=kinds))
+    return {
+        "albert": ("Albert", plain | {"embedding_size": 8}),
+        "bert": ("Bert", plain),
+        "byt5": ("T5Encoder", t5 | {"vocab_size": 384}),
+        "deberta-v2": ("DebertaV2", plain | shared | {"share_att_key": True, "norm_rel_ebd": "layer_norm"}),
+        "distilbert": ("DistilBert", {"vocab_size": tokens, "max_position_embeddings": POSITIONS} | dim),
+        "electra": ("Electra", plain | {"embedding_size": 8}),
+        "gemma3": ("Gemma3Text", grouped | {"sliding_window": 8, "layer_types": kinds}),
+        "gpt2": ("GPT2", {"vocab_size": tokens, "n_embd": WIDTH, "n_layer": 2, "n_head": 2, "n_positions": POSITIONS}),
+        "gte": ("Gte", plain),
+        "llama": ("Llama", grouped),
+        "longformer": ("Longformer", offset | {"attention_window": _WINDOWS}),
+        "mistral": ("Mistral", grouped | {"sliding_window": 8}),
+        "modernbert": ("ModernBert", plain | lengths),
+        "mpnet": ("MPNet", offset),
+        "new": ("Bert", plain),
+        "nomic-bert": ("NomicBert", plain),
+        "qwen3": ("Qwen3", grouped | window),
+        "roberta": ("Roberta", offset),
+        "t5": ("T5Encoder", t5),
+        "xlm-roberta": ("XLMRoberta", offset),
+    }[family]
+
+
+def _model(family: str, tokens: int) -> PreTrainedModel:
+    name, values = _settings(family, tokens)
+    config = getattr(transformers, f"{name.removesuffix('Encoder')}Config")
+    return getattr(transformers, f"{name}Model")(config(**values))
 
 
 def save_family(family: str, folder: Path) -> Path:
     """Save a model of ``family`` to ``folder`` and return the folder; the tokenizer names no maximum length."""
     torch.manual_seed(0)
-    tokenizer = BertTokenizer.from_pretrained(save_tiny_teacher(folder / "bert"))
+    tokenizer = BertTokenizer.from_pretrained(save_tiny_teacher(folder / "tokenizer"))
     if family == "gpt2":  # a tokenizer without a pad token
         backend = tokenizer.backend_tokenizer
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]", eos_token="[SEP]")
+    if family == "byt5":
+        tokenizer = ByT5Tokenizer()
+    if family == "qwen3":
+        tokenizer.padding_side = "left"
     tokenizer.model_max_length = int(1e30)
     _model(family, len(tokenizer)).save_pretrained(folder / family)
     tokenizer.save_pretrained(folder / family)
+    if family == "new":
+        _add_own_code(folder / family)
     return folder / family
+
+
+def _add_own_code(folder: Path) -> None:
+    (folder / "modeling.py").write_text(_OWN_CODE, encoding="utf-8")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config |= {"model_type": "new", "architectures": ["NewModel"]}
+    config["auto_map"] = {"AutoConfig": "modeling.NewConfig", "AutoModel": "modeling.NewModel"}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
+def save_teacher(family: str, folder: Path) -> Path:
+    """Save a teacher of ``family`` to ``folder`` and return its folder: pooling as usual in the family, and norm 1."""
+    backbone = save_family(family, folder)
+    if family in ("new", "byt5"):  # without modules: sentence-transformers adds mean pooling
+        return backbone
+    modules = [Transformer(str(backbone), max_seq_length=POSITIONS), Pooling(WIDTH, _POOLING.get(family, "mean"))]
+    if family == "gemma3":  # as EmbeddingGemma
+        modules += [Dense(WIDTH, 64, activation_function=None, bias=False), Dense(64, WIDTH, activation_function=None)]
+    if modules[0].tokenizer.pad_token is None:
+        modules[0].tokenizer.pad_token = modules[0].tokenizer.eos_token
+    model = SentenceTransformer(modules=[*modules, Normalize()], device="cpu")
+    model.save_pretrained(str(folder / "teacher"), create_model_card=False)
+    return folder / "teacher"

@@ -26,6 +26,8 @@ from leaf_st.student.static import is_static
 
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 _COMPARED = 500  # texts of each kind
+# Model types that torch cannot export, and the reason.
+_NOT_EXPORTABLE = {"longformer": "whose attention branches on the values of its mask"}
 
 # Measures the nDCG@10 of a form in percent of the nDCG@10 of its reference form; None if nDCG@10 cannot be measured.
 NdcgKept = Callable[[FormEncoder, FormEncoder], float | None]
@@ -54,7 +56,7 @@ def check_exportable(model: SentenceTransformer) -> None:
     """Check that the packages for the export are installed and that ``model`` can be exported.
 
     Raises:
-        InputError: If a package is missing, or the model is static.
+        InputError: If a package is missing, the model is static, or torch cannot export its model type.
     """
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
@@ -62,6 +64,12 @@ def check_exportable(model: SentenceTransformer) -> None:
     if is_static(model):
         raise InputError(
             "a static student has nothing to export: it is a table of token vectors, which safetensors and NumPy read"
+        )
+    kind = model.transformers_model.config.model_type if model.transformers_model is not None else None
+    if kind in _NOT_EXPORTABLE:
+        raise InputError(
+            f"export: expected a model type that torch can export to ONNX, found {kind}, {_NOT_EXPORTABLE[kind]}: run "
+            "the model with torch, or train a student with another student.backbone"
         )
 
 

@@ -71,29 +71,53 @@ def standard_graph(model: SentenceTransformer) -> "ModelProto":
     Raises:
         InputError: If torch cannot export the model.
     """
-    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=model.max_seq_length)}
-    ids = torch.ones(_EXAMPLE, dtype=torch.int64)
     try:
         with _silent_exporter():
-            program = torch.onnx.export(
-                _Student(model).eval(),
-                (ids, torch.ones_like(ids)),
-                dynamo=True,
-                verbose=False,
-                input_names=INPUTS,
-                output_names=OUTPUTS,
-                dynamic_shapes=dict.fromkeys(INPUTS, axes),
-            )
+            graph = _export(model)
     except torch.onnx.OnnxExporterError as error:
         reason = str(error.__cause__ or error).strip().partition("\n")[0]  # torch's report has many lines
         raise InputError(f"torch cannot export this model to ONNX: {reason}: run the model with torch") from error
-    assert program is not None  # only the older exporter returns None
-    graph: ModelProto = program.model_proto
     # onnxruntime's quantization infers no shapes of inner values where torch has noted some.
     del graph.graph.value_info[:]
     # The metadata contains the file paths of the machine that exported the model.
     for part in (graph, graph.graph, *graph.graph.node, *graph.graph.input, *graph.graph.output):
         del part.metadata_props[:]
+    return graph
+
+
+def _export(model: SentenceTransformer) -> "ModelProto":
+    """Export ``model`` with the attention that it runs with, or else with attention of elementary operators.
+
+    torch's exporter fails on the memory layout of its fused attention where the scores have a bias, as in T5.
+    """
+    transformer = model.transformers_model
+    used = transformer and transformer.config._attn_implementation
+    try:
+        return _export_once(model)
+    except torch.onnx.OnnxExporterError:
+        if transformer is None or used == "eager":
+            raise
+    transformer.set_attn_implementation("eager")
+    try:
+        return _export_once(model)
+    finally:
+        transformer.set_attn_implementation(used)
+
+
+def _export_once(model: SentenceTransformer) -> "ModelProto":
+    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=model.max_seq_length)}
+    ids = torch.ones(_EXAMPLE, dtype=torch.int64)
+    program = torch.onnx.export(
+        _Student(model).eval(),
+        (ids, torch.ones_like(ids)),
+        dynamo=True,
+        verbose=False,
+        input_names=INPUTS,
+        output_names=OUTPUTS,
+        dynamic_shapes=dict.fromkeys(INPUTS, axes),
+    )
+    assert program is not None  # only the older exporter returns None
+    graph: ModelProto = program.model_proto
     return graph
 
 

@@ -182,13 +182,21 @@ def _failures_named(what: str, role: str) -> Iterator[None]:
         raise
     # Loading runs code of transformers, of tokenizers (which raise plain exceptions) and of the model itself.
     except Exception as error:
-        missing = isinstance(error, ImportError)
-        remedy = "install the package or the version that the model needs" if missing else "check the model's files"
-        raise InputError(f"{what}: {_reason(error)}; {remedy}, or name another {role}") from error
+        raise InputError(f"{what}: {_reason(error)}; {_remedy(error, role)}, or name another {role}") from error
+
+
+def _remedy(error: Exception, role: str) -> str:
+    if isinstance(error, ImportError):
+        return "install the package or the version that the model needs"
+    if "trust_remote_code" in str(error) and role == "teacher":
+        return "if you trust this code, set teacher.trust_remote_code=true"
+    return "check the model's files"
 
 
 def _reason(error: Exception) -> str:
     """Return the type and the first line of ``error``, with the second line where the first one ends in a colon."""
+    if "trust_remote_code" in str(error):
+        return "expected a model type of transformers, found code of its own"
     lines = [line.strip() for line in str(error).strip().splitlines()] or [""]
     first = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
     return f"{type(error).__name__}: {first.rstrip('.')}"

@@ -15,6 +15,7 @@ from torch import nn
 from leaf_st.errors import InputError
 from leaf_st.models.load import load_model, require_encoding, set_max_length
 from leaf_st.models.tokens import max_length_of
+from leaf_st.student.backbone import require_portable
 from leaf_st.student.layers import keep_layers
 from leaf_st.student.projection import Projection
 from leaf_st.teacher.protocol import Similarity
@@ -55,13 +56,15 @@ def build_student(
         Student in float32, dropout set to 0, whose projection is still random.
 
     Raises:
-        InputError: If the backbone cannot be loaded or cannot encode, lacks a layer, or has fewer positions.
+        InputError: If the backbone cannot be loaded or cannot encode, lacks a layer, has fewer positions, or cannot be
+            saved for other programs.
     """
     name = str(backbone)
     loaded = load_model(backbone, role=BACKBONE, revision=revision, device=device, trust_remote_code=trust_remote_code)
     transformer = loaded[0]
     if not isinstance(transformer, Transformer):
         raise InputError(f"{BACKBONE} {name}: expected a model with a Transformer, found {type(transformer).__name__}")
+    require_portable(transformer, BACKBONE, name)
     if layers is not None:
         transformer.model = keep_layers(transformer.model, layers)
     own = max_length_of(loaded)

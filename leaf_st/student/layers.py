@@ -50,9 +50,10 @@ def _name_of_stack(model: PreTrainedModel, count: int) -> str:
         name for name, part in model.named_modules() if isinstance(part, nn.ModuleList) and len(part) == count
     ]
     if len(stacks) != 1:
+        found = f"{len(stacks)} such stacks" if stacks else "no such stack"
         raise InputError(
-            f"student.layers: expected a model with one stack of {count} layers, found {len(stacks)} stacks in model "
-            f"type {model.config.model_type}: leave student.layers out and name a smaller student.backbone"
+            f"student.layers: expected a model with one stack of {count} layers, found {found} in model type "
+            f"{model.config.model_type}: leave student.layers out and name a smaller student.backbone"
         )
     return stacks[0]
 

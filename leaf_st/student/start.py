@@ -13,6 +13,7 @@ from leaf_st.models.load import load_model
 from leaf_st.models.prompts import prompt_for
 from leaf_st.recipe import KINDS
 from leaf_st.run_folder import read_record
+from leaf_st.student.backbone import require_portable
 from leaf_st.student.build import disable_dropout
 from leaf_st.student.static import is_static
 from leaf_st.teacher.protocol import GIVEN, Fingerprint
@@ -65,6 +66,7 @@ def _require_shape(student: SentenceTransformer, name: str) -> None:
             f"student.start {name} cannot be trained further: expected Transformer, Pooling (mean), Dense (without "
             f"residual), and Normalize or not, found {found}: build a new student with student.backbone"
         )
+    require_portable(parts[0], _ROLE, name)
 
 
 def _require_teacher(student: SentenceTransformer, name: str, folder: Path, fingerprint: Fingerprint) -> None:

@@ -5,6 +5,7 @@ Data sets on the hub are downloaded into a folder of files first (`leaf_st.texts
 """
 
 import hashlib
+import logging
 import math
 import re
 from collections import Counter
@@ -23,6 +24,9 @@ from leaf_st.texts.progress import ReadProgress
 _MAX_BYTES = 1_000_000  # longer than any teacher reads: probably a file mistaken for a text
 _SENTENCE_BORDER = re.compile(r"(?<=[.!?])\s+(?=[A-Z\d\"'(])")
 _SENTENCE_WORDS = range(4, 61)
+_ENOUGH = 1000  # documents without a sentence, after which a warning is logged
+
+_logger = logging.getLogger(__name__)
 
 
 def read_texts(
@@ -121,10 +125,28 @@ def _usable(rows: Iterable[tuple[object, object]], skipped: Counter[str]) -> Ite
 
 
 def _with_sentences(texts: Iterator[Text], wanted: bool) -> Iterator[Text]:
+    documents, found = 0, False
     for text in texts:
         yield text
-        if wanted and text.kind == "document" and (sentence := one_sentence(text.text)):
+        if not wanted or text.kind != "document":
+            continue
+        documents += 1
+        if sentence := one_sentence(text.text):
+            found = True
             yield Text(sentence, "query")
+        elif documents == _ENOUGH and not found:
+            _warn_of_no_sentences(documents)
+    if 0 < documents < _ENOUGH and not found:
+        _warn_of_no_sentences(documents)
+
+
+def _warn_of_no_sentences(documents: int) -> None:
+    _logger.warning(
+        "texts.sentences: expected documents of several sentences, found no sentence in the first %d documents: a "
+        "sentence ends in . ! or ? before a space and a Latin capital letter; for other scripts, add queries of your "
+        "own (column kind)",
+        documents,
+    )
 
 
 def one_sentence(document: str) -> str | None:

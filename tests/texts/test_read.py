@@ -166,6 +166,20 @@ def test_documents_above_the_limit_still_give_their_sentences(tmp_path):
     assert [row.kind for row in rows] == ["document", "query"]
 
 
+def test_documents_in_another_script_give_a_warning(tmp_path, caplog):
+    path = tmp_path / "texts.txt"
+    path.write_text(
+        "これは文です。もう一つの文です。\nGröße zählt nicht sehr viel. ärzte sagen das auch oft.\n", encoding="utf-8"
+    )
+    rows = list(read_texts(TextsSpec(source=str(path), sentences=True), Counter()))
+    assert [row.kind for row in rows] == ["document", "document"]
+    assert "texts.sentences: expected documents of several sentences, found no sentence in the first 2" in caplog.text
+    caplog.clear()
+    path.write_text(f"{DOCUMENT}\nOnly one sentence is in here.\n")
+    list(read_texts(TextsSpec(source=str(path), sentences=True), Counter()))
+    assert not caplog.records
+
+
 SHARED = [{"text": "leaf", "kind": "query"}, {"text": "tree"}, {"text": "leaf"}, {"text": "tree", "kind": "query"}]
 
 

@@ -22,9 +22,14 @@ class Cutter:
         self._most: float = max_length or math.inf
 
     def vocabulary(self) -> list[str]:
-        """Return the tokens of the vocabulary in order of their ids (paper 2.1, "BERT tokens")."""
-        tokens = self._tokenizer.get_vocab()
-        return sorted(tokens, key=tokens.__getitem__)
+        """Return the tokens of the vocabulary as text, in order of their ids (paper 2.1, "BERT tokens").
+
+        Byte-level tokenizers write a space as another letter and split letters into bytes. Tokens that are no complete
+        letters are left out.
+        """
+        ids = sorted(self._tokenizer.get_vocab().values())
+        tokens = (self._tokenizer.decode([token], skip_special_tokens=False) for token in ids)
+        return [token for token in tokens if "\ufffd" not in token]
 
     def cut(self, texts: Sequence[str]) -> list[str]:
         """Return n texts, each cut after the last token that the student reads."""
