@@ -20,7 +20,8 @@ from leaf_st.teacher.ensemble_model import ensemble_model
 from leaf_st.teacher.local import LocalTeacher, load_teacher_model
 from leaf_st.teacher.paid_ensemble import combine
 from leaf_st.teacher.protocol import Fingerprint, Teacher, other_teacher
-from leaf_st.teacher.vectors import GivenVectors, given_revision
+from leaf_st.teacher.vectors.table import given_revision
+from leaf_st.teacher.vectors.teacher import GivenVectors
 from leaf_st.texts import Text
 
 
