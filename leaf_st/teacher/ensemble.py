@@ -17,10 +17,10 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from leaf_st.errors import InputError
 from leaf_st.models.identity import Identity, with_owner
@@ -30,6 +30,9 @@ from leaf_st.teacher.precompute import embed_rows
 from leaf_st.teacher.protocol import Fingerprint, Service, Teacher
 from leaf_st.teacher.remote import RemoteTeacher
 from leaf_st.texts import Text
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _BLOCK = 1024
 
@@ -123,7 +126,7 @@ class Ensemble(RemoteTeacher):
         """Return the number of tokens that all members together read of each text, shape (n,)."""
         return np.sum([member.token_counts(texts) for member in self.members], axis=0, dtype=np.int64)
 
-    def token_vectors(self, count: int) -> Tensor:
+    def token_vectors(self, count: int) -> "Tensor":
         """Raise an `InputError`, because the members have different vocabularies."""
         raise InputError(
             f"teacher {self._spec.name}: expected one model, because a static student needs the vectors of {count:,} "

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from leaf_st.atomic import is_temporary
 from leaf_st.errors import FieldError
+from leaf_st.hub.dataset_url import is_dataset_url
 from leaf_st.recipe import TextsSpec
 from leaf_st.texts.columnar import FORMATS
-from leaf_st.texts.formats import Source, open_source, read_blocks
+from leaf_st.texts.formats import READERS, Source, open_source, read_blocks
 from leaf_st.texts.progress import PartProgress, ReadProgress
 
 
@@ -42,7 +43,7 @@ def read_file(
     Raises:
         InputError: If the file is missing, empty, broken, of an unknown format, or lacks the text column.
     """
-    path, progress = Path(spec.source), progress or ReadProgress()
+    path, progress = local_source(spec.source, key), progress or ReadProgress()
     parts = table_files(path)
     if not parts:
         yield from _beir_rows(path, skipped, key, progress)
@@ -50,6 +51,23 @@ def read_file(
     for source in [open_source(part, spec.text_column, key, progress) for part in parts]:
         for texts, kinds in read_blocks(source, (spec.kind_column,), skipped):
             yield Rows(texts, [spec.kind if kind in (None, "") else kind for kind in kinds], source.progress)
+
+
+def local_source(source: str, key: str = "texts") -> Path:
+    """Return the file or folder ``source``; a data set on the hub is downloaded into the hub's cache.
+
+    Args:
+        source: A path, or an address as in `leaf_st.hub.dataset_url`.
+        key: Part of the recipe that names the source, for errors.
+
+    Raises:
+        InputError: If the hub cannot be reached, or has no such files.
+    """
+    if not is_dataset_url(source):
+        return Path(source)
+    from leaf_st.hub.dataset_files import dataset_files  # imports the hub's client, which local files do not need
+
+    return dataset_files(source, tuple(READERS), tuple(FORMATS), key)
 
 
 def table_files(path: Path) -> list[Path]:

@@ -57,9 +57,9 @@ def open_source(path: Path, column: str, key: str, progress: ReadProgress) -> So
     if not path.is_file():
         raise source.error("no such file: name an existing file or folder")
     ending = path.suffix.lower()
-    if ending not in _READERS:
+    if ending not in READERS:
         raise source.error(
-            f"expected a file that ends in {', '.join(_READERS)}, or a BEIR folder, "
+            f"expected a file that ends in {', '.join(READERS)}, or a BEIR folder, "
             f"found {path.suffix or 'no ending'!r}: convert the file"
         )
     size = path.stat().st_size
@@ -83,7 +83,7 @@ def read_blocks(source: Source, others: Sequence[str], skipped: Counter[str]) ->
     Raises:
         InputError: If the file is broken or lacks the column.
     """
-    yield from _READERS[source.path.suffix.lower()](source, (source.column, *others), skipped)
+    yield from READERS[source.path.suffix.lower()](source, (source.column, *others), skipped)
     source.progress.total = source.progress.rows
 
 
@@ -201,7 +201,7 @@ def require_column(path: Path, column: str, found: Iterable[str], part: str, fie
         )
 
 
-_READERS: dict[str, Callable[[Source, Sequence[str], Counter[str]], Iterator[Block]]] = {
+READERS: dict[str, Callable[[Source, Sequence[str], Counter[str]], Iterator[Block]]] = {
     **dict.fromkeys(FORMATS, _columns),
     ".jsonl": _jsonl,
     ".csv": _csv,

@@ -21,7 +21,7 @@ from leaf_st.teacher.vectors.columns import Columns
 from leaf_st.teacher.vectors.raw import Raw
 from leaf_st.teacher.vectors.records import Records
 from leaf_st.texts.columnar import FORMATS
-from leaf_st.texts.files import table_files
+from leaf_st.texts.files import local_source, table_files
 
 _ROW_FORMATS = (".jsonl", ".csv", ".tsv")
 
@@ -50,7 +50,7 @@ def open_vectors(table: TextsSpec, column: str) -> VectorFiles:
     Raises:
         InputError: If a file is missing or damaged, or has no vectors.
     """
-    source = Path(table.source)
+    source = local_source(table.source)
     if not source.exists():
         raise FieldError(
             "texts",

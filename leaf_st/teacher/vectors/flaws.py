@@ -50,4 +50,6 @@ def normalize(
     off = usable & (np.abs(norms - 1) > _PRECISE)
     if not off.any():
         return vectors
-    return vectors / np.where(off, norms, np.float32(1))[:, None]
+    scales = norms.copy()
+    scales[~off] = 1
+    return vectors / scales[:, None]

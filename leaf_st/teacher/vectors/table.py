@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import Counter
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -15,7 +14,7 @@ from leaf_st.teacher.vectors.files import VectorFiles, open_vectors
 from leaf_st.teacher.vectors.flaws import UNIT, norms_of
 from leaf_st.teacher.vectors.raw import FIELD, Raw
 from leaf_st.texts.columnar import BATCH_ROWS
-from leaf_st.texts.files import table_files
+from leaf_st.texts.files import local_source, table_files
 
 _SAMPLES, _SAMPLE_BYTES = 1024, 4096  # of each file, for its hash; a file of up to 4 MiB is hashed completely
 
@@ -48,7 +47,7 @@ def given_revision(spec: TeacherSpec) -> str:
 def revision_of(table: TextsSpec, files: VectorFiles) -> str:
     """Return a hash of the size of each file and of 1,024 blocks of 4 KiB at even distances."""
     digest = hashlib.sha256()
-    for path in dict.fromkeys([*table_files(Path(table.source)), *files.paths]):
+    for path in dict.fromkeys([*table_files(local_source(table.source)), *files.paths]):
         size = path.stat().st_size
         digest.update(f"{size}\0".encode())
         places = np.linspace(0, max(0, size - _SAMPLE_BYTES), _SAMPLES).astype(int).tolist()
