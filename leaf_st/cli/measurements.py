@@ -79,7 +79,8 @@ def _search(options: argparse.Namespace) -> None:
     from leaf_st.evaluation.search import format_hits, search
     from leaf_st.models.load import load_model
     from leaf_st.teacher.open import open_teacher, teacher_spec
-    from leaf_st.texts.read import flaw, read_texts
+    from leaf_st.texts.check import flaw
+    from leaf_st.texts.read import read_texts
 
     quieten()
     if reason := flaw(options.query, "query"):

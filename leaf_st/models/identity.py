@@ -5,13 +5,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
-
-import torch
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Module
+from typing import TYPE_CHECKING, Any, cast
 
 from leaf_st.run_folder import read_record, run_of
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Module
 
 _PLACE = ("_name_or_path", "transformers_version")  # these differ between copies of one model
 _LAST_CALL = ("padding", "truncation")  # a fast tokenizer keeps the values of its last call
@@ -37,14 +37,16 @@ class Identity:
         return Identity(f"{self.name}+{teacher.name}", f"{self.revision}+{teacher.revision}")
 
 
-def identify(model: SentenceTransformer) -> Identity:
+def identify(model: "SentenceTransformer") -> Identity:
     """Return the name of ``model`` and the hash of its weights, tokenizer, modules, prompts and length.
 
     The hash is of the model in memory and not of its files, because prompts, length and dtype may change after loading.
     A model of the hub has such a hash too, because its commit does not determine them.
     """
+    import torch
+
     settings = {
-        "modules": [[type(part).__name__, cast(Module, part).get_config_dict()] for part in model.children()],
+        "modules": [[type(part).__name__, cast("Module", part).get_config_dict()] for part in model.children()],
         "architecture": _architecture(model),
         "tokenizer": _tokenizer(model),
         "prompts": model.prompts,
@@ -69,7 +71,7 @@ def hash_files(files: Sequence[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def model_name(model: SentenceTransformer) -> str:
+def model_name(model: "SentenceTransformer") -> str:
     """Return the name of ``model`` in results: the id on its card, or else the place from which it was loaded."""
     if model.model_card_data.model_id:
         return str(model.model_card_data.model_id)
@@ -96,14 +98,14 @@ def with_owner(name: str) -> str:
     return local_name(next(names, run.resolve().name))
 
 
-def _architecture(model: SentenceTransformer) -> dict[str, Any]:
+def _architecture(model: "SentenceTransformer") -> dict[str, Any]:
     if model.transformers_model is None:
         return {}
     config: dict[str, Any] = model.transformers_model.config.to_dict()
     return {key: value for key, value in config.items() if key not in _PLACE}
 
 
-def _tokenizer(model: SentenceTransformer) -> Any:  # noqa: ANN401  (JSON)
+def _tokenizer(model: "SentenceTransformer") -> Any:  # noqa: ANN401  (JSON)
     tokenizer = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
     if not hasattr(tokenizer, "to_str"):  # written in Python
         return sorted(tokenizer.get_vocab().items())

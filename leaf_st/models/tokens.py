@@ -1,17 +1,18 @@
 """Tokens: the number that a model reads, the number in a text, and a copy of a tokenizer that is safe to change."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Transformer
 from tokenizers import Tokenizer
-from torch import nn
-from transformers import PreTrainedTokenizerFast
 
 from leaf_st.errors import InputError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Transformer
+    from transformers import PreTrainedTokenizerFast
 
 # A tokenizer without a maximum has 1e30, and a static model has infinity.
 _UNLIMITED = 1e9
@@ -22,16 +23,18 @@ def known_length(max_length: float | None) -> int | None:
     return None if max_length is None or max_length > _UNLIMITED else int(max_length)
 
 
-def max_length_of(model: SentenceTransformer | Transformer) -> int | None:
+def max_length_of(model: "SentenceTransformer | Transformer") -> int | None:
     """Return how many tokens of a text ``model`` reads; None if it has no limit."""
     return known_length(model.max_seq_length)
 
 
-def positions_of(transformer: Transformer) -> int | None:
+def positions_of(transformer: "Transformer") -> int | None:
     """Return the number of tokens that ``transformer`` has positions for; None if its positions are unlimited.
 
     RoBERTa, XLM-R and MPNet number positions from the padding index plus one, so only 512 of 514 positions are usable.
     """
+    from torch import nn
+
     positions = getattr(transformer.model.config, "max_position_embeddings", None)
     if positions is None or positions < 0:  # XLNet has -1
         return None
@@ -42,7 +45,7 @@ def positions_of(transformer: Transformer) -> int | None:
     return int(positions)
 
 
-def token_counts(model: SentenceTransformer, texts: Sequence[str]) -> NDArray[np.int64]:
+def token_counts(model: "SentenceTransformer", texts: Sequence[str]) -> NDArray[np.int64]:
     """Return the number of tokens of each text, cut at the model's maximum, shape (n,).
 
     For a model whose tokenizer takes no batches, such as a static model, characters are counted instead.
@@ -54,7 +57,7 @@ def token_counts(model: SentenceTransformer, texts: Sequence[str]) -> NDArray[np
     return np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)
 
 
-def copy_tokenizer(model: SentenceTransformer) -> Tokenizer:
+def copy_tokenizer(model: "SentenceTransformer") -> Tokenizer:
     """Return a copy of the tokenizer of ``model`` that truncates where the model does and does not pad.
 
     Raises:
@@ -74,11 +77,11 @@ def copy_tokenizer(model: SentenceTransformer) -> Tokenizer:
     return copied
 
 
-def forget_last_call(model: SentenceTransformer | Transformer) -> None:
+def forget_last_call(model: "SentenceTransformer | Transformer") -> None:
     """Remove the padding and truncation of the last call from the tokenizer, which would save them as its settings.
 
     A program that reads only tokenizer.json would then truncate texts at the length of training.
     """
-    tokenizer = cast(PreTrainedTokenizerFast, model.tokenizer).backend_tokenizer
+    tokenizer = cast("PreTrainedTokenizerFast", model.tokenizer).backend_tokenizer
     tokenizer.no_truncation()
     tokenizer.no_padding()

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
-from leaf_st.teacher.vector_files import parse
+from leaf_st.teacher.vectors.parse import parse
 
 _BLOCK = 1024
 _SCHEMA = pa.schema({"text": pa.string(), "kind": pa.string()})

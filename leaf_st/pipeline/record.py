@@ -5,11 +5,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from leaf_st.hub.dataset_files import dataset_commit
+from leaf_st.hub.dataset_url import is_dataset_url
 from leaf_st.models.find import commit_of, find_model, published_as
 from leaf_st.recipe import PAPER, TEACHER_OF_START, Recipe, TeacherSpec, TextsSpec
 from leaf_st.run_folder import TEXTS, differences, known_record, read_record
 from leaf_st.teacher.open import teacher_spec
 from leaf_st.teacher.protocol import Fingerprint
+from leaf_st.texts.files import local_source
 from leaf_st.texts.paper.fetch import provenance
 from leaf_st.training.arguments import named_arguments
 
@@ -102,7 +105,7 @@ def _sources_of_student(start: str, revision: str | None) -> dict[str, Any]:
 
 
 def _commits(recipe: Recipe) -> dict[str, str | None]:
-    """Return the commits of the teacher and of the student's start or backbone."""
+    """Return the commits of the teacher, of the student's start or backbone, and of texts on the hub."""
     student = recipe.student.start or recipe.student.backbone
     teachers = {
         f"teacher.ensemble.{number}" if recipe.teacher.ensemble else "teacher": (spec.model, spec.revision)
@@ -110,4 +113,6 @@ def _commits(recipe: Recipe) -> dict[str, str | None]:
         if spec.is_loaded
     }
     named = {**teachers, "student": (student, recipe.student.revision)}
-    return {part: commit_of(find_model(name, revision)) for part, (name, revision) in named.items() if name}
+    commits = {part: commit_of(find_model(name, revision)) for part, (name, revision) in named.items() if name}
+    source = recipe.texts.source
+    return {**commits, "texts": dataset_commit(source, local_source(source))} if is_dataset_url(source) else commits

@@ -7,6 +7,7 @@ from pathlib import Path
 from accelerate import PartialState
 
 from leaf_st.atomic import replace_folder
+from leaf_st.hub.dataset_url import is_dataset_url
 from leaf_st.models.portable import save_portable
 from leaf_st.models.random_weights import LAYERS, WIDTH, save_tiny_teacher
 from leaf_st.pipeline.default_texts import hub_answers
@@ -62,7 +63,8 @@ def _few(texts: TextsSpec) -> TextsSpec:
     if texts.source == PAPER and hub_answers():
         return replace(texts, per_source=128)
     if texts.source == PAPER or not (texts.source == DOCSTRINGS or Path(texts.source).exists()):
-        reason = "the hub does not answer" if texts.source == PAPER else f"{texts.source} does not exist"
+        missing = "is not local" if is_dataset_url(texts.source) else "does not exist"
+        reason = "the hub does not answer" if texts.source == PAPER else f"{texts.source} {missing}"
         _logger.info("%s: documentation strings are used instead", reason)
         return TextsSpec(sentences=texts.sentences, limit=_TEXTS)
     return replace(texts, limit=_TEXTS)

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, model_validator
 from pydantic.dataclasses import dataclass
 
 from leaf_st.recipe.part import CONFIG, Conflict, part
-from leaf_st.recipe.types import AtLeast0, AtLeast1, LocalPath, Named, Names, NonEmpty
+from leaf_st.recipe.types import AtLeast0, AtLeast1, Named, Names, NonEmpty, Source
 
 Kind = Literal["query", "document"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -36,9 +36,11 @@ _Limits = Annotated[
 class TextsSpec:
     """The training texts."""
 
-    source: LocalPath = DOCSTRINGS
-    """A file or folder, "docstrings" (the documentation strings of the installed packages), or "paper" (the nine
-    sources of the paper's Table 1, read from the Hugging Face Hub). See `leaf_st.texts.files` for the formats."""
+    source: Source = DOCSTRINGS
+    """A file or folder, "docstrings" (the documentation strings of the installed packages), "paper" (the nine sources of
+    the paper's Table 1, read from the Hugging Face Hub), or the parquet files of a data set on the hub:
+    hf://datasets/OWNER/NAME, optionally with @REVISION and a folder or file, such as
+    hf://datasets/Cohere/wikipedia-2023-11-embed-multilingual-v3/en. See `leaf_st.texts.formats` for the formats."""
     text_column: NonEmpty = "text"
     """Table column that contains the text."""
     kind_column: NonEmpty = "kind"

@@ -9,6 +9,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from leaf_st.hub.dataset_url import is_dataset_url, parse_dataset_url
+
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # at least two letters: C:/ is a drive
 
 
@@ -49,12 +51,21 @@ def _to_local_path(value: object) -> object:
     return os.path.expanduser(value)  # unlike Path.expanduser, keeps ~NAME if no such user exists
 
 
+def _to_source(value: object) -> object:
+    value = _to_text(value)
+    if not isinstance(value, str) or not is_dataset_url(value):
+        return _to_local_path(value)
+    parse_dataset_url(value)
+    return value
+
+
 def _to_sequence(value: object) -> object:
     return (value,) if isinstance(value, str | Path | int) and not isinstance(value, bool) else value
 
 
 NonEmpty = Annotated[str, BeforeValidator(_to_text), Field(min_length=1)]
 LocalPath = Annotated[str, BeforeValidator(_to_local_path), Field(min_length=1), Named("path")]
+Source = Annotated[str, BeforeValidator(_to_source), Field(min_length=1), Named("path or hf://datasets/OWNER/NAME")]
 ModelName = Annotated[str, BeforeValidator(_to_local_path), Field(min_length=1), Named("hub id or path")]
 AtLeast0 = Annotated[int, Field(ge=0)]
 AtLeast1 = Annotated[int, Field(ge=1)]

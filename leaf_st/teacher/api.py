@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
@@ -29,6 +29,9 @@ from leaf_st.teacher.api_tokens import ApiTokens
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.remote import RemoteTeacher
 from leaf_st.texts import Text
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _NORM = 1e-2  # distance of the norm of a vector from 1 that rounding can cause; bfloat16 causes 0.002
 _PROBE_SECONDS = 600.0  # between two comparisons of the probes while texts are embedded
@@ -99,7 +102,7 @@ class ApiTeacher(RemoteTeacher):
         """Return the number of tokens of each text, shape (n,); an estimate if the recipe names no tokenizer."""
         return self._tokens.count(texts)
 
-    def token_vectors(self, count: int) -> Tensor:
+    def token_vectors(self, count: int) -> "Tensor":
         """Raise an error: an API embeds texts.
 
         Raises:

@@ -17,10 +17,10 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from leaf_st.errors import InputError
 from leaf_st.models.identity import Identity, with_owner
@@ -30,6 +30,9 @@ from leaf_st.teacher.precompute import embed_rows
 from leaf_st.teacher.protocol import Fingerprint, Service, Teacher
 from leaf_st.teacher.remote import RemoteTeacher
 from leaf_st.texts import Text
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _BLOCK = 1024
 
@@ -124,7 +127,7 @@ class Ensemble(RemoteTeacher):
         counts: NDArray[np.int64] = np.sum([member.token_counts(texts) for member in self.members], axis=0)
         return counts
 
-    def token_vectors(self, count: int) -> Tensor:
+    def token_vectors(self, count: int) -> "Tensor":
         """Raise an `InputError`, because the members have different vocabularies."""
         raise InputError(
             f"teacher {self._spec.name}: expected one model, because a static student needs the vectors of {count:,} "

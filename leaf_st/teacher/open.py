@@ -5,9 +5,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
-
-from sentence_transformers import SentenceTransformer
+from typing import TYPE_CHECKING, Any, cast
 
 from leaf_st.errors import InputError
 from leaf_st.models.find import content_hash, find_model, first_content_hash, published_as
@@ -16,12 +14,14 @@ from leaf_st.recipe import KINDS, Precision, Recipe, TeacherSpec
 from leaf_st.run_folder import read_record
 from leaf_st.teacher.api import ApiTeacher, revision_of, student_prompts
 from leaf_st.teacher.ensemble import Ensemble, ensemble_precision, ensemble_revision
-from leaf_st.teacher.ensemble_model import ensemble_model
-from leaf_st.teacher.local import LocalTeacher, load_teacher_model
 from leaf_st.teacher.paid_ensemble import combine
 from leaf_st.teacher.protocol import Fingerprint, Teacher, other_teacher
-from leaf_st.teacher.vectors import GivenVectors, given_revision
+from leaf_st.teacher.vectors.table import given_revision
+from leaf_st.teacher.vectors.teacher import GivenVectors
 from leaf_st.texts import Text
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 
 def open_teacher(spec: TeacherSpec, device: str | None = None, max_tokens: int | None = None) -> Teacher:
@@ -41,6 +41,8 @@ def open_teacher(spec: TeacherSpec, device: str | None = None, max_tokens: int |
         return GivenVectors(spec)
     if spec.ensemble:
         return combine(spec, [open_teacher(member, device, max_tokens) for member in spec.ensemble])
+    from leaf_st.teacher.local import LocalTeacher  # imports torch, which given vectors and an API do not need
+
     return LocalTeacher.load(spec, device)
 
 
@@ -83,7 +85,7 @@ def usable_texts(teacher: Teacher, texts: Iterable[Text], skipped: Counter[str])
     return teacher.usable(texts, skipped) if isinstance(teacher, GivenVectors) else texts
 
 
-def open_teacher_model(spec: TeacherSpec) -> SentenceTransformer:
+def open_teacher_model(spec: TeacherSpec) -> "SentenceTransformer":
     """Load the teacher that ``spec`` names as a model, to compose a model from the teacher and a student.
 
     Raises:
@@ -101,15 +103,20 @@ def open_teacher_model(spec: TeacherSpec) -> SentenceTransformer:
         )
     if spec.ensemble:
         return _open_ensemble_model(spec)
+    from leaf_st.teacher.local import load_teacher_model
+
     return load_teacher_model(spec)
 
 
-def _open_ensemble_model(spec: TeacherSpec) -> SentenceTransformer:
+def _open_ensemble_model(spec: TeacherSpec) -> "SentenceTransformer":
     if names := [member.name for member in spec.ensemble if member.api is not None]:
         raise InputError(
             f"teacher {spec.name}: expected local models, found the API {names[0]}, which cannot be loaded as a model: "
             "embed documents with leaf_st.open_teacher, and queries with the student"
         )
+    from leaf_st.teacher.ensemble_model import ensemble_model
+    from leaf_st.teacher.local import LocalTeacher
+
     return ensemble_model(Ensemble(spec, [LocalTeacher.load(member) for member in spec.ensemble]))
 
 

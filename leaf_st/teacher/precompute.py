@@ -2,11 +2,13 @@
 
 The texts are cut into blocks, in order. A block is embedded, then written as one shard. A shard is determined by its
 number, so any number of workers, on one machine or many, make the same store; `workers` decides who makes which shard.
-A kill loses the block in flight, and the same command resumes after the last complete shard.
+A kill loses the block in flight, and the same command resumes after the last complete shard. The texts of a block are
+read while the block before is written, but they are embedded only after that.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -62,48 +64,58 @@ def precompute(
     if service is not None:
         service.require_unchanged(folder)
     there = find_shards(folder)
-    names: list[str | None] = []
+    shards: list[Path | Future[Path] | None] = []
     rows = 0
-    with tqdm(unit=" texts", desc="embedding", smoothing=0.1) as progress:
+    with tqdm(unit=" texts", desc="embedding", smoothing=0.1) as progress, ThreadPoolExecutor(1) as writer:
         for number, block in enumerate(_blocks(texts, rows_per_shard)):
+            if shards:
+                _written(shards[-1])  # before this block is embedded; it was read while the other block was written
             progress.total = total(rows + len(block)) if callable(total) else total
-            path = _existing(there.get(number), block, verify=own(number))
-            if path is not None:
+            shard: Path | Future[Path] | None = _existing(there.get(number), block, verify=own(number))
+            if shard is not None:
                 if not progress.disable:  # a disabled bar has no attribute `initial`
                     progress.initial += len(block)  # earlier shards must not count in the rate
             elif own(number):
                 if service is not None:
                     service.require_budget(block)
-                path = write_shard(folder, number, rows, block, embed_rows(teacher, block), dtype)
-            if path is not None:
+                vectors = embed_rows(teacher, block)
+                shard = writer.submit(write_shard, folder, number, rows, block, vectors, dtype)
+            if shard is not None:
                 progress.update(len(block))
-            names.append(path.name if path else None)
+            shards.append(shard)
             rows += len(block)
-    if not names:
+    if not shards:
         raise InputError(f"store {folder}: expected texts, found none")
     if service is not None:
         service.require_unchanged(folder)
     # Other workers may have written shards in the meantime. The last worker must find all of them.
     there = find_shards(folder)
-    if beyond := there.get(len(names)):
+    if beyond := there.get(len(shards)):
         raise _other_texts(beyond)
-    names = [name or (there[number].name if number in there else None) for number, name in enumerate(names)]
-    if not all(names):
+    paths = [_written(shard) or there.get(number) for number, shard in enumerate(shards)]
+    if not all(paths):
         return None
-    manifest = {"rows": rows, "skipped": dict(skipped or {}), "shards": names}
+    manifest = {"rows": rows, "skipped": dict(skipped or {}), "shards": [path.name for path in paths if path]}
     write_json(folder / STORE_MANIFEST, manifest)
     return EmbeddingStore(folder)
 
 
 def embed_rows(teacher: Targets, rows: list[Text]) -> NDArray[np.float32]:
     """Embed texts of mixed kinds; returns shape (n, d), row i for text i."""
-    vectors = np.empty((len(rows), teacher.fingerprint.dimension), dtype=np.float32)
     encoders = {"query": teacher.encode_query, "document": teacher.encode_document}
+    if len(kinds := {row.kind for row in rows}) == 1:  # without a copy
+        return np.asarray(encoders[kinds.pop()]([row.text for row in rows]), dtype=np.float32)
+    vectors = np.empty((len(rows), teacher.fingerprint.dimension), dtype=np.float32)
     for kind, encode in encoders.items():
         places = [place for place, row in enumerate(rows) if row.kind == kind]
         if places:
             vectors[places] = encode([rows[place].text for place in places])
     return vectors
+
+
+def _written(shard: Path | Future[Path] | None) -> Path | None:
+    """Return the path of a shard, after it was written."""
+    return shard.result() if isinstance(shard, Future) else shard
 
 
 def _prepare(folder: Path, teacher: Targets, dtype: str, rows_per_shard: int) -> None:

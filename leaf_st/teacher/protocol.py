@@ -3,19 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from leaf_st.errors import InputError
 from leaf_st.models.identity import Identity
 from leaf_st.models.tokens import known_length
 from leaf_st.texts import Text
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
-Vectors = NDArray[Any] | Tensor
+Vectors: TypeAlias = "NDArray[Any] | Tensor"
 
 # Values that version 0.1 did not record. An unknown value matches any value.
 _LATER = ("similarity_fn_name",)
@@ -191,15 +193,15 @@ class Teacher(Targets, Protocol):
     def token_counts(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """Return the number of tokens that the teacher reads of each text, shape (n,)."""
 
-    def token_vectors(self, count: int) -> Tensor:
+    def token_vectors(self, count: int) -> "Tensor":
         """Embed the first ``count`` tokens of the teacher's vocabulary, each as a text; returns shape (count, d).
 
         Raises:
             InputError: If the teacher cannot embed single tokens.
         """
 
-    def similarity(self, queries: Vectors, documents: Vectors) -> Tensor:
+    def similarity(self, queries: Vectors, documents: Vectors) -> "Tensor":
         """Return the similarity of each query to each document, shape (queries, documents)."""
 
-    def similarity_pairwise(self, queries: Vectors, documents: Vectors) -> Tensor:
+    def similarity_pairwise(self, queries: Vectors, documents: Vectors) -> "Tensor":
         """Return the similarity of query i to document i, shape (n,)."""

@@ -1,11 +1,12 @@
 """What teachers share that are not one SentenceTransformer: an API, vectors that exist already, and an ensemble."""
 
 from collections.abc import Mapping
-
-from sentence_transformers import util
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from leaf_st.teacher.protocol import Fingerprint, Similarity, Vectors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class RemoteTeacher:
@@ -37,10 +38,14 @@ class RemoteTeacher:
         """None: the number of weights is unknown."""
         return None
 
-    def similarity(self, queries: Vectors, documents: Vectors) -> Tensor:
+    def similarity(self, queries: Vectors, documents: Vectors) -> "Tensor":
         """Return the similarity of each query to each document, shape (queries, documents)."""
+        from sentence_transformers import util  # imports torch, which embedding does not need
+
         return util.cos_sim(queries, documents)
 
-    def similarity_pairwise(self, queries: Vectors, documents: Vectors) -> Tensor:
+    def similarity_pairwise(self, queries: Vectors, documents: Vectors) -> "Tensor":
         """Return the similarity of query i to document i, shape (n,)."""
+        from sentence_transformers import util
+
         return util.pairwise_cos_sim(queries, documents)

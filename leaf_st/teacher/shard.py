@@ -67,7 +67,7 @@ def write_shard(
     """
     with np.errstate(over="ignore"):
         values = vectors.astype(dtype)
-    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    bad = _not_finite(vectors, values)
     if bad.size:
         raise InputError(
             f"the teacher gave NaN or infinite values (as {dtype}) for {bad.size} of {len(rows)} texts, "
@@ -82,6 +82,15 @@ def write_shard(
     path = folder / f"shard-{index:08d}-{_checksum(content)}.arrow"
     write_whole(path, lambda temporary: _write_bytes(temporary, content))
     return path
+
+
+def _not_finite(vectors: NDArray[np.float32], values: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+    """Return the rows of ``values``, the rounded ``vectors``, that are not finite."""
+    largest = np.finfo(values.dtype).max
+    # This check of the vectors takes a tenth of the time of isfinite on float16 numbers. It fails for NaN.
+    if not vectors.size or (vectors.max() <= largest and vectors.min() >= -largest):
+        return np.empty(0, dtype=np.int64)
+    return np.flatnonzero(~np.isfinite(values).all(axis=1))
 
 
 def open_shard(path: Path) -> Shard:

@@ -10,13 +10,11 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from numpy.typing import NDArray
 
 from leaf_st.atomic import write_whole
@@ -24,6 +22,9 @@ from leaf_st.errors import InputError
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.shard import Shard, is_intact, open_shard
 from leaf_st.texts import Text
+
+if TYPE_CHECKING:
+    import datasets
 
 STORE_MANIFEST = "manifest.json"
 FINGERPRINT = "fingerprint.json"
@@ -158,7 +159,7 @@ class EmbeddingStore:
             raise InputError(f"{damaged[0]} is damaged: run `leaf-st embed` again to write the shard again")
         self._verified = True
 
-    def to_dataset(self) -> datasets.Dataset:
+    def to_dataset(self) -> "datasets.Dataset":
         """Return the rows as a data set for a trainer: ``text``, with its prompt, and ``label``, a float32 vector.
 
         Texts and vectors are read from the shards when a batch is made. The table of the data set is one file with the
@@ -168,6 +169,8 @@ class EmbeddingStore:
         path = self.folder / LENGTHS
         if not path.is_file():
             write_whole(path, self._write_lengths)
+        import datasets  # imports pandas, which embedding does not need
+
         return datasets.Dataset.from_file(str(path)).with_transform(self._read, columns=["row"])
 
     def _write_lengths(self, path: Path) -> None:
@@ -181,6 +184,8 @@ class EmbeddingStore:
 
     def _read(self, batch: dict[str, list[int]]) -> dict[str, Any]:
         """Return the texts of n rows, and their vectors of shape (n, d) in float32."""
+        import torch
+
         vectors = self.embeddings(batch["row"]).astype(np.float32, copy=False)
         return {"text": self.prompted(batch["row"]), "label": torch.from_numpy(vectors)}
 

@@ -13,6 +13,13 @@ def test_keeps_first_occurrences_in_order(stream):
         assert [pair for pair in stream if seen.is_new(*pair)] == list(dict.fromkeys(stream))
 
 
+@given(st.lists(st.lists(pairs)))
+def test_blocks_keep_first_occurrences_in_order(blocks):
+    with Deduplicator() as seen:
+        kept = [pair for block in blocks for pair, new in zip(block, seen.are_new(block), strict=True) if new]
+    assert kept == list(dict.fromkeys(pair for block in blocks for pair in block))
+
+
 def test_the_prompt_is_part_of_the_identity():
     with Deduplicator() as seen:
         assert seen.is_new("query: ", "leaf")

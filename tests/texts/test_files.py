@@ -7,6 +7,7 @@ import pytest
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import TextsSpec
+from leaf_st.texts import Text
 from leaf_st.texts.files import read_file
 
 RECORDS = [
@@ -19,7 +20,8 @@ ROWS = [(record["text"], record["kind"] or "document") for record in RECORDS]
 
 def rows(path, **spec):
     skipped = Counter()
-    return list(read_file(TextsSpec(source=str(path), **spec), skipped)), skipped
+    found = read_file(TextsSpec(source=str(path), **spec), skipped)
+    return [Text(*row) for block in found for row in zip(block.texts, block.kinds, strict=True)], skipped
 
 
 def write_jsonl(path, records):
@@ -170,4 +172,4 @@ def test_csv_with_a_quote_left_open_names_the_line(tmp_path):
 def test_rows_are_streamed(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text('text\ngood\n"bad')
-    assert next(read_file(TextsSpec(source=str(path)), Counter())) == ("good", "document")
+    assert next(read_file(TextsSpec(source=str(path)), Counter()))[:2] == (["good"], ["document"])

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from leaf_st.errors import InputError
 from leaf_st.recipe import KINDS, TextsSpec
 from leaf_st.texts import Text
-from leaf_st.texts.read import flaw, one_sentence, read_texts, require_texts
+from leaf_st.texts.check import flaw
+from leaf_st.texts.read import read_texts, require_texts
+from leaf_st.texts.sentence import one_sentence
 
 
 def read(tmp_path, records, **spec):

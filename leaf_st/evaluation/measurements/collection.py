@@ -20,7 +20,8 @@ from leaf_st.teacher.protocol import Targets
 from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.texts import Text
-from leaf_st.texts.read import flaw, read_texts
+from leaf_st.texts.check import flaw
+from leaf_st.texts.read import read_texts
 from leaf_st.training.trainer import held_out_rows
 
 QUERIES = 2000  # the standard error of a recall is then at most 1.1 points

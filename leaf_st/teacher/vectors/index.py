@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leaf_st.recipe import TextsSpec
-from leaf_st.teacher.vector_files import Cursor
+from leaf_st.teacher.vectors.cursor import Cursor
+from leaf_st.texts.check import flaw, stripped_texts
 from leaf_st.texts.columnar import BATCH_ROWS
-from leaf_st.texts.files import read_file
-from leaf_st.texts.read import flaw
+from leaf_st.texts.files import Rows, read_file
 
 # In place of a row: the text has no row, or several rows with different vectors.
 ABSENT, CONFLICT = -1, -2
@@ -33,11 +33,11 @@ class TextIndex:
     def __init__(self, table: TextsSpec, prompts: Mapping[str, str]) -> None:
         hashes, rows = array("q"), array("q")
         self.count = 0  # rows of the table
-        for row in read_file(table, Counter()):
-            if flaw(row.text, row.kind) is None:
-                hashes.append(hash(prompts[str(row.kind)] + str(row.text).strip()))
-                rows.append(self.count)
-            self.count += 1
+        for block in read_file(table, Counter()):
+            names = _names(block, prompts)
+            hashes.extend(hash(name) for name in names if name is not None)
+            rows.extend(row for row, name in enumerate(names, start=self.count) if name is not None)
+            self.count += len(names)
         found = np.frombuffer(hashes, dtype=np.int64)
         order = np.argsort(found, kind="stable")
         self._hashes, self._rows = found[order], np.frombuffer(rows, dtype=np.int64)[order]
@@ -52,10 +52,13 @@ class TextIndex:
 
     def merge_repeated(self, cursor: Cursor) -> None:
         """Keep one row of each repeated text, or `CONFLICT` if the vectors of its rows differ."""
-        _, first, number = np.unique(self._hashes, return_index=True, return_inverse=True)
+        is_first = np.ones(len(self._hashes), dtype=bool)
+        np.not_equal(self._hashes[1:], self._hashes[:-1], out=is_first[1:])
+        if is_first.all():
+            return
+        first, number = np.flatnonzero(is_first), np.cumsum(is_first) - 1
         repeated = np.flatnonzero(np.bincount(number)[number] > 1)
-        if repeated.size:
-            self._mark(repeated, first[number[repeated]], cursor)
+        self._mark(repeated, first[number[repeated]], cursor)
         self._hashes, self._rows = self._hashes[first], self._rows[first]
 
     def _mark(self, repeated: NDArray[np.int64], first: NDArray[np.int64], cursor: Cursor) -> None:
@@ -77,3 +80,12 @@ class TextIndex:
             with np.errstate(invalid="ignore", over="ignore"):
                 sketches[places] = vectors @ projection
         return sketches
+
+
+def _names(block: Rows, prompts: Mapping[str, str]) -> Sequence[str | None]:
+    """Return the text of each row with its prompt; None if the row is unusable."""
+    texts = stripped_texts(block.texts, block.kinds)
+    if texts is not None:
+        return [prompts[str(kind)] + text for kind, text in zip(block.kinds, texts, strict=True)]
+    rows = zip(block.kinds, block.texts, strict=True)
+    return [None if flaw(text, kind) else prompts[str(kind)] + str(text).strip() for kind, text in rows]

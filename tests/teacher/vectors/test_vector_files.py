@@ -16,7 +16,11 @@ from hypothesis.extra.numpy import arrays
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import TextsSpec
-from leaf_st.teacher.vector_files import Cursor, Raw, decode, open_vectors, parse
+from leaf_st.teacher.vectors.columns import decode
+from leaf_st.teacher.vectors.cursor import Cursor
+from leaf_st.teacher.vectors.files import open_vectors
+from leaf_st.teacher.vectors.parse import parse
+from leaf_st.teacher.vectors.raw import Raw
 
 WIDTH, ROWS = 6, 2600  # more than two blocks
 VECTORS = np.random.default_rng(0).normal(size=(ROWS, WIDTH)).astype(np.float16).astype(np.float32)

@@ -162,7 +162,7 @@ _PROGRAM = """
 import sys, time
 from pathlib import Path
 import test_vectors
-from leaf_st.teacher.vector_files import Cursor
+from leaf_st.teacher.vectors.cursor import Cursor
 read = Cursor.fetch
 def slow(self, rows):
     time.sleep(float(sys.argv[3]))

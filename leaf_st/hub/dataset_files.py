@@ -1,0 +1,111 @@
+"""Files of data sets on the hub: downloaded into the hub's cache, then read like local files."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import constants, get_cached_repo_tree, snapshot_download
+from huggingface_hub.errors import (  # type: ignore[attr-defined]
+    CachedRepoTreeNotFoundError,
+    HFValidationError,
+    HTTPError,  # of whichever HTTP library the client is built on
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from leaf_st.errors import FieldError
+from leaf_st.hub.dataset_url import DatasetUrl, parse_dataset_url
+from leaf_st.hub.retry import causes_with_status, retry
+
+_SHOWN = 8  # files of a data set in an error
+
+
+@lru_cache(maxsize=16)
+def dataset_files(url: str, of_file: tuple[str, ...], of_folder: tuple[str, ...], key: str = "texts") -> Path:
+    """Return the local copy of the folder or file ``url``.
+
+    A part of a data set that is complete in the hub's cache needs no network, as `leaf_st.models.find` does for models.
+
+    Args:
+        url: An address that `parse_dataset_url` reads.
+        of_file: Endings of a file; any other address names a folder.
+        of_folder: Endings of the files that are downloaded from a folder.
+        key: Part of the recipe that names the data set, for errors.
+
+    Raises:
+        InputError: If the hub cannot be reached, or has no such files.
+    """
+    part = parse_dataset_url(url)
+    below = f"{part.path}/" if part.path else ""
+    patterns = [part.path] if part.path.endswith(of_file) else [f"{below}*{ending}" for ending in of_folder]
+    try:
+        folder = _from_cache(part, patterns) or retry(lambda: _snapshot(part, patterns))
+    except (OSError, HTTPError, HFValidationError) as error:
+        raise FieldError(key, "source", f"{_problem(error)}: {_first_line(error)}", url) from error
+    place = folder / part.path
+    if not place.is_file() and not any(any(place.rglob(f"*{ending}")) for ending in of_folder):
+        raise FieldError(
+            key,
+            "source",
+            f"expected files of the form {', '.join(patterns)}, found {_content(part)}: name a folder or file of the "
+            "data set, or the revision @refs/convert/parquet",
+            url,
+        )
+    return place
+
+
+def dataset_commit(url: str, place: Path) -> str:
+    """Return the commit of ``place``, the local copy of ``url``."""
+    depth = len(Path(parse_dataset_url(url).path).parts)
+    return (place, *place.parents)[depth].name
+
+
+def _from_cache(part: DatasetUrl, patterns: Sequence[str]) -> Path | None:
+    with suppress(LocalEntryNotFoundError, CachedRepoTreeNotFoundError):
+        get_cached_repo_tree(part.repo_id, repo_type="dataset", revision=part.revision)
+        return _snapshot(part, patterns, local_files_only=True)
+    return None
+
+
+def _snapshot(part: DatasetUrl, patterns: Sequence[str], **options: Any) -> Path:  # noqa: ANN401
+    folder: str = snapshot_download(
+        part.repo_id, repo_type="dataset", revision=part.revision, allow_patterns=list(patterns), **options
+    )
+    return Path(folder)
+
+
+def _problem(error: Exception) -> str:
+    """Return what was expected, what was found, and the remedy, for an error of the download."""
+    if isinstance(error, RepositoryNotFoundError | RevisionNotFoundError | HFValidationError):
+        return (
+            "expected a data set and revision of the hub, found none, or none that this token may read: correct the "
+            "address, or set HF_TOKEN; the hub answered"
+        )
+    if any(status in (401, 403) for _, status in causes_with_status(error)):
+        return (
+            "the hub refuses the token, or refuses the token for this data set: log in with `hf auth login`, or set "
+            "HF_TOKEN to another token; the hub answered"
+        )
+    if constants.HF_HUB_OFFLINE:
+        return (
+            "expected the data set in the hub's cache, because HF_HUB_OFFLINE switches the hub off, found not all of "
+            "its files: unset HF_HUB_OFFLINE, or name a local file; the client answered"
+        )
+    return (
+        "not in the hub's cache, and the hub cannot be reached: run the same command again with a network, or name a "
+        "local file; the request failed with"
+    )
+
+
+def _content(part: DatasetUrl) -> str:
+    with suppress(CachedRepoTreeNotFoundError):
+        tree = get_cached_repo_tree(part.repo_id, repo_type="dataset", revision=part.revision)
+        return ", ".join(sorted(file.path for file in tree)[:_SHOWN])
+    return "none"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

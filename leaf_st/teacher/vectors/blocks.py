@@ -1,0 +1,26 @@
+"""Items in blocks, and read ahead."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+from leaf_st.texts.columnar import BATCH_ROWS
+
+_Item = TypeVar("_Item")
+
+
+def blocks(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    """Yield lists of `BATCH_ROWS` consecutive items; the last list may be shorter."""
+    iterator = iter(items)
+    while block := list(islice(iterator, BATCH_ROWS)):
+        yield block
+
+
+def read_ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """Yield ``items``; a thread reads the next item in the meantime."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = reader.submit(next, items, None)
+            yield item
