@@ -91,11 +91,11 @@ def _export(model: SentenceTransformer) -> "ModelProto":
     torch's exporter fails on the memory layout of its fused attention where the scores have a bias, as in T5.
     """
     transformer = model.transformers_model
-    used = transformer and transformer.config._attn_implementation
+    used = None if transformer is None else str(transformer.config._attn_implementation)
     try:
         return _export_once(model)
     except torch.onnx.OnnxExporterError:
-        if transformer is None or used == "eager":
+        if transformer is None or used is None or used == "eager":
             raise
     transformer.set_attn_implementation("eager")
     try:

@@ -37,8 +37,8 @@ class TextsSpec:
     """The training texts."""
 
     source: Source = DOCSTRINGS
-    """A file or folder, "docstrings" (the documentation strings of the installed packages), "paper" (the nine sources of
-    the paper's Table 1, read from the Hugging Face Hub), or the parquet files of a data set on the hub:
+    """A file or folder, "docstrings" (the documentation strings of the installed packages), "paper" (the nine sources
+    of the paper's Table 1, read from the Hugging Face Hub), or the parquet files of a data set on the hub:
     hf://datasets/OWNER/NAME, optionally with @REVISION and a folder or file, such as
     hf://datasets/Cohere/wikipedia-2023-11-embed-multilingual-v3/en. See `leaf_st.texts.formats` for the formats."""
     text_column: NonEmpty = "text"

@@ -66,6 +66,7 @@ def _require_shape(student: SentenceTransformer, name: str) -> None:
             f"student.start {name} cannot be trained further: expected Transformer, Pooling (mean), Dense (without "
             f"residual), and Normalize or not, found {found}: build a new student with student.backbone"
         )
+    assert isinstance(parts[0], Transformer)
     require_portable(parts[0], _ROLE, name)
 
 

@@ -1,7 +1,7 @@
 """Clean and unique texts of any source: the teacher's input.
 
 The source is a file or folder (`leaf_st.texts.files`) or this machine's documentation (`leaf_st.texts.docstrings`).
-Data sets on the hub are downloaded into a folder of files first (`leaf_st.texts.paper.fetch`).
+Data sets on the hub are downloaded into files first (`leaf_st.hub.dataset_files`, `leaf_st.texts.paper.fetch`).
 """
 
 from collections import Counter
