@@ -84,14 +84,13 @@ def _model(family: str, tokens: int) -> PreTrainedModel:
 def save_family(family: str, folder: Path) -> Path:
     """Save a model of ``family`` to ``folder`` and return the folder; the tokenizer names no maximum length."""
     torch.manual_seed(0)
-    tokenizer = BertTokenizer.from_pretrained(save_tiny_teacher(folder / "tokenizer"))
+    side = "left" if family == "qwen3" else "right"
+    tokenizer = BertTokenizer.from_pretrained(save_tiny_teacher(folder / "tokenizer"), padding_side=side)
     if family == "gpt2":  # a tokenizer without a pad token
         backend = tokenizer.backend_tokenizer
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]", eos_token="[SEP]")
     if family == "byt5":
         tokenizer = ByT5Tokenizer()
-    if family == "qwen3":
-        tokenizer.padding_side = "left"
     tokenizer.model_max_length = int(1e30)
     _model(family, len(tokenizer)).save_pretrained(folder / family)
     tokenizer.save_pretrained(folder / family)

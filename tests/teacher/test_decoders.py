@@ -10,7 +10,7 @@ from leaf_st.student.build import build_student
 from leaf_st.teacher.open import open_teacher
 
 PROMPTS = {"query": "find: ", "document": ""}
-TEXTS = ["a", "a longer text, with punctuation", "x" * 300]
+TEXTS = ["a", "a longer text, with punctuation", "x " * 300]
 
 
 @pytest.fixture(scope="module", params=["qwen3", "llama", "mistral"])
@@ -47,7 +47,7 @@ def test_a_text_that_is_cut_still_ends_in_the_end_token(teacher):
     ids = model.preprocess([TEXTS[2]])["input_ids"][0].tolist()
     assert len(ids) == POSITIONS
     assert ids[-1] == model.tokenizer.sep_token_id
-    kept = "x" * (POSITIONS - 2)  # the tokens that remain beside the first and the last one
+    kept = "x " * (POSITIONS - 2)  # the tokens that remain beside the first and the last one
     np.testing.assert_allclose(teacher.encode_document([TEXTS[2]]), teacher.encode_document([kept]), atol=1e-5)
 
 
