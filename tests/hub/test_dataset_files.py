@@ -112,7 +112,7 @@ def test_a_complete_folder_in_the_cache_needs_no_hub(published, tmp_path, monkey
 def test_an_interrupted_download_is_completed(published, tmp_path, monkeypatch):
     with serve({}, published) as hub:
         connect(monkeypatch, hub.url, tmp_path / "home")
-        monkeypatch.setattr("leaf_st.hub.attempts.PAUSES", (0,))
+        monkeypatch.setattr("leaf_st.hub.attempts.PAUSES", ())
         hub.cut = frozenset({"en/0001.parquet"})
         with pytest.raises(InputError, match=r"^texts\.source .*en: not in the hub's cache"):
             _texts(f"{URL}/en")
