@@ -6,22 +6,19 @@ prompt; the index keeps 16 bytes a text. Rows without a usable vector are left o
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leaf_st.errors import FieldError, InputError
+from leaf_st.errors import InputError
 from leaf_st.models.identity import Identity, with_owner
 from leaf_st.recipe import KINDS, TeacherSpec
 from leaf_st.teacher.protocol import Fingerprint, NoVectorError
 from leaf_st.teacher.remote import RemoteTeacher
 from leaf_st.teacher.vectors.blocks import blocks
-from leaf_st.teacher.vectors.cursor import Cursor
-from leaf_st.teacher.vectors.flaws import FLAWS, OK, REPEATED, ZERO, find_flaws, normalize, norms_of
-from leaf_st.teacher.vectors.index import ABSENT, CONFLICT, TextIndex
-from leaf_st.teacher.vectors.raw import FIELD
+from leaf_st.teacher.vectors.flaws import FLAWS, OK, ZERO
+from leaf_st.teacher.vectors.lookup import Lookup
 from leaf_st.teacher.vectors.recent import RecentVectors
 from leaf_st.teacher.vectors.table import measure, open_table, revision_of
 from leaf_st.texts import Text
@@ -45,14 +42,13 @@ class GivenVectors(RemoteTeacher):
     """
 
     def __init__(self, spec: TeacherSpec) -> None:
-        self._table, self._files = open_table(spec)
-        width, normalized = measure(self._files)
-        self._cursor = Cursor(self._files, width)
+        self._table, files = open_table(spec)
+        width, normalized = measure(files)
         self._recent = RecentVectors()
         prompts: dict[str, str] = {kind: spec.prompts.get(kind, "") for kind in KINDS}
         self.fingerprint = Fingerprint(
             teacher=spec.model,
-            revision=revision_of(self._table, self._files),
+            revision=revision_of(self._table, files),
             prompts=prompts,
             max_length=spec.max_length,
             pooling="unknown",
@@ -61,6 +57,7 @@ class GivenVectors(RemoteTeacher):
             dimension=width,
             similarity_fn_name="cosine",
         )
+        self._lookup = Lookup(self._table, files, self.fingerprint)
 
     @property
     def identity(self) -> Identity:
@@ -82,7 +79,7 @@ class GivenVectors(RemoteTeacher):
         reasons: dict[int, str] = {}
         for block in blocks(texts):
             names = [self.prompts[row.kind] + row.text for row in block]
-            vectors, flaws = self._fetch(names, "text")
+            vectors, flaws = self._lookup.fetch(names, "text")
             for place in np.flatnonzero(flaws).tolist():
                 number = int(flaws[place])
                 skipped[reasons.setdefault(number, f"{FLAWS[number]} (first: {block[place].text[:60]!r})")] += 1
@@ -119,7 +116,7 @@ class GivenVectors(RemoteTeacher):
 
     def _require(self, names: Sequence[str], kind: str) -> NDArray[np.float32]:
         """Return the vectors of n texts with their prompts, which may be zero but must be finite."""
-        vectors, flaws = self._fetch(names, kind)
+        vectors, flaws = self._lookup.fetch(names, kind)
         bad = np.flatnonzero((flaws != OK) & (flaws != ZERO))
         if bad.size:
             raise NoVectorError(
@@ -128,48 +125,3 @@ class GivenVectors(RemoteTeacher):
                 "repair the table, or choose standard mode (`evaluate --modes standard`)",
             )
         return vectors
-
-    def _fetch(self, names: Sequence[str], kind: str) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-        """Return the vectors of n texts with their prompts, and the flaw of each, `OK` if usable.
-
-        The vectors have norm 1 if the teacher's have.
-        """
-        rows = self._index.rows(names)
-        absent = np.flatnonzero(rows == ABSENT)
-        if absent.size:
-            raise NoVectorError(
-                f"{self._table.source} has no vector of the {kind} {names[absent[0]][:60]!r}",
-                "standard mode needs no vectors, asymmetric mode the documents' vectors, teacher mode and `measure` "
-                "commands the queries' vectors too; add vectors to the table, choose a mode (`evaluate --modes`), or "
-                "name a teacher that can be loaded (--teacher)",
-            )
-        vectors, widths = self._read(rows)
-        norms, normalized = norms_of(vectors), self.fingerprint.normalized
-        flaws = find_flaws(norms, widths, self.dimension, normalized)
-        flaws[rows == CONFLICT] = REPEATED
-        return normalize(vectors, norms, flaws == OK) if normalized else vectors, flaws
-
-    def _read(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return the vectors of n rows and their widths; NaN for `CONFLICT`."""
-        order = np.argsort(rows, kind="stable")
-        order = order[rows[order] != CONFLICT]
-        if len(order) == len(rows) and (order[1:] > order[:-1]).all():  # in the order of the table
-            return self._cursor.fetch(rows)
-        vectors = np.full((len(rows), self.dimension), np.nan, dtype=np.float32)
-        widths = np.full(len(rows), self.dimension)
-        vectors[order], widths[order] = self._cursor.fetch(rows[order])
-        return vectors, widths
-
-    @cached_property
-    def _index(self) -> TextIndex:
-        """The rows by text, read at the first look-up."""
-        index = TextIndex(self._table, self.prompts)
-        if self._files.rows not in (None, index.count):
-            raise FieldError(
-                *FIELD,
-                f"expected {index.count:,} vectors, one for each row of {self._table.source}, found "
-                f"{self._files.rows:,}: name the vectors of this table",
-                self._files.paths[0],
-            )
-        index.merge_repeated(self._cursor)
-        return index

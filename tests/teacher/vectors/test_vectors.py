@@ -92,6 +92,38 @@ def test_rows_without_a_usable_vector_are_left_out_counted_and_named(tmp_path):
     np.testing.assert_array_equal(store.embeddings(range(len(store))), np.stack([vectors[row] for row in kept]))
 
 
+@pytest.mark.parametrize(
+    ("vector", "reason"),
+    [
+        (np.zeros(WIDTH), "zero vector"),
+        (np.full(WIDTH, np.nan), "vector with NaN or infinite numbers"),
+        (np.full(WIDTH, 1e39), "vector with NaN or infinite numbers"),  # more than float32 holds
+        (np.ones(WIDTH + 1), "vector of another width"),
+        (np.ones(0), "without a vector"),
+        (np.ones(WIDTH), "vector of a norm other than 1"),
+    ],
+)
+def test_each_flaw_is_counted_and_named_in_every_form(tmp_path, vector, reason):
+    texts = [f"text {row}" for row in range(10)]
+    rows = [row.tolist() for row in _unit(10)]
+    rows[3] = rows[7] = vector.tolist()
+    _write(tmp_path / "t.parquet", texts, rows)
+    lines = (json.dumps({"text": text, "v": row}) for text, row in zip(texts, rows, strict=True))
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    for number, name in enumerate(("t.parquet", "t.jsonl")):
+        store = _store(_spec(tmp_path / name), tmp_path / f"store {number}")
+        assert store.skipped == {f"{reason} (first: 'text 3')": 2}
+        assert len(store) == 8
+
+
+def test_repeated_texts_with_different_vectors_are_counted_and_named(tmp_path):
+    texts, vectors = ["a", "b", "b", "c", "c"], _unit(5)
+    vectors[4] = vectors[3]
+    store = _store(_spec(_write(tmp_path / "t.parquet", texts, vectors)), tmp_path / "store")
+    assert store.skipped == {"duplicate": 2, "repeated text with different vectors (first: 'b')": 1}
+    assert [row.text for row in store.texts([0, 1])] == ["a", "c"]
+
+
 def test_vectors_of_any_norm_are_kept_as_they_are(tmp_path):
     vectors = _unit(20) * np.linspace(0.1, 30, 20, dtype=np.float32)[:, None]
     store = _store(_spec(_write(tmp_path / "t.parquet", [f"text {row}" for row in range(20)], vectors)), tmp_path / "s")
