@@ -32,7 +32,7 @@ lint: .venv/.installed
 	$(BIN)/mypy
 
 unit: .venv/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 consumers: .venv/.installed
 	$(BIN)/python recipes/benchmarks/consumers.py $(FOLDER) --work $(WORK)
