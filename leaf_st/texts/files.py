@@ -11,8 +11,9 @@ from leaf_st.errors import FieldError
 from leaf_st.hub.dataset_url import is_dataset_url
 from leaf_st.recipe import TextsSpec
 from leaf_st.texts.columnar import FORMATS
-from leaf_st.texts.formats import READERS, Source, open_source, read_blocks
+from leaf_st.texts.formats import READERS, open_source, read_blocks
 from leaf_st.texts.progress import PartProgress, ReadProgress
+from leaf_st.texts.source import Source
 
 
 class Rows(NamedTuple):

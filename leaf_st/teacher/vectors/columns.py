@@ -12,7 +12,7 @@ from leaf_st.errors import FieldError
 from leaf_st.teacher.vectors.parse import joined, parse
 from leaf_st.teacher.vectors.raw import FIELD, Raw, as_float32
 from leaf_st.texts.columnar import open_pieces
-from leaf_st.texts.formats import broken_columns, require_column
+from leaf_st.texts.source import broken_columns, require_column
 
 
 class Columns:

@@ -1,0 +1,71 @@
+"""A file to read, and the errors about it."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from leaf_st.errors import FieldError
+from leaf_st.texts.progress import PartProgress
+
+Block = list[list[object]]  # the values of consecutive rows, a list for each column
+
+
+class Source(NamedTuple):
+    """A file to read.
+
+    Attributes:
+        path: The file.
+        column: Column to read.
+        key: Name of the recipe part that names the file.
+        progress: How far the file has been read; who consumes the rows counts them.
+        setting: Part and field of the recipe that name the column.
+    """
+
+    path: Path
+    column: str
+    key: str
+    progress: PartProgress
+    setting: tuple[str, str]
+
+    def error(self, problem: str, place: str = "") -> FieldError:
+        """Return an error about this file, or about ``place`` in this file."""
+        return FieldError(self.key, "source", problem, f"{self.path}{place}")
+
+    def require(self, found: Iterable[str]) -> None:
+        """Check that the column is one of the columns ``found``.
+
+        Raises:
+            FieldError: If the column is missing.
+        """
+        require_column(self.path, self.column, found, *self.setting)
+
+
+def require_column(path: Path, column: str, found: Iterable[str], part: str, field: str) -> None:
+    """Check that ``column`` is one of the columns ``found`` in the file ``path``.
+
+    Raises:
+        FieldError: If the column is missing; the error is of the recipe's ``field`` in ``part``.
+    """
+    names = list(found)
+    if column not in names:
+        content = field.removesuffix("_column")
+        raise FieldError(
+            part,
+            field,
+            f"expected a column {column!r} in {path}, found {', '.join(names) or 'none'}: name the column that "
+            f"contains the {content}",
+        )
+
+
+@contextmanager
+def broken_columns(path: Path, place: str, part: str, field: str) -> Iterator[None]:
+    """Turn the errors of a damaged parquet or Arrow file into an error of the recipe's ``field`` in ``part``."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        form = path.suffix.lower().removeprefix(".")
+        problem = f"broken {form} ({error}): copy or create the file again"
+        raise FieldError(part, field, problem, f"{path}, {place}") from error
