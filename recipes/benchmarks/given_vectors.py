@@ -13,7 +13,6 @@ resident, of which 523 MB after the imports.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -49,17 +48,27 @@ def make_store(folder: Path) -> None:
     from leaf_st.teacher.precompute import precompute
     from leaf_st.texts.read import read_texts
 
-    imported = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    started, skipped = time.perf_counter(), Counter[str]()
+    imported = largest_memory()
+    started, cpu, skipped = time.perf_counter(), time.process_time(), Counter[str]()
     texts = TextsSpec(source=str(folder / TABLE))
     teacher = open_teacher(TeacherSpec(model="random", vector_column="vector", table=texts))
     rows = usable_texts(teacher, read_texts(texts, skipped, prompts=teacher.prompts), skipped)
     store = precompute(rows, teacher, folder / STORE, skipped=skipped)
     assert store is not None
     seconds = time.perf_counter() - started
-    size, peak = len(store) * WIDTH * 4 / 1e6, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    print(f"{len(store):,} rows, {size:,.0f} MB of float32 vectors: {seconds:.1f} s, {size / seconds:,.0f} MB/s")
+    size, peak = len(store) * WIDTH * 4 / 1e6, largest_memory()
+    cores = (time.process_time() - cpu) / seconds
+    print(
+        f"{len(store):,} rows, {size:,.0f} MB of float32 vectors: {seconds:.1f} s, {size / seconds:,.0f} MB/s, "
+        f"{cores:.1f} cores busy"
+    )
     print(f"largest resident memory {peak:,.0f} MB, of which {imported:,.0f} MB after the imports")
+
+
+def largest_memory() -> float:
+    """Return the largest resident memory of this program in MB; ru_maxrss would include the process that started it."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1e3
 
 
 def main() -> None:
