@@ -52,7 +52,7 @@ def _settings(family: str, tokens: int) -> tuple[str, dict]:
     window = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 3}
     kinds = ["sliding_attention", "sliding_attention", "full_attention"] * 2
     return {
-        "albert": ("Albert", plain | {"embedding_size": 8}),
+        "albert": ("Albert", plain | {"embedding_size": 8, "num_hidden_layers": 2}),  # the export unrolls them
         "bert": ("Bert", plain),
         "byt5": ("T5Encoder", t5 | {"vocab_size": 384}),
         "deberta-v2": ("DebertaV2", plain | shared | {"share_att_key": True, "norm_rel_ebd": "layer_norm"}),
