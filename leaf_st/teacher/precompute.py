@@ -3,7 +3,7 @@
 The texts are cut into blocks, in order. A block is embedded, then written as one shard. A shard is determined by its
 number, so any number of workers, on one machine or many, make the same store; `workers` decides who makes which shard.
 A kill loses the block in flight, and the same command resumes after the last complete shard. The texts of a block are
-read while the block before is written, but they are embedded only after that.
+read while the previous block is written, and are embedded only after it was written.
 """
 
 from collections import Counter
@@ -68,8 +68,8 @@ def precompute(
     rows = 0
     with tqdm(unit=" texts", desc="embedding", smoothing=0.1) as progress, ThreadPoolExecutor(1) as writer:
         for number, block in enumerate(_blocks(texts, rows_per_shard)):
-            if shards:
-                _written(shards[-1])  # before this block is embedded; it was read while the other block was written
+            # This block was read while the previous one was written. It is embedded only after that.
+            shards[-1:] = map(_written, shards[-1:])
             progress.total = total(rows + len(block)) if callable(total) else total
             shard: Path | Future[Path] | None = _existing(there.get(number), block, verify=own(number))
             if shard is not None:
