@@ -15,8 +15,9 @@ Result:   27 minutes of training (6,889 steps) on 51,200 queries and 12,288 docu
           (texts.limit={'query': 51200, 'document': 12288}); the server embedded them in 40 minutes on a busy machine.
           On NQ-UTD (teacher nDCG@10 81.13), by recipes/benchmarks/agreement_and_retention.py: agreement@10 79.1 %
           asymmetric and 71.1 % standard, retention 101.5 % and 94.4 %. A weaker student (learning rate 3e-4, without
-          the input type as a prompt; 77.0 % and 101.2 % asymmetric on NQ-UTD) kept only 56.7 % on Cranfield, at
-          46.0 % agreement@10, probably because this teacher's vectors of one narrow subject are close to each other.
+          the input type as a prompt; 77.0 % and 101.2 % asymmetric on NQ-UTD) had a retention of only 56.7 % on
+          Cranfield, at 46.0 % agreement@10, probably because this teacher's vectors of one narrow subject are close to
+          each other.
 llama.cpp: All-MiniLM-L6-v2, converted by llama.cpp's convert_hf_to_gguf.py and served by the PyPI package xllamacpp
           2026.10: the API's vectors of 600 texts differ from torch's by a mean L2 of 0.0013, and a run completes.
 """

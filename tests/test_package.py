@@ -15,7 +15,6 @@ GROUND_FLOOR = {
     "errors",
     "atomic",
     "recipe",
-    "retry",
     "tables",
     "zoo",
     "run_folder",

@@ -21,7 +21,8 @@ def add_commands(commands: SubParsers) -> None:
     parser.add_argument(
         "--layers",
         metavar="N,N",
-        help="layers of the backbone to keep (default: half of the teacher's, or the recipe's)",
+        help="layers of the backbone to keep (default: the recipe's; without a recipe, half of the teacher's, or all "
+        "of --backbone's)",
     )
     parser.add_argument(
         "--steps", type=int, nargs="+", default=_STEPS, metavar="N", help="training steps (default: 1000 10000)"

@@ -95,11 +95,9 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _add_budget(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--budget-usd", type=float, metavar="USD", help="stop before this command costs more than USD")
     parser.add_argument(
-        "--budget-usd", type=float, metavar="USD", help="stop before an API was paid more by this command"
-    )
-    parser.add_argument(
-        "--max-tokens", type=int, metavar="N", help="stop before an API was sent more tokens by this command"
+        "--max-tokens", type=int, metavar="N", help="stop before this command sends an API more than N tokens"
     )
 
 

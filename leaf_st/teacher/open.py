@@ -1,4 +1,4 @@
-"""Opening the teacher of a `TeacherSpec`: the only module that knows the kinds of teachers."""
+"""Opening the teacher of a `TeacherSpec`: the only module that creates a teacher of each kind."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping

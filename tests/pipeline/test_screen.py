@@ -220,6 +220,14 @@ def test_given_vectors_are_screened_without_a_teacher(letters, tiny_teacher_fold
     assert found.spectrum.participation == pytest.approx(loaded.spectrum.participation, rel=1e-2)
 
 
+def test_an_ensemble_is_projected_before_it_is_screened(letters, tiny_teacher_folder):
+    member = TeacherSpec(model=str(tiny_teacher_folder))
+    teacher = TeacherSpec(ensemble=[member, replace(member, weight=2.0)], dimensions=8)
+    student = StudentSpec(backbone=str(tiny_teacher_folder), layers=(0, 4, 5))
+    found = screen(replace(letters, teacher=teacher, student=student))
+    assert found.start.spectrum.dimension == 8
+
+
 def test_half_of_the_layers(tiny_teacher_folder):
     assert half_of_the_layers(str(tiny_teacher_folder)) == (0, 4, 5)
 
