@@ -79,7 +79,7 @@ def _check_teacher(teacher: LocalTeacher) -> None:
 
 
 def _train(teacher: LocalTeacher, student: SentenceTransformer) -> SentenceTransformer:
-    """Train ``student`` for two steps; check that dropout is off in training mode."""
+    """Train ``student`` for three steps; check that dropout is off in training mode."""
     vectors = torch.nn.functional.normalize(torch.from_numpy(teacher.encode_document(TEXTS)))
     loss, optimizer = TeacherAlignedLoss(student), torch.optim.AdamW(student.parameters(), lr=1e-3)
     student.train()

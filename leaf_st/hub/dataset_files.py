@@ -18,7 +18,8 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 
 from leaf_st.errors import FieldError
 from leaf_st.hub.dataset_url import DatasetUrl, parse_dataset_url
-from leaf_st.hub.retry import causes_with_status, retry
+from leaf_st.hub.explain import first_line, refuses_token
+from leaf_st.hub.retry import retry
 
 _SHOWN = 8  # files of a data set in an error
 
@@ -44,7 +45,7 @@ def dataset_files(url: str, of_file: tuple[str, ...], of_folder: tuple[str, ...]
     try:
         folder = _from_cache(part, patterns) or retry(lambda: _snapshot(part, patterns))
     except (OSError, HTTPError, HFValidationError) as error:
-        raise FieldError(key, "source", f"{_problem(error)}: {_first_line(error)}", url) from error
+        raise FieldError(key, "source", f"{_problem(error)}: {first_line(error)}", url) from error
     place = folder / part.path
     if not place.is_file() and not any(any(place.rglob(f"*{ending}")) for ending in of_folder):
         raise FieldError(
@@ -84,7 +85,7 @@ def _problem(error: Exception) -> str:
             "expected a data set and revision of the hub, found none, or none that this token may read: correct the "
             "address, or set HF_TOKEN; the hub answered"
         )
-    if any(status in (401, 403) for _, status in causes_with_status(error)):
+    if refuses_token(error):
         return (
             "the hub refuses the token, or refuses the token for this data set: log in with `hf auth login`, or set "
             "HF_TOKEN to another token; the hub answered"
@@ -105,7 +106,3 @@ def _content(part: DatasetUrl) -> str:
         tree = get_cached_repo_tree(part.repo_id, repo_type="dataset", revision=part.revision)
         return ", ".join(sorted(file.path for file in tree)[:_SHOWN])
     return "none"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -1,4 +1,4 @@
-"""What an error of an upload means for the user, and what to do."""
+"""What an error of the hub means for the user, and what to do."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def explain(error: Exception, target: "Target") -> str:
-    """Return the cause of ``error`` and the remedy. The text may contain what the hub answered."""
+    """Return the cause of the upload's ``error`` and the remedy. The text may contain what the hub answered."""
     message = getattr(error, "server_message", None) or " ".join(str(error).split())
     for cause, status in causes_with_status(error):
         if isinstance(cause, OfflineModeIsEnabled):
@@ -43,3 +43,13 @@ def explain(error: Exception, target: "Target") -> str:
                 f"failed with: {message}"
             )
     return f"the upload failed: run the same command again to resume; the error was: {message}"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of the message of ``error``, or its type if it has no message."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+def refuses_token(error: BaseException) -> bool:
+    """Return whether the hub refused the token, or refused the token for a repository."""
+    return any(status in (401, 403) for _, status in causes_with_status(error))

@@ -23,7 +23,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 
 from leaf_st import run_folder
 from leaf_st.errors import ModelError
-from leaf_st.hub.retry import causes_with_status
+from leaf_st.hub.explain import first_line, refuses_token
 from leaf_st.run_folder import run_of
 from leaf_st.zoo import PACKAGED, ZOO, ZooModel
 
@@ -82,13 +82,13 @@ def find_model(
         raise ModelError(
             name,
             f"the hub has no such model or revision: name a folder, another hub id, or {' or '.join(ZOO)}; the hub "
-            f"answered: {_first_line(error)}",
+            f"answered: {first_line(error)}",
         ) from error
     except (OSError, HTTPError) as error:
-        reason, cause = _first_line(error), error
+        reason, cause = first_line(error), error
     if name in PACKAGED and revision is None:
         return _packaged(name)
-    if any(status in (401, 403) for _, status in causes_with_status(cause)):
+    if refuses_token(cause):
         raise ModelError(
             name,
             "the hub refuses the token, or refuses the token for this model: log in with `hf auth login`, or set "
@@ -196,10 +196,6 @@ def _model_folder(folder: Path) -> Path:
 
 def _is_complete(folder: Path) -> bool:
     return any(folder.glob("*.json")) and any(folder.rglob("*.safetensors"))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
 
 
 def _complete(folder: Path, name: str) -> Path:

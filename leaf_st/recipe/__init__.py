@@ -17,7 +17,7 @@ from leaf_st.errors import FieldError, InputError
 from leaf_st.recipe.api import API_LIMITS, ApiSpec
 from leaf_st.recipe.part import CONFIG, Conflict, part
 from leaf_st.recipe.student import StudentSpec
-from leaf_st.recipe.teacher import TEACHER_OF_START, Precision, TeacherSpec, without_defaults
+from leaf_st.recipe.teacher import TEACHER_OF_START, Precision, TeacherSpec, teacher_values
 from leaf_st.recipe.texts import DOCSTRINGS, KINDS, PAPER, Kind, TextsSpec
 from leaf_st.recipe.training import Distance, TrainingSpec
 from leaf_st.recipe.type_names import value_name
@@ -138,7 +138,7 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""
         values = asdict(self)
-        return {**values, "teacher": without_defaults(values["teacher"])}
+        return {**values, "teacher": teacher_values(values["teacher"])}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "Recipe":

@@ -176,7 +176,7 @@ def _short(name: str) -> str:
     return Path(name).name if name.startswith(("/", ".", "~")) else name
 
 
-def without_defaults(values: Mapping[str, Any], is_member: bool = False) -> dict[str, Any]:
+def teacher_values(values: Mapping[str, Any], is_member: bool = False) -> dict[str, Any]:
     """Return ``values`` of a teacher as JSON values, without fields of other kinds of teachers.
 
     Records of version 0.1 have neither an API nor given vectors nor an ensemble.
@@ -186,5 +186,5 @@ def without_defaults(values: Mapping[str, Any], is_member: bool = False) -> dict
     unused |= set() if is_member else {"weight"}
     if values["vector_column"] is None:
         unused |= {"vector_column", "table"}
-    members = {"ensemble": [without_defaults(member, is_member=True) for member in values["ensemble"]]}
+    members = {"ensemble": [teacher_values(member, is_member=True) for member in values["ensemble"]]}
     return {name: value for name, value in {**values, **members}.items() if name not in unused}

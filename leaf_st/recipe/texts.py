@@ -7,7 +7,7 @@ from pydantic import AfterValidator, model_validator
 from pydantic.dataclasses import dataclass
 
 from leaf_st.recipe.part import CONFIG, Conflict, part
-from leaf_st.recipe.types import AtLeast0, AtLeast1, Named, Names, NonEmpty, Source
+from leaf_st.recipe.types import AtLeast0, AtLeast1, Named, Names, NonEmpty, TextSource
 
 Kind = Literal["query", "document"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -36,7 +36,7 @@ _Limits = Annotated[
 class TextsSpec:
     """The training texts."""
 
-    source: Source = DOCSTRINGS
+    source: TextSource = DOCSTRINGS
     """A file or folder, "docstrings" (the documentation strings of the installed packages), "paper" (the nine sources
     of the paper's Table 1, read from the Hugging Face Hub), or the parquet files of a data set on the hub:
     hf://datasets/OWNER/NAME, optionally with @REVISION and a folder or file, such as

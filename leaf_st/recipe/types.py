@@ -65,7 +65,7 @@ def _to_sequence(value: object) -> object:
 
 NonEmpty = Annotated[str, BeforeValidator(_to_text), Field(min_length=1)]
 LocalPath = Annotated[str, BeforeValidator(_to_local_path), Field(min_length=1), Named("path")]
-Source = Annotated[str, BeforeValidator(_to_source), Field(min_length=1), Named("path or hf://datasets/OWNER/NAME")]
+TextSource = Annotated[str, BeforeValidator(_to_source), Field(min_length=1), Named("path or hf://datasets/OWNER/NAME")]
 ModelName = Annotated[str, BeforeValidator(_to_local_path), Field(min_length=1), Named("hub id or path")]
 AtLeast0 = Annotated[int, Field(ge=0)]
 AtLeast1 = Annotated[int, Field(ge=1)]

@@ -177,7 +177,7 @@ class ApiTeacher(RemoteTeacher):
         vectors = self._client.embed(texts, tokens, kind)
         if self._normalized:
             norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-            if (worst := int(np.abs(norms - 1).argmax())) >= 0 and abs(norms[worst, 0] - 1) > 2 * _NORM:
+            if abs(norms[worst := int(np.abs(norms - 1).argmax()), 0] - 1) > 2 * _NORM:
                 raise InputError(
                     f"the API gives a vector of norm {norms[worst, 0]:.3f} for {texts[worst][:60]!r}: expected norm 1, "
                     "as for the first texts; check the server"

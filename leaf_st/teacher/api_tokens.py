@@ -61,7 +61,7 @@ class ApiTokens:
             tokenizer: Tokenizer = Tokenizer.from_str(self._tokenizer.to_str())
             tokenizer.enable_truncation(self._longest)
             return Cutter(tokenizer, self._longest).cut(texts)
-        if (most := int(tokens.argmax())) >= 0 and tokens[most] > self._longest:
+        if tokens[most := int(tokens.argmax())] > self._longest:
             raise InputError(
                 f"the text {texts[most][:60]!r} has {int(tokens[most]):,} tokens: expected at most teacher.max_length="
                 f"{self._longest:,}; set teacher.api.long_texts=cut, or leave the text out"

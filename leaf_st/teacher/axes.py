@@ -42,7 +42,7 @@ def fit_axes(blocks: Iterable[NDArray[np.float32]], dimensions: int, path: Path)
             f"teacher.dimensions: expected at least {dimensions:,} texts to fit as many axes, found {rows:,}: add "
             "texts, or set fewer dimensions"
         )
-    values, vectors = np.linalg.eigh(moments)  # in rising order
+    values, vectors = np.linalg.eigh(moments)  # in ascending order
     kept = values[::-1][:dimensions].sum() / values.sum()
     axes = vectors[:, ::-1][:, :dimensions]
     signs = np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(dimensions)])  # eigenvectors have no sign of their own

@@ -26,6 +26,7 @@ from leaf_st.errors import InputError
 from leaf_st.models.identity import Identity, with_owner
 from leaf_st.recipe import KINDS, TeacherSpec
 from leaf_st.teacher.axes import ROWS, axes_revision, fit_axes, read_axes
+from leaf_st.teacher.blocks import blocks
 from leaf_st.teacher.precompute import embed_rows
 from leaf_st.teacher.protocol import Fingerprint, Service, Teacher
 from leaf_st.teacher.remote import RemoteTeacher
@@ -75,10 +76,8 @@ class Ensemble(RemoteTeacher):
     @property
     def parameters(self) -> int | None:
         """Number of weights of all members; None if the number of a member is unknown."""
-        numbers = [member.parameters for member in self.members]
-        return (
-            sum(known) if len(known := [number for number in numbers if number is not None]) == len(numbers) else None
-        )
+        known = [member.parameters for member in self.members if member.parameters is not None]
+        return sum(known) if len(known) == len(self.members) else None
 
     @property
     def batch_size(self) -> int:
@@ -146,7 +145,7 @@ class Ensemble(RemoteTeacher):
         return _normalized(joined if self._axes is None else joined @ self._axes)
 
     def _blocks(self, texts: Iterator[Text]) -> Iterator[NDArray[np.float32]]:
-        while block := list(islice(texts, _BLOCK)):
+        for block in blocks(texts, _BLOCK):
             if isinstance(self, Service):
                 self.require_budget(block)
             yield embed_rows(self, block)

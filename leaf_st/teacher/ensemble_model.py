@@ -27,7 +27,7 @@ class EnsembleModule(InputModule):
     def __init__(self, ensemble: Ensemble) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._ensemble = ensemble
-        models = [member.model for member in ensemble.members if isinstance(member, LocalTeacher)]
+        models = [member.sentence_transformer for member in ensemble.members if isinstance(member, LocalTeacher)]
         self.models = nn.ModuleList(models)  # their weights move to another device with this module
 
     def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **_: Any) -> dict[str, Any]:  # noqa: ANN401

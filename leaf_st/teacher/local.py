@@ -82,8 +82,8 @@ class LocalTeacher:
         return cls(model, spec.model, content_hash(folder), spec.prompts, first_content_hash(folder))
 
     @property
-    def model(self) -> SentenceTransformer:
-        """The model."""
+    def sentence_transformer(self) -> SentenceTransformer:
+        """The loaded model, for `leaf_st.teacher.ensemble_model`."""
         return self._model
 
     @cached_property

@@ -7,9 +7,8 @@ read while the previous block is written, and are embedded only after it was wri
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from tqdm import tqdm
 
 from leaf_st.atomic import is_temporary, write_json
 from leaf_st.errors import InputError
+from leaf_st.teacher.blocks import blocks
 from leaf_st.teacher.protocol import Service, Targets
 from leaf_st.teacher.shard import find_shards, is_intact, open_shard, text_id, write_shard
 from leaf_st.teacher.store import FINGERPRINT, FORMAT, STORE_MANIFEST, UNIQUE_BY_PROMPT, EmbeddingStore, read_header
@@ -67,7 +67,7 @@ def precompute(
     shards: list[Path | Future[Path] | None] = []
     rows = 0
     with tqdm(unit=" texts", desc="embedding", smoothing=0.1) as progress, ThreadPoolExecutor(1) as writer:
-        for number, block in enumerate(_blocks(texts, rows_per_shard)):
+        for number, block in enumerate(blocks(texts, rows_per_shard)):
             # This block was read while the previous one was written. It is embedded only after that.
             shards[-1:] = map(_written, shards[-1:])
             progress.total = total(rows + len(block)) if callable(total) else total
@@ -141,12 +141,6 @@ def _prepare(folder: Path, teacher: Targets, dtype: str, rows_per_shard: int) ->
             raise InputError(
                 f"store {folder}: expected {key} {header[key]}, found {found[key]}: name another output folder"
             )
-
-
-def _blocks(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
-    iterator = iter(texts)
-    while block := list(islice(iterator, size)):
-        yield block
 
 
 def _existing(path: Path | None, block: list[Text], verify: bool) -> Path | None:

@@ -1,4 +1,4 @@
-"""What teachers share that are not one SentenceTransformer: an API, vectors that exist already, and an ensemble."""
+"""The shared part of teachers that are not one SentenceTransformer: APIs, given vectors and ensembles."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING

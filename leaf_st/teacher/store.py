@@ -127,7 +127,7 @@ class EmbeddingStore:
         return vectors
 
     def held_out(self, count: int) -> NDArray[np.int64]:
-        """Return the ``count`` rows whose texts have the smallest hashes, in rising order.
+        """Return the ``count`` rows whose texts have the smallest hashes, in ascending order.
 
         The choice depends only on the texts. A text that occurs as query and as document is held out in both kinds, so
         the result may have one row more than ``count``. The method reads 8 bytes per row and keeps O(count + rows of a

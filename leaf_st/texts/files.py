@@ -13,7 +13,7 @@ from leaf_st.recipe import TextsSpec
 from leaf_st.texts.columnar import FORMATS
 from leaf_st.texts.formats import READERS, open_source, read_blocks
 from leaf_st.texts.progress import PartProgress, ReadProgress
-from leaf_st.texts.source import Source
+from leaf_st.texts.source import SourceFile
 
 
 class Rows(NamedTuple):
@@ -22,7 +22,7 @@ class Rows(NamedTuple):
     Attributes:
         texts: The texts; a string if the row is usable.
         kinds: Kind of each text; "query" or "document" if the row is usable.
-        progress: Progress of the file; who consumes the rows counts them.
+        progress: Progress of the file; the consumer of the rows counts them.
     """
 
     texts: Sequence[object]
@@ -108,13 +108,13 @@ def _beir_rows(folder: Path, skipped: Counter[str], key: str, progress: ReadProg
         yield from (row for row in pair if row is not None)
 
 
-def _documents(source: Source, skipped: Counter[str]) -> Iterator[Rows]:
+def _documents(source: SourceFile, skipped: Counter[str]) -> Iterator[Rows]:
     for columns in read_blocks(source, ("title",), skipped):
         for text, title in zip(*columns, strict=True):
             yield Rows([_with_title(text, title)], ["document"], source.progress)
 
 
-def _queries(source: Source, skipped: Counter[str]) -> Iterator[Rows]:
+def _queries(source: SourceFile, skipped: Counter[str]) -> Iterator[Rows]:
     for (texts,) in read_blocks(source, (), skipped):
         for text in texts:
             yield Rows([text], ["query"], source.progress)

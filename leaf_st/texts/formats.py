@@ -18,12 +18,12 @@ import pyarrow as pa
 from leaf_st.texts.columnar import FORMATS, open_pieces
 from leaf_st.texts.lines import read_csv, read_jsonl, read_txt
 from leaf_st.texts.progress import PartProgress, ReadProgress
-from leaf_st.texts.source import Block, Source, broken_columns
+from leaf_st.texts.source import Block, SourceFile, broken_columns
 
 
-def open_source(path: Path, column: str, key: str, progress: ReadProgress) -> Source:
+def open_source(path: Path, column: str, key: str, progress: ReadProgress) -> SourceFile:
     """Check that ``path`` is a file of a known format with content, and add the file to ``progress``."""
-    source = Source(path, column, key, PartProgress(0), (key, "text_column"))
+    source = SourceFile(path, column, key, PartProgress(0), (key, "text_column"))
     if not path.is_file():
         raise source.error("no such file: name an existing file or folder")
     ending = path.suffix.lower()
@@ -42,7 +42,7 @@ def open_source(path: Path, column: str, key: str, progress: ReadProgress) -> So
     return source._replace(progress=progress.add(size, rows))
 
 
-def read_blocks(source: Source, others: Sequence[str], skipped: Counter[str]) -> Iterator[Block]:
+def read_blocks(source: SourceFile, others: Sequence[str], skipped: Counter[str]) -> Iterator[Block]:
     """Yield blocks of rows: the values of the source's column, which must exist, and of the ``others``.
 
     Args:
@@ -57,7 +57,7 @@ def read_blocks(source: Source, others: Sequence[str], skipped: Counter[str]) ->
     source.progress.total = source.progress.rows
 
 
-def _columns(source: Source, columns: Sequence[str], _: Counter[str]) -> Iterator[Block]:
+def _columns(source: SourceFile, columns: Sequence[str], _: Counter[str]) -> Iterator[Block]:
     with broken_columns(source.path, "footer", source.key, "source"):
         file = open_pieces(source.path)
     source.require(file.schema.names)
@@ -83,7 +83,7 @@ def _value(scalar: Any) -> object:  # noqa: ANN401  (pyarrow ships no types)
         return None
 
 
-READERS: dict[str, Callable[[Source, Sequence[str], Counter[str]], Iterator[Block]]] = {
+READERS: dict[str, Callable[[SourceFile, Sequence[str], Counter[str]], Iterator[Block]]] = {
     **dict.fromkeys(FORMATS, _columns),
     ".jsonl": read_jsonl,
     ".csv": read_csv,

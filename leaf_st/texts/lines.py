@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from io import TextIOWrapper
 
-from leaf_st.texts.source import Block, Source
+from leaf_st.texts.source import Block, SourceFile
 
 _CSV_FIELD_CHARACTERS = 1 << 24  # the csv module's default limit of 128 KiB is shorter than many documents
 
 Record = Mapping[str, object]
 
 
-def read_jsonl(source: Source, columns: Sequence[str], skipped: Counter[str]) -> Iterator[Block]:
+def read_jsonl(source: SourceFile, columns: Sequence[str], skipped: Counter[str]) -> Iterator[Block]:
     """Yield the rows of a jsonl file; ``skipped`` counts the lines that are no JSON object."""
     checked = False
     for line in filter(str.strip, _lines(source)):
@@ -36,7 +36,7 @@ def _parse(line: str) -> Record | None:
     return record if isinstance(record, dict) else None
 
 
-def read_csv(source: Source, columns: Sequence[str], _: Counter[str], delimiter: str = ",") -> Iterator[Block]:
+def read_csv(source: SourceFile, columns: Sequence[str], _: Counter[str], delimiter: str = ",") -> Iterator[Block]:
     """Yield the rows of a csv file."""
     csv.field_size_limit(max(csv.field_size_limit(), _CSV_FIELD_CHARACTERS))
     # Strict, because an unclosed quote would otherwise turn the rest of the file into one text.
@@ -52,7 +52,7 @@ def read_csv(source: Source, columns: Sequence[str], _: Counter[str], delimiter:
         ) from error
 
 
-def read_txt(source: Source, columns: Sequence[str], _: Counter[str]) -> Iterator[Block]:
+def read_txt(source: SourceFile, columns: Sequence[str], _: Counter[str]) -> Iterator[Block]:
     """Yield the lines of a text file."""
     return (_row({source.column: line}, columns) for line in _lines(source))
 
@@ -61,7 +61,7 @@ def _row(record: Record, columns: Sequence[str]) -> Block:
     return [[record.get(name)] for name in columns]
 
 
-def _lines(source: Source, newline: str | None = None) -> Iterator[str]:
+def _lines(source: SourceFile, newline: str | None = None) -> Iterator[str]:
     """Yield the lines of a file, and note how many bytes were read."""
     with (
         source.path.open("rb") as file,

@@ -13,14 +13,14 @@ from leaf_st.texts.progress import PartProgress
 Block = list[list[object]]  # the values of consecutive rows, a list for each column
 
 
-class Source(NamedTuple):
+class SourceFile(NamedTuple):
     """A file to read.
 
     Attributes:
         path: The file.
         column: Column to read.
         key: Name of the recipe part that names the file.
-        progress: How far the file has been read; who consumes the rows counts them.
+        progress: How far the file has been read; the consumer of the rows counts them.
         setting: Part and field of the recipe that name the column.
     """
 

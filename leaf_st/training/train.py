@@ -93,7 +93,7 @@ def train(
         (run / "results").mkdir(parents=True, exist_ok=True)
         write_json(run / "results" / "training.json", trainer.state.log_history)
         axes = recipe.teacher.axes
-        # Whoever embeds documents with the model folder as the only source needs the axes of an ensemble.
+        # The ensemble needs the axes to embed documents, and a user may have only the model folder.
         save_portable(student, run / "model", record, {AXES: Path(axes)} if axes else None)
         if general is not None:
             _logger.info(before_and_after(trainer, recipe.training.distance))

@@ -51,7 +51,7 @@ _UNSAVED = {"save_strategy": "no", "load_best_model_at_end": False}
 
 
 class StudyTrainer(LeafTrainer):
-    """A `LeafTrainer` that trains on ``rows`` of a store; the rows are in rising order, and none is held out."""
+    """A `LeafTrainer` that trains on ``rows`` of a store; the rows are in ascending order, and none is held out."""
 
     def __init__(
         self,
@@ -66,11 +66,11 @@ class StudyTrainer(LeafTrainer):
 
     @property
     def untrained_rows(self) -> NDArray[np.int64]:
-        """Rows of the store that are not trained on, in rising order."""
+        """Rows of the store that are not trained on, in ascending order."""
         return np.setdiff1d(np.arange(len(self._lengths)), self._rows)
 
     def sample(self, count: int) -> list[int]:
-        """Return at most ``count`` random training rows, in rising order."""
+        """Return at most ``count`` random training rows, in ascending order."""
         rng = np.random.default_rng(self.args.seed)
         return sorted(rng.choice(self._rows, min(count, len(self._rows)), replace=False).tolist())
 

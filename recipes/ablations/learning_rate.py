@@ -54,7 +54,7 @@ def require(setting: Setting, count: int) -> None:
 
 
 def some(_: EmbeddingStore, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Return ``count`` random ``rows``, in rising order."""
+    """Return ``count`` random ``rows``, in ascending order."""
     return np.sort(np.random.default_rng(0).choice(rows, count, replace=False))
 
 

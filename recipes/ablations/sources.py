@@ -34,7 +34,7 @@ DEFINITIONS = ("wordnet_glosses", "wordnet_examples")  # values of `source`
 
 
 def groups(store: EmbeddingStore, rows: NDArray[np.int64], texts: TextsSpec) -> Mapping[str, NDArray[np.int64]]:
-    """Return the rows of each group in rising order, sampled to the size of the smallest group.
+    """Return the rows of each group in ascending order, sampled to the size of the smallest group.
 
     Raises:
         InputError: If a group is empty.

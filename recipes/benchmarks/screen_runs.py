@@ -71,7 +71,7 @@ class Planned:
 
 
 @dataclass
-class Source:
+class TeacherRun:
     """A teacher and its store.
 
     Attributes:
@@ -157,15 +157,15 @@ def _parsed(entry: str) -> Iterator[Planned]:
     return (Planned(layers, count) for count in steps)
 
 
-def _open(path: Path, options: argparse.Namespace) -> Source:
+def _open(path: Path, options: argparse.Namespace) -> TeacherRun:
     if path.suffix == ".py":
         recipe = load_recipe(path, options.set)
         path = options.output / "stores" / recipe.name
         Run(recipe, path).embed()
-    return Source(path, Recipe.from_dict(read_run(path)["resolved"]), EmbeddingStore(path / STORE), options.data)
+    return TeacherRun(path, Recipe.from_dict(read_run(path)["resolved"]), EmbeddingStore(path / STORE), options.data)
 
 
-def _measure_all(sources: Sequence[Source], grid: Sequence[Planned], options: argparse.Namespace) -> None:
+def _measure_all(sources: Sequence[TeacherRun], grid: Sequence[Planned], options: argparse.Namespace) -> None:
     """Measure the trained students, then the trainings of the grid for each teacher, the cheapest first."""
     todo = [(source, source.recipe) for source in sources if (source.folder / MODEL).is_dir()]
     todo += [
@@ -190,7 +190,7 @@ def _key(run: MeasuredRun) -> tuple[object, ...]:
     return run.teacher, run.student, run.steps, run.batch_size, run.texts
 
 
-def _measured(source: Source, recipe: Recipe, options: argparse.Namespace) -> MeasuredRun:
+def _measured(source: TeacherRun, recipe: Recipe, options: argparse.Namespace) -> MeasuredRun:
     """Return the row of a training, from the output folder if the training is finished."""
     shaped = (json.dumps(part, sort_keys=True) for part in (recipe.to_dict(), source.store.fingerprint.to_dict()))
     manifest = (source.store.folder / STORE_MANIFEST).read_text(encoding="utf-8")
@@ -198,7 +198,7 @@ def _measured(source: Source, recipe: Recipe, options: argparse.Namespace) -> Me
     return read_or_make(part, MeasuredRun, lambda: [_row(source, recipe, options.output / "models" / part.stem)])[0]
 
 
-def _row(source: Source, recipe: Recipe, folder: Path) -> MeasuredRun:
+def _row(source: TeacherRun, recipe: Recipe, folder: Path) -> MeasuredRun:
     """Measure the closed-form start, train the student in ``folder`` or load the run's student, and measure it."""
     store = source.store
     held_out = held_out_rows(store, recipe.training).tolist()

@@ -12,7 +12,7 @@ from leaf_st.teacher.store import EmbeddingStore
 
 
 @dataclass(frozen=True, eq=False)
-class Search:
+class HeldOutSearch:
     """Held-out rows of a store that search other rows.
 
     Attributes:
@@ -24,7 +24,7 @@ class Search:
     documents: list[int]
 
 
-def plan_search(store: EmbeddingStore, fitted: Sequence[int], held_out: Sequence[int]) -> Search:
+def plan_search(store: EmbeddingStore, fitted: Sequence[int], held_out: Sequence[int]) -> HeldOutSearch:
     """Return the held-out queries and all documents among the rows.
 
     Texts of one kind search the other texts: the held-out rows are then the queries, and no query finds itself.
@@ -33,14 +33,14 @@ def plan_search(store: EmbeddingStore, fitted: Sequence[int], held_out: Sequence
     queries = np.flatnonzero(kinds[0] == "query")
     documents = [row for row, kind in zip([*held_out, *fitted], np.concatenate(kinds), strict=True) if kind != "query"]
     if len(queries) and documents:
-        return Search(queries, documents)
-    return Search(np.arange(len(held_out)), list(fitted))
+        return HeldOutSearch(queries, documents)
+    return HeldOutSearch(np.arange(len(held_out)), list(fitted))
 
 
 def agreement(
     found: NDArray[np.float32],
     expected: NDArray[np.float32],
-    search: Search,
+    search: HeldOutSearch,
     store: EmbeddingStore,
     student: SentenceTransformer,
 ) -> float:

@@ -48,7 +48,7 @@ class Columns:
 
 
 def decode(column: pa.Array) -> Raw:
-    """Return the vectors of an Arrow column of one of the forms above."""
+    """Return the vectors of an Arrow column in one of the forms of `leaf_st.teacher.vectors.files`."""
     if not _is_list(column.type):
         return joined([parse(value) for value in column.to_pylist()])
     widths = pc.list_value_length(column)

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leaf_st.errors import FieldError
-from leaf_st.teacher.vectors.blocks import read_ahead
+from leaf_st.teacher.blocks import read_ahead
 from leaf_st.teacher.vectors.files import VectorFiles
 from leaf_st.teacher.vectors.raw import FIELD, Raw
 
 
 class Cursor:
-    """Fetches vectors by row number; rows in rising order are read once, in bounded memory.
+    """Fetches vectors by row number; rows in ascending order are read once, in bounded memory.
 
     Args:
         files: The vectors.
@@ -26,7 +26,7 @@ class Cursor:
         self._vectors, self._widths = np.empty((0, width), dtype=np.float32), np.empty(0, dtype=np.int64)
 
     def fetch(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return the vectors of n rows, which rise, shape (n, d), and their widths; 0 is the width of no vector.
+        """Return the vectors of n rows in ascending order, shape (n, d), and their widths, 0 without a vector.
 
         A vector of another width is replaced by NaN. The arrays may be views of a file.
         """

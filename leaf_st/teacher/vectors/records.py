@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from leaf_st.teacher.vectors.blocks import blocks
+from leaf_st.teacher.blocks import blocks
 from leaf_st.teacher.vectors.parse import joined, parse
 from leaf_st.teacher.vectors.raw import FIELD, Raw
+from leaf_st.texts.columnar import BATCH_ROWS
 from leaf_st.texts.files import read_values
 
 
@@ -22,5 +23,5 @@ class Records:
 
     def read(self, start: int) -> Iterator[Raw]:
         """Yield the vectors from row ``start`` on, in blocks."""
-        for values in blocks(read_values(self.paths[0], self._column, *FIELD)):
+        for values in blocks(read_values(self.paths[0], self._column, *FIELD), BATCH_ROWS):
             yield joined([parse(value) for value in values])

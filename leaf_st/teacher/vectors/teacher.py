@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from leaf_st.errors import InputError
 from leaf_st.models.identity import Identity, with_owner
 from leaf_st.recipe import KINDS, TeacherSpec
+from leaf_st.teacher.blocks import blocks
 from leaf_st.teacher.protocol import Fingerprint, NoVectorError
 from leaf_st.teacher.remote import RemoteTeacher
-from leaf_st.teacher.vectors.blocks import blocks
 from leaf_st.teacher.vectors.flaws import FLAWS, OK, ZERO
 from leaf_st.teacher.vectors.lookup import Lookup
 from leaf_st.teacher.vectors.recent import RecentVectors
@@ -77,7 +77,7 @@ class GivenVectors(RemoteTeacher):
             skipped: Counts the other texts by reason; a reason names its first text.
         """
         reasons: dict[int, str] = {}
-        for block in blocks(texts):
+        for block in blocks(texts, BATCH_ROWS):
             names = [self.prompts[row.kind] + row.text for row in block]
             vectors, flaws = self._lookup.fetch(names, "text")
             for place in np.flatnonzero(flaws).tolist():

@@ -19,6 +19,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
 from leaf_st.errors import InputError
+from leaf_st.hub.explain import first_line
 from leaf_st.recipe import DOCSTRINGS
 from leaf_st.texts.paper.sample import ROWS, Batch, Position, dataset_builder, sample_batches
 from leaf_st.texts.paper.sources import Source
@@ -116,7 +117,7 @@ def _named_errors(name: str) -> Iterator[None]:
         raise
     except _DOWNLOAD_ERRORS as error:
         raise InputError(
-            f"source {name} cannot be read from the hub ({_first_line(error)}): run the same command again if "
+            f"source {name} cannot be read from the hub ({first_line(error)}): run the same command again if "
             f"the connection broke; without a network, set texts.source to a file or to {DOCSTRINGS}; if the source "
             f"has changed, {leave_out(name)}"
         ) from error
@@ -177,7 +178,3 @@ def _require(name: str, source: Source, config: str, needed: Sequence[str], batc
             f"source {name}: expected the columns {', '.join(needed)} in {source.hub_id} ({config}), found "
             f"{', '.join(batch)}: the data set has changed; {leave_out(name)}"
         )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

@@ -5,15 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-from leaf_st.texts.columnar import BATCH_ROWS
-
 _Item = TypeVar("_Item")
 
 
-def blocks(items: Iterable[_Item]) -> Iterator[list[_Item]]:
-    """Yield lists of `BATCH_ROWS` consecutive items; the last list may be shorter."""
+def blocks(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    """Yield lists of ``size`` consecutive items; the last list may be shorter."""
     iterator = iter(items)
-    while block := list(islice(iterator, BATCH_ROWS)):
+    while block := list(islice(iterator, size)):
         yield block
 
 
