@@ -10,7 +10,7 @@ from typing import Any
 
 from leaf_st.atomic import is_temporary, write_json
 from leaf_st.errors import InputError
-from leaf_st.recipe import API_LIMITS, PAPER, TEACHER_OF_START, Recipe
+from leaf_st.recipe import PAPER, TEACHER_OF_START, Recipe, is_limit, with_fit
 from leaf_st.recipe.types import url_problem
 
 RECIPE = "recipe.json"
@@ -24,14 +24,12 @@ REPORT = "report"
 PUBLISH = "publish"  # what is pushed to the hub
 HELD_OUT = "held_out"  # the demo's search set
 MTEB_RESULTS = "mteb-results"
-AXES = "ensemble/axes.safetensors"  # of an ensemble of teachers, in a run folder and in its model folder
+FIT = "ensemble/axes.safetensors"  # what the teacher learned from the first texts; also in the model folder
 SMOKE_TEACHER = "teacher"
 SMOKE_START = "start"
 
 _PARTS = {RECIPE, TEXTS, STORE, GENERAL, CHECKPOINTS, MODEL, RESULTS, REPORT, PUBLISH, HELD_OUT, MTEB_RESULTS}
-_PARTS |= {SMOKE_TEACHER, SMOKE_START, Path(AXES).parts[0]}
-
-_MEMBER = re.compile(r"^teacher\.ensemble\.\d+\.")  # the beginning of a field of a member
+_PARTS |= {SMOKE_TEACHER, SMOKE_START, Path(FIT).parts[0]}
 
 
 def is_run(folder: Path) -> bool:
@@ -81,7 +79,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return _with_axes(record, folder) if isinstance(record, dict) else {}
+    return _with_fit(record, folder) if isinstance(record, dict) else {}
 
 
 def write_record(folder: Path, record: Any) -> None:  # noqa: ANN401  (any JSON value)
@@ -115,7 +113,7 @@ def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
             key.startswith("texts.leave_out ") or _is_other_source(known, asked, key)
         ):
             continue
-        if _MEMBER.sub("teacher.", key).startswith(tuple(f"teacher.api.{name} " for name in API_LIMITS)):
+        if is_limit(key.split(" ", 1)[0]):
             continue
         if re.split(r"[. ]", key)[0] in _used_parts(folder, asked):
             raise InputError(
@@ -162,15 +160,15 @@ def _read_strictly(path: Path, remedy: str = "name another --output, or delete t
         raise InputError(
             f"{path}: expected the record of a run, with the keys recipe and resolved, found other content: {remedy}"
         )
-    return _with_axes(known, path.parent)
+    return _with_fit(known, path.parent)
 
 
-def _with_axes(record: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return ``record`` with the axes in ``folder``, which may have moved since the record was written."""
+def _with_fit(record: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return ``record`` with the teacher's fit in ``folder``, which may have moved since the record was written."""
     resolved = record.get("resolved")
     teacher = resolved.get("teacher") if isinstance(resolved, dict) else None
-    if isinstance(resolved, dict) and isinstance(teacher, dict) and (folder / AXES).is_file():
-        record = {**record, "resolved": {**resolved, "teacher": {**teacher, "axes": str(folder / AXES)}}}
+    if isinstance(resolved, dict) and isinstance(teacher, dict) and (folder / FIT).is_file():
+        record = {**record, "resolved": {**resolved, "teacher": with_fit(teacher, folder / FIT)}}
     return record
 
 

@@ -1,5 +1,6 @@
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -82,3 +83,13 @@ def test_a_stage_imports_only_stages_to_its_left(path):
     assert place in GROUND_FLOOR or place in STAGES, f"{place} is no stage: add it here with the stages that import it"
     left = STAGES[: STAGES.index(place) + 1] if place in STAGES else []
     assert set(_imported(path)) <= {*GROUND_FLOOR, *left}
+
+
+def test_only_open_knows_the_kinds_of_teachers():
+    texts = {path.relative_to(ROOT): path.read_text(encoding="utf-8") for path in SOURCES}
+    kind = re.compile(r"from leaf_st\.teacher\.\w+\.kind import")
+    assert [str(path) for path, text in texts.items() if kind.search(text)] == ["teacher/open.py"]
+    # Other stages ask `kind_of(spec)` or `TeacherSpec`, and read no field that only one kind has.
+    field = re.compile(r"teacher\.(api|ensemble|dimensions|axes|vector_column|table)\b")
+    others = {path: text for path, text in texts.items() if path.parts[0] not in ("teacher", "recipe")}
+    assert [str(path) for path, text in others.items() if field.search(text)] == []

@@ -129,6 +129,8 @@ def _open(options: argparse.Namespace) -> "Run":
     usd, tokens = getattr(options, "budget_usd", None), getattr(options, "max_tokens", None)
     if usd is None and tokens is None:
         return Run(recipe, folder)
-    from leaf_st.teacher.api_tokens import tokens_of_budget
+    from leaf_st.teacher.open import kind_of
 
-    return Run(recipe, folder, tokens_of_budget(recipe.teacher, usd, tokens))
+    if usd is None and tokens is None:
+        return Run(recipe, folder)
+    return Run(recipe, folder, kind_of(recipe.teacher).tokens_of_budget(recipe.teacher, usd, tokens))

@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ _GIVEN = Path(TEXTS, "given.parquet")  # in the run folder
 
 def distill(
     texts: Iterable[str] | Iterable[Mapping[str, Any]] | str | Path,
-    teacher: str | Path,
+    teacher: str | Path | TeacherSpec,
     *,
     layers: Sequence[int] | None = None,
     backbone: str | Path | None = None,
@@ -40,7 +41,7 @@ def distill(
     Args:
         texts: Training texts: strings; mappings with ``text`` and ``kind`` ("query" or "document", the default); a
             `datasets.Dataset` with these columns; or the path of a file or folder (parquet, jsonl, csv, txt, BEIR).
-        teacher: Hub id or folder of a sentence-transformers model.
+        teacher: Hub id or folder of a sentence-transformers model, or a `TeacherSpec`, for example of an API.
         layers: Layers to keep, such as ``(0, 4, 5)``, of ``backbone`` if given, otherwise of the teacher.
         backbone: Hub id or folder of a smaller encoder.
         static: Whether the student is a table of token vectors instead of an encoder.
@@ -57,15 +58,17 @@ def distill(
         InputError: If an argument or a text cannot be used, a model does not load, or ``output`` contains another run.
     """
     with _run_folder(output) as folder:
+        spec = teacher if isinstance(teacher, TeacherSpec) else TeacherSpec(model=str(teacher))
+        column = spec.vector_column if vector_column is None else vector_column
         source, given = (str(texts), None) if isinstance(texts, str | Path) else (str(folder / _GIVEN), texts)
         recipe = Recipe(
             name=folder.resolve().name,
             texts=TextsSpec(source=source),
-            teacher=TeacherSpec(model=str(teacher), vector_column=vector_column),
+            teacher=replace(spec, vector_column=column),
             student=StudentSpec(backbone=None if backbone is None else str(backbone), layers=layers, static=static),
             training=TrainingSpec(budget_minutes=minutes, arguments=training),
         )
-        return _carry_out(Run(recipe, folder), given)
+        return _carry_out(Run(recipe, folder), given, column)
 
 
 @contextmanager
@@ -79,11 +82,10 @@ def _run_folder(output: str | Path | None) -> Iterator[Path]:
         yield Path(temporary, "distilled")
 
 
-def _carry_out(run: Run, texts: Iterable[Any] | None) -> SentenceTransformer:
+def _carry_out(run: Run, texts: Iterable[Any] | None, column: str | None) -> SentenceTransformer:
     """Embed, train and measure; ``texts`` is None if the recipe names a file."""
     if texts is not None:
         with PartialState().main_process_first():
-            column = run.recipe.teacher.vector_column
             beside = column is not None and column.endswith(".npy")
             keep_texts(texts, run.folder / _GIVEN, None if beside else column)
     run.embed()

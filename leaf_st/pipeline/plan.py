@@ -17,12 +17,12 @@ import numpy as np
 from accelerate import PartialState
 
 from leaf_st.models.random_weights import save_random_weights, shape_if_missing
-from leaf_st.pipeline.plan_types import Cycle, ModelSpeeds, Plan
+from leaf_st.pipeline.plan_types import Cycle, ModelSpeeds, Plan, ServiceCosts
 from leaf_st.pipeline.survey import SAMPLE, SourceRows, survey
 from leaf_st.recipe import PAPER, Recipe, TeacherSpec
 from leaf_st.student.new import new_student
-from leaf_st.teacher.open import open_teacher, timed_teacher
-from leaf_st.teacher.protocol import Fingerprint, Service, Teacher
+from leaf_st.teacher.open import open_teacher
+from leaf_st.teacher.protocol import Fingerprint, Fitted, Service, Table, Teacher
 from leaf_st.teacher.rate import seconds_per_text
 from leaf_st.texts import Text
 from leaf_st.texts.read import read_texts, require_texts
@@ -56,12 +56,12 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
         held_out, watched = _validation_rows(recipe, texts, general)
         spec = replace(recipe.training, held_out_rows=max(1, held_out + watched))
         fingerprint, device = teacher.fingerprint, student.device.type
-        # Given vectors are read in the order of the table.
-        timed = _first(recipe) if recipe.teacher.vector_column else sample
-        text, paid = _seconds(timed_teacher(teacher), timed), _paid(teacher, sample)
+        timed = _first(recipe) if isinstance(teacher, Table) else sample
+        text = _seconds(teacher.unfitted if isinstance(teacher, Fitted) else teacher, timed)
+        service = _service(teacher, sample) if isinstance(teacher, Service) else None
         del teacher, student  # frees the memory of a large model
         pace = _student_pace(replace(loadable, training=spec), fingerprint, device, sample)
-    speed = ModelSpeeds(device, text, pace, fingerprint.dimension, fingerprint.precision, random_weights, *paid)
+    speed = ModelSpeeds(device, text, pace, fingerprint.dimension, fingerprint.precision, random_weights, service)
     if spec.budget_minutes is not None and "max_steps" not in spec.arguments:
         arguments = {**spec.arguments, "max_steps": steps_for_pace(replace(recipe, training=spec), speed.pace)}
         recipe = replace(recipe, training=replace(recipe.training, arguments=arguments))
@@ -91,12 +91,10 @@ def _seconds(teacher: Teacher, sample: Sequence[Text]) -> float:
     return seconds_per_text(teacher, sample)
 
 
-def _paid(teacher: Teacher, sample: Sequence[Text]) -> tuple[float, float | None] | tuple[()]:
-    """Return the mean tokens and the mean price of a text, if the teacher is a service."""
-    if not isinstance(teacher, Service):
-        return ()
-    tokens = teacher.tokens_per_text(sample)
-    return tokens, teacher.price(tokens)
+def _service(teacher: Service, sample: Sequence[Text]) -> ServiceCosts:
+    """Return what a text like those in ``sample`` costs."""
+    tokens, is_limited = teacher.tokens_per_text(sample), teacher.seconds_at_limits(sample) is not None
+    return ServiceCosts(teacher.address, teacher.settings, is_limited, tokens, teacher.price(tokens))
 
 
 def _first(recipe: Recipe) -> list[Text]:
@@ -134,26 +132,22 @@ def _spread(sample: Sequence[Text], rows: int) -> list[Text]:
 
 def _loadable(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
     """Return ``recipe`` with missing models replaced by random weights in ``folder``, and the reason by model."""
-    teacher, student, random_weights = recipe.teacher, recipe.student, dict[str, str]()
-    members = [
-        _loadable_model(member, folder / f"member-{number}", random_weights)
-        for number, member in enumerate(teacher.ensemble)
-    ]
-    teacher = replace(_loadable_model(teacher, folder / "teacher", random_weights), ensemble=members)
+    student, random_weights = recipe.student, dict[str, str]()
+
+    def loadable(spec: TeacherSpec) -> TeacherSpec:
+        if (missing := shape_if_missing(spec.model, spec.revision)) is None:
+            return spec
+        made = folder / f"teacher-{len(random_weights)}"
+        random_weights[spec.model], shape = missing
+        return replace(spec, model=str(save_random_weights(made, shape)), revision=None)
+
+    teacher = recipe.teacher.map_models(loadable)
     name = student.start or student.backbone
     if name and (missing := shape_if_missing(name, student.revision)):
         random_weights[name], shape = missing
         made = save_random_weights(folder / "student", shape)
         student = replace(student, start=None, backbone=str(made), revision=None)
     return replace(recipe, teacher=teacher, student=student), random_weights
-
-
-def _loadable_model(spec: TeacherSpec, folder: Path, random_weights: dict[str, str]) -> TeacherSpec:
-    """Return ``spec``, with random weights in ``folder`` if it names a missing model."""
-    if not (spec.is_loaded and (missing := shape_if_missing(spec.model, spec.revision))):
-        return spec
-    random_weights[spec.model], shape = missing
-    return replace(spec, model=str(save_random_weights(folder, shape)), revision=None)
 
 
 def _existing(folder: Path) -> Path:

@@ -43,22 +43,22 @@ def format_plan(plan: Plan) -> str:
 def _embedding_speed(plan: Plan) -> str:
     spec, speed = plan.recipe.teacher, plan.speed
     rate = f"{plan.processes / speed.text:,.1f} a second by {spec.name}"
-    if spec.api is None:
+    if speed.service is None:
         return f"{rate} in {speed.precision}"
-    stated = spec.api.requests_per_minute or spec.api.tokens_per_minute
-    return f"{rate} at {spec.api.url}, {'at the limits in teacher.api' if stated else 'measured'}"
+    source = f"at the limits in {speed.service.settings}" if speed.service.is_limited else "measured"
+    return f"{rate} at {speed.service.address}, {source}"
 
 
 def _price(plan: Plan) -> list[str]:
-    """Return a line with tokens and price of the texts, if the teacher is an API."""
-    speed = plan.speed
-    if speed.tokens is None:
+    """Return a line with tokens and price of the texts, if the teacher is a service."""
+    service = plan.speed.service
+    if service is None:
         return []
-    tokens = f"about {plan.rows * speed.tokens:,.0f} tokens"
-    if speed.usd is None:
-        return [f"price      {tokens}; teacher.api.price_per_million_tokens is not set"]
-    each = f"{speed.usd / speed.tokens * 1e6:g} USD per million"
-    return [f"price      {plan.rows * speed.usd:,.2f} USD: {tokens}, {each}; evaluation costs more"]
+    tokens = f"about {plan.rows * service.tokens:,.0f} tokens"
+    if service.usd is None:
+        return [f"price      {tokens}; {service.settings} has no price_per_million_tokens"]
+    each = f"{service.usd / service.tokens * 1e6:g} USD per million"
+    return [f"price      {plan.rows * service.usd:,.2f} USD: {tokens}, {each}; evaluation costs more"]
 
 
 def _table(plan: Plan) -> str:

@@ -29,6 +29,25 @@ class Cycle:
 
 
 @dataclass(frozen=True)
+class ServiceCosts:
+    """What a teacher that is a service costs.
+
+    Attributes:
+        address: Address of the service.
+        settings: The part of the recipe that states limits and prices.
+        is_limited: Whether the speed follows from the limits in the recipe, not from a measurement.
+        tokens: Mean number of tokens per text.
+        usd: Mean price per text in US dollars; None if it is unknown.
+    """
+
+    address: str
+    settings: str
+    is_limited: bool
+    tokens: float
+    usd: float | None
+
+
+@dataclass(frozen=True)
 class ModelSpeeds:
     """The speed of a run's models on this machine.
 
@@ -39,8 +58,7 @@ class ModelSpeeds:
         dimension: Width of the teacher's vectors.
         precision: Precision of the teacher's weights.
         random_weights: Models that were timed with random weights, and why.
-        tokens: Mean number of tokens per text, if the teacher is paid for by tokens.
-        usd: Mean price per text in US dollars; None if it is unknown.
+        service: Costs of a teacher that is a service.
     """
 
     device: str
@@ -49,8 +67,7 @@ class ModelSpeeds:
     dimension: int
     precision: str
     random_weights: Mapping[str, str]
-    tokens: float | None = None
-    usd: float | None = None
+    service: ServiceCosts | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 from leaf_st.errors import FieldError, InputError
-from leaf_st.recipe import GENERAL_ROWS, PAPER, PARTS, ApiSpec, Recipe, TextsSpec
+from leaf_st.recipe import GENERAL_ROWS, PAPER, PARTS, Recipe, TextsSpec
 from leaf_st.recipe.type_names import type_name
 from leaf_st.recipe.values import parse_value
 
@@ -100,9 +100,11 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
             parts.setdefault(part, {})[name] = parse_value(text, known.hint)
         else:
             changed[key] = parse_value(text, known.hint)
-    if (values := parts.pop("teacher.api", None)) is not None:
-        teacher = parts.setdefault("teacher", {})
-        teacher["api"] = _changed_api(teacher.get("api", recipe.teacher.api), values)
+    for key in [key for key in parts if "." in key]:  # a part of a part, such as the API of a teacher
+        outer, _, inner = key.rpartition(".")
+        values = parts.setdefault(outer, {})
+        before = values.get(inner, getattr(getattr(recipe, outer), inner))
+        values[inner] = _changed_inner(before, PARTS[key], parts.pop(key))
     for part, values in parts.items():
         changed[part] = _changed_part(recipe, part, values)
     return replace(recipe, **changed)
@@ -236,10 +238,10 @@ def _changed_part(recipe: Recipe, part: str, values: dict[str, Any]) -> Any:  # 
         raise error.in_part(part) from error  # `general` has the type of `texts`
 
 
-def _changed_api(before: Any, values: dict[str, Any]) -> ApiSpec:  # noqa: ANN401  (a value that is not validated yet)
+def _changed_inner(before: Any, part: Any, values: dict[str, Any]) -> Any:  # noqa: ANN401  (not validated yet)
     if isinstance(before, Mapping):
-        return ApiSpec(**{**before, **values})
-    return replace(before, **values) if isinstance(before, ApiSpec) else ApiSpec(**values)
+        return part(**{**before, **values})
+    return replace(before, **values) if isinstance(before, part) else part(**values)
 
 
 def _require_sets(folders: Sequence[str]) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 from leaf_st.hub.dataset_files import dataset_commit
 from leaf_st.hub.dataset_url import is_dataset_url
 from leaf_st.models.find import commit_of, find_model, published_as
-from leaf_st.recipe import PAPER, TEACHER_OF_START, Recipe, TeacherSpec, TextsSpec
+from leaf_st.recipe import PAPER, TEACHER_OF_START, Recipe, TextsSpec
 from leaf_st.run_folder import TEXTS, differences, known_record, read_record
-from leaf_st.teacher.open import teacher_spec
+from leaf_st.teacher.open import kind_of, teacher_spec
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.texts.files import local_source
 from leaf_st.texts.paper.fetch import provenance
@@ -27,18 +27,12 @@ def resolved_recipe(asked: Recipe, folder: Path) -> Recipe:
     """
     known = known_record(folder, asked)
     if known is None:
-        return _with_table(_with_named_teacher(asked))
+        named = _with_named_teacher(asked)
+        return replace(named, teacher=kind_of(named.teacher).with_table(named.teacher, named.texts))
     resolved = Recipe.from_dict(known["resolved"])
     if not differences(known["recipe"], asked):
         return resolved
-    return replace(asked, teacher=_with_limits(resolved.teacher, asked.teacher))
-
-
-def _with_limits(resolved: TeacherSpec, asked: TeacherSpec) -> TeacherSpec:
-    """Return the ``resolved`` teacher with the ``asked`` limits and prices of APIs, which may change between calls."""
-    pairs = zip(resolved.ensemble, asked.ensemble, strict=False)
-    members = [replace(member, api=other.api or member.api) for member, other in pairs]
-    return replace(resolved, api=asked.api or resolved.api, ensemble=members or resolved.ensemble)
+    return replace(asked, teacher=kind_of(resolved.teacher).with_limits(resolved.teacher, asked.teacher))
 
 
 def _with_named_teacher(recipe: Recipe) -> Recipe:
@@ -46,22 +40,10 @@ def _with_named_teacher(recipe: Recipe) -> Recipe:
     if recipe.teacher.model != TEACHER_OF_START or recipe.student.start is None:
         return recipe
     spec = teacher_spec(recipe.student.start)
+    if recipe.teacher.is_loaded:
+        return replace(recipe, teacher=kind_of(spec).with_teacher_of_start(recipe.teacher, spec))
     prompts = recipe.teacher.prompts or spec.prompts
-    if recipe.teacher.vector_column is not None:
-        return replace(recipe, teacher=replace(recipe.teacher, model=spec.name, prompts=prompts))
-    teacher = replace(recipe.teacher, model=spec.model, revision=spec.revision, prompts=prompts)
-    if spec.api is not None:
-        teacher = replace(teacher, api=spec.api, max_length=spec.max_length)
-    if spec.ensemble:
-        teacher = replace(spec, prompts=prompts, store_dtype=teacher.store_dtype)
-    return replace(recipe, teacher=teacher)
-
-
-def _with_table(recipe: Recipe) -> Recipe:
-    """Return ``recipe`` with its texts as the table of the teacher's vectors, if the vectors are given."""
-    if recipe.teacher.vector_column is None or recipe.teacher.table is not None:
-        return recipe
-    return replace(recipe, teacher=replace(recipe.teacher, table=replace(recipe.texts, limit=None)))
+    return replace(recipe, teacher=replace(recipe.teacher, model=spec.name, prompts=prompts))
 
 
 def run_record(
@@ -107,11 +89,7 @@ def _sources_of_student(start: str, revision: str | None) -> dict[str, Any]:
 def _commits(recipe: Recipe) -> dict[str, str | None]:
     """Return the commits of the teacher, of the student's start or backbone, and of texts on the hub."""
     student = recipe.student.start or recipe.student.backbone
-    teachers = {
-        f"teacher.ensemble.{number}" if recipe.teacher.ensemble else "teacher": (spec.model, spec.revision)
-        for number, spec in enumerate(recipe.teacher.ensemble or [recipe.teacher])
-        if spec.is_loaded
-    }
+    teachers = {key: (spec.model, spec.revision) for key, spec in recipe.teacher.models.items()}
     named = {**teachers, "student": (student, recipe.student.revision)}
     commits = {part: commit_of(find_model(name, revision)) for part, (name, revision) in named.items() if name}
     source = recipe.texts.source

@@ -32,10 +32,10 @@ from leaf_st.models.load import load_model
 from leaf_st.models.tokens import copy_tokenizer, max_length_of
 from leaf_st.pipeline.record import resolved_recipe, run_record
 from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, TextsSpec
-from leaf_st.run_folder import AXES, GENERAL, MODEL, RESULTS, STORE, TEXTS, write_record
-from leaf_st.teacher.open import fit_teacher, open_teacher, require_teacher, usable_texts, use_axes, with_precision
+from leaf_st.run_folder import FIT, GENERAL, MODEL, RESULTS, STORE, TEXTS, write_record
+from leaf_st.teacher.open import kind_of, open_teacher, require_teacher, usable_texts
 from leaf_st.teacher.precompute import precompute
-from leaf_st.teacher.protocol import Fingerprint, NoVectorError, Teacher
+from leaf_st.teacher.protocol import Fingerprint, Fitted, NoVectorError, Service, Teacher
 from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import FINGERPRINT, UNIQUE_BY_KIND, EmbeddingStore, read_header
 from leaf_st.teacher.workers import WHOLE, Engine, join
@@ -95,10 +95,11 @@ class Run:
         self._require_texts()
         student = self._build_student(self.teacher.fingerprint)
         # Another machine that resumes the run must not resolve "auto" to another precision.
-        self.recipe = replace(self.recipe, teacher=with_precision(self.recipe.teacher, self.teacher))
+        spec = self.recipe.teacher
+        self.recipe = replace(self.recipe, teacher=kind_of(spec).with_precision(spec, self.teacher))
         self._write_record(self.teacher.fingerprint, student)
         texts = self._local_texts(student)
-        if self.recipe.teacher.needs_axes:
+        if self.recipe.teacher.needs_fit:
             self._fit_teacher(texts)
             self._write_record(self.teacher.fingerprint, student)
         skipped: Counter[str] = Counter()
@@ -110,12 +111,14 @@ class Run:
         return self._store
 
     def _fit_teacher(self, spec: TextsSpec) -> None:
-        """Fit the principal axes of an ensemble to the first texts, and open the teacher with them."""
-        path = self.folder / AXES
+        """Let the teacher learn from the first texts, in one process, and use the result in all processes."""
+        teacher, path = self.teacher, self.folder / FIT
+        assert isinstance(teacher, Fitted)  # TeacherSpec.needs_fit
         if self._processes.is_main_process:
-            fit_teacher(self.teacher, read_texts(spec, Counter(), prompts=self.teacher.prompts), path)
+            teacher.fit(read_texts(spec, Counter(), prompts=teacher.prompts), path)
         self._processes.wait_for_everyone()
-        self.recipe = replace(self.recipe, teacher=use_axes(self.recipe.teacher, self.teacher, path))
+        teacher.use(path)
+        self.recipe = replace(self.recipe, teacher=self.recipe.teacher.with_fit(path))
 
     def _make_shards(self, spec: TextsSpec, skipped: Counter[str], own: Callable[[int], bool]) -> EmbeddingStore | None:
         """Read the texts and make the shards that ``own`` selects; each call reads the texts from the beginning."""
@@ -193,7 +196,7 @@ class Run:
         # Training changes this object, so a second call must build a new student.
         student, self._student = self._build_student(store.fingerprint), None
         self._write_record(store.fingerprint, student)
-        if not self.recipe.teacher.has_api:
+        if not isinstance(self._teacher, Service):  # a service counts the tokens of texts and evaluation together
             self._teacher = None  # frees the memory of a large teacher
         if self._fix_steps(store, general, student):
             self._write_record(store.fingerprint, student)

@@ -21,9 +21,9 @@ from leaf_st.pipeline.screening.closed_form import ClosedForm, layers_of, measur
 from leaf_st.pipeline.screening.prediction import Case, Fit
 from leaf_st.pipeline.survey import SourceRows, survey
 from leaf_st.recipe import PAPER, Recipe
-from leaf_st.teacher.open import fit_teacher, open_teacher, usable_texts, use_axes
+from leaf_st.teacher.open import open_teacher, usable_texts
 from leaf_st.teacher.precompute import precompute
-from leaf_st.teacher.protocol import Service, Teacher
+from leaf_st.teacher.protocol import Fitted, Service, Teacher
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.texts import Text
 from leaf_st.training.arguments import named_arguments
@@ -105,9 +105,10 @@ def screen(recipe: Recipe, sample: int | None = None) -> Screening:
         teacher = open_teacher(recipe.teacher)
         student = initial_student(recipe, teacher.fingerprint)  # reports an invalid student before embedding
         texts, rows = survey(recipe.texts, prompts=teacher.prompts, size=sample or _sample_of(teacher))
-        if recipe.teacher.needs_axes:
-            fit_teacher(teacher, rows, folder / "axes.safetensors")
-            use_axes(recipe.teacher, teacher, folder / "axes.safetensors")
+        if recipe.teacher.needs_fit:
+            assert isinstance(teacher, Fitted)  # TeacherSpec.needs_fit
+            teacher.fit(rows, folder / "fit.safetensors")
+            teacher.use(folder / "fit.safetensors")
         store = _embed(rows, teacher, folder / "store")
         held_out = store.held_out(len(store) // _HELD_OUT)
         fitted = np.setdiff1d(np.arange(len(store)), held_out)

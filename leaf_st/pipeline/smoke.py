@@ -12,8 +12,9 @@ from leaf_st.models.portable import save_portable
 from leaf_st.models.random_weights import LAYERS, WIDTH, save_tiny_teacher
 from leaf_st.pipeline.default_texts import hub_answers
 from leaf_st.pipeline.run import Run
-from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, StudentSpec, TeacherSpec, TextsSpec
+from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, StudentSpec, TextsSpec
 from leaf_st.student.build import build_student
+from leaf_st.teacher.open import kind_of
 
 _logger = logging.getLogger(__name__)
 _TEXTS = 1024
@@ -25,7 +26,7 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
     Raises:
         InputError: If ``folder`` contains other files.
     """
-    teacher = folder / "teacher"
+    teacher, spec = folder / "teacher", recipe.teacher
     arguments = {
         **recipe.training.arguments,
         "max_steps": 2,
@@ -41,8 +42,9 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
         name=recipe.name,
         texts=few,
         general=recipe.general and replace(recipe.general, limit=unseen),
-        teacher=_small_teacher(recipe.teacher, teacher, prompted=not has_start),
-        student=_small_student(recipe.student, start, teacher if recipe.teacher.ensemble else None),
+        # A student with a start gets the prompts of its start.
+        teacher=kind_of(spec).small(replace(spec, prompts={}) if has_start else spec, str(teacher), WIDTH),
+        student=_small_student(recipe.student, start, str(teacher)),
         training=replace(recipe.training, held_out_rows=16, max_length=None, budget_minutes=None, arguments=arguments),
     )
     Run(small, folder)  # refuses a foreign folder before the teacher is written there
@@ -70,28 +72,17 @@ def _few(texts: TextsSpec) -> TextsSpec:
     return replace(texts, limit=_TEXTS)
 
 
-def _small_teacher(spec: TeacherSpec, folder: Path, prompted: bool) -> TeacherSpec:
-    """Return the tiny teacher in ``folder``, as often as ``spec`` has members if ``spec`` is an ensemble."""
-    prompts = spec.prompts if prompted else {}
-    if not spec.ensemble:
-        return TeacherSpec(model=str(folder), prompts=prompts)
-    members = [TeacherSpec(model=str(folder), weight=member.weight) for member in spec.ensemble]
-    return TeacherSpec(ensemble=members, dimensions=spec.dimensions and WIDTH, prompts=prompts)
-
-
-def _small_student(spec: StudentSpec, start: Path, backbone: Path | None) -> StudentSpec:
+def _small_student(spec: StudentSpec, start: Path, backbone: str) -> StudentSpec:
     """Return a small student of the same type as ``spec``: with a start, static, or with some layers.
 
     Args:
         spec: The student.
         start: Folder of the small start.
-        backbone: Folder of the encoder; the teacher's encoder if None.
+        backbone: The encoder of a student whose encoder is not the teacher's.
     """
     if spec.start is not None:
         return StudentSpec(start=str(start))
     if spec.static:
         return StudentSpec(static=True, closed_form_rows=64)
     layers = [layer for layer in spec.layers or () if layer < LAYERS]
-    return StudentSpec(
-        backbone=None if backbone is None else str(backbone), layers=layers or (0, 2), closed_form_rows=64
-    )
+    return StudentSpec(backbone=spec.backbone and backbone, layers=layers or (0, 2), closed_form_rows=64)

@@ -66,9 +66,10 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
 def _add_teacher(student: SentenceTransformer, run: Path) -> SentenceTransformer:
     try:
         spec = teacher_spec(str(run / MODEL), prompts=student.prompts)
-        if spec.ensemble:
-            raise InputError(f"{spec.name} is an ensemble, which cannot be saved as one model: leave out --asymmetric")
-        return with_teacher(student, spec)
+        model = with_teacher(student, spec)
+        if not spec.is_loaded:
+            raise InputError(f"{spec.name} cannot be saved as one model: leave out --asymmetric")
+        return model
     except InputError as error:
         raise InputError(f"the teacher, which --asymmetric also publishes, cannot be loaded: {error}") from error
 

@@ -103,8 +103,8 @@ def measuring_command(results: Results, measurement: Measurement[Any]) -> str:
     flags = {argument.flag for argument in measurement.arguments}
     sets = [name for name in results.recipe.evaluate_on if Path(name).exists()]
     if "--tasks" in flags:
-        given = results.recipe.teacher.vector_column is not None
-        words += ["--modes", *STUDENT_MODES] if given else ["--teacher", results.recipe.teacher.name]
+        teacher = results.recipe.teacher
+        words += ["--teacher", teacher.name] if teacher.embeds_new_texts else ["--modes", *STUDENT_MODES]
         words += ["--tasks", *(sets or ["NanoBEIR"])]
     elif "--data" in flags and not any(is_beir(Path(name)) for name in sets):
         words += ["--data", "FOLDER"]

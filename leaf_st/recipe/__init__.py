@@ -14,17 +14,16 @@ from pydantic import AfterValidator, model_validator
 from pydantic.dataclasses import dataclass
 
 from leaf_st.errors import FieldError, InputError
-from leaf_st.recipe.api import API_LIMITS, ApiSpec
+from leaf_st.recipe.api import ApiSpec
 from leaf_st.recipe.part import CONFIG, Conflict, part
 from leaf_st.recipe.student import StudentSpec
-from leaf_st.recipe.teacher import TEACHER_OF_START, Precision, TeacherSpec, teacher_values
+from leaf_st.recipe.teacher import TEACHER_OF_START, Precision, TeacherSpec, is_limit, teacher_values, with_fit
 from leaf_st.recipe.texts import DOCSTRINGS, KINDS, PAPER, Kind, TextsSpec
 from leaf_st.recipe.training import Distance, TrainingSpec
 from leaf_st.recipe.type_names import value_name
 from leaf_st.recipe.types import LocalPaths
 
 __all__ = [
-    "API_LIMITS",
     "DOCSTRINGS",
     "GENERAL_ROWS",
     "KINDS",
@@ -40,6 +39,8 @@ __all__ = [
     "TeacherSpec",
     "TextsSpec",
     "TrainingSpec",
+    "is_limit",
+    "with_fit",
 ]
 
 GENERAL_ROWS = 2048

@@ -1,6 +1,7 @@
 """The part of a recipe that names the teacher, or the members of an ensemble of teachers."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,13 +10,16 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from leaf_st.errors import FieldError
-from leaf_st.recipe.api import ApiSpec
+from leaf_st.recipe.api import API_LIMITS, ApiSpec
 from leaf_st.recipe.part import CONFIG, Conflict, part
 from leaf_st.recipe.texts import TextByKind, TextsSpec
 from leaf_st.recipe.types import AtLeast1, AtLeast2, LocalPath, ModelName, Named, NonEmpty
 
 Precision = Literal["auto", "float32", "bfloat16"]
 TEACHER_OF_START = "student.start"
+
+_LIMITS = {f"teacher.api.{name}" for name in API_LIMITS}
+_MEMBER = re.compile(r"^teacher\.ensemble\.\d+\.")  # the beginning of a field of a member
 
 
 def _to_api(value: object) -> object:
@@ -154,21 +158,49 @@ class TeacherSpec:
         return self.api is None and self.vector_column is None and not self.ensemble
 
     @property
-    def has_api(self) -> bool:
-        """Whether the teacher is an API, or an ensemble with an API."""
-        return any(spec.api is not None for spec in (self, *self.ensemble))
+    def embeds_new_texts(self) -> bool:
+        """Whether the teacher embeds texts outside its table."""
+        return self.vector_column is None
 
     @property
-    def needs_axes(self) -> bool:
-        """Whether the principal axes of the ensemble are not fitted yet."""
-        return self.dimensions is not None and self.axes is None
+    def needs_fit(self) -> bool:
+        """Whether the teacher must learn from the first texts before it embeds: the principal axes of an ensemble."""
+        return self.dimensions is not None and self.fit is None
+
+    @property
+    def fit(self) -> Path | None:
+        """The file with what the teacher learned from the first texts; None if there is none."""
+        return None if self.axes is None else Path(self.axes)
+
+    def with_fit(self, path: Path) -> "TeacherSpec":
+        """Return the teacher with ``path`` as the file of its fit."""
+        return replace(self, axes=str(path))
+
+    @property
+    def models(self) -> dict[str, "TeacherSpec"]:
+        """The models that are loaded here, by their keys in a recipe."""
+        members = {f"teacher.ensemble.{number}": member for number, member in enumerate(self.ensemble)}
+        return {key: spec for key, spec in (members or {"teacher": self}).items() if spec.is_loaded}
+
+    def map_models(self, change: Callable[["TeacherSpec"], "TeacherSpec"]) -> "TeacherSpec":
+        """Return the teacher with the results of ``change`` in place of the models that are loaded here."""
+        if self.ensemble:
+            return replace(self, ensemble=[member.map_models(change) for member in self.ensemble])
+        return change(self) if self.is_loaded else self
 
     def with_models(self, **values: Any) -> "TeacherSpec":  # noqa: ANN401  (any field)
-        """Return the teacher with other ``values`` of its model, or of each model of an ensemble."""
-        if not self.ensemble:
-            return replace(self, **values)
-        members = [replace(member, **values) if member.is_loaded else member for member in self.ensemble]
-        return replace(self, ensemble=members)
+        """Return the teacher with other ``values`` of the models that are loaded here."""
+        return self.map_models(lambda spec: replace(spec, **values))
+
+
+def with_fit(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return the recorded ``values`` of a teacher with ``path`` as the file of its fit."""
+    return {**values, "axes": str(path)}
+
+
+def is_limit(key: str) -> bool:
+    """Return whether a resumed run may change ``key``, a field of a recipe, because the field shapes no vector."""
+    return _MEMBER.sub("teacher.", key) in _LIMITS
 
 
 def _short(name: str) -> str:

@@ -83,7 +83,7 @@ class LocalTeacher:
 
     @property
     def sentence_transformer(self) -> SentenceTransformer:
-        """The loaded model, for `leaf_st.teacher.ensemble_model`."""
+        """The loaded model, for `leaf_st.teacher.ensemble.model`."""
         return self._model
 
     @cached_property

@@ -1,27 +1,34 @@
-"""Opening the teacher of a `TeacherSpec`: the only module that creates a teacher of each kind."""
+"""Opening the teacher of a `TeacherSpec`: the only module that knows all kinds of teachers."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from leaf_st.errors import InputError
-from leaf_st.models.find import content_hash, find_model, first_content_hash, published_as
+from leaf_st.models.find import find_model, published_as
 from leaf_st.models.prompts import prompt_for
-from leaf_st.recipe import KINDS, Precision, Recipe, TeacherSpec
+from leaf_st.recipe import KINDS, Recipe, TeacherSpec
 from leaf_st.run_folder import read_record
-from leaf_st.teacher.api import ApiTeacher, revision_of, student_prompts
-from leaf_st.teacher.ensemble import Ensemble, ensemble_precision, ensemble_revision
-from leaf_st.teacher.paid_ensemble import combine
-from leaf_st.teacher.protocol import Fingerprint, Teacher, other_teacher
-from leaf_st.teacher.vectors.table import given_revision
-from leaf_st.teacher.vectors.teacher import GivenVectors
+from leaf_st.teacher.api.kind import ApiKind
+from leaf_st.teacher.ensemble.kind import EnsembleKind
+from leaf_st.teacher.kind import TeacherKind
+from leaf_st.teacher.protocol import Fingerprint, Table, Teacher, other_teacher
+from leaf_st.teacher.vectors.kind import GivenKind
 from leaf_st.texts import Text
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+
+def kind_of(spec: TeacherSpec) -> TeacherKind:
+    """Return the kind of the teacher that ``spec`` names."""
+    return next(kind for kind in _TEACHER_KINDS if kind.is_kind_of(spec))
+
+
+_TEACHER_KINDS = (TeacherKind(), ApiKind(), GivenKind(), EnsembleKind(kind_of))
 
 
 def open_teacher(spec: TeacherSpec, device: str | None = None, max_tokens: int | None = None) -> Teacher:
@@ -35,54 +42,7 @@ def open_teacher(spec: TeacherSpec, device: str | None = None, max_tokens: int |
     Raises:
         InputError: If the teacher cannot be used.
     """
-    if spec.api is not None:
-        return ApiTeacher(spec, max_tokens)
-    if spec.vector_column is not None:
-        return GivenVectors(spec)
-    if spec.ensemble:
-        return combine(spec, [open_teacher(member, device, max_tokens) for member in spec.ensemble])
-    from leaf_st.teacher.local import LocalTeacher  # imports torch, which given vectors and an API do not need
-
-    return LocalTeacher.load(spec, device)
-
-
-def fit_teacher(teacher: Teacher, texts: Iterable[Text], path: Path) -> None:
-    """Write what ``teacher`` must learn from ``texts`` before it embeds them: the axes of an ensemble.
-
-    Raises:
-        InputError: If there are too few texts, or a text cannot be embedded.
-    """
-    if isinstance(teacher, Ensemble):
-        teacher.fit(texts, path)
-
-
-def use_axes(spec: TeacherSpec, teacher: Teacher, path: Path) -> TeacherSpec:
-    """Let the ensemble ``teacher`` of ``spec`` project its vectors to the axes in ``path``; return its new spec."""
-    if isinstance(teacher, Ensemble):
-        teacher.project(path)
-    return replace(spec, axes=str(path))
-
-
-def with_precision(spec: TeacherSpec, teacher: Teacher) -> TeacherSpec:
-    """Return ``spec`` with the precision in which the opened ``teacher`` runs in place of "auto"."""
-    if isinstance(teacher, Ensemble):
-        pairs = zip(spec.ensemble, teacher.members, strict=True)
-        return replace(spec, ensemble=[replace(member, precision=_precision_of(opened)) for member, opened in pairs])
-    return replace(spec, precision=_precision_of(teacher))
-
-
-def _precision_of(teacher: Teacher) -> Precision:
-    return cast(Precision, teacher.fingerprint.precision)
-
-
-def timed_teacher(teacher: Teacher) -> Teacher:
-    """Return the teacher to time in place of ``teacher``, whose axes may not be fitted yet."""
-    return teacher.unprojected if isinstance(teacher, Ensemble) else teacher
-
-
-def usable_texts(teacher: Teacher, texts: Iterable[Text], skipped: Counter[str]) -> Iterable[Text]:
-    """Return the ``texts`` that ``teacher`` can embed; ``skipped`` counts the others by reason."""
-    return teacher.usable(texts, skipped) if isinstance(teacher, GivenVectors) else texts
+    return kind_of(spec).open(spec, device, max_tokens)
 
 
 def open_teacher_model(spec: TeacherSpec) -> "SentenceTransformer":
@@ -91,33 +51,12 @@ def open_teacher_model(spec: TeacherSpec) -> "SentenceTransformer":
     Raises:
         InputError: If the teacher cannot be loaded, is an API, or consists of given vectors.
     """
-    if spec.api is not None:
-        raise InputError(
-            f"teacher {spec.name} is an API and cannot be loaded as a model: embed documents with the API at "
-            f"{spec.api.url}, and queries with the student"
-        )
-    if spec.vector_column is not None:
-        raise InputError(
-            f"teacher {spec.model}: expected a model, found vectors in {spec.table and spec.table.source}: name the "
-            "teacher's folder or hub id (--teacher), or use the student in standard mode"
-        )
-    if spec.ensemble:
-        return _open_ensemble_model(spec)
-    from leaf_st.teacher.local import load_teacher_model
-
-    return load_teacher_model(spec)
+    return kind_of(spec).load_model(spec)
 
 
-def _open_ensemble_model(spec: TeacherSpec) -> "SentenceTransformer":
-    if names := [member.name for member in spec.ensemble if member.api is not None]:
-        raise InputError(
-            f"teacher {spec.name}: expected local models, found the API {names[0]}, which cannot be loaded as a model: "
-            "embed documents with leaf_st.open_teacher, and queries with the student"
-        )
-    from leaf_st.teacher.ensemble_model import ensemble_model
-    from leaf_st.teacher.local import LocalTeacher
-
-    return ensemble_model(Ensemble(spec, [LocalTeacher.load(member) for member in spec.ensemble]))
+def usable_texts(teacher: Teacher, texts: Iterable[Text], skipped: Counter[str]) -> Iterable[Text]:
+    """Return the ``texts`` that ``teacher`` can embed; ``skipped`` counts the others by reason."""
+    return teacher.usable(texts, skipped) if isinstance(teacher, Table) else texts
 
 
 def teacher_spec(
@@ -144,7 +83,7 @@ def teacher_spec(
     if teacher is not None and (recorded is None or recorded.name != teacher):
         spec = TeacherSpec(model=teacher, precision="float32")
     elif recorded is not None:
-        spec = recorded if teacher is None else replace(recorded, vector_column=None, table=None)
+        spec = recorded if teacher is None else kind_of(recorded).as_model(recorded)
     elif published is not None:
         hub = published.teacher
         spec = TeacherSpec(model=hub.hub_id, revision=hub.revision, prompts=hub.prompts, precision="float32")
@@ -153,9 +92,9 @@ def teacher_spec(
             f"model {student_name}: nothing in it names its teacher: give teacher= (--teacher, or teacher.model in a "
             "recipe)"
         )
-    # An API gets the recorded prompts. The student's may also contain the input types.
-    learned = spec.prompts if spec.api else _learned_prompts(record, spec, prompts or {})
-    return replace(spec, prompts=learned).with_models(trust_remote_code=False)
+    if kind_of(spec).student_shares_prompts:
+        spec = replace(spec, prompts=_learned_prompts(record, spec, prompts or {}))
+    return spec.with_models(trust_remote_code=False)
 
 
 def require_teacher(spec: TeacherSpec, fingerprint: Fingerprint, where: str) -> None:
@@ -169,39 +108,20 @@ def require_teacher(spec: TeacherSpec, fingerprint: Fingerprint, where: str) -> 
     Raises:
         InputError: If the fingerprint is of another teacher, or of this teacher with other settings.
     """
-    revision, first_revision = _revisions(spec)
+    kind = kind_of(spec)
+    revision, first_revision = kind.revisions(spec)
     here = replace(fingerprint, revision=revision, first_revision=first_revision)
     if not here.has_files_of(fingerprint):
         expected_files = f"{spec.name} ({here.revision})"
         raise other_teacher(where, "revision", expected_files, f"{fingerprint.teacher} ({fingerprint.revision})")
-    settings: dict[str, Any] = {"max_length": spec.max_length}
-    settings["precision"] = _precision(spec)
+    settings: dict[str, Any] = {"max_length": spec.max_length, "precision": kind.precision(spec)}
     for key, expected in settings.items():
         if expected is not None and (found := getattr(fingerprint, key)) != expected:
             raise other_teacher(where, key, expected, found)
-    prompts = student_prompts(spec) if spec.api else dict(spec.prompts)
-    for kind, prompt in prompts.items():
-        if fingerprint.prompts.get(kind) != prompt:
+    prompts = dict(kind.prompts(spec))
+    for name, prompt in prompts.items():
+        if fingerprint.prompts.get(name) != prompt:
             raise other_teacher(where, "prompts", prompts, dict(fingerprint.prompts))
-
-
-def _precision(spec: TeacherSpec) -> str | None:
-    """Return the precision in the fingerprint of the teacher of ``spec``; None if ``spec`` does not determine it."""
-    if spec.ensemble:
-        return ensemble_precision(spec)
-    return None if spec.precision == "auto" or spec.api is not None else spec.precision
-
-
-def _revisions(spec: TeacherSpec) -> tuple[str, str | None]:
-    """Return revision and first revision in the fingerprint of the teacher of ``spec``, without loading the teacher."""
-    if spec.api is not None:
-        return revision_of(spec), None
-    if spec.vector_column is not None:
-        return given_revision(spec), None
-    if spec.ensemble:
-        return ensemble_revision(spec, [_revisions(member)[0] for member in spec.ensemble]), None
-    folder = find_model(spec.model, spec.revision, code=spec.trust_remote_code)
-    return content_hash(folder), first_content_hash(folder)
 
 
 def _record_of(student_name: str, teacher: str | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The interface of a teacher, a black box that turns texts into vectors (paper section 2)."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
@@ -158,6 +159,45 @@ class Service(Protocol):
 
     def price(self, tokens: float) -> float | None:
         """Return the price of ``tokens`` in US dollars; None if it is unknown."""
+
+    @property
+    def address(self) -> str:
+        """The address of the service, for messages."""
+
+    @property
+    def settings(self) -> str:
+        """The part of the recipe that states limits and prices, for messages."""
+
+
+@runtime_checkable
+class Table(Protocol):
+    """The part of a teacher that has vectors of some texts only, and reads them in the order of its table."""
+
+    def usable(self, texts: Iterable[Text], skipped: Counter[str]) -> Iterator[Text]:
+        """Yield the ``texts`` that have a vector, in order; ``skipped`` counts the others by reason."""
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """The part of a teacher that must learn from the first texts before it embeds (see `TeacherSpec.needs_fit`)."""
+
+    @property
+    def unfitted(self) -> "Teacher":
+        """A teacher that embeds without the fit at about the same speed."""
+
+    def fit(self, texts: Iterable[Text], path: Path) -> None:
+        """Learn from the first of ``texts`` and write the result to ``path``.
+
+        Raises:
+            InputError: If there are too few texts, or a text cannot be embedded.
+        """
+
+    def use(self, path: Path) -> None:
+        """Embed all texts with the fit in ``path`` from now on.
+
+        Raises:
+            InputError: If the file is missing or belongs to another teacher.
+        """
 
 
 class Teacher(Targets, Protocol):

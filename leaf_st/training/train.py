@@ -12,7 +12,7 @@ from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
 from leaf_st.models.portable import full_disk_named, save_portable
 from leaf_st.recipe import Distance, Recipe
-from leaf_st.run_folder import AXES
+from leaf_st.run_folder import FIT
 from leaf_st.student.new import new_student
 from leaf_st.student.projection import fit_projection
 from leaf_st.student.static import fit_table
@@ -92,9 +92,9 @@ def train(
     if arguments.process_index == 0:
         (run / "results").mkdir(parents=True, exist_ok=True)
         write_json(run / "results" / "training.json", trainer.state.log_history)
-        axes = recipe.teacher.axes
-        # The ensemble needs the axes to embed documents, and a user may have only the model folder.
-        save_portable(student, run / "model", record, {AXES: Path(axes)} if axes else None)
+        fit = recipe.teacher.fit
+        # The teacher needs its fit to embed documents, and a user may have only the model folder.
+        save_portable(student, run / "model", record, {FIT: fit} if fit else None)
         if general is not None:
             _logger.info(before_and_after(trainer, recipe.training.distance))
     trainer.accelerator.wait_for_everyone()

@@ -189,7 +189,7 @@ def test_an_api_has_a_price_and_the_hours_of_its_limits(recipe, tmp_path, monkey
         over_http = replace(recipe, teacher=spec, student=student)
         planned = plan(over_http, tmp_path / "run")
         assert server.answers[200] == 1  # the probes only
-        tokens = planned.rows * planned.speed.tokens
+        tokens = planned.rows * planned.speed.service.tokens
         sent = sum(-(-len(row.text) // 4) for row in read_texts(recipe.texts, Counter()))
         assert tokens == pytest.approx(sent, rel=0.01)
         assert planned.embedding_hours == pytest.approx(tokens / 600 / 60)
@@ -199,5 +199,5 @@ def test_an_api_has_a_price_and_the_hours_of_its_limits(recipe, tmp_path, monkey
         unlimited = replace(over_http, teacher=server.spec())
         written = format_plan(plan(unlimited, tmp_path / "run"))
         assert f"loopback at {server.url}, measured" in written
-        assert f"about {sent:,} tokens; teacher.api.price_per_million_tokens is not set" in written
+        assert f"about {sent:,} tokens; teacher.api has no price_per_million_tokens" in written
     assert not (tmp_path / "run").exists()

@@ -19,9 +19,9 @@ from leaf_st.pipeline.run import Run
 from leaf_st.pipeline.smoke import smoke
 from leaf_st.publishing.prepare import prepare
 from leaf_st.recipe import TEACHER_OF_START, Recipe, StudentSpec, TeacherSpec
-from leaf_st.run_folder import AXES
+from leaf_st.run_folder import FIT
 from leaf_st.student.asymmetric import load
-from leaf_st.teacher import ensemble as ensembles
+from leaf_st.teacher.ensemble.teacher import Ensemble
 from leaf_st.teacher.open import teacher_spec
 
 TEXTS = ["a text, number 3", "what is a leaf?", "zebras"]
@@ -51,7 +51,7 @@ def test_a_student_of_two_teachers_knows_both(ensemble, dimensions, tmp_path):
     assert [member["precision"] for member in record["resolved"]["teacher"]["ensemble"]] == ["float32", "float32"]
     assert record["teacher"]["teacher"] == "teacher + other"
     assert record["commits"] == {"teacher.ensemble.0": None, "teacher.ensemble.1": None, "student": None}
-    assert (run.folder / AXES).is_file() == (run.folder / "model" / AXES).is_file() == (dimensions is not None)
+    assert (run.folder / FIT).is_file() == (run.folder / "model" / FIT).is_file() == (dimensions is not None)
     shutil.move(run.folder, tmp_path / "moved")  # the record names the old place of the axes
     model = str(tmp_path / "moved" / "model")
     teacher, pair = open_teacher(teacher_spec(model), "cpu"), load(model, asymmetric=True)
@@ -71,7 +71,7 @@ def test_a_student_of_two_teachers_knows_both(ensemble, dimensions, tmp_path):
     changed = replace(recipe, teacher=replace(recipe.teacher, ensemble=members))
     with pytest.raises(InputError, match=r"teacher\.ensemble\.1\.weight was 2\.0, is 3\.0"):
         Run(changed, tmp_path / "moved")
-    with pytest.raises(InputError, match="expected one model to time, found an ensemble"):
+    with pytest.raises(InputError, match="expected one model to time, found several"):
         candidates([model])
     further = replace(recipe, teacher=TeacherSpec(model=TEACHER_OF_START), student=StudentSpec(start=model))
     assert _trained(further, tmp_path / "further").recipe.teacher.name == "teacher + other"
@@ -80,7 +80,7 @@ def test_a_student_of_two_teachers_knows_both(ensemble, dimensions, tmp_path):
 def test_a_run_that_is_killed_resumes_with_the_same_axes(ensemble, tmp_path, monkeypatch):
     recipe = replace(ensemble, teacher=replace(ensemble.teacher.with_models(precision="auto"), dimensions=8))
     whole = Run(recipe, tmp_path / "whole").embed()
-    combined, calls = ensembles.Ensemble._combined, []
+    combined, calls = Ensemble._combined, []
 
     def fail(self, vectors):
         calls.append(1)
@@ -88,15 +88,15 @@ def test_a_run_that_is_killed_resumes_with_the_same_axes(ensemble, tmp_path, mon
             raise KeyboardInterrupt
         return combined(self, vectors)
 
-    monkeypatch.setattr(ensembles.Ensemble, "_combined", fail)
+    monkeypatch.setattr(Ensemble, "_combined", fail)
     with pytest.raises(KeyboardInterrupt):
         Run(recipe, tmp_path / "run").embed()
     monkeypatch.undo()
     record = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert "auto" not in [member["precision"] for member in record["resolved"]["teacher"]["ensemble"]]
-    before = (tmp_path / "run" / AXES).read_bytes()
+    before = (tmp_path / "run" / FIT).read_bytes()
     store = Run(recipe, tmp_path / "run").embed()
-    assert (tmp_path / "run" / AXES).read_bytes() == before
+    assert (tmp_path / "run" / FIT).read_bytes() == before
     np.testing.assert_array_equal(store.embeddings(range(60)), whole.embeddings(range(60)))
 
 
@@ -105,12 +105,12 @@ def test_a_published_student_names_its_teachers(ensemble, tmp_path):
     run = _trained(recipe, tmp_path / "run")
     assert all(check.state != "failed" for check in prepare(run.folder, "us/both", without_results=True))
     published = run.folder / "publish"
-    assert (published / AXES).is_file()
+    assert (published / FIT).is_file()
     card = (published / "README.md").read_text()
     assert "- teacher, weight 1\n- other, weight 2\n" in card
     assert 'teacher = open_teacher(teacher_spec("us/both"))' in card
     assert str(tmp_path) not in card + (published / "recipe.json").read_text()
-    with pytest.raises(InputError, match="teacher \\+ other is an ensemble, which cannot be saved as one model"):
+    with pytest.raises(InputError, match="teacher \\+ other cannot be saved as one model"):
         prepare(run.folder, "us/both", asymmetric=True, without_results=True)
 
 

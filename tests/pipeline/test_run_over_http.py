@@ -5,7 +5,7 @@ import pytest
 from api import KEY, WIDTH, serve
 from letters import save_set
 
-from leaf_st import evaluate
+from leaf_st import distill, evaluate
 from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements.over_sets import load_pair
 from leaf_st.models.load import load_model
@@ -14,7 +14,7 @@ from leaf_st.pipeline.run import Run
 from leaf_st.pipeline.smoke import smoke
 from leaf_st.recipe import TEACHER_OF_START, ApiSpec, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.student.asymmetric import load
-from leaf_st.teacher.api import ApiTeacher
+from leaf_st.teacher.api.teacher import ApiTeacher
 from leaf_st.teacher.open import teacher_spec
 
 
@@ -44,6 +44,12 @@ def recipe(server, tmp_path, tiny_teacher_folder):
 
 def _changed(recipe, **api):
     return replace(recipe, teacher=replace(recipe.teacher, api=replace(recipe.teacher.api, **api)))
+
+
+def test_a_list_of_strings_becomes_a_student_of_an_api(server, tiny_teacher_folder):
+    texts = [f"a text, number {number}" for number in range(60)]
+    student = distill(texts, server.spec(), backbone=tiny_teacher_folder, layers=(0, 2), max_steps=2, use_cpu=True)
+    assert student.encode_query(texts[:3]).shape == (3, WIDTH)
 
 
 def test_a_student_knows_its_api(server, recipe, tmp_path):

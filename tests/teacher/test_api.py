@@ -17,12 +17,12 @@ from leaf_st import open_teacher, precompute
 from leaf_st.errors import InputError
 from leaf_st.models.random_weights import save_tiny_teacher
 from leaf_st.recipe import ApiSpec, Recipe, StudentSpec, TeacherSpec, TextsSpec
-from leaf_st.teacher import api as api_module
-from leaf_st.teacher import api_client, api_pace
-from leaf_st.teacher.api_pace import Pace, requested_pause, seconds_of
-from leaf_st.teacher.api_probes import PROBES
-from leaf_st.teacher.api_tokens import tokens_of_budget
-from leaf_st.teacher.open import open_teacher_model, require_teacher
+from leaf_st.teacher.api import client as api_client
+from leaf_st.teacher.api import pace as api_pace
+from leaf_st.teacher.api import teacher as api_module
+from leaf_st.teacher.api.pace import Pace, requested_pause, seconds_of
+from leaf_st.teacher.api.probes import PROBES
+from leaf_st.teacher.open import kind_of, open_teacher_model, require_teacher
 from leaf_st.texts import Text
 
 TEXTS = [f"text number {number}{' and more' * (number % 7)}" for number in range(500)]
@@ -310,7 +310,7 @@ def test_probes_are_compared_while_texts_are_embedded(server, tmp_path, monkeypa
 
 def test_the_budget_ends_before_the_block_that_would_exceed_it(server, tmp_path):
     spec = server.spec(price_per_million_tokens=10.0)
-    most = tokens_of_budget(spec, 0.03, None)
+    most = kind_of(spec).tokens_of_budget(spec, 0.03, None)
     assert most == 3000
     done, stores = [], []
     while not stores:
@@ -333,12 +333,12 @@ def test_the_budget_ends_before_the_block_that_would_exceed_it(server, tmp_path)
 
 def test_a_budget_needs_a_price():
     spec = TeacherSpec(api=ApiSpec("http://127.0.0.1:1/v1", "m"))
-    assert tokens_of_budget(spec, None, None) is None
-    assert tokens_of_budget(spec, None, 7) == 7
+    kind = kind_of(spec)
+    assert kind.tokens_of_budget(spec, None, 7) == 7
     with pytest.raises(InputError, match=r"--budget-usd: expected a price, found none: set teacher\.api\.price"):
-        tokens_of_budget(spec, 1.0, None)
+        kind.tokens_of_budget(spec, 1.0, None)
     with pytest.raises(InputError, match=r"expected teacher\.api, found all-MiniLM"):
-        tokens_of_budget(TeacherSpec(model="all-MiniLM"), None, 7)
+        kind_of(local := TeacherSpec(model="all-MiniLM")).tokens_of_budget(local, None, 7)
 
 
 @pytest.mark.parametrize("key", ["sk-other-key", ""])

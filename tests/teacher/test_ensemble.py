@@ -11,9 +11,8 @@ from leaf_st.errors import InputError
 from leaf_st.models.portable import save_portable
 from leaf_st.models.random_weights import WIDTH
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
-from leaf_st.teacher.api_tokens import tokens_of_budget
-from leaf_st.teacher.axes import fit_axes, read_axes
-from leaf_st.teacher.open import fit_teacher, open_teacher_model, require_teacher, use_axes
+from leaf_st.teacher.ensemble.axes import fit_axes, read_axes
+from leaf_st.teacher.open import kind_of, open_teacher_model, require_teacher
 from leaf_st.teacher.protocol import Service
 from leaf_st.teacher.store import EmbeddingStore
 
@@ -104,17 +103,19 @@ def test_a_projection_is_part_of_the_fingerprint(spec, tmp_path):
     assert teacher.dimension == 4
     with pytest.raises(InputError, match=r"teacher\.axes: expected the principal axes of the ensemble, found None"):
         teacher.encode_query(TEXTS)
-    fit_teacher(teacher, ROWS, path)
-    fitted = use_axes(projected, teacher, path)
+    assert projected.needs_fit
+    teacher.fit(ROWS, path)
+    teacher.use(path)
+    fitted = projected.with_fit(path)
     wide = open_teacher(spec, "cpu").encode_document(TEXTS)
     np.testing.assert_allclose(teacher.encode_document(TEXTS), _unit(wide @ read_axes(path, 48, 4)), atol=1e-5)
     assert open_teacher(fitted, "cpu").fingerprint == teacher.fingerprint
     require_teacher(fitted, teacher.fingerprint, "the store")
-    fit_teacher(teacher, ROWS[:4], path)
+    teacher.fit(ROWS[:4], path)
     with pytest.raises(InputError, match=r"expected revision .* on 4 axes \w+.* found .* on 4 axes "):
         require_teacher(fitted, teacher.fingerprint, "the store")
     with pytest.raises(InputError, match=r"expected at least 4 texts to fit as many axes, found 3"):
-        fit_teacher(teacher, ROWS[:3], path)
+        teacher.fit(ROWS[:3], path)
     with pytest.raises(InputError, match=r"teacher\.dimensions: expected at most 48, .* found 49"):
         open_teacher(replace(spec, dimensions=49), "cpu")
 
@@ -136,14 +137,14 @@ def test_members_that_are_apis_are_paid_checked_and_not_loaded(spec, tmp_path, m
         assert all(server.asked[text] == 1 for text in TEXTS)
         require_teacher(mixed, store.fingerprint, "the store")
         assert teacher.price(1e6) == pytest.approx(2.0)
-        allowed = tokens_of_budget(mixed, 0.001, None)
+        allowed = kind_of(mixed).tokens_of_budget(mixed, 0.001, None)
         assert allowed == 500
         with pytest.raises(InputError, match=r"the budget of 500 tokens"):
             precompute([Text("a long text " * 300, "query")], open_teacher(mixed, "cpu", allowed), tmp_path / "more")
         with pytest.raises(InputError, match=r"expected local models, found the API loopback"):
             open_teacher_model(mixed)
         with pytest.raises(InputError, match=r"exactly one API: .* found 2"):
-            tokens_of_budget(replace(spec, ensemble=[api, api]), 1.0, None)
+            kind_of(spec).tokens_of_budget(replace(spec, ensemble=[api, api]), 1.0, None)
         server.change = lambda rows: [{**row, "embedding": row["embedding"][::-1]} for row in rows]
         server.base64 = False
         with pytest.raises(InputError, match=r"at the start of .*member-1"):

@@ -45,7 +45,7 @@ def _percent(value: float | None) -> str:
 def _cost_lines(found: Screening) -> list[list[str]]:
     lines = [[f"store of {found.rows:,} texts", f"{found.store_bytes / 1e9:,.2f} GB"]]
     if found.tokens is not None:
-        price = "unknown: set teacher.api.price_per_million_tokens" if found.usd is None else f"{found.usd:,.2f} USD"
+        price = "unknown: set price_per_million_tokens" if found.usd is None else f"{found.usd:,.2f} USD"
         lines.append([f"price of about {found.tokens:,.0f} tokens", price])
     return lines
 

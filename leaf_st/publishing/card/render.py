@@ -23,10 +23,9 @@ from leaf_st.publishing.card.metadata import ScoreSource, card_data, closed_text
 from leaf_st.publishing.report import headline, provenance
 from leaf_st.publishing.results import Results
 from leaf_st.publishing.sections import PageSection, measured_section
-from leaf_st.recipe import TeacherSpec
+from leaf_st.teacher.open import kind_of
 
 # Every character that starts markup within a line of GitHub's Markdown, or ends a table cell.
-_KEY = "OPENAI_API_KEY"  # read by the client itself
 _SPECIAL = re.compile(r"([\\`*_\[\]{}|#~$<>])")
 
 
@@ -66,6 +65,8 @@ def render(
         head.license, head.license_name, head.license_link = published.licence, None, None
         recipe = replace(recipe, text=[published.recipe])
     student, form = results.size("student"), recommended_form(hosted.graphs)
+    kind = kind_of(results.recipe.teacher)
+    teacher = kind.code(results.recipe.teacher, hosted.repo_id, hosted.prompts.get("document") or "")
     text = (
         _environment()
         .get_template("card.md.jinja")
@@ -92,8 +93,9 @@ def render(
             licence=head.license,
             licences=licence_notes(results),
             closed=closed_texts(results),
-            api_imports=as_code(_api_imports(results.recipe.teacher)),
-            api_snippet=as_code(_api_snippet(results.recipe.teacher)),
+            teacher_imports=as_code(teacher.imports),
+            teacher_code=as_code(teacher.lines),
+            parts=kind.parts(results.recipe.teacher),
         )
     )
     # UTF-8 cannot encode a lone surrogate, which a user's text may contain.
@@ -160,32 +162,6 @@ def _snippet(hosted: Hosted, form: ExportForm | None) -> str:
     if form is None or hosted.length is None:
         return ""
     return onnx_snippet(hosted.name, hosted.prompts, hosted.length, form.name)
-
-
-def _api_snippet(teacher: TeacherSpec) -> str:
-    """Return Python code that embeds documents with the API of ``teacher``; empty if the teacher is a local model."""
-    api = teacher.api
-    if api is None:
-        return ""
-    prompt = teacher.prompts.get("document", "")
-    texts = [prompt + text for text in ("A student learns from a teacher.", "The moon has no air.")]
-    values = [f"input={json.dumps(texts, ensure_ascii=False)}", f"model={json.dumps(api.model)}"]
-    if api.dimensions is not None:
-        values.append(f"dimensions={api.dimensions}")
-    input_type = {"input_type": api.input_type["document"]} if "document" in api.input_type else {}
-    if extra := {**api.extra_body, **input_type}:
-        values.append(f"extra_body={extra!r}")
-    arguments = "".join(f"    {value},\n" for value in values)
-    key = "" if api.api_key_env == _KEY else f', api_key=os.environ["{api.api_key_env}"]'
-    return (
-        f"client = OpenAI(base_url={json.dumps(api.url)}{key}){f'  # reads {_KEY}' if not key else ''}\n"
-        f"answer = client.embeddings.create(\n{arguments})\ndocuments = [row.embedding for row in answer.data]  # once"
-    )
-
-
-def _api_imports(teacher: TeacherSpec) -> str:
-    key = teacher.api is not None and teacher.api.api_key_env != _KEY
-    return "import os\n\nfrom openai import OpenAI" if key else "from openai import OpenAI"
 
 
 def _versions(results: Results) -> str:

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from leaf_st.recipe import TeacherSpec
-from leaf_st.teacher.ensemble import Ensemble
+from leaf_st.teacher.ensemble.teacher import Ensemble
 from leaf_st.teacher.protocol import Service, Teacher
 from leaf_st.texts import Text
 
 
 class PaidEnsemble(Ensemble):
     """An `Ensemble` that is a `Service`, because at least one member is one."""
+
+    settings = "teacher.ensemble"  # with the limits and prices of members
 
     def require_budget(self, rows: Sequence[Text]) -> None:
         """Check that the budget of each API allows a block.
@@ -47,6 +49,11 @@ class PaidEnsemble(Ensemble):
         """Return the price of ``tokens``, of which each API is assumed to count the same number."""
         prices = [service.price(tokens / len(self._services)) for service in self._services]
         return None if None in prices else sum(price or 0 for price in prices)
+
+    @property
+    def address(self) -> str:
+        """The addresses of the APIs."""
+        return ", ".join(service.address for service in self._services)
 
     @property
     def _services(self) -> list[Service]:

@@ -23,9 +23,9 @@ from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
 from leaf_st.models.identity import Identity, with_owner
 from leaf_st.recipe import KINDS, ApiSpec, Kind, TeacherSpec
-from leaf_st.teacher.api_client import ApiClient
-from leaf_st.teacher.api_probes import PROBES, PROBES_HASH, require_same_vectors
-from leaf_st.teacher.api_tokens import ApiTokens
+from leaf_st.teacher.api.client import ApiClient
+from leaf_st.teacher.api.probes import PROBES, PROBES_HASH, require_same_vectors
+from leaf_st.teacher.api.tokens import ApiTokens
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.remote import RemoteTeacher
 from leaf_st.texts import Text
@@ -55,9 +55,10 @@ class ApiTeacher(RemoteTeacher):
     """
 
     batch_size = 1024  # several requests at a time
+    settings = "teacher.api"  # with limits and prices
 
     def __init__(self, spec: TeacherSpec, max_tokens: int | None = None) -> None:
-        self._spec, self._api = spec, _api_of(spec)
+        self._spec, self._api = spec, api_of(spec)
         self._client = ApiClient(self._api)
         self._tokens = ApiTokens(self._api, spec.max_length, self._client.usage, max_tokens)
         self._read = _READ_CHARACTERS  # length of the longest text whose end is known to have an effect
@@ -146,6 +147,11 @@ class ApiTeacher(RemoteTeacher):
             _logger.info("%s: %s%s", self._api.url, usage, self._tokens.price_in_words(usage.tokens))
             self._asked = False
 
+    @property
+    def address(self) -> str:
+        """The address of the API."""
+        return self._api.url
+
     def price(self, tokens: float) -> float | None:
         """Return the price of ``tokens`` in US dollars; None if the recipe states no price."""
         return self._tokens.price(tokens)
@@ -233,7 +239,7 @@ def student_prompts(spec: TeacherSpec) -> dict[str, str]:
     An API with different input types for queries and documents gives different vectors for the same text. The student
     sees the input type as a prompt, such as "search_query: ", in front of the prompt that is sent to the API.
     """
-    types = _api_of(spec).input_type
+    types = api_of(spec).input_type
     differ = len({types.get(kind) for kind in KINDS}) > 1
     seen = {kind: f"{types[kind]}: " if differ and kind in types else "" for kind in KINDS}
     return {kind: seen[kind] + spec.prompts.get(kind, "") for kind in KINDS}
@@ -245,7 +251,7 @@ def revision_of(spec: TeacherSpec) -> str:
     Raises:
         InputError: If ``spec`` names no API.
     """
-    api = _api_of(spec)
+    api = api_of(spec)
     shaping = {name: value for name, value in asdict(api).items() if name in ("dimensions", "input_type", "extra_body")}
     if api.long_texts == "cut":
         shaping["cut"] = f"{spec.max_length} tokens of {api.tokenizer}"
@@ -253,7 +259,12 @@ def revision_of(spec: TeacherSpec) -> str:
     return f"{api.url} {api.model} {settings} probes {PROBES_HASH}"
 
 
-def _api_of(spec: TeacherSpec) -> ApiSpec:
+def api_of(spec: TeacherSpec) -> ApiSpec:
+    """Return the API of ``spec``.
+
+    Raises:
+        InputError: If ``spec`` names no API.
+    """
     if spec.api is None:
         raise InputError(f"teacher {spec.model}: expected teacher.api, found a local model: set teacher.api.url")
     return spec.api

@@ -11,8 +11,8 @@ from tokenizers import Tokenizer
 
 from leaf_st.errors import InputError
 from leaf_st.models.find import find_model
-from leaf_st.recipe import ApiSpec, TeacherSpec
-from leaf_st.teacher.api_usage import Usage
+from leaf_st.recipe import ApiSpec
+from leaf_st.teacher.api.usage import Usage
 from leaf_st.texts.paper.cut import Cutter
 
 _CHARACTERS = 4  # per token, where no tokenizer is named
@@ -97,37 +97,6 @@ class ApiTokens:
     @property
     def _cuts(self) -> bool:
         return self._api.long_texts == "cut"
-
-
-def tokens_of_budget(spec: TeacherSpec, usd: float | None, tokens: int | None) -> int | None:
-    """Return the number of tokens that a budget in US dollars or in tokens allows; None without a budget.
-
-    Raises:
-        InputError: If the teacher is no API, or a budget in US dollars lacks the price.
-    """
-    if usd is None and tokens is None:
-        return None
-    if spec.ensemble:
-        return tokens_of_budget(_only_api(spec), usd, tokens)
-    if spec.api is None:
-        raise InputError(f"a budget needs a teacher with a price: expected teacher.api, found {spec.model}: remove it")
-    if usd is None:
-        return tokens
-    if not spec.api.price_per_million_tokens:
-        raise InputError("--budget-usd: expected a price, found none: set teacher.api.price_per_million_tokens")
-    allowed = int(usd / spec.api.price_per_million_tokens * 1e6)
-    return allowed if tokens is None else min(tokens, allowed)
-
-
-def _only_api(spec: TeacherSpec) -> TeacherSpec:
-    """Return the member of an ensemble that is an API; one budget cannot be shared among several APIs."""
-    apis = [member for member in spec.ensemble if member.api is not None]
-    if len(apis) != 1:
-        raise InputError(
-            f"a budget needs exactly one API: expected one member of {spec.name} with teacher.api, found {len(apis)}: "
-            "leave out the budget"
-        )
-    return apis[0]
 
 
 def _tokenizer(name: str) -> Tokenizer:

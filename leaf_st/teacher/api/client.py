@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from leaf_st.errors import InputError
 from leaf_st.hub.attempts import retry
 from leaf_st.recipe import ApiSpec, Kind
-from leaf_st.teacher.api_batches import plan_requests
-from leaf_st.teacher.api_pace import PARALLEL, Pace, requested_pause
-from leaf_st.teacher.api_response import placed, require_usable
-from leaf_st.teacher.api_usage import Usage
+from leaf_st.teacher.api.batches import plan_requests
+from leaf_st.teacher.api.pace import PARALLEL, Pace, requested_pause
+from leaf_st.teacher.api.response import placed, require_usable
+from leaf_st.teacher.api.usage import Usage
 
 if TYPE_CHECKING:
     import openai

@@ -9,7 +9,7 @@ from sentence_transformers.base.modules import InputModule
 from torch import Tensor, nn
 
 from leaf_st.errors import InputError
-from leaf_st.teacher.ensemble import Ensemble
+from leaf_st.teacher.ensemble.teacher import Ensemble
 from leaf_st.teacher.local import LocalTeacher
 
 

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from leaf_st.errors import InputError
 from leaf_st.models.identity import Identity, with_owner
 from leaf_st.recipe import KINDS, TeacherSpec
-from leaf_st.teacher.axes import ROWS, axes_revision, fit_axes, read_axes
 from leaf_st.teacher.blocks import blocks
+from leaf_st.teacher.ensemble.axes import ROWS, axes_revision, fit_axes, read_axes
 from leaf_st.teacher.precompute import embed_rows
 from leaf_st.teacher.protocol import Fingerprint, Service, Teacher
 from leaf_st.teacher.remote import RemoteTeacher
@@ -43,7 +43,7 @@ class Ensemble(RemoteTeacher):
 
     Args:
         spec: The teacher, with `TeacherSpec.ensemble`. With `TeacherSpec.dimensions` and without `TeacherSpec.axes`,
-            `fit` and `project` must be called before texts are embedded.
+            `fit` and `use` must be called before texts are embedded.
         members: The opened members, in the order of ``spec``.
 
     Attributes:
@@ -65,7 +65,7 @@ class Ensemble(RemoteTeacher):
             )
         self.fingerprint = self._fingerprint()
         if spec.dimensions is not None and spec.axes is not None:
-            self.project(Path(spec.axes))
+            self.use(Path(spec.axes))
 
     @cached_property
     def identity(self) -> Identity:
@@ -85,7 +85,7 @@ class Ensemble(RemoteTeacher):
         return max(member.batch_size for member in self.members)
 
     @property
-    def unprojected(self) -> "Ensemble":
+    def unfitted(self) -> "Ensemble":
         """The ensemble of the same members without a projection."""
         return type(self)(replace(self._spec, dimensions=None, axes=None), self.members)
 
@@ -96,9 +96,9 @@ class Ensemble(RemoteTeacher):
             InputError: If there are fewer texts than axes, or a member cannot embed a text.
         """
         assert self._spec.dimensions is not None  # TeacherSpec
-        fit_axes(self.unprojected._blocks(islice(texts, ROWS)), self._spec.dimensions, path)
+        fit_axes(self.unfitted._blocks(islice(texts, ROWS)), self._spec.dimensions, path)
 
-    def project(self, path: Path) -> None:
+    def use(self, path: Path) -> None:
         """Project all vectors to the axes in ``path`` from now on.
 
         Raises:

@@ -1,0 +1,1 @@
+"""A teacher behind an HTTP API with the interface of OpenAI."""

@@ -1,0 +1,1 @@
+"""Several teachers as one, whose vectors are concatenated."""

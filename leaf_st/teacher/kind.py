@@ -1,0 +1,149 @@
+"""What other stages ask about a `TeacherSpec` without opening the teacher."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+from leaf_st.errors import InputError
+from leaf_st.models.find import content_hash, find_model, first_content_hash
+from leaf_st.recipe import Precision, TeacherSpec, TextsSpec
+from leaf_st.teacher.protocol import Teacher
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+DOCUMENTS = ("A student learns from a teacher.", "The moon has no air.")  # embedded by the code on a model card
+
+
+@dataclass(frozen=True)
+class Code:
+    """Python code on a model card that embeds `DOCUMENTS` with the teacher as ``documents``.
+
+    Attributes:
+        imports: The imports, in addition to SentenceTransformer; may be empty.
+        lines: The code.
+    """
+
+    imports: str
+    lines: str
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a teacher, for a model card.
+
+    Attributes:
+        text: How the parts are combined.
+        names: A line for each part.
+    """
+
+    text: str
+    names: Sequence[str]
+
+
+class TeacherKind:
+    """A kind of teacher. The methods of this class describe one sentence-transformers model; other kinds override them.
+
+    Attributes:
+        student_shares_prompts: Whether teacher and student get the same prompts.
+    """
+
+    student_shares_prompts = True
+
+    def is_kind_of(self, spec: TeacherSpec) -> bool:
+        """Return whether ``spec`` names a teacher of this kind."""
+        return spec.is_loaded
+
+    def open(self, spec: TeacherSpec, device: str | None, max_tokens: int | None) -> Teacher:
+        """Open the teacher; see `leaf_st.teacher.open.open_teacher`."""
+        from leaf_st.teacher.local import LocalTeacher  # imports torch, which other kinds do not need
+
+        return LocalTeacher.load(spec, device)
+
+    def load_model(self, spec: TeacherSpec) -> "SentenceTransformer":
+        """Load the teacher as a model.
+
+        Raises:
+            InputError: If a model of this kind cannot be loaded, or the model does not exist.
+        """
+        from leaf_st.teacher.local import load_teacher_model
+
+        return load_teacher_model(spec)
+
+    def revisions(self, spec: TeacherSpec) -> tuple[str, str | None]:
+        """Return revision and first revision in the teacher's fingerprint (see `Fingerprint`)."""
+        folder = find_model(spec.model, spec.revision, code=spec.trust_remote_code)
+        return content_hash(folder), first_content_hash(folder)
+
+    def precision(self, spec: TeacherSpec) -> str | None:
+        """Return the precision in the teacher's fingerprint; None if ``spec`` does not determine it."""
+        return None if spec.precision == "auto" else spec.precision
+
+    def prompts(self, spec: TeacherSpec) -> Mapping[str, str]:
+        """Return the prompts in the teacher's fingerprint that ``spec`` determines."""
+        return dict(spec.prompts)
+
+    def with_precision(self, spec: TeacherSpec, teacher: Teacher) -> TeacherSpec:
+        """Return ``spec`` with the precision in which the opened ``teacher`` runs in place of "auto"."""
+        return replace(spec, precision=precision_of(teacher))
+
+    def with_table(self, spec: TeacherSpec, texts: TextsSpec) -> TeacherSpec:
+        """Return ``spec``, which may need the training ``texts``, with them."""
+        return spec
+
+    def with_limits(self, spec: TeacherSpec, asked: TeacherSpec) -> TeacherSpec:
+        """Return the recorded ``spec`` with the ``asked`` limits and prices, which may change when a run resumes."""
+        return spec
+
+    def with_teacher_of_start(self, asked: TeacherSpec, spec: TeacherSpec) -> TeacherSpec:
+        """Return ``asked`` with ``spec``, a teacher of this kind, from which the start student learned."""
+        prompts = asked.prompts or spec.prompts
+        return replace(asked, model=spec.model, revision=spec.revision, prompts=prompts)
+
+    def as_model(self, spec: TeacherSpec) -> TeacherSpec:
+        """Return ``spec`` for a user who names the same model and wants to load it."""
+        return spec
+
+    def small(self, spec: TeacherSpec, model: str, width: int) -> TeacherSpec:
+        """Return a teacher of the same shape for a smoke run, with the tiny local ``model`` of ``width`` dimensions."""
+        return TeacherSpec(model=model, prompts=spec.prompts)
+
+    def tokens_of_budget(self, spec: TeacherSpec, usd: float | None, tokens: int | None) -> int | None:
+        """Return the number of tokens that a budget in US dollars or in tokens allows; the budget is not empty.
+
+        Raises:
+            InputError: If the teacher costs nothing, or its price is unknown.
+        """
+        raise InputError(f"a budget needs a teacher with a price: expected teacher.api, found {spec.name}: remove it")
+
+    def code(self, spec: TeacherSpec, student: str, prompt: str) -> Code:
+        """Return the code that embeds documents with the teacher.
+
+        Args:
+            spec: The teacher.
+            student: Repository of the student.
+            prompt: The prompt of documents.
+        """
+        name = quoted(spec.model)
+        arguments = f"\n    {name},\n    revision={quoted(spec.revision)},\n" if spec.revision else name
+        lines = [f"teacher = SentenceTransformer({arguments})"]
+        if spec.max_length:
+            lines.append(f"teacher.max_seq_length = {spec.max_length}")
+        given = f", prompt={quoted(prompt)}" if prompt else ""
+        lines.append(f"documents = teacher.encode_document({quoted(DOCUMENTS)}{given})  # once")
+        return Code("", "\n".join(lines))
+
+    def parts(self, spec: TeacherSpec) -> Parts | None:
+        """Return the parts of the teacher; None if it has no parts."""
+        return None
+
+
+def precision_of(teacher: Teacher) -> Precision:
+    """Return the precision in which the opened ``teacher`` runs."""
+    return cast(Precision, teacher.fingerprint.precision)
+
+
+def quoted(value: str | Sequence[str] | None) -> str:
+    """Return ``value`` as Python code."""
+    return json.dumps(value, ensure_ascii=False)
