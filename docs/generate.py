@@ -3,7 +3,8 @@
 Command:  python docs/generate.py
 
 A block stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. NAME is ``cli``, ``recipe``,
-``architectures``, ``argument_defaults``, ``refused_arguments``, ``public_sets``, ``measurements``,
+``architectures``, ``argument_defaults``, ``refused_arguments``, ``public_sets``, ``measurements``, ``students``,
+``agreement_and_retention``,
 ``MODEL/headline``, or ``MODEL/MEASUREMENT`` for the command and the rows in ``model_cards/MODEL/results/`` or
 ``docs/measured/MODEL/``.
 tests/test_docs.py compares the pages with what this script writes.
@@ -26,6 +27,7 @@ from leaf_st.evaluation.modes import STUDENT_MODES
 from leaf_st.evaluation.results import TWO_SIDED, averages, retention
 from leaf_st.evaluation.tasks.public_sets import PUBLIC_SETS
 from leaf_st.pipeline.recipe_file import shown_fields
+from leaf_st.pipeline.screening.runs import measured_runs
 from leaf_st.publishing.results import Results, read_results
 from leaf_st.training.arguments import DEFAULTS, REFUSED
 
@@ -58,6 +60,10 @@ def _content(name: str) -> str:
         return _markdown(("command", "what the command does", "what the command needs"), lines)
     if name == "architectures":
         return _architectures()
+    if name == "students":
+        return _students()
+    if name == "agreement_and_retention":
+        return _agreement_and_retention()
     if name == "public_sets":
         return _markdown(("set", "source"), PUBLIC_SETS.items())
     model, _, measurement = name.partition("/")
@@ -76,6 +82,46 @@ def _architectures() -> str:
     stages = list(rows[0])[3:]
     lines = [[row["name"], f"`{row['example']}`", *(row[stage] for stage in stages)] for row in rows]
     return _table([["family", "example", *stages], ["---"] * (len(stages) + 2), *lines])
+
+
+def _students() -> str:
+    """Return the table of the runs that recipes/benchmarks/screen_runs.py has measured."""
+    head = ["teacher", "student", "steps", "mean L2", "agreement@10", "retention", "source"]
+    order = sorted(measured_runs(), key=lambda run: (run.teacher, -run.layers, run.steps))
+    lines = [
+        [
+            run.teacher.rpartition("/")[2],
+            run.student,
+            f"{run.steps:,}",
+            f"{run.l2:.3f}",
+            _percent(run.agreement),
+            _percent(run.retention),
+            run.source,
+        ]
+        for run in order
+    ]
+    return _table([head, ["---"] * 2 + ["---:"] * 4 + ["---"], *lines])
+
+
+def _agreement_and_retention() -> str:
+    """Return the table of the rows that recipes/benchmarks/agreement_and_retention.py has measured."""
+    rows = json.loads((ROOT / "docs" / "measured" / "agreement_and_retention.json").read_text(encoding="utf-8"))
+    by_pair: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+    for row in rows:
+        by_pair.setdefault((row["set"], row["model"]), {})[row["mode"]] = row
+    lines = []
+    for (name, model), modes in sorted(by_pair.items()):
+        cells = [f"{modes['standard']['teacher_score']:.2f}"]
+        for mode in STUDENT_MODES:
+            kept = 100 * modes[mode]["score"] / modes[mode]["teacher_score"]
+            cells += [_percent(modes[mode]["agreement"]), _percent(kept)]
+        lines.append([f"`{name}`", model, *cells])
+    columns = [f"{value}, {mode}" for mode in STUDENT_MODES for value in ("agreement@10", "retention")]
+    return _table([["set", "student", "teacher's nDCG@10", *columns], ["---"] * 2 + ["---:"] * 5, *lines])
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} %"
 
 
 def _headline(results: Results) -> str:

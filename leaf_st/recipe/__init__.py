@@ -90,17 +90,15 @@ class Recipe:
                 f"expected a student in student.start, because the teacher is {TEACHER_OF_START}, found None: set "
                 "student.start or name another teacher",
             )
-        if self.teacher.vector_column is not None:
-            self._check_given_vectors(f"with teacher.vector_column={self.teacher.vector_column}")
-        if self.teacher.api is not None:
-            self._check_student_without_model("with teacher.api")
+        if not self.teacher.embeds_new_texts:
+            self._check_given_vectors(f"with {self.teacher.in_place_of_model}")
+        if not self.teacher.is_loaded:
+            self._check_student_without_model(f"with {self.teacher.in_place_of_model}")
         if self.teacher.weight != 1:
             raise Conflict(
                 "teacher.weight",
                 f"expected 1 outside teacher.ensemble, found {self.teacher.weight:g}: remove it, or set it in a member",
             )
-        if self.teacher.ensemble:
-            self._check_student_without_model("with teacher.ensemble")
         if self.student.static and self.training.max_length is not None:
             raise Conflict(
                 "training.max_length",
@@ -119,7 +117,6 @@ class Recipe:
             raise Conflict("general", f"expected None {given}: texts of another source have no vectors; remove it")
         if self.teacher.precision == "bfloat16":
             raise Conflict("teacher.precision", f"expected auto or float32 {given}, found bfloat16: no model is loaded")
-        self._check_student_without_model(given)
 
     def _check_student_without_model(self, given: str) -> None:
         """Check that the student needs no part of the teacher, because the teacher's model is out of reach."""

@@ -153,9 +153,16 @@ class TeacherSpec:
         return tuple(spec.model if spec.api is None else spec.api.model for spec in self.ensemble or (self,))
 
     @property
+    def in_place_of_model(self) -> str | None:
+        """The field that names an API, given vectors or an ensemble in place of one model; None if no field does."""
+        if self.vector_column is not None:
+            return f"teacher.vector_column={self.vector_column}"
+        return next((f"teacher.{name}" for name in ("api", "ensemble") if getattr(self, name)), None)
+
+    @property
     def is_loaded(self) -> bool:
-        """Whether the teacher is one model that is loaded here: no API, no given vectors and no ensemble."""
-        return self.api is None and self.vector_column is None and not self.ensemble
+        """Whether the teacher is one model that is loaded here."""
+        return self.in_place_of_model is None
 
     @property
     def embeds_new_texts(self) -> bool:
