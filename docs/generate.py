@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shlex
+import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -104,20 +105,28 @@ def _students() -> str:
 
 
 def _agreement_and_retention() -> str:
-    """Return the table of the rows that recipes/benchmarks/agreement_and_retention.py has measured."""
+    """Return a table per mode of the rows that recipes/benchmarks/agreement_and_retention.py has measured."""
     rows = json.loads((ROOT / "docs" / "measured" / "agreement_and_retention.json").read_text(encoding="utf-8"))
-    by_pair: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
-    for row in rows:
-        by_pair.setdefault((row["set"], row["model"]), {})[row["mode"]] = row
-    lines = []
-    for (name, model), modes in sorted(by_pair.items()):
-        cells = [f"{modes['standard']['teacher_score']:.2f}"]
-        for mode in STUDENT_MODES:
-            kept = 100 * modes[mode]["score"] / modes[mode]["teacher_score"]
-            cells += [_percent(modes[mode]["agreement"]), _percent(kept)]
-        lines.append([f"`{name}`", model, *cells])
-    columns = [f"{value}, {mode}" for mode in STUDENT_MODES for value in ("agreement@10", "retention")]
-    return _table([["set", "student", "teacher's nDCG@10", *columns], ["---"] * 2 + ["---:"] * 5, *lines])
+    sets, students = (list(dict.fromkeys(row[key] for row in rows)) for key in ("set", "model"))
+    parts = []
+    for mode in STUDENT_MODES:
+        points = {
+            (row["model"], row["set"]): (row["agreement"], 100 * row["score"] / row["teacher_score"])
+            for row in rows
+            if row["mode"] == mode
+        }
+        lines = [[student, *(_pair(points.get((student, name))) for name in sets)] for student in students]
+        head = [f"teacher and student, {mode}", *(f"`{name}`" for name in sets)]
+        agreements, retentions = zip(*points.values(), strict=True)
+        pearson = statistics.correlation(agreements, retentions)
+        slope, intercept = statistics.linear_regression(agreements, retentions)
+        relation = f"{mode}: Pearson {pearson:.2f}, retention ≈ {intercept:.0f} + {slope:.2f} x agreement@10"
+        parts.append(f"{_table([head, ['---', *['---:'] * len(sets)], *lines])}\n{len(points)} points, {relation}.\n")
+    return "\n".join(parts)
+
+
+def _pair(point: tuple[float, float] | None) -> str:
+    return "" if point is None else f"{point[0]:.1f} → {point[1]:.1f}"
 
 
 def _percent(value: float | None) -> str:

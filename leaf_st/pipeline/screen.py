@@ -71,7 +71,7 @@ class Screening:
     def predicted(self, fit: Fit, steps: int) -> tuple[float, float | None]:
         """Return mean L2 and retention in percent after ``steps`` steps; None if no measured run has a retention."""
         start = self.start
-        l2 = fit.l2(Case(start.l2, start.spectrum.spread, start.layers, steps * self.batch_size))
+        l2 = fit.l2(Case(start.l2, start.spectrum.spread, start.layers, steps * self.batch_size, start.agreement))
         return l2, fit.retention(l2, start.spectrum.spread)
 
 

@@ -1,8 +1,10 @@
 """Prediction of a training's result from its closed-form start, fitted to measured runs by least squares.
 
-L2: log(start L2 / L2) = a + b log(samples) + c log(layers). The start carries the scale and the difficulty of the
-teacher's space; layers and samples determine how far training gets from the start.
-Retention: 100 - k (L2 / spread)^2, because (L2 / spread)^2 is about the share of the variance that the student misses.
+L2: log(start L2 / L2) = a + b log(samples) + c log(layers) + d / layers + e agreement. The start carries the scale of
+the teacher's space. Layers and samples determine how far training gets from the start; a student of one layer gets less
+far than a power of its layers. The agreement@10 of the start tells teachers apart that are hard to learn.
+Retention: 100 - k (L2 / spread)^3. L2 / spread is the distance relative to the size of the teacher's space. The
+exponent fits the measured runs better than 2.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +16,8 @@ from numpy.typing import NDArray
 from leaf_st.errors import InputError
 from leaf_st.pipeline.screening.runs import MeasuredRun
 
-COEFFICIENTS = 3  # of the prediction of L2
+COEFFICIENTS = 5  # of the prediction of L2
+_EXPONENT = 3  # of the prediction of retention
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,14 @@ class Case:
         spread: Root mean square of the distance of the teacher's vectors to their mean.
         layers: Number of encoder layers of the student.
         samples: Steps times batch size.
+        start_agreement: Agreement@10 of the closed-form map in percent.
     """
 
     start_l2: float
     spread: float
     layers: int
     samples: int
+    start_agreement: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +44,8 @@ class Fit:
     """The coefficients of both predictions.
 
     Attributes:
-        coefficients: Coefficients of the prediction of L2, shape (3,).
-        loss: Lost retention in percent per (L2 / spread)^2; None if no run has a measured retention.
+        coefficients: Coefficients of the prediction of L2, shape (5,).
+        loss: Lost retention in percent per (L2 / spread)^3; None if no run has a measured retention.
     """
 
     coefficients: NDArray[np.float64]
@@ -53,7 +58,7 @@ class Fit:
 
     def retention(self, l2: float, spread: float) -> float | None:
         """Return the predicted retention in percent of a student with this L2."""
-        return None if self.loss is None else 100 - self.loss * (l2 / spread) ** 2
+        return None if self.loss is None else 100 - self.loss * (l2 / spread) ** _EXPONENT
 
 
 @dataclass(frozen=True)
@@ -73,11 +78,11 @@ class Checked:
 
 def case_of(run: MeasuredRun) -> Case:
     """Return the case that ``run`` measured."""
-    return Case(run.start_l2, run.spread, run.layers, run.samples)
+    return Case(run.start_l2, run.spread, run.layers, run.samples, run.start_agreement)
 
 
 def _features(case: Case) -> NDArray[np.float64]:
-    return np.array([1.0, np.log(case.samples), np.log(case.layers)])
+    return np.array([1.0, np.log(case.samples), np.log(case.layers), 1 / case.layers, case.start_agreement / 100])
 
 
 def fit(runs: Sequence[MeasuredRun]) -> Fit:
@@ -94,7 +99,7 @@ def fit(runs: Sequence[MeasuredRun]) -> Fit:
             f"determine {COEFFICIENTS} coefficients: measure more runs (recipes/benchmarks/screen_runs.py)"
         )
     coefficients = np.linalg.lstsq(features, gains, rcond=None)[0]
-    known = [((run.l2 / run.spread) ** 2, 100 - run.retention) for run in runs if run.retention is not None]
+    known = [((run.l2 / run.spread) ** _EXPONENT, 100 - run.retention) for run in runs if run.retention is not None]
     missed, lost = np.array(known).reshape(-1, 2).T
     return Fit(coefficients, float(missed @ lost / (missed @ missed)) if len(missed) else None)
 
