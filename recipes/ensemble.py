@@ -7,8 +7,13 @@ Command:  leaf-st run recipes/ensemble.py --smoke                               
           leaf-st evaluate runs/ensemble --tasks NanoBEIR --modes teacher standard asymmetric
 Texts:    By default as in leaf_mini.py. FILE is a table with a column `text` and optionally `kind`.
 Prompts:  bge-small-en-v1.5 is trained with a prompt for queries. Each member applies its own prompts. The student gets
-          `teacher.prompts`, by which it tells queries from documents.
-Result:   Not measured yet.
+          `teacher.prompts`, which lets it distinguish queries from documents.
+Result:   Not measured with bge-small-en-v1.5. With all-MiniLM-L6-v2 and, in its place, the API of api_teacher.py
+          (`--set 'teacher.ensemble=[{"model": "sentence-transformers/all-MiniLM-L6-v2"}, {"api": {...}}]'`), and only
+          4,352 texts (texts.limit={'query': 4096, 'document': 256}) and 600 steps: five minutes on two cores. 384 of
+          768 dimensions held 95.4 % of the squared norms. The ensemble's nDCG@10 on NQ-UTD is 80.16 (all-MiniLM-L6-v2
+          78.24, the API 81.13). The student's agreement@10 is 88.2 % asymmetric and 78.4 % standard, its retention
+          97.8 % and 96.7 % (recipes/benchmarks/agreement_and_retention.py).
 """
 
 from leaf_st.pipeline.default_texts import open_texts

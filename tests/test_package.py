@@ -93,3 +93,23 @@ def test_only_open_knows_the_kinds_of_teachers():
     field = re.compile(r"teacher\.(api|ensemble|dimensions|axes|vector_column|table)\b")
     others = {path: text for path, text in texts.items() if path.parts[0] not in ("teacher", "recipe")}
     assert [str(path) for path, text in others.items() if field.search(text)] == []
+
+
+def test_no_module_imports_itself_through_others():
+    names = {".".join(("leaf_st", *path.relative_to(ROOT).with_suffix("").parts)): path for path in SOURCES}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    imports = {name: set(_modules(path, names)) - {name} for name, path in names.items()}
+    while leaves := {name for name, others in imports.items() if not others & imports.keys()}:
+        imports = {name: others for name, others in imports.items() if name not in leaves}
+    assert not imports
+
+
+def _modules(path, names):
+    """Return the modules of this package that the module imports, also in functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (found for alias in node.names if (found := f"{node.module}.{alias.name}") in names)
+            if node.module in names and not all(f"{node.module}.{alias.name}" in names for alias in node.names):
+                yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in names)

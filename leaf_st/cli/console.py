@@ -76,4 +76,7 @@ def print_results(rows: Sequence["Result"], run: Path) -> None:
         print(format_table(rows))
     print(f"the student is in {run / MODEL}")
     if not rows:
-        print(f"the recipe names no local set; to evaluate the student: leaf-st evaluate {run} --tasks NanoBEIR")
+        print(
+            "no local set was evaluated; to evaluate the student on public sets: "
+            f"leaf-st evaluate {run} --tasks NanoBEIR"
+        )

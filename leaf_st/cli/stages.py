@@ -131,6 +131,4 @@ def _open(options: argparse.Namespace) -> "Run":
         return Run(recipe, folder)
     from leaf_st.teacher.open import kind_of
 
-    if usd is None and tokens is None:
-        return Run(recipe, folder)
     return Run(recipe, folder, kind_of(recipe.teacher).tokens_of_budget(recipe.teacher, usd, tokens))

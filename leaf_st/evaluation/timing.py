@@ -2,7 +2,7 @@
 
 Batches of queries and documents are timed from text to vector, tokenizing included, as in the paper's appendix G:
 batches of 1, 2, 4, 8, 16 and 24 texts, seven of each size. Each batch has different texts. All models encode the same
-batch, in turns. A model thus encodes at least 770 texts of each side on each backend, half of them to warm up.
+batch, alternately. A model thus encodes at least 770 texts of each side on each backend, half of them to warm up.
 """
 
 import copy
@@ -66,7 +66,7 @@ class Candidate:
 def encode_speed(
     models: Mapping[str, SentenceTransformer], texts: Sequence[str], rounds: int = 3, batch_size: int = 32
 ) -> dict[str, float]:
-    """Return texts per second of each model: the median over ``rounds``; models encode ``texts`` in turns.
+    """Return texts per second of each model: the median over ``rounds``; models encode ``texts`` alternately.
 
     sentence-transformers makes the batches.
     """

@@ -6,7 +6,6 @@ a call fails, or its response is lost, the same call completes the publication a
 """
 
 import logging
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,22 +14,19 @@ from typing import TypeVar
 
 from huggingface_hub import CommitInfo, HfApi, get_token
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
-    HFValidationError,
     HTTPError,  # the error type of its HTTP library
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
 from huggingface_hub.hf_api import ModelInfo, RepoFile
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from leaf_st.errors import InputError
 from leaf_st.hub.changes import Changes, compare_files, differing_files, local_files
 from leaf_st.hub.explain import explain
 from leaf_st.hub.manifest import MANIFEST, Hashes, Manifest, read_manifest
 from leaf_st.hub.retry import retry
+from leaf_st.hub.target import MAIN, Target
 
-MAIN = "main"
-_NO_BRANCH = re.compile(r"^$|^[-/.]|[\s~^:?*\[\\]|\.\.|//|/\.|@\{|[/.]$|\.lock$|^refs/")  # git check-ref-format
 # The errors of huggingface_hub. PermissionError and ConnectionError come from hf_xet, which uploads large files.
 _CLIENT_ERRORS = (
     HTTPError,
@@ -48,38 +44,6 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Target:
-    """The destination of a publication.
-
-    Attributes:
-        repo_id: OWNER/NAME.
-        revision: The branch.
-        private: Whether the repository is visible to its owners only.
-        pull_request: Whether to open a pull request on main instead of committing.
-        replace: Whether files from another source may be overwritten.
-    """
-
-    repo_id: str
-    revision: str = MAIN
-    private: bool = False
-    pull_request: bool = False
-    replace: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        check_repo_id(self.repo_id)
-        if _NO_BRANCH.search(self.revision):
-            raise InputError(
-                f"--revision {self.revision!r}: expected the name of a branch that git allows, such as next"
-            )
-        if self.pull_request and self.revision != MAIN:
-            raise InputError(
-                f"--revision {self.revision}: a pull request is always made on {MAIN}: leave out --revision or "
-                "--create-pr"
-            )
-
-
-@dataclass(frozen=True)
 class Published:
     """The result of a publication.
 
@@ -92,21 +56,6 @@ class Published:
     url: str
     tag: str | None
     sent: int
-
-
-def check_repo_id(repo_id: str) -> None:
-    """Check that ``repo_id`` is OWNER/NAME with characters that the hub allows.
-
-    Raises:
-        InputError: If ``repo_id`` is anything else.
-    """
-    if repo_id.count("/") != 1:
-        name = re.sub(r"[^\w.-]+", "-", Path(repo_id).name).strip("-.") or "leaf"
-        raise InputError(f"--repo-id {repo_id}: expected OWNER/NAME, such as me/{name}")
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise InputError(f"--repo-id {repo_id}: {str(error).partition(chr(10))[0]}") from error
 
 
 class Hub:

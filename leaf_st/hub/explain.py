@@ -1,16 +1,12 @@
 """What an error of the hub means for the user, and what to do."""
 
-from typing import TYPE_CHECKING
-
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined]
 
 from leaf_st.hub.retry import TEMPORARY_STATUSES, causes_with_status
-
-if TYPE_CHECKING:
-    from leaf_st.hub.client import Target
+from leaf_st.hub.target import Target
 
 
-def explain(error: Exception, target: "Target") -> str:
+def explain(error: Exception, target: Target) -> str:
     """Return the cause of the upload's ``error`` and the remedy. The text may contain what the hub answered."""
     message = getattr(error, "server_message", None) or " ".join(str(error).split())
     for cause, status in causes_with_status(error):

@@ -196,7 +196,7 @@ def _remedy(error: Exception, role: str) -> str:
 def _reason(error: Exception) -> str:
     """Return the type and the first line of ``error``, with the second line where the first one ends in a colon."""
     if "trust_remote_code" in str(error):
-        return "expected a model type of transformers, found code of its own"
+        return "expected a model type of transformers, found custom code"
     lines = [line.strip() for line in str(error).strip().splitlines()] or [""]
     first = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
     return f"{type(error).__name__}: {first.rstrip('.')}"

@@ -13,7 +13,7 @@ def format_plan(plan: Plan) -> str:
     closed = closed_licences(spec.texts) if spec.texts.source == PAPER else ""
     enough = plan.vector_bytes + plan.text_bytes + plan.fetched_bytes < plan.free_bytes
     lines = [
-        f"plan of {spec.name} in {plan.folder}, from the beginning to the end",
+        f"plan of {spec.name} in {plan.folder}",
         "",
         _table(plan),
         "",

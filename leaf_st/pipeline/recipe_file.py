@@ -56,9 +56,8 @@ def load_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
         raise InputError(f"{_place(path, error)} fails with {type(error).__name__}: {reason}") from error
     recipe = namespace.get("recipe")
     if not isinstance(recipe, Recipe):
-        raise InputError(
-            f"recipe {path}: expected a module-level `recipe = Recipe(...)`, found {type(recipe).__name__}"
-        )
+        found = "none" if recipe is None else type(recipe).__name__
+        raise InputError(f"recipe {path}: expected a module-level `recipe = Recipe(...)`, found {found}")
     recipe = override(recipe, settings)
     if recipe.training.arguments:
         from leaf_st.training.arguments import check_arguments  # imports torch, which takes seconds

@@ -23,7 +23,7 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.measurements.agreement import AgreementRow
+from leaf_st.evaluation.measurements.agreement_row import AgreementRow
 from leaf_st.evaluation.measurements.agreement_rows import measure_held_out
 from leaf_st.evaluation.measurements.alignment import Alignment, measure_alignment
 from leaf_st.evaluation.modes import ROLES, STUDENT_MODES

@@ -136,7 +136,7 @@ def _sample_of(teacher: Teacher) -> int:
 def _embed(rows: Sequence[Text], teacher: Teacher, folder: Path) -> EmbeddingStore:
     usable = list(usable_texts(teacher, rows, Counter()))
     if len(usable) < _LEAST:
-        raise InputError(f"texts: expected at least {_LEAST} texts, found {len(usable)}: add texts or raise --sample")
+        raise InputError(f"texts: expected at least {_LEAST} texts, found {len(usable)}: add texts")
     _logger.info("embedding a sample of %s texts with %s", f"{len(usable):,}", teacher.fingerprint.teacher)
     store = precompute(usable, teacher, folder, dtype="float32", total=len(usable))
     assert store is not None  # this process embeds all shards

@@ -9,8 +9,8 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.atomic import is_temporary, replace_folder
 from leaf_st.errors import InputError
 from leaf_st.evaluation.sizes import require_same_sizes
-from leaf_st.hub.client import check_repo_id
 from leaf_st.hub.manifest import MANIFEST, read_manifest, write_manifest
+from leaf_st.hub.target import check_repo_id
 from leaf_st.models.identity import identify
 from leaf_st.models.load import load_model
 from leaf_st.models.portable import add_requirement, save_portable

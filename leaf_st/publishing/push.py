@@ -3,8 +3,9 @@
 import logging
 from pathlib import Path
 
-from leaf_st.hub.client import MAIN, Hub, Published, Target
+from leaf_st.hub.client import Hub, Published
 from leaf_st.hub.manifest import MANIFEST, read_manifest
+from leaf_st.hub.target import MAIN, Target
 from leaf_st.publishing.prepare import prepare
 from leaf_st.publishing.verify import format_checks
 from leaf_st.run_folder import PUBLISH
@@ -67,4 +68,4 @@ def describe(run: Path, target: str) -> str:
     sizes = {name: (folder / name).stat().st_size for name in (*manifest.files, MANIFEST)}
     rows = [(name, f"{size:,}") for name, size in (*sizes.items(), ("total", sum(sizes.values())))]
     table = aligned([("file", "bytes"), *rows])
-    return f"{table}\n{len(sizes)} files, as {manifest.tag}, for {target}: nothing was sent"
+    return f"{table}\ndry run: {len(sizes)} files for {target} (tag {manifest.tag}); nothing was sent"

@@ -119,7 +119,7 @@ class Recipe:
             raise Conflict("teacher.precision", f"expected auto or float32 {given}, found bfloat16: no model is loaded")
 
     def _check_student_without_model(self, given: str) -> None:
-        """Check that the student needs no part of the teacher, because the teacher's model is out of reach."""
+        """Check that the student needs no part of the teacher, because the teacher's model is not available."""
         if self.student.static:
             raise Conflict(
                 "student.static",

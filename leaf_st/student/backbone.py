@@ -22,7 +22,7 @@ def require_portable(transformer: Transformer, role: str, name: str) -> None:
     model = transformer.model
     if type(model).__module__.partition(".")[0] == _OWN_CODE:
         raise InputError(
-            f"{role} {name}: expected a model type of transformers, found code of its own ({type(model).__name__}), "
+            f"{role} {name}: expected a model type of transformers, found custom code ({type(model).__name__}), "
             "which other programs do not run: name another student.backbone"
         )
     # Saving would write only the adapter, which would then be loaded onto all layers of its base model.

@@ -19,8 +19,8 @@ def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedMode
     therefore copied into a new model, which equals the student after saving and loading.
 
     Raises:
-        InputError: If a layer does not exist or is named twice, or if a model of the changed config has other weights,
-            so that the student could not be loaded after saving.
+        InputError: If a layer does not exist or is named twice, or if a model of the changed config has different
+            weights, so that the student could not be loaded after saving.
     """
     config = model.config
     count = config.num_hidden_layers
@@ -87,7 +87,7 @@ def _require_same_weights(
         )
     raise InputError(
         f"student.layers: expected a model type whose layers can be picked, found {model_type}, whose model of "
-        f"{len(layers)} layers has other weights ({different[0]}): leave student.layers out and name a smaller "
+        f"{len(layers)} layers has different weights ({different[0]}): leave student.layers out and name a smaller "
         "student.backbone"
     )
 

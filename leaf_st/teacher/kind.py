@@ -1,12 +1,12 @@
 """What other stages ask about a `TeacherSpec` without opening the teacher."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from leaf_st.errors import InputError
-from leaf_st.models.find import content_hash, find_model, first_content_hash
 from leaf_st.recipe import Precision, TeacherSpec, TextsSpec
 from leaf_st.teacher.protocol import Teacher
 
@@ -42,8 +42,8 @@ class Parts:
     names: Sequence[str]
 
 
-class TeacherKind:
-    """A kind of teacher. The methods of this class describe one sentence-transformers model; other kinds override them.
+class TeacherKind(ABC):
+    """A kind of teacher. Methods with a body are defaults.
 
     Attributes:
         student_shares_prompts: Whether teacher and student get the same prompts.
@@ -51,30 +51,39 @@ class TeacherKind:
 
     student_shares_prompts = True
 
+    @abstractmethod
     def is_kind_of(self, spec: TeacherSpec) -> bool:
         """Return whether ``spec`` names a teacher of this kind."""
-        return spec.is_loaded
 
+    @abstractmethod
     def open(self, spec: TeacherSpec, device: str | None, max_tokens: int | None) -> Teacher:
         """Open the teacher; see `leaf_st.teacher.open.open_teacher`."""
-        from leaf_st.teacher.local import LocalTeacher  # imports torch, which other kinds do not need
 
-        return LocalTeacher.load(spec, device)
-
+    @abstractmethod
     def load_model(self, spec: TeacherSpec) -> "SentenceTransformer":
         """Load the teacher as a model.
 
         Raises:
             InputError: If a model of this kind cannot be loaded, or the model does not exist.
         """
-        from leaf_st.teacher.local import load_teacher_model
 
-        return load_teacher_model(spec)
-
+    @abstractmethod
     def revisions(self, spec: TeacherSpec) -> tuple[str, str | None]:
         """Return revision and first revision in the teacher's fingerprint (see `Fingerprint`)."""
-        folder = find_model(spec.model, spec.revision, code=spec.trust_remote_code)
-        return content_hash(folder), first_content_hash(folder)
+
+    @abstractmethod
+    def with_teacher_of_start(self, asked: TeacherSpec, spec: TeacherSpec) -> TeacherSpec:
+        """Return ``asked`` with ``spec``, a teacher of this kind, from which the start student learned."""
+
+    @abstractmethod
+    def code(self, spec: TeacherSpec, student: str, prompt: str) -> Code:
+        """Return the code that embeds documents with the teacher.
+
+        Args:
+            spec: The teacher.
+            student: Repository of the student.
+            prompt: The prompt of documents.
+        """
 
     def precision(self, spec: TeacherSpec) -> str | None:
         """Return the precision in the teacher's fingerprint; None if ``spec`` does not determine it."""
@@ -89,17 +98,12 @@ class TeacherKind:
         return replace(spec, precision=precision_of(teacher))
 
     def with_table(self, spec: TeacherSpec, texts: TextsSpec) -> TeacherSpec:
-        """Return ``spec``, which may need the training ``texts``, with them."""
+        """Return ``spec`` with the training ``texts``, if the teacher is a table of them."""
         return spec
 
     def with_limits(self, spec: TeacherSpec, asked: TeacherSpec) -> TeacherSpec:
         """Return the recorded ``spec`` with the ``asked`` limits and prices, which may change when a run resumes."""
         return spec
-
-    def with_teacher_of_start(self, asked: TeacherSpec, spec: TeacherSpec) -> TeacherSpec:
-        """Return ``asked`` with ``spec``, a teacher of this kind, from which the start student learned."""
-        prompts = asked.prompts or spec.prompts
-        return replace(asked, model=spec.model, revision=spec.revision, prompts=prompts)
 
     def as_model(self, spec: TeacherSpec) -> TeacherSpec:
         """Return ``spec`` for a user who names the same model and wants to load it."""
@@ -115,28 +119,16 @@ class TeacherKind:
         Raises:
             InputError: If the teacher costs nothing, or its price is unknown.
         """
-        raise InputError(f"a budget needs a teacher with a price: expected teacher.api, found {spec.name}: remove it")
-
-    def code(self, spec: TeacherSpec, student: str, prompt: str) -> Code:
-        """Return the code that embeds documents with the teacher.
-
-        Args:
-            spec: The teacher.
-            student: Repository of the student.
-            prompt: The prompt of documents.
-        """
-        name = quoted(spec.model)
-        arguments = f"\n    {name},\n    revision={quoted(spec.revision)},\n" if spec.revision else name
-        lines = [f"teacher = SentenceTransformer({arguments})"]
-        if spec.max_length:
-            lines.append(f"teacher.max_seq_length = {spec.max_length}")
-        given = f", prompt={quoted(prompt)}" if prompt else ""
-        lines.append(f"documents = teacher.encode_document({quoted(DOCUMENTS)}{given})  # once")
-        return Code("", "\n".join(lines))
+        raise InputError(f"a budget needs a paid API: expected teacher.api, found {spec.name}: leave out the budget")
 
     def parts(self, spec: TeacherSpec) -> Parts | None:
         """Return the parts of the teacher; None if it has no parts."""
         return None
+
+
+def with_model(asked: TeacherSpec, spec: TeacherSpec) -> TeacherSpec:
+    """Return ``asked`` with the model and the prompts of ``spec``; prompts in ``asked`` take precedence."""
+    return replace(asked, model=spec.model, revision=spec.revision, prompts=asked.prompts or spec.prompts)
 
 
 def precision_of(teacher: Teacher) -> Precision:

@@ -15,6 +15,7 @@ from leaf_st.run_folder import read_record
 from leaf_st.teacher.api.kind import ApiKind
 from leaf_st.teacher.ensemble.kind import EnsembleKind
 from leaf_st.teacher.kind import TeacherKind
+from leaf_st.teacher.local_kind import LocalKind
 from leaf_st.teacher.protocol import Fingerprint, Table, Teacher, other_teacher
 from leaf_st.teacher.vectors.kind import GivenKind
 from leaf_st.texts import Text
@@ -28,7 +29,7 @@ def kind_of(spec: TeacherSpec) -> TeacherKind:
     return next(kind for kind in _TEACHER_KINDS if kind.is_kind_of(spec))
 
 
-_TEACHER_KINDS = (TeacherKind(), ApiKind(), GivenKind(), EnsembleKind(kind_of))
+_TEACHER_KINDS = (LocalKind(), ApiKind(), GivenKind(), EnsembleKind(kind_of))
 
 
 def open_teacher(spec: TeacherSpec, device: str | None = None, max_tokens: int | None = None) -> Teacher:

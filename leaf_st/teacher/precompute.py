@@ -131,7 +131,7 @@ def _prepare(folder: Path, teacher: Targets, dtype: str, rows_per_shard: int) ->
     used = folder.exists() and (not folder.is_dir() or not all(map(is_temporary, folder.iterdir())))
     if not (folder / FINGERPRINT).is_file():
         if used:
-            raise InputError(f"{folder} is not empty and is no embedding store: name another output folder")
+            raise InputError(f"{folder} is not empty and is not a store of vectors: name another output folder")
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / FINGERPRINT, header)
     found = read_header(folder)

@@ -33,6 +33,7 @@ LENGTHS = "lengths.arrow"
 # Linux lets a process map 65,530 files; every open shard is one of them.
 OPEN_SHARDS = 1024
 _HEADER = ("format", "fingerprint", "dtype", "rows_per_shard")
+_NO_STORE = "expected a store of vectors: run `leaf-st embed`, or name a run folder"
 # Which texts are duplicates: equal texts with the same prompt or, in stores of earlier versions, of the same kind.
 UNIQUE_BY_PROMPT, UNIQUE_BY_KIND = "prompt", "kind"
 
@@ -202,10 +203,15 @@ def read_header(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: If the file is missing or damaged, or has a format that this version does not read.
     """
-    header = _read_json(folder / FINGERPRINT, ("format",), "this is no embedding store")
+    header = _read_json(folder / FINGERPRINT, ("format",), _NO_STORE)
     if header["format"] != FORMAT:
         raise InputError(f"store {folder}: expected format {FORMAT}, found {header['format']}: embed again")
-    return _read_json(folder / FINGERPRINT, _HEADER, "this is no embedding store", {"unique_by": UNIQUE_BY_KIND})
+    return _read_json(
+        folder / FINGERPRINT,
+        _HEADER,
+        _NO_STORE,
+        {"unique_by": UNIQUE_BY_KIND},
+    )
 
 
 def _read_json(

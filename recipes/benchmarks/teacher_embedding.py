@@ -3,8 +3,8 @@
 Command:  python recipes/benchmarks/teacher_embedding.py --texts TEXTS.parquet [--precision auto|float32|bfloat16]
 
 leaf_st is faster because of bfloat16 weights, if the device has bfloat16 units, and of batches with similar numbers of
-tokens. Without such units leaf_st computes in float32. Both ways embed the same texts in turns. The script prints texts
-per second (median over the rounds), the ratio, and the mean L2 between the vectors of both ways.
+tokens. Without such units leaf_st computes in float32. Both ways embed the same texts alternately. The script prints
+texts per second (median over the rounds), the ratio, and the mean L2 between the vectors of both ways.
 """
 
 import argparse

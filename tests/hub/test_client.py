@@ -8,8 +8,9 @@ from hub_account import FOREIGN_TOKEN, REPO, TOKEN
 
 from leaf_st.cli.main import main
 from leaf_st.errors import InputError
-from leaf_st.hub.client import Hub, Target
+from leaf_st.hub.client import Hub
 from leaf_st.hub.manifest import MANIFEST, read_manifest, write_manifest
+from leaf_st.hub.target import Target
 from leaf_st.models.load import load_model
 from leaf_st.publishing.pull import pull
 

@@ -143,7 +143,7 @@ def test_members_that_are_apis_are_paid_checked_and_not_loaded(spec, tmp_path, m
             precompute([Text("a long text " * 300, "query")], open_teacher(mixed, "cpu", allowed), tmp_path / "more")
         with pytest.raises(InputError, match=r"expected local models, found the API loopback"):
             open_teacher_model(mixed)
-        with pytest.raises(InputError, match=r"exactly one API: .* found 2"):
+        with pytest.raises(InputError, match=r"exactly one paid API: .* found 2"):
             kind_of(spec).tokens_of_budget(replace(spec, ensemble=[api, api]), 1.0, None)
         server.change = lambda rows: [{**row, "embedding": row["embedding"][::-1]} for row in rows]
         server.base64 = False

@@ -195,7 +195,7 @@ def test_no_texts_are_refused(tmp_path):
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     for folder in (tmp_path, tmp_path / "thesis.txt"):
-        with pytest.raises(InputError, match="is not empty and is no embedding store"):
+        with pytest.raises(InputError, match="is not empty and is not a store of vectors"):
             embed(folder)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 

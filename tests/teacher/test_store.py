@@ -134,7 +134,7 @@ def test_an_incomplete_store_does_not_open(tmp_path):
 
 
 def test_another_folder_does_not_open(tmp_path):
-    with pytest.raises(InputError, match="this is no embedding store"):
+    with pytest.raises(InputError, match="expected a store of vectors"):
         EmbeddingStore(tmp_path)
 
 

@@ -10,12 +10,12 @@ The queries that lose most, which quote the user's texts, are rows of another me
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from leaf_st.evaluation.display import COLOURS, on_axes, set_names
+from leaf_st.evaluation.measurements.agreement_row import HELD_OUT, NAME, AgreementRow
 from leaf_st.evaluation.measurements.measurement import (
     MODEL_ARGUMENT,
     TEACHER_ARGUMENT,
@@ -25,59 +25,11 @@ from leaf_st.evaluation.measurements.measurement import (
     Section,
     Table,
 )
-from leaf_st.evaluation.modes import STUDENT_MODES, Mode
-from leaf_st.recipe import Kind
+from leaf_st.evaluation.modes import STUDENT_MODES
 from leaf_st.tables import aligned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-HELD_OUT = "held-out texts"  # name of the default texts
-
-Group = Literal["all", "tokens", "characters", "distance"]
-
-
-@dataclass(frozen=True)
-class AgreementRow:
-    """Agreement of the student's lists with the teacher's lists, mean over some queries.
-
-    Attributes:
-        set: Name of the texts.
-        mode: "standard" or "asymmetric".
-        group: What the queries have in common: all queries, or a third of them by length in tokens (in characters for a
-            student without tokenizer batches) or by distance of the teacher's vector to the nearest training text.
-        low: Smallest value in the group; None for all queries.
-        high: Largest value in the group; None for all queries.
-        queries: Number of queries.
-        documents: Number of documents.
-        recall_1: Share of the teacher's nearest documents that the student finds first, in percent; None if every list
-            contains all documents. A recall is computed by `leaf_st.evaluation.measurements.list_agreement.recall`.
-        recall_10: Share of the teacher's ten nearest documents among the student's ten nearest, in percent.
-        recall_100: The same for a hundred documents.
-        overlap: Rank-biased overlap of the lists of 100, extrapolated, with p = 0.9, from 0 to 1.
-        correlation: Mean of Pearson's correlation of the scores over the union of both lists of 100; None if undefined.
-        asked: Kind of the texts that are the queries.
-        trained: Number of documents that the student was trained on.
-        model: Name of the student.
-        teacher: Name of the teacher.
-    """
-
-    set: str
-    mode: Mode
-    group: Group
-    low: float | None
-    high: float | None
-    queries: int
-    documents: int
-    recall_1: float | None
-    recall_10: float | None
-    recall_100: float | None
-    overlap: float
-    correlation: float | None
-    asked: Kind
-    trained: int
-    model: str
-    teacher: str
 
 
 def agreement_lines(rows: Sequence[AgreementRow]) -> list[list[str]]:
@@ -198,7 +150,7 @@ def _words(rows: Sequence[AgreementRow]) -> list[str]:
 
 
 AGREEMENT = Measurement(
-    name="agreement",
+    name=NAME,
     row=AgreementRow,
     title="Agreement with the teacher",
     help="measure which of the teacher's nearest documents the student finds, without relevance judgments",
@@ -213,8 +165,8 @@ AGREEMENT = Measurement(
                 "default": [],
                 "metavar": "PATH",
                 "help": "queries and documents to search instead: BEIR folders, with or without judgments, or tables "
-                "with a column `kind`; replaces the earlier results, also of other texts (default: the held-out texts "
-                "of the run)",
+                "with a column `kind`; replaces the earlier results, including those of other texts (default: the "
+                "held-out texts of the run)",
             },
         ),
         TEACHER_ARGUMENT,

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from leaf_st.evaluation.measurements.agreement import AgreementRow, Group
 from leaf_st.evaluation.measurements.agreement_lost import lost_rows
+from leaf_st.evaluation.measurements.agreement_row import AgreementRow, Group
 from leaf_st.evaluation.measurements.agreement_search import SearchedCollection, search_collection
 from leaf_st.evaluation.measurements.collection import Collection
 from leaf_st.evaluation.measurements.list_agreement import terciles

@@ -8,8 +8,8 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.measurements.agreement import AGREEMENT, HELD_OUT, AgreementRow
 from leaf_st.evaluation.measurements.agreement_groups import Distances, Measured, measure_collection
+from leaf_st.evaluation.measurements.agreement_row import HELD_OUT, NAME, AgreementRow
 from leaf_st.evaluation.measurements.collection import (
     Survey,
     embed_collection,
@@ -107,7 +107,7 @@ def _write(results: Path, measured: Sequence[Measured]) -> list[AgreementRow]:
     """Write the rows of all sets to ``agreement.json`` and ``lost_queries.json`` in the results folder ``results``."""
     write_rows(results / LOST_QUERIES.file, [row for of_set in measured for row in of_set.lost])
     rows = [row for of_set in measured for row in of_set.agreement]
-    write_rows(results / AGREEMENT.file, rows)
+    write_rows(results / f"{NAME}.json", rows)
     return rows
 
 

@@ -221,7 +221,7 @@ def _section(rows: Sequence[ExportRow]) -> Section:
     header, *lines = export_lines(rows)
     text = (
         "Error: largest difference of a coordinate to torch. Cosine: mean cosine to torch. nDCG@10 kept: the share of "
-        f"the nDCG@10 in float32. Speeds are medians of batches, encoded in turns, on {rows[0].processor} "
+        f"the nDCG@10 in float32. Speeds are medians of batches, encoded alternately, on {rows[0].processor} "
         f"({rows[0].threads} threads)."
     )
     return Section([text], tables=[Table("files", header, lines, left=2)])
@@ -241,7 +241,7 @@ EXPORT = Measurement(
     arguments=(
         Argument(
             "model",
-            {"metavar": "MODEL", "help": f"{MODEL_HELP}; a model name is first pulled into a folder of that name"},
+            {"metavar": "MODEL", "help": f"{MODEL_HELP}; a model name is first pulled into a folder with its name"},
         ),
         Argument(
             "--texts",

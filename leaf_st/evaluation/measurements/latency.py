@@ -148,7 +148,7 @@ def latency_table(lines: Sequence[Sequence[str]]) -> Table:
 
 def _section(rows: Sequence[LatencyRow]) -> Section:
     text = [
-        "Student and teacher encode the same texts in turns (paper Table 8).",
+        "Student and teacher encode the same texts alternately (paper Table 8).",
         *(f"{line[0].upper()}{line[1:]}." for line in conditions(rows).splitlines()),
     ]
     return Section(text, _figures(rows), [latency_table(latency_lines(rows))])

@@ -116,6 +116,7 @@ MARGIN = Measurement(
     table=format_margin,
     section=_section,
     words=lambda rows: ["--data", *set_names(rows)],
-    needs=f"The measurement needs at least {FEWEST} checkpoints. If the run kept fewer, train into another folder: "
-    "`leaf-st run RECIPE.py --set save_total_limit=10 --set save_steps=0.1 --set eval_steps=0.1 --output FOLDER`",
+    needs=f"The measurement needs at least {FEWEST} checkpoints. If the run kept fewer, train again with another "
+    "--output: `leaf-st run RECIPE.py --set save_total_limit=10 --set save_steps=0.1 --set eval_steps=0.1 "
+    "--output FOLDER`",
 )

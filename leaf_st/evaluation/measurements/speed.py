@@ -38,7 +38,7 @@ def speed_lines(rows: Sequence[Rates]) -> list[list[str]]:
 
 def _section(rows: Sequence[Rates]) -> Section:
     header, *lines = speed_lines(rows)
-    text = "Student and teacher encode the same texts in turns, in batches of 32."
+    text = "Student and teacher encode the same texts alternately, in batches of 32."
     return Section([text], tables=[Table("speed", header, lines)])
 
 

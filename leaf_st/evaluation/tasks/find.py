@@ -50,7 +50,8 @@ def _named(name: str) -> list[AbsTask]:
         return [mteb.get_task(name)]
     except KeyError:
         raise InputError(
-            f"task {name}: expected a file, a folder, or a task of mteb, found nothing of that name{_suggestion(name)}"
+            f"task {name}: expected a file, a folder, or a task of mteb, found nothing with this name"
+            f"{_suggestion(name)}"
         ) from None
 
 

@@ -60,7 +60,7 @@ class LocalTask(AbsTask):
         self.path = path
         self._metadata = TaskMetadata(
             name=path.resolve().stem if path.is_file() else path.resolve().name,
-            description=f"The set in a local {'file' if path.is_file() else 'folder'} of that name.",
+            description=f"The set in a local {'file' if path.is_file() else 'folder'} with this name.",
             dataset={"path": str(path), "revision": hash_files(self.files())},
             type=self.kind,
             category=self.category,

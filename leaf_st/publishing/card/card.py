@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from leaf_st.evaluation.measurements.tasks import TASKS
-from leaf_st.hub.client import check_repo_id
+from leaf_st.hub.target import check_repo_id
 from leaf_st.publishing.card.hosted import Hosted, read_hosted
 from leaf_st.publishing.card.metadata import published_mode
 from leaf_st.publishing.card.render import render

@@ -8,7 +8,7 @@ from typing import Any
 
 from leaf_st.errors import InputError
 from leaf_st.export.forms import exported_files
-from leaf_st.hub.client import check_repo_id
+from leaf_st.hub.target import check_repo_id
 from leaf_st.models.prompts import prompt_for
 from leaf_st.recipe import KINDS
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from leaf_st.errors import InputError
 from leaf_st.recipe import ApiSpec, TeacherSpec
 from leaf_st.teacher.api.teacher import ApiTeacher, api_of, revision_of, student_prompts
-from leaf_st.teacher.kind import DOCUMENTS, Code, TeacherKind, quoted
+from leaf_st.teacher.kind import DOCUMENTS, Code, TeacherKind, quoted, with_model
 from leaf_st.teacher.protocol import Teacher
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ class ApiKind(TeacherKind):
 
     def with_teacher_of_start(self, asked: TeacherSpec, spec: TeacherSpec) -> TeacherSpec:
         """Return ``asked`` with the API of ``spec``."""
-        teacher = super().with_teacher_of_start(asked, spec)
-        return replace(teacher, api=spec.api, max_length=spec.max_length)
+        return replace(with_model(asked, spec), api=spec.api, max_length=spec.max_length)
 
     def tokens_of_budget(self, spec: TeacherSpec, usd: float | None, tokens: int | None) -> int | None:
         """Return the number of tokens that a budget allows."""

@@ -133,7 +133,7 @@ class Pace:
 
     def _require_running(self) -> None:
         if self._stopped:
-            raise InputError("stopped after the error of another request")
+            raise InputError("stopped because another request failed")
 
 
 def requested_pause(headers: Mapping[str, str]) -> float | None:

@@ -81,7 +81,7 @@ class EnsembleKind(TeacherKind):
         paid = [member for member in spec.ensemble if member.api is not None]
         if len(paid) != 1:
             raise InputError(
-                f"a budget needs exactly one API: expected one member of {spec.name} with teacher.api, found "
+                f"a budget needs exactly one paid API: expected one member of {spec.name} with teacher.api, found "
                 f"{len(paid)}: leave out the budget"
             )
         return self._kind_of(paid[0]).tokens_of_budget(paid[0], usd, tokens)

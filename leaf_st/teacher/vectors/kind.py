@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import TeacherSpec, TextsSpec
-from leaf_st.teacher.kind import Code, TeacherKind
+from leaf_st.teacher.kind import Code, TeacherKind, with_model
 from leaf_st.teacher.protocol import Teacher
 from leaf_st.teacher.vectors.table import given_revision
 from leaf_st.teacher.vectors.teacher import GivenVectors
@@ -39,6 +39,10 @@ class GivenKind(TeacherKind):
     def with_table(self, spec: TeacherSpec, texts: TextsSpec) -> TeacherSpec:
         """Return ``spec`` with all ``texts`` as its table, if it has none."""
         return spec if spec.table is not None else replace(spec, table=replace(texts, limit=None))
+
+    def with_teacher_of_start(self, asked: TeacherSpec, spec: TeacherSpec) -> TeacherSpec:
+        """Return ``asked`` with the model that made the vectors."""
+        return with_model(asked, spec)
 
     def as_model(self, spec: TeacherSpec) -> TeacherSpec:
         """Return the model that made the vectors."""

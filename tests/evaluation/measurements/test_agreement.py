@@ -13,12 +13,8 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import document_text, load_beir
 from leaf_st.evaluation.embedder import embed_set
 from leaf_st.evaluation.measurements import agreement_search, collection
-from leaf_st.evaluation.measurements.agreement import (
-    AGREEMENT,
-    HELD_OUT,
-    format_agreement,
-    group_lines,
-)
+from leaf_st.evaluation.measurements.agreement import AGREEMENT, format_agreement, group_lines
+from leaf_st.evaluation.measurements.agreement_row import HELD_OUT
 from leaf_st.evaluation.measurements.agreement_rows import measure_held_out
 from leaf_st.evaluation.measurements.baseline import recall
 from leaf_st.evaluation.measurements.collection import held_out_collection

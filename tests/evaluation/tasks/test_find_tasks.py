@@ -32,14 +32,14 @@ def test_an_unknown_name_gets_suggestions():
     with pytest.raises(InputError, match=r"task scifakt: .*; did you mean SciFact"):
         find_tasks(["STSBenchmark", "scifakt"])
     expected = (
-        "task ./none/such: expected a file, a folder, or a task of mteb, found nothing of that name: check the name"
+        "task ./none/such: expected a file, a folder, or a task of mteb, found nothing with this name: check the name"
     )
     with pytest.raises(InputError, match=f"^{re.escape(expected)}$"):
         find_tasks(["./none/such"])
 
 
 def test_a_misspelled_path_gets_a_suggestion(sts):
-    with pytest.raises(InputError, match=rf"found nothing of that name; did you mean {sts}"):
+    with pytest.raises(InputError, match=rf"found nothing with this name; did you mean {sts}"):
         find_tasks([str(sts.with_name("simmilar.parquet"))])
 
 

@@ -1,0 +1,51 @@
+"""A sentence-transformers model on this machine as a kind of teacher."""
+
+from typing import TYPE_CHECKING
+
+from leaf_st.models.find import content_hash, find_model, first_content_hash
+from leaf_st.recipe import TeacherSpec
+from leaf_st.teacher.kind import DOCUMENTS, Code, TeacherKind, quoted, with_model
+from leaf_st.teacher.protocol import Teacher
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+class LocalKind(TeacherKind):
+    """One model that is loaded here (`TeacherSpec.model`). See `TeacherKind` for the methods."""
+
+    def is_kind_of(self, spec: TeacherSpec) -> bool:
+        """Return whether the teacher is one loaded model."""
+        return spec.is_loaded
+
+    def open(self, spec: TeacherSpec, device: str | None, max_tokens: int | None) -> Teacher:
+        """Load the model."""
+        from leaf_st.teacher.local import LocalTeacher  # imports torch, which other kinds do not need
+
+        return LocalTeacher.load(spec, device)
+
+    def load_model(self, spec: TeacherSpec) -> "SentenceTransformer":
+        """Load the model."""
+        from leaf_st.teacher.local import load_teacher_model
+
+        return load_teacher_model(spec)
+
+    def revisions(self, spec: TeacherSpec) -> tuple[str, str | None]:
+        """Return hashes of the model's files."""
+        folder = find_model(spec.model, spec.revision, code=spec.trust_remote_code)
+        return content_hash(folder), first_content_hash(folder)
+
+    def with_teacher_of_start(self, asked: TeacherSpec, spec: TeacherSpec) -> TeacherSpec:
+        """Return ``asked`` with the model of ``spec``."""
+        return with_model(asked, spec)
+
+    def code(self, spec: TeacherSpec, student: str, prompt: str) -> Code:
+        """Return code that loads the model."""
+        name = quoted(spec.model)
+        arguments = f"\n    {name},\n    revision={quoted(spec.revision)},\n" if spec.revision else name
+        lines = [f"teacher = SentenceTransformer({arguments})"]
+        if spec.max_length:
+            lines.append(f"teacher.max_seq_length = {spec.max_length}")
+        given = f", prompt={quoted(prompt)}" if prompt else ""
+        lines.append(f"documents = teacher.encode_document({quoted(DOCUMENTS)}{given})  # once")
+        return Code("", "\n".join(lines))
