@@ -3,14 +3,14 @@
 Command:  python docs/generate.py
 
 A block stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. NAME is ``cli``, ``recipe``,
-``architectures``, ``argument_defaults``, ``refused_arguments``, ``public_sets``, ``measurements``, ``students``,
-``agreement_and_retention``,
-``MODEL/headline``, or ``MODEL/MEASUREMENT`` for the command and the rows in ``model_cards/MODEL/results/`` or
-``docs/measured/MODEL/``.
+``architectures``, ``argument_defaults``, ``refused_arguments``, ``public_sets``, ``measurements``, ``benchmarks``,
+``students``, ``agreement_and_retention``, ``MODEL/headline``, or ``MODEL/MEASUREMENT`` for the command and the rows in
+``model_cards/MODEL/results/`` or ``docs/measured/MODEL/``.
 tests/test_docs.py compares the pages with what this script writes.
 """
 
 import argparse
+import ast
 import json
 import os
 import re
@@ -61,6 +61,8 @@ def _content(name: str) -> str:
         return _markdown(("command", "what the command does", "what the command needs"), lines)
     if name == "architectures":
         return _architectures()
+    if name == "benchmarks":
+        return _benchmarks()
     if name == "students":
         return _students()
     if name == "agreement_and_retention":
@@ -83,6 +85,16 @@ def _architectures() -> str:
     stages = list(rows[0])[3:]
     lines = [[row["name"], f"`{row['example']}`", *(row[stage] for stage in stages)] for row in rows]
     return _table([["family", "example", *stages], ["---"] * (len(stages) + 2), *lines])
+
+
+def _benchmarks() -> str:
+    """Return the table of the scripts in recipes/benchmarks whose heads state a result."""
+    lines = []
+    for path in sorted((ROOT / "recipes" / "benchmarks").glob("*.py")):
+        head = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        if result := re.search(r"^Result:\s+(.+?)(?=\n\S|\Z)", head, re.DOTALL | re.MULTILINE):
+            lines.append([f"`{path.name}`", head.partition("\n")[0].rstrip("."), " ".join(result[1].split())])
+    return _table([["script", "question", "result"], ["---"] * 3, *lines])
 
 
 def _students() -> str:

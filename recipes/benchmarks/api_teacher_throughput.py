@@ -10,7 +10,7 @@ stated      the recipe states the limits of the account
 followed    the recipe states no limits: the teacher follows 429s and the headers of the responses
 storm       half of all requests are answered with 429 without a pause in the header; no other limit
 
-Result:   two EPYC cores, shared with other work, --seconds 12: 0.99 of a limit of 1M tokens and 3,000 requests a minute
+Result:   Two EPYC cores, shared with other work, --seconds 12: 0.99 of a limit of 1M tokens and 3,000 requests a minute
           (274 texts/s), stated or followed; of 10M tokens and 10,000 requests 0.99 stated (2,740 texts/s) and 1.03
           followed (the server lets bursts of a second pass). The storm: 108 texts/s, no text lost or exchanged.
 """

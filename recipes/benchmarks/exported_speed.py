@@ -6,6 +6,12 @@ MODEL is a folder with the files of `leaf-st export`, FOLDER a BEIR folder or a 
 has random weights, which are as fast as trained weights. All forms are timed alternately with each query, one at a
 time, and the student's forms with each batch of 16 documents. Then each form encodes one query in several new
 processes, timed from the start of the process to the first vector.
+
+Result:   2 cores of an EPYC with AVX-512 and bfloat16 units, leaf-mini, one query at a time: int8 is 105x as fast as
+          BERT-base and 12x as fast as leaf-mini in torch float32 (2,278, 21.7 and 184 queries/s). Documents in batches
+          of 16: int8 10.8x and packed float32 6.2x compared with torch float32 (483, 277 and 45 documents/s). From the
+          start of the process to the first vector, and peak memory: int8 0.16 s and 96 MB, torch 5.2 s and 586 MB.
+          recipes/benchmarks/README.md has the figures of a student with six layers.
 """
 
 import argparse

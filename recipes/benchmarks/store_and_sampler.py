@@ -5,6 +5,9 @@ Command:  python recipes/benchmarks/store_and_sampler.py [--rows 1000000] [--fol
 The script writes random float16 vectors of dimension 1024 to a store (2 GB for 1M rows; --folder keeps the store),
 opens the store, and reads batches of 32 random rows, with all shards mapped and their pages in the system's cache.
 Resident memory is the growth of the process during a step. The script runs on Linux.
+
+Result:   Opening the store takes 0.2 ms and 0.1 MB of resident memory, reading 32 rows 0.04 ms; the sampler over 100M
+          rows takes 4 MB.
 """
 
 import argparse

@@ -5,6 +5,9 @@ Command:  python recipes/benchmarks/teacher_embedding.py --texts TEXTS.parquet [
 leaf_st is faster because of bfloat16 weights, if the device has bfloat16 units, and of batches with similar numbers of
 tokens. Without such units leaf_st computes in float32. Both ways embed the same texts alternately. The script prints
 texts per second (median over the rounds), the ratio, and the mean L2 between the vectors of both ways.
+
+Result:   2 cores of an EPYC with AVX-512 and bfloat16 units: 2.7x in bfloat16 (275 and 103 texts/s; mean L2 between the
+          two 0.0096), 1.04x in float32.
 """
 
 import argparse
