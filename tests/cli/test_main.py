@@ -90,7 +90,7 @@ def test_every_recipe_runs_small(path, tmp_path, capfd):
 def test_a_dry_run_says_what_it_takes_and_begins_nothing(recipe, capfd):
     _run("run", recipe, "--dry-run", "--output", "out")
     written = capfd.readouterr().out
-    assert written.startswith("plan of tiny in out, from the beginning to the end\n\nsource ")
+    assert written.startswith("plan of tiny in out\n\nsource ")
     assert f"{STEPS} steps of 32 texts" in written
     assert not Path("out").exists()
     assert "none.txt: no such file" in _refused(capfd, "run", recipe, "--dry-run", "--set", "texts.source=none.txt")

@@ -41,7 +41,7 @@ def test_the_repository_s_recipes_load(path):
         ("import json\n\njson.loads('{')", "recipe.py, line 3 fails with JSONDecodeError: Expecting property name"),
         ("raise SystemExit('no texts')", "recipe.py, line 1 fails with SystemExit: no texts"),
         ("\0", "recipe.py fails with "),
-        ("", "expected a module-level `recipe = Recipe(...)`, found NoneType"),
+        ("", "expected a module-level `recipe = Recipe(...)`, found none"),
         ("recipe = {'name': 'a'}", "found dict"),
         ("from leaf_st import Recipe\nrecipe = Recipe(name='')", "recipe.py, line 2: name: expected a plain name"),
     ],

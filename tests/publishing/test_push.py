@@ -74,9 +74,8 @@ def test_a_dry_run_sends_nothing(hub, run, unchecked, capsys, monkeypatch):
     assert hub.account.steps == []
     files = [path for path in (run / "publish").rglob("*") if path.is_file()]
     assert re.search(rf"^total +{sum(path.stat().st_size for path in files):,}$", written, re.MULTILINE)
-    assert f"\n{len(files)} files, as v" in written
-    assert "files for us/tiny (tag " in written
-    assert "nothing was sent" in written
+    assert f"\ndry run: {len(files)} files for us/tiny (tag v" in written
+    assert "; nothing was sent" in written
 
 
 def test_push_to_hub_does_the_same(hub, run, unchecked):

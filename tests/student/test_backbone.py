@@ -32,7 +32,8 @@ def test_own_code_is_refused(tmp_path):
 )
 def test_own_code_does_not_run_unasked(role, remedy, tmp_path):
     folder = save_family("new", tmp_path)
-    with pytest.raises(InputError, match=f"^{role} .*: expected a model type of transformers, found code .*{remedy}"):
+    expected = f"^{role} .*: expected a model type of transformers, found custom code.*{remedy}"
+    with pytest.raises(InputError, match=expected):
         load_model(folder, role=role, device="cpu")
 
 
