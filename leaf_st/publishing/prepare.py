@@ -67,11 +67,11 @@ def _add_teacher(student: SentenceTransformer, run: Path) -> SentenceTransformer
     try:
         spec = teacher_spec(str(run / MODEL), prompts=student.prompts)
         model = with_teacher(student, spec)
-        if not spec.is_loaded:
-            raise InputError(f"{spec.name} cannot be saved as one model: leave out --asymmetric")
-        return model
     except InputError as error:
         raise InputError(f"the teacher, which --asymmetric also publishes, cannot be loaded: {error}") from error
+    if not spec.is_loaded:
+        raise InputError(f"teacher {spec.name} cannot be saved as one model: leave out --asymmetric")
+    return model
 
 
 def _fill(

@@ -1,4 +1,4 @@
-"""Agreement@10 beside nDCG@10 retention: how far agreement, which needs no judgments, predicts retention, which does.
+"""How well agreement@10, which needs no judgments, predicts the retention of nDCG@10.
 
 Command:  python recipes/benchmarks/agreement_and_retention.py MODEL [MODEL ...] --data FOLDER [FOLDER ...]
 

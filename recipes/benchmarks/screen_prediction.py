@@ -1,4 +1,4 @@
-"""Predicted against measured: how good the prediction of `leaf-st screen` is.
+"""How accurate the prediction of `leaf-st screen` is: predicted against measured values.
 
 Command:  python recipes/benchmarks/screen_prediction.py [--runs measured_runs.json]
 
