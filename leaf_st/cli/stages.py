@@ -129,6 +129,8 @@ def _open(options: argparse.Namespace) -> "Run":
     usd, tokens = getattr(options, "budget_usd", None), getattr(options, "max_tokens", None)
     if usd is None and tokens is None:
         return Run(recipe, folder)
+    from leaf_st.pipeline.record import resolved_recipe
     from leaf_st.teacher.open import kind_of
 
-    return Run(recipe, folder, kind_of(recipe.teacher).tokens_of_budget(recipe.teacher, usd, tokens))
+    teacher = resolved_recipe(recipe, folder).teacher  # an API may be the teacher of student.start
+    return Run(recipe, folder, kind_of(teacher).tokens_of_budget(teacher, usd, tokens))
