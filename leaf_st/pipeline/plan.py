@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -132,12 +132,12 @@ def _spread(sample: Sequence[Text], rows: int) -> list[Text]:
 
 def _loadable(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
     """Return ``recipe`` with missing models replaced by random weights in ``folder``, and the reason by model."""
-    student, random_weights = recipe.student, dict[str, str]()
+    student, random_weights, numbers = recipe.student, dict[str, str](), count()
 
     def loadable(spec: TeacherSpec) -> TeacherSpec:
         if (missing := shape_if_missing(spec.model, spec.revision)) is None:
             return spec
-        made = folder / f"teacher-{len(random_weights)}"
+        made = folder / f"teacher-{next(numbers)}"
         random_weights[spec.model], shape = missing
         return replace(spec, model=str(save_random_weights(made, shape)), revision=None)
 

@@ -66,10 +66,10 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
 def _add_teacher(student: SentenceTransformer, run: Path) -> SentenceTransformer:
     try:
         spec = teacher_spec(str(run / MODEL), prompts=student.prompts)
-        model = with_teacher(student, spec)
+        model = with_teacher(student, spec) if len(spec.names) == 1 else None
     except InputError as error:
         raise InputError(f"the teacher, which --asymmetric also publishes, cannot be loaded: {error}") from error
-    if not spec.is_loaded:
+    if model is None:
         raise InputError(f"teacher {spec.name} cannot be saved as one model: leave out --asymmetric")
     return model
 

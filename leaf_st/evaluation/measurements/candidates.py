@@ -76,11 +76,11 @@ def _teacher(spec: TeacherSpec) -> Candidate:
         random = _random_weights(spec.model, spec.model, *shape)
         random.encoder.prompts.update(spec.prompts)
         return random
-    model = open_teacher_model(spec.with_models(precision="float32"))
-    if not spec.is_loaded:
+    if len(spec.names) > 1:
         raise InputError(
             f"teacher {spec.name}: expected one model to time, found several: name a model to compare with (--teacher)"
         )
+    model = open_teacher_model(replace(spec, precision="float32"))
     return Candidate(spec.model, model, spec.model, exported_files(find_model(spec.model)))
 
 
