@@ -10,6 +10,13 @@ else:
     SubParsers = object
 
 
+def at_least_1(text: str) -> int:
+    """Return ``text`` as an integer of at least 1, for ``type=`` of an argument."""
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer of at least 1, found {text}")
+    return int(text)
+
+
 class ArgumentParser(argparse.ArgumentParser):
     """A parser that reports a usage error as one line, which names the command and its help."""
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from leaf_st.cli.arguments import SubParsers
+from leaf_st.cli.arguments import SubParsers, at_least_1
 from leaf_st.cli.console import quieten
 from leaf_st.errors import InputError
 from leaf_st.pipeline.recipe_file import load_recipe, override
@@ -25,10 +25,10 @@ def add_commands(commands: SubParsers) -> None:
         "of --backbone's)",
     )
     parser.add_argument(
-        "--steps", type=int, nargs="+", default=_STEPS, metavar="N", help="training steps (default: 1000 10000)"
+        "--steps", type=at_least_1, nargs="+", default=_STEPS, metavar="N", help="training steps (default: 1000 10000)"
     )
     parser.add_argument(
-        "--sample", type=int, metavar="N", help="number of texts to embed (default: 5120, or 2560 with an API)"
+        "--sample", type=at_least_1, metavar="N", help="number of texts to embed (default: 5120, or 2560 with an API)"
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of the recipe")
     parser.set_defaults(func=_screen)

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leaf_st.cli.arguments import SubParsers
+from leaf_st.cli.arguments import SubParsers, at_least_1
 from leaf_st.cli.console import print_results, quieten
 from leaf_st.errors import InputError
 from leaf_st.pipeline.recipe_file import describe_fields, load_recipe
@@ -97,7 +97,7 @@ def _train(options: argparse.Namespace) -> None:
 def _add_budget(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget-usd", type=float, metavar="USD", help="stop before this command costs more than USD")
     parser.add_argument(
-        "--max-tokens", type=int, metavar="N", help="stop before this command sends an API more than N tokens"
+        "--max-tokens", type=at_least_1, metavar="N", help="stop before this command sends an API more than N tokens"
     )
 
 
@@ -124,9 +124,13 @@ def _open(options: argparse.Namespace) -> "Run":
 
     quieten()
     folder = options.output or Path("runs") / (f"{recipe.name}-smoke" if options.smoke else recipe.name)
-    if options.smoke:
-        return Run(smoke(recipe, folder), folder)
     usd, tokens = getattr(options, "budget_usd", None), getattr(options, "max_tokens", None)
+    if options.smoke:
+        if usd is not None or tokens is not None:
+            raise InputError("--smoke: expected no budget, because a smoke run costs nothing: leave out the budget")
+        return Run(smoke(recipe, folder), folder)
+    if usd is not None and usd < 0:
+        raise InputError(f"--budget-usd: expected an amount of at least 0, found {usd:g}: correct the amount")
     if usd is None and tokens is None:
         return Run(recipe, folder)
     from leaf_st.pipeline.record import resolved_recipe

@@ -1,4 +1,4 @@
-"""Modes and precisions: which model embeds queries and documents (contract 10), and how vectors are stored.
+"""Modes and precisions: which model embeds queries and documents, and how vectors are stored.
 
 This module imports no library, so that the command line and the report can name modes without loading torch.
 """

@@ -1,4 +1,4 @@
-"""Task results: rows in a JSON file that grows, averages, retention (contract 10), and the table in the terminal."""
+"""Task results: rows in a JSON file that grows, averages, retention, and the table in the terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace

@@ -1,4 +1,4 @@
-"""Saving a model in the layout that every consumer reads correctly (design contract 8).
+"""Saving a model in the layout that every consumer reads correctly (docs/architecture.md, contract 8).
 
 sentence-transformers 5.4 and later write new class paths and a new pooling schema. Older versions and other servers do
 not know either, and some of them serve the model without its projection. All of them read the legacy layout that this

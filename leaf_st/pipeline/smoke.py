@@ -53,7 +53,8 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
             folder.mkdir(parents=True, exist_ok=True)
             replace_folder(teacher, save_tiny_teacher)
         if has_start and not start.is_dir():
-            save_portable(build_student(teacher, dimension=WIDTH, normalized=True, layers=(0, 2)), start)
+            width = WIDTH if small.teacher.needs_fit else WIDTH * len(small.teacher.models)
+            save_portable(build_student(teacher, dimension=width, normalized=True, layers=(0, 2)), start)
     return small
 
 

@@ -126,15 +126,16 @@ class TeacherSpec:
             raise Conflict("dimensions", "expected the number of teacher.axes, found None: set teacher.dimensions")
         for member in self.ensemble:
             for name in ("ensemble", "vector_column", "table"):
-                if value := getattr(member, name):
-                    problem = f"expected models and APIs, found a member with {name}={value!r}: remove the member"
+                if getattr(member, name):
+                    problem = f"expected models and APIs, found a member with {name}: remove the member"
                     raise Conflict("ensemble", problem)
-        for name in ("revision", "vector_column", "table", "max_length", "api", "trust_remote_code"):
-            if value := getattr(self, name):
+        for name in ("vector_column", "table", "revision", "max_length", "api", "trust_remote_code"):
+            if getattr(self, name):
+                can_move = "" if name in ("vector_column", "table") else f"set {name} in a member, or "
                 raise Conflict(
                     name,
-                    f"expected no value with teacher.ensemble, found {value!r}: set it in a member, or remove the "
-                    "ensemble (--set teacher.ensemble=[])",
+                    f"expected no value with teacher.ensemble, found one: {can_move}remove the value or the ensemble "
+                    "(--set teacher.ensemble=[])",
                 )
         if self.precision != "auto":
             raise Conflict(

@@ -131,6 +131,20 @@ def with_model(asked: TeacherSpec, spec: TeacherSpec) -> TeacherSpec:
     return replace(asked, model=spec.model, revision=spec.revision, prompts=asked.prompts or spec.prompts)
 
 
+def require_unset(asked: TeacherSpec, names: Sequence[str], spec: TeacherSpec) -> None:
+    """Check that ``asked`` sets none of the fields ``names``, which ``spec``, the teacher of a start, determines.
+
+    Raises:
+        InputError: If ``asked`` sets one of the fields.
+    """
+    for name in names:
+        if (value := getattr(asked, name)) != getattr(TeacherSpec(), name):
+            raise InputError(
+                f"teacher.{name}: expected no value, because student.start learned from {spec.name}, whose settings "
+                f"are kept, found {value!r}: remove the value"
+            )
+
+
 def precision_of(teacher: Teacher) -> Precision:
     """Return the precision in which the opened ``teacher`` runs."""
     return cast(Precision, teacher.fingerprint.precision)

@@ -40,7 +40,7 @@ class NoVectorError(InputError):
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Everything that shapes a vector (design contract 2): equal fingerprints, equal vectors.
+    """Everything that shapes a vector (docs/architecture.md, contract 2): equal fingerprints, equal vectors.
 
     Attributes:
         teacher: Hub id or folder of the teacher.

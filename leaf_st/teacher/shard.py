@@ -63,7 +63,7 @@ def write_shard(
         dtype: "float16" or "float32".
 
     Raises:
-        InputError: If a vector is not finite in that dtype. Nothing is written then (design contract 3).
+        InputError: If a vector is not finite in that dtype. Nothing is written then (docs/architecture.md, contract 3).
     """
     with np.errstate(over="ignore"):
         values = vectors.astype(dtype)

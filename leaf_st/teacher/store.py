@@ -3,7 +3,7 @@
 A store is a folder: ``fingerprint.json`` (the teacher's settings, written first), the shards, and ``manifest.json``
 (all shards in order, written last: a store without a manifest is incomplete). Opening a store reads the two JSON files.
 A shard is mapped when it is first read. Memory is O(shards): texts and vectors stay on disk, and the system caches
-their pages (design contract 5).
+their pages (docs/architecture.md, contract 5).
 """
 
 import json

@@ -151,6 +151,7 @@ def test_a_bad_recipe_is_one_line(recipe, capfd):
     [
         (["run"], "leaf-st run: the following arguments are required: RECIPE; run `leaf-st run --help`"),
         (["run", "r.py", "--typo"], "leaf-st run: unrecognized arguments: --typo; run `leaf-st run --help`"),
+        (["run", "r.py", "--max-tokens=-5"], "leaf-st run: argument --max-tokens: expected an integer of at least 1"),
         (["rnu"], "leaf-st: argument COMMAND: invalid choice: 'rnu' (choose from "),
         (["measure", "x"], "leaf-st measure: argument NAME: invalid choice: 'x' (choose from "),
         (
@@ -216,6 +217,17 @@ def test_missing_input_of_a_stage_is_one_line(recipe, capfd):
     )
     assert "run `leaf-st embed` first" in _refused(capfd, "train", recipe)
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--smoke", "--budget-usd=1"], "--smoke: expected no budget"),
+        (["--budget-usd=-1"], "--budget-usd: expected an amount of at least 0, found -1"),
+    ],
+)
+def test_a_bad_budget_is_one_line(recipe, capfd, arguments, message):
+    assert message in _refused(capfd, "run", recipe, *arguments)
 
 
 @pytest.mark.parametrize("partition", ["1", "a/b", "2/2", "1/0", "-1/2", "²/3"])

@@ -153,10 +153,11 @@ def test_members_that_are_apis_are_paid_checked_and_not_loaded(spec, tmp_path, m
 
 def test_invalid_ensembles_are_refused(spec):
     for values, message in (
-        ({"max_length": 8}, r"^teacher\.max_length: expected no value with teacher\.ensemble, found 8"),
+        ({"max_length": 8}, r"^teacher\.max_length: expected no value with teacher\.ensemble, found one: set max"),
         ({"precision": "float32"}, r"^teacher\.precision: expected auto with teacher\.ensemble"),
         ({"ensemble": spec.ensemble[:1]}, r"^teacher\.ensemble: expected at least two members"),
-        ({"ensemble": [spec, spec]}, r"^teacher\.ensemble: expected models and APIs, found a member with ensemble="),
+        ({"ensemble": [spec, spec]}, r"^teacher\.ensemble: expected models and APIs, found a member with ensemble:"),
+        ({"vector_column": "v"}, r"^teacher\.vector_column: .* found one: remove the value or the ensemble"),
         ({"axes": "axes"}, r"^teacher\.dimensions: expected the number of teacher\.axes"),
         (
             {"ensemble": [{"model": "a"}, {"model": "b", "weight": 0}]},

@@ -14,11 +14,32 @@ from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
 from leaf_st.student.asymmetric import load
 from leaf_st.student.build import build_student
 from leaf_st.student.static import build_static
-from leaf_st.teacher.open import teacher_spec
+from leaf_st.teacher.open import _TEACHER_KINDS, kind_of, teacher_spec
 from leaf_st.teacher.store import EmbeddingStore
 
 TEXTS = ["a small text", "another one which is longer than that"]
 NO_PROMPTS = {"query": "", "document": ""}
+
+
+def test_each_teacher_is_of_exactly_one_kind():
+    api = {"url": "http://127.0.0.1:1/v1", "model": "m"}
+    specs = (
+        TeacherSpec(),
+        TeacherSpec(api=api),
+        TeacherSpec(vector_column="v"),
+        TeacherSpec(ensemble=[{"model": "a"}, {"api": api}]),
+    )
+    kinds = [[kind for kind in _TEACHER_KINDS if kind.is_kind_of(spec)] for spec in specs]
+    assert [len(found) for found in kinds] == [1] * len(specs)
+    assert len({id(found[0]) for found in kinds}) == len(_TEACHER_KINDS)
+
+
+def test_settings_that_the_teacher_of_a_start_determines_are_refused():
+    api = TeacherSpec(api={"url": "http://127.0.0.1:1/v1", "model": "m"})
+    ensemble = TeacherSpec(ensemble=[{"model": "a"}, {"model": "b"}])
+    for spec, values in ((api, {"max_length": 8}), (ensemble, {"precision": "float32"})):
+        with pytest.raises(InputError, match=f"^teacher.{next(iter(values))}: expected no value"):
+            kind_of(spec).with_teacher_of_start(TeacherSpec(model="student.start", **values), spec)
 
 
 @pytest.fixture

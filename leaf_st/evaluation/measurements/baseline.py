@@ -277,7 +277,8 @@ def backbone_of(student: "SentenceTransformer") -> "SentenceTransformer":
 def backbone_name(recipe: Recipe) -> str:
     """Return the name of the student's backbone, such as "layers 0, 4, 5 of all-MiniLM-L6-v2"."""
     spec = recipe.student
-    layers = f"layers {', '.join(map(str, spec.layers))} of " if spec.layers is not None else ""
+    kept = spec.layers
+    layers = f"layer{'s'[: len(kept) - 1]} {', '.join(map(str, kept))} of " if kept is not None else ""
     return layers + _short(spec.start or spec.backbone or recipe.teacher.name)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from leaf_st.errors import InputError
 from leaf_st.recipe import ApiSpec, TeacherSpec
 from leaf_st.teacher.api.teacher import ApiTeacher, api_of, revision_of, student_prompts
-from leaf_st.teacher.kind import DOCUMENTS, Code, TeacherKind, quoted, with_model
+from leaf_st.teacher.kind import DOCUMENTS, Code, TeacherKind, quoted, require_unset, with_model
 from leaf_st.teacher.protocol import Teacher
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class ApiKind(TeacherKind):
 
     def with_teacher_of_start(self, asked: TeacherSpec, spec: TeacherSpec) -> TeacherSpec:
         """Return ``asked`` with the API of ``spec``."""
+        require_unset(asked, ("max_length", "precision", "trust_remote_code"), spec)
         return replace(with_model(asked, spec), api=spec.api, max_length=spec.max_length)
 
     def tokens_of_budget(self, spec: TeacherSpec, usd: float | None, tokens: int | None) -> int | None:
@@ -61,7 +62,9 @@ class ApiKind(TeacherKind):
         if usd is None:
             return tokens
         price = api_of(spec).price_per_million_tokens
-        if not price:
+        if price == 0:
+            return tokens
+        if price is None:
             raise InputError("--budget-usd: expected a price, found none: set teacher.api.price_per_million_tokens")
         allowed = int(usd / price * 1e6)
         return allowed if tokens is None else min(tokens, allowed)

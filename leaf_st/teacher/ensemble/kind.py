@@ -8,7 +8,7 @@ from leaf_st.errors import InputError
 from leaf_st.recipe import TeacherSpec
 from leaf_st.teacher.ensemble.paid import combine
 from leaf_st.teacher.ensemble.teacher import Ensemble, ensemble_precision, ensemble_revision
-from leaf_st.teacher.kind import DOCUMENTS, Code, Parts, TeacherKind, precision_of, quoted
+from leaf_st.teacher.kind import DOCUMENTS, Code, Parts, TeacherKind, precision_of, quoted, require_unset
 from leaf_st.teacher.protocol import Teacher
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class EnsembleKind(TeacherKind):
 
     def with_teacher_of_start(self, asked: TeacherSpec, spec: TeacherSpec) -> TeacherSpec:
         """Return ``spec``, the ensemble, with the ``asked`` format of the store."""
+        require_unset(asked, ("max_length", "precision", "trust_remote_code"), spec)
         return replace(spec, prompts=asked.prompts or spec.prompts, store_dtype=asked.store_dtype)
 
     def small(self, spec: TeacherSpec, model: str, width: int) -> TeacherSpec:
