@@ -93,6 +93,7 @@ class Run:
                 the first text is embedded.
         """
         self._require_texts()
+        self._existing_sets()
         student = self._build_student(self.teacher.fingerprint)
         # Another machine that resumes the run must not resolve "auto" to another precision.
         spec = self.recipe.teacher
@@ -247,13 +248,7 @@ class Run:
 
     def evaluate(self) -> list[Result]:
         """Evaluate the student in ``model/`` in all modes on the sets of the recipe that exist."""
-        found = []
-        for name in self.recipe.evaluate_on:
-            if Path(name).exists():
-                found.append(name)
-            else:
-                self._log(f"{name} does not exist: left out of the evaluation")
-        if not found:
+        if not (found := self._existing_sets()):
             return []
         from leaf_st.evaluation.tasks.find import find_tasks
         from leaf_st.evaluation.tasks.runner import evaluate_tasks  # imports mteb, which takes seconds
@@ -262,6 +257,13 @@ class Run:
         # An API counts the tokens of texts and evaluation together. Training has dropped a local model.
         measure = partial(evaluate_tasks, teacher=self.teacher, student=student, folder=self.folder / RESULTS)
         return [row for task in find_tasks(found) for row in self._evaluate_set(measure, task)]
+
+    def _existing_sets(self) -> list[str]:
+        """Return the evaluation sets that exist, and log the others, which a shared recipe may name."""
+        for name in (sets := self.recipe.evaluate_on):
+            if not Path(name).exists():
+                self._log(f"evaluation set {name} does not exist: it is left out of the evaluation")
+        return [name for name in sets if Path(name).exists()]
 
     def _evaluate_set(self, measure: Callable[..., list[Result]], task: object) -> list[Result]:
         """Evaluate the student on a set in the modes for which the teacher has vectors."""

@@ -69,6 +69,14 @@ def test_what_only_training_needs_is_checked_before_the_embedding(recipe, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+def test_a_set_that_does_not_exist_is_named_before_the_embedding(recipe, tmp_path, caplog):
+    caplog.set_level("INFO", "leaf_st")
+    Run(replace(recipe, evaluate_on=(str(tmp_path / "set"),)), tmp_path / "run").embed()
+    messages = [record.getMessage() for record in caplog.records]
+    named = messages.index(f"evaluation set {tmp_path / 'set'} does not exist: it is left out of the evaluation")
+    assert named < next(place for place, message in enumerate(messages) if message.startswith("60 texts of"))
+
+
 def test_alignment_is_that_of_the_held_out_rows(recipe, tmp_path):
     run = Run(recipe, tmp_path / "run")
     store = run.embed()
