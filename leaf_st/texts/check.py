@@ -1,5 +1,6 @@
 """Which rows of a source can be used as texts."""
 
+import re
 from collections.abc import Sequence
 from typing import cast
 
@@ -7,6 +8,13 @@ from leaf_st.recipe import KINDS
 
 _MAX_BYTES = 1_000_000  # longer than any teacher reads: probably a file mistaken for a text
 _BYTES_PER_CHARACTER = 4  # the most that UTF-8 uses
+# A character other than white space, controls (Unicode category Cc), format characters (Cf), and the other characters
+# without a shape of their own (Default_Ignorable_Code_Point), such as variation selectors and the fillers of Hangul.
+_VISIBLE = re.compile(
+    r"[^\s\x00-\x1f\x7f-\x9f\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5"
+    r"\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    r"\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 
 
 def flaw(text: object, kind: object) -> str | None:
@@ -14,10 +22,10 @@ def flaw(text: object, kind: object) -> str | None:
     if not isinstance(text, str):
         return "not text"
     stripped = text.strip()
-    if not stripped:
-        return "empty"
     if "\0" in stripped:
         return "NUL character"
+    if not _VISIBLE.search(stripped):
+        return "empty"
     try:
         size = len(stripped.encode())
     except UnicodeEncodeError:
@@ -44,5 +52,5 @@ def stripped_texts(texts: Sequence[object], kinds: Sequence[object]) -> list[str
     except (TypeError, UnicodeEncodeError):
         return None
     longest = max(map(len, stripped), default=0)
-    usable = known and all(stripped) and longest * _BYTES_PER_CHARACTER < _MAX_BYTES
+    usable = known and all(map(_VISIBLE.search, stripped)) and longest * _BYTES_PER_CHARACTER < _MAX_BYTES
     return stripped if usable and not any("\0" in text for text in stripped) else None

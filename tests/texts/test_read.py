@@ -1,4 +1,5 @@
 import json
+import unicodedata
 from collections import Counter
 
 import pytest
@@ -46,6 +47,39 @@ def test_every_bad_row_is_left_out_and_counted(tmp_path):
         "1 MB or longer": 1,
         "kind neither query nor document": 2,
     }
+
+
+# Spaces and joiners of no width, a byte-order mark, a direction, a soft hyphen, variation selectors, a tag, a control
+# character, and a filler of Hangul.
+INVISIBLE = [
+    "\u200b",
+    " \u200b\n\u200d",
+    "\ufeff",
+    "\u200e",
+    "\u00ad",
+    "\ufe0f",
+    "\U000e0100",
+    "\U000e0041",
+    "\x07",
+    "\u3164",
+]
+
+
+@pytest.mark.parametrize("sentences", [False, True])
+def test_texts_without_a_visible_character_are_empty(tmp_path, sentences):
+    visible = ["leaf\u200b", "❤\ufe0f", "\u0301a"]
+    texts, skipped = read(tmp_path, [{"text": text} for text in visible], sentences=sentences)
+    assert [row.text for row in texts if row.kind == "document"] == visible
+    assert not skipped
+    texts, skipped = read(tmp_path, [{"text": text} for text in [*INVISIBLE, *visible]], sentences=sentences)
+    assert [row.text for row in texts if row.kind == "document"] == visible
+    assert skipped == {"empty": len(INVISIBLE)}
+
+
+def test_every_control_and_format_character_is_invisible():
+    categories = ("Cc", "Cf", "Zs", "Zl", "Zp")
+    characters = [chr(code) for code in range(1, 0xE1000) if unicodedata.category(chr(code)) in categories]
+    assert {flaw(character, "query") for character in characters} == {"empty"}
 
 
 def test_white_space_inside_a_text_stays(tmp_path):
