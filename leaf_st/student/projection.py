@@ -5,6 +5,7 @@ thousand texts finds in seconds.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,6 +60,10 @@ class Projection(Dense):
             module_output_name=module_output_name,
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A process that Python spawns reads the student from a pickle, which would look the class up under its name.
+        return _empty_projection, (), self.__dict__
+
     @torch.no_grad()
     def fit(self, pooled: Tensor, targets: Tensor, ridge: float) -> None:
         """Set the weight to the ridge regression of the targets on the pooled vectors (closed-form start).
@@ -75,6 +80,10 @@ class Projection(Dense):
         gram = x.T @ x
         gram.diagonal().add_(ridge * gram.diagonal().mean())
         self.linear.weight.copy_(torch.linalg.solve(gram, x.T @ y).T)
+
+
+def _empty_projection() -> Projection:
+    return Projection.__new__(Projection)
 
 
 # A saved model stores the module and name of the class: use those of the stock type.

@@ -22,6 +22,7 @@ from sentence_transformers import (
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
+from sentence_transformers.base.data_collator import BaseDataCollator
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
@@ -36,6 +37,7 @@ from leaf_st.training.cpu import ReusedGradients, attention_kernel
 from leaf_st.training.loss import TeacherAlignedLoss
 from leaf_st.training.sampler import LengthGroupedBatchSampler, Lengths, token_lengths
 from leaf_st.training.schedule import schedule
+from leaf_st.training.tokenization import Tokenization
 
 HELD_OUT_SHARE = 10  # at most one row in ten is held out: most of a small store is needed for training
 DOMAIN, GENERAL = "domain", "general"  # names of the validation sets, if there are two
@@ -212,6 +214,12 @@ class LeafTrainer(SentenceTransformerTrainer):
         decay = schedule(self._spec, self.args, self.training_rows, num_training_steps)
         self.lr_scheduler = LambdaLR(optimizer, decay)
         return self.lr_scheduler
+
+    def get_data_collator(self, model: Any, *others: Any, **more: Any) -> BaseDataCollator:  # noqa: ANN401
+        """Return the base class's collator, which tokenizes without the student's weights."""
+        collator: BaseDataCollator = super().get_data_collator(model, *others, **more)
+        collator.preprocess_fn = Tokenization(model[0])
+        return collator
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Add no automatic model card: the card would print complete target vectors."""

@@ -1,4 +1,5 @@
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -57,3 +58,9 @@ def test_strength_does_not_depend_on_scale_or_number_of_rows():
     projections[2].fit(100 * x, y, 0.1)
     torch.testing.assert_close(projections[1].linear.weight, projections[0].linear.weight)
     torch.testing.assert_close(100 * projections[2].linear.weight, projections[0].linear.weight)
+
+
+def test_a_pickled_student_is_the_student(tiny_student):
+    copied = pickle.loads(pickle.dumps(tiny_student))  # as for processes of encode, or of a trainer
+    assert isinstance(copied[2], Projection)
+    np.testing.assert_array_equal(copied.encode("a text"), tiny_student.encode("a text"))
