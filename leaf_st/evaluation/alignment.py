@@ -8,6 +8,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.evaluation.evaluator import BaseEvaluator
 
 from leaf_st.errors import InputError
+from leaf_st.evaluation.embedder import require_finite
+from leaf_st.vectors import cosines
 
 
 class AlignmentEvaluator(BaseEvaluator):
@@ -58,7 +60,7 @@ class AlignmentEvaluator(BaseEvaluator):
         """Return the distance and the cosine of each text, both of shape (n,).
 
         Raises:
-            InputError: If the model's vectors and the targets have different widths.
+            InputError: If the model's vectors and the targets have different widths, or a vector contains NaN.
         """
         # The empty prompt keeps the model from adding its default prompt a second time.
         encoded = model.encode(self.texts, prompt="", batch_size=self.batch_size, show_progress_bar=False)
@@ -68,5 +70,5 @@ class AlignmentEvaluator(BaseEvaluator):
                 f"the teacher's vectors have {targets.shape[1]} dimensions, the student's have {found.shape[1]}: "
                 f"build the student with dimension={targets.shape[1]}"
             )
-        norms = np.linalg.norm(found, axis=1) * np.linalg.norm(targets, axis=1)
-        return np.linalg.norm(found - targets, axis=1), (found * targets).sum(axis=1) / norms
+        require_finite(found, self.texts, "the student")
+        return np.linalg.norm(found - targets, axis=1), cosines(found, targets)

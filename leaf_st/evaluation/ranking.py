@@ -24,10 +24,11 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import BeirSet
 from leaf_st.evaluation.embedder import TeacherOrStudent
 from leaf_st.evaluation.modes import CODINGS, Coding
+from leaf_st.vectors import have_norm_1, normalized
 
 K = 10
 _LARGEST = 127
-_TINY = 1e-12  # as in torch's normalize
+_TINY = 1e-12
 _BLOCK = 256  # queries whose similarities are in memory at a time
 
 
@@ -50,13 +51,13 @@ def length_is_free(model: TeacherOrStudent, *vectors: NDArray[np.float32]) -> bo
     """
     if model.similarity_fn_name == "cosine":
         return True
-    return all(bool(np.abs(np.linalg.norm(side, axis=1) - 1).max() < 1e-3) for side in vectors)
+    return all(have_norm_1(side, 1e-3) for side in vectors)
 
 
 def cut(vectors: NDArray[np.float32], dimension: int, unit: bool) -> NDArray[np.float32]:
     """Return the first ``dimension`` coordinates of n vectors, shape (n, dimension), of norm 1 if ``unit``."""
     head = vectors[:, :dimension]
-    return head / np.maximum(np.linalg.norm(head, axis=1, keepdims=True), _TINY) if unit else head
+    return normalized(head) if unit else head
 
 
 def code(

@@ -9,6 +9,7 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.export.encoder import FormEncoder
 from leaf_st.recipe import Kind
+from leaf_st.vectors import cosines
 
 BATCH_SIZE = 16  # texts of different lengths in one batch, so that the comparison covers padding
 
@@ -30,9 +31,8 @@ class Parity:
 
 def parity(found: NDArray[np.float32], expected: NDArray[np.float32]) -> Parity:
     """Compare the vectors of a form with the vectors of torch, both of shape (n, d), row by row."""
-    norms = np.linalg.norm(expected, axis=1)
-    cosines = (found * expected).sum(axis=1) / (norms * np.linalg.norm(found, axis=1))
-    return Parity(float(np.abs(found - expected).max() / max(1.0, norms.mean())), float(cosines.mean()))
+    scale = max(1.0, np.linalg.norm(expected, axis=1).mean())
+    return Parity(float(np.abs(found - expected).max() / scale), float(cosines(found, expected).mean()))
 
 
 def torch_vectors(model: SentenceTransformer, texts: TextsByKind) -> NDArray[np.float32]:

@@ -22,6 +22,7 @@ from leaf_st.run_folder import MODEL, PUBLISH, is_run
 from leaf_st.student.asymmetric import with_teacher
 from leaf_st.tables import aligned
 from leaf_st.teacher.open import teacher_spec
+from leaf_st.vectors import have_norm_1
 
 P = ParamSpec("P")
 State = Literal["ok", "failed", "skipped"]
@@ -139,12 +140,13 @@ def _dimension(reading: Reading, trained: SentenceTransformer | None) -> str:
 
 
 def _norm(reading: Reading, trained: SentenceTransformer | None) -> str:
-    norms = np.concatenate([np.linalg.norm(vectors, axis=1) for vectors in (reading.query, reading.document)])
+    sides = (reading.query, reading.document)
+    norms = np.concatenate([np.linalg.norm(vectors, axis=1) for vectors in sides])
     if not np.isfinite(norms).all():
         raise _FailedError("some vectors are not finite")
     normalized = trained is not None and _is_normalized(trained)
     found = f"{norms.min():.6f} to {norms.max():.6f}"
-    if normalized and np.abs(norms - 1).max() > _NORM_TOLERANCE:
+    if normalized and not all(have_norm_1(vectors, _NORM_TOLERANCE) for vectors in sides):
         raise _FailedError(f"expected 1, found {found}")
     return found
 
@@ -152,7 +154,7 @@ def _norm(reading: Reading, trained: SentenceTransformer | None) -> str:
 def _is_normalized(model: SentenceTransformer) -> bool:
     """Return whether the vectors of a short text have norm 1."""
     vectors = np.stack([model.encode_query(_TEXTS[0]), model.encode_document(_TEXTS[0])])
-    return bool(np.abs(np.linalg.norm(vectors, axis=1) - 1).max() < _NORM_TOLERANCE)
+    return have_norm_1(vectors, _NORM_TOLERANCE)
 
 
 def _prompts(reading: Reading, trained: SentenceTransformer | None) -> str:

@@ -17,6 +17,7 @@ from leaf_st.models.prompts import prompt_for
 from leaf_st.models.tokens import copy_tokenizer, max_length_of, token_counts
 from leaf_st.recipe import KINDS, TeacherSpec
 from leaf_st.teacher.protocol import Fingerprint, Similarity, Vectors
+from leaf_st.vectors import have_norm_1, normalized
 
 _PROBE = ["a", "What does the norm of this vector say?", "Short and long texts alike. " * 20]
 _TOKENS = 256  # embedded at a time
@@ -53,10 +54,7 @@ class LocalTeacher:
         self.batch_size = 32 if model.device.type == "cpu" else 256
         self._normalized = False
         probe = self.encode_document(_PROBE)
-        norms = np.linalg.norm(probe, axis=1)
-        norms = norms[norms > 0]  # a text without a known token has the zero vector
-        precise = model.dtype == torch.float32
-        self._normalized = bool(norms.size and np.abs(norms - 1).max() < (1e-4 if precise else 1e-2))
+        self._normalized = have_norm_1(probe, 1e-4 if model.dtype == torch.float32 else 1e-2)
         self.fingerprint = Fingerprint(
             teacher=name,
             revision=revision,
@@ -178,10 +176,7 @@ class LocalTeacher:
                 show_progress_bar=False,
             )
             vectors[rows] = batch.float().cpu().numpy()
-        if self._normalized:
-            norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-            vectors /= np.where(norms > 0, norms, 1)
-        return vectors
+        return normalized(vectors) if self._normalized else vectors
 
 
 def load_teacher_model(spec: TeacherSpec, device: str | None = None) -> SentenceTransformer:

@@ -2,6 +2,7 @@ import copy
 
 import numpy as np
 import pytest
+import torch
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.alignment import AlignmentEvaluator
@@ -68,3 +69,18 @@ def test_widths_must_match(tiny_student):
 def test_one_target_for_each_text(texts, rows):
     with pytest.raises(InputError, match=f"found {len(texts)} texts and {rows} targets"):
         AlignmentEvaluator(texts, np.ones((rows, 32)))
+
+
+def test_the_cosine_of_a_zero_vector_is_0(tiny_student):
+    targets = tiny_student.encode(TEXTS)
+    targets[1] = 0  # as a static teacher gives for a text without a known token
+    evaluator = AlignmentEvaluator(TEXTS, targets)
+    assert evaluator(tiny_student) == pytest.approx({"l2": 1 / 4, "cosine": 3 / 4}, abs=1e-5)
+    counts = alignment_row("held-out texts", *evaluator.compare(tiny_student)).cosine_histogram.counts
+    assert (counts[0], sum(counts)) == (1, 4)
+
+
+def test_a_student_that_gives_nan_is_named(tiny_student):
+    torch.nn.init.constant_(tiny_student[2].linear.weight, torch.nan)
+    with pytest.raises(InputError, match="the student returns NaN or infinite numbers for 4 of 4 texts"):
+        AlignmentEvaluator(TEXTS, np.ones((4, 32)))(tiny_student)

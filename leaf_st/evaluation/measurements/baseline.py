@@ -99,10 +99,10 @@ class LinearMap:
         """Map n vectors of the source, shape (n, source dimension), to shape (n, teacher dimension)."""
         import numpy as np
 
+        from leaf_st.vectors import normalized
+
         mapped = vectors.astype(np.float64) @ self.weights + self.offset
-        if self.normalized:
-            mapped /= np.maximum(np.linalg.norm(mapped, axis=1, keepdims=True), 1e-12)
-        return mapped.astype(np.float32)
+        return (normalized(mapped) if self.normalized else mapped).astype(np.float32)
 
 
 def fit_ridge(

@@ -31,6 +31,7 @@ from leaf_st.teacher.precompute import embed_rows
 from leaf_st.teacher.protocol import Fingerprint, Service, Teacher
 from leaf_st.teacher.remote import RemoteTeacher
 from leaf_st.texts import Text
+from leaf_st.vectors import normalized
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -141,8 +142,8 @@ class Ensemble(RemoteTeacher):
                 "teacher.dimensions has written"
             )
         pairs = zip(self._spec.ensemble, vectors, strict=True)
-        joined = np.concatenate([np.float32(member.weight) * _normalized(part) for member, part in pairs], axis=1)
-        return _normalized(joined if self._axes is None else joined @ self._axes)
+        joined = np.concatenate([np.float32(member.weight) * normalized(part) for member, part in pairs], axis=1)
+        return normalized(joined if self._axes is None else joined @ self._axes)
 
     def _blocks(self, texts: Iterator[Text]) -> Iterator[NDArray[np.float32]]:
         for block in blocks(texts, _BLOCK):
@@ -198,10 +199,3 @@ def _joined(names: Iterable[str]) -> str:
     """Return the members' values of a setting, once if they are equal."""
     values = list(names)
     return values[0] if len(set(values)) == 1 else "+".join(values)
-
-
-def _normalized(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return vectors with norm 1; zero vectors, of texts without a known token, stay zero."""
-    norms: NDArray[np.float32] = np.linalg.norm(vectors, axis=1, keepdims=True)
-    norms[norms == 0] = 1
-    return vectors / norms
