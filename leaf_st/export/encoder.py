@@ -64,13 +64,19 @@ class OnnxEncoder:
             raise InputError(
                 f"{graph}: expected the inputs {', '.join(INPUTS)}, found {', '.join(found)}: export the model again"
             )
+        self._width: int = self._session.get_outputs()[0].shape[1]
         self._tokenizer = copy_tokenizer(model)
         self._tokenizer.enable_padding(pad_id=model.tokenizer.pad_token_id, pad_token=model.tokenizer.pad_token)
         self._prompts = {kind: prompt_for(model.prompts, kind) for kind in KINDS}
 
     def __call__(self, kind: Kind, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return the vectors of n texts as one batch, shape (n, d), with the model's prompt for ``kind``."""
+        """Return the vectors of n texts as one batch, shape (n, d), with the model's prompt for ``kind``.
+
+        A text without a token, where the tokenizer adds none, has the zero vector.
+        """
         encoded = self._tokenizer.encode_batch([self._prompts[kind] + text for text in texts])
+        if not any(text.ids for text in encoded):  # no graph takes a batch without a token
+            return np.zeros((len(texts), self._width), dtype=np.float32)
         ids = np.array([text.ids for text in encoded], dtype=np.int64)
         mask = np.array([text.attention_mask for text in encoded], dtype=np.int64)
         vectors: NDArray[np.float32] = self._session.run(None, dict(zip(INPUTS, (ids, mask), strict=True)))[0]
@@ -78,5 +84,5 @@ class OnnxEncoder:
 
     def encode(self, kind: Kind, texts: Sequence[str], batch_size: int) -> NDArray[np.float32]:
         """Return the vectors of n texts, shape (n, d), in batches of ``batch_size``."""
-        starts = range(0, len(texts), batch_size)
+        starts = range(0, max(len(texts), 1), batch_size)
         return np.concatenate([self(kind, texts[start : start + batch_size]) for start in starts])

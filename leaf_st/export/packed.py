@@ -62,7 +62,7 @@ def write_packed(model: SentenceTransformer, path: Path, _source: Path | None = 
 def packed_graph(model: SentenceTransformer) -> "ModelProto":
     """Return ``model``, which `can_be_packed`, as a graph with the inputs and outputs of `standard_graph`.
 
-    The ``token_embeddings`` of padding are 0. Each text must have at least one token.
+    The ``token_embeddings`` of padding are 0. A batch must have at least one token.
     """
     first, _pooling, *rest = model.children()
     transformer = cast(Transformer, first).model
@@ -258,6 +258,8 @@ def _float_mask(graph: GraphBuilder) -> str:
 def _mean(graph: GraphBuilder, tokens: str) -> str:
     axis = graph.constant([1])
     count = graph.node("ReduceSum", _float_mask(graph), axis, keepdims=0)
+    # The mean of no tokens is the zero vector, as in sentence-transformers.
+    count = graph.node("Max", count, graph.constant(np.ones(1, dtype=np.float32)))
     return graph.node("Div", graph.node("ReduceSum", tokens, axis, keepdims=0), count)
 
 

@@ -42,6 +42,7 @@ def torch_vectors(model: SentenceTransformer, texts: TextsByKind) -> NDArray[np.
         [
             encoders[kind](list(of_kind), batch_size=BATCH_SIZE, convert_to_numpy=True, show_progress_bar=False)
             for kind, of_kind in texts.items()
+            if of_kind
         ]
     )
 

@@ -6,7 +6,7 @@ The loader encodes a short and a long text, so that a model that cannot encode f
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -79,6 +79,8 @@ def load_model(
     # Results use this name. A static model does not know its folder, and other models know only the hub's cache.
     model.model_card_data.set_model_id(ZOO[name].hub_id if name in ZOO and not Path(name).is_dir() else name)
     _add_pad_token(model, role, name)
+    with _failures_named(f"{role} {name} cannot encode a text", role):
+        _accept_texts_without_tokens(model)
     set_max_length(model, max_length, role, name)
     require_encoding(model, role, name)
     return model
@@ -171,6 +173,22 @@ def _add_pad_token(model: SentenceTransformer, role: str, name: str) -> None:
                 "token, set pad_token in its tokenizer_config.json"
             )
         tokenizer.pad_token = tokenizer.eos_token
+
+
+def _accept_texts_without_tokens(model: SentenceTransformer) -> None:
+    """Let ``model`` encode batches of empty texts, even if a tokenizer adds no tokens to a text, as GPT-2's."""
+    for module in modules_of(model):
+        if isinstance(module, Transformer) and not module.preprocess([""])["input_ids"].numel():
+            module.register_forward_pre_hook(_add_masked_token)
+
+
+def _add_masked_token(_module: nn.Module, arguments: tuple[dict[str, Any], ...]) -> None:
+    """Add padding to a batch without a token, which transformers cannot encode; the padding is masked."""
+    features = arguments[0]
+    if not features["input_ids"].numel():
+        features |= {
+            name: value.new_zeros(len(value), 1) for name, value in features.items() if isinstance(value, torch.Tensor)
+        }
 
 
 @contextmanager
