@@ -9,7 +9,7 @@ from sentence_transformers.base.evaluation.evaluator import BaseEvaluator
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.embedder import require_finite
-from leaf_st.vectors import cosines
+from leaf_st.models.vectors import cosines
 
 
 class AlignmentEvaluator(BaseEvaluator):

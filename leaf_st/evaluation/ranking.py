@@ -24,7 +24,7 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import BeirSet
 from leaf_st.evaluation.embedder import TeacherOrStudent
 from leaf_st.evaluation.modes import CODINGS, Coding
-from leaf_st.vectors import have_norm_1, normalized
+from leaf_st.models.vectors import have_norm_1, normalized
 
 K = 10
 _LARGEST = 127

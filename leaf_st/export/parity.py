@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.export.encoder import FormEncoder
+from leaf_st.models.vectors import cosines
 from leaf_st.recipe import Kind
-from leaf_st.vectors import cosines
 
 BATCH_SIZE = 16  # texts of different lengths in one batch, so that the comparison covers padding
 

@@ -1,1 +1,1 @@
-"""Models of any origin: finding, loading, saving, prompts, tokenizers and precision."""
+"""Models of any origin: finding, loading, saving, prompts, tokenizers, precision and vectors."""

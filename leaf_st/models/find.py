@@ -30,6 +30,7 @@ from leaf_st.zoo import PACKAGED, ZOO, ZooModel
 # Weights (safetensors only) and the other files that sentence-transformers needs.
 MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 DOCUMENTS = ["README.md", "LICEN[CS]E*", "NOTICE*"]
+PICKLED = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}  # endings of pickles
 _NOT_FILES = ["onnx/*", "openvino/*"]
 COMPLETE = [*MODEL_FILES, *DOCUMENTS, "onnx/*", ".eval_results/*.yaml"]  # a copy to pass on
 # Files that can change a vector. The root of a repository may hold other files, such as the recipe of its training.
@@ -128,13 +129,17 @@ def commit_of(folder: Path) -> str | None:
 
 def content_hash(folder: Path) -> str:
     """Return a hash of every file in ``folder`` that can change a vector: weights, tokenizer, configs and code."""
+    return _hash_of(folder, files_of_vectors(folder))
+
+
+def files_of_vectors(folder: Path) -> set[Path]:
+    """Return every file in ``folder`` that can change a vector."""
     code = ("*.py",) if _runs_own_code(folder) else ()
     modules = [
         path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "onnx", "openvino"))
     ]
     found = {path for pattern in (*_ROOT, *code) for path in folder.glob(pattern)}
-    found |= {path for module in modules for pattern in (*_MODULE, *code) for path in module.rglob(pattern)}
-    return _hash_of(folder, found)
+    return found | {path for module in modules for pattern in (*_MODULE, *code) for path in module.rglob(pattern)}
 
 
 def first_content_hash(folder: Path) -> str:
@@ -200,9 +205,19 @@ def _is_complete(folder: Path) -> bool:
 
 def _complete(folder: Path, name: str) -> Path:
     if not _is_complete(folder):
+        if pickled := sorted(path for path in folder.glob("*") if path.suffix in PICKLED):
+            raise ModelError(name, pickle_problem(pickled[0]))
         missing = "model.safetensors" if any(folder.glob("*.json")) else "config.json"
         raise ModelError(name, f"expected a model, found no {missing} in {folder}: name a folder that contains a model")
     return folder
+
+
+def pickle_problem(path: Path) -> str:
+    """Return what is wrong with the pickled weights in ``path``, and the remedy."""
+    return (
+        f"expected weights as safetensors, found {path}, a pickle, which can run code: if you trust this file, save "
+        "the model again with SentenceTransformer(...).save_pretrained, which writes safetensors"
+    )
 
 
 def _packaged(name: str) -> Path:

@@ -17,6 +17,7 @@ from torch import nn
 from leaf_st.errors import InputError, ModelError
 from leaf_st.models.find import find_model
 from leaf_st.models.precision import dtype_of
+from leaf_st.models.safety import own_code, require_safe
 from leaf_st.models.tokens import max_length_of, positions_of
 from leaf_st.recipe import Precision
 from leaf_st.zoo import ZOO
@@ -24,6 +25,7 @@ from leaf_st.zoo import ZOO
 # Tokens of the long probe for a model without a table of positions: a longer probe finds no other error and takes
 # seconds.
 _PROBE = 512
+_CHECK_FILES = "check the model's files"
 # The recipe's name for the length of each role; other roles have no such value.
 _LENGTH_OF = {
     "teacher": "teacher.max_length",
@@ -61,8 +63,12 @@ def load_model(
     name = str(name)
     try:
         folder = find_model(name, revision, code=trust_remote_code)
+        require_safe(folder, name)
     except ModelError as error:
         raise InputError(f"{role} {name} cannot be loaded: {error.problem}") from error
+    if not trust_remote_code and (code := own_code(folder)) is not None:
+        remedy = _code_remedy(role)
+        raise InputError(f"{role} {name} cannot be loaded from {folder}: {code}; {remedy}, or name another {role}")
     device = device or get_device_name()
     dtype = dtype_of(precision, torch.device(device))
     with _failures_named(f"{role} {name} cannot be loaded from {folder}", role):
@@ -206,9 +212,11 @@ def _failures_named(what: str, role: str) -> Iterator[None]:
 def _remedy(error: Exception, role: str) -> str:
     if isinstance(error, ImportError):
         return "install the package or the version that the model needs"
-    if "trust_remote_code" in str(error) and role == "teacher":
-        return "if you trust this code, set teacher.trust_remote_code=true"
-    return "check the model's files"
+    return _code_remedy(role) if "trust_remote_code" in str(error) else _CHECK_FILES
+
+
+def _code_remedy(role: str) -> str:
+    return "if you trust this code, set teacher.trust_remote_code=true" if role == "teacher" else _CHECK_FILES
 
 
 def _reason(error: Exception) -> str:

@@ -12,6 +12,7 @@ from leaf_st.errors import InputError
 from leaf_st.hub.retry import retry
 from leaf_st.models.find import COMPLETE, DOCUMENTS, MODEL_FILES, find_in_cache, find_model
 from leaf_st.models.portable import save_portable
+from leaf_st.models.safety import require_safe
 from leaf_st.student.asymmetric import is_asymmetric, load
 from leaf_st.zoo import ASYMMETRIC, ZOO
 
@@ -45,6 +46,7 @@ def pull(name: str, folder: Path, revision: str | None = None) -> None:
         replace_folder(folder, lambda fresh: _save_both(model, sources, fresh))
     else:
         source = _fetch(name, COMPLETE, revision)
+        require_safe(source, name)  # the copy would contain the files behind all links
         replace_folder(
             folder, lambda fresh: shutil.copytree(source, fresh)
         )  # copies the files behind the cache's links

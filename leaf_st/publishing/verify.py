@@ -12,17 +12,19 @@ from huggingface_hub import ModelCard
 from sentence_transformers import SentenceTransformer
 from yaml import YAMLError
 
-from leaf_st.errors import InputError
+from leaf_st.errors import InputError, ModelError
 from leaf_st.export.encoder import OnnxEncoder, onnxruntime_is_installed
 from leaf_st.export.forms import APPROXIMATE, GRAPH_FOLDER, ExportForm, exported_files, get_form
 from leaf_st.export.parity import parity
+from leaf_st.models.find import PICKLED
 from leaf_st.models.load import load_model
+from leaf_st.models.safety import require_safe
+from leaf_st.models.vectors import have_norm_1
 from leaf_st.publishing.consumer import Reading, read_as_consumer
 from leaf_st.run_folder import MODEL, PUBLISH, is_run
 from leaf_st.student.asymmetric import with_teacher
 from leaf_st.tables import aligned
 from leaf_st.teacher.open import teacher_spec
-from leaf_st.vectors import have_norm_1
 
 P = ParamSpec("P")
 State = Literal["ok", "failed", "skipped"]
@@ -37,7 +39,6 @@ _TEXTS = (
     "Größe, naïve café, 東京 and Москва",
     "a text that goes on and on, " * 400,
 )
-_PICKLED = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 _SECRET = re.compile(r"\bhf_[A-Za-z0-9]{30,}")
 _TEXT_FILES = {".json", ".md", ".txt", ".yaml", ".yml", ".html"}
 _CARD_KEYS = ("license", "library_name", "pipeline_tag", "tags")
@@ -81,7 +82,7 @@ def verify(folder: Path, trained: SentenceTransformer | None) -> list[Check]:
     """
     if trained is not None:
         trained.to("cpu")  # the consumer's device
-    reading = read_as_consumer(folder, _TEXTS)
+    reading = _read(folder)
     if isinstance(reading, str):
         loads = Check("load", "failed", reading)
         return [loads, *(_check(name, check, folder) for name, check in _FILE_CHECKS.items())]
@@ -92,6 +93,14 @@ def verify(folder: Path, trained: SentenceTransformer | None) -> list[Check]:
         _check("onnx", _onnx, folder, reading, trained),
         *(_check(name, check, folder) for name, check in _FILE_CHECKS.items()),
     ]
+
+
+def _read(folder: Path) -> Reading | str:
+    try:
+        require_safe(folder, str(folder))
+    except ModelError as error:
+        return error.problem
+    return read_as_consumer(folder, _TEXTS)
 
 
 def verify_by_name(path: Path, model: str | None = None) -> tuple[Path, list[Check]]:
@@ -213,7 +222,7 @@ def _graph(graph: Path, form: ExportForm | None, reading: Reading, model: Senten
 
 
 def _layout(folder: Path) -> str:
-    pickled = [file for file in _files(folder) if Path(file).suffix in _PICKLED and not file.startswith("openvino/")]
+    pickled = [file for file in _files(folder) if Path(file).suffix in PICKLED and not file.startswith("openvino/")]
     if pickled:
         raise _FailedError(f"{pickled[0]}: expected weights as safetensors, found a pickle, which can run code")
     types = [module["type"] for module in json.loads((folder / "modules.json").read_text(encoding="utf-8"))]

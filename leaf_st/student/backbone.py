@@ -17,19 +17,13 @@ def require_portable(transformer: Transformer, role: str, name: str) -> None:
         name: The model's name.
 
     Raises:
-        InputError: If the encoder runs its own code, has an adapter, or has a tokenizer written in Python.
+        InputError: If the encoder runs its own code, or has a tokenizer written in Python.
     """
     model = transformer.model
     if type(model).__module__.partition(".")[0] == _OWN_CODE:
         raise InputError(
             f"{role} {name}: expected a model type of transformers, found custom code ({type(model).__name__}), "
             "which other programs do not run: name another student.backbone"
-        )
-    # Saving would write only the adapter, which would then be loaded onto all layers of its base model.
-    if getattr(model, "_hf_peft_config_loaded", False):
-        raise InputError(
-            f"{role} {name}: expected complete weights, found an adapter (LoRA): merge the adapter into its base model "
-            "(peft: merge_and_unload) and name the folder of the merged model"
         )
     if not isinstance(transformer.tokenizer, PreTrainedTokenizerFast):
         raise InputError(

@@ -15,9 +15,9 @@ from leaf_st.models.identity import Identity, identify
 from leaf_st.models.load import load_model
 from leaf_st.models.prompts import prompt_for
 from leaf_st.models.tokens import copy_tokenizer, max_length_of, token_counts
+from leaf_st.models.vectors import have_norm_1, normalized
 from leaf_st.recipe import KINDS, TeacherSpec
 from leaf_st.teacher.protocol import Fingerprint, Similarity, Vectors
-from leaf_st.vectors import have_norm_1, normalized
 
 _PROBE = ["a", "What does the norm of this vector say?", "Short and long texts alike. " * 20]
 _TOKENS = 256  # embedded at a time

@@ -50,9 +50,8 @@ def encoders(student, tmp_path_factory):
     """An encoder for each form of the student, by the name of the form."""
     folder, found, made = tmp_path_factory.mktemp("forms"), {}, {}
     has_special_tokens = bool(student.preprocess([""])["input_ids"].numel())
-    for form in (
-        FORMS[1:] if has_special_tokens else FORMS
-    ):  # other tests export the standard graph, which takes seconds
+    # Other tests export the standard graph of a model with special tokens, which takes seconds.
+    for form in FORMS[1:] if has_special_tokens else FORMS:
         made[form.name] = folder / form.file.name
         form.make(student, made[form.name], made.get(form.reference(made) or ""))
         found[form.name] = OnnxEncoder(made[form.name], student)

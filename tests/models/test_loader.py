@@ -70,12 +70,6 @@ def test_a_static_model_has_no_length(tiny_teacher, tmp_path):
         _load(tmp_path / "table", role="teacher", max_length=32)
 
 
-def _adapter(folder):
-    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
-    base = {"peft_type": "LORA", "base_model_name_or_path": str(folder), "task_type": "FEATURE_EXTRACTION"}
-    (folder / "adapter_config.json").write_text(json.dumps(base))
-
-
 def _removed_class(folder):
     modules = json.loads((folder / "modules.json").read_text())
     modules[0]["type"] = "sentence_transformers.models.BERT"
@@ -90,7 +84,6 @@ def _other_width(folder):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (_adapter, "ImportError: .*peft.*; install the package or the version that the model needs"),
         (_removed_class, "ImportError: .*BERT.*; install the package or the version that the model needs"),
         (_other_width, "RuntimeError: .*size mismatch for linear.weight.*; check the model's files"),
     ],

@@ -4,7 +4,6 @@ from families import save_family
 from leaf_st.errors import InputError
 from leaf_st.export.export import check_exportable
 from leaf_st.models.load import load_model
-from leaf_st.student.backbone import require_portable
 from leaf_st.student.build import build_student
 
 
@@ -35,14 +34,6 @@ def test_own_code_does_not_run_unasked(role, remedy, tmp_path):
     expected = f"^{role} .*: expected a model type of transformers, found custom code.*{remedy}"
     with pytest.raises(InputError, match=expected):
         load_model(folder, role=role, device="cpu")
-
-
-@pytest.mark.parametrize("role", ["student backbone", "student.start"])
-def test_an_adapter_is_refused(role, tiny_teacher):
-    require_portable(tiny_teacher[0], role, "mine")
-    tiny_teacher[0].model._hf_peft_config_loaded = True  # as transformers sets it when it loads an adapter
-    with pytest.raises(InputError, match=rf"^{role} mine: expected complete weights, found an adapter \(LoRA\): merge"):
-        require_portable(tiny_teacher[0], role, "mine")
 
 
 def test_a_model_type_that_torch_cannot_export_is_refused_before_the_export(tmp_path):

@@ -99,7 +99,7 @@ class LinearMap:
         """Map n vectors of the source, shape (n, source dimension), to shape (n, teacher dimension)."""
         import numpy as np
 
-        from leaf_st.vectors import normalized
+        from leaf_st.models.vectors import normalized
 
         mapped = vectors.astype(np.float64) @ self.weights + self.offset
         return (normalized(mapped) if self.normalized else mapped).astype(np.float32)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from leaf_st.errors import InputError
 from leaf_st.models.identity import Identity, with_owner
+from leaf_st.models.vectors import normalized
 from leaf_st.recipe import KINDS, TeacherSpec
 from leaf_st.teacher.blocks import blocks
 from leaf_st.teacher.ensemble.axes import ROWS, axes_revision, fit_axes, read_axes
@@ -31,7 +32,6 @@ from leaf_st.teacher.precompute import embed_rows
 from leaf_st.teacher.protocol import Fingerprint, Service, Teacher
 from leaf_st.teacher.remote import RemoteTeacher
 from leaf_st.texts import Text
-from leaf_st.vectors import normalized
 
 if TYPE_CHECKING:
     from torch import Tensor

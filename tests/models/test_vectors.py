@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from leaf_st.vectors import cosines, have_norm_1, normalized
+from leaf_st.models.vectors import cosines, have_norm_1, normalized
 
 VECTORS = np.array([[3, 4], [0, 0], [0, -2]], dtype=np.float32)
 

@@ -1,0 +1,11 @@
+"""Pointers of git LFS: the short text files that a clone without git LFS has in place of large files."""
+
+from pathlib import Path
+
+_HEAD = b"version https://git-lfs.github.com/spec/"
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Return whether the file ``path`` is a pointer of git LFS."""
+    with path.open("rb") as file:
+        return file.read(len(_HEAD)) == _HEAD

@@ -1,0 +1,144 @@
+"""Checks of a model folder before anything in the folder is loaded.
+
+A model may come from a stranger. The folder must contain every file that is loaded, weights must be safetensors, which
+run no code, and code of the model's own must be wanted.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from leaf_st.errors import ModelError
+from leaf_st.models.find import PICKLED, commit_of, files_of_vectors, pickle_problem
+from leaf_st.models.lfs import is_lfs_pointer
+
+
+def require_safe(folder: Path, name: str) -> None:
+    """Check that the model ``name`` in ``folder`` loads only files in the folder, and only safetensors.
+
+    Raises:
+        ModelError: If a link or a path leaves the folder, weights are pickled or only an adapter, or a file is a
+            pointer of git LFS.
+    """
+    folder = folder.resolve()
+    places = [folder]
+    if commit_of(folder) is not None:  # in the hub's cache: its files, and files that several models share
+        places += [folder.parents[1] / "blobs", folder.parents[2] / "blobs"]
+    for link in _links(folder):
+        if not _is_inside(link, places):
+            raise ModelError(
+                name,
+                f"expected a folder that contains all of its files, found the link {link} to {os.readlink(link)}: "
+                "replace the link by a copy of the file",
+            )
+    for path in sorted(files_of_vectors(folder)):
+        if path.suffix not in PICKLED and path.is_file() and is_lfs_pointer(path):
+            raise ModelError(
+                name, f"expected the file {path}, found a pointer of git LFS: run `git lfs pull` in {path.parent}"
+            )
+    for part, _ in parts_of(folder):
+        if not _is_inside(part, [folder]):
+            raise ModelError(
+                name,
+                f"expected modules in {folder}, found the path {os.path.relpath(part, folder)} in its modules.json: "
+                "move the module into the folder, or name another model",
+            )
+        _require_weights(part, name)
+
+
+def own_code(folder: Path) -> str | None:
+    """Return what the model in ``folder`` needs its own code for, and the name of the code; None if it needs none.
+
+    transformers has the classes of many models that were first published with code; these do not count.
+    """
+    for part, kind in parts_of(folder):
+        if not kind.startswith("sentence_transformers."):
+            return f"expected modules of sentence-transformers, found custom code ({kind})"
+        config = _read(part / "config.json")
+        activation = config.get("activation_function")
+        if kind.endswith(".Dense") and isinstance(activation, str) and not activation.startswith("torch."):
+            return f"expected an activation function of torch, found custom code ({activation})"
+        if (code := _own_class(config)) is not None:
+            return f"expected a model type of transformers, found custom code ({code})"
+    return None
+
+
+def parts_of(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the folder and the type of each module of the model in ``folder``, the modules of a Router included.
+
+    A folder without modules.json is a Transformer. What cannot be read is left out: loading names the reason.
+    """
+    modules = _read(folder / "modules.json", [])
+    if not modules:
+        yield folder, "sentence_transformers.models.Transformer"
+    for module in modules:
+        if isinstance(module, dict) and isinstance(module.get("path"), str) and isinstance(module.get("type"), str):
+            part = folder / module["path"]
+            yield part, module["type"]
+            routes = _read(part / "router_config.json") or _read(part / "config.json")
+            types = routes.get("types") if module["type"].endswith((".Router", ".Asym")) else None
+            yield from ((part / name, str(kind)) for name, kind in _mapping(types).items())
+
+
+def _links(folder: Path) -> Iterator[Path]:
+    """Yield the links in ``folder`` and its subfolders, without following them."""
+    for parent, folders, files in os.walk(folder):
+        yield from (path for name in (*folders, *files) if (path := Path(parent, name)).is_symlink())
+
+
+def _is_inside(path: Path, places: Sequence[Path]) -> bool:
+    if "\0" in str(path):
+        return False
+    real = Path(os.path.realpath(path))  # Path.resolve raises an exception for links that form a circle
+    return any(real.is_relative_to(place.resolve()) for place in places)
+
+
+def _require_weights(part: Path, name: str) -> None:
+    """Check that the weights in the folder ``part`` of a module are safetensors in this folder, and complete."""
+    if (part / "adapter_config.json").is_file():
+        raise ModelError(
+            name,
+            f"expected complete weights, found an adapter (LoRA) in {part}, whose base model is elsewhere: merge the "
+            "adapter into its base model (peft: merge_and_unload) and name the folder of the merged model",
+        )
+    pickled = sorted(path for path in part.glob("*") if path.suffix in PICKLED)
+    if pickled and not any(part.glob("*.safetensors")):
+        raise ModelError(name, pickle_problem(pickled[0]))
+    for index in part.glob("*.safetensors.index.json"):
+        for shard in _mapping(_read(index).get("weight_map")).values():
+            if Path(str(shard)).name != shard or Path(shard).suffix != ".safetensors":
+                raise ModelError(
+                    name,
+                    f"expected names of safetensors files beside {index}, found {shard!r}: save the model again, or "
+                    "name another model",
+                )
+
+
+def _own_class(config: dict[str, Any]) -> str | None:
+    """Return the class in the auto_map of ``config`` that transformers does not have; None if there is none."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # type: ignore[attr-defined]
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
+    own = _mapping(config.get("auto_map"))
+    for key, known in (("AutoModel", MODEL_MAPPING_NAMES), ("AutoConfig", CONFIG_MAPPING_NAMES)):
+        there = known.get(str(config.get("model_type")), ())
+        name = str(own.get(key, ""))
+        if name and name.rpartition(".")[2] not in ([there] if isinstance(there, str) else there):
+            return name
+    return None
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _read(path: Path, otherwise: Any = None) -> Any:  # noqa: ANN401  (JSON)
+    """Return the JSON in ``path`` if its type is that of ``otherwise``, a mapping by default; else ``otherwise``."""
+    otherwise = {} if otherwise is None else otherwise
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return otherwise
+    return found if isinstance(found, type(otherwise)) else otherwise
