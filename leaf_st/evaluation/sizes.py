@@ -1,6 +1,7 @@
 """The sizes of the models in a results folder, for code that reads results without loading a model."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 from leaf_st.errors import InputError
 from leaf_st.evaluation.modes import Role
 from leaf_st.evaluation.rows import read_rows, write_rows
+from leaf_st.models.tokens import max_length_of, unread_end
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from leaf_st.teacher.protocol import Teacher
 
 Models = Mapping[Role, "tuple[Identity, Teacher | SentenceTransformer]"]
+
+_logger = logging.getLogger(__name__)
 
 MODELS = "models.json"  # the file of the sizes in a results folder
 
@@ -30,6 +34,8 @@ class Size:
         revision: Hash of the model (`leaf_st.models.identity`).
         parameters: Number of weights.
         dimension: Width of the vectors.
+        length: Number of tokens that the model reads of a text; None if it has no limit, if the number is unknown, and
+            in results of earlier versions.
     """
 
     role: Role
@@ -37,6 +43,13 @@ class Size:
     revision: str
     parameters: int
     dimension: int
+    length: int | None = None
+
+
+def unread_texts(sizes: Iterable[Size]) -> str | None:
+    """Return a warning if the student of ``sizes`` reads fewer tokens of a text than the teacher; else None."""
+    lengths = {row.role: row.length for row in sizes}
+    return unread_end(lengths.get("student"), lengths.get("teacher"))
 
 
 def require_same_sizes(folder: Path, models: Models, remedy: str = "name another --output") -> None:
@@ -63,6 +76,8 @@ def require_same_sizes(folder: Path, models: Models, remedy: str = "name another
 def write_sizes(folder: Path, models: Models) -> None:
     """Write the sizes of ``models`` to ``models.json`` of ``folder``; the rows of other roles are kept.
 
+    A student that reads fewer tokens than its teacher is logged.
+
     Raises:
         InputError: If the file exists and contains anything else.
     """
@@ -72,10 +87,12 @@ def write_sizes(folder: Path, models: Models) -> None:
     for role, (identity, model) in models.items():
         if isinstance(model, SentenceTransformer):
             parameters = sum(weight.numel() for weight in model.parameters())
-            dimension = model.get_embedding_dimension() or 0
+            dimension, length = model.get_embedding_dimension() or 0, max_length_of(model)
         else:
-            parameters, dimension = model.parameters or 0, model.dimension
-        sizes[role] = Size(role, identity.name, identity.revision, parameters, dimension)
+            parameters, dimension, length = model.parameters or 0, model.dimension, model.fingerprint.max_length
+        sizes[role] = Size(role, identity.name, identity.revision, parameters, dimension, length)
+    if warning := unread_texts(sizes.values()):
+        _logger.info(warning)
     write_rows(folder / MODELS, [sizes[role] for role in ("teacher", "student") if role in sizes])
 
 

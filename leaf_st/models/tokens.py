@@ -28,6 +28,21 @@ def max_length_of(model: "SentenceTransformer | Transformer") -> int | None:
     return known_length(model.max_seq_length)
 
 
+def unread_end(student: int | None, teacher: int | None) -> str | None:
+    """Return a warning if a student reads fewer tokens of a text than its teacher; None if not, or if unknown.
+
+    Args:
+        student: Tokens that the student reads; None if it has no limit.
+        teacher: Tokens that the teacher reads; None if it has no limit, or if the number is unknown.
+    """
+    if student is None or teacher is None or student >= teacher:
+        return None
+    return (
+        f"the student reads the first {student:,} tokens of a text, the teacher {teacher:,}: the end of a longer text "
+        "changes only the teacher's vectors"
+    )
+
+
 def positions_of(transformer: "Transformer") -> int | None:
     """Return the number of tokens that ``transformer`` has positions for; None if its positions are unlimited.
 

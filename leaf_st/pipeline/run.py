@@ -29,7 +29,7 @@ from leaf_st.evaluation.measurements.alignment import Alignment, measure_alignme
 from leaf_st.evaluation.modes import ROLES, STUDENT_MODES
 from leaf_st.evaluation.results import Result
 from leaf_st.models.load import load_model
-from leaf_st.models.tokens import copy_tokenizer, max_length_of
+from leaf_st.models.tokens import copy_tokenizer, max_length_of, unread_end
 from leaf_st.pipeline.record import resolved_recipe, run_record
 from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, TextsSpec
 from leaf_st.run_folder import FIT, GENERAL, MODEL, RESULTS, STORE, TEXTS, write_record
@@ -95,6 +95,8 @@ class Run:
         self._require_texts()
         self._existing_sets()
         student = self._build_student(self.teacher.fingerprint)
+        if warning := unread_end(max_length_of(student), self.teacher.fingerprint.max_length):
+            self._log(warning)
         # Another machine that resumes the run must not resolve "auto" to another precision.
         spec = self.recipe.teacher
         self.recipe = replace(self.recipe, teacher=kind_of(spec).with_precision(spec, self.teacher))

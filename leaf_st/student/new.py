@@ -2,6 +2,8 @@
 
 from sentence_transformers import SentenceTransformer
 
+from leaf_st.errors import InputError
+from leaf_st.models.tokens import max_length_of
 from leaf_st.recipe import Recipe
 from leaf_st.student.build import build_student
 from leaf_st.student.start import load_start
@@ -13,8 +15,19 @@ def new_student(recipe: Recipe, fingerprint: Fingerprint, device: str | None = N
     """Build or load the student that ``recipe`` names, for the teacher of ``fingerprint``.
 
     Raises:
-        InputError: If the student cannot be built or cannot encode.
+        InputError: If the student cannot be built or cannot encode, or reads fewer tokens than the training.
     """
+    student = _student(recipe, fingerprint, device)
+    asked, length = recipe.training.max_length, max_length_of(student)
+    if asked is not None and length is not None and asked > length:
+        raise InputError(
+            f"training.max_length: expected at most {length}, the tokens that the student reads, found {asked}: lower "
+            "training.max_length, or set a student.max_length that the student's encoder can read"
+        )
+    return student
+
+
+def _student(recipe: Recipe, fingerprint: Fingerprint, device: str | None) -> SentenceTransformer:
     spec = recipe.student
     if spec.start is not None:
         student = load_start(spec.start, fingerprint, revision=spec.revision, max_length=spec.max_length)

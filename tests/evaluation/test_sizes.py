@@ -3,10 +3,26 @@ from letters import open_model
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.rows import read_rows
-from leaf_st.evaluation.sizes import MODELS, Size
+from leaf_st.evaluation.sizes import MODELS, Size, unread_texts, write_sizes
 from leaf_st.evaluation.tasks.find import find_tasks
 from leaf_st.evaluation.tasks.runner import evaluate_tasks
 from leaf_st.models.identity import identify
+
+
+def test_a_student_that_reads_less_than_its_teacher_is_logged(tiny_teacher, tiny_student, tmp_path, caplog):
+    caplog.set_level("INFO", "leaf_st")
+    tiny_student.max_seq_length = 32
+    models = {"teacher": tiny_teacher, "student": tiny_student}
+    write_sizes(tmp_path, {role: (identify(model), model) for role, model in models.items()})
+    assert [row.length for row in read_rows(tmp_path / MODELS, Size)] == [64, 32]
+    assert caplog.messages == [unread_texts(read_rows(tmp_path / MODELS, Size))]
+    assert caplog.messages[0].startswith("the student reads the first 32 tokens of a text, the teacher 64: ")
+
+
+@pytest.mark.parametrize("lengths", [(64, 64), (64, 128), (None, 32), (64, None)])
+def test_a_student_that_reads_as_much_as_its_teacher_is_not_logged(lengths):
+    sizes = [Size(role, "m", "0", 1, 2, length) for role, length in zip(("teacher", "student"), lengths, strict=True)]
+    assert unread_texts(sizes) is None
 
 
 def test_an_evaluation_writes_the_sizes_of_its_models(sts, tiny_teacher, tiny_student, tmp_path):
@@ -15,7 +31,7 @@ def test_an_evaluation_writes_the_sizes_of_its_models(sts, tiny_teacher, tiny_st
     # The teacher's row is kept.
     evaluate_tasks(tasks, teacher=None, student=tiny_student, modes=["standard"], folder=tmp_path)
     expected = [
-        Size(role, *vars(identify(model)).values(), sum(part.numel() for part in model.parameters()), 32)
+        Size(role, *vars(identify(model)).values(), sum(part.numel() for part in model.parameters()), 32, 64)
         for role, model in (("teacher", tiny_teacher), ("student", tiny_student))
     ]
     assert read_rows(tmp_path / MODELS, Size) == expected

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from families import save_family
 
 from leaf_st.errors import InputError
 from leaf_st.pipeline.run import Run
@@ -67,6 +68,28 @@ def test_what_only_training_needs_is_checked_before_the_embedding(recipe, tmp_pa
     with pytest.raises(InputError, match=re.escape(message)):
         Run(wrong, tmp_path / "run").embed()
     assert not (tmp_path / "run").exists()
+
+
+def test_a_backbone_that_reads_less_than_the_teacher(recipe, tmp_path, caplog):
+    caplog.set_level("INFO", "leaf_st")
+    backbone = save_family("roberta", tmp_path)  # 64 usable positions
+    source = tmp_path / "long.jsonl"
+    source.write_text("".join(json.dumps({"text": f"{number} and so on {'a ' * 200}"}) + "\n" for number in range(30)))
+    recipe = replace(
+        recipe,
+        texts=replace(recipe.texts, source=str(source)),
+        teacher=replace(recipe.teacher, max_length=128),
+        student=StudentSpec(backbone=str(backbone), closed_form_rows=8),
+    )
+    for part, most in (("student", "reads at most 64 tokens"), ("training", "expected at most 64")):
+        longer = replace(recipe, **{part: replace(getattr(recipe, part), max_length=65)})
+        with pytest.raises(InputError, match=rf"^{part}\.max_length: .*{most}.*, found 65"):
+            Run(longer, tmp_path / "run").embed()
+        assert not (tmp_path / "run").exists()
+    run = Run(recipe, tmp_path / "run")
+    run.embed()
+    assert any(message.startswith("the student reads the first 64 tokens") for message in caplog.messages)
+    assert run.train().max_seq_length == 64
 
 
 def test_a_set_that_does_not_exist_is_named_before_the_embedding(recipe, tmp_path, caplog):

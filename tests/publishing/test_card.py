@@ -326,3 +326,12 @@ def test_a_run_s_card_can_be_made_again_without_the_run(own, tmp_path, monkeypat
     assert kept >= {"recipe.json", "hosted.json", "results/tasks.json", "results/latency.json"}
     assert "results/samples.json" not in kept
     assert all(str(tmp_path.parent.parent) not in (cards / "tiny" / name).read_text() for name in kept)
+
+
+def test_a_student_that_reads_less_than_its_teacher_says_so(own):
+    sentence = "the student reads the first 64 tokens of a text, the teacher 128: the end of a longer text"
+    assert sentence not in card_text(own, REPO)
+    sizes = _rows(own, "models")
+    assert [row["length"] for row in sizes] == [64, 64]
+    _write(own, [{**row, "length": {"teacher": 128, "student": 64}[row["role"]]} for row in sizes], "models")
+    assert sentence in card_text(own, REPO)

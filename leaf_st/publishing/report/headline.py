@@ -10,6 +10,7 @@ from leaf_st.evaluation.measurements.tasks import TASKS
 from leaf_st.evaluation.measurements.training import TRAINING
 from leaf_st.evaluation.modes import Mode
 from leaf_st.evaluation.results import TWO_SIDED, averages, comparable, retention
+from leaf_st.evaluation.sizes import unread_texts
 from leaf_st.publishing.results import Results
 from leaf_st.recipe import DOCSTRINGS, PAPER, StudentSpec, TextsSpec
 
@@ -60,14 +61,14 @@ def _shape(student: StudentSpec) -> str:
 
 
 def facts(results: Results) -> list[str]:
-    """Return the duration of the training, and the distances to the teacher after it."""
+    """Return the duration of the training, the distances to the teacher, and how much the student does not read."""
     found = []
     ended = [row for row in results.rows(TRAINING) if row.train_runtime is not None]
     if ended and ended[-1].train_runtime is not None:
         found.append(f"{ended[-1].step:,} steps in {_duration(ended[-1].train_runtime)}")
     for row in results.rows(ALIGNMENT):
         found.append(f"mean L2 {row.l2:.4f} and cosine {row.cosine:.4f} to the teacher on {row.rows:,} {row.set}")
-    return found
+    return [*found, *filter(None, [unread_texts(results.sizes)])]
 
 
 def _duration(seconds: float) -> str:
