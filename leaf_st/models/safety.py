@@ -14,13 +14,16 @@ from leaf_st.errors import ModelError
 from leaf_st.models.find import PICKLED, commit_of, files_of_vectors, pickle_problem
 from leaf_st.models.lfs import is_lfs_pointer
 
+# The settings of sentence-transformers that become arguments of transformers' loaders, by their new and old names.
+_ARGUMENTS = ("model_kwargs", "model_args", "processor_kwargs", "tokenizer_args", "config_kwargs", "config_args")
+
 
 def require_safe(folder: Path, name: str) -> None:
     """Check that the model ``name`` in ``folder`` loads only files in the folder, and only safetensors.
 
     Raises:
-        ModelError: If a link or a path leaves the folder, weights are pickled or only an adapter, or a file is a
-            pointer of git LFS.
+        ModelError: If a link, a path or a setting leads out of the folder, weights are pickled or only an adapter, or
+            a file is a pointer of git LFS.
     """
     folder = folder.resolve()
     places = [folder]
@@ -46,6 +49,7 @@ def require_safe(folder: Path, name: str) -> None:
                 "move the module into the folder, or name another model",
             )
         _require_weights(part, name)
+        _require_own_settings(part, name)
 
 
 def own_code(folder: Path) -> str | None:
@@ -60,6 +64,9 @@ def own_code(folder: Path) -> str | None:
         activation = config.get("activation_function")
         if kind.endswith(".Dense") and isinstance(activation, str) and not activation.startswith("torch."):
             return f"expected an activation function of torch, found custom code ({activation})"
+        kernel = config.get("_attn_implementation")
+        if isinstance(kernel, str) and "/" in kernel:
+            return f"expected an attention of transformers, found custom code ({kernel})"
         if (code := _own_class(config)) is not None:
             return f"expected a model type of transformers, found custom code ({code})"
     return None
@@ -114,6 +121,21 @@ def _require_weights(part: Path, name: str) -> None:
                     f"expected names of safetensors files beside {index}, found {shard!r}: save the model again, or "
                     "name another model",
                 )
+
+
+def _require_own_settings(part: Path, name: str) -> None:
+    """Check that the settings of sentence-transformers in the folder ``part`` name no file or model elsewhere."""
+    for path in part.glob("sentence_*_config.json"):
+        config = _read(path)
+        arguments = {key: value for group in _ARGUMENTS for key, value in _mapping(config.get(group)).items()}
+        named = {key: value for key, value in arguments.items() if isinstance(value, str) and set(value) & set("/\\")}
+        named |= {key: value for key, value in config.items() if key == "tokenizer_name_or_path" and value}
+        for key, value in named.items():
+            raise ModelError(
+                name,
+                f"expected a folder that contains all of its files, found {key} {value!r} in {path}: remove the "
+                "setting, and save the model again",
+            )
 
 
 def _own_class(config: dict[str, Any]) -> str | None:

@@ -102,6 +102,10 @@ def _adapter(folder):
     (folder / "adapter_config.json").write_text(json.dumps(config))
 
 
+def _setting(**settings):
+    return lambda folder: _change(folder / "sentence_bert_config.json", lambda config: config.update(settings))
+
+
 def _pointer(name):
     return lambda folder: (folder / name).write_text(POINTER)
 
@@ -213,6 +217,10 @@ def _activation_of_its_own(folder):  # sentence-transformers would use Tanh
     _change(folder / "2_Dense" / "config.json", lambda config: config.update(activation_function="code.Act"))
 
 
+def _attention_of_its_own(folder):  # transformers would download the code
+    _change(folder / "config.json", lambda config: config.update(_attn_implementation="us/attention"))
+
+
 @pytest.mark.parametrize(
     ("change", "found"),
     [
@@ -221,6 +229,7 @@ def _activation_of_its_own(folder):  # sentence-transformers would use Tanh
             _model_of_its_own,
             r"expected a model type of transformers, found custom code \(us/elsewhere--code\.JinaModel",
         ),
+        (_attention_of_its_own, r"expected an attention of transformers, found custom code \(us/attention\)"),
         (_activation_of_its_own, r"expected an activation function of torch, found custom code \(code\.Act\)"),
     ],
 )

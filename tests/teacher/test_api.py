@@ -78,6 +78,22 @@ def _bodies_of(server, spec):
     return server.bodies
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n",
+            "found a pointer of git LFS: run",
+        ),
+        ('{"version": "1.0"', r"tokenizer\.json cannot be read \(.*\): download the file again"),
+    ],
+)
+def test_a_tokenizer_that_cannot_be_read_is_one_line(server, tmp_path, content, message):
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(InputError, match=rf"^teacher\.api\.tokenizer {tmp_path}: .*{message}"):
+        open_teacher(server.spec(max_length=200, tokenizer=str(tmp_path)))
+
+
 @pytest.mark.parametrize("kind", ["base64", "float"])
 def test_both_encodings_are_read(server, kind):
     server.base64 = kind == "base64"

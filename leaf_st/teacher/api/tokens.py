@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from leaf_st.errors import InputError
 from leaf_st.models.find import find_model
+from leaf_st.models.lfs import is_lfs_pointer
 from leaf_st.recipe import ApiSpec
 from leaf_st.teacher.api.usage import Usage
 from leaf_st.texts.paper.cut import Cutter
@@ -109,7 +110,17 @@ def _tokenizer(name: str) -> Tokenizer:
             path = find_model(name) / "tokenizer.json"
     if not path.is_file():
         raise InputError(f"teacher.api.tokenizer {name}: expected tokenizer.json, found none: name another model")
-    tokenizer: Tokenizer = Tokenizer.from_file(str(path))
+    if is_lfs_pointer(path):
+        raise InputError(
+            f"teacher.api.tokenizer {name}: expected the file {path}, found a pointer of git LFS: run `git lfs pull` "
+            f"in {path.parent}"
+        )
+    try:
+        tokenizer: Tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises plain exceptions
+        raise InputError(
+            f"teacher.api.tokenizer {name}: {path} cannot be read ({error}): download the file again"
+        ) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
