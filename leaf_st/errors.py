@@ -59,6 +59,10 @@ class ModelError(InputError):
         super().__init__(f"model {name}: {problem}")
 
 
+class UnreachableError(ModelError):
+    """A model that is not on this machine, while the hub cannot be asked."""
+
+
 @contextmanager
 def exit_on_error(program: str, resume_hint: str) -> Iterator[None]:
     """Print each user error as one line on stderr, and exit with a code for its type.

@@ -20,6 +20,7 @@ from leaf_st.errors import FieldError
 from leaf_st.hub.dataset_url import DatasetUrl, parse_dataset_url
 from leaf_st.hub.explain import first_line, refuses_token
 from leaf_st.hub.retry import retry
+from leaf_st.hub.settings import require_hub_settings
 
 _SHOWN = 8  # files of a data set in an error
 
@@ -43,7 +44,10 @@ def dataset_files(url: str, of_file: tuple[str, ...], of_folder: tuple[str, ...]
     below = f"{part.path}/" if part.path else ""
     patterns = [part.path] if part.path.endswith(of_file) else [f"{below}*{ending}" for ending in of_folder]
     try:
-        folder = _from_cache(part, patterns) or retry(lambda: _snapshot(part, patterns))
+        if (folder := _from_cache(part, patterns)) is None:
+            if not constants.HF_HUB_OFFLINE:
+                require_hub_settings()
+            folder = retry(lambda: _snapshot(part, patterns))
     except (OSError, HTTPError, HFValidationError) as error:
         raise FieldError(key, "source", f"{_problem(error)}: {first_line(error)}", url) from error
     place = folder / part.path

@@ -22,8 +22,9 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 )
 
 from leaf_st import run_folder
-from leaf_st.errors import ModelError
+from leaf_st.errors import ModelError, UnreachableError
 from leaf_st.hub.explain import first_line, refuses_token
+from leaf_st.hub.settings import SettingError, require_hub_settings
 from leaf_st.run_folder import run_of
 from leaf_st.zoo import PACKAGED, ZOO, ZooModel
 
@@ -85,7 +86,7 @@ def find_model(
             f"the hub has no such model or revision: name a folder, another hub id, or {' or '.join(ZOO)}; the hub "
             f"answered: {first_line(error)}",
         ) from error
-    except (OSError, HTTPError) as error:
+    except (OSError, HTTPError, SettingError) as error:
         reason, cause = first_line(error), error
     if name in PACKAGED and revision is None:
         return _packaged(name)
@@ -95,13 +96,15 @@ def find_model(
             "the hub refuses the token, or refuses the token for this model: log in with `hf auth login`, or set "
             f"HF_TOKEN to another token; the hub answered: {reason}",
         ) from cause
+    if isinstance(cause, SettingError):
+        raise UnreachableError(name, f"no such folder, not in the hub's cache, and the hub cannot be asked: {reason}")
     if constants.HF_HUB_OFFLINE:
-        raise ModelError(
+        raise UnreachableError(
             name,
             "no such folder, not in the hub's cache, and HF_HUB_OFFLINE switches the hub off: unset HF_HUB_OFFLINE, or "
             "name a local folder",
         ) from cause
-    raise ModelError(
+    raise UnreachableError(
         name,
         "no such folder, not in the hub's cache, and the hub cannot be reached: name a local folder, or run once with "
         f"a network; the request failed with: {reason}",
@@ -111,14 +114,15 @@ def find_model(
 def find_in_cache(name: str, revision: str | None = None, files: Sequence[str] = MODEL_FILES) -> Path | None:
     """Return the folder of the hub's cache that holds all ``files`` of the model ``name``, without asking the hub.
 
-    Return None if there is no such folder, or if the cache lacks the hub's list of files, so that completeness is
-    unknown.
+    Return None if there is no such folder, if the folder has no weights, or if the cache lacks the hub's list of files,
+    so that completeness is unknown.
     """
     if name in ZOO:
         name, revision = ZOO[name].hub_id, revision or ZOO[name].revision
     with suppress(LocalEntryNotFoundError, HFValidationError):
         if _is_listed(name, revision):
-            return Path(_snapshot(name, revision, files, local_files_only=True))
+            folder = Path(_snapshot(name, revision, files, local_files_only=True))
+            return folder if _is_complete(folder) else None
     return None
 
 
@@ -163,6 +167,8 @@ def _from_cache_or_hub(name: str, revision: str | None, files: list[str], newest
     """
     if not newest and (kept := find_in_cache(name, revision, files)) is not None:
         return kept
+    if not constants.HF_HUB_OFFLINE:
+        require_hub_settings()
     folder = Path(_snapshot(name, revision, files, etag_timeout=5))
     if not _is_listed(name, revision) and not _has_its_modules(folder):
         raise OSError("the cache may hold only a part of the model")
@@ -205,11 +211,20 @@ def _is_complete(folder: Path) -> bool:
 
 def _complete(folder: Path, name: str) -> Path:
     if not _is_complete(folder):
-        if pickled := sorted(path for path in folder.glob("*") if path.suffix in PICKLED):
+        if pickled := sorted(path for path in _root_files(folder, name) if path.suffix in PICKLED):
             raise ModelError(name, pickle_problem(pickled[0]))
         missing = "model.safetensors" if any(folder.glob("*.json")) else "config.json"
         raise ModelError(name, f"expected a model, found no {missing} in {folder}: name a folder that contains a model")
     return folder
+
+
+def _root_files(folder: Path, name: str) -> list[Path]:
+    """Return the files of the model ``name``: those in ``folder``, and those that were not fetched from the hub."""
+    found = list(folder.glob("*"))
+    with suppress(CachedRepoTreeNotFoundError, HFValidationError):
+        if (commit := commit_of(folder)) is not None:
+            found += [Path(file.path) for file in get_cached_repo_tree(name, revision=commit)]
+    return found
 
 
 def pickle_problem(path: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.atomic import replace_folder
-from leaf_st.errors import InputError
+from leaf_st.errors import InputError, UnreachableError
 from leaf_st.hub.retry import retry
 from leaf_st.models.find import COMPLETE, DOCUMENTS, MODEL_FILES, find_in_cache, find_model
 from leaf_st.models.portable import save_portable
@@ -63,7 +63,7 @@ def _fetch(name: str, files: Sequence[str], revision: str | None = None) -> Path
     """Return a local folder with the model ``name``, and with ``files`` if they can be fetched."""
     try:
         return retry(lambda: find_model(name, revision, files=files, newest=True))
-    except InputError:  # without the hub, the cache may still contain the model without its card
+    except UnreachableError:  # the cache may contain the model without its card
         if (cached := find_in_cache(name, revision)) is not None:
             return cached
         raise

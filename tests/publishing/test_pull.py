@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,18 @@ def test_a_model_that_the_hub_does_not_have(connect_to, capsys, tmp_path):
     assert ended.value.code == 2
     assert "model MongoDB/mdbr-leaf-mt: the hub has no such model or revision" in capsys.readouterr().err
     assert not (tmp_path / "leaf-mt").exists()
+
+
+def test_pickled_weights_alone_are_not_pulled(tiny_teacher_folder, connect_to, capsys, tmp_path):
+    folder = shutil.copytree(tiny_teacher_folder, tmp_path / "pickled")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with serve({"us/pickled": folder}) as hub:
+        connect_to(hub.url)
+        with pytest.raises(SystemExit) as ended:
+            main(["pull", "us/pickled", "--output", "out"])
+    assert ended.value.code == 2
+    assert "expected weights as safetensors, found pytorch_model.bin, a pickle" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_is_not_empty_is_not_pulled_into(tiny_teacher_folder, tmp_path):
