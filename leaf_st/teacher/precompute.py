@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from leaf_st.atomic import is_temporary, write_json
 from leaf_st.errors import InputError
+from leaf_st.recipe.types import local_folder
 from leaf_st.teacher.blocks import blocks
 from leaf_st.teacher.protocol import Service, Targets
 from leaf_st.teacher.shard import find_shards, is_intact, open_shard, text_id, write_shard
@@ -56,10 +57,10 @@ def precompute(
         The store, or None if shards of other workers are missing.
 
     Raises:
-        InputError: If the folder holds something else, another teacher's vectors or other texts, or if the teacher
-            gives vectors that are not finite, has changed, or is not paid for.
+        InputError: If the folder is a URL or holds something else, another teacher's vectors or other texts, or if the
+            teacher gives vectors that are not finite, has changed, or is not paid for.
     """
-    _prepare(folder, teacher, dtype, rows_per_shard)
+    _prepare(local_folder(folder), teacher, dtype, rows_per_shard)
     service = teacher if isinstance(teacher, Service) else None
     if service is not None:
         service.require_unchanged(folder)
