@@ -170,6 +170,14 @@ class Service(Protocol):
 
 
 @runtime_checkable
+class Rounded(Protocol):
+    """The part of a teacher that may run in a lower precision than float32."""
+
+    def in_float32(self) -> Targets | None:
+        """Return the same teacher in float32; None if it runs in float32, or if memory or money does not allow it."""
+
+
+@runtime_checkable
 class Table(Protocol):
     """The part of a teacher that has vectors of some texts only, and reads them in the order of its table."""
 
