@@ -40,7 +40,7 @@ class LocalTeacher:
         revision: Hash of its files, or its version.
         prompts: Prompt by kind; the model's own prompt is used for a missing kind.
         first_revision: The hash of version 0.1 (see `Fingerprint`).
-        spec: The recipe's teacher, from which the model can be loaded again in float32.
+        spec: The recipe's teacher, which determines the batch size and how the model is loaded again in float32.
     """
 
     def __init__(
@@ -58,7 +58,8 @@ class LocalTeacher:
         self._model = model.eval()
         self._model.prompts = {**model.prompts, **by_kind}
         # A GPU needs large batches to be busy. A CPU is fastest if a batch fits into its caches.
-        self.batch_size = 32 if model.device.type == "cpu" else 256
+        default = 32 if model.device.type == "cpu" else 256
+        self.batch_size = default if spec is None else spec.batch_size or default
         self._normalized = False
         probe = self.encode_document(_PROBE)
         norms = np.linalg.norm(probe, axis=1)

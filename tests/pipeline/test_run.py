@@ -100,6 +100,13 @@ def test_another_recipe_is_refused_by_the_values_that_differ(recipe, tmp_path):
         Run(other, tmp_path / "run")
 
 
+def test_a_resumed_run_may_have_another_batch_size(recipe, tmp_path):
+    before = Run(recipe, tmp_path / "run").embed().embeddings(range(3))
+    resumed = Run(replace(recipe, teacher=replace(recipe.teacher, batch_size=7)), tmp_path / "run")
+    assert resumed.teacher.batch_size == 7
+    assert resumed.embed().embeddings(range(3)).tolist() == before.tolist()
+
+
 def test_what_was_embedded_serves_another_training(recipe, tmp_path):
     Run(recipe, tmp_path / "run").embed()
     other = Run(replace(recipe, training=replace(recipe.training, distance="mse")), tmp_path / "run")
