@@ -16,7 +16,7 @@ from leaf_st.models.find import content_hash, find_model, first_content_hash
 from leaf_st.models.identity import Identity, identify
 from leaf_st.models.load import load_model
 from leaf_st.models.precision import free_memory
-from leaf_st.models.prompts import prompt_for
+from leaf_st.models.prompts import prompt_for, task_prompts
 from leaf_st.models.tokens import copy_tokenizer, max_length_of, token_counts
 from leaf_st.recipe import KINDS, TeacherSpec
 from leaf_st.teacher.protocol import Fingerprint, Similarity, Vectors
@@ -77,6 +77,7 @@ class LocalTeacher:
             dimension=probe.shape[1],
             similarity_fn_name=model.similarity_fn_name,
             first_revision=first_revision,
+            task_prompts=task_prompts(model.prompts) or None,
         )
 
     @classmethod
