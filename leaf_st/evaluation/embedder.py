@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import BeirSet, document_text
+from leaf_st.evaluation.kept import KeptVectors
 from leaf_st.evaluation.modes import ROLES, Mode, Role, Side, role_of
 from leaf_st.models.identity import Identity, identify
 from leaf_st.recipe import Kind
@@ -26,7 +27,7 @@ QueriesAndDocuments = tuple[NDArray[np.float32], NDArray[np.float32]]
 class Embedder:
     """Embeds queries and documents for several modes, each text once per model and side.
 
-    The vectors are kept as long as the embedder exists, so memory grows with the texts and their vectors.
+    The vectors are kept in temporary files as long as a mode needs them; memory grows only with the texts.
 
     Args:
         teacher: The teacher; None if every mode is "standard".
@@ -53,7 +54,7 @@ class Embedder:
         self.batch_size = batch_size
         self.progress = progress
         self._modes = list(modes)
-        self._known: defaultdict[tuple[Role, Side, str | None], dict[str, NDArray[np.float32]]] = defaultdict(dict)
+        self._known: defaultdict[tuple[Role, Side, str | None], KeptVectors] = defaultdict(KeptVectors)
         self._seconds: defaultdict[tuple[Role, Side], float] = defaultdict(float)
 
     def passes(self, side: Kind) -> int:
@@ -101,10 +102,10 @@ class Embedder:
             block = texts[start : start + BLOCK]
             new = [text for text in dict.fromkeys(block) if text not in known]
             if new:
-                known.update(zip(new, self._encode(role, side, new, prompt), strict=True))
+                known.add(new, self._encode(role, side, new, prompt))
                 if self.progress is not None:
                     self.progress(len(block))
-        return np.stack([known[text] for text in texts])
+        return known.vectors(texts)
 
     def _encode(self, role: Role, side: Side, texts: list[str], prompt: str | None) -> NDArray[np.float32]:
         encode = self._student_vectors if role == "student" else self._teacher_vectors

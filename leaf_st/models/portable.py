@@ -21,6 +21,7 @@ from torch import nn
 from leaf_st.atomic import replace_folder, write_json
 from leaf_st.errors import InputError
 from leaf_st.models.tokens import forget_last_call, max_length_of
+from leaf_st.recipe.types import local_folder
 from leaf_st.run_folder import write_record
 
 # New versions write more keys, which the constructor of an old version's Dense refuses.
@@ -57,9 +58,11 @@ def save_portable(
         beside: Files to copy into the folder, by their paths in the folder.
 
     Raises:
-        InputError: If a module is not one of sentence-transformers' own, so that no consumer could load it.
+        InputError: If a module is not one of sentence-transformers' own, so that no consumer could load it, or the
+            folder is a URL.
     """
     _require_stock(model)
+    folder = local_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with full_disk_named(folder.parent):
         replace_folder(folder, lambda fresh: _save(model, fresh, record, beside or {}))

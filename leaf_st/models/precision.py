@@ -1,6 +1,7 @@
-"""The dtype of a model's weights, and which devices compute in bfloat16."""
+"""The dtype of a model's weights, which devices compute in bfloat16, and how much memory they have."""
 
 import torch
+from accelerate.utils import get_max_memory
 
 from leaf_st.recipe import Precision
 
@@ -18,3 +19,9 @@ def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
     if precision == "auto":
         precision = "bfloat16" if bfloat16_is_fast(device) else "float32"
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the free memory of ``device`` in bytes."""
+    available = get_max_memory()
+    return int(available.get((device.index or 0) if device.type == "cuda" else "cpu", max(available.values())))

@@ -1,4 +1,4 @@
-"""The prompts that a model puts before queries and documents."""
+"""The prompts that a model puts before queries, documents and other texts."""
 
 from collections.abc import Mapping
 
@@ -6,6 +6,12 @@ from leaf_st.recipe import Kind
 
 # Names under which `encode_query` and `encode_document` of sentence-transformers look up a prompt, in order.
 _NAMES: dict[Kind, tuple[str, ...]] = {"query": ("query",), "document": ("document", "passage", "corpus")}
+
+
+def task_prompts(prompts: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the prompts of a model for texts that are neither queries nor documents, by name of a task or type."""
+    of_kinds = {name for names in _NAMES.values() for name in names}
+    return {name: prompt for name, prompt in prompts.items() if prompt and name not in of_kinds}
 
 
 def prompt_for(prompts: Mapping[str, str | None], kind: Kind) -> str:

@@ -16,6 +16,7 @@ from leaf_st.evaluation.measurements.alignment import ALIGNMENT
 from leaf_st.pipeline.given_texts import keep_texts
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.recipe.types import local_folder
 from leaf_st.run_folder import RESULTS, TEXTS
 
 _GIVEN = Path(TEXTS, "given.parquet")  # in the run folder
@@ -74,7 +75,7 @@ def distill(
 @contextmanager
 def _run_folder(output: str | Path | None) -> Iterator[Path]:
     if output is not None:
-        yield Path(output)
+        yield local_folder(output)
         return
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("output: expected a run folder that all processes share, found None: name a folder")

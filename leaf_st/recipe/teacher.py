@@ -18,7 +18,7 @@ from leaf_st.recipe.types import AtLeast1, AtLeast2, LocalPath, ModelName, Named
 Precision = Literal["auto", "float32", "bfloat16"]
 TEACHER_OF_START = "student.start"
 
-_LIMITS = {f"teacher.api.{name}" for name in API_LIMITS}
+_LIMITS = {"teacher.batch_size", *(f"teacher.api.{name}" for name in API_LIMITS)}
 _MEMBER = re.compile(r"^teacher\.ensemble\.\d+\.")  # the beginning of a field of a member
 
 
@@ -66,6 +66,8 @@ class TeacherSpec:
     """Number format of the stored targets."""
     max_length: AtLeast2 | None = None
     """Maximum number of tokens per text; the model's own maximum if None."""
+    batch_size: AtLeast1 | None = None
+    """Number of texts that a local model embeds at a time, at most 1,024; if None, 32 on a CPU and 256 on a GPU."""
     trust_remote_code: bool = False
     """Whether to run Python code from the model's repository."""
     api: Annotated[
@@ -110,6 +112,16 @@ class TeacherSpec:
             raise Conflict(
                 "max_length",
                 "expected a number of tokens with teacher.api.long_texts=cut, found None: set teacher.max_length",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_batch_size(self) -> "TeacherSpec":
+        if self.batch_size is not None and not self.is_loaded:
+            raise Conflict(
+                "batch_size",
+                f"expected None with {self.in_place_of_model}, found {self.batch_size}: only a local model has a batch "
+                "size (an API has teacher.api.max_items); remove it, or set it in a member of the ensemble",
             )
         return self
 
@@ -222,7 +234,7 @@ def teacher_values(values: Mapping[str, Any], is_member: bool = False) -> dict[s
     Records of version 0.1 have neither an API nor given vectors nor an ensemble.
     """
     unused = {"model"} if values["api"] is not None or values["ensemble"] else set[str]()
-    unused |= {name for name in ("api", "ensemble", "dimensions", "axes") if not values[name]}
+    unused |= {name for name in ("api", "batch_size", "ensemble", "dimensions", "axes") if not values.get(name)}
     unused |= set() if is_member else {"weight"}
     if values["vector_column"] is None:
         unused |= {"vector_column", "table"}

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from leaf_st.errors import InputError
 from leaf_st.hub.dataset_url import is_dataset_url, parse_dataset_url
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # at least two letters: C:/ is a drive
@@ -36,6 +37,17 @@ def url_problem(path: str | Path) -> str | None:
         f"expected a local path, found {text!r}: URLs and object storage are not supported; "
         "copy the files to a local folder and use the path of that folder"
     )
+
+
+def local_folder(path: str | Path) -> Path:
+    """Return ``path``, a folder to write to.
+
+    Raises:
+        InputError: If ``path`` is a URL, which would become a folder with the name of its scheme.
+    """
+    if problem := url_problem(path):
+        raise InputError(f"output folder: {problem}")
+    return Path(path)
 
 
 def _to_text(value: object) -> object:

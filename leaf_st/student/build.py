@@ -46,7 +46,7 @@ def build_student(
         layers: Indices of the encoder layers to keep, in order; all if None.
         max_length: Tokens read of a text; if None, the smaller of the backbone's and the teacher's own length.
         teacher_max_length: Tokens that the teacher reads; None if it has no limit.
-        prompts: The teacher's prompts by kind, saved in the student.
+        prompts: The teacher's prompts by kind or task, saved in the student.
         similarity_fn_name: The teacher's similarity function, saved in the student; cosine if None.
         revision: Commit of the backbone on the hub.
         device: Device of the student; sentence-transformers' choice if None.

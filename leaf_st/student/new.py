@@ -33,13 +33,15 @@ def _student(recipe: Recipe, fingerprint: Fingerprint, device: str | None) -> Se
         student = load_start(spec.start, fingerprint, revision=spec.revision, max_length=spec.max_length)
         return student.to(device) if device else student
     teacher = recipe.teacher
+    # With the teacher's prompts for tasks, both models read the same text in an evaluation.
+    prompts = {**fingerprint.prompts, **(fingerprint.task_prompts or {})}
     if spec.static:
         return build_static(
             teacher.model,
             revision=teacher.revision,
             dimension=fingerprint.dimension,
             normalized=fingerprint.normalized,
-            prompts=fingerprint.prompts,
+            prompts=prompts,
             similarity_fn_name=fingerprint.similarity_fn_name,
             device=device,
             trust_remote_code=teacher.trust_remote_code,
@@ -54,7 +56,7 @@ def _student(recipe: Recipe, fingerprint: Fingerprint, device: str | None) -> Se
         # A student of the teacher's layers reads as many tokens as the teacher by default.
         max_length=spec.max_length or (fingerprint.max_length if layers_of_teacher else None),
         teacher_max_length=fingerprint.max_length,
-        prompts=fingerprint.prompts,
+        prompts=prompts,
         similarity_fn_name=fingerprint.similarity_fn_name,
         device=device,
         trust_remote_code=teacher.trust_remote_code and layers_of_teacher,

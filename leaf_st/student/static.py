@@ -44,7 +44,7 @@ def build_static(
         teacher: Hub id or folder of the teacher, for its tokenizer.
         dimension: Width d of the teacher's vectors.
         normalized: Whether the teacher's vectors have norm 1; the student ends in Normalize if and only if so.
-        prompts: The teacher's prompts by kind, saved in the student.
+        prompts: The teacher's prompts by kind or task, saved in the student.
         similarity_fn_name: The teacher's similarity function, saved in the student; cosine if None.
         revision: Commit of the teacher on the hub.
         device: Device of the student; sentence-transformers' choice if None.

@@ -1,6 +1,8 @@
 """A teacher on this machine: any SentenceTransformer model."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +15,8 @@ from torch import Tensor
 from leaf_st.models.find import content_hash, find_model, first_content_hash
 from leaf_st.models.identity import Identity, identify
 from leaf_st.models.load import load_model
-from leaf_st.models.prompts import prompt_for
+from leaf_st.models.precision import free_memory
+from leaf_st.models.prompts import prompt_for, task_prompts
 from leaf_st.models.tokens import copy_tokenizer, max_length_of, token_counts
 from leaf_st.models.vectors import have_norm_1, normalized
 from leaf_st.recipe import KINDS, TeacherSpec
@@ -21,6 +24,8 @@ from leaf_st.teacher.protocol import Fingerprint, Similarity, Vectors
 
 _PROBE = ["a", "What does the norm of this vector say?", "Short and long texts alike. " * 20]
 _TOKENS = 256  # embedded at a time
+
+_logger = logging.getLogger(__name__)
 
 
 class LocalTeacher:
@@ -36,6 +41,7 @@ class LocalTeacher:
         revision: Hash of its files, or its version.
         prompts: Prompt by kind; the model's own prompt is used for a missing kind.
         first_revision: The hash of version 0.1 (see `Fingerprint`).
+        spec: The recipe's teacher, which determines the batch size and how the model is loaded again in float32.
     """
 
     def __init__(
@@ -45,13 +51,16 @@ class LocalTeacher:
         revision: str,
         prompts: Mapping[str, str] | None = None,
         first_revision: str | None = None,
+        spec: TeacherSpec | None = None,
     ) -> None:
         own: dict[str, str] = {kind: prompt_for(model.prompts, kind) for kind in KINDS}
         by_kind = {**own, **(prompts or {})}
+        self._spec = spec
         self._model = model.eval()
         self._model.prompts = {**model.prompts, **by_kind}
         # A GPU needs large batches to be busy. A CPU is fastest if a batch fits into its caches.
-        self.batch_size = 32 if model.device.type == "cpu" else 256
+        default = 32 if model.device.type == "cpu" else 256
+        self.batch_size = default if spec is None else spec.batch_size or default
         self._normalized = False
         probe = self.encode_document(_PROBE)
         self._normalized = have_norm_1(probe, 1e-4 if model.dtype == torch.float32 else 1e-2)
@@ -66,6 +75,7 @@ class LocalTeacher:
             dimension=probe.shape[1],
             similarity_fn_name=model.similarity_fn_name,
             first_revision=first_revision,
+            task_prompts=task_prompts(model.prompts) or None,
         )
 
     @classmethod
@@ -77,7 +87,7 @@ class LocalTeacher:
         """
         model = load_teacher_model(spec, device)
         folder = find_model(spec.model, spec.revision, code=spec.trust_remote_code)
-        return cls(model, spec.model, content_hash(folder), spec.prompts, first_content_hash(folder))
+        return cls(model, spec.model, content_hash(folder), spec.prompts, first_content_hash(folder), spec)
 
     @property
     def sentence_transformer(self) -> SentenceTransformer:
@@ -126,6 +136,24 @@ class LocalTeacher:
         if prompt is None and default is not None:
             prompt = self._model.prompts.get(default)
         return self._encode(self._model.encode, texts, prompt or "")
+
+    def in_float32(self) -> "LocalTeacher | None":
+        """Load the model a second time, in float32.
+
+        The result is None if the model is in float32, was not loaded by `load`, or would not fit into free memory.
+        """
+        if self._spec is None or self._model.dtype == torch.float32:
+            return None
+        device = self._model.device
+        needed, free = 4 * self.parameters, free_memory(device)
+        if needed > free:
+            _logger.warning(
+                "teacher %s: the rounding error of %s was not measured: expected %.1f GB of free memory for the "
+                "weights in float32, found %.1f GB",
+                *(self.fingerprint.teacher, self.fingerprint.precision, needed / 1e9, free / 1e9),
+            )
+            return None
+        return LocalTeacher.load(replace(self._spec, precision="float32"), str(device))
 
     def similarity(self, queries: Vectors, documents: Vectors) -> Tensor:
         """Return the similarity of each query to each document, shape (queries, documents)."""

@@ -1,5 +1,6 @@
 """A sentence-transformers model on this machine as a kind of teacher."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from leaf_st.models.find import content_hash, find_model, first_content_hash
@@ -34,6 +35,10 @@ class LocalKind(TeacherKind):
         """Return hashes of the model's files."""
         folder = find_model(spec.model, spec.revision, code=spec.trust_remote_code)
         return content_hash(folder), first_content_hash(folder)
+
+    def with_limits(self, spec: TeacherSpec, asked: TeacherSpec) -> TeacherSpec:
+        """Return ``spec`` with the ``asked`` batch size."""
+        return replace(spec, batch_size=asked.batch_size)
 
     def with_teacher_of_start(self, asked: TeacherSpec, spec: TeacherSpec) -> TeacherSpec:
         """Return ``asked`` with the model of ``spec``."""

@@ -12,15 +12,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from leaf_st.atomic import is_temporary, write_json
 from leaf_st.errors import InputError
+from leaf_st.recipe.types import local_folder
 from leaf_st.teacher.blocks import blocks
+from leaf_st.teacher.embed import embed_rows
 from leaf_st.teacher.protocol import Service, Targets
+from leaf_st.teacher.rounding import record_rounding
 from leaf_st.teacher.shard import find_shards, is_intact, open_shard, text_id, write_shard
 from leaf_st.teacher.store import FINGERPRINT, FORMAT, STORE_MANIFEST, UNIQUE_BY_PROMPT, EmbeddingStore, read_header
 from leaf_st.texts import Text
@@ -56,10 +57,10 @@ def precompute(
         The store, or None if shards of other workers are missing.
 
     Raises:
-        InputError: If the folder holds something else, another teacher's vectors or other texts, or if the teacher
-            gives vectors that are not finite, has changed, or is not paid for.
+        InputError: If the folder is a URL or holds something else, another teacher's vectors or other texts, or if the
+            teacher gives vectors that are not finite, has changed, or is not paid for.
     """
-    _prepare(folder, teacher, dtype, rows_per_shard)
+    _prepare(local_folder(folder), teacher, dtype, rows_per_shard)
     service = teacher if isinstance(teacher, Service) else None
     if service is not None:
         service.require_unchanged(folder)
@@ -68,6 +69,8 @@ def precompute(
     rows = 0
     with tqdm(unit=" texts", desc="embedding", smoothing=0.1) as progress, ThreadPoolExecutor(1) as writer:
         for number, block in enumerate(blocks(texts, rows_per_shard)):
+            if number == 0 and own(number):
+                record_rounding(folder, teacher, block)
             # This block was read while the previous one was written. It is embedded only after that.
             shards[-1:] = map(_written, shards[-1:])
             progress.total = total(rows + len(block)) if callable(total) else total
@@ -98,19 +101,6 @@ def precompute(
     manifest = {"rows": rows, "skipped": dict(skipped or {}), "shards": [path.name for path in paths if path]}
     write_json(folder / STORE_MANIFEST, manifest)
     return EmbeddingStore(folder)
-
-
-def embed_rows(teacher: Targets, rows: list[Text]) -> NDArray[np.float32]:
-    """Embed texts of mixed kinds; returns shape (n, d), row i for text i."""
-    encoders = {"query": teacher.encode_query, "document": teacher.encode_document}
-    if len(kinds := {row.kind for row in rows}) == 1:  # without a copy
-        return np.asarray(encoders[kinds.pop()]([row.text for row in rows]), dtype=np.float32)
-    vectors = np.empty((len(rows), teacher.fingerprint.dimension), dtype=np.float32)
-    for kind, encode in encoders.items():
-        places = [place for place, row in enumerate(rows) if row.kind == kind]
-        if places:
-            vectors[places] = encode([rows[place].text for place in places])
-    return vectors
 
 
 def _written(shard: Path | Future[Path] | None) -> Path | None:

@@ -21,7 +21,7 @@ Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 Vectors: TypeAlias = "NDArray[Any] | Tensor"
 
 # Values that version 0.1 did not record. An unknown value matches any value.
-_LATER = ("similarity_fn_name",)
+_LATER = ("similarity_fn_name", "task_prompts")
 _NAMES = ("teacher", "revision", "first_revision")  # compared by `has_files_of`
 GIVEN = "given-"  # begins the revision of a teacher whose vectors exist already, and whose files are unknown
 
@@ -54,6 +54,8 @@ class Fingerprint:
         similarity_fn_name: The teacher's similarity function; None in a fingerprint of version 0.1.
         first_revision: Hash of the teacher's files as version 0.1 computed it, without some of the files. Stores and
             records of that version hold only this hash.
+        task_prompts: Prompts for texts that are neither queries nor documents, by name of a task or of a type of tasks,
+            such as "STS". They shape no target, but the student keeps them. None if there are none, or if unknown.
     """
 
     teacher: str
@@ -66,14 +68,20 @@ class Fingerprint:
     dimension: int
     similarity_fn_name: Similarity | None = None
     first_revision: str | None = None
+    task_prompts: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         """Replace a length that means no limit, which version 0.1 wrote for static teachers, by None."""
         object.__setattr__(self, "max_length", known_length(self.max_length))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fingerprint as JSON values."""
-        return asdict(self)
+        """Return the fingerprint as JSON values, without `task_prompts` if there are none."""
+        values = asdict(self)
+        if (
+            self.task_prompts is None
+        ):  # values of teachers without such prompts, and hashes of the values, stay the same
+            del values["task_prompts"]
+        return values
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "Fingerprint":
@@ -106,8 +114,8 @@ class Fingerprint:
             raise other_teacher(where, "revision", expected, actual)
         values, others = self.to_dict(), other.to_dict()
         for key, value in values.items():
-            unknown = key in _LATER and None in (value, others[key])
-            if value != others[key] and not unknown and key not in _NAMES:
+            unknown = key in _LATER and None in (value, others.get(key))
+            if value != others.get(key) and not unknown and key not in _NAMES:
                 raise other_teacher(where, key, value, others[key])
 
 
@@ -167,6 +175,14 @@ class Service(Protocol):
     @property
     def settings(self) -> str:
         """The part of the recipe that states limits and prices, for messages."""
+
+
+@runtime_checkable
+class Rounded(Protocol):
+    """The part of a teacher that may run in a lower precision than float32."""
+
+    def in_float32(self) -> Targets | None:
+        """Return the same teacher in float32; None if it runs in float32, or if memory or money does not allow it."""
 
 
 @runtime_checkable

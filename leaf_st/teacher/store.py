@@ -32,6 +32,9 @@ FORMAT = 1
 LENGTHS = "lengths.arrow"
 # Linux lets a process map 65,530 files; every open shard is one of them.
 OPEN_SHARDS = 1024
+# Mean distance of the vectors to those of the same teacher in float32, relative to their mean norm; None if the teacher
+# ran in float32, or the distance was not measured.
+ROUNDING = "distance_to_float32"
 _HEADER = ("format", "fingerprint", "dtype", "rows_per_shard")
 _NO_STORE = "expected a store of vectors: run `leaf-st embed`, or name a run folder"
 # Which texts are duplicates: equal texts with the same prompt or, in stores of earlier versions, of the same kind.
@@ -210,7 +213,7 @@ def read_header(folder: Path) -> dict[str, Any]:
         folder / FINGERPRINT,
         _HEADER,
         _NO_STORE,
-        {"unique_by": UNIQUE_BY_KIND},
+        {"unique_by": UNIQUE_BY_KIND, ROUNDING: None},
     )
 
 

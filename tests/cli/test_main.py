@@ -171,6 +171,22 @@ def test_a_usage_error_is_one_line_that_names_the_help(arguments, message, capsy
     assert not written.out
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["demo"],
+        *([name, "recipe.py"] for name in ("run", "embed", "train")),
+        ["evaluate", "model", "--tasks", "set"],
+        *([*name, "model"] for name in (["export"], ["pull"], ["measure", "latency"], ["measure", "alignment"])),
+    ],
+)
+def test_no_command_makes_a_local_folder_of_a_url(command, capfd):
+    before = sorted(Path().iterdir())
+    refused = _refused(capfd, *command, "--output", "s3://bucket/run")
+    assert refused.startswith("leaf-st: output: expected a local path, found 's3://bucket/run': URLs and object")
+    assert sorted(Path().iterdir()) == before
+
+
 def test_too_few_texts_are_refused_before_the_teacher_is_opened(recipe, capfd):
     few = ("--set", "texts.limit=9", "--set", "teacher.model=no/such/teacher")
     for command in (["run", recipe], ["run", recipe, "--dry-run"], ["embed", recipe]):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from sentence_transformers import SentenceTransformer
@@ -59,3 +60,18 @@ def test_export_of_a_run_goes_to_its_model(student_folder, quick_graph, tmp_path
     shutil.move(student_folder, run / "model")
     (run / "recipe.json").write_text("{}")
     assert {path.parent for path in leaf_st.export(run)} == {run / "model" / "onnx"}
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/run", Path("gs://bucket/run"), "hf://us/run"])
+def test_no_call_makes_a_local_folder_of_a_url(url, tiny_student, local_teacher, beir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for call in (
+        lambda: leaf_st.distill(["a text"], "no/teacher", layers=[0], output=url),
+        lambda: leaf_st.evaluate(tiny_student, beir, output=url),
+        lambda: leaf_st.export(tiny_student, url),
+        lambda: leaf_st.precompute([leaf_st.Text("a text", "query")], local_teacher, Path(url)),
+        lambda: leaf_st.save_portable(tiny_student, Path(url)),
+    ):
+        with pytest.raises(InputError, match=r"^output folder: expected a local path, found '\w+://\w+/run': .* copy"):
+            call()
+    assert not list(tmp_path.iterdir())

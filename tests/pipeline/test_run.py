@@ -4,8 +4,12 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from families import save_family
+from scipy.stats import spearmanr
+from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.pipeline.run import Run
@@ -121,6 +125,13 @@ def test_another_recipe_is_refused_by_the_values_that_differ(recipe, tmp_path):
     other = replace(recipe, training=replace(recipe.training, cycles=3))
     with pytest.raises(InputError, match=r"another recipe \(training\.cycles was 1, is 3\)"):
         Run(other, tmp_path / "run")
+
+
+def test_a_resumed_run_may_have_another_batch_size(recipe, tmp_path):
+    before = Run(recipe, tmp_path / "run").embed().embeddings(range(3))
+    resumed = Run(replace(recipe, teacher=replace(recipe.teacher, batch_size=7)), tmp_path / "run")
+    assert resumed.teacher.batch_size == 7
+    assert resumed.embed().embeddings(range(3)).tolist() == before.tolist()
 
 
 def test_what_was_embedded_serves_another_training(recipe, tmp_path):
@@ -367,3 +378,21 @@ def test_a_store_of_an_earlier_version_is_resumed_with_its_own_rule(shared, tmp_
     (tmp_path / "run" / "store" / "manifest.json").unlink()
     assert len(Run(shared, tmp_path / "run").embed()) == 80
     Run(shared, tmp_path / "run").train()
+
+
+def test_student_and_teacher_read_a_text_of_a_task_with_the_same_prompt(recipe, tiny_teacher, tmp_path):
+    tiny_teacher.prompts = {"query": "", "document": "", "passage": "p ", "STS": "similar: ", "Clustering": "group: "}
+    tiny_teacher.save_pretrained(str(tmp_path / "teacher"))
+    columns = {f"sentence{side}": [f"{'ab' * side} {number**side}" for number in range(12)] for side in (1, 2)}
+    pq.write_table(pa.table({**columns, "score": [number % 5 for number in range(12)]}), tmp_path / "alike.parquet")
+    teacher = TeacherSpec(model=str(tmp_path / "teacher"), precision="float32")
+    run = Run(replace(recipe, teacher=teacher, evaluate_on=[str(tmp_path / "alike.parquet")]), tmp_path / "run")
+    run.embed()
+    run.train()
+    student = SentenceTransformer(str(tmp_path / "run" / "model"), device="cpu")
+    assert student.prompts == {"query": "", "document": "", "STS": "similar: ", "Clustering": "group: "}
+    scores = {row.mode: row.score for row in run.evaluate()}
+    for mode, model in (("teacher", tiny_teacher), ("standard", student)):
+        first, second = (model.encode(texts, prompt="similar: ") for texts in columns.values())
+        expected = 100 * spearmanr((first * second).sum(axis=1), [number % 5 for number in range(12)])[0]
+        assert scores[mode] == pytest.approx(expected, abs=1e-4)

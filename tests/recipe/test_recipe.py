@@ -329,3 +329,12 @@ def test_a_limit_of_texts_goes_with_their_source():
     limited = override(RECIPE, ["texts.limit=10", "texts.sentences=True"])
     changed = override(limited, ["texts.source=paper"]).texts
     assert (changed.limit, changed.sentences) == (None, True)
+
+
+@pytest.mark.parametrize(
+    "other", [{"vector_column": "v"}, {"api": {"url": "http://127.0.0.1:1/v1", "model": "m"}}, {"ensemble": [{}, {}]}]
+)
+def test_only_a_local_model_has_a_batch_size(other):
+    with pytest.raises(InputError, match=r"^teacher\.batch_size: expected None with teacher\.\w+"):
+        TeacherSpec(batch_size=8, **other)
+    assert TeacherSpec(ensemble=[{"batch_size": 8}, {}]).ensemble[0].batch_size == 8

@@ -155,3 +155,18 @@ def test_a_table_starts_from_a_router_teacher(tiny_student, tiny_teacher, tmp_pa
     before = np.linalg.norm(student.encode(TEXTS) - targets, axis=1).mean()
     fit_table(student, teacher, TEXTS, targets)
     assert np.linalg.norm(student.encode(TEXTS) - targets, axis=1).mean() < before / 2
+
+
+def test_the_batch_size_is_the_recipe_s_and_changes_no_vector(tiny_teacher_folder, monkeypatch):
+    default, small = _load(tiny_teacher_folder), _load(tiny_teacher_folder, batch_size=5)
+    assert (default.batch_size, small.batch_size) == (32, 5)
+    expected, sizes, forward = default.encode_query(TEXTS), [], SentenceTransformer.forward
+
+    def counted(model, features, **options):
+        sizes.append(len(features["input_ids"]))
+        return forward(model, features, **options)
+
+    monkeypatch.setattr(SentenceTransformer, "forward", counted)
+    np.testing.assert_allclose(small.encode_query(TEXTS), expected, atol=1e-5)
+    assert sizes == [5] * 8
+    assert small.fingerprint == default.fingerprint

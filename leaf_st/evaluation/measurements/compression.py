@@ -20,6 +20,7 @@ from leaf_st.evaluation.measurements.measurement import (
 )
 from leaf_st.evaluation.measurements.over_sets import measure_named_sets
 from leaf_st.evaluation.modes import CODINGS, ROLES, Coding, Mode
+from leaf_st.evaluation.results import retention_percent
 from leaf_st.tables import aligned
 
 if TYPE_CHECKING:
@@ -158,10 +159,15 @@ def compression_lines(rows: Sequence[CompressionRow]) -> list[list[str]]:
     for (dimension, precision), size in sizes.items():
         found = [scores.get((mode, dimension, precision)) for mode in modes]
         full = [scores.get((mode, *largest)) for mode in modes]
-        kept = [f"{100 * part / all_:.1f}%" if part and all_ else "-" for part, all_ in zip(found, full, strict=True)]
+        kept = list(map(_kept, found, full))
         cells = [f"{score:.2f}" if score is not None else "-" for score in found]
         lines.append([str(dimension), precision, f"{size:,}", *cells, *kept])
     return lines
+
+
+def _kept(part: float | None, full: float | None) -> str:
+    share = None if part is None or full is None else retention_percent(part, full)
+    return "-" if share is None else f"{share:.1f}%"
 
 
 def draw_compression(axes: "Axes", rows: Sequence[CompressionRow]) -> None:

@@ -10,6 +10,7 @@ from leaf_st.evaluation.modes import ROLES, Mode
 from leaf_st.evaluation.results import Result
 from leaf_st.models.load import load_model
 from leaf_st.recipe import TeacherSpec
+from leaf_st.recipe.types import local_folder
 from leaf_st.teacher.open import open_teacher, teacher_spec
 from leaf_st.teacher.protocol import Teacher
 
@@ -38,11 +39,12 @@ def evaluate(
         One row for each task and mode.
 
     Raises:
-        InputError: If a model, a task or a mode cannot be used.
+        InputError: If a model, a task, a mode or ``output`` cannot be used.
     """
     from leaf_st.evaluation.tasks import runner  # imports mteb, which takes seconds
     from leaf_st.evaluation.tasks.find import find_tasks
 
+    folder = None if output is None else local_folder(output)
     names = [tasks] if isinstance(tasks, str | Path) else tasks
     found = find_tasks([str(name) for name in names])
     chosen: list[Mode] = list(dict.fromkeys(modes or (ROLES if teacher else ["standard"])))
@@ -52,7 +54,6 @@ def evaluate(
         opened = teacher
     elif teacher is not None or chosen != ["standard"]:
         opened = open_teacher(_spec(model, student, None if teacher is None else str(teacher)))
-    folder = None if output is None else Path(output)
     return runner.evaluate_tasks(found, teacher=opened, student=student, modes=chosen, folder=folder)
 
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,9 @@ from leaf_st.models.identity import Identity, with_owner
 from leaf_st.models.vectors import normalized
 from leaf_st.recipe import KINDS, TeacherSpec
 from leaf_st.teacher.blocks import blocks
+from leaf_st.teacher.embed import embed_rows
 from leaf_st.teacher.ensemble.axes import ROWS, axes_revision, fit_axes, read_axes
-from leaf_st.teacher.precompute import embed_rows
-from leaf_st.teacher.protocol import Fingerprint, Service, Teacher
+from leaf_st.teacher.protocol import Fingerprint, Rounded, Service, Targets, Teacher
 from leaf_st.teacher.remote import RemoteTeacher
 from leaf_st.texts import Text
 
@@ -121,6 +121,17 @@ class Ensemble(RemoteTeacher):
     def encode(self, texts: Sequence[str], prompt: str | None = None) -> NDArray[np.float32]:
         """Embed n texts that are neither queries nor documents; returns shape (n, d), row i for text i."""
         return self._combined([member.encode(texts, prompt) for member in self.members])
+
+    def in_float32(self) -> Targets | None:
+        """Return the ensemble with each member in float32.
+
+        The result is None if no member is in a lower precision, or an API is a member, which would be paid twice.
+        """
+        precise = [member.in_float32() if isinstance(member, Rounded) else None for member in self.members]
+        if isinstance(self, Service) or not any(precise):
+            return None
+        pairs = zip(precise, self.members, strict=True)
+        return type(self)(self._spec, [cast(Teacher, found) or member for found, member in pairs])
 
     def token_counts(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """Return the number of tokens that all members together read of each text, shape (n,)."""

@@ -193,6 +193,12 @@ def test_the_table_has_means_over_sets_and_shares(rows):
     assert len(lines) == 9
 
 
+@pytest.mark.parametrize(("full", "cut", "kept"), [(0.3, 4.0, "-"), (0.0, 1.0, "-"), (40.0, 0.0, "0.0%")])
+def test_a_share_without_meaning_is_a_dash(rows, full, cut, kept):
+    two = [replace(row, score=score) for row, score in zip(rows, (full, cut), strict=False)]
+    assert COMPRESSION.table(two).splitlines()[2].split()[-1] == kept
+
+
 def test_rows_of_two_students_are_refused_and_incomplete_rows_are_omitted(rows):
     with pytest.raises(InputError, match=f"{rows[0].set} was measured twice"):
         COMPRESSION.table([*rows, *rows])
