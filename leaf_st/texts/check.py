@@ -1,8 +1,10 @@
 """Which rows of a source can be used as texts."""
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 from leaf_st.recipe import KINDS
@@ -62,6 +64,12 @@ def stripped_texts(texts: Sequence[object], kinds: Sequence[object]) -> list[str
 def left_out(skipped: Counter[str]) -> str:
     """Return how many rows were left out, by reason, to follow the number of texts; empty if none were."""
     return f"; left out: {reasons}" if (reasons := in_words(skipped)) else ""
+
+
+def log_left_out(logger: logging.Logger, source: str | Path, skipped: Counter[str]) -> None:
+    """Log how many rows of ``source`` were left out, by reason, if any were."""
+    if skipped:
+        logger.info("%s%s", source, left_out(skipped))
 
 
 def in_words(skipped: Counter[str]) -> str:
