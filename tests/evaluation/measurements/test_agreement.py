@@ -142,6 +142,7 @@ def test_a_judged_set_agrees_with_the_recall_of_the_baseline(trained, search_set
 
 
 def test_texts_need_no_judgments_and_no_queries(trained, search_set, tmp_path, caplog):
+    caplog.set_level("INFO", "leaf_st")
     unjudged = shutil.copytree(search_set, tmp_path / "unjudged")
     (unjudged / "qrels.tsv").unlink()
     plain, draw = tmp_path / "plain.txt", np.random.default_rng(0)
