@@ -1,6 +1,7 @@
 """Commands that measure a model: a command per measurement of the registry, and search."""
 
 import argparse
+import logging
 import shutil
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,8 @@ from leaf_st.errors import FieldError, InputError
 from leaf_st.evaluation.measurements import registry
 from leaf_st.evaluation.measurements.measurement import MODEL_HELP, Measurement
 from leaf_st.recipe import TextsSpec
+
+_logger = logging.getLogger(__name__)
 
 
 def add_commands(commands: SubParsers) -> None:
@@ -79,17 +82,22 @@ def _search(options: argparse.Namespace) -> None:
     from leaf_st.evaluation.search import format_hits, search
     from leaf_st.models.load import load_model
     from leaf_st.teacher.open import open_teacher, teacher_spec
-    from leaf_st.texts.check import flaw
+    from leaf_st.texts.check import flaw, log_left_out
     from leaf_st.texts.read import read_texts
 
     quieten()
+    skipped: Counter[str] = Counter()
     if reason := flaw(options.query, "query"):
         raise InputError(f"the query {options.query!r} cannot be used: {reason}")
     try:
-        spec = TextsSpec(source=str(options.documents), text_column=options.text_column, limit={"query": 0})
-        documents = [row.text for row in read_texts(spec, Counter())]
+        spec = TextsSpec(source=str(options.documents), text_column=options.text_column)
+        rows = list(read_texts(spec, skipped))
     except FieldError as error:
         raise InputError(error.named({"text_column": "--text-column"}.get(error.field, "--documents"))) from error
+    documents = [row.text for row in rows if row.kind == "document"]
+    if queries := len(rows) - len(documents):
+        skipped["of kind query"] = queries
+    log_left_out(_logger, options.documents, skipped)
     student = load_model(options.model)
     teacher = None
     if options.teacher:

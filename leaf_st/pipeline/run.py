@@ -39,6 +39,7 @@ from leaf_st.teacher.protocol import Fingerprint, Fitted, NoVectorError, Service
 from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import FINGERPRINT, UNIQUE_BY_KIND, EmbeddingStore, read_header
 from leaf_st.teacher.workers import WHOLE, Engine, join
+from leaf_st.texts.check import left_out
 from leaf_st.texts.paper.cut import Cutter
 from leaf_st.texts.paper.fetch import closed_licences, fetch, format_sources, selected_sources
 from leaf_st.texts.paper.sources import SOURCES
@@ -109,7 +110,7 @@ class Run:
         if not engine.embed(self._processes, partial(self._make_shards, texts, skipped)):
             return None
         self._store = EmbeddingStore(self.folder / STORE, verified=engine.is_whole)
-        self._log(f"{len(self._store):,} texts of {self.recipe.texts.source}{_left_out(skipped)}")
+        self._log(f"{len(self._store):,} texts of {self.recipe.texts.source}{left_out(skipped)}")
         self._embed_general(self._store)
         return self._store
 
@@ -171,9 +172,12 @@ class Run:
         spec = self.recipe.general
         if spec is None:
             return
-        texts = {text_id(row.text): row for row in read_texts(spec, Counter(), "general")}
+        skipped: Counter[str] = Counter()
+        texts = {text_id(row.text): row for row in read_texts(spec, skipped, "general")}
         trained = {identity for ids in store.ids() for identity in np.intersect1d(ids, list(texts)).tolist()}
         fresh = [row for identity, row in texts.items() if identity not in trained]
+        if trained:
+            skipped["also a training text"] = len(trained)
         if not fresh:
             raise InputError(
                 f"general.source {spec.source}: expected texts outside the training texts, found none: "
@@ -182,7 +186,7 @@ class Run:
         dtype = self.recipe.teacher.store_dtype
         with self._processes.main_process_first():
             precompute(fresh, self.teacher, self.folder / GENERAL, dtype=dtype, total=len(fresh))
-        self._log(f"{len(fresh):,} texts of {spec.source} for validation on the general domain")
+        self._log(f"{len(fresh):,} texts of {spec.source} for validation on the general domain{left_out(skipped)}")
 
     def train(self) -> SentenceTransformer:
         """Train the student on ``store/``, or load the student if ``model/`` exists.
@@ -321,9 +325,3 @@ def describe_texts(spec: TextsSpec) -> str:
     names = ", ".join(SOURCES[name].hub_id or name for name in selected_sources(spec))
     most = "" if spec.per_source is None else f", up to {spec.per_source:,} texts each"
     return f"{names}{most}"
-
-
-def _left_out(skipped: Counter[str]) -> str:
-    if not skipped:
-        return ""
-    return "; left out: " + ", ".join(f"{count:,} {reason}" for reason, count in skipped.most_common())

@@ -4,6 +4,7 @@ Local sources are read by the reader of the training texts. The paper's sources 
 sizes (Table 1), and the sample consists of made-up texts of these lengths.
 """
 
+import logging
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,11 +12,13 @@ from dataclasses import dataclass
 
 from leaf_st.recipe import KINDS, PAPER, Kind, TextsSpec
 from leaf_st.texts import Text
+from leaf_st.texts.check import log_left_out
 from leaf_st.texts.paper.fetch import selected_sources
 from leaf_st.texts.paper.sources import SOURCES
 from leaf_st.texts.read import read_texts
 
 SAMPLE = 1536
+_logger = logging.getLogger(__name__)
 # Common and rare words, with 4.6 characters per token in the vocabulary of BERT.
 _WORDS = """
 the of and in to a is for with, on as by that from are was it or which these, at be this an have not between their
@@ -63,7 +66,11 @@ def survey(
     """
     if spec.source == PAPER:
         return (declared := list(_declared(spec))), _made_up(declared)
-    return _counted(read_texts(spec, Counter(), key, prompts), spec.source, SAMPLE if size is None else size)
+    skipped: Counter[str] = Counter()
+    texts = read_texts(spec, skipped, key, prompts)
+    counts = _counted(texts, spec.source, SAMPLE if size is None else size)
+    log_left_out(_logger, spec.source, skipped)
+    return counts
 
 
 def _counted(texts: Iterator[Text], source: str, most: int) -> Counts:

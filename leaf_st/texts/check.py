@@ -1,7 +1,10 @@
 """Which rows of a source can be used as texts."""
 
+import logging
 import re
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 from leaf_st.recipe import KINDS
@@ -19,20 +22,22 @@ _VISIBLE = re.compile(
 
 def flaw(text: object, kind: object) -> str | None:
     """Return the reason why a row cannot be used, or None if the row is usable."""
+    if text is None:
+        return "without a text"
     if not isinstance(text, str):
         return "not text"
     stripped = text.strip()
     if "\0" in stripped:
-        return "NUL character"
+        return "with a NUL character"
     if not _VISIBLE.search(stripped):
         return "empty"
     try:
         size = len(stripped.encode())
     except UnicodeEncodeError:
-        return "lone surrogate"
+        return "not UTF-8"  # a lone surrogate, which the readers put in place of other bytes
     if size >= _MAX_BYTES:
-        return "1 MB or longer"
-    return None if kind in KINDS else "kind neither query nor document"
+        return "of 1 MB or more"
+    return None if kind in KINDS else "of a kind other than query and document"
 
 
 def stripped_texts(texts: Sequence[object], kinds: Sequence[object]) -> list[str] | None:
@@ -54,3 +59,19 @@ def stripped_texts(texts: Sequence[object], kinds: Sequence[object]) -> list[str
     longest = max(map(len, stripped), default=0)
     usable = known and all(map(_VISIBLE.search, stripped)) and longest * _BYTES_PER_CHARACTER < _MAX_BYTES
     return stripped if usable and not any("\0" in text for text in stripped) else None
+
+
+def left_out(skipped: Counter[str]) -> str:
+    """Return how many rows were left out, by reason, to follow the number of texts; empty if none were."""
+    return f"; left out: {reasons}" if (reasons := in_words(skipped)) else ""
+
+
+def log_left_out(logger: logging.Logger, source: str | Path, skipped: Counter[str]) -> None:
+    """Log how many rows of ``source`` were left out, by reason, if any were."""
+    if skipped:
+        logger.info("%s%s", source, left_out(skipped))
+
+
+def in_words(skipped: Counter[str]) -> str:
+    """Return the counts by reason, the most frequent first, such as "3 empty, 1 not UTF-8"."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in skipped.most_common())

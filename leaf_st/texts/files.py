@@ -6,11 +6,11 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-from leaf_st.atomic import is_temporary
 from leaf_st.errors import FieldError
 from leaf_st.hub.dataset_url import is_dataset_url
 from leaf_st.recipe import TextsSpec
 from leaf_st.texts.columnar import FORMATS
+from leaf_st.texts.folder import table_files, visible_files
 from leaf_st.texts.formats import READERS, open_source, read_blocks
 from leaf_st.texts.progress import PartProgress, ReadProgress
 from leaf_st.texts.source import SourceFile
@@ -49,9 +49,25 @@ def read_file(
     if not parts:
         yield from _beir_rows(path, skipped, key, progress)
         return
+    if others := _other_tables(path, parts):
+        skipped["not a file of the form that is read"] += others
     for source in [open_source(part, spec.text_column, key, progress) for part in parts]:
+        stated = _partition(source.path.relative_to(path), spec.kind_column) or spec.kind
         for texts, kinds in read_blocks(source, (spec.kind_column,), skipped):
-            yield Rows(texts, [spec.kind if kind in (None, "") else kind for kind in kinds], source.progress)
+            yield Rows(texts, [stated if kind in (None, "") else kind for kind in kinds], source.progress)
+
+
+def _other_tables(path: Path, parts: Sequence[Path]) -> int:
+    """Return the number of tables in the folder ``path`` that are not among its ``parts``."""
+    if not path.is_dir():
+        return 0
+    return sum(part.suffix.lower() in READERS for part in visible_files(path)) - len(parts)
+
+
+def _partition(part: Path, column: str) -> str:
+    """Return the value of ``column`` that a folder such as ``kind=query`` states for the file ``part``, as in Spark."""
+    names = [name.partition("=") for name in part.parts[:-1]]
+    return next((value for key, _, value in names if key == column), "")
 
 
 def local_source(source: str, key: str = "texts") -> Path:
@@ -69,19 +85,6 @@ def local_source(source: str, key: str = "texts") -> Path:
     from leaf_st.hub.dataset_files import dataset_files  # imports the hub's client, which local files do not need
 
     return dataset_files(source, tuple(READERS), tuple(FORMATS), key)
-
-
-def table_files(path: Path) -> list[Path]:
-    """Return the files that hold the rows of ``path``, in order; an empty list for a BEIR folder.
-
-    The files below a folder are its parquet files or, if it has none, its Arrow files, in order of their paths.
-    """
-    if not path.is_dir():
-        return [path]
-    if any(path.glob("corpus.*")) or any(path.glob("queries.*")):
-        return []
-    found = (sorted(part for part in path.rglob(f"*{ending}") if not is_temporary(part)) for ending in FORMATS)
-    return next(filter(None, found), [])
 
 
 def read_values(path: Path, column: str, part: str, field: str) -> Iterator[object]:
@@ -102,28 +105,30 @@ def read_values(path: Path, column: str, part: str, field: str) -> Iterator[obje
 
 def _beir_rows(folder: Path, skipped: Counter[str], key: str, progress: ReadProgress) -> Iterator[Rows]:
     """Yield documents and queries alternately, then the rest of the longer file, so that a limit keeps some of each."""
-    paths = [_beir_table(folder, name, key) for name in ("corpus", "queries")]
-    corpus, queries = (open_source(path, "text", key, progress) for path in paths)
+    tables = [_beir_table(folder, name, key) for name in ("corpus", "queries")]
+    corpus, queries = ([open_source(path, "text", key, progress) for path in table_files(table)] for table in tables)
     for pair in zip_longest(_documents(corpus, skipped), _queries(queries, skipped)):
         yield from (row for row in pair if row is not None)
 
 
-def _documents(source: SourceFile, skipped: Counter[str]) -> Iterator[Rows]:
-    for columns in read_blocks(source, ("title",), skipped):
-        for text, title in zip(*columns, strict=True):
-            yield Rows([_with_title(text, title)], ["document"], source.progress)
+def _documents(sources: Sequence[SourceFile], skipped: Counter[str]) -> Iterator[Rows]:
+    for source in sources:
+        for columns in read_blocks(source, ("title",), skipped):
+            for text, title in zip(*columns, strict=True):
+                yield Rows([_with_title(text, title)], ["document"], source.progress)
 
 
-def _queries(source: SourceFile, skipped: Counter[str]) -> Iterator[Rows]:
-    for (texts,) in read_blocks(source, (), skipped):
-        for text in texts:
-            yield Rows([text], ["query"], source.progress)
+def _queries(sources: Sequence[SourceFile], skipped: Counter[str]) -> Iterator[Rows]:
+    for source in sources:
+        for (texts,) in read_blocks(source, (), skipped):
+            for text in texts:
+                yield Rows([text], ["query"], source.progress)
 
 
 def _beir_table(folder: Path, name: str, key: str) -> Path:
     candidates = (folder / f"{name}.parquet", folder / f"{name}.jsonl")
     for path in candidates:
-        if path.is_file():
+        if table_files(path) and path.exists():
             return path
     expected = " or ".join(path.name for path in candidates)
     found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"

@@ -2,44 +2,44 @@
 
 A reader yields blocks of rows as lists, one list for each column: up to 1,024 rows of a columnar file, one row of
 another file. A file whose format differs from its suffix is an error. A single bad line in a large file is not an
-error: the line is counted and left out, here ("not JSON") or by `leaf_st.texts.check`. Bytes that are not UTF-8 become
-lone surrogates, which `leaf_st.texts.check` leaves out. Compressed text files are not supported, because parquet
-compresses.
+error: the line is counted and left out, here ("not a JSON object") or by `leaf_st.texts.check`. Text files are UTF-8,
+unless a byte-order mark announces another encoding. Bytes that are not in the encoding of the file become lone
+surrogates, which `leaf_st.texts.check` leaves out. Binary columns contain UTF-8, as Impala, ClickHouse and older Spark
+write texts. Compressed text files are not supported, because parquet compresses.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
-from leaf_st.texts.columnar import FORMATS, open_pieces
+from leaf_st.texts.columnar import FORMATS
+from leaf_st.texts.content import content_problem, encoding_of
 from leaf_st.texts.lines import read_csv, read_jsonl, read_txt
 from leaf_st.texts.progress import PartProgress, ReadProgress
-from leaf_st.texts.source import Block, SourceFile, broken_columns
+from leaf_st.texts.source import Block, SourceFile, broken_columns, open_columns
 
 
 def open_source(path: Path, column: str, key: str, progress: ReadProgress) -> SourceFile:
     """Check that ``path`` is a file of a known format with content, and add the file to ``progress``."""
     source = SourceFile(path, column, key, PartProgress(0), (key, "text_column"))
+    if path.is_symlink() and not path.exists():
+        raise source.error(f"a link to {path.readlink()}, which does not exist: restore that file, or remove the link")
     if not path.is_file():
         raise source.error("no such file: name an existing file or folder")
-    ending = path.suffix.lower()
-    if ending not in READERS:
-        raise source.error(
-            f"expected a file that ends in {', '.join(READERS)}, or a BEIR folder, "
-            f"found {path.suffix or 'no ending'!r}: convert the file"
-        )
-    size = path.stat().st_size
-    if size == 0:
+    ending, size = path.suffix.lower(), path.stat().st_size
+    known = f"a file that ends in {', '.join(READERS)}, or a BEIR folder"
+    if ending in READERS and size == 0:
         raise source.error("the file is empty: name a file with texts")
-    rows = None
+    if problem := content_problem(path, known):
+        raise source.error(problem)
+    if ending not in READERS:
+        raise source.error(f"expected {known}, found {path.suffix or 'no ending'!r}: convert the file")
     if ending in FORMATS:
-        with broken_columns(path, "footer", key, "source"):
-            rows = sum(open_pieces(path).sizes)
-    return source._replace(progress=progress.add(size, rows))
+        return source._replace(progress=progress.add(size, sum(open_columns(path, key, "source").sizes)))
+    return source._replace(progress=progress.add(size), encoding=encoding_of(path))
 
 
 def read_blocks(source: SourceFile, others: Sequence[str], skipped: Counter[str]) -> Iterator[Block]:
@@ -58,8 +58,7 @@ def read_blocks(source: SourceFile, others: Sequence[str], skipped: Counter[str]
 
 
 def _columns(source: SourceFile, columns: Sequence[str], _: Counter[str]) -> Iterator[Block]:
-    with broken_columns(source.path, "footer", source.key, "source"):
-        file = open_pieces(source.path)
+    file = open_columns(source.path, source.key, "source")
     source.require(file.schema.names)
     present = [name for name in columns if name in file.schema.names]
     for piece in range(len(file.sizes)):
@@ -69,18 +68,21 @@ def _columns(source: SourceFile, columns: Sequence[str], _: Counter[str]) -> Ite
 
 
 def _values(column: pa.Array) -> list[object]:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if _is_binary(column.type):
+        return [value if value is None else value.decode(errors="surrogateescape") for value in column.to_pylist()]
     try:
         values: list[object] = column.to_pylist()
     except UnicodeDecodeError:  # Arrow does not check whether a string column is UTF-8
-        return [_value(scalar) for scalar in column]
+        return _values(column.cast(pa.large_binary()))
     return values
 
 
-def _value(scalar: Any) -> object:  # noqa: ANN401  (pyarrow ships no types)
-    try:
-        return scalar.as_py()
-    except UnicodeDecodeError:
-        return None
+def _is_binary(kind: pa.DataType) -> bool:
+    types = pa.types
+    tests = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view)
+    return any(test(kind) for test in tests)
 
 
 READERS: dict[str, Callable[[SourceFile, Sequence[str], Counter[str]], Iterator[Block]]] = {

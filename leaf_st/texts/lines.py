@@ -1,5 +1,6 @@
 """Reading of files row by row: jsonl, csv, tsv and txt."""
 
+import codecs
 import csv
 import json
 from collections import Counter
@@ -10,21 +11,39 @@ from leaf_st.texts.source import Block, SourceFile
 
 _CSV_FIELD_CHARACTERS = 1 << 24  # the csv module's default limit of 128 KiB is shorter than many documents
 
+_SEPARATORS = ",;\t|"
+_SHOWN = 20  # columns in an error
+_MARKED = "leaf_st.marked"  # handler of bytes that are not in the encoding of the file
+
+codecs.register_error(_MARKED, lambda error: ("\udcff", error.end))  # type: ignore[attr-defined]
+
 Record = Mapping[str, object]
 
 
 def read_jsonl(source: SourceFile, columns: Sequence[str], skipped: Counter[str]) -> Iterator[Block]:
-    """Yield the rows of a jsonl file; ``skipped`` counts the lines that are no JSON object."""
-    checked = False
+    """Yield the rows of a jsonl file; ``skipped`` counts the lines that are no JSON object.
+
+    Raises:
+        FieldError: If no row has the source's column. A row may lack the column.
+    """
+    record: Record | None = None
+    is_found, found = False, dict[str, None]()
+    for record in _records(source, skipped):
+        is_found = is_found or source.column in record
+        if not is_found and len(found) < _SHOWN:
+            found.update(dict.fromkeys(record))
+        yield _row(record, columns)
+    if record is not None and not is_found:
+        source.require(found)
+
+
+def _records(source: SourceFile, skipped: Counter[str]) -> Iterator[Record]:
     for line in filter(str.strip, _lines(source)):
         record = _parse(line)
         if record is None:
-            skipped["not JSON"] += 1
+            skipped["not a JSON object"] += 1
             continue
-        if not checked:
-            source.require(record)
-            checked = True
-        yield _row(record, columns)
+        yield record
 
 
 def _parse(line: str) -> Record | None:
@@ -42,6 +61,7 @@ def read_csv(source: SourceFile, columns: Sequence[str], _: Counter[str], delimi
     # Strict, because an unclosed quote would otherwise turn the rest of the file into one text.
     records = csv.DictReader(_lines(source, newline=""), strict=True, delimiter=delimiter)
     try:
+        _require_separated(source, records.fieldnames or (), delimiter)
         source.require(records.fieldnames or ())
         for record in records:
             yield _row(record, columns)
@@ -50,6 +70,16 @@ def read_csv(source: SourceFile, columns: Sequence[str], _: Counter[str], delimi
             f"broken csv ({error}): close every quoted text, and double the quotes inside a text",
             f", after line {records.line_num}",
         ) from error
+
+
+def _require_separated(source: SourceFile, names: Sequence[str], delimiter: str) -> None:
+    """Check that the header of a csv file is not one name that contains another separator."""
+    others = [separator for separator in _SEPARATORS if len(names) == 1 and separator in names[0]]
+    if others and source.column not in names:
+        remedy = "write the file with this separator, or as .parquet"
+        if others[0] in ",\t":
+            remedy = f"rename the file so that its name ends in {'.csv' if others[0] == ',' else '.tsv'}"
+        raise source.error(f"expected columns separated by {delimiter!r}, found {others[0]!r}: {remedy}")
 
 
 def read_txt(source: SourceFile, columns: Sequence[str], _: Counter[str]) -> Iterator[Block]:
@@ -65,8 +95,9 @@ def _lines(source: SourceFile, newline: str | None = None) -> Iterator[str]:
     """Yield the lines of a file, and note how many bytes were read."""
     with (
         source.path.open("rb") as file,
-        TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline=newline) as lines,
+        TextIOWrapper(file, encoding=source.encoding.name, errors=_MARKED, newline=newline) as lines,
     ):
+        file.seek(source.encoding.start)
         for line in lines:
             source.progress.done = file.tell()
             yield line

@@ -11,6 +11,7 @@ from itertools import islice
 from leaf_st.errors import FieldError
 from leaf_st.recipe import DOCSTRINGS, TextsSpec
 from leaf_st.texts import Text
+from leaf_st.texts.check import in_words
 from leaf_st.texts.dedupe import Deduplicator
 from leaf_st.texts.docstrings import docstring_texts
 from leaf_st.texts.files import Rows, read_file
@@ -71,12 +72,11 @@ def require_texts(spec: TextsSpec, key: str = "texts", most: int = 1) -> int:
 
 
 def _no_texts(spec: TextsSpec, skipped: Counter[str], key: str) -> FieldError:
-    reasons = ", ".join(f"{reason}: {count}" for reason, count in skipped.most_common())
     return FieldError(
         key,
         "source",
-        f"expected at least one usable text, found none (rows left out: {reasons or 'none'}): name another source or "
-        "column",
+        f"expected at least one usable text, found none (rows left out: {in_words(skipped) or 'none'}): name another "
+        "source or column",
         spec.source,
     )
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from leaf_st.errors import FieldError
+from leaf_st.texts.columnar import Pieces, open_pieces
+from leaf_st.texts.content import UTF_8, Encoding, content_problem
 from leaf_st.texts.progress import PartProgress
 
 Block = list[list[object]]  # the values of consecutive rows, a list for each column
@@ -22,6 +24,7 @@ class SourceFile(NamedTuple):
         key: Name of the recipe part that names the file.
         progress: How far the file has been read; the consumer of the rows counts them.
         setting: Part and field of the recipe that name the column.
+        encoding: Encoding of a text file.
     """
 
     path: Path
@@ -29,6 +32,7 @@ class SourceFile(NamedTuple):
     key: str
     progress: PartProgress
     setting: tuple[str, str]
+    encoding: Encoding = UTF_8
 
     def error(self, problem: str, place: str = "") -> FieldError:
         """Return an error about this file, or about ``place`` in this file."""
@@ -58,6 +62,18 @@ def require_column(path: Path, column: str, found: Iterable[str], part: str, fie
             f"expected a column {column!r} in {path}, found {', '.join(names) or 'none'}: name the column that "
             f"contains the {content}",
         )
+
+
+def open_columns(path: Path, part: str, field: str) -> Pieces:
+    """Open the parquet or Arrow file ``path``, which the recipe's ``field`` in ``part`` names.
+
+    Raises:
+        FieldError: If the file is something else, damaged, or cannot be read.
+    """
+    with broken_columns(path, "footer", part, field):
+        if problem := content_problem(path):
+            raise FieldError(part, field, problem, path)
+        return open_pieces(path)
 
 
 @contextmanager

@@ -127,7 +127,7 @@ def test_stages_alone_make_what_can_be_measured_and_searched(recipe, tiny_teache
     (again,) = json.loads(Path("again/tasks.json").read_text())
     assert again["score"] == next(row["score"] for row in rows if row["mode"] == "teacher")
     _run("search", "text 7", "--model", "out/model", "--documents", "texts.jsonl")
-    assert capsys.readouterr().out.startswith("standard\n 1 ")
+    assert capsys.readouterr().out.startswith("texts.jsonl; left out: 45 of kind query\nstandard\n 1 ")
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +220,14 @@ def test_documents_are_named_by_the_flag_of_the_search(model, capfd):
     assert refused.startswith("leaf-st: --documents none.txt: no such file: ")
     refused = _refused(capfd, *search, "table.csv", "--text-column", "")
     assert refused.startswith("leaf-st: --text-column: expected text, found empty text")
+
+
+def test_a_search_says_which_documents_it_leaves_out(model, capfd):
+    Path("table.csv").write_bytes(b"text\ncats\ngr\xf6\xdfe\ndogs\na\0b\ndogs\n")
+    _run("search", "a", "--model", model, "--documents", "table.csv")
+    said, *hits = capfd.readouterr().out.splitlines()
+    assert said == "table.csv; left out: 1 not UTF-8, 1 with a NUL character, 1 duplicate"
+    assert len(hits) == 3
 
 
 def test_a_limit_of_text_is_named(recipe, capfd):

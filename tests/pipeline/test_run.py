@@ -208,7 +208,8 @@ def test_general_texts_that_are_trained_on_are_left_out(going_on, tmp_path, capl
     run.embed()
     texts = [row.text for row in EmbeddingStore(run.folder / "general").texts(range(10))]
     assert texts == [f"a text, number {number}" for number in range(60, 70)]
-    assert f"10 texts of {going_on.general.source} for validation on the general domain" in caplog.messages
+    said = f"10 texts of {going_on.general.source} for validation on the general domain"
+    assert f"{said}; left out: 10 also a training text" in caplog.messages
     run.train()
     run.measure_alignment()
     rows = json.loads((run.folder / "results" / "alignment.json").read_text())

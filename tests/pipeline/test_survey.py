@@ -24,6 +24,12 @@ def source(tmp_path):
     return str(tmp_path / "texts.jsonl")
 
 
+def test_rows_that_are_left_out_are_said(source, caplog):
+    caplog.set_level("INFO", "leaf_st")
+    survey(TextsSpec(source=source))
+    assert caplog.messages == [f"{source}; left out: 100 duplicate"]
+
+
 @pytest.mark.parametrize("limit", [None, 50, {"query": 30}, {"query": 30, "document": 5}])
 def test_local_rows_are_those_that_training_reads(source, limit):
     spec = TextsSpec(source=source, limit=limit)

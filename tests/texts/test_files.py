@@ -131,16 +131,23 @@ def test_broken_parquet_names_the_row_group(tmp_path):
         rows(path)
 
 
-def test_parquet_value_that_is_not_utf8_is_no_text(tmp_path):
-    column = pa.array([b"good", b"bad \xff"]).view(pa.string())
-    pq.write_table(pa.table({"text": column}), tmp_path / "a.parquet")
-    assert rows(tmp_path / "a.parquet")[0] == [("good", "document"), (None, "document")]
+@pytest.mark.parametrize("kind", [pa.string(), pa.binary(), pa.large_binary(), pa.dictionary(pa.int32(), pa.binary())])
+def test_binary_columns_are_texts_in_utf8(tmp_path, kind):
+    values = pa.array(["größe".encode(), b"bad \xff", None])
+    column = values.view(kind) if kind == pa.string() else values.cast(kind)
+    table = pa.table({"text": column, "kind": pa.array([b"query", b"query", None])})
+    expected = [("größe", "query"), ("bad \udcff", "query"), (None, "document")]
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert rows(tmp_path / "a.parquet")[0] == expected
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    assert rows(tmp_path / "a.arrow")[0] == expected
 
 
 def test_jsonl_lines_that_are_no_objects_are_counted(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('["x"]\n{"text": "good"\n{"text": "good"}\n\n' + "[" * 100_000 + '\n{"kind": "query"}\n')
-    assert rows(path) == ([("good", "document"), (None, "query")], Counter({"not JSON": 3}))
+    assert rows(path) == ([("good", "document"), (None, "query")], Counter({"not a JSON object": 3}))
 
 
 @pytest.mark.parametrize(("name", "head", "tail"), [("a.txt", b"", b"\n"), ("a.csv", b"text\n", b"\n")])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from leaf_st.errors import InputError
 from leaf_st.recipe import KINDS, TextsSpec
 from leaf_st.texts import Text
-from leaf_st.texts.check import flaw
+from leaf_st.texts.check import flaw, left_out
 from leaf_st.texts.read import read_texts, require_texts
 from leaf_st.texts.sentence import one_sentence
 
@@ -41,11 +41,12 @@ def test_every_bad_row_is_left_out_and_counted(tmp_path):
     assert skipped == {
         "duplicate": 1,
         "empty": 1,
-        "not text": 3,
-        "lone surrogate": 1,
-        "NUL character": 1,
-        "1 MB or longer": 1,
-        "kind neither query nor document": 2,
+        "without a text": 1,
+        "not text": 2,
+        "not UTF-8": 1,
+        "with a NUL character": 1,
+        "of 1 MB or more": 1,
+        "of a kind other than query and document": 2,
     }
 
 
@@ -119,7 +120,7 @@ def test_limit_by_kind_stops_when_every_kind_has_its_rows(tmp_path):
 
 
 def test_no_usable_row_is_an_error_that_names_the_counts(tmp_path):
-    with pytest.raises(InputError, match=r"a\.jsonl.*found none \(rows left out: not text: 2, empty: 1\)"):
+    with pytest.raises(InputError, match=r"a\.jsonl.*found none \(rows left out: 2 not text, 1 empty\)"):
         read(tmp_path, [{"text": 1}, {"text": ""}, {"text": 2}])
 
 
@@ -130,11 +131,13 @@ def test_table_without_rows_is_an_error(tmp_path):
         list(read_texts(TextsSpec(source=str(path)), Counter()))
 
 
-def test_utf16_is_an_error_and_not_noise(tmp_path):
+def test_bytes_outside_the_encoding_are_left_out_and_counted_in_plain_words(tmp_path):
     path = tmp_path / "a.txt"
-    path.write_bytes("leaf\nleaves\n".encode("utf-16"))
-    with pytest.raises(InputError, match=r"NUL character"):
-        list(read_texts(TextsSpec(source=str(path)), Counter()))
+    path.write_bytes(b"cats\ngr\xf6\xdfe\ndogs\n")
+    skipped = Counter()
+    assert [row.text for row in read_texts(TextsSpec(source=str(path)), skipped)] == ["cats", "dogs"]
+    assert left_out(skipped) == "; left out: 1 not UTF-8"
+    assert left_out(Counter()) == ""
 
 
 def test_default_source_is_the_docstrings_of_this_machine():
@@ -245,7 +248,7 @@ def test_the_check_of_a_source_reads_only_the_first_usable_row(tmp_path):
     path.write_text('{"text": ""}\n{"text": "leaf"}\n')
     require_texts(TextsSpec(source=str(path)))
     path.write_text('{"text": ""}\n{"text": 3}\n')
-    with pytest.raises(InputError, match=r"a\.jsonl.*found none \(rows left out: empty: 1, not text: 1\)"):
+    with pytest.raises(InputError, match=r"a\.jsonl.*found none \(rows left out: 1 empty, 1 not text\)"):
         require_texts(TextsSpec(source=str(path)))
     with pytest.raises(InputError, match="no such file"):
         require_texts(TextsSpec(source=str(tmp_path / "none.txt")))

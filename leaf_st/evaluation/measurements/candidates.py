@@ -16,6 +16,7 @@ from leaf_st.models.random_weights import save_random_weights, shape_if_missing
 from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TeacherSpec, TextsSpec
 from leaf_st.student.build import build_student
 from leaf_st.teacher.open import open_teacher_model, teacher_spec
+from leaf_st.texts.check import log_left_out
 from leaf_st.texts.read import read_texts
 from leaf_st.zoo import ZOO, Architecture
 
@@ -54,8 +55,10 @@ def latency_texts(source: str | TextsSpec = DOCSTRINGS) -> dict[Kind, list[str]]
     """
     texts: dict[Kind, list[str]] = {kind: [] for kind in KINDS}
     spec = TextsSpec(source=source) if isinstance(source, str) else source
-    for row in read_texts(replace(spec, limit=dict.fromkeys(KINDS, _TEXTS)), Counter()):
+    skipped: Counter[str] = Counter()
+    for row in read_texts(replace(spec, limit=dict.fromkeys(KINDS, _TEXTS)), skipped):
         texts[row.kind].append(row.text)
+    log_left_out(_logger, spec.source, skipped)
     for kind, of_kind in texts.items():
         if not of_kind:
             raise InputError(

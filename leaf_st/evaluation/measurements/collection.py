@@ -1,6 +1,7 @@
 """Queries and documents without judgments, in a store with the teacher's vectors: held-out rows or the user's texts."""
 
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,7 +21,7 @@ from leaf_st.teacher.protocol import Targets
 from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.texts import Text
-from leaf_st.texts.check import flaw
+from leaf_st.texts.check import flaw, log_left_out
 from leaf_st.texts.read import read_texts
 from leaf_st.training.trainer import held_out_rows
 
@@ -28,6 +29,8 @@ QUERIES = 2000  # the standard error of a recall is then at most 1.1 points
 DOCUMENTS = 5000  # of a run: a small student on 2 cores needs some minutes for more
 _NEAREST = 200_000  # training texts among which the nearest one is looked for
 _BLOCK = 4096
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,16 +110,17 @@ def survey(source: Path) -> Survey:
     Raises:
         InputError: If the source cannot be read, or has fewer than two texts.
     """
-    counts, digest = Counter[str](), hashlib.sha256()
+    counts, skipped, digest = Counter[str](), Counter[str](), hashlib.sha256()
 
     def query_ids() -> Iterator[int]:
-        for row in _read(source):
+        for row in _read(source, skipped):
             counts[row.kind] += 1
             digest.update(f"{row.kind}\0{row.text}\0".encode())
             if row.kind == "query":
                 yield text_id(row.text)
 
     queries = frozenset(nsmallest(QUERIES, query_ids()))
+    log_left_out(_logger, source, skipped)
     if counts.total() < 2:
         raise InputError(f"--texts {source}: expected queries and documents, found one text: name a larger file")
     return Survey(source, counts, queries, digest.hexdigest()[:16])
@@ -128,7 +132,8 @@ def embed_collection(found: Survey, teacher: Targets, folder: Path) -> Collectio
     Without queries, at most `QUERIES` of the documents search the other documents.
     """
     alone = found.counts["document"] < 2  # then the queries search each other
-    texts = (row for row in _read(found.source) if alone or row.kind != "query" or text_id(row.text) in found.queries)
+    rows = _read(found.source, Counter())  # `survey` has reported the rows that are left out
+    texts = (row for row in rows if alone or row.kind != "query" or text_id(row.text) in found.queries)
     total = found.counts.total() if alone else found.counts["document"] + len(found.queries)
     store = precompute(texts, teacher, folder, dtype="float32", total=total)
     assert store is not None  # this process embeds all shards
@@ -158,8 +163,11 @@ def nearest_training_text(
     return np.sqrt(np.maximum(nearest, 0))
 
 
-def _read(source: Path) -> Iterator[Text]:
-    """Yield the texts of ``source``: of a judged set, only queries with judgments; of any other source, all texts."""
+def _read(source: Path, skipped: Counter[str]) -> Iterator[Text]:
+    """Yield the texts of ``source``: of a judged set, only queries with judgments; of any other source, all texts.
+
+    ``skipped`` counts the other rows by reason.
+    """
     judged = False
     with suppress(InputError):
         judged = bool(beir_files(source))
@@ -167,10 +175,16 @@ def _read(source: Path) -> Iterator[Text]:
         beir = load_beir(source)
         documents = (Text(document_text(row), "document") for row in beir.corpus)
         queries = (Text(row["text"].strip(), "query") for row in beir.queries)
-        yield from (row for row in dict.fromkeys([*documents, *queries]) if flaw(*row) is None)
+        for row, number in Counter([*documents, *queries]).items():
+            if reason := flaw(*row):
+                skipped[reason] += number
+                continue
+            if number > 1:
+                skipped["duplicate"] += number - 1
+            yield row
         return
     try:
-        yield from read_texts(TextsSpec(source=str(source)), Counter())
+        yield from read_texts(TextsSpec(source=str(source)), skipped)
     except InputError as error:
         raise InputError(str(error).replace("texts.source", "--texts")) from error
 

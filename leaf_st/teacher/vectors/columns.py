@@ -12,7 +12,7 @@ from leaf_st.errors import FieldError
 from leaf_st.teacher.vectors.parse import joined, parse
 from leaf_st.teacher.vectors.raw import FIELD, Raw, as_float32
 from leaf_st.texts.columnar import open_pieces
-from leaf_st.texts.source import broken_columns, require_column
+from leaf_st.texts.source import broken_columns, open_columns, require_column
 
 
 class Columns:
@@ -23,8 +23,7 @@ class Columns:
         self._pieces: list[tuple[Path, int]] = []
         sizes: list[int] = []
         for path in paths:
-            with broken_columns(path, "footer", *FIELD):
-                file = open_pieces(path)
+            file = open_columns(path, *FIELD)
             require_column(path, column, file.schema.names, *FIELD)
             _require_form(path, column, file.schema.field(column).type)
             self._pieces += [(path, piece) for piece in range(len(file.sizes))]

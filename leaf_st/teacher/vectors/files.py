@@ -21,7 +21,8 @@ from leaf_st.teacher.vectors.columns import Columns
 from leaf_st.teacher.vectors.raw import Raw
 from leaf_st.teacher.vectors.records import Records
 from leaf_st.texts.columnar import FORMATS
-from leaf_st.texts.files import local_source, table_files
+from leaf_st.texts.files import local_source
+from leaf_st.texts.folder import table_files
 
 _ROW_FORMATS = (".jsonl", ".csv", ".tsv")
 

@@ -14,7 +14,8 @@ from leaf_st.teacher.vectors.files import VectorFiles, open_vectors
 from leaf_st.teacher.vectors.flaws import UNIT, norms_of
 from leaf_st.teacher.vectors.raw import FIELD, Raw
 from leaf_st.texts.columnar import BATCH_ROWS
-from leaf_st.texts.files import local_source, table_files
+from leaf_st.texts.files import local_source
+from leaf_st.texts.folder import table_files
 
 _SAMPLES, _SAMPLE_BYTES = 1024, 4096  # of each file, for its hash; a file of up to 4 MiB is hashed completely
 

@@ -141,11 +141,12 @@ def test_a_judged_set_agrees_with_the_recall_of_the_baseline(trained, search_set
     assert AGREEMENT.words(AGREEMENT.read(tmp_path)) == ["--texts", search_set.name]
 
 
-def test_texts_need_no_judgments_and_no_queries(trained, search_set, tmp_path):
+def test_texts_need_no_judgments_and_no_queries(trained, search_set, tmp_path, caplog):
+    caplog.set_level("INFO", "leaf_st")
     unjudged = shutil.copytree(search_set, tmp_path / "unjudged")
     (unjudged / "qrels.tsv").unlink()
     plain, draw = tmp_path / "plain.txt", np.random.default_rng(0)
-    plain.write_text("\n".join(words(draw, 4) for _ in range(30)))
+    plain.write_bytes("\n".join(words(draw, 4) for _ in range(30)).encode() + b"\ngr\xf6\xdfe\n")
     asked = tmp_path / "asked.jsonl"
     asked.write_text("".join(json.dumps({"text": words(draw, 3), "kind": "query"}) + "\n" for _ in range(15)))
     rows = [row for row in _measure(trained.folder, tmp_path / "results", [unjudged, plain, asked])]
@@ -155,6 +156,7 @@ def test_texts_need_no_judgments_and_no_queries(trained, search_set, tmp_path):
         "plain.txt": (30, 30, "document"),
         "asked.jsonl": (15, 15, "query"),
     }
+    assert caplog.messages.count(f"{plain}; left out: 1 not UTF-8") == 1
     assert all(row.recall_1 < 100 for row in rows if row.set == "plain.txt" and row.group == "all")
     hits = [row for row in LOST_QUERIES.read(tmp_path / "results") if row.set == "plain.txt"]
     assert all(hit.text != hit.asked for hit in hits)  # no text finds itself

@@ -1,0 +1,239 @@
+"""What a file is, by its first bytes: the encoding of a text, or a content that its name does not announce."""
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+_HEAD_BYTES = 1 << 16
+_EXPECTED = {
+    ".parquet": "a parquet file",
+    ".arrow": "an Arrow file",
+    ".feather": "an Arrow file",
+    ".jsonl": "one JSON object per line",
+    ".csv": "comma-separated values",
+    ".tsv": "tab-separated values",
+    ".txt": "one text per line",
+}
+_COLUMNAR = (".parquet", ".arrow", ".feather")
+_TABLE = "write the table as parquet or csv"
+
+
+class Content(NamedTuple):
+    """A content that the first bytes of a file show.
+
+    Attributes:
+        name: What the file is.
+        remedy: What to do, if another content is expected.
+        endings: Endings of files that have this content.
+    """
+
+    name: str
+    remedy: str
+    endings: tuple[str, ...] = ()
+
+
+class Encoding(NamedTuple):
+    """Encoding of a text file.
+
+    Attributes:
+        name: Name of Python's codec.
+        start: Byte at which the text starts, after the byte-order mark.
+    """
+
+    name: str
+    start: int
+
+
+UTF_8 = Encoding("utf-8", 0)
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, because the mark of UTF-16 is its beginning
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+    ("\ufeff".encode("gb18030"), "gb18030"),
+)
+
+
+def _renamed(name: str, *endings: str) -> Content:
+    return Content(name, f"rename the file so that its name ends in {' or '.join(endings)}", endings)
+
+
+def _packed(name: str) -> Content:
+    return Content(f"a file compressed with {name}", "unpack the file, and name the unpacked file")
+
+
+_POINTER = Content(
+    "a git-LFS pointer in place of the file",
+    "run `git lfs pull` in the repository of the file, or download the file again",
+)
+_ARROW = _renamed("an Arrow file", ".arrow", ".feather")
+_JSON_LINES = _renamed("JSON lines", ".jsonl")
+_ARRAY = Content("one JSON array", "write each element as one line, for example with `jq -c '.[]'`")
+_DOCUMENT = Content("JSON over several lines", "write each object as one line, for example with `jq -c .`")
+_ZIP = re.compile(rb"PK(\x03\x04|\x05\x06|\x07\x08)")
+_PICKLE = re.compile(rb"\x80[\x02-\x05]")
+_TEXTUAL = (
+    (b"version https://git-lfs.github.com/spec/", _POINTER),
+    (b"version https://hawser.github.com/spec/", _POINTER),
+    (b"/annex/objects/", Content("a git-annex pointer in place of the file", "run `git annex get` for the file")),
+    (b"%PDF-", Content("a PDF document", "extract its text into a .txt file")),
+    (b"{\\rtf", Content("an RTF document", "save the text as a .txt file")),
+)
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+_BINARY: tuple[tuple[int, bytes, Content], ...] = (  # only with a control character: a text may begin with PARENT
+    (0, b"PAR1", _renamed("a parquet file", ".parquet")),
+    (0, b"PARE", Content("an encrypted parquet file", "decrypt the file")),
+    (0, b"ARROW1", _ARROW),
+    (0, b"\xff\xff\xff\xff", _ARROW),  # a stream
+    (0, b"FEA1", Content("a Feather file of version 1", _TABLE)),
+    (0, b"ORC", Content("an ORC file", _TABLE)),
+    (0, b"Obj\x01", Content("an Avro file", _TABLE)),
+    (0, b"\x89HDF\r\n\x1a\n", Content("an HDF5 file", _TABLE)),
+    (0, b"\x93NUMPY", Content("a NumPy array", _TABLE)),
+    (0, b"SQLite format 3\0", Content("an SQLite database", _TABLE)),
+    (8, b"DUCK", Content("a DuckDB database", _TABLE)),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", Content("an Excel or Word file", "save the file as csv or txt")),
+    (0, b"\x89PNG\r\n", Content("a PNG image", "name a file with texts")),
+    (0, b"\xff\xd8\xff", Content("a JPEG image", "name a file with texts")),
+    (0, b"\x1f\x8b", _packed("gzip")),
+    (0, b"\x28\xb5\x2f\xfd", _packed("zstd")),
+    (0, b"BZh", _packed("bzip2")),
+    (0, b"\xfd7zXZ\0", _packed("xz")),
+    (0, b"\x04\x22\x4d\x18", _packed("lz4")),
+    (0, b"7z\xbc\xaf\x27\x1c", _packed("7-Zip")),
+    (0, b"Rar!\x1a\x07", _packed("rar")),
+    (257, b"ustar", Content("a tar archive", "unpack the archive, and name the unpacked file or folder")),
+)
+_ZIPPED = (
+    (re.compile(rb"xl/(workbook|worksheets|styles|theme)"), "an Excel workbook (xlsx)", "save the sheet as csv"),
+    (re.compile(rb"word/document"), "a Word document (docx)", "save the text as a .txt file"),
+    (re.compile(rb"application/vnd\.oasis"), "an OpenDocument file", "save the file as csv or txt"),
+    (re.compile(rb"/data\.pkl"), "a PyTorch file (pickle)", _TABLE),
+    (_ZIP, "a zip archive", "unpack the archive, and name the unpacked file or folder"),
+)
+_MARKUP = (
+    (re.compile(r"<(!doctype html|html|head|body)\b", re.IGNORECASE), "HTML page"),
+    (re.compile(r"<\?xml\b"), "XML document"),
+)
+_NULS = 4  # in a text without a byte-order mark; fewer may be damage
+
+
+def content_problem(path: Path, known: str = "") -> str | None:
+    """Return what was expected, what was found, and the remedy, if the file ``path`` is not what its name announces.
+
+    Args:
+        path: A file with content.
+        known: What the caller can read; returned for an unknown ending.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    expected = _EXPECTED.get(path.suffix.lower(), known)
+    with path.open("rb") as file:
+        found = _content(file.read(_HEAD_BYTES), path.suffix.lower())
+    if found is None or path.suffix.lower() in found.endings:
+        return None
+    return f"expected {expected}, found {found.name}: {found.remedy}"
+
+
+def encoding_of(path: Path) -> Encoding:
+    """Return the encoding that the byte-order mark of ``path`` announces; UTF-8 without a mark."""
+    with path.open("rb") as file:
+        return _encoding(file.read(4))
+
+
+def _encoding(head: bytes) -> Encoding:
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return Encoding(name, len(mark))
+    return UTF_8
+
+
+def _content(head: bytes, ending: str) -> Content | None:
+    if (found := _by_magic(head)) is not None:
+        return found
+    encoding = _encoding(head)
+    text = head[encoding.start :].decode(encoding.name, errors="ignore").lstrip()
+    for pattern, name in _MARKUP:
+        if pattern.match(text):
+            return Content(f"an {name}", "extract its texts, or download the file again if the address was wrong")
+    if (found := _json(text)) is not None:
+        return found
+    if ending in _COLUMNAR:
+        return _text(head)
+    return _unmarked(head) if encoding.start == 0 else None
+
+
+def _by_magic(head: bytes) -> Content | None:
+    for magic, content in _TEXTUAL:
+        if head.startswith(magic):
+            return content
+    if _CONTROL.search(head) is None:
+        return None
+    for start, magic, content in _BINARY:
+        if head.startswith(magic, start):
+            return content
+    if _ZIP.match(head):
+        return next(Content(name, remedy) for pattern, name, remedy in _ZIPPED if pattern.search(head))
+    if _PICKLE.match(head):
+        return Content("a Python pickle", f"{_TABLE}; pickles are not read, because they can run code")
+    return None
+
+
+def _text(head: bytes) -> Content | None:
+    """Return the content of a file that should be columnar, if all of its beginning is text."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # the last character may be cut
+    except UnicodeDecodeError:
+        return None
+    return None if _CONTROL.search(head) else _renamed("text", ".csv", ".tsv", ".jsonl", ".txt")
+
+
+def _json(text: str) -> Content | None:
+    """Return the form of JSON at the beginning ``text`` of a file; None if the first line is no JSON."""
+    if text[:1] not in ("[", "{"):
+        return None
+    try:
+        value, end = json.JSONDecoder().raw_decode(text)
+    except json.JSONDecodeError as error:
+        value, end = None, error.pos
+    except RecursionError:
+        return None
+    spans_lines = "\n" in text[:end].strip()
+    if text[0] == "{":
+        return _DOCUMENT if spans_lines else _JSON_LINES if value is not None else None
+    if value is None:
+        is_cut = "\n" not in text and re.match(r'\[\s*[{\["]', text) is not None
+        return _ARRAY if spans_lines or is_cut else None
+    has_rows = any(isinstance(element, dict) for element in value)
+    return _ARRAY if spans_lines or has_rows or not text[end:].strip() else None
+
+
+def _unmarked(head: bytes) -> Content | None:
+    """Return the content of a text in UTF-16 or UTF-32 without a byte-order mark."""
+    for name in _wide_encodings(head):
+        width = 4 if "32" in name else 2
+        try:
+            head[: len(head) // width * width].decode(name)
+        except UnicodeDecodeError:
+            continue
+        return Content(
+            f"{name.upper()} without a byte-order mark",
+            f"convert the file to UTF-8, for example with `iconv -f {name.upper()} -t UTF-8`",
+        )
+    return None
+
+
+def _wide_encodings(head: bytes) -> Iterator[str]:
+    """Yield the encodings in which ``head`` may be, by the places of its NUL bytes."""
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if even + odd < _NULS:
+        return
+    if even and odd:
+        yield from ("utf-32-le", "utf-32-be")
+    elif (even or odd) * 20 > len(head[::2]):
+        yield "utf-16-le" if odd else "utf-16-be"

@@ -1,0 +1,175 @@
+import gzip
+import io
+import json
+import pickle
+import sqlite3
+import tarfile
+import zipfile
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from leaf_st.errors import InputError
+from leaf_st.recipe import TextsSpec
+from leaf_st.texts.read import read_texts
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+ROWS = '{"text": "cats"}\n{"text": "größe"}\n'
+
+
+def read(path, **spec):
+    skipped = Counter()
+    return [row.text for row in read_texts(TextsSpec(source=str(path), **spec), skipped)], skipped
+
+
+def saved(write):
+    file = io.BytesIO()
+    write(file)
+    return file.getvalue()
+
+
+def zipped(name):
+    def write(file):
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr(name, "x" * 100)
+
+    return saved(write)
+
+
+def tar(file):
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a.txt"))
+
+
+def sqlite():
+    with sqlite3.connect(":memory:") as database:
+        database.execute("create table texts (text text)")
+        return database.serialize()
+
+
+FOREIGN = {
+    "a git-LFS pointer in place of the file: run `git lfs pull`": POINTER,
+    "a git-annex pointer": b"/annex/objects/MD5-s4--0123\n",
+    "a file compressed with gzip: unpack": gzip.compress(b"cats\n"),
+    "a zip archive: unpack": zipped("a.txt"),
+    "an Excel workbook (xlsx): save the sheet as csv": zipped("xl/worksheets/sheet1.xml"),
+    "a Word document": zipped("word/document.xml"),
+    "a PyTorch file (pickle)": zipped("archive/data.pkl"),
+    "a tar archive": saved(tar),
+    "a PDF document": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n",
+    "an HTML page": b"\n<!DOCTYPE html>\n<html><body>Not found</body></html>\n",
+    "an XML document": b'<?xml version="1.0"?>\n<Error>AccessDenied</Error>\n',
+    "a Python pickle": pickle.dumps(["cats"]),
+    "a NumPy array": saved(lambda file: np.save(file, np.ones(3))),
+    "an SQLite database": sqlite(),
+    "one JSON array: write each element as one line": b'[\n  {"text": "cats"},\n  {"text": "dogs"}\n]\n',
+    "JSON over several lines": b'{\n  "data": [\n    {"text": "cats"}\n  ]\n}\n',
+}
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".feather", ".jsonl", ".csv", ".tsv", ".txt", ".json", ""])
+@pytest.mark.parametrize("name", FOREIGN)
+def test_the_error_names_the_content_and_the_remedy(tmp_path, name, ending):
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(FOREIGN[name])
+    with pytest.raises(InputError) as error:
+        read(path)
+    assert str(error.value).startswith(f"texts.source {path}: expected ")
+    assert f"found {name}" in str(error.value)
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_arrays_on_one_line(tmp_path, mark, end):
+    for array in ([{"text": "cats"}, {"text": "dogs"}], ["cats", "dogs"], [{"text": "x" * 100_000}]):
+        (tmp_path / "a.jsonl").write_text(mark + json.dumps(array) + end, encoding="utf-8")
+        with pytest.raises(InputError, match="expected one JSON object per line, found one JSON array"):
+            read(tmp_path / "a.jsonl")
+
+
+def test_tables_under_other_names(tmp_path):
+    pq.write_table(pa.table({"text": ["cats"]}), tmp_path / "a.jsonl")
+    with pytest.raises(InputError, match=r"found a parquet file: rename the file so that its name ends in \.parquet"):
+        read(tmp_path / "a.jsonl")
+    for name in ("a.json", "a.txt", "a.csv", "a.ndjson", "a.parquet"):
+        (tmp_path / name).write_text(ROWS, encoding="utf-8")
+        with pytest.raises(InputError, match=r"found JSON lines: rename the file so that its name ends in \.jsonl"):
+            read(tmp_path / name)
+    (tmp_path / "b.parquet").write_text("text\ncats\n")
+    with pytest.raises(InputError, match=r"expected a parquet file, found text: rename"):
+        read(tmp_path / "b.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("a.csv", "id;text\n1;cats\n", "separated by ',', found ';'"),
+        ("a.csv", "id\ttext\n1\tcats\n", r"separated by ',', found '\\t': rename .* \.tsv"),
+        ("a.tsv", "id,text\n1,cats\n", r"separated by '\\t', found ',': rename .* \.csv"),
+    ],
+)
+def test_other_separators_are_named(tmp_path, name, text, found):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=found):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "gb18030"]
+)
+def test_a_byte_order_mark_announces_the_encoding(tmp_path, encoding):
+    mark = "" if encoding in ("utf-8-sig", "utf-16") else "\ufeff"
+    csv = "kind,text\r\nquery,cats\r\nquery,größe\r\n"
+    for name, text in (
+        ("a.jsonl", ROWS),
+        ("a.txt", "cats\ngröße\n"),
+        ("a.csv", csv),
+        ("a.tsv", csv.replace(",", "\t")),
+    ):
+        (tmp_path / name).write_bytes((mark + text).encode(encoding))
+        assert read(tmp_path / name) == (["cats", "größe"], Counter())
+
+
+def test_a_row_outside_the_announced_encoding_is_counted(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffcats\n".encode("utf-16-le") + b"\x00\xd8x\0\n\0" + "dogs\n".encode("utf-16-le") + b"x")
+    assert read(path) == (["cats", "dogs"], Counter({"not UTF-8": 2}))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_wide_encodings_without_a_mark_are_named(tmp_path, encoding):
+    path = tmp_path / "a.csv"
+    path.write_bytes("text\ncats run\ndogs run\n".encode(encoding))
+    with pytest.raises(InputError, match=f"found {encoding.upper()} without a byte-order mark: convert"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["PARENT: cats", "BZh is a magic", "ORCHARD", "[1] a reference", "[Illustration: cats]", "<b>bold</b>", "{x}"],
+)
+def test_texts_that_begin_like_something_else_are_texts(tmp_path, text):
+    path = tmp_path / "a.txt"
+    path.write_text(f"{text}\ndogs\n")
+    assert read(path)[0] == [text, "dogs"]
+
+
+def test_a_damaged_first_line_is_counted(tmp_path):
+    path = tmp_path / "a.jsonl"
+    for line in ('{"text": "cats', '{"text": "cats"', '{"text": "cats",', '["cats"]', "cats"):
+        path.write_text(f"{line}\n{ROWS}", encoding="utf-8")
+        assert read(path) == (["cats", "größe"], Counter({"not a JSON object": 1}))
+
+
+def test_lines_without_the_column_are_counted_wherever_they_are(tmp_path):
+    path = tmp_path / "a.jsonl"
+    for place in range(3):
+        lines = ROWS.splitlines()
+        lines.insert(place, '{"version": 1}')
+        path.write_text("\n".join(lines), encoding="utf-8")
+        assert read(path) == (["cats", "größe"], Counter({"without a text": 1}))
+    with pytest.raises(InputError, match=r"expected a column 'body' in .*a\.jsonl, found text, version: name"):
+        read(path, text_column="body")
