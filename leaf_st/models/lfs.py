@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-_HEAD = b"version https://git-lfs.github.com/spec/"
+LFS_HEAD = b"version https://git-lfs.github.com/spec/"
 
 
 def is_lfs_pointer(path: Path) -> bool:
     """Return whether the file ``path`` is a pointer of git LFS."""
     with path.open("rb") as file:
-        return file.read(len(_HEAD)) == _HEAD
+        return file.read(len(LFS_HEAD)) == LFS_HEAD

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from leaf_st.models.lfs import LFS_HEAD
+
 _HEAD_BYTES = 1 << 16
 _EXPECTED = {
     ".parquet": "a parquet file",
@@ -77,7 +79,7 @@ _DOCUMENT = Content("JSON over several lines", "write each object as one line, f
 _ZIP = re.compile(rb"PK(\x03\x04|\x05\x06|\x07\x08)")
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _TEXTUAL = (
-    (b"version https://git-lfs.github.com/spec/", _POINTER),
+    (LFS_HEAD, _POINTER),
     (b"version https://hawser.github.com/spec/", _POINTER),
     (b"/annex/objects/", Content("a git-annex pointer in place of the file", "run `git annex get` for the file")),
     (b"%PDF-", Content("a PDF document", "extract its text into a .txt file")),
