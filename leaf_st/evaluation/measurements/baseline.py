@@ -316,13 +316,14 @@ def _measure(options: argparse.Namespace) -> list[BaselineRow]:
     from leaf_st.run_folder import MODEL, STORE, read_run
     from leaf_st.teacher.open import open_teacher
     from leaf_st.teacher.store import EmbeddingStore
-    from leaf_st.training.trainer import held_out_rows
+    from leaf_st.training.trainer import held_out_rows, untrained_rows
 
     run = Path(options.model)
     recipe, sets = Recipe.from_dict(read_run(run)["resolved"]), require_sets(options.model, options.data)
     store = EmbeddingStore(run / STORE)
     held_out = held_out_rows(store, recipe.training).tolist()
-    rows, found, length = training_rows(store, held_out), sources(recipe, store), recipe.training.max_length
+    untrained = untrained_rows(store, recipe.training).tolist()
+    rows, found, length = training_rows(store, untrained), sources(recipe, store), recipe.training.max_length
 
     @cache
     def fitted() -> tuple[dict[str, LinearMap], float]:

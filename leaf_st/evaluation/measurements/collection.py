@@ -23,7 +23,7 @@ from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.texts import Text
 from leaf_st.texts.check import flaw, log_left_out
 from leaf_st.texts.read import read_texts
-from leaf_st.training.trainer import held_out_rows
+from leaf_st.training.trainer import held_out_rows, untrained_rows
 
 QUERIES = 2000  # the standard error of a recall is then at most 1.1 points
 DOCUMENTS = 5000  # of a run: a small student on 2 cores needs some minutes for more
@@ -97,7 +97,7 @@ def held_out_collection(name: str, store: EmbeddingStore, spec: TrainingSpec) ->
     if len(documents) < 2:
         documents = np.arange(len(store))
     queries = np.setdiff1d(held_out, documents)
-    unseen, trained = np.intersect1d(held_out, documents), np.setdiff1d(documents, held_out)
+    unseen, trained = np.intersect1d(held_out, documents), np.setdiff1d(documents, untrained_rows(store, spec))
     trained = _draw(trained, DOCUMENTS - len(unseen))
     return Collection(
         name=name,
@@ -167,7 +167,7 @@ def nearest_training_text(
 
     At most 200,000 training texts are considered, drawn at random with a fixed seed.
     """
-    rows = _draw(np.setdiff1d(np.arange(len(store)), held_out_rows(store, spec)), _NEAREST)
+    rows = _draw(np.setdiff1d(np.arange(len(store)), untrained_rows(store, spec)), _NEAREST)
     squares = (queries**2).sum(axis=1, keepdims=True)
     nearest = np.full(len(queries), np.inf, np.float32)
     with tqdm(desc="nearest training texts", unit=" texts", total=len(rows)) as bar:
