@@ -43,6 +43,20 @@ def save_set(folder, documents, queries, seed=0, length=5):
     return folder
 
 
+def save_own_set(folder, others=30):
+    """Save a BEIR folder whose queries q0, q1, q2 are documents too, beside a query whose id alone is a document's."""
+    folder.mkdir(exist_ok=True)
+    draw = np.random.default_rng(5)
+    queries = [{"_id": f"q{i}", "text": words(draw, 3)} for i in range(3)] + [{"_id": "d0", "text": words(draw, 3)}]
+    corpus = [{"_id": f"d{i}", "title": "", "text": words(draw, 3)} for i in range(others)]
+    corpus += [{**row, "title": words(draw, 1)} for row in queries[:3]]
+    for name, rows in (("corpus", corpus), ("queries", queries)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    judged = [f"{row['_id']}\td{place}\t1" for place, row in enumerate(queries)]
+    (folder / "qrels.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *judged]) + "\n")
+    return folder
+
+
 def load_models(folder):
     """Return the tiny teacher in ``folder`` and an untrained student, which many tests share."""
     torch.manual_seed(13)

@@ -1,29 +1,36 @@
 """Reading and checking a retrieval set in a folder with BEIR's files.
 
-Files: ``corpus`` and ``queries`` as .parquet or .jsonl with the columns ``_id``, ``text`` and, optionally for
+Files: ``corpus`` and ``queries`` as .parquet or .jsonl with the columns ``_id`` or ``id``, ``text`` and, optionally for
 documents, ``title``; ``qrels.parquet``, ``qrels/test.tsv`` or ``qrels.tsv`` with the columns ``query-id``,
 ``corpus-id`` and ``score``. A data set of the hub such as NanoBEIR has each of the three as one parquet file in a
 folder: ``corpus/*.parquet``, ``queries/*.parquet``, ``qrels/*.parquet``. A parquet file of qrels without ``score``
-lists only relevant documents.
+lists only relevant documents. A tsv file may lack the header, and may have TREC's four columns. Hidden files are
+ignored.
+
+As in mteb, a judged document that is not in the corpus stays in the judgements, so no ranking reaches the ideal DCG,
+and a judged query without a text is left out. In some sets (ArguAna, Quora) the queries are documents too: a document
+with the id and the text of a query is left out of the ranking of this query, unless the document is judged relevant.
 """
 
-import csv
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import numpy as np
+from numpy.typing import NDArray
 
 from leaf_st.errors import InputError
+from leaf_st.evaluation.beir_rows import QRELS, as_grade, as_id, read_rows
+from leaf_st.models.identity import hash_files
+from leaf_st.texts.fold import folded
 
 _TEXT_FILES = {name: (f"{name}.parquet", f"{name}.jsonl", f"{name}/*.parquet") for name in ("corpus", "queries")}
 _QRELS_FILES = ("qrels.parquet", "qrels/test.tsv", "qrels.tsv", "qrels/*.parquet")
 _RELEVANT = 1  # the grade of a document in a file without scores
 
-_Row = dict[str, Any]
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,39 +42,46 @@ class BeirSet:
         corpus: Documents with ``id``, ``title`` (may be empty) and ``text``.
         queries: Queries that have judgements, with ``id`` and ``text``.
         qrels: Grades by query id and document id; 0 is not relevant.
+        own: Place in the corpus of the document that is the query itself, by query id.
     """
 
     name: str
     corpus: list[dict[str, str]]
     queries: list[dict[str, str]]
     qrels: dict[str, dict[str, int]]
+    own: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def own_places(self) -> NDArray[np.int64]:
+        """Place in the corpus of the document that is the query itself, or -1; shape (q,)."""
+        return np.array([self.own.get(row["id"], -1) for row in self.queries], np.int64)
 
 
 def load_beir(folder: Path) -> BeirSet:
     """Read the retrieval set in ``folder``.
 
     Raises:
-        InputError: If a file or column is missing or unreadable, an id is not unique, a judgement names an unknown id,
-            or no document is relevant.
+        InputError: If a file or column is missing or unreadable, an id is not unique, or no query has both a text and a
+            relevant document of the corpus.
     """
     corpus_path, queries_path, qrels_path = beir_files(folder)
     corpus, queries = _read_texts(corpus_path), _read_texts(queries_path)
-    qrels = _read_qrels(qrels_path)
-    _check_ids(qrels_path, "query-id", qrels, queries, queries_path)
-    for judged in qrels.values():
-        _check_ids(qrels_path, "corpus-id", judged, corpus, corpus_path)
+    qrels = _with_texts(_read_qrels(qrels_path), queries, qrels_path, queries_path)
+    _check_documents(qrels, corpus, qrels_path, corpus_path)
     return BeirSet(
         name=folder.resolve().name,
         corpus=list(corpus.values()),
         # The queries file often contains the training queries too.
         queries=[{"id": key, "text": row["text"]} for key, row in queries.items() if key in qrels],
         qrels=qrels,
+        own=_own_documents(corpus, queries, qrels, folder),
     )
 
 
 def is_beir(folder: Path) -> bool:
     """Return whether ``folder`` contains at least one file of a retrieval set."""
-    return any(any(folder.glob(pattern)) for patterns in (*_TEXT_FILES.values(), _QRELS_FILES) for pattern in patterns)
+    patterns = [pattern for group in (*_TEXT_FILES.values(), _QRELS_FILES) for pattern in group]
+    return any(_visible(folder, pattern) for pattern in patterns)
 
 
 def beir_files(folder: Path) -> list[Path]:
@@ -77,6 +91,18 @@ def beir_files(folder: Path) -> list[Path]:
         InputError: If a file is missing, or a data set of the hub has several files for one part.
     """
     return [_find(folder, patterns) for patterns in (*_TEXT_FILES.values(), _QRELS_FILES)]
+
+
+def revision_of(folder: Path) -> str:
+    """Return the revision of the set in ``folder``, a hash of its files.
+
+    The revision of a set whose queries are documents too differs from the hash, because scores of earlier versions
+    ranked the query itself.
+
+    Raises:
+        InputError: As `load_beir`.
+    """
+    return hash_files(beir_files(folder)) + ("-own" if load_beir(folder).own else "")
 
 
 def check_folders(folders: Sequence[Path]) -> None:
@@ -102,7 +128,7 @@ def _find(folder: Path, patterns: Sequence[str]) -> Path:
     if not folder.is_dir():
         raise InputError(f"retrieval set {folder}: no such folder: name an existing BEIR folder")
     for pattern in patterns:
-        found = sorted(path for path in folder.glob(pattern) if path.is_file())
+        found = _visible(folder, pattern)
         if len(found) > 1:
             raise InputError(
                 f"retrieval set {folder}: expected one file {pattern}, found {len(found)}: merge them into one file"
@@ -112,17 +138,32 @@ def _find(folder: Path, patterns: Sequence[str]) -> Path:
     raise InputError(f"retrieval set {folder}: expected {' or '.join(patterns)}, found none: add the file")
 
 
+def _visible(folder: Path, pattern: str) -> list[Path]:
+    """Return the files of ``pattern``; systems and tools write files of their own with names like ``._a`` or ``_a``."""
+    return sorted(path for path in folder.glob(pattern) if path.is_file() and not path.name.startswith((".", "_")))
+
+
 def _read_texts(path: Path) -> dict[str, dict[str, str]]:
     """Return rows with ``id``, ``title`` and ``text``, by id."""
     rows: dict[str, dict[str, str]] = {}
-    for row in _read_rows(path, ("_id", "text")):
-        key = str(row["_id"])
+    for number, row in enumerate(read_rows(path, ("text",)), start=1):
+        key = _id(path, number, row, "_id" if "_id" in row or "id" not in row else "id")
         if key in rows:
             raise InputError(f"{path}: _id {key!r} is not unique: remove all but one of its rows")
         rows[key] = {"id": key, "title": row.get("title") or "", "text": row["text"]}
         for name in ("title", "text"):
             _require_text(path, key, name, rows[key][name])
     return rows
+
+
+def _id(path: Path, number: int, row: Mapping[str, object], column: str) -> str:
+    if column not in row:
+        raise InputError(f"{path}: row {number} has no {column!r}, expected _id, text: correct the row")
+    if (key := as_id(row[column])) is None:
+        raise InputError(
+            f"{path}: {column} of row {number} is {row[column]!r}, expected a string or an integer: correct the row"
+        )
+    return key
 
 
 def _require_text(path: Path, key: str, name: str, value: object) -> None:
@@ -138,68 +179,83 @@ def _require_text(path: Path, key: str, name: str, value: object) -> None:
 
 def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
     qrels: dict[str, dict[str, int]] = {}
-    scored = ["score"] if path.suffix == ".tsv" else []
-    for row in _read_rows(path, ("query-id", "corpus-id", *scored)):
-        grade = _integer(row.get("score", _RELEVANT))
+    for number, row in enumerate(read_rows(path, QRELS if path.suffix == ".tsv" else QRELS[:2]), start=1):
+        query, document = (_id(path, number, row, column) for column in QRELS[:2])
+        grade = as_grade(row.get("score", _RELEVANT))
         if grade is None:
             raise InputError(
-                f"{path}: score of query {row['query-id']!r} is {row['score']!r}, expected an integer: correct the row"
+                f"{path}: score of query {query!r} is {row['score']!r}, expected an integer: correct the row"
             )
-        qrels.setdefault(str(row["query-id"]), {})[str(row["corpus-id"])] = grade
+        qrels.setdefault(query, {})[document] = grade
     if not any(grade > 0 for judged in qrels.values() for grade in judged.values()):
         raise InputError(f"{path}: no score is above 0, expected at least one relevant document: add a judgement")
     return qrels
 
 
-def _integer(value: Any) -> int | None:  # noqa: ANN401  (a cell of any file)
-    try:
-        number = int(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if isinstance(value, str) or number == value else None
+def _with_texts(
+    qrels: dict[str, dict[str, int]], queries: Mapping[str, object], path: Path, queries_path: Path
+) -> dict[str, dict[str, int]]:
+    """Return the judgements of the queries that have a text."""
+    kept = {key: judged for key, judged in qrels.items() if key in queries}
+    if not kept:
+        raise InputError(
+            f"{path}: query-id {next(iter(qrels))!r} and all others are not in {queries_path.name}: "
+            "add them there, or name the queries of these judgements"
+        )
+    if missing := len(qrels) - len(kept):
+        _say(
+            logging.WARNING,
+            f"{path}: {missing:,} of {len(qrels):,} judged queries are not in {queries_path.name}: "
+            "they are left out, as in mteb",
+        )
+    return kept
 
 
-def _check_ids(qrels_path: Path, column: str, ids: dict[str, Any], rows: dict[str, dict[str, str]], path: Path) -> None:
-    for key in ids:
-        if key not in rows:
-            raise InputError(
-                f"{qrels_path}: {column} {key!r} is not in {path.name}: add it there, or remove the judgement"
-            )
+def _check_documents(
+    qrels: Mapping[str, Mapping[str, int]], corpus: Mapping[str, object], path: Path, corpus_path: Path
+) -> None:
+    judged = {document for grades in qrels.values() for document in grades}
+    relevant = {document for grades in qrels.values() for document, grade in grades.items() if grade > 0}
+    if relevant and relevant.isdisjoint(corpus):
+        raise InputError(
+            f"{path}: corpus-id {min(relevant)!r} and all other relevant documents are not in {corpus_path.name}: "
+            "add them there, or name the corpus of these judgements"
+        )
+    if missing := sum(document not in corpus for document in judged):
+        _say(
+            logging.WARNING,
+            f"{path}: {missing:,} of {len(judged):,} judged documents are not in {corpus_path.name}: "
+            "they count as not found, as in mteb",
+        )
 
 
-def _read_rows(path: Path, columns: Sequence[str]) -> list[_Row]:
-    """Return the rows of the table at ``path``, each with ``columns``."""
-    try:
-        rows = _READERS[path.suffix](path)
-    except (pa.ArrowException, OSError, ValueError, RecursionError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as {path.suffix[1:]} ({error}): create the file again") from error
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict):
-            raise InputError(
-                f"{path}: row {number} is {row!r}, expected an object with {', '.join(columns)}: correct the row"
-            )
-        for column in columns:
-            if column not in row:
-                raise InputError(
-                    f"{path}: row {number} has no {column!r}, expected {', '.join(columns)}: correct the row"
-                )
-    return rows
+def _own_documents(
+    corpus: Mapping[str, Mapping[str, str]],
+    queries: Mapping[str, Mapping[str, str]],
+    qrels: Mapping[str, Mapping[str, int]],
+    folder: Path,
+) -> dict[str, int]:
+    """Return the places of the documents that are queries; equal ids are common where both are numbered from 1."""
+    places = {key: place for place, key in enumerate(corpus)} if not qrels.keys().isdisjoint(corpus) else {}
+    found = {
+        key: places[key]
+        for key, judged in qrels.items()
+        if key in places and judged.get(key, 0) <= 0 and folded(queries[key]["text"]) in _contents(corpus[key])
+    }
+    if found:
+        _say(
+            logging.INFO,
+            f"retrieval set {folder}: {len(found):,} of {len(qrels):,} queries are documents with the same id and "
+            "text: each is left out of its own ranking, as in BEIR",
+        )
+    return found
 
 
-def _read_parquet(path: Path) -> list[_Row]:
-    rows: list[_Row] = pq.read_table(path).to_pylist()
-    return rows
+def _contents(document: Mapping[str, str]) -> Iterable[str]:
+    return folded(document["text"]), folded(document_text(document))
 
 
-def _read_jsonl(path: Path) -> list[_Row]:
-    with path.open(encoding="utf-8") as lines:
-        rows: list[_Row] = [json.loads(line) for line in lines if line.strip()]
-    return rows
-
-
-def _read_tsv(path: Path) -> list[_Row]:
-    with path.open(encoding="utf-8", newline="") as lines:
-        return list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
-
-
-_READERS = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".tsv": _read_tsv}
+@cache
+def _say(level: int, message: str) -> None:
+    """Log ``message`` once: a command reads a set several times."""
+    _logger.log(level, message)

@@ -98,10 +98,23 @@ def exact_ndcg(beir: BeirSet, queries: NDArray[Any], documents: NDArray[Any], mo
     """Return nDCG@10 in percent of exact search with coded queries, shape (q, d), over documents, shape (n, d)."""
     found: dict[str, dict[str, float]] = {}
     for start in range(0, len(queries), _BLOCK):
-        scores = compare(queries[start : start + _BLOCK], documents, model)
-        names = [row["id"] for row in beir.queries[start : start + _BLOCK]]
+        block = slice(start, start + _BLOCK)
+        scores = without_own(compare(queries[block], documents, model), beir.own_places[block])
+        names = [row["id"] for row in beir.queries[block]]
         found |= rank(names, beir, scores, [np.flatnonzero(near) for near in scores >= tenth_best(scores)])
     return ndcg(beir, found)
+
+
+def without_own(scores: NDArray[np.float32], own: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Leave out of each ranking the document that is the query itself, by the score -inf, and return ``scores``.
+
+    Args:
+        scores: Similarities, shape (q, n), which are changed.
+        own: Place of this document, or -1; shape (q,).
+    """
+    queries = np.flatnonzero(own >= 0)
+    scores[queries, own[queries]] = -np.inf
+    return scores
 
 
 def tenth_best(scores: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -113,16 +126,18 @@ def tenth_best(scores: NDArray[np.float32]) -> NDArray[np.float32]:
 def rank(
     names: Sequence[str], beir: BeirSet, scores: NDArray[np.float32], found: Sequence[NDArray[Any]]
 ) -> dict[str, dict[str, float]]:
-    """Return the score of each document that was found, by query id and document id.
+    """Return the score of each document that was found and is not left out, by query id and document id.
 
     Args:
         names: Ids of q queries.
         beir: The set.
-        scores: Similarities, shape (q, n).
+        scores: Similarities, shape (q, n); -inf for documents that are left out.
         found: Indices of the documents that each query found, in any order.
     """
     return {
-        name: {beir.corpus[row]["id"]: float(scores[place, row]) for row in rows.tolist()}
+        name: {
+            beir.corpus[row]["id"]: float(scores[place, row]) for row in rows[scores[place, rows] > -np.inf].tolist()
+        }
         for place, (name, rows) in enumerate(zip(names, found, strict=True))
     }
 

@@ -111,7 +111,7 @@ def screen(recipe: Recipe, sample: int | None = None) -> Screening:
             teacher.use(folder / "fit.safetensors")
         store = _embed(rows, teacher, folder / "store")
         held_out = store.held_out(len(store) // _HELD_OUT)
-        fitted = np.setdiff1d(np.arange(len(store)), held_out)
+        fitted = np.setdiff1d(np.arange(len(store)), store.untrained(held_out))
         start = measure_closed_form(recipe, store, student, fitted.tolist(), held_out.tolist())
     tokens, usd = _price(teacher, rows, sum(part.rows for part in texts))
     batch_size = named_arguments(recipe, "cpu")["per_device_train_batch_size"]

@@ -23,7 +23,15 @@ from leaf_st.teacher.embed import embed_rows
 from leaf_st.teacher.protocol import Service, Targets
 from leaf_st.teacher.rounding import record_rounding
 from leaf_st.teacher.shard import find_shards, is_intact, open_shard, text_id, write_shard
-from leaf_st.teacher.store import FINGERPRINT, FORMAT, STORE_MANIFEST, UNIQUE_BY_PROMPT, EmbeddingStore, read_header
+from leaf_st.teacher.store import (
+    FINGERPRINT,
+    FORMAT,
+    HELD_OUT_BY_CONTENT,
+    STORE_MANIFEST,
+    UNIQUE_BY_PROMPT,
+    EmbeddingStore,
+    read_header,
+)
 from leaf_st.texts import Text
 
 # A kill loses at most one block, which takes some seconds on two cores. 1M rows are 977 shards.
@@ -116,6 +124,7 @@ def _prepare(folder: Path, teacher: Targets, dtype: str, rows_per_shard: int) ->
         "dtype": dtype,
         "rows_per_shard": rows_per_shard,
         "unique_by": UNIQUE_BY_PROMPT,
+        "held_out_by": HELD_OUT_BY_CONTENT,
     }
     # Read before the fingerprint is looked up, because another worker may be creating the same store.
     used = folder.exists() and (not folder.is_dir() or not all(map(is_temporary, folder.iterdir())))

@@ -17,14 +17,18 @@ from numpy.typing import NDArray
 from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
 from leaf_st.texts import Text
+from leaf_st.texts.fold import folded
+from leaf_st.texts.sentence import sentences_of
 
 
 def text_id(text: str) -> int:
-    """Return 63 bits of the text's hash: the identity of the text, which also selects the held-out rows.
-
-    The hash does not depend on the kind, so a text is never both trained on and held out.
-    """
+    """Return 63 bits of the text's hash: the identity of the text, which does not depend on the kind."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def content_id(text: str) -> int:
+    """Return 63 bits of the hash of the text's content, which selects the held-out rows (see `folded`)."""
+    return text_id(folded(text))
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,16 @@ class Shard:
         texts: The n texts.
         kinds: Kind of each text.
         ids: `text_id` of each text, shape (n,).
+        contents: `content_id` of each text, shape (n,); None in shards of earlier versions.
+        sentences: `content_id` of the sentences of each document; None in shards of earlier versions.
         embeddings: The teacher's vectors, shape (n, d), float16 or float32, a view of the mapped file.
     """
 
     texts: pa.StringArray
     kinds: pa.StringArray
     ids: NDArray[np.int64]
+    contents: NDArray[np.int64] | None
+    sentences: pa.ListArray | None
     embeddings: NDArray[np.floating[Any]]
 
 
@@ -99,10 +107,13 @@ def open_shard(path: Path) -> Shard:
         batch = pa.ipc.open_stream(source).read_next_batch()
     column = batch.column("embedding")
     vectors = column.values.to_numpy(zero_copy_only=True)
+    has_contents = "content" in batch.schema.names
     return Shard(
         texts=batch.column("text"),
         kinds=batch.column("kind"),
         ids=batch.column("id").to_numpy(zero_copy_only=True),
+        contents=batch.column("content").to_numpy(zero_copy_only=True) if has_contents else None,
+        sentences=batch.column("sentences") if has_contents else None,
         embeddings=vectors.reshape(len(batch), column.type.list_size),
     )
 
@@ -115,10 +126,13 @@ def is_intact(path: Path) -> bool:
 
 def _record_batch(first_row: int, rows: Sequence[Text], values: NDArray[np.floating[Any]]) -> pa.RecordBatch:
     flat = pa.array(values.reshape(-1))
+    sentences = [list(map(content_id, sentences_of(row.text))) if row.kind == "document" else [] for row in rows]
     return pa.record_batch(
         {
             "row": pa.array(np.arange(first_row, first_row + len(rows))),
             "id": pa.array(np.array([text_id(row.text) for row in rows])),
+            "content": pa.array([content_id(row.text) for row in rows], pa.int64()),
+            "sentences": pa.array(sentences, pa.list_(pa.int64())),
             "kind": pa.array([row.kind for row in rows], pa.string()),
             "text": pa.array([row.text for row in rows], pa.string()),
             "embedding": pa.FixedSizeListArray.from_arrays(flat, values.shape[1]),

@@ -39,6 +39,9 @@ _HEADER = ("format", "fingerprint", "dtype", "rows_per_shard")
 _NO_STORE = "expected a store of vectors: run `leaf-st embed`, or name a run folder"
 # Which texts are duplicates: equal texts with the same prompt or, in stores of earlier versions, of the same kind.
 UNIQUE_BY_PROMPT, UNIQUE_BY_KIND = "prompt", "kind"
+# Whose hash selects the held-out rows: the content of the texts or, in stores of earlier versions, the texts. A store
+# keeps its rule, because a student that was trained on it must be measured on the rows that were held out.
+HELD_OUT_BY_CONTENT, HELD_OUT_BY_TEXT = "content", "text"
 
 
 class EmbeddingStore:
@@ -131,22 +134,52 @@ class EmbeddingStore:
         return vectors
 
     def held_out(self, count: int) -> NDArray[np.int64]:
-        """Return the ``count`` rows whose texts have the smallest hashes, in ascending order.
+        """Return the ``count`` rows whose contents have the smallest hashes, in ascending order.
 
-        The choice depends only on the texts. A text that occurs as query and as document is held out in both kinds, so
-        the result may have one row more than ``count``. The method reads 8 bytes per row and keeps O(count + rows of a
-        shard) in memory.
+        The choice depends only on the texts. Texts that differ only in case, punctuation or spaces, or in their kind,
+        are held out together, so the result may have more rows than ``count``. The method reads 8 bytes per row and
+        keeps O(count + rows of a shard) in memory.
         """
         best = np.empty((0, 2), dtype=np.int64)
         if count < 1:
             return best[:, 1]
-        for index, ids in enumerate(self.ids()):
+        for index, ids in enumerate(self._selecting_ids()):
             rows = np.arange(len(ids)) + index * self._rows_per_shard
             best = np.concatenate([best, np.stack([ids, rows], axis=1)])
             if len(best) > count:
                 largest = np.partition(best[:, 0], count - 1)[count - 1]
                 best = best[best[:, 0] <= largest]
         return np.sort(best[:, 1])
+
+    def untrained(self, held_out: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows ``held_out`` and the rows that share a sentence with them, in ascending order.
+
+        These are the sentences of held-out documents, and the documents that contain a held-out text as a sentence.
+        In a store of an earlier version, the result is ``held_out``. The method reads 8 bytes per text and sentence
+        and keeps O(held-out rows + rows of a shard) in memory.
+        """
+        if self.header["held_out_by"] != HELD_OUT_BY_CONTENT:
+            return held_out
+        whole, parts = set[int](), set[int]()
+        for shard, offset in self._locate(held_out.tolist()):
+            assert shard.contents is not None
+            assert shard.sentences is not None
+            whole.add(int(shard.contents[offset]))
+            parts.update(shard.sentences[offset].as_py())
+        found = [held_out]
+        for index in range(len(self._names)):
+            found.append(_related(self.shard(index), list(whole), list(parts)) + index * self._rows_per_shard)
+        return np.unique(np.concatenate(found))
+
+    def _selecting_ids(self) -> Iterator[NDArray[np.int64]]:
+        """Yield the hashes that select the held-out rows, a shard at a time."""
+        if self.header["held_out_by"] != HELD_OUT_BY_CONTENT:
+            yield from self.ids()
+            return
+        for index in range(len(self._names)):
+            contents = self.shard(index).contents
+            assert contents is not None  # the header says so
+            yield contents
 
     def damaged(self) -> list[Path]:
         """Read every shard; return the shards that are missing or whose checksum is wrong."""
@@ -200,6 +233,16 @@ class EmbeddingStore:
             yield self.shard(index), offset
 
 
+def _related(shard: Shard, whole: list[int], parts: list[int]) -> NDArray[np.int64]:
+    """Return the rows of ``shard`` whose text is one of ``parts``, or with a sentence that is one of ``whole``."""
+    assert shard.contents is not None
+    assert shard.sentences is not None
+    parents = pc.list_parent_indices(shard.sentences).to_numpy()
+    sentences = pc.list_flatten(shard.sentences).to_numpy()
+    documents: NDArray[np.int64] = parents[np.isin(sentences, whole)]
+    return np.union1d(np.flatnonzero(np.isin(shard.contents, parts)), documents)
+
+
 def read_header(folder: Path) -> dict[str, Any]:
     """Return the content of ``fingerprint.json`` in ``folder``.
 
@@ -213,7 +256,7 @@ def read_header(folder: Path) -> dict[str, Any]:
         folder / FINGERPRINT,
         _HEADER,
         _NO_STORE,
-        {"unique_by": UNIQUE_BY_KIND, ROUNDING: None},
+        {"unique_by": UNIQUE_BY_KIND, "held_out_by": HELD_OUT_BY_TEXT, ROUNDING: None},
     )
 
 

@@ -50,8 +50,13 @@ def one_sentence(document: str) -> str | None:
     Every sentence of 4 to 60 words is equally likely. The first sentence of each document would be a poor choice,
     because first sentences resemble each other ("In this paper we ...").
     """
-    sentences = [part for part in _SENTENCE_BORDER.split(document) if len(part.split()) in _SENTENCE_WORDS]
-    if len(sentences) < 2:
+    if not (sentences := sentences_of(document)):
         return None
     number = int.from_bytes(hashlib.blake2b(document.encode(), digest_size=8).digest())
     return sentences[number % len(sentences)].strip()
+
+
+def sentences_of(document: str) -> list[str]:
+    """Return the sentences that can serve as queries; none if ``document`` has fewer than two of them."""
+    sentences = [part for part in _SENTENCE_BORDER.split(document) if len(part.split()) in _SENTENCE_WORDS]
+    return sentences if len(sentences) > 1 else []

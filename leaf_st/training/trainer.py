@@ -67,6 +67,7 @@ class LeafTrainer(SentenceTransformerTrainer):
     ) -> None:
         self._spec = spec
         self._held_out = held_out_rows(store, spec)
+        self._untrained = store.untrained(self._held_out)
         with args.main_process_first(local=False):
             self._lengths = token_lengths(store, student)
             # Lengths of the rows of each validation set, by its name.
@@ -88,8 +89,8 @@ class LeafTrainer(SentenceTransformerTrainer):
 
     @property
     def untrained_rows(self) -> NDArray[np.int64]:
-        """Rows of the store that are not trained on, in ascending order."""
-        return self._held_out
+        """Rows of the store that are not trained on, in ascending order: held-out rows and rows that overlap them."""
+        return self._untrained
 
     @property
     def training_rows(self) -> int:
@@ -130,7 +131,7 @@ class LeafTrainer(SentenceTransformerTrainer):
     def sample(self, count: int) -> list[int]:
         """Return about ``count`` random rows that are trained on, in ascending order."""
         rows = np.random.default_rng(self.args.seed).integers(len(self._lengths), size=count)
-        kept: list[int] = np.setdiff1d(rows, self._held_out).tolist()
+        kept: list[int] = np.setdiff1d(rows, self._untrained).tolist()
         return kept
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -233,6 +234,11 @@ def held_out_rows(store: EmbeddingStore, spec: TrainingSpec) -> NDArray[np.int64
     return store.held_out(held_out_count(len(store), spec))
 
 
+def untrained_rows(store: EmbeddingStore, spec: TrainingSpec) -> NDArray[np.int64]:
+    """Return the rows of ``store`` that are not trained on: the held-out rows, and the rows that overlap them."""
+    return store.untrained(held_out_rows(store, spec))
+
+
 def held_out_count(rows: int, spec: TrainingSpec) -> int:
     """Return how many of ``rows`` are held out.
 
@@ -248,11 +254,16 @@ def held_out_count(rows: int, spec: TrainingSpec) -> int:
 
 
 def require_full_batch(rows: int, args: TrainingArguments) -> None:
-    """Check that the ``rows`` to train on fill a batch, if batches must be full.
+    """Check that there are ``rows`` to train on, and that they fill a batch if batches must be full.
 
     Raises:
         InputError: If there are too few rows.
     """
+    if rows < 1:
+        raise InputError(
+            "texts: expected texts that differ in more than case, punctuation and spaces, found that all of them are "
+            "held out or overlap held-out texts: add texts"
+        )
     rows_of_step = args.train_batch_size * args.world_size
     if args.dataloader_drop_last and rows < rows_of_step:
         raise InputError(

@@ -40,7 +40,7 @@ from leaf_st.teacher.store import STORE_MANIFEST, EmbeddingStore
 from leaf_st.texts.read import read_texts
 from leaf_st.training.arguments import training_arguments
 from leaf_st.training.loss import TeacherAlignedLoss
-from leaf_st.training.trainer import LeafTrainer, held_out_count, held_out_rows
+from leaf_st.training.trainer import LeafTrainer, held_out_count, held_out_rows, untrained_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -239,7 +239,7 @@ def _train(variant: Variant, setting: Setting, store: EmbeddingStore) -> Outcome
     }  # --smoke sets its own
     spec = replace(variant.training, arguments=arguments)
     recipe = replace(setting.run.recipe, training=spec)
-    rows = np.setdiff1d(np.arange(len(store)), held_out_rows(store, spec))
+    rows = np.setdiff1d(np.arange(len(store)), untrained_rows(store, spec))
     if variant.rows is not None:
         rows = variant.rows(store, rows)
     torch.manual_seed(arguments["seed"])

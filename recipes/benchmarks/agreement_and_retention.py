@@ -24,7 +24,7 @@ from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
-from leaf_st.evaluation.beir import BeirSet, beir_files, check_folders, document_text, load_beir
+from leaf_st.evaluation.beir import BeirSet, check_folders, document_text, load_beir, revision_of
 from leaf_st.evaluation.embedder import BLOCK, QueriesAndDocuments, require_finite
 from leaf_st.evaluation.measurements.list_agreement import Search
 from leaf_st.evaluation.measurements.over_sets import load_pair
@@ -32,7 +32,7 @@ from leaf_st.evaluation.modes import STUDENT_MODES, Mode
 from leaf_st.evaluation.ranking import exact_ndcg
 from leaf_st.evaluation.results import retention_percent
 from leaf_st.evaluation.rows import part_file, read_or_make, write_rows
-from leaf_st.models.identity import hash_files, identify
+from leaf_st.models.identity import identify
 from leaf_st.tables import aligned
 from leaf_st.teacher.protocol import Teacher
 
@@ -84,7 +84,7 @@ def main() -> None:
 
 def measure_set(folder: Path, pairs: dict[str, tuple[Teacher, SentenceTransformer]], output: Path) -> list[Point]:
     """Return the points of all models on the set ``folder``."""
-    beir, revision = load_beir(folder), hash_files(beir_files(folder))
+    beir, revision = load_beir(folder), revision_of(folder)
     embedded: dict[str, QueriesAndDocuments] = {}  # of this set, by teacher
     points: list[Point] = []
     for name, (teacher, student) in pairs.items():
@@ -103,7 +103,7 @@ def _measure(
     quiet = {"show_progress_bar": False}
     encoders = partial(student.encode_query, **quiet), partial(student.encode_document, **quiet)
     own_queries, own_documents = _embed(beir, *encoders, "the student")
-    search = Search(np.full(len(queries), -1), len(documents))
+    search = Search(beir.own_places, len(documents))
     for start in range(0, len(documents), BLOCK):
         targets, own = documents[start : start + BLOCK], own_documents[start : start + BLOCK]
         search.add(

@@ -45,7 +45,7 @@ from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.store import STORE_MANIFEST, EmbeddingStore
 from leaf_st.training.arguments import named_arguments
 from leaf_st.training.train import initial_student, train
-from leaf_st.training.trainer import held_out_rows
+from leaf_st.training.trainer import held_out_rows, untrained_rows
 
 _FITTED = 4096  # texts of the closed form, as in `leaf-st screen`
 _GRID = ("0,4,5:250,1000", "0,5:500,2000", "0,2,4,5:250,1000", "0,1,2,3,4,5:500", "0:500")
@@ -202,7 +202,7 @@ def _row(source: TeacherRun, recipe: Recipe, folder: Path) -> MeasuredRun:
     """Measure the closed-form start, train the student in ``folder`` or load the run's student, and measure it."""
     store = source.store
     held_out = held_out_rows(store, recipe.training).tolist()
-    others = np.setdiff1d(np.arange(len(store)), held_out)
+    others = np.setdiff1d(np.arange(len(store)), untrained_rows(store, recipe.training))
     drawn = np.random.default_rng(0).choice(others, min(_FITTED, len(others)), replace=False)
     fitted = np.sort(drawn).tolist()
     student = initial_student(recipe, store.fingerprint)

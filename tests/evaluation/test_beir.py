@@ -72,9 +72,23 @@ def test_title_may_be_absent_and_ids_numbers(tmp_path):
         ({"corpus": None}, r"expected corpus\.parquet or corpus\.jsonl or corpus/\*\.parquet, found none"),
         ({"qrels": None}, r"expected qrels\.parquet or qrels/test\.tsv or qrels\.tsv or qrels/\*\.parquet"),
         ({"queries": [{"_id": "q1", "query": "?"}]}, r"queries\.jsonl: row 1 has no 'text'"),
-        ({"queries": [{"_id": "q9", "text": "?"}]}, r"test\.tsv: query-id 'q1' is not in queries\.jsonl"),
-        ({"corpus": CORPUS[:1]}, r"test\.tsv: corpus-id 'd2' is not in corpus\.jsonl"),
+        (
+            {"queries": [{"_id": "q9", "text": "?"}]},
+            r"test\.tsv: query-id 'q1' and all others are not in queries\.jsonl",
+        ),
+        (
+            {"corpus": CORPUS[1:]},
+            r"test\.tsv: corpus-id 'd1' and all other relevant documents are not in corpus\.jsonl",
+        ),
         ({"corpus": [*CORPUS, CORPUS[0]]}, r"corpus\.jsonl: _id 'd1' is not unique"),
+        (
+            {"corpus": [{"_id": None, "text": "a"}]},
+            r"corpus\.jsonl: _id of row 1 is None, expected a string or an integer",
+        ),
+        (
+            {"qrels": [{**QRELS[0], "score": "1e300"}]},
+            r"test\.tsv: score of query 'q1' is '1e300', expected an integer",
+        ),
         ({"corpus": [{"_id": "d1", "text": None}]}, r"corpus\.jsonl: text of _id 'd1' is None"),
         ({"corpus": [{"_id": "d1", "title": 3, "text": "a"}]}, r"corpus\.jsonl: title of _id 'd1' is 3"),
         ({"corpus": [{"_id": "d1", "text": "\ud800"}]}, r"text of _id 'd1' contains a lone surrogate"),
@@ -105,3 +119,71 @@ def test_a_damaged_file_is_reported(tmp_path, name):
     (tmp_path / name).write_text("{")
     with pytest.raises(InputError, match=f"{name} cannot be read"):
         load_beir(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+def test_a_byte_order_mark_announces_the_encoding(tmp_path, encoding):
+    expected = load_beir(_write(tmp_path))
+    for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"):
+        text = (tmp_path / name).read_text()
+        (tmp_path / name).write_bytes((text if encoding != "utf-16-be" else "\ufeff" + text).encode(encoding))
+    assert load_beir(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    "qrels",
+    [
+        "query-id\tcorpus-id\tscore\nq1\td1\t2.0\nq1\td2\t0e0\n",
+        "query-id\tcorpus-id\tscore\r\nq1\td1\t2\r\nq1\td2\t0\r\n\r\n \t\t\r\n",
+        '"query-id"\t"corpus-id"\t"score"\n"q1"\t"d1"\t2\n"q1"\t"d2"\t0\n',
+        "q1\td1\t2\nq1\td2\t0\n",
+        "q1\t0\td1\t2\nq1\t0\td2\t0\n",
+        "q1 0 d1 2\nq1 Q0 d2 0\n",
+    ],
+    ids=["decimals", "crlf", "quotes", "no header", "trec", "trec with spaces"],
+)
+def test_judgements_in_every_form_are_the_same(tmp_path, qrels):
+    _write(tmp_path)
+    (tmp_path / "qrels" / "test.tsv").write_bytes(qrels.encode())
+    assert load_beir(tmp_path).qrels == {"q1": {"d1": 2, "d2": 0}}
+
+
+def test_hidden_files_are_ignored(tmp_path):
+    folder = _write_like_nanobeir(tmp_path / "hub")
+    for part in ("corpus", "queries", "qrels"):
+        (folder / part / "._train-00000-of-00001.parquet").write_bytes(b"a resource fork")
+        (folder / part / "_part.parquet").write_bytes(b"a file in progress")
+    assert [row["id"] for row in load_beir(folder).corpus] == ["d1", "d2"]
+
+
+def test_ids_that_pandas_turned_into_decimals_are_integers(tmp_path):
+    corpus, queries = [{"id": 7.0, "text": "a"}], [{"id": "q1", "text": "b"}]
+    beir = load_beir(_write(tmp_path, corpus, queries, [{"query-id": "q1", "corpus-id": "7", "score": 1}]))
+    assert [row["id"] for row in beir.corpus] == ["7"]
+
+
+def test_judgements_of_missing_documents_and_queries_are_counted(tmp_path, caplog):
+    qrels = [*QRELS, {**QRELS[0], "corpus-id": "gone"}, {**QRELS[0], "query-id": "q9"}]
+    beir = load_beir(_write(tmp_path, qrels=qrels))
+    assert beir.qrels == {"q1": {"d1": 2, "d2": 0, "gone": 2}}
+    assert "1 of 2 judged queries are not in queries.jsonl: they are left out, as in mteb" in caplog.text
+    assert "1 of 3 judged documents are not in corpus.jsonl: they count as not found, as in mteb" in caplog.text
+    load_beir(tmp_path)
+    assert len(caplog.records) == 2
+
+
+def test_a_query_is_a_document_if_id_and_text_are_equal(tmp_path):
+    corpus = [
+        {"_id": "1", "title": "A title", "text": "Cats,  dogs"},
+        {"_id": "2", "text": "birds"},
+        {"_id": "3", "title": "Red", "text": "fish"},
+        {"_id": "4", "text": "judged"},
+        {"_id": "5", "text": "mice"},
+    ]
+    queries = [{"_id": str(number), "text": text} for number, text in enumerate(("cats dogs", "mice", "red fish"), 1)]
+    queries.append({"_id": "4", "text": "judged"})
+    qrels = [{"query-id": str(number), "corpus-id": "5", "score": 1} for number in range(1, 5)]
+    qrels.append({"query-id": "4", "corpus-id": "4", "score": 1})
+    beir = load_beir(_write(tmp_path, corpus, queries, qrels))
+    assert beir.own == {"1": 0, "3": 2}
+    assert beir.own_places.tolist() == [0, -1, 2, -1]

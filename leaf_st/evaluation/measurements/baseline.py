@@ -175,31 +175,43 @@ def measure_baseline(
     for name, (sides, l2, fitted_on) in candidates.items():
         for mode in STUDENT_MODES:
             pair = sides if mode == "standard" else (sides[0], expected[1])
-            score, found = exact_ndcg(beir, *pair, teacher), recall(pair, expected, teacher)
+            score, found = exact_ndcg(beir, *pair, teacher), recall(pair, expected, teacher, beir.own_places)
             identities = names["student"], names["teacher"]
             rows.append(BaselineRow(beir.name, name, mode, score, teacher_score, found, l2, fitted_on, *identities))
     return rows
 
 
-def recall(found: "QueriesAndDocuments", expected: "QueriesAndDocuments", teacher: "TeacherOrStudent") -> float:
+def recall(
+    found: "QueriesAndDocuments",
+    expected: "QueriesAndDocuments",
+    teacher: "TeacherOrStudent",
+    own: "NDArray[np.int64] | None" = None,
+) -> float:
     """Return the share of the teacher's ten nearest documents that are also among the ten nearest found, in percent.
 
     Args:
         found: Vectors of queries, shape (q, d), and documents, shape (n, d).
         expected: The teacher's vectors of the same texts.
         teacher: The teacher, or a student with its similarity function, which compares the vectors.
+        own: Place of the document that is the query itself and that no query finds, or -1; shape (q,). None if no
+            query is a document.
     """
     import numpy as np
 
-    from leaf_st.evaluation.ranking import K, compare, tenth_best
+    from leaf_st.evaluation.ranking import K, compare, tenth_best, without_own
 
+    own = np.full(len(expected[0]), -1) if own is None else own
     k, hits = min(K, len(expected[1])), 0
     for start in range(0, len(expected[0]), _QUERIES):
         block = slice(start, start + _QUERIES)
-        right = compare(expected[0][block], expected[1], teacher)
-        nearest = np.argpartition(compare(found[0][block], found[1], teacher), -k, axis=1)[:, -k:]
-        hits += int((np.take_along_axis(right, nearest, axis=1) >= tenth_best(right)).sum())
-    return 100 * hits / (k * len(expected[0]))
+        right, ours = (
+            without_own(compare(queries[block], documents, teacher), own[block])
+            for queries, documents in (expected, found)
+        )
+        nearest = np.argpartition(ours, -k, axis=1)[:, -k:]
+        scores = np.take_along_axis(right, nearest, axis=1)
+        hits += int(((scores >= tenth_best(right)) & (scores > -np.inf)).sum())
+    return 100 * hits / int(np.minimum(K, len(expected[1]) - (own >= 0)).sum())
 
 
 def fit_map(
@@ -304,13 +316,14 @@ def _measure(options: argparse.Namespace) -> list[BaselineRow]:
     from leaf_st.run_folder import MODEL, STORE, read_run
     from leaf_st.teacher.open import open_teacher
     from leaf_st.teacher.store import EmbeddingStore
-    from leaf_st.training.trainer import held_out_rows
+    from leaf_st.training.trainer import held_out_rows, untrained_rows
 
     run = Path(options.model)
     recipe, sets = Recipe.from_dict(read_run(run)["resolved"]), require_sets(options.model, options.data)
     store = EmbeddingStore(run / STORE)
     held_out = held_out_rows(store, recipe.training).tolist()
-    rows, found, length = training_rows(store, held_out), sources(recipe, store), recipe.training.max_length
+    untrained = untrained_rows(store, recipe.training).tolist()
+    rows, found, length = training_rows(store, untrained), sources(recipe, store), recipe.training.max_length
 
     @cache
     def fitted() -> tuple[dict[str, LinearMap], float]:

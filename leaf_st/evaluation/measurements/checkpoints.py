@@ -19,13 +19,13 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.alignment import AlignmentEvaluator
-from leaf_st.evaluation.beir import beir_files, check_folders
+from leaf_st.evaluation.beir import check_folders, revision_of
 from leaf_st.evaluation.measurements.trend import FEWEST, TEACHER_ROW, MarginRow, Point
 from leaf_st.evaluation.modes import STUDENT_MODES, Mode
 from leaf_st.evaluation.results import Result
 from leaf_st.evaluation.rows import part_file, read_or_make
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
-from leaf_st.models.identity import hash_files, identify
+from leaf_st.models.identity import identify
 from leaf_st.models.load import load_model
 from leaf_st.recipe import Recipe
 from leaf_st.run_folder import CHECKPOINTS, MODEL, RECIPE, STORE, read_record
@@ -188,7 +188,7 @@ def _search(
     made_of = [str(teacher.identity), *([] if modes == [TEACHER_ROW] else [str(identify(student))])]
     found = []
     for folder in folders:
-        part = part_file(results, _NAME, folder.resolve().name, *made_of, hash_files(beir_files(folder)))
+        part = part_file(results, _NAME, folder.resolve().name, *made_of, revision_of(folder))
         found += read_or_make(part, Result, partial(_evaluate, folder, teacher, student, modes))
     return found
 

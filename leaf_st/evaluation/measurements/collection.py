@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.beir import beir_files, document_text, load_beir
+from leaf_st.evaluation.beir import BeirSet, beir_files, document_text, load_beir
 from leaf_st.recipe import Kind, TextsSpec, TrainingSpec
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Targets
@@ -23,7 +23,7 @@ from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.texts import Text
 from leaf_st.texts.check import flaw, log_left_out
 from leaf_st.texts.read import read_texts
-from leaf_st.training.trainer import held_out_rows
+from leaf_st.training.trainer import held_out_rows, untrained_rows
 
 QUERIES = 2000  # the standard error of a recall is then at most 1.1 points
 DOCUMENTS = 5000  # of a run: a small student on 2 cores needs some minutes for more
@@ -44,6 +44,7 @@ class Collection:
         documents: Rows of the documents, in ascending order. If the queries are among them, a query does not find
             itself.
         trained: Number of documents that the student was trained on.
+        judged_own: Place among the documents of the document that is the query of a judged set, or -1; shape (q,).
     """
 
     name: str
@@ -51,10 +52,13 @@ class Collection:
     queries: NDArray[np.int64]
     documents: NDArray[np.int64]
     trained: int = 0
+    judged_own: NDArray[np.int64] | None = None
 
     @property
     def own(self) -> NDArray[np.int64]:
         """Place of each query among the documents, or -1; shape (q,)."""
+        if self.judged_own is not None:
+            return self.judged_own
         places = np.searchsorted(self.documents, self.queries)
         found = self.documents[np.minimum(places, len(self.documents) - 1)] == self.queries
         return np.where(found, places, -1)
@@ -93,7 +97,7 @@ def held_out_collection(name: str, store: EmbeddingStore, spec: TrainingSpec) ->
     if len(documents) < 2:
         documents = np.arange(len(store))
     queries = np.setdiff1d(held_out, documents)
-    unseen, trained = np.intersect1d(held_out, documents), np.setdiff1d(documents, held_out)
+    unseen, trained = np.intersect1d(held_out, documents), np.setdiff1d(documents, untrained_rows(store, spec))
     trained = _draw(trained, DOCUMENTS - len(unseen))
     return Collection(
         name=name,
@@ -141,7 +145,19 @@ def embed_collection(found: Survey, teacher: Targets, folder: Path) -> Collectio
     queries = np.setdiff1d(np.arange(len(store)), documents)
     if not len(queries):
         queries = _draw(documents, QUERIES)
-    return Collection(found.source.resolve().name, store, queries, documents)
+    own = _judged_own(load_beir(found.source), store, queries, documents) if _is_judged(found.source) else None
+    return Collection(found.source.resolve().name, store, queries, documents, judged_own=own)
+
+
+def _judged_own(
+    beir: BeirSet, store: EmbeddingStore, queries: NDArray[np.int64], documents: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the place among ``documents`` of the document that is the query itself, or -1; shape (q,)."""
+    texts = {row["id"]: text_id(row["text"].strip()) for row in beir.queries}
+    own = {texts[key]: text_id(document_text(beir.corpus[place])) for key, place in beir.own.items()}
+    ids = np.concatenate(list(store.ids()))
+    places = {identity: place for place, identity in enumerate(ids[documents].tolist())}
+    return np.array([places.get(own.get(identity), -1) for identity in ids[queries].tolist()], np.int64)
 
 
 def nearest_training_text(
@@ -151,7 +167,7 @@ def nearest_training_text(
 
     At most 200,000 training texts are considered, drawn at random with a fixed seed.
     """
-    rows = _draw(np.setdiff1d(np.arange(len(store)), held_out_rows(store, spec)), _NEAREST)
+    rows = _draw(np.setdiff1d(np.arange(len(store)), untrained_rows(store, spec)), _NEAREST)
     squares = (queries**2).sum(axis=1, keepdims=True)
     nearest = np.full(len(queries), np.inf, np.float32)
     with tqdm(desc="nearest training texts", unit=" texts", total=len(rows)) as bar:
@@ -168,10 +184,7 @@ def _read(source: Path, skipped: Counter[str]) -> Iterator[Text]:
 
     ``skipped`` counts the other rows by reason.
     """
-    judged = False
-    with suppress(InputError):
-        judged = bool(beir_files(source))
-    if judged:
+    if _is_judged(source):
         beir = load_beir(source)
         documents = (Text(document_text(row), "document") for row in beir.corpus)
         queries = (Text(row["text"].strip(), "query") for row in beir.queries)
@@ -187,6 +200,12 @@ def _read(source: Path, skipped: Counter[str]) -> Iterator[Text]:
         yield from read_texts(TextsSpec(source=str(source)), skipped)
     except InputError as error:
         raise InputError(str(error).replace("texts.source", "--texts")) from error
+
+
+def _is_judged(source: Path) -> bool:
+    with suppress(InputError):
+        return bool(beir_files(source))
+    return False
 
 
 def _rows_of_kind(store: EmbeddingStore, kind: Kind) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import BeirSet
-from leaf_st.evaluation.ranking import K, compare, ndcg, rank, tenth_best
+from leaf_st.evaluation.ranking import K, compare, ndcg, rank, tenth_best, without_own
 from leaf_st.teacher.protocol import Teacher
 
 EXPANSION_ADD = 128  # usearch's default
@@ -67,18 +67,24 @@ def search_index(
     expansions: Sequence[int],
 ) -> list[tuple[int | None, float, float, float]]:
     """Return expansion, recall, nDCG@10 and comparisons of exact search and of each of ``expansions``."""
-    scores = compare(queries, documents, model)
+    own = beir.own_places
+    scores = without_own(compare(queries, documents, model), own)
     tenth = tenth_best(scores)
-    near = scores >= tenth - _SAME * np.abs(tenth)
+    near = (scores >= tenth - _SAME * np.abs(tenth)) & (scores > -np.inf)
     names = [row["id"] for row in beir.queries]
-    k = min(K, len(documents))
+    possible = np.minimum(K, len(documents) - (own >= 0))  # documents that each query can find
+    # The index also finds the document that is the query itself.
+    asked = min(K + int((own >= 0).any()), len(documents))
     best = ndcg(beir, rank(names, beir, scores, [np.flatnonzero(row) for row in near]))
     rows: list[tuple[int | None, float, float, float]] = [(None, 100.0, best, float(len(documents)))]
     for expansion in expansions:
         index.expansion_search = expansion
-        batch = index.search(queries, k, threads=1)
-        found = [match.keys.astype(np.int64) for match in ([batch] if len(queries) == 1 else batch)]
+        batch = index.search(queries, asked, threads=1)
+        keys_by_query = [match.keys.astype(np.int64) for match in ([batch] if len(queries) == 1 else batch)]
+        found = [keys[keys != own[place]][:K] for place, keys in enumerate(keys_by_query)]
         hits = [near[place, keys].sum() for place, keys in enumerate(found)]
         score = ndcg(beir, rank(names, beir, scores, found))
-        rows.append((expansion, 100 * float(np.mean(hits)) / k, score, batch.computed_distances / len(queries)))
+        rows.append(
+            (expansion, 100 * float(np.sum(hits) / np.sum(possible)), score, batch.computed_distances / len(queries))
+        )
     return rows

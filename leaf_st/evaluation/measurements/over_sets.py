@@ -45,8 +45,8 @@ def measure_over_sets(
     Raises:
         InputError: If the results folder belongs to other models, or a set cannot be used.
     """
-    from leaf_st.evaluation.beir import beir_files
-    from leaf_st.models.identity import hash_files, identify
+    from leaf_st.evaluation.beir import revision_of
+    from leaf_st.models.identity import identify
 
     teacher, student = models
     known: Models = {"teacher": (teacher.identity, teacher), "student": (identify(student), student)}
@@ -54,7 +54,7 @@ def measure_over_sets(
     names = [*(str(identity) for identity, _ in known.values()), *made_of]
     rows: list[R] = []
     for data in sets:
-        part = part_file(results, name, data.resolve().name, *names, hash_files(beir_files(data)))
+        part = part_file(results, name, data.resolve().name, *names, revision_of(data))
         rows += read_or_make(part, row, partial(measure, data, teacher=teacher, student=student))
         write_sizes(results, known)
     write_rows(results / f"{name}.json", rows)

@@ -20,7 +20,9 @@ from leaf_st.evaluation.modes import ROLES, STUDENT_MODES, Mode
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from torch import Tensor
 
+    from leaf_st.evaluation.beir import BeirSet
     from leaf_st.teacher.protocol import Teacher
 
 QUERIES = 5
@@ -86,7 +88,6 @@ def measure_samples(
 
     from leaf_st.evaluation.beir import document_text, load_beir
     from leaf_st.evaluation.embedder import embed_set
-    from leaf_st.evaluation.ranking import K
 
     beir = load_beir(folder)
     drawn = np.random.default_rng(0).permutation(len(beir.queries))[:queries]
@@ -94,9 +95,7 @@ def measure_samples(
     modes = list(ROLES)
     embedder, vectors = embed_set(beir, teacher=teacher, student=student, modes=modes, batch_size=batch_size)
     names = {role: identity.name for role, identity in embedder.identities().items()}
-    nearest = {
-        mode: embedder.document_model(mode).similarity(*vectors[mode]).topk(min(K, len(beir.corpus))) for mode in modes
-    }
+    nearest = {mode: _nearest(embedder.document_model(mode).similarity(*vectors[mode]), beir) for mode in modes}
     return [
         Sampled(
             set=beir.name,
@@ -113,8 +112,20 @@ def measure_samples(
         )
         for place, query in enumerate(beir.queries)
         for mode in modes
-        for rank, (score, row) in enumerate(zip(*(part[place].tolist() for part in nearest[mode]), strict=True), 1)
+        for rank, (score, row) in enumerate(nearest[mode][place], 1)
     ]
+
+
+def _nearest(scores: "Tensor", beir: "BeirSet") -> list[list[tuple[float, int]]]:
+    """Return score and place of the ten nearest documents of each query, from similarities of shape (q, n)."""
+    import numpy as np
+
+    from leaf_st.evaluation.ranking import K, without_own
+
+    without_own(scores.numpy(), beir.own_places)  # a view
+    best = scores.topk(min(K, scores.shape[1]))
+    pairs = (zip(*query, strict=True) for query in zip(best.values.tolist(), best.indices.tolist(), strict=True))
+    return [[(score, row) for score, row in query if score > -np.inf] for query in pairs]
 
 
 def _measure(options: argparse.Namespace) -> list[Sampled]:

@@ -34,7 +34,8 @@ from mteb.abstasks.task_metadata import TaskCategory, TaskMetadata, TaskType
 from mteb.timing import TimingStack
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.beir import beir_files, is_beir, load_beir
+from leaf_st.evaluation.beir import BeirSet, beir_files, is_beir, load_beir, revision_of
+from leaf_st.evaluation.beir_rows import as_integer
 from leaf_st.evaluation.results import NDCG
 from leaf_st.models.identity import hash_files
 
@@ -61,7 +62,7 @@ class LocalTask(AbsTask):
         self._metadata = TaskMetadata(
             name=path.resolve().stem if path.is_file() else path.resolve().name,
             description=f"The set in a local {'file' if path.is_file() else 'folder'} with this name.",
-            dataset={"path": str(path), "revision": hash_files(self.files())},
+            dataset={"path": str(path), "revision": self.revision()},
             type=self.kind,
             category=self.category,
             eval_splits=[SPLIT],
@@ -95,6 +96,10 @@ class LocalTask(AbsTask):
         """Return the files of the set."""
         return [self.path]
 
+    def revision(self) -> str:
+        """Return the revision of the data."""
+        return hash_files(self.files())
+
     @abstractmethod
     def read(self) -> dict[str, Any]:
         """Return the data in the form that mteb's task expects."""
@@ -104,18 +109,28 @@ class LocalRetrieval(LocalTask, AbsTaskRetrieval):
     """A folder with BEIR's files."""
 
     kind, category, main_score = "Retrieval", "t2t", NDCG
+    ignore_identical_ids = True
 
     def files(self) -> list[Path]:
         """Return corpus, queries and qrels."""
         return beir_files(self.path)
 
+    def revision(self) -> str:
+        """Return the revision of the set."""
+        return revision_of(self.path)
+
     def read(self) -> dict[str, Any]:
-        """Return corpus, queries and qrels; the text of a document is title + " " + text, as in mteb."""
+        """Return corpus, queries and qrels; the text of a document is title + " " + text, as in mteb.
+
+        Mteb leaves out of a ranking the document with the id of the query. A query that only shares its id with a
+        document gets another id.
+        """
         beir = load_beir(self.path)
+        names = _distinct_names(beir)
         split = RetrievalSplitData(
             corpus=Dataset.from_list(beir.corpus),
-            queries=Dataset.from_list(beir.queries),
-            relevant_docs=beir.qrels,
+            queries=Dataset.from_list([{**row, "id": names[row["id"]]} for row in beir.queries]),
+            relevant_docs={names[key]: judged for key, judged in beir.qrels.items()},
             top_ranked=None,
         )
         return {"default": {SPLIT: split}}
@@ -129,7 +144,8 @@ class LocalSTS(LocalTask, AbsTaskSTS):
     def read(self) -> dict[str, Any]:
         """Return the pairs."""
         columns = _read(self.path, _PAIR, "score")
-        _require_each(self.path, "score", columns["score"], _is_number, "a number")
+        _require_each(self.path, "score", columns["score"], lambda score: _number(score) is not None, "a number")
+        columns["score"] = [_number(score) for score in columns["score"]]
         _require_two(self.path, "score", columns["score"])
         return {SPLIT: Dataset.from_dict(columns)}
 
@@ -143,9 +159,10 @@ class LocalPairClassification(LocalTask, AbsTaskPairClassification):
     def read(self) -> dict[str, Any]:
         """Return the pairs."""
         columns = _read(self.path, _PAIR, "label")
-        _require_each(self.path, "label", columns["label"], lambda label: label in (0, 1), "0 or 1")
+        _require_each(self.path, "label", columns["label"], lambda label: as_integer(label) in (0, 1), "0 or 1")
+        columns["label"] = [as_integer(label) for label in columns["label"]]
         _require_two(self.path, "label", columns["label"])
-        return {SPLIT: Dataset.from_dict({**columns, "label": [int(label) for label in columns["label"]]})}
+        return {SPLIT: Dataset.from_dict(columns)}
 
 
 class LocalClassification(LocalTask, AbsTaskClassification):
@@ -215,6 +232,21 @@ def local_task(path: Path) -> LocalTask:
     )
 
 
+def _distinct_names(beir: BeirSet) -> dict[str, str]:
+    """Return a name of each query by id: the id, unless another document has this id."""
+    taken = {row["id"] for row in (*beir.corpus, *beir.queries)}
+    documents = {row["id"] for row in beir.corpus}
+    names = {}
+    for key in (row["id"] for row in beir.queries):
+        name = key
+        if key in documents and key not in beir.own:
+            while name in taken:
+                name = f"query {name}"
+            taken.add(name)
+        names[key] = name
+    return names
+
+
 def _columns(path: Path) -> list[str]:
     with _readable(path):
         names: list[str] = pq.read_schema(path).names
@@ -238,8 +270,13 @@ def _read_labelled(path: Path) -> dict[str, list[Any]]:
     columns = _read(path, ("text",), "label")
     if not columns["text"]:
         raise InputError(f"{path}: expected rows with text and label, found no row: add rows")
-    _require_each(path, "label", columns["label"], lambda label: isinstance(label, str | int), "a string or an integer")
-    return columns
+    _require_each(path, "label", columns["label"], lambda label: _class(label) is not None, "a string or an integer")
+    return {**columns, "label": [_class(label) for label in columns["label"]]}
+
+
+def _class(label: object) -> str | int | None:
+    """Return the label of a class, or None if ``label`` is none; a text stays a text."""
+    return label if isinstance(label, str) else as_integer(label)
 
 
 @contextmanager
@@ -264,8 +301,12 @@ def _require_two(path: Path, column: str, values: Sequence[Any]) -> None:
         )
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+def _number(value: Any) -> float | None:  # noqa: ANN401  (a cell of any file)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _numbers(labels: Sequence[str | int]) -> list[int]:

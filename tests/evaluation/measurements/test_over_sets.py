@@ -100,7 +100,7 @@ def test_an_unusable_set_is_reported_before_any_set_is_measured(student, tiny_te
     bad = shutil.copytree(sets[1], tmp_path / "bad")
     (bad / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq0\tnone\t1\n")
     results = tmp_path / "results"
-    with pytest.raises(InputError, match="corpus-id 'none' is not in corpus"):
+    with pytest.raises(InputError, match="corpus-id 'none' and all other relevant documents are not in corpus"):
         _measure("compression", student, results, teacher=str(tiny_teacher_folder), data=[sets[0], bad])
     assert not results.exists()
 

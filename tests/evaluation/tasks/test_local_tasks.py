@@ -117,3 +117,14 @@ def test_a_column_that_is_missing_in_one_file_is_reported(tmp_path):
     _write(folder / "test.parquet", {"text": ["c", "d"], "class": ["z", "x"]})
     with pytest.raises(InputError, match=r"test\.parquet: expected a column label, found text, class"):
         local_task(folder).load_data()
+
+
+def test_decimals_and_texts_of_numbers_are_scores_and_labels(tmp_path):
+    score = local_task(_write(tmp_path / "score.parquet", {**SENTENCES, "score": ["1.0", "2.5"]}))
+    pair = local_task(_write(tmp_path / "pair.parquet", {**SENTENCES, "label": ["1.0", "0"]}))
+    classes = tmp_path / "classes"
+    _write(classes / "train.parquet", {"text": ["a", "b"], "label": [3.0, 1.0]})
+    _write(classes / "test.parquet", {"text": ["c", "d"], "label": [1, 3]})
+    labels = [task.read()["test"] for task in (score, pair, local_task(classes))]
+    assert list(labels[0]["score"]) == [1.0, 2.5]
+    assert [list(part["label"]) for part in labels[1:]] == [[1, 0], [0, 1]]

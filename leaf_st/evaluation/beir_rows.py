@@ -1,0 +1,124 @@
+"""Reading of the tables of a retrieval set: parquet, jsonl, and judgements as tsv with or without a header."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from leaf_st.errors import InputError
+from leaf_st.texts.content import encoding_of
+
+Row = dict[str, Any]
+
+QRELS = ("query-id", "corpus-id", "score")
+_TREC = ("query-id", "iteration", "corpus-id", "score")
+_LARGEST_GRADE = 2**31 - 1  # mteb reads grades as int32
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
+    """Return the rows of the table at ``path``, each with ``columns``.
+
+    Raises:
+        InputError: If the file cannot be read, or a row lacks a column.
+    """
+    try:
+        rows = _READERS[path.suffix](path)
+    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read as {path.suffix[1:]} ({error}): create the file again") from error
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise InputError(
+                f"{path}: row {number} is {row!r}, expected an object with {', '.join(columns)}: correct the row"
+            )
+        for column in columns:
+            if column not in row:
+                raise InputError(
+                    f"{path}: row {number} has no {column!r}, expected {', '.join(columns)}: correct the row"
+                )
+    return rows
+
+
+def as_id(value: object) -> str | None:
+    """Return a cell as an id, or None if the cell is neither text nor a whole number."""
+    if isinstance(value, str):
+        return value
+    number = as_integer(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return None if number is None else str(number)
+
+
+def as_integer(value: object) -> int | None:
+    """Return a cell as an integer, or None; 1, 1.0, "1.0" and "1e0" are 1."""
+    if isinstance(value, int):
+        return int(value)
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return int(number) if math.isfinite(number) and number == int(number) else None
+
+
+def as_grade(value: object) -> int | None:
+    """Return a cell as a grade of relevance, or None."""
+    grade = as_integer(value)
+    return None if grade is None or abs(grade) > _LARGEST_GRADE else grade
+
+
+def _read_parquet(path: Path) -> list[Row]:
+    rows: list[Row] = pq.read_table(path).to_pylist()
+    return rows
+
+
+def _read_jsonl(path: Path) -> list[Row]:
+    with _open(path) as lines:
+        rows: list[Row] = [json.loads(line) for line in lines if line.strip()]
+    return rows
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[TextIOWrapper]:
+    encoding = encoding_of(path)
+    with path.open("rb") as file, TextIOWrapper(file, encoding=encoding.name) as lines:
+        file.seek(encoding.start)
+        yield lines
+
+
+def _read_tsv(path: Path) -> list[Row]:
+    """Return the rows below the header; a file without one has the columns of BEIR or, if they are four, of TREC."""
+    with _open(path) as lines:
+        records = list(_records(lines))
+    if not records:
+        return []
+    header, *below = records
+    if not _is_number(header[-1]):
+        return [dict(zip(header, record, strict=False)) for record in below]
+    names = _TREC if len(header) == len(_TREC) else QRELS
+    return [dict(zip(names, record, strict=False)) for record in records]
+
+
+def _records(lines: Iterator[str]) -> Iterator[list[str]]:
+    """Yield the cells of each line that is not blank; TREC's tools also separate cells by spaces."""
+    for line in filter(str.strip, lines):
+        cells = line.rstrip("\n").split("\t") if "\t" in line else line.split()
+        yield [_unquoted(cell) for cell in cells]
+
+
+def _unquoted(cell: str) -> str:
+    """Return ``cell`` without quotes around it; a single quote is part of an id."""
+    return cell[1:-1] if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+_READERS = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".tsv": _read_tsv}

@@ -1,0 +1,29 @@
+"""The content of a text: equal for texts that differ only in case, punctuation or spaces."""
+
+import unicodedata
+
+_SEPARATES, _VANISHES = "PSZC", "Cf"  # general categories of Unicode; format characters lie within words
+
+
+class _Folding(dict[int, str]):
+    """What replaces a character, by code point; entries are made when they are needed."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        category = unicodedata.category(character)
+        kept = "" if category == _VANISHES else " " if category[0] in _SEPARATES else character
+        self[code] = kept
+        return kept
+
+
+_FOLDING = _Folding()
+
+
+def folded(text: str) -> str:
+    """Return the words of ``text`` in lower case, separated by single spaces.
+
+    Compatible forms of a character are equal (NFKC). A text without words, such as "?!", is returned without outer
+    spaces, so that different texts without words differ.
+    """
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(plain.translate(_FOLDING).split()) or plain.strip()
