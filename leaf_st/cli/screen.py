@@ -35,9 +35,6 @@ def add_commands(commands: SubParsers) -> None:
 
 
 def _screen(options: argparse.Namespace) -> None:
-    for name, number in (("--steps", min(options.steps)), ("--sample", options.sample)):
-        if number is not None and number < 1:
-            raise InputError(f"{name} {number}: expected a positive number: correct the number")
     settings = [*options.set]
     given = {"texts.source": options.texts, "student.backbone": options.backbone, "student.layers": options.layers}
     settings += [f"{key}={value}" for key, value in given.items() if value is not None]

@@ -252,8 +252,8 @@ def test_what_cannot_be_screened_is_refused(letters, texts, tiny_teacher_folder)
     [
         ([], "--texts: expected a file of texts"),
         (["--texts", "none.txt"], "none.txt"),
-        (["--texts", "none.txt", "--steps", "0"], "--steps 0: expected a positive number"),
-        (["--texts", "none.txt", "--sample", "0"], "--sample 0: expected a positive number"),
+        (["--texts", "none.txt", "--steps", "0"], "argument --steps: expected an integer of at least 1, found 0"),
+        (["--texts", "none.txt", "--sample", "0"], "argument --sample: expected an integer of at least 1, found 0"),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments, expected, tiny_teacher_folder, capsys):
