@@ -10,7 +10,9 @@ from leaf_st.pipeline.survey import SourceRows
 from leaf_st.recipe import PAPER, Recipe
 from leaf_st.training.budget import Pace
 
-ROW_BYTES = 8 + 8 + 4 + 4  # per row of a store: number, hash, and the offsets of text and kind
+# Per row of a store: number, two hashes, and the offsets of text, kind and sentences. The hashes of the sentences of
+# documents, eight bytes each, are not counted.
+ROW_BYTES = 8 + 2 * 8 + 3 * 4
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def test_without_the_hub_random_weights_are_timed(out_of_reach, tmp_path):
         r"total +6,585,325 +1,096\.8",
         r"licences +not all open: cc-news: Common Crawl terms of use, msmarco: ",
         r"texts +less than 7\.2 GB, fetched",
-        r"store +0\.4 GB of vectors \(32 x float16\) and 7\.4 GB of texts; .* are free",
+        r"store +0\.4 GB of vectors \(32 x float16\) and 7\.5 GB of texts; .* are free",
         r"embedding +[\d.,]+ hours: 6,585,325 texts, [\d,.]+ a second by Snowflake/",
         r"training +[\d.,]+ hours: 1,234,749 steps of 16 texts, [\d.]+ s each; 3\.0 epochs",
         r"  cycle 1  823,166 steps, learning rate from 1\.0e-03 to 1\.0e-04",

@@ -247,5 +247,5 @@ def test_a_run_measures_it(trained, tmp_path):
 
 def test_documents_of_a_set_keep_their_titles(search_set):
     beir = load_beir(search_set)
-    texts = list(collection._read(search_set))
+    texts = list(collection._read(search_set, Counter()))
     assert [row.text for row in texts if row.kind == "document"] == [document_text(row) for row in beir.corpus]
