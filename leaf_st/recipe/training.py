@@ -27,7 +27,7 @@ class TrainingSpec:
     decay: Literal["step", "epoch"] = "step"
     """When the learning rate decreases: after each step or after each epoch (paper 2.2: "epoch")."""
     held_out_rows: AtLeast1 = 4096
-    """Number of validation texts, selected by a hash of the text (paper 2.2: 128 batches of 32)."""
+    """Number of validation texts, selected by a hash of the content (paper 2.2: 128 batches of 32)."""
     max_length: AtLeast2 | None = None
     """Maximum number of tokens per text during training; the student's maximum if None."""
     budget_minutes: Annotated[float, Field(gt=0)] | None = None
