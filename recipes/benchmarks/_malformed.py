@@ -199,15 +199,20 @@ def _read(path: Path) -> pa.Table:
     if path.suffix == ".parquet":
         return pq.read_table(path)
     with pa.OSFile(str(path)) as file:
-        return pa.ipc.open_file(file).read_all()
+        return (pa.ipc.open_stream if _is_stream(path) else pa.ipc.open_file)(file).read_all()
 
 
 def _write(table: pa.Table, path: Path) -> None:
     if path.suffix == ".parquet":
         pq.write_table(table, path)
         return
-    with pa.ipc.new_file(str(path), table.schema) as writer:
+    with (pa.ipc.new_stream if _is_stream(path) else pa.ipc.new_file)(str(path), table.schema) as writer:
         writer.write_table(table)
+
+
+def _is_stream(path: Path) -> bool:
+    """Return whether the Arrow file ``path`` is a stream, as the shards of a store are."""
+    return path.name.startswith("shard-")
 
 
 def _empty(_: Random, path: Path) -> None:
