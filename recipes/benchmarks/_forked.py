@@ -38,8 +38,10 @@ class Outcome:
 
 
 def run(arguments: Sequence[str], folder: Path, logs: Path, seconds: float) -> Outcome:
-    """Run ``leaf-st`` with ``arguments`` in ``folder``, at most ``seconds``; its output goes to files in ``logs``."""
-    logs.mkdir(parents=True, exist_ok=True)
+    """Run ``leaf-st`` with ``arguments`` in ``folder``, at most ``seconds``; output goes to files in ``logs``,
+    temporary files to ``tmp`` beside them."""
+    for place in (logs, logs.with_name("tmp")):
+        place.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     process = CONTEXT.Process(target=_call, args=(list(arguments), folder.resolve(), logs.resolve()))
     process.start()
@@ -65,7 +67,7 @@ def _call(arguments: list[str], folder: Path, logs: Path) -> None:
     for number, name in enumerate(("stdout", "stderr"), start=1):
         os.dup2(os.open(logs / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.chdir(folder)
-    tempfile.tempdir = str(logs.parent / "tmp")
+    tempfile.tempdir = str(logs.with_name("tmp"))
     resource.setrlimit(resource.RLIMIT_DATA, (_GUARD, _GUARD))
     torch.set_num_threads(1)
     try:

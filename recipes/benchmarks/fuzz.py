@@ -148,7 +148,8 @@ def make_valid(folder: Path) -> None:
         outcome = _forked.run(command.split(), folder, folder / "logs", SECONDS)
         if outcome.code != 0:
             raise RuntimeError(f"leaf-st {command} fails on valid files: {outcome.stderr}")
-    shutil.rmtree(folder / "logs")
+    for name in ("logs", "tmp"):
+        shutil.rmtree(folder / name)
 
 
 def _write_texts(folder: Path) -> None:
@@ -306,7 +307,6 @@ def campaign(
         The number of ends by kind, and the problem of each failed case by the name of its folder.
     """
     home, until = Path(os.environ["HOME"]), time.monotonic() + 60 * minutes
-    (output / "tmp").mkdir(parents=True, exist_ok=True)
     ends: Counter[str] = Counter()
     failed: dict[str, str] = {}
     jobs = [(f"case-{seed}-{number}", number) for number in cases]
