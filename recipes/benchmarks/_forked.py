@@ -38,8 +38,10 @@ class Outcome:
 
 
 def run(arguments: Sequence[str], folder: Path, logs: Path, seconds: float) -> Outcome:
-    """Run ``leaf-st`` with ``arguments`` in ``folder``, at most ``seconds``; output goes to files in ``logs``,
-    temporary files to ``tmp`` beside them."""
+    """Run ``leaf-st`` with ``arguments`` in ``folder``, at most ``seconds``.
+
+    The output goes to files in ``logs``, and temporary files to ``tmp`` beside that folder.
+    """
     for place in (logs, logs.with_name("tmp")):
         place.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
