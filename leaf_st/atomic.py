@@ -1,5 +1,6 @@
 """Files and folders that appear complete or not at all, even if the process is killed."""
 
+import errno
 import json
 import os
 import secrets
@@ -35,6 +36,21 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401  (any JSON value
     """Write ``value`` to ``path`` as indented JSON, completely or not at all."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     write_whole(path, lambda temporary: _write_text(temporary, text))
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401  (any JSON value)
+    """Return the JSON value in ``path``.
+
+    Raises:
+        OSError: If the file cannot be read, or ``path`` is a folder or a pipe, whose reader would wait.
+        ValueError: If the file contains anything else, or a value that is nested too deeply.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a file", str(path))
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
 
 
 def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:

@@ -17,7 +17,10 @@ _CANNOT_WRITE = {
     errno.EROFS,
     errno.ENOTDIR,
     errno.ENAMETOOLONG,
+    errno.EISDIR,
+    errno.ELOOP,
 }
+_LONGEST = 2000  # characters of an error; a value of the input may have millions
 
 
 class InputError(ValueError):
@@ -92,7 +95,7 @@ def exit_on_error(program: str, resume_hint: str) -> Iterator[None]:
         remedy = "free some space or choose another path, then run the same command again"
         if _is_unreadable(error):
             remedy = "this file cannot be read: change its permissions or use another file"
-        _exit(program, f"{error.strerror}: {error.filename or 'output'}; {remedy}")
+        _exit(program, f"{error.strerror}: {error.filename2 or error.filename or 'output'}; {remedy}")
 
 
 def _is_unreadable(error: OSError) -> bool:
@@ -103,5 +106,9 @@ def _is_unreadable(error: OSError) -> bool:
 
 def _exit(program: str, message: str) -> NoReturn:
     line = " ".join(part.strip() for part in message.splitlines() if part.strip())
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST // 2]} [...] {line[-_LONGEST // 2 :]}"  # the remedy comes last
+    # Control characters of the input would act on the terminal.
+    line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
     print(f"{program}: {line}", file=sys.stderr)
     sys.exit(2)

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from leaf_st.atomic import is_temporary, write_json
+from leaf_st.atomic import is_temporary, read_json, write_json
 from leaf_st.errors import InputError
 from leaf_st.recipe import PAPER, TEACHER_OF_START, Recipe, is_limit, with_fit
 from leaf_st.recipe.types import url_problem
@@ -29,6 +29,7 @@ SMOKE_TEACHER = "teacher"
 SMOKE_START = "start"
 
 _PARTS = {RECIPE, TEXTS, STORE, GENERAL, CHECKPOINTS, MODEL, RESULTS, REPORT, PUBLISH, HELD_OUT, MTEB_RESULTS}
+_RECIPE_PARTS = ("texts", "teacher", "student", "training")
 _PARTS |= {SMOKE_TEACHER, SMOKE_START, Path(FIT).parts[0]}
 
 
@@ -76,7 +77,7 @@ def read_run(folder: Path) -> dict[str, Any]:
 def read_record(folder: Path) -> dict[str, Any]:
     """Return the record of the run or model in ``folder``; empty if no record exists or can be read."""
     try:
-        record = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+        record = read_json(folder / RECIPE)
     except (OSError, ValueError):
         return {}
     return _with_fit(record, folder) if isinstance(record, dict) else {}
@@ -97,7 +98,7 @@ def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
     if problem := url_problem(folder):
         raise InputError(f"run folder: {problem}")
     path = folder / RECIPE
-    if not path.is_file():
+    if not path.exists():
         if folder.exists() and not folder.is_dir():
             raise InputError(f"output {folder}: expected a folder, found a file: name another output folder")
         if other := _other_file(folder):
@@ -124,7 +125,7 @@ def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
 
 def _is_other_source(known: dict[str, Any], asked: Recipe, key: str) -> bool:
     """Return whether ``key`` describes a change to other texts; the paper's are fetched into the run folder."""
-    return key.startswith("texts.") and known["recipe"]["texts"]["source"] != asked.texts.source != PAPER
+    return key.startswith("texts.") and known["recipe"]["texts"].get("source") != asked.texts.source != PAPER
 
 
 def differences(before: dict[str, Any], asked: Recipe) -> list[str]:
@@ -153,14 +154,20 @@ def _other_file(folder: Path) -> str | None:
 def _read_strictly(path: Path, remedy: str = "name another --output, or delete the folder") -> dict[str, Any]:
     """Return the record in ``path``, which an earlier run wrote."""
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        known = read_json(path)
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}): {remedy}") from error
-    if not isinstance(known, dict) or not {"recipe", "resolved"} <= set(known):
+    if not (isinstance(known, dict) and all(_is_recipe(known.get(key)) for key in ("recipe", "resolved"))):
         raise InputError(
-            f"{path}: expected the record of a run, with the keys recipe and resolved, found other content: {remedy}"
+            f"{path}: expected the record of a run, with a recipe under the keys recipe and resolved, found other "
+            f"content: {remedy}"
         )
     return _with_fit(known, path.parent)
+
+
+def _is_recipe(value: Any) -> bool:  # noqa: ANN401  (any JSON value)
+    """Return whether the parts of a recipe in ``value`` are mappings; `Recipe.from_dict` checks their fields."""
+    return isinstance(value, dict) and all(isinstance(value.get(part, {}), dict) for part in _RECIPE_PARTS)
 
 
 def _with_fit(record: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from leaf_st.atomic import is_temporary, replace_folder, write_json, write_whole
+from leaf_st.atomic import is_temporary, read_json, replace_folder, write_json, write_whole
 
 
 def _fail_after(content):
@@ -71,3 +71,10 @@ def test_a_folder_that_cannot_be_filled_leaves_the_one_before(tmp_path):
     replace_folder(folder, lambda fresh: fresh.mkdir())
     assert list(folder.iterdir()) == []
     assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"", b"\xff\xfe\xff", b"{1: 2}"])
+def test_what_is_no_json_is_a_value_error(content, tmp_path):
+    (tmp_path / "any.json").write_bytes(content)
+    with pytest.raises(ValueError):  # noqa: PT011  (the message is json's)
+        read_json(tmp_path / "any.json")

@@ -29,6 +29,26 @@ def test_a_full_disk_is_one_line(capsys):
     assert text.startswith("leaf-st: No space left on device: /out/file; free some space")
 
 
+@pytest.mark.parametrize("kind", [errno.EISDIR, errno.ELOOP])
+def test_a_folder_or_loop_in_place_of_a_file_is_one_line(kind, capsys):
+    code, text = _line(capsys, OSError(kind, os.strerror(kind), "run/.recipe.json.tmp", None, "run/recipe.json"))
+    assert code == 2
+    assert text.startswith(f"leaf-st: {os.strerror(kind)}: run/recipe.json; ")
+
+
+def test_control_characters_of_the_input_are_escaped(capsys):
+    assert (
+        _line(capsys, InputError("found 'a\x1b[31m\0\u202e': é"))[1] == "leaf-st: found 'a\\x1b[31m\\x00\\u202e': é\n"
+    )
+
+
+def test_a_value_of_many_characters_keeps_the_line_short(capsys):
+    text = _line(capsys, InputError(f"expected a name, found {'x' * 1_000_000}: correct the name"))[1]
+    assert len(text) < 2100
+    assert text.startswith("leaf-st: expected a name, found xxx")
+    assert text.endswith("xxx: correct the name\n")
+
+
 def test_a_file_without_permission_to_read_has_its_own_remedy(tmp_path, capsys, monkeypatch):
     path = tmp_path / "texts.jsonl"
     path.touch()

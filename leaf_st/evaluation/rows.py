@@ -1,7 +1,6 @@
 """Result files: a JSON list of rows per measurement, and the finished parts of a measurement that was interrupted."""
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from leaf_st.atomic import write_json
+from leaf_st.atomic import read_json, write_json
 from leaf_st.errors import InputError
 
 PARTS_FOLDER = "parts"  # the folder of the finished parts in a results folder
@@ -70,12 +69,12 @@ def read_as(path: Path, shape: type[R], expected: str, upgrade: Callable[[Any], 
     """
     try:
         # validate_json rounds numbers differently from json.
-        return TypeAdapter(shape).validate_python(upgrade(json.loads(path.read_bytes())))
+        return TypeAdapter(shape).validate_python(upgrade(read_json(path)))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): check the path") from error
     except ValidationError as error:  # a ValueError too
         first = error.errors()[0]
         place = ", ".join(f"row {part + 1}" if isinstance(part, int) else str(part) for part in first["loc"])
         raise InputError(f"{path}: expected {expected}: {place}: {first['msg']}: create the file again") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{path}: expected {expected}: {error}: create the file again") from error

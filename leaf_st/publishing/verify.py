@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 from yaml import YAMLError
 
 from leaf_st.errors import InputError, ModelError
+from leaf_st.evaluation.rows import read_as
 from leaf_st.export.encoder import OnnxEncoder, onnxruntime_is_installed
 from leaf_st.export.forms import APPROXIMATE, GRAPH_FOLDER, ExportForm, exported_files, get_form
 from leaf_st.export.parity import parity
@@ -62,6 +63,11 @@ class Check:
 def format_checks(checks: Sequence[Check]) -> str:
     """Return the checks as a table."""
     return aligned([(check.name, check.state, check.detail) for check in checks], left=3)
+
+
+@dataclass(frozen=True)
+class _RouterConfig:
+    types: dict[str, str]
 
 
 class _FailedError(Exception):
@@ -134,7 +140,7 @@ def verify_by_name(path: Path, model: str | None = None) -> tuple[Path, list[Che
 def _check(name: str, check: Callable[P, str], *args: P.args, **kwargs: P.kwargs) -> Check:
     try:
         return Check(name, "ok", check(*args, **kwargs))
-    except _FailedError as error:
+    except (_FailedError, InputError) as error:  # an input that cannot be used is a folder that cannot be published
         return Check(name, "failed", str(error))
     except _SkippedError as error:
         return Check(name, "skipped", str(error))
@@ -225,9 +231,10 @@ def _layout(folder: Path) -> str:
     pickled = [file for file in _files(folder) if Path(file).suffix in PICKLED and not file.startswith("openvino/")]
     if pickled:
         raise _FailedError(f"{pickled[0]}: expected weights as safetensors, found a pickle, which can run code")
-    types = [module["type"] for module in json.loads((folder / "modules.json").read_text(encoding="utf-8"))]
+    modules = read_as(folder / "modules.json", list[dict[str, str | int]], "a list of modules")
+    types = [str(module.get("type")) for module in modules]
     if (folder / "router_config.json").is_file():
-        types += json.loads((folder / "router_config.json").read_text(encoding="utf-8"))["types"].values()
+        types += read_as(folder / "router_config.json", _RouterConfig, "the types of a router").types.values()
     unknown = [name for name in types if not name.startswith("sentence_transformers.models.")]
     if unknown:
         raise _FailedError(f"{unknown[0]}: old versions and other servers know only sentence_transformers.models.*")
@@ -252,12 +259,14 @@ def _length(folder: Path) -> str:
 
 
 def _value(path: Path, key: str) -> Any:  # noqa: ANN401  (JSON)
-    return json.loads(path.read_text(encoding="utf-8")).get(key) if path.is_file() else None
+    return read_as(path, dict[str, Any], "an object").get(key) if path.is_file() else None
 
 
 def _secrets(folder: Path) -> str:
     for file in _files(folder):
-        if Path(file).suffix in _TEXT_FILES and _SECRET.search((folder / file).read_text(encoding="utf-8")):
+        if Path(file).suffix not in _TEXT_FILES:
+            continue
+        if _SECRET.search((folder / file).read_text(encoding="utf-8", errors="replace")):
             raise _FailedError(
                 f"{file} contains an access token of the hub: remove the token from the file, and revoke it"
             )

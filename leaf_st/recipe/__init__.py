@@ -148,7 +148,7 @@ class Recipe:
         try:
             parts = {key: PARTS[key](**part) for key, part in value.items() if key in PARTS and part is not None}
             return cls(**{**value, **parts})
-        except FieldError as error:
+        except (FieldError, TypeError) as error:  # a TypeError: a part is not a mapping
             raise InputError(f"recipe of another version of leaf-st: {error}") from error
 
 

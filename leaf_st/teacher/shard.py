@@ -102,7 +102,20 @@ def _not_finite(vectors: NDArray[np.float32], values: NDArray[np.floating[Any]])
 
 
 def open_shard(path: Path) -> Shard:
-    """Map the shard at ``path``; the columns are views of the file, which is not read yet."""
+    """Map the shard at ``path``; the columns are views of the file, which is not read yet.
+
+    Raises:
+        InputError: If the file is no shard.
+    """
+    try:
+        return _mapped(path)
+    except (pa.ArrowException, OSError, KeyError, AttributeError, ValueError, StopIteration) as error:
+        raise InputError(
+            f"shard {path} is damaged ({error}): run `leaf-st embed` again to write the shard again"
+        ) from error
+
+
+def _mapped(path: Path) -> Shard:
     with pa.memory_map(str(path)) as source:
         batch = pa.ipc.open_stream(source).read_next_batch()
     column = batch.column("embedding")

@@ -6,7 +6,6 @@ A shard is mapped when it is first read. Memory is O(shards): texts and vectors 
 their pages (docs/architecture.md, contract 5).
 """
 
-import json
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from leaf_st.atomic import write_whole
+from leaf_st.atomic import read_json, write_whole
 from leaf_st.errors import InputError
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.shard import Shard, is_intact, open_shard
@@ -264,9 +263,9 @@ def _read_json(
     path: Path, keys: Sequence[str], otherwise: str, defaults: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     try:
-        value: dict[str, Any] = {**(defaults or {}), **json.loads(path.read_text(encoding="utf-8"))}
+        value: dict[str, Any] = {**(defaults or {}), **read_json(path)}
         return {key: value[key] for key in (*keys, *(defaults or {}))}
     except FileNotFoundError:
         raise InputError(f"{path} is missing: {otherwise}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error!r}): delete it and embed again") from error

@@ -8,7 +8,6 @@ With several processes, checkpoints are written only by steps, and Ctrl-C ends t
 process would decide by its own clock and signals, and the processes would wait for each other forever.
 """
 
-import json
 import shutil
 import signal
 import threading
@@ -22,7 +21,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import SaveStrategy
 
-from leaf_st.atomic import write_json
+from leaf_st.atomic import read_json, write_json
 from leaf_st.errors import InputError
 
 _SECONDS_AT_RISK = 120  # training time that a kill may lose; writing a checkpoint takes about one second
@@ -48,7 +47,7 @@ def last_complete_checkpoint(folder: Path, processes: int = 1) -> Path | None:
     if not complete:
         return None
     last = complete[max(complete)]
-    made_by = json.loads((last / _COMPLETE).read_text(encoding="utf-8")).get("processes", 1)
+    made_by = read_json(last / _COMPLETE).get("processes", 1)
     if made_by != processes:
         raise InputError(
             f"{last}: expected {made_by} processes, as in the training that wrote it, found {processes}: start "

@@ -219,3 +219,22 @@ def test_folders_that_cannot_be_checked(tmp_path):
         verify_by_name(tmp_path / "none")
     with pytest.raises(InputError, match=r"expected a model folder with modules\.json"):
         verify_by_name(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[1]", '"text"', "\0"])
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [("modules.json", "layout"), ("sentence_bert_config.json", "length"), ("tokenizer_config.json", "length")],
+)
+def test_json_of_another_shape_fails_a_check(name, check, content, folder, monkeypatch):
+    monkeypatch.setattr(verifying, "read_as_consumer", lambda *_: "ValueError: cannot be loaded")
+    (folder / name).write_text(content)
+    checks = {found.name: found for found in verify(folder, None)}
+    assert checks[check].state == "failed"
+    assert f"{name}: expected" in checks[check].detail
+
+
+def test_a_secret_is_found_in_text_of_any_encoding(folder, monkeypatch):
+    monkeypatch.setattr(verifying, "read_as_consumer", lambda *_: "ValueError: cannot be loaded")
+    (folder / "notes.txt").write_bytes(b"\xff hf_" + b"a" * 34)
+    assert {found.name: found.state for found in verify(folder, None)}["secrets"] == "failed"

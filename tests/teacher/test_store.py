@@ -208,3 +208,23 @@ def test_a_missing_shard_is_named(store):
     assert store.damaged() == [path]
     with pytest.raises(InputError, match=f"{path.name} is missing"):
         store.texts([8])
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "fingerprint.json"])
+def test_json_of_any_depth_or_a_folder_is_named(name, store):
+    path = store.folder / name
+    path.write_text("[" * 100_000)
+    with pytest.raises(InputError, match=f"{name} is damaged"):
+        EmbeddingStore(store.folder)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(InputError, match=f"{name} is damaged"):
+        EmbeddingStore(store.folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 100, b"\xff\xff\xff\xff\0\0\0\0"])
+def test_a_file_that_is_no_shard_is_named(content, store):
+    path = next(store.folder.glob("shard-00000000-*"))
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"shard .*{path.name} is damaged"):
+        EmbeddingStore(store.folder).embeddings([0])

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
+from leaf_st.atomic import read_json
 from leaf_st.errors import InputError
 from leaf_st.evaluation.alignment import AlignmentEvaluator
 from leaf_st.evaluation.beir import check_folders, revision_of
@@ -140,10 +141,10 @@ def _checkpoints(run: Path, recipe: Recipe) -> dict[int, Path]:
 def _is_at_start_rate(checkpoint: Path, recipe: Recipe) -> bool:
     """Return whether the last step before ``checkpoint`` used the start rate of a cycle."""
     try:
-        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        state = read_json(checkpoint / "trainer_state.json")
         step, per_epoch = state["global_step"], round(state["global_step"] / state["epoch"])
         decay = CyclicDecay(state["max_steps"], per_epoch, 0.0, recipe.training.cycles, recipe.training.decay)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise InputError(f"{checkpoint} is damaged ({error!r}): delete this folder") from error
     return decay(step - 1) == 1
 

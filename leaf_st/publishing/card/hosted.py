@@ -1,11 +1,11 @@
 """The facts about a model folder that a card states in addition to its results."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from leaf_st.atomic import read_json
 from leaf_st.errors import InputError
 from leaf_st.export.forms import exported_files
 from leaf_st.hub.target import check_repo_id
@@ -66,7 +66,7 @@ def read_hosted(folder: Path, repo_id: str, *, asymmetric: bool = False) -> Host
 def _read(path: Path, key: str | None = None) -> Any:  # noqa: ANN401  (JSON)
     """Return the JSON in ``path``, or its value under ``key``."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         return found if key is None else found[key]
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}): train the model again") from error
