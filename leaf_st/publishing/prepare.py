@@ -82,7 +82,11 @@ def _fill(
     if asymmetric:
         save_portable(model, folder, record)
     else:
-        shutil.copytree(run / MODEL, folder, ignore=_excluded)
+        try:
+            shutil.copytree(run / MODEL, folder, ignore=_excluded)
+        except shutil.Error as error:  # a list of source, target and reason
+            source, _, reason = error.args[0][0]
+            raise InputError(f"{source} cannot be copied ({reason}): train the model again") from error
         add_requirement(model, folder)  # runs of earlier versions lack it
         if record:
             write_record(folder, record)

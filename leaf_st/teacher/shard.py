@@ -54,7 +54,7 @@ class Shard:
 
 def find_shards(folder: Path) -> dict[int, Path]:
     """Return the files of the existing shards by shard number."""
-    return {int(path.name.split("-")[1]): path for path in folder.glob("shard-*-*.arrow")}
+    return {int(path.name.split("-")[1]): path for path in folder.glob("shard-*-*.arrow") if path.is_file()}
 
 
 def write_shard(

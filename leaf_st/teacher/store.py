@@ -9,12 +9,15 @@ their pages (docs/architecture.md, contract 5).
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from annotated_types import Ge
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from leaf_st.atomic import read_json, write_whole
 from leaf_st.errors import InputError
@@ -34,7 +37,23 @@ OPEN_SHARDS = 1024
 # Mean distance of the vectors to those of the same teacher in float32, relative to their mean norm; None if the teacher
 # ran in float32, or the distance was not measured.
 ROUNDING = "distance_to_float32"
-_HEADER = ("format", "fingerprint", "dtype", "rows_per_shard")
+
+
+class _Fingerprint(TypedDict):
+    """The values of a `Fingerprint` that reading needs."""
+
+    dimension: int
+    prompts: dict[str, str]
+
+
+# The types of the values by key.
+_HEADER = {
+    "format": int,
+    "fingerprint": _Fingerprint,
+    "dtype": Literal["float16", "float32"],
+    "rows_per_shard": Annotated[int, Ge(1)],
+}
+_MANIFEST = {"rows": Annotated[int, Ge(0)], "skipped": dict[str, int], "shards": list[str]}
 _NO_STORE = "expected a store of vectors: run `leaf-st embed`, or name a run folder"
 # Which texts are duplicates: equal texts with the same prompt or, in stores of earlier versions, of the same kind.
 UNIQUE_BY_PROMPT, UNIQUE_BY_KIND = "prompt", "kind"
@@ -64,7 +83,7 @@ class EmbeddingStore:
             fingerprint.require_same(self.header["fingerprint"], f"store {folder}")
         manifest = _read_json(
             folder / STORE_MANIFEST,
-            ("rows", "skipped", "shards"),
+            _MANIFEST,
             "the store is incomplete: run the same command again to resume",
         )
         self.rows: int = manifest["rows"]
@@ -248,7 +267,7 @@ def read_header(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: If the file is missing or damaged, or has a format that this version does not read.
     """
-    header = _read_json(folder / FINGERPRINT, ("format",), _NO_STORE)
+    header = _read_json(folder / FINGERPRINT, {"format": int}, _NO_STORE)
     if header["format"] != FORMAT:
         raise InputError(f"store {folder}: expected format {FORMAT}, found {header['format']}: embed again")
     return _read_json(
@@ -260,12 +279,16 @@ def read_header(folder: Path) -> dict[str, Any]:
 
 
 def _read_json(
-    path: Path, keys: Sequence[str], otherwise: str, defaults: Mapping[str, Any] | None = None
+    path: Path, shape: Mapping[str, Any], otherwise: str, defaults: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     try:
         value: dict[str, Any] = {**(defaults or {}), **read_json(path)}
-        return {key: value[key] for key in (*keys, *(defaults or {}))}
+        for key, hint in shape.items():
+            TypeAdapter(hint).validate_python(value[key])
+        return {key: value[key] for key in (*shape, *(defaults or {}))}
     except FileNotFoundError:
         raise InputError(f"{path} is missing: {otherwise}") from None
+    except ValidationError as error:
+        raise InputError(f"{path} is damaged ({key}: {error.errors()[0]['msg']}): delete it and embed again") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error!r}): delete it and embed again") from error

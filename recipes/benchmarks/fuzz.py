@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -217,7 +218,8 @@ def problem(outcome: _forked.Outcome, command: str) -> str | None:
     if outcome.megabytes > MEGABYTES:
         return f"{outcome.megabytes:.0f} MB of memory"
     if outcome.code == 2:
-        lines = outcome.stderr.splitlines()
+        # A progress bar starts each of its states with a carriage return; an error contains none.
+        lines = [line for line in re.sub(r"\r[^\r\n]*", "", outcome.stderr).splitlines() if line.strip()]
         if len(lines) != 1 or not lines[0].startswith("leaf-st") or len(lines[0]) > _LINE:
             return f"{len(lines)} lines and {len(outcome.stderr)} characters of error"
         if not lines[0].isprintable():

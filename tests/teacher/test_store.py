@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 import tempfile
 from collections import Counter
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from leaf_st.errors import InputError
 from leaf_st.teacher import store as store_module
-from leaf_st.teacher.shard import text_id
+from leaf_st.teacher.shard import find_shards, text_id
 from leaf_st.teacher.store import FINGERPRINT, STORE_MANIFEST, EmbeddingStore
 from leaf_st.texts import Text
 from leaf_st.texts.fold import folded
@@ -228,3 +229,32 @@ def test_a_file_that_is_no_shard_is_named(content, store):
     path.write_bytes(content)
     with pytest.raises(InputError, match=f"shard .*{path.name} is damaged"):
         EmbeddingStore(store.folder).embeddings([0])
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("manifest.json", "rows", "many"),
+        ("manifest.json", "rows", -1),
+        ("manifest.json", "shards", 3),
+        ("fingerprint.json", "dtype", 1 << 70),
+        ("fingerprint.json", "rows_per_shard", 0),
+        ("fingerprint.json", "fingerprint", {"dimension": None, "prompts": {}}),
+        ("fingerprint.json", "fingerprint", []),
+    ],
+)
+def test_a_value_of_another_type_is_named(name, key, value, store):
+    path = store.folder / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(InputError, match=rf"{name} is damaged \({key}: "):
+        EmbeddingStore(store.folder)
+
+
+def test_a_pipe_in_place_of_a_shard_is_no_shard(store):
+    path = next(store.folder.glob("shard-00000001-*"))
+    path.unlink()
+    os.mkfifo(path)
+    assert 1 not in find_shards(store.folder)
+    assert 0 in find_shards(store.folder)
+    with pytest.raises(InputError, match=f"{path.name} is missing"):
+        list(store.ids())
