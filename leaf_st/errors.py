@@ -63,7 +63,12 @@ class ModelError(InputError):
 
 
 class UnreachableError(ModelError):
-    """A model that is not on this machine, while the hub cannot be asked."""
+    """A model that neither the hub's cache nor the hub could give, because the hub cannot be reached."""
+
+
+def cannot_write(error: Exception) -> bool:
+    """Return whether ``error`` is about a local file or folder that cannot be written."""
+    return isinstance(error, OSError) and error.errno in _CANNOT_WRITE
 
 
 @contextmanager
@@ -90,7 +95,7 @@ def exit_on_error(program: str, resume_hint: str) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout again on exit
         sys.exit(141)
     except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
+        if not cannot_write(error):
             raise
         remedy = "free some space or choose another path, then run the same command again"
         if _is_unreadable(error):

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
-from huggingface_hub import CommitInfo, HfApi, constants, get_token
+from huggingface_hub import CommitInfo, HfApi
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
     HTTPError,  # the error type of its HTTP library
     LocalEntryNotFoundError,
@@ -25,7 +25,7 @@ from leaf_st.hub.changes import Changes, compare_files, differing_files, local_f
 from leaf_st.hub.explain import explain
 from leaf_st.hub.manifest import MANIFEST, Hashes, Manifest, read_manifest
 from leaf_st.hub.retry import retry
-from leaf_st.hub.settings import require_hub_settings, require_token_characters
+from leaf_st.hub.settings import check_address, find_token
 from leaf_st.hub.target import MAIN, Target
 
 # The errors of huggingface_hub. PermissionError and ConnectionError come from hf_xet, which uploads large files.
@@ -67,21 +67,17 @@ class Hub:
         token: The access token; by default HF_TOKEN, or the token that `hf auth login` stored.
 
     Raises:
-        InputError: If there is no token, the token contains invalid characters, or a setting of the environment lets
-            no request work.
+        InputError: If there is no token, or the token, the address of the hub or a proxy cannot be used.
     """
 
     def __init__(self, target: Target, token: str | None = None) -> None:
-        token = (token or get_token() or "").strip()  # a token file can end with a line break
-        if not token:
+        check_address()
+        self._token = find_token(token)
+        if not self._token:
             raise InputError("no token for the hub: log in with `hf auth login`, or set HF_TOKEN")
-        require_token_characters(token)
-        if not constants.HF_HUB_OFFLINE:
-            require_hub_settings()
-        self._token = token
         self._target = target
         self._sent = 0
-        self._api = HfApi(token=token, library_name="leaf_st", library_version=version("leaf-st"))
+        self._api = HfApi(token=self._token, library_name="leaf_st", library_version=version("leaf-st"))
 
     def check(self) -> None:
         """Check the token and the repository, before any other work is done.

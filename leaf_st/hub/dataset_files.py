@@ -6,21 +6,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import constants, get_cached_repo_tree, snapshot_download
+from huggingface_hub import get_cached_repo_tree, snapshot_download
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
     CachedRepoTreeNotFoundError,
-    HFValidationError,
     HTTPError,  # of whichever HTTP library the client is built on
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
 )
 
-from leaf_st.errors import FieldError
+from leaf_st.errors import FieldError, InputError, cannot_write
 from leaf_st.hub.dataset_url import DatasetUrl, parse_dataset_url
-from leaf_st.hub.explain import first_line, refuses_token
+from leaf_st.hub.explain import UNREADABLE, explain_download
 from leaf_st.hub.retry import retry
-from leaf_st.hub.settings import require_hub_settings
+from leaf_st.hub.settings import check_download
 
 _SHOWN = 8  # files of a data set in an error
 
@@ -44,12 +40,14 @@ def dataset_files(url: str, of_file: tuple[str, ...], of_folder: tuple[str, ...]
     below = f"{part.path}/" if part.path else ""
     patterns = [part.path] if part.path.endswith(of_file) else [f"{below}*{ending}" for ending in of_folder]
     try:
-        if (folder := _from_cache(part, patterns)) is None:
-            if not constants.HF_HUB_OFFLINE:
-                require_hub_settings()
-            folder = retry(lambda: _snapshot(part, patterns))
-    except (OSError, HTTPError, HFValidationError) as error:
-        raise FieldError(key, "source", f"{_problem(error)}: {first_line(error)}", url) from error
+        folder = _from_cache(part, patterns) or _from_hub(part, patterns)
+    except InputError:
+        raise
+    except (OSError, HTTPError, *UNREADABLE) as error:
+        if cannot_write(error):
+            raise
+        problem = explain_download(error, "data set", "correct the address, or name a local file")
+        raise FieldError(key, "source", problem, url) from error
     place = folder / part.path
     if not place.is_file() and not any(any(place.rglob(f"*{ending}")) for ending in of_folder):
         raise FieldError(
@@ -69,10 +67,15 @@ def dataset_commit(url: str, place: Path) -> str:
 
 
 def _from_cache(part: DatasetUrl, patterns: Sequence[str]) -> Path | None:
-    with suppress(LocalEntryNotFoundError, CachedRepoTreeNotFoundError):
+    with suppress(OSError, CachedRepoTreeNotFoundError):
         get_cached_repo_tree(part.repo_id, repo_type="dataset", revision=part.revision)
         return _snapshot(part, patterns, local_files_only=True)
     return None
+
+
+def _from_hub(part: DatasetUrl, patterns: Sequence[str]) -> Path:
+    check_download()
+    return retry(lambda: _snapshot(part, patterns))
 
 
 def _snapshot(part: DatasetUrl, patterns: Sequence[str], **options: Any) -> Path:  # noqa: ANN401
@@ -80,29 +83,6 @@ def _snapshot(part: DatasetUrl, patterns: Sequence[str], **options: Any) -> Path
         part.repo_id, repo_type="dataset", revision=part.revision, allow_patterns=list(patterns), **options
     )
     return Path(folder)
-
-
-def _problem(error: Exception) -> str:
-    """Return what was expected, what was found, and the remedy, for an error of the download."""
-    if isinstance(error, RepositoryNotFoundError | RevisionNotFoundError | HFValidationError):
-        return (
-            "expected a data set and revision of the hub, found none, or none that this token may read: correct the "
-            "address, or set HF_TOKEN; the hub answered"
-        )
-    if refuses_token(error):
-        return (
-            "the hub refuses the token, or refuses the token for this data set: log in with `hf auth login`, or set "
-            "HF_TOKEN to another token; the hub answered"
-        )
-    if constants.HF_HUB_OFFLINE:
-        return (
-            "expected the data set in the hub's cache, because HF_HUB_OFFLINE switches the hub off, found not all of "
-            "its files: unset HF_HUB_OFFLINE, or name a local file; the client answered"
-        )
-    return (
-        "not in the hub's cache, and the hub cannot be reached: run the same command again with a network, or name a "
-        "local file; the request failed with"
-    )
 
 
 def _content(part: DatasetUrl) -> str:

@@ -1,9 +1,20 @@
 """What an error of the hub means for the user, and what to do."""
 
-from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined]
+from huggingface_hub import constants
+from huggingface_hub.errors import (  # type: ignore[attr-defined]
+    GatedRepoError,
+    HTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from leaf_st.hub.retry import TEMPORARY_STATUSES, causes_with_status
+from leaf_st.hub.settings import connection_settings
 from leaf_st.hub.target import Target
+
+# What the client raises for an answer that is not JSON, or JSON of another form.
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, AssertionError)
 
 
 def explain(error: Exception, target: Target) -> str:
@@ -35,10 +46,53 @@ def explain(error: Exception, target: Target) -> str:
             )
         if isinstance(cause, HTTPError | ConnectionError | TimeoutError):
             return (
-                "the hub cannot be reached: check the network, then run the same command again to resume; the request "
-                f"failed with: {message}"
+                f"the hub cannot be reached: {connection_remedy(cause)}, then run the same command again to resume; "
+                f"the request failed with: {message}"
             )
     return f"the upload failed: run the same command again to resume; the error was: {message}"
+
+
+def explain_download(error: Exception, what: str, others: str) -> str:
+    """Return the cause of the download's ``error`` and the remedy.
+
+    Args:
+        error: An error of the hub's client.
+        what: What is downloaded: "model" or "data set".
+        others: The remedy if the hub does not have it.
+    """
+    reason = first_line(error)
+    if isinstance(error, GatedRepoError):
+        return (
+            f"the hub restricts access to this {what}: request access on its page on the hub, then log in with `hf "
+            f"auth login` or set HF_TOKEN; the hub answered: {reason}"
+        )
+    if isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
+        return (
+            f"the hub has no such {what} or revision, or hides it from this token: {others}; the hub answered: {reason}"
+        )
+    if is_refused(error):
+        return (
+            f"the hub refuses the token, or refuses the token for this {what}: log in with `hf auth login`, or set "
+            f"HF_TOKEN to another token; the hub answered: {reason}"
+        )
+    if constants.HF_HUB_OFFLINE:
+        return f"not in the hub's cache, and HF_HUB_OFFLINE switches the hub off: unset HF_HUB_OFFLINE, or {others}"
+    if isinstance(error, UNREADABLE):
+        return (
+            f"not in the hub's cache, and the hub's answer cannot be read: {connection_remedy(error)}, where something "
+            f"else may answer; the error was {type(error).__name__}: {reason}"
+        )
+    return (
+        f"not in the hub's cache, and the hub cannot be reached: {connection_remedy(error)}, or {others}; the request "
+        f"failed with: {reason}"
+    )
+
+
+def connection_remedy(error: BaseException) -> str:
+    """Return what to check after the hub was not reached."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return "set SSL_CERT_FILE to a file with the certificates of your network (REQUESTS_CA_BUNDLE is not read)"
+    return f"check {' and '.join(['the network', *connection_settings()])}"
 
 
 def first_line(error: BaseException) -> str:
@@ -46,6 +100,6 @@ def first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
-def refuses_token(error: BaseException) -> bool:
-    """Return whether the hub refused the token, or refused the token for a repository."""
-    return any(status in (401, 403) for _, status in causes_with_status(error))
+def is_refused(error: BaseException) -> bool:
+    """Return whether the hub has no such repository, or refuses it or the token."""
+    return any(status in (401, 403, 404) for _, status in causes_with_status(error))

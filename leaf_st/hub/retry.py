@@ -18,6 +18,8 @@ TEMPORARY_STATUSES = {408, 409, 412, 429, 500, 502, 503, 504}
 # No answer at all: waiting does not help against a wrong address or a network that is switched off. The errors are
 # compared by name because they belong to the HTTP library that huggingface_hub happens to use.
 _UNREACHABLE = {"ConnectError", "ConnectTimeout", "ProxyError", "ConnectionRefusedError", "OfflineModeIsEnabled"}
+# The request itself is wrong, or where the hub leads it.
+_IMPOSSIBLE = {"UnsupportedProtocol", "LocalProtocolError", "TooManyRedirects"}
 
 
 def retry(call: Callable[[], T]) -> T:
@@ -49,7 +51,8 @@ def _temporary_reason(error: BaseException) -> tuple[str, float] | None:
             if status not in TEMPORARY_STATUSES:
                 return None
             return f"the hub answered {status} {HTTPStatus(status).phrase}", _requested_pause(cause)
-        if isinstance(cause, HTTPError | ConnectionError | TimeoutError) and type(cause).__name__ not in _UNREACHABLE:
+        broken = isinstance(cause, HTTPError | ConnectionError | TimeoutError)
+        if broken and type(cause).__name__ not in _UNREACHABLE | _IMPOSSIBLE:
             return f"the connection to the hub broke off with {type(cause).__name__}", 0
     return None
 

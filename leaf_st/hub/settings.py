@@ -1,133 +1,162 @@
-"""The settings of the environment on which every request depends, checked before the first request.
+"""Environment variables with which no request to the hub can succeed, found before the first request.
 
-The hub's client reads them deep inside a request, where a wrong value becomes an exception of its HTTP library, or a
-minute of attempts. No message contains a token, or the user and password of a proxy.
+Values are not shown: the address of a proxy or of the hub can contain a password.
 """
 
 import os
 import ssl
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
-
-from huggingface_hub import constants, get_session, get_token
+from urllib.request import getproxies
 
 from leaf_st.errors import InputError
 
-_PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")  # also in lower case
+# huggingface_hub reads the environment when it is imported, so that the functions import it after `check_numbers`.
+_NUMBERS = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT")
+_CACHES = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME")  # in the client's order
+_PROXIED = ("all", "https", "http")
 _SOCKS = ("socks5", "socks5h")
-_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-_CACHE = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME")
 
 
-class SettingError(InputError):
-    """A setting of the environment with which no request can work; the message names the variable and the remedy."""
-
-
-def require_hub_settings() -> None:
-    """Check the address, token and cache of the hub, the proxies and the certificates.
+def check_numbers() -> None:
+    """Check the variables without which huggingface_hub cannot be imported.
 
     Raises:
-        SettingError: If one of them cannot work.
+        InputError: If one of them is not an integer.
     """
-    require_connection_settings()
-    if (problem := _address_problem(constants.ENDPOINT, ("http", "https"))) is not None:
-        raise SettingError(
-            f"HF_ENDPOINT: expected the address of a hub, such as https://huggingface.co, {problem}: correct or unset "
-            "HF_ENDPOINT"
+    for name in _NUMBERS:
+        try:
+            int(os.environ.get(name, "0"))
+        except ValueError as error:
+            raise InputError(f"{name}: expected seconds, such as 10, {error}: correct or unset {name}") from None
+
+
+def check_download() -> None:
+    """Check what a download from the hub takes from the environment; without a check if HF_HUB_OFFLINE is set.
+
+    Raises:
+        InputError: If the address of the hub, a proxy, the certificates, the token or the cache cannot be used.
+    """
+    from huggingface_hub import constants
+
+    if constants.is_offline_mode():
+        return
+    check_address()
+    if not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
+        find_token()
+    _check_cache(Path(constants.HF_HUB_CACHE))
+
+
+def check_address() -> None:
+    """Check the address of the hub, and the connection.
+
+    Raises:
+        InputError: If the address, a proxy or the certificates cannot be used.
+    """
+    from huggingface_hub import constants
+
+    if not _is_address(constants.ENDPOINT, ("http", "https")):
+        raise InputError(
+            "HF_ENDPOINT: expected the address of the hub, with https:// or http://, such as https://huggingface.co, "
+            "found another value: correct or unset HF_ENDPOINT"
         )
-    require_token_characters(get_token() or "")
-    _require_cache(Path(constants.HF_HUB_CACHE))
+    check_connection()
+
+
+def check_connection() -> None:
+    """Check the proxies and the certificates that HTTP clients take from the environment.
+
+    Raises:
+        InputError: If one of them cannot be used.
+    """
+    proxies = getproxies()
+    if "*" in map(str.strip, proxies.get("no", "").split(",")):
+        proxies = {}
+    for scheme in _PROXIED:
+        if proxies.get(scheme):
+            _check_proxy(scheme, proxies[scheme])
+    if file := os.environ.get("SSL_CERT_FILE"):
+        _check_certificates(file)
+    elif (folder := os.environ.get("SSL_CERT_DIR")) and not any(map(os.path.isdir, folder.split(os.pathsep))):
+        raise InputError("SSL_CERT_DIR: expected a folder of certificates, found none: correct or unset SSL_CERT_DIR")
+
+
+def find_token(given: str | None = None) -> str:
+    """Return the token ``given``, or else of the environment, or of `hf auth login`; empty if there is none.
+
+    Raises:
+        InputError: If the token cannot be read or sent.
+    """
+    from huggingface_hub import constants, get_token
+    from huggingface_hub.errors import OIDCError
+
     try:
-        get_session()
-    except Exception as error:  # the HTTP library reads further variables, such as NO_PROXY, and raises its own errors
-        raise SettingError(
-            f"the hub's client cannot start ({type(error).__name__}: {error}): correct the variables of the "
-            f"environment that name proxies and certificates ({', '.join(_set_variables()) or 'none is set'})"
+        token = (given or get_token() or "").strip()  # a token file can end with a line break
+    except (OSError, UnicodeError) as error:
+        raise InputError(
+            f"the token for the hub in {constants.HF_TOKEN_PATH} cannot be read ({type(error).__name__}): log in with "
+            "`hf auth login`, or set HF_TOKEN"
+        ) from error
+    except OIDCError as error:
+        raise InputError(f"HF_OIDC_RESOURCE: {error}") from error
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        names = (name for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if os.environ.get(name))
+        place = "the parameter token" if given else next(names, constants.HF_TOKEN_PATH)
+        raise InputError(
+            f"the token for the hub, from {place}, contains whitespace or invalid characters: copy the token again"
+        )
+    return token
+
+
+def connection_settings() -> list[str]:
+    """Return the names of the variables that shape a connection and are set, for the remedy of a failed request."""
+    proxies = (name for scheme in _PROXIED for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper()))
+    return [name for name in ("HF_ENDPOINT", *proxies, "SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
+
+
+def _is_address(value: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(value)
+        number = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in schemes and bool(parts.hostname) and number != 0 and not any(map(str.isspace, value))
+
+
+def _check_proxy(scheme: str, value: str) -> None:
+    names = (f"{scheme}_proxy", f"{scheme}_proxy".upper())
+    name = next((name for name in names if os.environ.get(name)), f"the system's {scheme} proxy")
+    address = value if "://" in value else f"http://{value}"
+    if not _is_address(address, ("http", "https", *_SOCKS)):
+        raise InputError(
+            f"{name}: expected the address of a proxy, such as http://HOST:PORT, found another value: correct or unset "
+            f"{name}"
+        )
+    if urlsplit(address).scheme in _SOCKS and find_spec("socksio") is None:
+        raise InputError(f"{name}: a SOCKS proxy needs a package: pip install socksio, or unset {name}")
+
+
+def _check_certificates(file: str) -> None:
+    try:
+        ssl.create_default_context(cafile=file)
+    except OSError as error:  # also if the file contains no certificate
+        raise InputError(
+            f"SSL_CERT_FILE: expected a file of certificates (PEM), found {file} ({error.strerror or error}): correct "
+            "or unset SSL_CERT_FILE"
         ) from error
 
 
-def require_connection_settings() -> None:
-    """Check the proxies and the certificates, which every HTTP client reads.
-
-    Raises:
-        SettingError: If one of them cannot work.
-    """
-    for name, value in _proxies():
-        problem = _address_problem(value, ("http", "https", *_SOCKS))
-        if problem is None and urlsplit(value).scheme in _SOCKS and find_spec("socksio") is None:
-            problem = "found a SOCKS proxy, which needs the package socksio (pip install socksio)"
-        if problem is not None:
-            raise SettingError(
-                f"{name}: expected the address of a proxy, such as http://127.0.0.1:3128, {problem}: correct or unset "
-                f"{name}"
-            )
-    for name in _CERTIFICATES:
-        if (place := os.environ.get(name)) and (found := _certificate_problem(name, place)) is not None:
-            raise SettingError(f"{name}: expected certificates, found {found}: correct or unset {name}")
-
-
-def require_token_characters(token: str) -> None:
-    """Check that a header can contain ``token``; an empty token passes.
-
-    Raises:
-        SettingError: If the token contains white space, or characters outside ASCII.
-    """
-    if token and not (token.isascii() and token.isprintable() and " " not in token):
-        raise SettingError(
-            "the token for the hub (HF_TOKEN, or the token of `hf auth login`) contains whitespace or invalid "
-            "characters: copy it again"
-        )
-
-
-def _proxies() -> Iterator[tuple[str, str]]:
-    """Yield name and value of each variable that names a proxy, with the scheme that clients assume."""
-    for name in (spelling for known in _PROXIES for spelling in (known, known.lower())):
-        if value := os.environ.get(name):
-            yield name, value if "://" in value else f"http://{value}"
-
-
-def _set_variables() -> list[str]:
-    names = [spelling for known in (*_PROXIES, "NO_PROXY") for spelling in (known, known.lower())]
-    return [name for name in (*names, *_CERTIFICATES) if os.environ.get(name)]
-
-
-def _address_problem(address: str, schemes: tuple[str, ...]) -> str | None:
-    """Return what is wrong with ``address``, without its user and password; None if nothing is."""
-    try:
-        parts = urlsplit(address)
-        port = parts.port
-    except ValueError:
-        return f"found an address that cannot be read ({address.rpartition('@')[2]})"
-    if parts.scheme not in schemes:
-        return f"found {address.rpartition('@')[2]!r}, which does not begin with {'://, '.join(schemes)}://"
-    if not parts.hostname or any(letter.isspace() for letter in address) or port == 0:
-        return f"found {address.rpartition('@')[2]!r}, which names no host"
-    return None
-
-
-def _certificate_problem(name: str, value: str) -> str | None:
-    is_file = name == "SSL_CERT_FILE"
-    if not (Path(value).is_file() if is_file else Path(value).is_dir()):
-        return f"no such {'file' if is_file else 'folder'} {value}"
-    try:
-        ssl.create_default_context(cafile=value if is_file else None, capath=None if is_file else value)
-    except OSError as error:  # ssl.SSLError is one too
-        return f"{value}, which cannot be read ({error})"
-    return None
-
-
-def _require_cache(folder: Path) -> None:
-    """Check that files can be written to ``folder``, the hub's cache, which is created."""
+def _check_cache(folder: Path) -> None:
+    name = next((name for name in _CACHES if os.environ.get(name)), "HOME")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        can_write, reason = os.access(folder, os.W_OK), "no permission to write there"
+        writable = os.access(folder, os.W_OK | os.X_OK)
+        reason = "no permission to write"
     except OSError as error:
-        can_write, reason = False, str(error.strerror)
-    if not can_write:
-        name = next((variable for variable in _CACHE if os.environ.get(variable)), "HOME")
-        raise SettingError(
-            f"{name}: expected a folder for downloads, found {folder} ({reason}): set HF_HOME to a folder that can be "
-            "written"
+        writable, reason = False, str(error.strerror)
+    if not writable:
+        raise InputError(
+            f"{name}: expected a place for the hub's cache, found {folder} ({reason}): set HF_HOME to a folder that "
+            "you can write to"
         )

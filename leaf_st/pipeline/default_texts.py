@@ -3,7 +3,8 @@
 from huggingface_hub import constants, get_session
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined]
 
-from leaf_st.hub.settings import SettingError, require_hub_settings
+from leaf_st.errors import InputError
+from leaf_st.hub.settings import check_download
 from leaf_st.recipe import DOCSTRINGS, PAPER, TextsSpec
 from leaf_st.texts.paper.sources import SOURCES
 
@@ -29,8 +30,8 @@ def hub_answers(seconds: float = 5) -> bool:
     if constants.HF_HUB_OFFLINE:
         return False
     try:
-        require_hub_settings()
+        check_download()
         get_session().head(constants.ENDPOINT, timeout=seconds)
-    except (HTTPError, OSError, OfflineModeIsEnabled, SettingError):
+    except (HTTPError, OSError, OfflineModeIsEnabled, InputError):
         return False
     return True

@@ -1,5 +1,6 @@
 """`leaf-st pull`: a local copy of a model on the hub or in the zoo."""
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -15,6 +16,8 @@ from leaf_st.models.portable import save_portable
 from leaf_st.models.safety import require_safe
 from leaf_st.student.asymmetric import is_asymmetric, load
 from leaf_st.zoo import ASYMMETRIC, ZOO
+
+_logger = logging.getLogger(__name__)
 
 
 def pull(name: str, folder: Path, revision: str | None = None) -> None:
@@ -63,10 +66,11 @@ def _fetch(name: str, files: Sequence[str], revision: str | None = None) -> Path
     """Return a local folder with the model ``name``, and with ``files`` if they can be fetched."""
     try:
         return retry(lambda: find_model(name, revision, files=files, newest=True))
-    except UnreachableError:  # the cache may contain the model without its card
-        if (cached := find_in_cache(name, revision)) is not None:
-            return cached
-        raise
+    except UnreachableError:  # the cache may still contain the model, even if without its card
+        if (cached := find_in_cache(name, revision, files) or find_in_cache(name, revision)) is None:
+            raise
+        _logger.warning("the hub cannot be reached, so the copy of %s in its cache is used: %s", name, cached)
+        return cached
 
 
 def _save_both(model: SentenceTransformer, sources: Mapping[str, Path], folder: Path) -> None:

@@ -307,7 +307,7 @@ def test_no_token(hub, monkeypatch, tmp_path):
 def test_no_network_is_reported_at_once(hub, ready, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(
-        InputError, match=r"the hub cannot be reached: check the network, .*; the request failed with: "
+        InputError, match=r"the hub cannot be reached: check the network.*, then run .*; the request failed with: "
     ):
         Hub(Target(REPO)).check()
     assert not hub.slept

@@ -124,7 +124,7 @@ def test_an_interrupted_download_is_completed(published, tmp_path, monkeypatch):
 def test_what_the_hub_does_not_have_is_named(published, tmp_path, monkeypatch):
     with serve({}, published) as hub:
         connect(monkeypatch, hub.url, tmp_path / "home")
-        with pytest.raises(InputError, match=r"^texts\.source hf://datasets/no/body: expected a data set and revision"):
+        with pytest.raises(InputError, match=r"^texts\.source hf://datasets/no/body: the hub has no such data set or"):
             _texts("hf://datasets/no/body")
         with pytest.raises(InputError, match=r"form more/\*\.parquet, .*, found README\.md, de/0000\.parquet, en/0000"):
             _texts(f"{URL}/more")
@@ -132,7 +132,7 @@ def test_what_the_hub_does_not_have_is_named(published, tmp_path, monkeypatch):
         with pytest.raises(InputError, match="the hub refuses the token"):
             _texts(f"{URL}/de")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(InputError, match="because HF_HUB_OFFLINE switches the hub off, found not all of its files"):
+    with pytest.raises(InputError, match="not in the hub's cache, and HF_HUB_OFFLINE switches the hub off"):
         _texts(f"{URL}/de")
 
 

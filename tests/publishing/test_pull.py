@@ -1,4 +1,3 @@
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -49,18 +48,6 @@ def test_a_model_that_the_hub_does_not_have(connect_to, capsys, tmp_path):
     assert not (tmp_path / "leaf-mt").exists()
 
 
-def test_pickled_weights_alone_are_not_pulled(tiny_teacher_folder, connect_to, capsys, tmp_path):
-    folder = shutil.copytree(tiny_teacher_folder, tmp_path / "pickled")
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with serve({"us/pickled": folder}) as hub:
-        connect_to(hub.url)
-        with pytest.raises(SystemExit) as ended:
-            main(["pull", "us/pickled", "--output", "out"])
-    assert ended.value.code == 2
-    assert "expected weights as safetensors, found pytorch_model.bin, a pickle" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
 def test_a_folder_that_is_not_empty_is_not_pulled_into(tiny_teacher_folder, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(InputError, match="is not empty: name another --output"):
@@ -78,19 +65,52 @@ def test_a_model_in_the_cache_is_pulled_without_its_card(published, connect_to, 
         find.find_model(ZOO["leaf-ir"].hub_id)
     # The hub is out of reach now.
     main(["pull", ZOO["leaf-ir"].hub_id, "--output", "mine"])
-    assert "its card and licence could not be fetched" in capsys.readouterr().out
+    written = capsys.readouterr()
+    assert "its card and licence could not be fetched" in written.out
+    assert "the hub cannot be reached, so the copy of MongoDB/mdbr-leaf-ir in its cache is used" in written.err
     assert (tmp_path / "mine" / "model.safetensors").is_file()
 
 
 def test_the_hub_is_asked_once(monkeypatch, tmp_path):
     asked = []
 
-    def nobody(name, *, local_files_only=False, **options):
-        asked.append(local_files_only)
+    def nobody(_, name, **options):
+        asked.append(name)
         raise LocalEntryNotFoundError("nobody answers")
 
-    monkeypatch.setattr(find, "snapshot_download", nobody)
-    monkeypatch.setattr(find.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(find.HfApi, "model_info", nobody)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     with pytest.raises(InputError, match=r"the hub cannot be reached: .*; the request failed with: nobody answers"):
         pull("somebody/model", tmp_path / "model")
-    assert asked == [False]
+    assert asked == ["somebody/model"]
+
+
+def test_a_model_with_pickled_weights_alone_is_not_pulled(published, connect_to, tmp_path):
+    name = ZOO["leaf-ir"].hub_id
+    (published[name] / "model.safetensors").rename(published[name] / "pytorch_model.bin")
+    with serve(published) as hub:
+        connect_to(hub.url)
+        for _ in range(2):  # the second time, the cache has a folder of the other files
+            with pytest.raises(
+                InputError, match=r"expected weights as safetensors, found pytorch_model\.bin, a pickle"
+            ):
+                pull(name, tmp_path / "mine")
+    with pytest.raises(InputError, match="the hub cannot be reached"):
+        pull(name, tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_model_that_the_hub_has_no_longer_is_not_pulled_from_the_cache(published, connect_to, tmp_path):
+    name = ZOO["leaf-ir"].hub_id
+    with serve(published) as hub:
+        connect_to(hub.url)
+        pull(name, tmp_path / "first")
+        hub.models = {}
+        with pytest.raises(InputError, match="the hub has no such model or revision"):
+            pull(name, tmp_path / "second")
+
+
+def test_a_name_without_its_owner_is_completed_in_the_error():
+    with pytest.raises(InputError, match="the hub id with its owner, such as sentence-transformers/all-MiniLM-L12-v2"):
+        find.find_model("all-MiniLM-L12-v2")

@@ -24,6 +24,7 @@ from leaf_st.evaluation.rows import read_rows
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.evaluation.tasks.encoder import ModeEncoder, model_meta
 from leaf_st.evaluation.tasks.local import LocalTask
+from leaf_st.hub.settings import check_download
 from leaf_st.models.identity import Identity, identify
 from leaf_st.teacher.protocol import Teacher
 
@@ -221,6 +222,8 @@ def _loaded(task: AbsTask) -> AbsTask:
     """Return a copy of ``task`` with its data and with random generators in their initial state."""
     fresh = copy.deepcopy(task)
     try:
+        if not isinstance(task, LocalTask):
+            check_download()
         fresh.load_data()
     except InputError:
         raise

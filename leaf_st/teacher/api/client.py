@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from leaf_st.errors import InputError
 from leaf_st.hub.attempts import retry
-from leaf_st.hub.settings import require_connection_settings
+from leaf_st.hub.settings import check_connection
 from leaf_st.recipe import ApiSpec, Kind
 from leaf_st.teacher.api.batches import plan_requests
 from leaf_st.teacher.api.pace import PARALLEL, Pace, requested_pause
@@ -251,6 +251,6 @@ def _client(api: ApiSpec, key: str) -> "openai.OpenAI":
             f"teacher.api contains the key, which recipe.json would record: remove it; the key in {api.api_key_env} is "
             "sent with each request"
         )
+    check_connection()
     # The client requires a key, which a server without keys ignores.
-    require_connection_settings()
     return openai.OpenAI(api_key=key or "none", base_url=api.url, max_retries=0, timeout=_TIMEOUT)

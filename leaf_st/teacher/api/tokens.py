@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from leaf_st.errors import InputError
+from leaf_st.hub.settings import check_download
 from leaf_st.models.find import find_model
 from leaf_st.models.lfs import is_lfs_pointer
 from leaf_st.recipe import ApiSpec
@@ -105,6 +106,7 @@ def _tokenizer(name: str) -> Tokenizer:
     path = Path(name) / "tokenizer.json"
     if not path.is_file() and not Path(name).is_dir():
         try:
+            check_download()
             path = Path(hf_hub_download(name, "tokenizer.json"))
         except (OSError, HTTPError, LocalEntryNotFoundError, ValueError):
             path = find_model(name) / "tokenizer.json"

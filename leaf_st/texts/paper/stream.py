@@ -20,6 +20,7 @@ from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
 from leaf_st.errors import InputError
 from leaf_st.hub.explain import first_line
+from leaf_st.hub.settings import check_download
 from leaf_st.recipe import DOCSTRINGS
 from leaf_st.texts.paper.sample import ROWS, Batch, Position, dataset_builder, sample_batches
 from leaf_st.texts.paper.sources import Source
@@ -110,8 +111,9 @@ def _load(source: Source, config: str, split: str | None, columns: Sequence[str]
 
 @contextmanager
 def _named_errors(name: str) -> Iterator[None]:
-    """Turn the errors of a download into an `InputError` that names the source."""
+    """Turn the errors of a download into an `InputError` that names the source, or a setting that cannot work."""
     try:
+        check_download()
         yield
     except InputError:
         raise
