@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from leaf_st.errors import InputError
 from leaf_st.evaluation.modes import Role
 from leaf_st.evaluation.rows import read_rows, write_rows
-from leaf_st.models.tokens import max_length_of, unread_end
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -48,6 +47,8 @@ class Size:
 
 def unread_texts(sizes: Iterable[Size]) -> str | None:
     """Return a warning if the student of ``sizes`` reads fewer tokens of a text than the teacher; else None."""
+    from leaf_st.models.tokens import unread_end
+
     lengths = {row.role: row.length for row in sizes}
     return unread_end(lengths.get("student"), lengths.get("teacher"))
 
@@ -82,6 +83,8 @@ def write_sizes(folder: Path, models: Models) -> None:
         InputError: If the file exists and contains anything else.
     """
     from sentence_transformers import SentenceTransformer
+
+    from leaf_st.models.tokens import max_length_of
 
     sizes = _read(folder)
     for role, (identity, model) in models.items():

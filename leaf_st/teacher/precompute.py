@@ -12,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from tqdm import tqdm
 
 from leaf_st.atomic import is_temporary, write_json
@@ -159,7 +158,7 @@ def _existing(path: Path | None, block: list[Text], verify: bool) -> Path | None
             path.unlink(missing_ok=True)
             return None
         ids = open_shard(path).ids.tolist()
-    except (OSError, pa.ArrowException):  # the worker of that shard removed it, or will
+    except (OSError, InputError):  # the worker of that shard removed it, or will
         return None
     if ids == [text_id(row.text) for row in block]:
         return path

@@ -81,7 +81,7 @@ def test_a_path(tiny_teacher_folder, tmp_path, as_path):
 
 def test_texts_that_cannot_be_used_are_counted(tiny_teacher_folder, tmp_path):
     leaf_st.distill([None, "\ud800", " ", *TEXTS], tiny_teacher_folder, output=tmp_path / "run", **QUICK)
-    assert EmbeddingStore(tmp_path / "run" / "store").skipped == {"not text": 2, "empty": 1}
+    assert EmbeddingStore(tmp_path / "run" / "store").skipped == {"without a text": 2, "empty": 1}
 
 
 def test_without_an_output_the_student_stays(tiny_teacher_folder, tmp_path, monkeypatch):

@@ -70,7 +70,7 @@ def test_a_folder_with_only_a_config_is_timed_with_random_weights(tmp_path, tiny
 
 
 def test_a_missing_model_of_unknown_shape_is_refused(tiny_teacher_folder):
-    with pytest.raises(InputError, match="model us/student: no such folder"):
+    with pytest.raises(InputError, match="model us/student: not in the hub's cache"):
         candidates(["us/student"], str(tiny_teacher_folder))
 
 
