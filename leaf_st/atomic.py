@@ -42,15 +42,24 @@ def read_json(path: Path) -> Any:  # noqa: ANN401  (any JSON value)
     """Return the JSON value in ``path``.
 
     Raises:
-        OSError: If the file cannot be read, or ``path`` is a folder or a pipe, whose reader would wait.
+        OSError: If the file cannot be read, or ``path`` is no file.
         ValueError: If the file contains anything else, or a value that is nested too deeply.
     """
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "not a file", str(path))
+    require_file(path)
     try:
         return json.loads(path.read_bytes())
     except RecursionError as error:
         raise ValueError(str(error)) from error
+
+
+def require_file(path: Path) -> None:
+    """Check that ``path`` is no folder, and no pipe or device, whose reader might wait for ever.
+
+    Raises:
+        OSError: If ``path`` is one of them; a missing file is left to its reader.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a file", str(path))
 
 
 def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:

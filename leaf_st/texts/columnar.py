@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 BATCH_ROWS = 1024
 _BUFFER = 1 << 20
+_BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
 
 
 class Pieces(Protocol):
@@ -64,7 +65,15 @@ class _Arrow:
     def batches(self, piece: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         batch = self._batches[piece].select(list(columns))
         for start in range(0, len(batch), BATCH_ROWS):
-            yield batch.slice(start, BATCH_ROWS)
+            yield _checked(batch.slice(start, BATCH_ROWS))
+
+
+def _checked(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return ``batch``; an offset of a damaged file beyond the mapped memory, which would end the process, raises."""
+    for column in batch.columns:
+        # As bytes, because a single text that is not UTF-8 is left out and counted by the reader.
+        (column.view(_BYTES[column.type]) if column.type in _BYTES else column).validate(full=True)
+    return batch
 
 
 FORMATS: dict[str, Callable[[Path], Pieces]] = {".parquet": _Parquet, ".arrow": _Arrow, ".feather": _Arrow}

@@ -55,8 +55,9 @@ def run(arguments: Sequence[str], folder: Path, logs: Path, seconds: float) -> O
     memory = logs / "megabytes"
     return Outcome(
         code=process.exitcode if ended else None,
-        stdout=(logs / "stdout").read_text(encoding="utf-8", errors="replace"),
-        stderr=(logs / "stderr").read_text(encoding="utf-8", errors="replace"),
+        # As bytes, because text mode would turn the carriage returns of progress bars into line ends.
+        stdout=(logs / "stdout").read_bytes().decode(errors="replace"),
+        stderr=(logs / "stderr").read_bytes().decode(errors="replace"),
         megabytes=float(memory.read_text()) if memory.is_file() else 0.0,
         seconds=time.perf_counter() - started,
     )

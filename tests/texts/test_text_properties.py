@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from contextlib import suppress
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -70,3 +71,18 @@ def test_a_sentence_is_a_part_of_its_document(document):
             assert sentence != document.strip()
             assert 4 <= len(sentence.split()) <= 60
             assert one_sentence(document) == sentence
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary(), pa.list_(pa.int32())])
+def test_offsets_beyond_an_arrow_file_are_an_error_and_no_crash(kind, tmp_path):
+    value, width = [1] * 11 if pa.types.is_list(kind) else "eleven ends", 8 if kind == pa.large_string() else 4
+    table = pa.table({"text": ["text"] * 50, "kind": pa.array([value] * 50, kind)})
+    with pa.ipc.new_file(str(tmp_path / "rows.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    content = (tmp_path / "rows.arrow").read_bytes()
+    offsets = [number.to_bytes(width, "little") for number in (0, 11, 22)]
+    assert content.count(b"".join(offsets)) == 1
+    damaged = content.replace(b"".join(offsets), offsets[0] + (1 << 30).to_bytes(width, "little") + offsets[2])
+    (tmp_path / "rows.arrow").write_bytes(damaged)
+    with pytest.raises(InputError, match="broken arrow"):
+        _read(tmp_path / "rows.arrow")

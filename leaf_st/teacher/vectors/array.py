@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from leaf_st.atomic import require_file
 from leaf_st.errors import FieldError
 from leaf_st.teacher.vectors.raw import FIELD, Raw, as_float32
 from leaf_st.texts.columnar import BATCH_ROWS
@@ -42,7 +44,9 @@ class Array:
 
     def _map(self) -> NDArray[Any]:
         try:
-            array: NDArray[Any] = np.load(self.paths[0], mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            require_file(self.paths[0])
+            array: NDArray[Any] = np.lib.format.open_memmap(self.paths[0], mode="r")
+        # numpy parses the header as Python, and maps as many bytes as the header says.
+        except (OSError, ValueError, EOFError, OverflowError, TokenError) as error:
             raise FieldError(*FIELD, f"cannot be read ({error}): name a .npy file", self.paths[0]) from error
         return array

@@ -1,12 +1,18 @@
 """Any vector in each form, and any value in place of a vector."""
 
 import base64
+import io
 import json
+import os
+from contextlib import suppress
 
 import numpy as np
-from hypothesis import given
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from leaf_st.errors import InputError
+from leaf_st.teacher.vectors.array import Array
 from leaf_st.teacher.vectors.parse import joined, parse
 
 NUMBERS = st.lists(st.floats(width=32), min_size=1, max_size=40)
@@ -50,3 +56,40 @@ def test_numbers_beyond_every_type_and_deep_lists_are_no_vectors():
     assert parse(f"[{'9' * 5000}]").size == 0
     assert parse("[" * 100_000 + "]" * 100_000).size == 0
     assert parse("[[1, 2]]").size == 0
+
+
+def _npy(shape="(40, 8)", descr="'<f4'"):
+    """Return a .npy file of 40 vectors whose header names ``shape`` and ``descr``."""
+    file = io.BytesIO()
+    np.save(file, np.ones((40, 8), dtype=np.float32))
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return file.getvalue()[:10] + header.encode() + file.getvalue()[128:]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(place=st.integers(0, 127), content=st.binary(min_size=1, max_size=4))
+def test_a_damaged_header_of_a_npy_file_is_an_error_or_read(place, content, tmp_path):
+    file = bytearray(_npy())
+    file[place : place + len(content)] = content
+    (tmp_path / "v.npy").write_bytes(file)
+    with suppress(InputError):
+        vectors = Array(tmp_path / "v.npy")
+        assert sum(len(raw.widths) for raw in vectors.read(0)) == vectors.rows
+
+
+@pytest.mark.parametrize("shape", ["(40, 8", "(9" + "9" * 30 + ", 8)", "(-1, 8)", "(4000000000, 8)", "40"])
+def test_an_impossible_shape_of_a_npy_file_is_an_error(shape, tmp_path):
+    (tmp_path / "v.npy").write_bytes(_npy())
+    assert Array(tmp_path / "v.npy").rows == 40
+    (tmp_path / "v.npy").write_bytes(_npy(shape))
+    with pytest.raises(InputError, match=r"v\.npy"):
+        Array(tmp_path / "v.npy")
+
+
+def test_a_pipe_or_an_archive_is_no_npy_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npy")
+    np.savez(tmp_path / "archive", np.ones((4, 4)))
+    os.rename(tmp_path / "archive.npz", tmp_path / "archive.npy")
+    for name in ("pipe.npy", "archive.npy"):
+        with pytest.raises(InputError, match=f"{name}: cannot be read"):
+            Array(tmp_path / name)
