@@ -4,8 +4,8 @@ Source:   The commands promise exit code 2 and one line for input that cannot be
 Command:  python recipes/benchmarks/fuzz.py [--files 300] [--rows 10000] [--seed 0] [--minutes 30] [--output fuzz]
           python recipes/benchmarks/fuzz.py --seed 0 --only 17 42     (repeat single cases)
 Hardware: Two cores; other work ran beside the cases.
-Result:   Incomplete: the first 42 of 340 cases of --seed 1, in two minutes. 41 end as promised; one fails: `leaf-st push
-          --dry-run` waits if a pipe is in place of model/config_sentence_transformers.json.
+Result:   Incomplete: the first 42 of 340 cases of --seed 1, in two minutes. 41 end as promised; one fails: `leaf-st
+          push --dry-run` waits if a pipe is in place of model/config_sentence_transformers.json.
 
 The script makes one valid copy of every file that leaf-st reads: texts and vectors in each format, a retrieval set, a
 recipe, a run with its store, model and results. A case damages one file (`_malformed.py`) and runs a command that reads
