@@ -23,14 +23,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
-from _chaos import kills
+from _chaos import disks, flips, kills, others
 from _chaos.ground import Ground
 from _chaos.trial import Part, Trial, append_trial, read_trials
 from tqdm import tqdm
 
 from leaf_st.tables import aligned
 
-PARTS: dict[str, Part] = {**kills.PARTS}
+PARTS: dict[str, Part] = {**kills.PARTS, **disks.PARTS, **others.PARTS, **flips.PARTS}
 
 
 def main() -> None:
@@ -78,7 +78,7 @@ def _make(ground: Ground, missing: list[tuple[str, int, int]], file: Path) -> di
             if name != prepared:
                 attempt, prepared = PARTS[name].prepare(ground), name
             started = time.monotonic()
-            outcome = attempt(Random(f"{name} {number} {seed}"))
+            outcome = attempt(number, Random(f"{name} {number} {seed}"))
             made[key] = Trial(name, number, seed, round(time.monotonic() - started, 3), outcome)
             append_trial(file, made[key])
             wrong[name] += bool(outcome.wrong)

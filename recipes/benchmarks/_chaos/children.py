@@ -66,13 +66,14 @@ class Ended:
 
     @property
     def is_refused(self) -> bool:
-        """Whether the command refused its input: exit code 2, and one line of leaf-st as the last line of stderr."""
+        """Whether the command refused its input: exit code 2, and a line of leaf-st on stderr."""
         return self.code == 2 and "Traceback" not in self.errors and self.line.startswith("leaf-st: ")
 
     @property
     def line(self) -> str:
-        """The last line of stderr."""
-        return (self.errors.strip().splitlines() or [""])[-1]
+        """The last line of leaf-st on stderr, or else the last line."""
+        lines = [line for line in self.errors.splitlines() if line.strip()] or [""]  # progress bars write \r
+        return next((line for line in reversed(lines) if line.startswith("leaf-st: ")), lines[-1])
 
 
 class Child:

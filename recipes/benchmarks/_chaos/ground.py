@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import socketserver
 import sys
@@ -39,9 +40,14 @@ class Ground:
     """The folder of a campaign, with what its trials share.
 
     Args:
-        folder: An empty folder. The run of the trial in progress is ``folder/run``, so that paths in records are equal.
+        folder: An empty folder. Every trial has its run in the same place, so that paths in records are equal.
 
     Attributes:
+        disk: Parent of the run.
+        run: The run of the trial in progress.
+        logs: Folder for what commands print.
+        undisturbed: What each command gives if nothing disturbs it, by name.
+        texts: Number of texts.
         api: The loopback API, which counts texts.
         hub: The loopback hub.
     """
@@ -53,9 +59,12 @@ class Ground:
         from leaf_st.models.random_weights import save_tiny_teacher
 
         socketserver.BaseServer.handle_error = _ignore_killed_client  # type: ignore[method-assign]
-        self.folder, self.run, self.home = folder, folder / "run", folder / "home"
+        self.folder, self.disk, self.home, self.logs = (folder, *(folder / name for name in ("disk", "home", "logs")))
+        self.run = self.disk / "run"
+        self.undisturbed: dict[str, Any] = {}
+        self.disk.mkdir(parents=True)
         self.texts = _TEXTS
-        (folder / "tmp").mkdir(parents=True)
+        (folder / "tmp").mkdir()
         self._servers = [api.serve(), hub.serve({})]
         self.api, self.hub = (server.__enter__() for server in self._servers)
         teacher, texts = save_tiny_teacher(folder / "teacher"), folder / "texts.jsonl"
@@ -123,7 +132,7 @@ class Ground:
 
     def require(self, command: Command) -> float:
         """Run a command that must succeed; return its duration in seconds."""
-        done = call(command, self.folder / "logs")
+        done = call(command, self.logs)
         if done.code:
             raise RuntimeError(f"leaf-st {' '.join(command.arguments)} ended with {done.code}: {done.errors[-2000:]}")
         return done.seconds
@@ -149,6 +158,12 @@ def connect_hub(url: str, home: Path) -> None:
 def files_of(folder: Path) -> dict[str, Path]:
     """Return all files below ``folder`` by relative path."""
     return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def disk_space(folder: Path) -> int:
+    """Return the bytes of all pages that the files below ``folder`` occupy."""
+    page = os.sysconf("SC_PAGESIZE")
+    return sum(-(-path.stat().st_size // page) * page for path in files_of(folder).values())
 
 
 def temporaries(folder: Path) -> list[str]:

@@ -52,7 +52,7 @@ class Trial:
     outcome: Outcome
 
 
-Attempt = Callable[[Random], Outcome]
+Attempt = Callable[[int, Random], Outcome]  # of the trial's number, and of the trial's random numbers
 
 
 class Part(NamedTuple):
@@ -67,12 +67,14 @@ class Part(NamedTuple):
     prepare: Callable[[Ground], Attempt]
 
 
-def compared(ground: Ground, expected: dict[str, str]) -> tuple[bool, int, str]:
-    """Return whether the run equals ``expected``, the number of its temporary files, and a description of both."""
+def compared(ground: Ground, expected: dict[str, str], unread: str = "") -> tuple[bool, int, str]:
+    """Return whether the run equals ``expected``, the number of its temporary files, and a description of both.
+
+    The file ``unread`` is not compared.
+    """
     found, left = ground.snapshot(), temporaries(ground.run)
-    different = sorted(
-        name for name in {**found, **expected} if name not in left and found.get(name) != expected.get(name)
-    )
+    names = {*found, *expected} - {*left, unread}
+    different = sorted(name for name in names if found.get(name) != expected.get(name))
     different = [name for name in different if not any(name.startswith(f"{folder}/") for folder in left)]
     problems = [f"differs: {', '.join(different[:3])}"] if different else []
     problems += [f"left: {', '.join(left[:3])}"] if left else []
