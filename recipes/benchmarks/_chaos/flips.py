@@ -1,0 +1,89 @@
+"""One flipped bit in a file of a run, then the command that reads the file.
+
+The command must name the file and end with exit code 2, or make the file again, or give the same result because nothing
+depends on the bit.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from _chaos.children import call
+from _chaos.ground import Ground
+from _chaos.jobs import Undisturbed, undisturbed
+from _chaos.trial import Attempt, Outcome, Part, compared
+
+
+@dataclass(frozen=True)
+class Target:
+    """Files in which a bit flips, and the command that reads them.
+
+    Attributes:
+        files: Pattern of the files in the run folder.
+        job: The command.
+        without: Parts of the finished run that are deleted before the command.
+    """
+
+    files: str
+    job: str
+    without: Sequence[str] = ()
+
+
+_UNTRAINED = ("model", "checkpoints", "results")
+TARGETS = (
+    Target("store/shard-*", "train", _UNTRAINED),
+    Target("store/manifest.json", "train", _UNTRAINED),
+    Target("store/fingerprint.json", "train", _UNTRAINED),
+    Target("store/*.[an]*", "train", _UNTRAINED),  # shards, and the lengths of texts
+    Target("checkpoints/*/*", "train", ("model", "results")),
+    Target("checkpoints/*/*", "train", ("model", "results", "checkpoints/checkpoint-12")),
+    Target("checkpoints/*/model.safetensors", "train", ("model", "results")),
+    Target("recipe.json", "train", _UNTRAINED),
+    Target("recipe.json", "push", ("publish", "mteb-results")),
+    Target("results/*.json", "push", ("publish", "mteb-results")),
+    Target("model/onnx/*", "push", ("publish", "mteb-results")),
+    Target("model/**/*.*", "push", ("publish", "mteb-results")),
+)
+
+
+def _prepare(ground: Ground) -> Attempt:
+    return lambda number, rng: _flip(ground, TARGETS[number % len(TARGETS)], rng)
+
+
+def _flip(ground: Ground, target: Target, rng: Random) -> Outcome:
+    expected = undisturbed(ground, target.job)
+    _finished(ground, expected, target.without)
+    path = rng.choice(sorted(path for path in ground.run.glob(target.files) if path.is_file() and path.stat().st_size))
+    content = bytearray(path.read_bytes())
+    place, bit = rng.randrange(len(content)), rng.randrange(8)
+    content[place] ^= 1 << bit
+    path.write_bytes(content)
+    name = path.relative_to(ground.run).as_posix()
+    done = call(expected.job.command(ground), ground.logs)
+    fault = f"{target.job}: bit {bit} of byte {place} of {name}"
+    named = done.is_refused and (path.name in done.line or path.parent.name in done.line)
+    if done.code:
+        wrong = "" if named else f"exit code {done.code}: {done.line}"
+        return Outcome(fault, True, done.is_refused, False, 0, 0, wrong or _published(ground))
+    used = {file: digest for file, digest in expected.files.items() if file != name}
+    equal, left, difference = compared(ground, used, unread=name)
+    return Outcome(fault, True, False, equal, 0, left, difference)
+
+
+def _finished(ground: Ground, expected: Undisturbed, without: Sequence[str]) -> None:
+    """Set up the run after the command, and delete the parts that the command makes."""
+    expected.job.start(ground)
+    if expected.job.name == "train":
+        ground.reset("train")
+    for part in without:
+        shutil.rmtree(ground.run / part, ignore_errors=True)
+
+
+def _published(ground: Ground) -> str:
+    """Return what is wrong with the hub after a refusal: nothing may be published."""
+    published = [name for name in ground.snapshot() if name.startswith("hub/")]
+    return f"published {len(published)} files" if published else ""
+
+
+PARTS = {"bit-flips": Part(200, _prepare)}

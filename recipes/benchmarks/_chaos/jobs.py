@@ -1,0 +1,103 @@
+"""The commands of the campaign, each with the stage of the run that it starts from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from _chaos.children import Command
+from _chaos.ground import Ground, disk_space
+
+REPO = "us/tiny"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command, and the stage that it starts from.
+
+    Attributes:
+        name: Name of the command: "embed", "train", "export" or "push".
+        stage: The stage of the run before the command; empty for none.
+        recipe: Name of the recipe.
+        processes: Number of processes.
+    """
+
+    name: str
+    stage: str = ""
+    recipe: str = "local"
+    processes: int = 1
+
+    def command(self, ground: Ground, *more: Callable[[], None]) -> Command:
+        """Return the command, which counts the texts that it embeds; ``more`` prepares its processes."""
+        arguments = {
+            "embed": ("embed", ground.recipe(self.recipe), "--output", str(ground.run)),
+            "train": ("train", ground.recipe(self.recipe), "--output", str(ground.run)),
+            "export": ("export", str(ground.run), "--texts", str(ground.set)),
+            "push": ("push", str(ground.run), "--repo-id", REPO, "--without-results"),
+        }[self.name]
+        setup = (partial(count_embedded, counted_file(ground)),) if self.name == "embed" else ()
+        return ground.command(*arguments, processes=self.processes, setup=(*setup, *more))
+
+    def start(self, ground: Ground) -> None:
+        """Reset the run to the stage before the command, the hub, and the counts of embedded texts."""
+        ground.reset(self.stage)
+        ground.api.asked.clear()
+        counted_file(ground).unlink(missing_ok=True)
+
+
+JOBS = {
+    "embed-local": Job("embed"),
+    "embed-http": Job("embed", recipe="http"),
+    "embed-torchrun": Job("embed", processes=2),
+    "train": Job("train", "embed"),
+    "train-two": Job("train", "embed", processes=2),
+    "export": Job("export", "train"),
+    "push": Job("push", "export"),
+}
+
+
+def counted_file(ground: Ground) -> Path:
+    """Return the file to which processes write how many texts they embed."""
+    return ground.folder / "embedded"
+
+
+def count_embedded(file: Path) -> None:
+    """Let this process write the size of each block to ``file`` before the block is embedded."""
+    from leaf_st.teacher import precompute
+
+    embed_rows = precompute.embed_rows
+
+    def counted(teacher, rows):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        with file.open("a") as opened:
+            opened.write(f"{len(rows)}\n")
+        return embed_rows(teacher, rows)
+
+    precompute.embed_rows = counted
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """What a command gives if nothing disturbs it.
+
+    Attributes:
+        job: The command.
+        seconds: Its duration.
+        files: Hash of each file of the run and of the hub's repository, by name.
+        bytes: Space on the disk.
+    """
+
+    job: Job
+    seconds: float
+    files: dict[str, str]
+    bytes: int
+
+
+def undisturbed(ground: Ground, name: str) -> Undisturbed:
+    """Run the command ``name``, once in a campaign, and return what it gives."""
+    if name not in ground.undisturbed:
+        job = JOBS[name]
+        job.start(ground)
+        seconds = ground.require(job.command(ground))
+        ground.undisturbed[name] = Undisturbed(job, seconds, ground.snapshot(), disk_space(ground.run))
+    found: Undisturbed = ground.undisturbed[name]
+    return found
