@@ -6,6 +6,7 @@ run no code, and code of the model's own must be wanted.
 
 import json
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,20 +23,22 @@ def require_safe(folder: Path, name: str) -> None:
     """Check that the model ``name`` in ``folder`` loads only files in the folder, and only safetensors.
 
     Raises:
-        ModelError: If a link, a path or a setting leads out of the folder, weights are pickled or only an adapter, or
-            a file is a pointer of git LFS.
+        ModelError: If a link, a path or a setting leads out of the folder, weights are pickled or only an adapter, a
+            file is a pointer of git LFS, or the folder contains a pipe or device.
     """
     folder = folder.resolve()
     places = [folder]
     if commit_of(folder) is not None:  # in the hub's cache: its files, and files that several models share
         places += [folder.parents[1] / "blobs", folder.parents[2] / "blobs"]
-    for link in _links(folder):
-        if not _is_inside(link, places):
+    for path in _entries(folder):
+        if path.is_symlink() and not _is_inside(path, places):
             raise ModelError(
                 name,
-                f"expected a folder that contains all of its files, found the link {link} to {os.readlink(link)}: "
+                f"expected a folder that contains all of its files, found the link {path} to {os.readlink(path)}: "
                 "replace the link by a copy of the file",
             )
+        if _is_special(path):
+            raise ModelError(name, f"expected files, found the pipe or device {path}: remove {path.name}")
     for path in sorted(files_of_vectors(folder)):
         if path.suffix not in PICKLED and path.is_file() and is_lfs_pointer(path):
             raise ModelError(
@@ -89,10 +92,19 @@ def parts_of(folder: Path) -> Iterator[tuple[Path, str]]:
             yield from ((part / name, str(kind)) for name, kind in _mapping(types).items())
 
 
-def _links(folder: Path) -> Iterator[Path]:
-    """Yield the links in ``folder`` and its subfolders, without following them."""
+def _entries(folder: Path) -> Iterator[Path]:
+    """Yield the files, folders and links in ``folder`` and its subfolders, without following links."""
     for parent, folders, files in os.walk(folder):
-        yield from (path for name in (*folders, *files) if (path := Path(parent, name)).is_symlink())
+        yield from (Path(parent, name) for name in (*folders, *files))
+
+
+def _is_special(path: Path) -> bool:
+    """Return whether ``path`` is a pipe, a socket or a device, whose reader might wait for ever."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # a link to nothing: loading names the missing file
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _is_inside(path: Path, places: Sequence[Path]) -> bool:

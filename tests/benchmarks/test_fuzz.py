@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "benchmarks"
-FILES = 12
+FILES = 10
 
 
 @pytest.fixture(scope="module")

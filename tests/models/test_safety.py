@@ -256,3 +256,11 @@ def test_a_list_of_modules_that_cannot_be_read_is_one_line(model, content):
     with pytest.raises(InputError, match=r"^model .* cannot be loaded") as raised:
         load_model(model, device="cpu")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["modules.json", "model.safetensors", "2_Dense/config.json", "1_Pooling/unknown"])
+def test_a_pipe_is_refused_without_waiting_for_its_writer(name, model):
+    (model / name).unlink(missing_ok=True)
+    os.mkfifo(model / name)
+    with pytest.raises(InputError, match=r"expected files, found the pipe or device|found no model\.safetensors"):
+        load_model(model)
