@@ -116,6 +116,12 @@ class TeacherSpec:
         return self
 
     @model_validator(mode="after")
+    def _check_table(self) -> "TeacherSpec":
+        if self.table is not None and self.vector_column is None:
+            raise Conflict("table", "expected None without teacher.vector_column, found a table: remove teacher.table")
+        return self
+
+    @model_validator(mode="after")
     def _check_batch_size(self) -> "TeacherSpec":
         if self.batch_size is not None and not self.is_loaded:
             raise Conflict(

@@ -338,3 +338,9 @@ def test_only_a_local_model_has_a_batch_size(other):
     with pytest.raises(InputError, match=r"^teacher\.batch_size: expected None with teacher\.\w+"):
         TeacherSpec(batch_size=8, **other)
     assert TeacherSpec(ensemble=[{"batch_size": 8}, {}]).ensemble[0].batch_size == 8
+
+
+def test_a_table_goes_with_its_column_of_vectors():
+    with pytest.raises(InputError, match=r"^teacher\.table: expected None without teacher\.vector_column"):
+        TeacherSpec(table={"source": "docstrings"})
+    assert TeacherSpec(table={"source": "docstrings"}, vector_column="v").table.source == "docstrings"
