@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Call ``write`` with a temporary path in the folder of ``path``, sync the file to disk, and rename it to ``path``.
 
     The temporary name is random, so two writers never share a file, even on different machines. If the process is
-    killed, the temporary file remains.
+    killed, the temporary file remains until the next call with the same ``path``.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -22,8 +23,14 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
+    except FileNotFoundError:
+        # Another writer of `path` took the file for one that a kill left. Its content has then replaced ours.
+        if temporary.exists() or not path.exists():
+            raise
     finally:
         temporary.unlink(missing_ok=True)
+    for leftover in path.parent.glob(f".{escape(path.name)}.{'?' * 8}.tmp"):
+        leftover.unlink(missing_ok=True)
     _sync_folder(path.parent)
 
 

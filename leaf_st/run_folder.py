@@ -8,10 +8,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from leaf_st.atomic import is_temporary, read_json, write_json
+from leaf_st.atomic import is_temporary
 from leaf_st.errors import InputError
 from leaf_st.recipe import PAPER, TEACHER_OF_START, Recipe, is_limit, with_fit
 from leaf_st.recipe.types import url_problem
+from leaf_st.sealed import read_sealed, write_sealed
 
 RECIPE = "recipe.json"
 TEXTS = "texts"
@@ -75,17 +76,23 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return the record of the run or model in ``folder``; empty if no record exists or can be read."""
+    """Return the record of the run or model in ``folder``; empty if no record exists or can be read.
+
+    Raises:
+        InputError: If the checksum of the record belongs to other content.
+    """
     try:
-        record = read_json(folder / RECIPE)
+        record = read_sealed(folder / RECIPE)
+    except InputError:  # a ValueError too
+        raise
     except (OSError, ValueError):
         return {}
     return _with_fit(record, folder) if isinstance(record, dict) else {}
 
 
-def write_record(folder: Path, record: Any) -> None:  # noqa: ANN401  (any JSON value)
-    """Write ``record``, a JSON value, as the record of the run or model in ``folder``."""
-    write_json(folder / RECIPE, record)
+def write_record(folder: Path, record: Any) -> None:  # noqa: ANN401  (a JSON object)
+    """Write ``record``, a JSON object, as the record of the run or model in ``folder``."""
+    write_sealed(folder / RECIPE, record)
 
 
 def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
@@ -154,7 +161,9 @@ def _other_file(folder: Path) -> str | None:
 def _read_strictly(path: Path, remedy: str = "name another --output, or delete the folder") -> dict[str, Any]:
     """Return the record in ``path``, which an earlier run wrote."""
     try:
-        known = read_json(path)
+        known = read_sealed(path)
+    except InputError:  # a ValueError too
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}): {remedy}") from error
     if not (isinstance(known, dict) and all(_is_recipe(known.get(key)) for key in ("recipe", "resolved"))):

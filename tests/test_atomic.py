@@ -30,6 +30,27 @@ def test_what_a_kill_leaves_is_known_as_temporary(tmp_path):
     assert not is_temporary(tmp_path / "notes.tmp")
 
 
+def test_what_a_kill_leaves_is_removed_by_the_next_write(tmp_path):
+    (tmp_path / ".file.0a1b2c3d.tmp").write_text("half")
+    (tmp_path / ".file.json.0a1b2c3d.tmp").write_text("of another file")
+    write_whole(tmp_path / "file", lambda path: path.write_text("whole"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".file.json.0a1b2c3d.tmp", "file"]
+
+
+def test_a_writer_whose_temporary_file_another_writer_removed(tmp_path):
+    path = tmp_path / "file"
+
+    def write(temporary):
+        temporary.write_text("ours")
+        write_whole(path, lambda other: other.write_text("theirs"))
+
+    write_whole(path, write)
+    assert path.read_text() == "theirs"
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(FileNotFoundError):  # no other writer
+        write_whole(tmp_path / "missing" / "file", lambda temporary: temporary.write_text("ours"))
+
+
 def test_two_writers_at_once_do_not_disturb_each_other(tmp_path):
     path = tmp_path / "file"
 

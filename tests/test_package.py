@@ -15,6 +15,8 @@ STAGES = ["texts", "teacher", "student", "training", "export", "evaluation", "pu
 GROUND_FLOOR = {
     "errors",
     "atomic",
+    "lock",
+    "sealed",
     "recipe",
     "tables",
     "zoo",

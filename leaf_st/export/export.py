@@ -22,6 +22,7 @@ from leaf_st.errors import InputError
 from leaf_st.export.encoder import FormEncoder
 from leaf_st.export.forms import FORMS, ExportForm, get_form
 from leaf_st.export.parity import Parity, TextsByKind, form_vectors, parity, torch_vectors
+from leaf_st.lock import only_process
 from leaf_st.student.static import is_static
 
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -90,7 +91,7 @@ def export_model(
         The forms that were made, in the order of `FORMS`, with the problem of each form that was not kept.
 
     Raises:
-        InputError: If the model cannot be exported.
+        InputError: If the model cannot be exported, or another process exports to ``folder``.
     """
     check_exportable(model)
     model = model.to("cpu").eval()
@@ -111,12 +112,13 @@ def export_model(
 def _scratch(folder: Path) -> Iterator[Path]:
     """Make a scratch folder on the file system of ``folder``, and delete the one of an export that was killed."""
     scratch = folder / ".onnx.new"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch)
+    with only_process(folder):
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch)
 
 
 def _make(model: SentenceTransformer, folder: Path) -> dict[str, Path]:

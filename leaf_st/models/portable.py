@@ -155,10 +155,10 @@ def add_requirement(model: SentenceTransformer, folder: Path) -> None:
 
 @contextmanager
 def full_disk_named(folder: Path) -> Iterator[None]:
-    """Raise the errors that torch and safetensors give on a full disk as an `OSError`."""
+    """Raise the errors that torch, safetensors and `shutil.copytree` give on a full disk as one `OSError`."""
     try:
         yield
-    except (RuntimeError, SafetensorError) as error:
+    except (RuntimeError, SafetensorError, shutil.Error) as error:
         if shutil.disk_usage(folder).free > _ALMOST_FULL:
             raise
         raise OSError(errno.ENOSPC, "no space left on the disk", str(folder)) from error

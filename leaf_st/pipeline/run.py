@@ -15,6 +15,7 @@ embeds a partition of the texts, all processes train one student, and the first 
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from leaf_st.evaluation.measurements.agreement_rows import measure_held_out
 from leaf_st.evaluation.measurements.alignment import Alignment, measure_alignment
 from leaf_st.evaluation.modes import ROLES, STUDENT_MODES
 from leaf_st.evaluation.results import Result
+from leaf_st.lock import only_process
 from leaf_st.models.load import load_model
 from leaf_st.models.tokens import copy_tokenizer, max_length_of, unread_end
 from leaf_st.pipeline.record import resolved_recipe, run_record
@@ -192,8 +194,13 @@ class Run:
         """Train the student on ``store/``, or load the student if ``model/`` exists.
 
         Raises:
-            InputError: If ``store/`` is missing, damaged, or from another teacher.
+            InputError: If ``store/`` is missing, damaged, or from another teacher, or another process uses the
+                run folder.
         """
+        with only_process(self.folder) if self._processes.is_main_process else nullcontext():
+            return self._train()
+
+    def _train(self) -> SentenceTransformer:
         store = self._open_store()
         require_teacher(self.recipe.teacher, store.fingerprint, f"store {store.folder}")
         if (self.folder / MODEL).is_dir():

@@ -13,7 +13,7 @@ from leaf_st.hub.manifest import MANIFEST, read_manifest, write_manifest
 from leaf_st.hub.target import check_repo_id
 from leaf_st.models.identity import identify
 from leaf_st.models.load import load_model
-from leaf_st.models.portable import add_requirement, save_portable
+from leaf_st.models.portable import add_requirement, full_disk_named, save_portable
 from leaf_st.publishing.card.card import card_text, mteb_results
 from leaf_st.publishing.card.hosted import read_hosted
 from leaf_st.publishing.leaderboard import MtebResult, published_meta, replace_results_repository, write_eval_results
@@ -83,7 +83,8 @@ def _fill(
         save_portable(model, folder, record)
     else:
         try:
-            shutil.copytree(run / MODEL, folder, ignore=_excluded)
+            with full_disk_named(run):
+                shutil.copytree(run / MODEL, folder, ignore=_excluded)
         except shutil.Error as error:  # a list of source, target and reason
             source, _, reason = error.args[0][0]
             raise InputError(f"{source} cannot be copied ({reason}): train the model again") from error

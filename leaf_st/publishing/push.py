@@ -6,6 +6,7 @@ from pathlib import Path
 from leaf_st.hub.client import Hub, Published
 from leaf_st.hub.manifest import MANIFEST, read_manifest
 from leaf_st.hub.target import MAIN, Target
+from leaf_st.lock import only_process
 from leaf_st.publishing.prepare import prepare
 from leaf_st.publishing.verify import format_checks
 from leaf_st.run_folder import PUBLISH
@@ -49,16 +50,18 @@ def push_to_hub(
         The publication; None for a dry run.
 
     Raises:
-        InputError: If a part is missing or wrong, a check failed, or the hub rejects the upload.
+        InputError: If a part is missing or wrong, a check failed, the hub rejects the upload, or another process trains
+            or publishes this run.
     """
     run = Path(run)
     target = Target(repo_id, MAIN if revision is None else revision, private, create_pr, replace)
     hub = None if dry_run else Hub(target, token)
     if hub:
         hub.check()
-    checks = prepare(run, repo_id, asymmetric=asymmetric, without_results=without_results)
-    _logger.info("%s", format_checks(checks))
-    return hub.publish(run / PUBLISH) if hub else None
+    with only_process(run):
+        checks = prepare(run, repo_id, asymmetric=asymmetric, without_results=without_results)
+        _logger.info("%s", format_checks(checks))
+        return hub.publish(run / PUBLISH) if hub else None
 
 
 def describe(run: Path, target: str) -> str:

@@ -14,9 +14,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from leaf_st.atomic import is_temporary, write_json
+from leaf_st.atomic import is_temporary
 from leaf_st.errors import InputError
 from leaf_st.recipe.types import local_folder
+from leaf_st.sealed import write_sealed
 from leaf_st.teacher.blocks import blocks
 from leaf_st.teacher.embed import embed_rows
 from leaf_st.teacher.protocol import Service, Targets
@@ -106,7 +107,7 @@ def precompute(
     if not all(paths):
         return None
     manifest = {"rows": rows, "skipped": dict(skipped or {}), "shards": [path.name for path in paths if path]}
-    write_json(folder / STORE_MANIFEST, manifest)
+    write_sealed(folder / STORE_MANIFEST, manifest)
     return EmbeddingStore(folder)
 
 
@@ -131,7 +132,7 @@ def _prepare(folder: Path, teacher: Targets, dtype: str, rows_per_shard: int) ->
         if used:
             raise InputError(f"{folder} is not empty and is not a store of vectors: name another output folder")
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / FINGERPRINT, header)
+        write_sealed(folder / FINGERPRINT, header)
     found = read_header(folder)
     teacher.fingerprint.require_same(found["fingerprint"], f"store {folder}")
     for key in ("dtype", "rows_per_shard"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from leaf_st.atomic import write_json
+from leaf_st.sealed import write_sealed
 from leaf_st.teacher.embed import embed_rows
 from leaf_st.teacher.protocol import Rounded, Targets
 from leaf_st.teacher.store import FINGERPRINT, ROUNDING, read_header
@@ -36,7 +36,7 @@ def record_rounding(folder: Path, teacher: Targets, rows: list[Text]) -> None:
     vectors, exact = (embed_rows(each, rows[:_TEXTS]) for each in (teacher, precise))
     distances, norms = np.linalg.norm(vectors - exact, axis=1), np.linalg.norm(exact, axis=1)
     found = round(float(distances.mean() / norms.mean()), 4)
-    write_json(folder / FINGERPRINT, {**header, ROUNDING: found})
+    write_sealed(folder / FINGERPRINT, {**header, ROUNDING: found})
     if not found <= _LARGEST:  # also if a vector is not finite
         _logger.warning(
             "teacher %s: expected vectors within %g of its vectors in float32, found a mean distance of %g in %s (%d "

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from leaf_st.atomic import read_json, write_whole
+from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
+from leaf_st.sealed import read_sealed
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.shard import Shard, is_intact, open_shard
 from leaf_st.texts import Text
@@ -282,10 +283,12 @@ def _read_json(
     path: Path, shape: Mapping[str, Any], otherwise: str, defaults: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     try:
-        value: dict[str, Any] = {**(defaults or {}), **read_json(path)}
+        value: dict[str, Any] = {**(defaults or {}), **read_sealed(path)}
         for key, hint in shape.items():
             TypeAdapter(hint).validate_python(value[key])
         return {key: value[key] for key in (*shape, *(defaults or {}))}
+    except InputError:  # a ValueError too
+        raise
     except FileNotFoundError:
         raise InputError(f"{path} is missing: {otherwise}") from None
     except ValidationError as error:

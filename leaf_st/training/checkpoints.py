@@ -8,6 +8,7 @@ With several processes, checkpoints are written only by steps, and Ctrl-C ends t
 process would decide by its own clock and signals, and the processes would wait for each other forever.
 """
 
+import logging
 import shutil
 import signal
 import threading
@@ -16,16 +17,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import SaveStrategy
 
-from leaf_st.atomic import read_json, write_json
 from leaf_st.errors import InputError
+from leaf_st.sealed import file_checksum, read_sealed, write_sealed
+
+_logger = logging.getLogger(__name__)
 
 _SECONDS_AT_RISK = 120  # training time that a kill may lose; writing a checkpoint takes about one second
-_COMPLETE = "complete.json"  # written last; a checkpoint without this file was interrupted by a kill
+# Written last, with the checksums of the other files: a checkpoint without this file was interrupted by a kill.
+_COMPLETE = "complete.json"
 _PASSING = "passing"  # folder of the checkpoint that is only for resuming
 
 
@@ -35,19 +41,24 @@ def complete_checkpoints(folder: Path) -> dict[int, Path]:
 
 
 def last_complete_checkpoint(folder: Path, processes: int = 1) -> Path | None:
-    """Return the newest complete checkpoint in ``folder``, and remove incomplete ones.
+    """Return the newest complete checkpoint in ``folder``, and remove those that are incomplete or damaged.
+
+    A checkpoint also needs the checkpoint with the best loss, from which the student is loaded at the end.
 
     Raises:
         InputError: If a different number of processes wrote the checkpoint, so that steps had more or fewer rows.
     """
     complete = {**complete_checkpoints(folder / _PASSING), **complete_checkpoints(folder)}
-    for path in folder.glob("checkpoint-*"):
-        if path not in complete.values():
-            shutil.rmtree(path)
-    if not complete:
+    intact = {step: path for step, path in complete.items() if not _is_damaged(path)}
+    names = {path.name for path in intact.values()}
+    usable = {step: path for step, path in intact.items() if (_best(path) or path.name) in names}
+    for path in (*folder.glob("checkpoint-*"), *(folder / _PASSING).glob("checkpoint-*")):
+        if path not in usable.values():
+            _remove(path)
+    if not usable:
         return None
-    last = complete[max(complete)]
-    made_by = read_json(last / _COMPLETE).get("processes", 1)
+    last = usable[max(usable)]
+    made_by = _read_mark(last).get("processes", 1)
     if made_by != processes:
         raise InputError(
             f"{last}: expected {made_by} processes, as in the training that wrote it, found {processes}: start "
@@ -60,6 +71,38 @@ def _step(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
+def _is_damaged(checkpoint: Path) -> bool:
+    """Return whether a file of ``checkpoint`` is missing or changed, and name the file."""
+    try:
+        files = _read_mark(checkpoint).get("files", {})
+        changed = next((name for name, checksum in files.items() if _checksum_of(checkpoint / name) != checksum), None)
+    except ValueError:
+        changed = _COMPLETE
+    if changed is not None:
+        _logger.warning("%s is damaged: the checkpoint is not used, its steps are trained again", checkpoint / changed)
+    return changed is not None
+
+
+def _checksum_of(path: Path) -> str | None:
+    return file_checksum(path) if path.is_file() else None
+
+
+def _read_mark(checkpoint: Path) -> dict[str, Any]:
+    mark: dict[str, Any] = read_sealed(checkpoint / _COMPLETE)
+    return mark
+
+
+def _best(checkpoint: Path) -> str | None:
+    """Return the name of the checkpoint with the best loss up to ``checkpoint``."""
+    best = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)).best_model_checkpoint
+    return Path(best).name if best else None
+
+
+def _remove(checkpoint: Path) -> None:
+    (checkpoint / _COMPLETE).unlink(missing_ok=True)  # first, because a kill may leave a part of the folder
+    shutil.rmtree(checkpoint)
+
+
 class MarkComplete(TrainerCallback):
     """Marks a checkpoint as complete, after all its other files were written."""
 
@@ -69,7 +112,12 @@ class MarkComplete(TrainerCallback):
         if args.world_size > 1:
             torch.distributed.barrier()  # each process writes the state of its random numbers
         if state.is_world_process_zero:
-            write_json(folder / _COMPLETE, {"step": state.global_step, "processes": args.world_size})
+            files = {
+                path.relative_to(folder).as_posix(): file_checksum(path)
+                for path in sorted(folder.rglob("*"))
+                if path.is_file()
+            }
+            write_sealed(folder / _COMPLETE, {"step": state.global_step, "processes": args.world_size, "files": files})
 
 
 class SaveByTheClock(TrainerCallback):
@@ -111,7 +159,27 @@ class SaveByTheClock(TrainerCallback):
             new = folder / f"checkpoint-{state.global_step}"
             new.replace(passing / new.name)
         for path in earlier:
-            shutil.rmtree(path)
+            _remove(path)
+
+
+class RemoveOld(TrainerCallback):
+    """Removes checkpoints beyond ``save_total_limit``, by their steps; the best and the newest are always kept.
+
+    The trainer would remove a checkpoint before the next one is complete, and would find the oldest by the clock.
+    """
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Remove old checkpoints, after `SaveByTheClock` has moved those that the recipe did not ask for."""
+        if args.save_total_limit is None or not state.is_world_process_zero:
+            return
+        complete = list(complete_checkpoints(Path(str(args.output_dir))).values())
+        best = Path(state.best_model_checkpoint or "").name
+        others = [path for path in complete if path.name != best]
+        kept = args.save_total_limit - (len(complete) - len(others))
+        if complete and complete[-1].name != best:
+            kept = max(kept, 1)
+        for path in others[: max(len(others) - kept, 0)]:
+            _remove(path)
 
 
 class Stop(TrainerCallback):

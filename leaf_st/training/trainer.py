@@ -32,7 +32,7 @@ from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 from leaf_st.errors import InputError
 from leaf_st.recipe import TrainingSpec
 from leaf_st.teacher.store import EmbeddingStore
-from leaf_st.training.checkpoints import MarkComplete, SaveByTheClock, Stop, stop_on_ctrl_c
+from leaf_st.training.checkpoints import MarkComplete, RemoveOld, SaveByTheClock, Stop, stop_on_ctrl_c
 from leaf_st.training.cpu import ReusedGradients, attention_kernel
 from leaf_st.training.loss import TeacherAlignedLoss
 from leaf_st.training.sampler import LengthGroupedBatchSampler, Lengths, token_lengths
@@ -84,7 +84,7 @@ class LeafTrainer(SentenceTransformerTrainer):
             train_dataset=rows,
             eval_dataset=validation if general is None else {DOMAIN: validation, GENERAL: general.to_dataset()},
             loss=TeacherAlignedLoss(student, spec.distance),
-            callbacks=[MarkComplete(), SaveByTheClock(), self._stop, ReusedGradients()],
+            callbacks=[MarkComplete(), SaveByTheClock(), RemoveOld(), self._stop, ReusedGradients()],
         )
 
     @property
@@ -224,6 +224,14 @@ class LeafTrainer(SentenceTransformerTrainer):
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Add no automatic model card: the card would print complete target vectors."""
+
+    def _save_checkpoint(self, *arguments: Any) -> None:  # noqa: ANN401
+        """Save a checkpoint, and leave old ones to `RemoveOld`."""
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            super()._save_checkpoint(*arguments)
+        finally:
+            self.args.save_total_limit = limit
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         self.model.save_pretrained(str(output_dir or self.args.output_dir), create_model_card=False)

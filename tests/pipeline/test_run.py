@@ -12,6 +12,7 @@ from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
+from leaf_st.lock import only_process
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import TEACHER_OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.teacher.store import EmbeddingStore
@@ -197,6 +198,7 @@ def test_the_record_names_what_the_student_learned_from_before(going_on, finishe
     start = shutil.copytree(finished / "model", tmp_path / "start")
     sources = {"msmarco": {"dataset": "mteb/msmarco", "commit": "0" * 40, "licence": "non-commercial"}}
     record = json.loads((start / "recipe.json").read_text())
+    del record["checksum"]
     (start / "recipe.json").write_text(json.dumps({**record, "sources": sources}))
     Run(replace(going_on, student=StudentSpec(start=str(start))), tmp_path / "run").embed()
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["sources"] == sources
@@ -374,7 +376,7 @@ def test_a_store_of_an_earlier_version_is_resumed_with_its_own_rule(shared, tmp_
     monkeypatch.undo()
     header = tmp_path / "run" / "store" / "fingerprint.json"
     known = json.loads(header.read_text())
-    del known["unique_by"]
+    del known["unique_by"], known["checksum"]
     header.write_text(json.dumps(known))
     (tmp_path / "run" / "store" / "manifest.json").unlink()
     assert len(Run(shared, tmp_path / "run").embed()) == 80
@@ -397,3 +399,11 @@ def test_student_and_teacher_read_a_text_of_a_task_with_the_same_prompt(recipe, 
         first, second = (model.encode(texts, prompt="similar: ") for texts in columns.values())
         expected = 100 * spearmanr((first * second).sum(axis=1), [number % 5 for number in range(12)])[0]
         assert scores[mode] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(recipe, tmp_path):
+    run = Run(recipe, tmp_path / "run")
+    run.embed()
+    with only_process(run.folder), pytest.raises(InputError, match="found one that writes to this folder"):
+        run.train()
+    assert not (run.folder / "model").exists()

@@ -46,6 +46,7 @@ def _record(run, change):
 
 def _change(path, change):
     record = json.loads(path.read_text())
+    record.pop("checksum", None)
     change(record)
     path.write_text(json.dumps(record))
 

@@ -111,6 +111,7 @@ def _with_teacher(run, folder):
     path = run / "model" / "recipe.json"
     record = json.loads(path.read_text())
     record["resolved"]["teacher"]["model"] = str(folder)
+    del record["checksum"]
     path.write_text(json.dumps(record))
 
 

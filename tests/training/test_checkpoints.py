@@ -1,6 +1,7 @@
 """Checkpoints, and trainings that resume from them after a kill."""
 
 import json
+import os
 import shutil
 import signal
 
@@ -81,6 +82,48 @@ def test_half_a_checkpoint_is_not_used(tmp_path, finished):
     (half / "complete.json").unlink()
     assert last_complete_checkpoint(tmp_path / "checkpoints") == whole
     assert not half.exists()
+
+
+def _flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json", "complete.json"])
+def test_a_damaged_checkpoint_is_named_and_not_used(tmp_path, finished, caplog, name):
+    checkpoints = shutil.copytree(finished / "checkpoints", tmp_path / "checkpoints")
+    last = last_complete_checkpoint(checkpoints)
+    _flip(last / name)
+    found = last_complete_checkpoint(checkpoints)
+    assert found != last
+    assert not last.exists()
+    assert f"{last / name} is damaged" in caplog.text
+
+
+def test_a_checkpoint_needs_the_best_one(tmp_path, recipe, store, changed):
+    train(changed(recipe, max_steps=6, eval_steps=3, save_steps=3), store, tmp_path)
+    checkpoints = tmp_path / "checkpoints"
+    last = last_complete_checkpoint(checkpoints)
+    state = json.loads((last / "trainer_state.json").read_text())
+    best = checkpoints / f"checkpoint-{state['best_global_step']}"
+    _flip(best / "model.safetensors")
+    found = last_complete_checkpoint(checkpoints)
+    assert found is None or found.name < best.name
+    assert not best.exists()
+
+
+def test_the_oldest_checkpoint_is_the_one_of_the_lowest_step(tmp_path, recipe, store, changed, monkeypatch):
+    later = iter(range(9))
+
+    def touch(self, args, state, *_, **__):
+        folder = tmp_path / "checkpoints" / f"checkpoint-{state.global_step}"
+        os.utime(folder, (1e9 - next(later),) * 2)  # the clock runs backwards
+
+    monkeypatch.setattr("leaf_st.training.checkpoints.SaveByTheClock.on_save", touch)
+    train(changed(recipe, max_steps=12, eval_steps=3, save_steps=3, load_best_model_at_end=False), store, tmp_path)
+    assert _steps(tmp_path / "checkpoints")[-1] == 12
+    assert len(_steps(tmp_path / "checkpoints")) == 2
 
 
 def test_no_checkpoint_in_a_new_run(tmp_path):

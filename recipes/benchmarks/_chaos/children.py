@@ -23,7 +23,6 @@ CONTEXT.set_forkserver_preload(
         "leaf_st.pipeline.run",
         "leaf_st.pipeline.export",
         "leaf_st.publishing.push",
-        "leaf_st.evaluation.tasks.runner",
         "onnxscript",
         "onnxruntime",
         "openai",

@@ -67,13 +67,13 @@ class Part(NamedTuple):
     prepare: Callable[[Ground], Attempt]
 
 
-def compared(ground: Ground, expected: dict[str, str], unread: str = "") -> tuple[bool, int, str]:
+def compared(ground: Ground, expected: dict[str, str], unread: tuple[str, ...] = ()) -> tuple[bool, int, str]:
     """Return whether the run equals ``expected``, the number of its temporary files, and a description of both.
 
-    The file ``unread`` is not compared.
+    Files whose names begin with one of ``unread`` are not compared.
     """
     found, left = ground.snapshot(), temporaries(ground.run)
-    names = {*found, *expected} - {*left, unread}
+    names = {name for name in {*found, *expected} - {*left} if not name.startswith(unread)}
     different = sorted(name for name in names if found.get(name) != expected.get(name))
     different = [name for name in different if not any(name.startswith(f"{folder}/") for folder in left)]
     problems = [f"differs: {', '.join(different[:3])}"] if different else []

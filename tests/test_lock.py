@@ -1,0 +1,36 @@
+"""One process at a time in a folder."""
+
+import os
+import signal
+
+import forked
+import pytest
+
+from leaf_st.errors import InputError
+from leaf_st.lock import only_process
+
+
+def _hold(folder, ready):
+    with only_process(folder):
+        ready.send(True)
+        signal.pause()
+
+
+def test_a_second_process_is_refused_until_the_first_ends_or_is_killed(tmp_path):
+    ours, theirs = forked.CONTEXT.Pipe()
+    process = forked.CONTEXT.Process(target=_hold, args=(tmp_path, theirs))
+    process.start()
+    ours.recv()
+    with pytest.raises(InputError, match="expected no other process, found one that writes"), only_process(tmp_path):
+        pass
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    for _ in range(2):
+        with only_process(tmp_path):
+            pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_does_not_exist_has_no_other_process(tmp_path):
+    with only_process(tmp_path / "new"):
+        assert not (tmp_path / "new").exists()
