@@ -116,9 +116,9 @@ def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
         return None
     known = _read_strictly(path)
     for key in differences(known["recipe"], asked):
-        # Until texts are embedded, a source that cannot be read may be left out or replaced.
+        # Until texts are embedded, a source or a set that cannot be read may be left out or replaced.
         if not (folder / STORE).exists() and (
-            key.startswith("texts.leave_out ") or _is_other_source(known, asked, key)
+            key.startswith(("texts.leave_out ", "texts.exclude ")) or _is_other_source(known, asked, key)
         ):
             continue
         if is_limit(key.split(" ", 1)[0]):

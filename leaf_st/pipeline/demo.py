@@ -33,8 +33,8 @@ from leaf_st.tables import aligned
 from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.precompute import ROWS_PER_SHARD
 from leaf_st.teacher.protocol import Teacher
-from leaf_st.teacher.shard import text_id
 from leaf_st.texts.docstrings import Documented, documented_functions, is_held_out
+from leaf_st.texts.fold import text_id
 from leaf_st.zoo import MINILM
 
 FUNCTIONS = 600  # in the search set: enough for a stable nDCG@10, few enough to embed in half a minute

@@ -17,6 +17,7 @@ import numpy as np
 from accelerate import PartialState
 
 from leaf_st.models.random_weights import save_random_weights, shape_if_missing
+from leaf_st.pipeline.exclude import excluded_contents
 from leaf_st.pipeline.plan_types import Cycle, ModelSpeeds, Plan, ServiceCosts
 from leaf_st.pipeline.survey import SAMPLE, SourceRows, survey
 from leaf_st.recipe import PAPER, Recipe, TeacherSpec
@@ -25,6 +26,7 @@ from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.protocol import Fingerprint, Fitted, Service, Table, Teacher
 from leaf_st.teacher.rate import seconds_per_text
 from leaf_st.texts import Text
+from leaf_st.texts.exclude import EXCLUDED, Contents
 from leaf_st.texts.read import read_texts, require_texts
 from leaf_st.training.arguments import training_arguments
 from leaf_st.training.budget import Pace, measure_pace, steps_for_pace
@@ -43,20 +45,21 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
         InputError: If the run could not start, or a model is missing and its architecture is unknown.
     """
     training_arguments(recipe, folder, "cpu")  # reports invalid arguments before texts are counted
+    excluded, skipped = excluded_contents(recipe.texts), Counter[str]()
     if recipe.texts.source != PAPER:
-        held_out_count(require_texts(recipe.texts, most=HELD_OUT_SHARE), recipe.training)
+        held_out_count(require_texts(recipe.texts, most=HELD_OUT_SHARE, excluded=excluded), recipe.training)
     if recipe.general is not None:
         require_texts(recipe.general, "general")
     with tempfile.TemporaryDirectory(prefix="leaf-st-plan-") as temporary:
         loadable, random_weights = _loadable(recipe, Path(temporary))
         teacher = open_teacher(loadable.teacher)
         student = new_student(loadable, teacher.fingerprint)  # reports an invalid student before counting
-        texts, sample = survey(recipe.texts, prompts=teacher.prompts)
+        texts, sample = survey(recipe.texts, prompts=teacher.prompts, skipped=skipped, excluded=excluded)
         general, _ = survey(recipe.general, "general") if recipe.general else ((), ())
         held_out, watched = _validation_rows(recipe, texts, general)
         spec = replace(recipe.training, held_out_rows=max(1, held_out + watched))
         fingerprint, device = teacher.fingerprint, student.device.type
-        timed = _first(recipe) if isinstance(teacher, Table) else sample
+        timed = _first(recipe, excluded) if isinstance(teacher, Table) else sample
         text = _seconds(teacher.unfitted if isinstance(teacher, Fitted) else teacher, timed)
         service = _service(teacher, sample) if isinstance(teacher, Service) else None
         del teacher, student  # frees the memory of a large model
@@ -74,6 +77,7 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
         texts=tuple(texts),
         general=tuple(general),
         held_out=held_out,
+        excluded=skipped[EXCLUDED],
         speed=speed,
         cycles=tuple(_cycles(schedule(recipe.training, args, rows, steps), args.learning_rate)),
         batch=args.train_batch_size * args.world_size * args.gradient_accumulation_steps,
@@ -97,8 +101,8 @@ def _service(teacher: Service, sample: Sequence[Text]) -> ServiceCosts:
     return ServiceCosts(teacher.address, teacher.settings, is_limited, tokens, teacher.price(tokens))
 
 
-def _first(recipe: Recipe) -> list[Text]:
-    return list(islice(read_texts(recipe.texts, Counter()), SAMPLE))
+def _first(recipe: Recipe, excluded: Contents | None) -> list[Text]:
+    return list(islice(read_texts(recipe.texts, Counter(), excluded=excluded), SAMPLE))
 
 
 def _validation_rows(recipe: Recipe, texts: Sequence[SourceRows], general: Sequence[SourceRows]) -> tuple[int, int]:

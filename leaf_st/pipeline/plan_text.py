@@ -9,7 +9,8 @@ from leaf_st.texts.paper.fetch import closed_licences
 def format_plan(plan: Plan) -> str:
     """Return ``plan`` as text."""
     spec, speed, pace = plan.recipe, plan.speed, plan.speed.pace
-    epochs = plan.steps * plan.batch / max(1, sum(part.rows for part in plan.texts) - plan.held_out)
+    trained = sum(part.rows for part in plan.texts) - plan.held_out
+    epochs = plan.steps * plan.batch / max(1, trained)
     closed = closed_licences(spec.texts) if spec.texts.source == PAPER else ""
     enough = plan.vector_bytes + plan.text_bytes + plan.fetched_bytes < plan.free_bytes
     lines = [
@@ -17,6 +18,7 @@ def format_plan(plan: Plan) -> str:
         "",
         _table(plan),
         "",
+        *_exclusion(plan),
         *([f"licences   not all open: {closed}"] if closed else []),
         *([f"texts      less than {_gb(plan.fetched_bytes)}, fetched and compressed"] if plan.fetched_bytes else []),
         f"store      {_gb(plan.vector_bytes)} of vectors ({speed.dimension} x {spec.teacher.store_dtype}) and "
@@ -25,6 +27,7 @@ def format_plan(plan: Plan) -> str:
         *_price(plan),
         f"training   {plan.training_hours:,.2f} hours: {plan.steps:,} steps of {plan.batch} texts, {pace.step:.3f} s "
         f"each; {epochs:,.1f} epochs",
+        f"  on       at most {trained:,} texts: texts that share sentences with held-out texts are left out",
     ]
     for number, cycle in enumerate(plan.cycles, 1):
         lines.append(
@@ -47,6 +50,16 @@ def _embedding_speed(plan: Plan) -> str:
         return f"{rate} in {speed.precision}"
     source = f"at the limits in {speed.service.settings}" if speed.service.is_limited else "measured"
     return f"{rate} at {speed.service.address}, {source}"
+
+
+def _exclusion(plan: Plan) -> list[str]:
+    """Return a line about the texts of evaluation sets, if they are left out."""
+    spec = plan.recipe.texts
+    if not spec.exclude:
+        return []
+    number = "the rows" if spec.source == PAPER else f"{plan.excluded:,} rows"
+    compared = ", which are counted above" if spec.source == PAPER else ""
+    return [f"left out   {number} that equal a text of {', '.join(spec.exclude)}{compared}"]
 
 
 def _price(plan: Plan) -> list[str]:

@@ -82,6 +82,7 @@ class Plan:
         texts: Training texts by source and kind, including held-out texts.
         general: Texts of the general domain by source and kind.
         held_out: Number of held-out texts.
+        excluded: Rows that equal a text of the evaluation sets, if the texts are read.
         speed: The measured speed of the models.
         cycles: Cycles of the learning rate.
         batch: Texts per optimizer step.
@@ -95,6 +96,7 @@ class Plan:
     texts: tuple[SourceRows, ...]
     general: tuple[SourceRows, ...]
     held_out: int
+    excluded: int
     speed: ModelSpeeds
     cycles: tuple[Cycle, ...]
     batch: int

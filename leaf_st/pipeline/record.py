@@ -8,6 +8,7 @@ from typing import Any
 from leaf_st.hub.dataset_files import dataset_commit
 from leaf_st.hub.dataset_url import is_dataset_url
 from leaf_st.models.find import commit_of, find_model, published_as
+from leaf_st.pipeline.exclude import with_excluded_sets
 from leaf_st.recipe import PAPER, TEACHER_OF_START, Recipe, TextsSpec
 from leaf_st.run_folder import TEXTS, differences, known_record, read_record
 from leaf_st.teacher.open import kind_of, teacher_spec
@@ -28,11 +29,12 @@ def resolved_recipe(asked: Recipe, folder: Path) -> Recipe:
     known = known_record(folder, asked)
     if known is None:
         named = _with_named_teacher(asked)
-        return replace(named, teacher=kind_of(named.teacher).with_table(named.teacher, named.texts))
-    resolved = Recipe.from_dict(known["resolved"])
-    if not differences(known["recipe"], asked):
-        return resolved
-    return replace(asked, teacher=kind_of(resolved.teacher).with_limits(resolved.teacher, asked.teacher))
+        named = replace(named, teacher=kind_of(named.teacher).with_table(named.teacher, named.texts))
+        return with_excluded_sets(named, folder, None)
+    recipe = resolved = Recipe.from_dict(known["resolved"])
+    if differences(known["recipe"], asked):
+        recipe = replace(asked, teacher=kind_of(resolved.teacher).with_limits(resolved.teacher, asked.teacher))
+    return with_excluded_sets(recipe, folder, resolved.texts)
 
 
 def _with_named_teacher(recipe: Recipe) -> Recipe:

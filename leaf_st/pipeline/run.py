@@ -20,7 +20,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
@@ -32,16 +31,18 @@ from leaf_st.evaluation.results import Result
 from leaf_st.lock import only_process
 from leaf_st.models.load import load_model
 from leaf_st.models.tokens import copy_tokenizer, max_length_of, unread_end
+from leaf_st.pipeline.exclude import excluded_contents, existing_sets
 from leaf_st.pipeline.record import resolved_recipe, run_record
 from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, TextsSpec
 from leaf_st.run_folder import FIT, GENERAL, MODEL, RESULTS, STORE, TEXTS, write_record
 from leaf_st.teacher.open import kind_of, open_teacher, require_teacher, usable_texts
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fingerprint, Fitted, NoVectorError, Service, Teacher
-from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import FINGERPRINT, UNIQUE_BY_KIND, EmbeddingStore, read_header
 from leaf_st.teacher.workers import WHOLE, Engine, join
 from leaf_st.texts.check import left_out
+from leaf_st.texts.exclude import EXCLUDED, Contents
+from leaf_st.texts.fold import text_id
 from leaf_st.texts.paper.cut import Cutter
 from leaf_st.texts.paper.fetch import closed_licences, fetch, format_sources, selected_sources
 from leaf_st.texts.paper.sources import SOURCES
@@ -77,6 +78,7 @@ class Run:
         self._teacher: Teacher | None = None
         self._student: SentenceTransformer | None = None  # untrained
         self._store: EmbeddingStore | None = None
+        self._excluded: Contents | None = None
 
     @property
     def teacher(self) -> Teacher:
@@ -95,8 +97,9 @@ class Run:
             InputError: If a part of the recipe cannot be used. Everything that only training needs is checked before
                 the first text is embedded.
         """
-        self._require_texts()
         self._existing_sets()
+        self._read_excluded()
+        self._require_texts()
         student = self._build_student(self.teacher.fingerprint)
         if warning := unread_end(max_length_of(student), self.teacher.fingerprint.max_length):
             self._log(warning)
@@ -112,6 +115,7 @@ class Run:
         if not engine.embed(self._processes, partial(self._make_shards, texts, skipped)):
             return None
         self._store = EmbeddingStore(self.folder / STORE, verified=engine.is_whole)
+        self._write_record(self.teacher.fingerprint, student)
         self._log(f"{len(self._store):,} texts of {self.recipe.texts.source}{left_out(skipped)}")
         self._embed_general(self._store)
         return self._store
@@ -121,7 +125,7 @@ class Run:
         teacher, path = self.teacher, self.folder / FIT
         assert isinstance(teacher, Fitted)  # TeacherSpec.needs_fit
         if self._processes.is_main_process:
-            teacher.fit(read_texts(spec, Counter(), prompts=teacher.prompts), path)
+            teacher.fit(read_texts(spec, Counter(), prompts=teacher.prompts, excluded=self._excluded), path)
         self._processes.wait_for_everyone()
         teacher.use(path)
         self.recipe = replace(self.recipe, teacher=self.recipe.teacher.with_fit(path))
@@ -130,7 +134,8 @@ class Run:
         """Read the texts and make the shards that ``own`` selects; each call reads the texts from the beginning."""
         skipped.clear()
         progress = ReadProgress()
-        texts = read_texts(spec, skipped, prompts=self._prompts_of_duplicates(), progress=progress)
+        prompts = self._prompts_of_duplicates()
+        texts = read_texts(spec, skipped, prompts=prompts, progress=progress, excluded=self._excluded)
         return precompute(
             usable_texts(self.teacher, texts, skipped),
             self.teacher,
@@ -141,12 +146,26 @@ class Run:
             total=progress.expected_texts,
         )
 
+    def _read_excluded(self) -> None:
+        """Read the texts of the evaluation sets, which are not trained on."""
+        with self._processes.main_process_first():  # mteb may download a set
+            self._excluded = excluded_contents(self.recipe.texts)
+        names = self.recipe.texts.exclude or ()
+        if self._excluded is not None:
+            self._log(f"texts that equal one of the {len(self._excluded):,} texts of {', '.join(names)} are left out")
+        if self._asked.texts.exclude is None and (others := [n for n in existing_sets(self.recipe) if n not in names]):
+            self._log(
+                f"the store of this run may contain texts of {', '.join(others)}, because it was made without these "
+                "evaluation sets"
+            )
+
     def _require_texts(self) -> None:
         self._log(f"texts: {describe_texts(self.recipe.texts)}")
         if self.recipe.texts.source == PAPER:
             selected_sources(self.recipe.texts)
         else:
-            held_out_count(require_texts(self.recipe.texts, most=HELD_OUT_SHARE), self.recipe.training)
+            texts = require_texts(self.recipe.texts, most=HELD_OUT_SHARE, excluded=self._excluded)
+            held_out_count(texts, self.recipe.training)
         if self.recipe.general is not None:
             require_texts(self.recipe.general, "general")
 
@@ -176,10 +195,10 @@ class Run:
             return
         skipped: Counter[str] = Counter()
         texts = {text_id(row.text): row for row in read_texts(spec, skipped, "general")}
-        trained = {identity for ids in store.ids() for identity in np.intersect1d(ids, list(texts)).tolist()}
-        fresh = [row for identity, row in texts.items() if identity not in trained]
-        if trained:
-            skipped["also a training text"] = len(trained)
+        is_trained = store.include([row.text for row in texts.values()])
+        fresh = [row for row, trained in zip(texts.values(), is_trained, strict=True) if not trained]
+        if trained := sum(is_trained):
+            skipped["also a training text"] = trained
         if not fresh:
             raise InputError(
                 f"general.source {spec.source}: expected texts outside the training texts, found none: "
@@ -272,11 +291,12 @@ class Run:
         return [row for task in find_tasks(found) for row in self._evaluate_set(measure, task)]
 
     def _existing_sets(self) -> list[str]:
-        """Return the evaluation sets that exist, and log the others, which a shared recipe may name."""
-        for name in (sets := self.recipe.evaluate_on):
-            if not Path(name).exists():
+        """Return the evaluation sets that exist, and log the others."""
+        found = existing_sets(self.recipe)
+        for name in self.recipe.evaluate_on:
+            if name not in found:
                 self._log(f"evaluation set {name} does not exist: it is left out of the evaluation")
-        return [name for name in sets if Path(name).exists()]
+        return found
 
     def _evaluate_set(self, measure: Callable[..., list[Result]], task: object) -> list[Result]:
         """Evaluate the student on a set in the modes for which the teacher has vectors."""
@@ -300,7 +320,10 @@ class Run:
 
     def _record(self, fingerprint: Fingerprint, student: SentenceTransformer) -> dict[str, object]:
         device, processes = str(student.device.type), self._processes.num_processes
-        return run_record(self._asked, self.recipe, self.folder, fingerprint, device, processes)
+        record = run_record(self._asked, self.recipe, self.folder, fingerprint, device, processes)
+        if self._store is not None and self.recipe.texts.exclude:
+            record["excluded"] = self._store.skipped.get(EXCLUDED, 0)
+        return record
 
     def _write_record(self, fingerprint: Fingerprint, student: SentenceTransformer) -> None:
         """Write recipe.json, after texts, teacher and student were checked and before any work."""

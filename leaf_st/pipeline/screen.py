@@ -15,6 +15,7 @@ import numpy as np
 
 from leaf_st.errors import InputError
 from leaf_st.models.load import load_model
+from leaf_st.pipeline.exclude import excluded_contents
 from leaf_st.pipeline.plan_types import ROW_BYTES
 from leaf_st.pipeline.record import resolved_recipe
 from leaf_st.pipeline.screening.closed_form import ClosedForm, layers_of, measure_closed_form
@@ -102,9 +103,11 @@ def screen(recipe: Recipe, sample: int | None = None) -> Screening:
     with tempfile.TemporaryDirectory(prefix="leaf-st-screen-") as temporary:
         folder = Path(temporary)
         recipe = resolved_recipe(recipe, folder / "run")
+        excluded = excluded_contents(recipe.texts)
         teacher = open_teacher(recipe.teacher)
         student = initial_student(recipe, teacher.fingerprint)  # reports an invalid student before embedding
-        texts, rows = survey(recipe.texts, prompts=teacher.prompts, size=sample or _sample_of(teacher))
+        size = sample or _sample_of(teacher)
+        texts, rows = survey(recipe.texts, prompts=teacher.prompts, size=size, excluded=excluded)
         if recipe.teacher.needs_fit:
             assert isinstance(teacher, Fitted)  # TeacherSpec.needs_fit
             teacher.fit(rows, folder / "fit.safetensors")

@@ -61,16 +61,17 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
 def _few(texts: TextsSpec) -> TextsSpec:
     """Return a small part of ``texts``, or of each of the paper's sources, which have no common limit.
 
-    If the file does not exist, for example in a recipe for the user's own texts, docstrings are used instead.
+    If the file does not exist, for example in a recipe for the user's own texts, docstrings are used instead. No
+    evaluation set is read.
     """
     if texts.source == PAPER and hub_answers():
-        return replace(texts, per_source=128)
+        return replace(texts, per_source=128, exclude=())
     if texts.source == PAPER or not (texts.source == DOCSTRINGS or Path(texts.source).exists()):
         missing = "is not local" if is_dataset_url(texts.source) else "does not exist"
         reason = "the hub does not answer" if texts.source == PAPER else f"{texts.source} {missing}"
         _logger.info("%s: documentation strings are used instead", reason)
         return TextsSpec(sentences=texts.sentences, limit=_TEXTS)
-    return replace(texts, limit=_TEXTS)
+    return replace(texts, limit=_TEXTS, exclude=())
 
 
 def _small_student(spec: StudentSpec, start: Path, backbone: str) -> StudentSpec:

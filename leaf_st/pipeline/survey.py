@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from leaf_st.recipe import KINDS, PAPER, Kind, TextsSpec
 from leaf_st.texts import Text
 from leaf_st.texts.check import log_left_out
+from leaf_st.texts.exclude import Contents
 from leaf_st.texts.paper.fetch import selected_sources
 from leaf_st.texts.paper.sources import SOURCES
 from leaf_st.texts.read import read_texts
@@ -51,7 +52,12 @@ Counts = tuple[list[SourceRows], list[Text]]  # and a sample of the texts
 
 
 def survey(
-    spec: TextsSpec, key: str = "texts", prompts: Mapping[str, str] | None = None, size: int | None = None
+    spec: TextsSpec,
+    key: str = "texts",
+    prompts: Mapping[str, str] | None = None,
+    size: int | None = None,
+    skipped: Counter[str] | None = None,
+    excluded: Contents | None = None,
 ) -> Counts:
     """Return the number of texts of ``spec`` by source and kind, and a random sample of the texts.
 
@@ -60,14 +66,16 @@ def survey(
         key: Name of ``spec`` in the recipe, for errors: "texts" or "general".
         prompts: The teacher's prompts, as for `leaf_st.texts.read.read_texts`.
         size: Maximum number of texts in the sample; `SAMPLE` if None.
+        skipped: Counts the rows that are left out, by reason.
+        excluded: As for `leaf_st.texts.read.read_texts`; the paper's texts are not compared.
 
     Raises:
         InputError: As `leaf_st.texts.read.read_texts`.
     """
     if spec.source == PAPER:
         return (declared := list(_declared(spec))), _made_up(declared)
-    skipped: Counter[str] = Counter()
-    texts = read_texts(spec, skipped, key, prompts)
+    skipped = Counter() if skipped is None else skipped
+    texts = read_texts(spec, skipped, key, prompts, excluded=excluded)
     counts = _counted(texts, spec.source, SAMPLE if size is None else size)
     log_left_out(_logger, spec.source, skipped)
     return counts

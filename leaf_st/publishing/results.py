@@ -31,6 +31,7 @@ class RunRecord(BaseModel):
         teacher: Fingerprint of the teacher's vectors.
         versions: Versions by library.
         sources: Data set, commit and licence by source of training texts.
+        excluded: Number of rows that were left out because they equal a text of the evaluation sets, if compared.
     """
 
     resolved: dict[str, Any]
@@ -38,6 +39,7 @@ class RunRecord(BaseModel):
     teacher: dict[str, Any] = {}
     versions: dict[str, str] = {}
     sources: dict[str, dict[str, str | None]] = {}
+    excluded: int | None = None
 
 
 @dataclass(frozen=True)

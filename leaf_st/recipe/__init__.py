@@ -84,6 +84,12 @@ class Recipe:
                 f"expected a limit for all rows, found {self.general.limit!r}: each validation reads all of them; "
                 f"set a number such as {GENERAL_ROWS}",
             )
+        if self.general is not None and self.general.exclude is not None:
+            raise Conflict(
+                "general.exclude",
+                f"expected None, found {list(self.general.exclude)}: no student learns from general texts; remove the "
+                "field, or set texts.exclude",
+            )
         if self.teacher.model == TEACHER_OF_START and self.student.start is None:
             raise Conflict(
                 "teacher.model",

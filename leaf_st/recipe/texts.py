@@ -7,7 +7,7 @@ from pydantic import AfterValidator, model_validator
 from pydantic.dataclasses import dataclass
 
 from leaf_st.recipe.part import CONFIG, Conflict, part
-from leaf_st.recipe.types import AtLeast0, AtLeast1, Named, Names, NonEmpty, TextSource
+from leaf_st.recipe.types import AtLeast0, AtLeast1, Named, Names, NonEmpty, SetNames, TextSource
 
 Kind = Literal["query", "document"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -55,6 +55,10 @@ class TextsSpec:
     """Names of the paper's sources to leave out; valid only with source "paper"."""
     per_source: AtLeast1 | None = None
     """Maximum number of texts from each of the paper's sources; no maximum if None. Valid only with source "paper"."""
+    exclude: SetNames | None = None
+    """Evaluation sets (as for `leaf-st evaluate --tasks`) whose queries and documents are not trained on. A text is
+    left out if it equals one of them except for case, punctuation and spaces. If None, the sets of `evaluate_on`; an
+    empty list keeps all texts."""
 
     @model_validator(mode="after")
     def _check_paper(self) -> "TextsSpec":

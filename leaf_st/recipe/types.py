@@ -83,6 +83,8 @@ AtLeast0 = Annotated[int, Field(ge=0)]
 AtLeast1 = Annotated[int, Field(ge=1)]
 AtLeast2 = Annotated[int, Field(ge=2)]
 Names = Annotated[Sequence[NonEmpty], BeforeValidator(_to_sequence), AfterValidator(tuple)]
+SetName = Annotated[str, BeforeValidator(_to_local_path), Field(min_length=1), Named("path or task of mteb")]
+SetNames = Annotated[Sequence[SetName], BeforeValidator(_to_sequence), AfterValidator(tuple)]
 LocalPaths = Annotated[Sequence[LocalPath], BeforeValidator(_to_sequence), AfterValidator(tuple)]
 Layers = Annotated[
     Sequence[AtLeast0],

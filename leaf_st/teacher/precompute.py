@@ -22,7 +22,7 @@ from leaf_st.teacher.blocks import blocks
 from leaf_st.teacher.embed import embed_rows
 from leaf_st.teacher.protocol import Service, Targets
 from leaf_st.teacher.rounding import record_rounding
-from leaf_st.teacher.shard import find_shards, is_intact, open_shard, text_id, write_shard
+from leaf_st.teacher.shard import find_shards, is_intact, open_shard, write_shard
 from leaf_st.teacher.store import (
     FINGERPRINT,
     FORMAT,
@@ -33,6 +33,7 @@ from leaf_st.teacher.store import (
     read_header,
 )
 from leaf_st.texts import Text
+from leaf_st.texts.fold import text_id
 
 # A kill loses at most one block, which takes some seconds on two cores. 1M rows are 977 shards.
 ROWS_PER_SHARD = 1024

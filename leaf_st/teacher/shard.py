@@ -17,18 +17,8 @@ from numpy.typing import NDArray
 from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
 from leaf_st.texts import Text
-from leaf_st.texts.fold import folded
+from leaf_st.texts.fold import content_id, text_id
 from leaf_st.texts.sentence import sentences_of
-
-
-def text_id(text: str) -> int:
-    """Return 63 bits of the text's hash: the identity of the text, which does not depend on the kind."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
-
-
-def content_id(text: str) -> int:
-    """Return 63 bits of the hash of the text's content, which selects the held-out rows (see `folded`)."""
-    return text_id(folded(text))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from leaf_st.sealed import read_sealed
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.shard import Shard, is_intact, open_shard
 from leaf_st.texts import Text
+from leaf_st.texts.fold import content_id, text_id
 
 if TYPE_CHECKING:
     import datasets
@@ -136,6 +137,19 @@ class EmbeddingStore:
         """Yield the `text_id` of all rows, a shard at a time."""
         return (self.shard(index).ids for index in range(len(self._names)))
 
+    def include(self, texts: Sequence[str]) -> list[bool]:
+        """Return whether each of n texts is in the store, whatever its kind.
+
+        Case, punctuation and spaces make no difference, except in a store of an earlier version. The method reads 8
+        bytes per row and keeps O(n + rows of a shard) in memory.
+        """
+        identity = content_id if self.header["held_out_by"] == HELD_OUT_BY_CONTENT else text_id
+        wanted = [identity(text) for text in texts]
+        distinct, found = np.unique(np.array(wanted, dtype=np.int64)), set[int]()
+        for ids in self._selecting_ids():
+            found.update(np.intersect1d(ids, distinct).tolist())
+        return [identity in found for identity in wanted]
+
     def texts(self, rows: Sequence[int]) -> list[Text]:
         """Return the texts of n rows."""
         return [Text(shard.texts[offset].as_py(), shard.kinds[offset].as_py()) for shard, offset in self._locate(rows)]
@@ -191,7 +205,7 @@ class EmbeddingStore:
         return np.unique(np.concatenate(found))
 
     def _selecting_ids(self) -> Iterator[NDArray[np.int64]]:
-        """Yield the hashes that select the held-out rows, a shard at a time."""
+        """Yield the hashes of texts that select the held-out rows and find equal texts, a shard at a time."""
         if self.header["held_out_by"] != HELD_OUT_BY_CONTENT:
             yield from self.ids()
             return

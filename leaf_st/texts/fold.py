@@ -1,5 +1,6 @@
 """The content of a text: equal for texts that differ only in case, punctuation or spaces."""
 
+import hashlib
 import unicodedata
 
 _SEPARATES, _VANISHES = "PSZC", "Cf"  # general categories of Unicode; format characters lie within words
@@ -27,3 +28,13 @@ def folded(text: str) -> str:
     """
     plain = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(plain.translate(_FOLDING).split()) or plain.strip()
+
+
+def text_id(text: str) -> int:
+    """Return 63 bits of the text's hash: the identity of the text, which does not depend on the kind."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def content_id(text: str) -> int:
+    """Return 63 bits of the hash of the text's content (see `folded`)."""
+    return text_id(folded(text))

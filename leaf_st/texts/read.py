@@ -14,6 +14,7 @@ from leaf_st.texts import Text
 from leaf_st.texts.check import in_words
 from leaf_st.texts.dedupe import Deduplicator
 from leaf_st.texts.docstrings import docstring_texts
+from leaf_st.texts.exclude import EXCLUDED, Contents
 from leaf_st.texts.files import Rows, read_file
 from leaf_st.texts.progress import PartProgress, ReadProgress
 from leaf_st.texts.select import Selection, total_limit
@@ -25,6 +26,7 @@ def read_texts(
     key: str = "texts",
     prompts: Mapping[str, str] | None = None,
     progress: ReadProgress | None = None,
+    excluded: Contents | None = None,
 ) -> Iterator[Text]:
     """Yield the usable texts of ``spec`` without duplicates, in the order of the source.
 
@@ -35,6 +37,7 @@ def read_texts(
         prompts: The teacher's prompts by kind. If two kinds have the same prompt, a text of both kinds is yielded once,
             as the kind that occurs first. If None, a text of both kinds is yielded twice.
         progress: Progress to update while the source is read.
+        excluded: Texts to leave out, none if None.
 
     Raises:
         InputError: If the source cannot be read or contains no usable text.
@@ -42,7 +45,7 @@ def read_texts(
     progress = progress or ReadProgress()
     progress.limit = total_limit(spec)
     with Deduplicator() as seen:
-        selection = Selection(spec, skipped, prompts, seen)
+        selection = Selection(spec, skipped, prompts, seen, excluded)
         for rows in _rows(spec, skipped, key, progress):
             yield from selection.texts(rows)
             if selection.is_full:
@@ -52,13 +55,14 @@ def read_texts(
         raise _no_texts(spec, skipped, key)
 
 
-def require_texts(spec: TextsSpec, key: str = "texts", most: int = 1) -> int:
+def require_texts(spec: TextsSpec, key: str = "texts", most: int = 1, excluded: Contents | None = None) -> int:
     """Check that the source of ``spec`` can be opened and contains a usable text; stop reading at ``most`` texts.
 
     Args:
         spec: The texts to read.
         key: As for `read_texts`.
         most: Number of texts after which no further text is read.
+        excluded: As for `read_texts`.
 
     Returns:
         The number of texts, at most ``most``.
@@ -68,15 +72,16 @@ def require_texts(spec: TextsSpec, key: str = "texts", most: int = 1) -> int:
     """
     if spec.source == DOCSTRINGS:  # the standard library always has more docstrings than ``most``
         return int(min(most, total_limit(spec)))
-    return sum(1 for _ in islice(read_texts(spec, Counter(), key), most))
+    return sum(1 for _ in islice(read_texts(spec, Counter(), key, excluded=excluded), most))
 
 
 def _no_texts(spec: TextsSpec, skipped: Counter[str], key: str) -> FieldError:
+    remedy = "; texts.exclude=[] keeps the texts of the evaluation sets" if skipped[EXCLUDED] else ""
     return FieldError(
         key,
         "source",
         f"expected at least one usable text, found none (rows left out: {in_words(skipped) or 'none'}): name another "
-        "source or column",
+        f"source or column{remedy}",
         spec.source,
     )
 

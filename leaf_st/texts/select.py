@@ -9,6 +9,7 @@ from leaf_st.recipe import KINDS, Kind, TextsSpec
 from leaf_st.texts import Text
 from leaf_st.texts.check import flaw, stripped_texts
 from leaf_st.texts.dedupe import Deduplicator
+from leaf_st.texts.exclude import EXCLUDED, Contents
 from leaf_st.texts.files import Rows
 from leaf_st.texts.sentence import SentenceFinder
 
@@ -32,14 +33,20 @@ class Selection:
         skipped: Counts the unusable rows, by reason. Rows above a limit are not counted.
         prompts: Prompt by kind, which is a part of a text's identity; None if the kind is that part.
         seen: The texts that were selected before.
+        excluded: Texts that must not be selected, none if None. A document among them gives no sentence either.
     """
 
     def __init__(
-        self, spec: TextsSpec, skipped: Counter[str], prompts: Mapping[str, str] | None, seen: Deduplicator
+        self,
+        spec: TextsSpec,
+        skipped: Counter[str],
+        prompts: Mapping[str, str] | None,
+        seen: Deduplicator,
+        excluded: Contents | None = None,
     ) -> None:
         self._limits, self._total = _limits(spec), total_limit(spec)
         self._sentences = SentenceFinder() if spec.sentences else None
-        self._skipped, self._seen = skipped, seen
+        self._skipped, self._seen, self._excluded = skipped, seen, excluded
         self._prompts = prompts if prompts is not None else {kind: kind for kind in KINDS}
         self._selected: Counter[str] = Counter()
 
@@ -72,8 +79,10 @@ class Selection:
 
     def _together(self, texts: Sequence[Text], rows: Rows) -> Iterator[Text]:
         """Yield the new texts of a block whose rows are all usable."""
-        pairs = [(self._prompts[text.kind], text.text) for text in texts]
-        for text, is_new in zip(texts, self._seen.are_new(pairs), strict=True):
+        allowed = self._allowed(texts)
+        rows.progress.rows += len(texts) - len(allowed)
+        pairs = [(self._prompts[text.kind], text.text) for text in allowed]
+        for text, is_new in zip(allowed, self._seen.are_new(pairs), strict=True):
             rows.progress.rows += 1
             if is_new:
                 self._selected[text.kind] += 1
@@ -100,7 +109,16 @@ class Selection:
         if (reason := flaw(value, kind)) is not None:
             self._skipped[reason] += 1
             return
-        text = Text(cast(str, value).strip(), cast(Kind, kind))
-        yield text
-        if self._sentences and text.kind == "document" and (sentence := self._sentences.find(text.text)):
-            yield Text(sentence, "query")
+        for text in self._allowed([Text(cast(str, value).strip(), cast(Kind, kind))]):
+            yield text
+            if self._sentences and text.kind == "document" and (sentence := self._sentences.find(text.text)):
+                yield from self._allowed([Text(sentence, "query")])
+
+    def _allowed(self, texts: Sequence[Text]) -> Sequence[Text]:
+        """Return the ``texts`` that are not excluded."""
+        if self._excluded is None:
+            return texts
+        is_excluded = self._excluded.include([text.text for text in texts]).tolist()
+        if count := sum(is_excluded):
+            self._skipped[EXCLUDED] += count
+        return [text for text, excluded in zip(texts, is_excluded, strict=True) if not excluded]

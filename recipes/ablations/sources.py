@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import TextsSpec
-from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import EmbeddingStore
+from leaf_st.texts.fold import text_id
 from leaf_st.texts.read import read_texts
 
 if TYPE_CHECKING:

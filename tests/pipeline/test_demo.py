@@ -11,8 +11,8 @@ from leaf_st.evaluation.beir import load_beir
 from leaf_st.evaluation.results import Result
 from leaf_st.pipeline import demo as demo_module
 from leaf_st.pipeline.demo import demo, format_summary, held_out_functions, write_search_set
-from leaf_st.teacher.shard import text_id
 from leaf_st.texts.docstrings import Documented, docstring_texts, is_held_out
+from leaf_st.texts.fold import text_id
 
 BODY = "It comes after {} others\n\n    and before all that are younger."
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from leaf_st.errors import InputError
 from leaf_st.teacher import store as store_module
-from leaf_st.teacher.shard import find_shards, text_id
+from leaf_st.teacher.shard import find_shards
 from leaf_st.teacher.store import FINGERPRINT, STORE_MANIFEST, EmbeddingStore
 from leaf_st.texts import Text
-from leaf_st.texts.fold import folded
+from leaf_st.texts.fold import folded, text_id
 
 # Every character but lone surrogates, which are no text.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -18,10 +18,10 @@ from leaf_st.evaluation.beir import BeirSet, beir_files, document_text, load_bei
 from leaf_st.recipe import Kind, TextsSpec, TrainingSpec
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Targets
-from leaf_st.teacher.shard import text_id
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.texts import Text
 from leaf_st.texts.check import flaw, log_left_out
+from leaf_st.texts.fold import text_id
 from leaf_st.texts.read import read_texts
 from leaf_st.training.trainer import held_out_rows, untrained_rows
 

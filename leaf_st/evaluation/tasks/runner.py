@@ -8,7 +8,6 @@ from pathlib import Path
 
 import datasets
 import mteb
-from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 from mteb.abstasks.abstask import AbsTask
 from mteb.abstasks.aggregated_task import AbsTaskAggregate
 from mteb.abstasks.retrieval import AbsTaskRetrieval
@@ -23,8 +22,8 @@ from leaf_st.evaluation.results import TASKS_FILE, TWO_SIDED, Result, require_sa
 from leaf_st.evaluation.rows import read_rows
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.evaluation.tasks.encoder import ModeEncoder, model_meta
+from leaf_st.evaluation.tasks.load import loaded
 from leaf_st.evaluation.tasks.local import LocalTask
-from leaf_st.hub.settings import check_download
 from leaf_st.models.identity import Identity, identify
 from leaf_st.teacher.protocol import Teacher
 
@@ -145,7 +144,7 @@ class _Runner:
         missing.sort(key=lambda mode: ROLES[mode]["document"] == "student")
         if not missing:
             return
-        loaded = _loaded(task)
+        data = loaded(task)
         with tqdm(desc=task.metadata.name, unit="text") as bar:
             embedder = Embedder(
                 teacher=self.teacher,
@@ -154,20 +153,20 @@ class _Runner:
                 batch_size=self.batch_size,
                 progress=bar.update,
             )
-            queries, documents = _sizes(loaded)
+            queries, documents = _sizes(data)
             if queries is not None and documents is not None:
                 bar.total = queries * embedder.passes("query") + documents * embedder.passes("document")
             for mode in missing:
                 measured = mteb.evaluate(
                     ModeEncoder(embedder, mode, self._identity(mode)),
-                    _fresh_copy(loaded),
+                    _fresh_copy(data),
                     cache=self.cache,  # even if None: mteb would otherwise read and write scores in the home folder
                     overwrite_strategy="only-missing" if known[mode] else "always",
                     co2_tracker=False,  # codecarbon, if installed, would look up the location online
                     encode_kwargs={"batch_size": self.batch_size, "show_progress_bar": False},
                     show_progress_bar=False,
                 )
-                yield mode, _Outcome(measured.task_results[0], embedder.seconds(mode), *_sizes(loaded))
+                yield mode, _Outcome(measured.task_results[0], embedder.seconds(mode), *_sizes(data))
                 embedder.finish(mode)
 
     def _known(self, task: AbsTask, mode: Mode) -> TaskResult | None:
@@ -216,26 +215,6 @@ class _Runner:
 
 def _has(task: AbsTask, mode: Mode) -> bool:
     return mode != "asymmetric" or task.metadata.type in TWO_SIDED
-
-
-def _loaded(task: AbsTask) -> AbsTask:
-    """Return a copy of ``task`` with its data and with random generators in their initial state."""
-    fresh = copy.deepcopy(task)
-    try:
-        if not isinstance(task, LocalTask):
-            check_download()
-        fresh.load_data()
-    except InputError:
-        raise
-    except (OSError, ValueError, RuntimeError, HTTPError) as error:
-        source, reason = task.metadata.dataset["path"], str(error).partition("\n")[0]
-        raise InputError(
-            f"task {task.metadata.name}: its data, {source} on the hub, cannot be loaded ({reason}): "
-            "run the command once with a network connection, or name a local set"
-        ) from error
-    if isinstance(fresh, AbsTaskRetrieval):
-        fresh.convert_v1_dataset_format_to_v2(num_proc=None)
-    return fresh
 
 
 def _fresh_copy(task: AbsTask) -> AbsTask:

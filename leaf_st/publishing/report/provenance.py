@@ -66,7 +66,19 @@ def texts_section(results: Results) -> Section:
     specs = {"Training texts": results.recipe.texts, "General texts": results.recipe.general}
     # The table lists the paper's sources. A student that continues an earlier one may have learned from other texts.
     own = [f"{name}: {_licence(spec)}" for name, spec in specs.items() if spec is not None and spec.source != PAPER]
-    return Section([*own, *text], tables=tables)
+    return Section([*own, *text, *_excluded(results)], tables=tables)
+
+
+def _excluded(results: Results) -> list[str]:
+    """Return a sentence on the texts that were left out of training, if texts were compared with evaluation sets."""
+    count, names = results.record.excluded, results.recipe.texts.exclude
+    if count is None or not names:
+        return []
+    texts = "1 text" if count == 1 else f"{count:,} texts"
+    return [
+        f"{texts} equal to a text of the evaluation sets {', '.join(names)} (except for case, punctuation and spaces) "
+        f"{'was' if count == 1 else 'were'} left out of training."
+    ]
 
 
 def _licence(spec: TextsSpec) -> str:

@@ -38,7 +38,7 @@ class GivenKind(TeacherKind):
 
     def with_table(self, spec: TeacherSpec, texts: TextsSpec) -> TeacherSpec:
         """Return ``spec`` with all ``texts`` as its table, if it has none."""
-        return spec if spec.table is not None else replace(spec, table=replace(texts, limit=None))
+        return spec if spec.table is not None else replace(spec, table=replace(texts, limit=None, exclude=None))
 
     def with_teacher_of_start(self, asked: TeacherSpec, spec: TeacherSpec) -> TeacherSpec:
         """Return ``asked`` with the model that made the vectors."""
