@@ -26,7 +26,8 @@ def test_the_recipe_is_written_down_as_asked_and_as_resolved(recipe, tmp_path):
     record = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert Recipe.from_dict(record["recipe"]) == recipe
     precision = record["teacher"]["precision"]  # "auto" became one
-    resolved = replace(recipe, teacher=replace(recipe.teacher, precision=precision))
+    texts = replace(recipe.texts, exclude=())  # no set is evaluated
+    resolved = replace(recipe, teacher=replace(recipe.teacher, precision=precision), texts=texts)
     assert Recipe.from_dict(record["resolved"]) == resolved
     assert record["arguments"]["weight_decay"] == 0.01
     assert record["commits"] == {"teacher": None}  # a folder
@@ -218,6 +219,15 @@ def test_general_texts_that_are_trained_on_are_left_out(going_on, tmp_path, capl
     assert [(row["set"], row["rows"]) for row in rows] == [("held-out texts", 6), ("general texts", 10)]
 
 
+def test_general_texts_that_equal_a_training_text_but_for_punctuation_are_left_out(going_on, tmp_path):
+    source = tmp_path / "general.txt"
+    source.write_text("A TEXT; number 3\n" + "".join(f"another text, number {number}\n" for number in range(10)))
+    run = Run(replace(going_on, general=TextsSpec(source=str(source), limit=20)), tmp_path / "run")
+    run.embed()
+    texts = [row.text for row in EmbeddingStore(run.folder / "general").texts(range(10))]
+    assert texts == [f"another text, number {number}" for number in range(10)]
+
+
 def test_a_general_domain_of_nothing_else_is_refused(going_on, tmp_path):
     same = replace(going_on, general=replace(going_on.texts, limit=20))
     with pytest.raises(
@@ -273,7 +283,10 @@ def test_a_source_may_be_left_out_or_replaced_until_something_is_embedded(recipe
     record = {"recipe": paper.to_dict(), "resolved": paper.to_dict()}
     (tmp_path / "run" / "recipe.json").write_text(json.dumps(record))
     assert Run(without, tmp_path / "run").recipe.texts.leave_out == ("triviaqa",)
-    assert Run(recipe, tmp_path / "run").recipe.texts == recipe.texts
+    assert Run(recipe, tmp_path / "run").recipe.texts.source == recipe.texts.source
+    for exclude in ([], ["SciFact"]):
+        other = replace(paper, texts=replace(paper.texts, exclude=exclude))
+        assert Run(other, tmp_path / "run").recipe.texts.exclude == tuple(exclude)
     with pytest.raises(InputError, match=r"texts\.per_source was None, is 9"):
         Run(replace(recipe, texts=TextsSpec(source="paper", per_source=9)), tmp_path / "run")
     (tmp_path / "run" / "store").mkdir()

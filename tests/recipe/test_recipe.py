@@ -262,7 +262,8 @@ def test_a_published_record_is_read():
     record = json.loads(path.read_text(encoding="utf-8"))
     for key in ("recipe", "resolved"):
         recipe = Recipe.from_dict(record[key])
-        assert json.loads(json.dumps(recipe.to_dict())) == record[key]
+        texts = {"exclude": None, **record[key]["texts"]}  # the recipe of a version without this field
+        assert json.loads(json.dumps(recipe.to_dict())) == {**record[key], "texts": texts}
     assert recipe.texts.limit == {"document": 32768}
     assert recipe.student.layers == (0, 4, 5)
 

@@ -258,3 +258,12 @@ def test_a_pipe_in_place_of_a_shard_is_no_shard(store):
     assert 0 in find_shards(store.folder)
     with pytest.raises(InputError, match=f"{path.name} is missing"):
         list(store.ids())
+
+
+def test_texts_of_the_store_are_found_by_content_unless_an_earlier_version_made_the_store(tmp_path):
+    store = embed(tmp_path / "store", [Text(f"a text, number {row}", "document") for row in range(40)])
+    asked = ["a text, number 3", "A text; number 3!", "a text, number 40"]
+    assert store.include(asked) == [True, True, False]
+    store.header["held_out_by"] = "text"
+    assert store.include(asked) == [True, False, False]
+    assert store.include([]) == []
