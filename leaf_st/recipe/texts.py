@@ -50,7 +50,8 @@ class TextsSpec:
     limit: AtLeast1 | _Limits | None = None
     """Maximum number of texts, in total or for each kind; no maximum if None."""
     sentences: bool = False
-    """Whether to use one sentence of each document as an additional query, including documents above the limit."""
+    """Whether to use one sentence of each document as an additional query, including documents above the limit. Thai
+    and Lao documents have none, because these scripts have no punctuation between sentences."""
     leave_out: Names = ()
     """Names of the paper's sources to leave out; valid only with source "paper"."""
     per_source: AtLeast1 | None = None

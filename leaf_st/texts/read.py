@@ -49,7 +49,7 @@ def read_texts(
         for rows in _rows(spec, skipped, key, progress):
             yield from selection.texts(rows)
             if selection.is_full:
-                return
+                break
     selection.finish()
     if selection.is_empty:
         raise _no_texts(spec, skipped, key)

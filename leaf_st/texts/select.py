@@ -61,7 +61,7 @@ class Selection:
         return self._selected.total() >= self._total
 
     def finish(self) -> None:
-        """Note that all rows were read."""
+        """Note that no further row is read."""
         if self._sentences:
             self._sentences.finish()
 
@@ -104,15 +104,16 @@ class Selection:
                 if self.is_full:
                     return
 
-    def _usable(self, value: object, kind: object) -> Iterator[Text]:
-        """Yield the text of a row, and a sentence of the text if sentences are wanted."""
+    def _usable(self, value: object, kind: object) -> list[Text]:
+        """Return the text of a row, and a sentence of the text if sentences are wanted; nothing of an unusable row."""
         if (reason := flaw(value, kind)) is not None:
             self._skipped[reason] += 1
-            return
-        for text in self._allowed([Text(cast(str, value).strip(), cast(Kind, kind))]):
-            yield text
-            if self._sentences and text.kind == "document" and (sentence := self._sentences.find(text.text)):
-                yield from self._allowed([Text(sentence, "query")])
+            return []
+        texts = list(self._allowed([Text(cast(str, value).strip(), cast(Kind, kind))]))
+        for text in texts[: self._sentences is not None]:
+            if text.kind == "document" and (sentence := self._sentences.find(text.text)):
+                texts += self._allowed([Text(sentence, "query")])
+        return texts
 
     def _allowed(self, texts: Sequence[Text]) -> Sequence[Text]:
         """Return the ``texts`` that are not excluded."""

@@ -168,25 +168,6 @@ def test_ordinary_text_has_no_flaw(text, kind):
 DOCUMENT = "Wings carry the load of flight. Heat weakens their metal quickly! Does cold harm them as well?"
 
 
-def test_the_sentence_is_one_of_the_documents_and_always_the_same():
-    assert one_sentence(DOCUMENT) in DOCUMENT.replace("! ", "!|").replace(". ", ".|").split("|")
-    assert one_sentence(DOCUMENT) == one_sentence(DOCUMENT)
-
-
-def test_every_place_in_a_document_is_chosen_about_equally_often():
-    places = [one_sentence(f"{DOCUMENT} This is number {number} of many.") for number in range(400)]
-    counts = [sum(place.startswith(word) for place in places) for word in ("Wings", "Heat", "Does", "This")]
-    assert sum(counts) == 400
-    assert min(counts) > 70
-
-
-@pytest.mark.parametrize(
-    "document", ["", "One sentence of five words.", "Too short. Also. Three words now.", "a " * 200]
-)
-def test_what_is_no_text_of_several_sentences_gives_none(document):
-    assert one_sentence(document) is None
-
-
 def test_sentences_come_as_queries_beside_their_documents(tmp_path):
     path = tmp_path / "texts.txt"
     path.write_text(f"{DOCUMENT}\nOnly one sentence is in here.\n")
@@ -205,18 +186,27 @@ def test_documents_above_the_limit_still_give_their_sentences(tmp_path):
     assert [row.kind for row in rows] == ["document", "query"]
 
 
-def test_documents_in_another_script_give_a_warning(tmp_path, caplog):
+def test_documents_without_sentences_are_counted_in_a_warning(tmp_path, caplog):
     path = tmp_path / "texts.txt"
-    path.write_text(
-        "これは文です。もう一つの文です。\nGröße zählt nicht sehr viel. ärzte sagen das auch oft.\n", encoding="utf-8"
-    )
-    rows = list(read_texts(TextsSpec(source=str(path), sentences=True), Counter()))
-    assert [row.kind for row in rows] == ["document", "document"]
-    assert "texts.sentences: expected documents of several sentences, found no sentence in the first 2" in caplog.text
-    caplog.clear()
+    path.write_text("นี่คือประโยคแรก นี่คือประโยคที่สอง\nOnly one sentence is in here.\nชื่อของเขา\n", encoding="utf-8")
+    for limit, documents in ((None, 3), (2, 2)):
+        rows = list(read_texts(TextsSpec(source=str(path), sentences=True, limit=limit), Counter()))
+        assert [row.kind for row in rows] == ["document"] * documents
+        [warning] = [record.message for record in caplog.records]
+        assert warning.startswith("texts.sentences: expected documents of several sentences, found no sentence ")
+        assert f"(documents read: {documents})" in warning
+        assert "Thai" in warning
+        caplog.clear()
     path.write_text(f"{DOCUMENT}\nOnly one sentence is in here.\n")
     list(read_texts(TextsSpec(source=str(path), sentences=True), Counter()))
     assert not caplog.records
+
+
+def test_texts_without_documents_give_a_warning(tmp_path, caplog):
+    path = tmp_path / "texts.txt"
+    path.write_text(f"{DOCUMENT}\n")
+    list(read_texts(TextsSpec(source=str(path), kind="query", sentences=True), Counter()))
+    assert "(documents read: 0)" in caplog.text
 
 
 SHARED = [{"text": "leaf", "kind": "query"}, {"text": "tree"}, {"text": "leaf"}, {"text": "tree", "kind": "query"}]
