@@ -1,5 +1,6 @@
 """Tokens: the number that a model reads, the number in a text, and a copy of a tokenizer that is safe to change."""
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -90,6 +91,18 @@ def copy_tokenizer(model: "SentenceTransformer") -> Tokenizer:
     if (longest := max_length_of(model)) is not None:
         copied.enable_truncation(longest)
     return copied
+
+
+def same_tokenizer(model: "SentenceTransformer", other: "SentenceTransformer") -> bool:
+    """Return whether both models have the same tokenizer; two slow tokenizers count as different."""
+    tokenizers = [getattr(each.tokenizer, "backend_tokenizer", each.tokenizer) for each in (model, other)]
+    if not all(isinstance(tokenizer, Tokenizer) for tokenizer in tokenizers):
+        return False
+    # Settings of the last call are no part of the comparison.
+    first, second = (
+        {**json.loads(tokenizer.to_str()), "truncation": None, "padding": None} for tokenizer in tokenizers
+    )
+    return first == second
 
 
 def forget_last_call(model: "SentenceTransformer | Transformer") -> None:

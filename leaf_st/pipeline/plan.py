@@ -20,6 +20,7 @@ from leaf_st.models.random_weights import save_random_weights, shape_if_missing
 from leaf_st.pipeline.exclude import excluded_contents
 from leaf_st.pipeline.plan_types import Cycle, ModelSpeeds, Plan, ServiceCosts
 from leaf_st.pipeline.survey import SAMPLE, SourceRows, survey
+from leaf_st.pipeline.text_length import cut_to, tokens_to_embed
 from leaf_st.recipe import PAPER, Recipe, TeacherSpec
 from leaf_st.student.new import new_student
 from leaf_st.teacher.open import open_teacher
@@ -54,8 +55,9 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
         loadable, random_weights = _loadable(recipe, Path(temporary))
         teacher = open_teacher(loadable.teacher)
         student = new_student(loadable, teacher.fingerprint)  # reports an invalid student before counting
-        texts, sample = survey(recipe.texts, prompts=teacher.prompts, skipped=skipped, excluded=excluded)
-        general, _ = survey(recipe.general, "general") if recipe.general else ((), ())
+        cut = cut_to(tokens_to_embed(recipe, teacher, student), student, teacher.fingerprint.prompts)
+        texts, sample = survey(recipe.texts, prompts=teacher.prompts, skipped=skipped, excluded=excluded, cut=cut)
+        general, _ = survey(recipe.general, "general", cut=cut) if recipe.general else ((), ())
         held_out, watched = _validation_rows(recipe, texts, general)
         spec = replace(recipe.training, held_out_rows=max(1, held_out + watched))
         fingerprint, device = teacher.fingerprint, student.device.type

@@ -33,21 +33,23 @@ from leaf_st.models.load import load_model
 from leaf_st.models.tokens import copy_tokenizer, max_length_of, unread_end
 from leaf_st.pipeline.exclude import excluded_contents, existing_sets
 from leaf_st.pipeline.record import resolved_recipe, run_record
+from leaf_st.pipeline.text_length import cut_to, tokens_to_embed
 from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, TextsSpec
 from leaf_st.run_folder import FIT, GENERAL, MODEL, RESULTS, STORE, TEXTS, write_record
 from leaf_st.teacher.open import kind_of, open_teacher, require_teacher, usable_texts
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fingerprint, Fitted, NoVectorError, Service, Teacher
-from leaf_st.teacher.store import FINGERPRINT, UNIQUE_BY_KIND, EmbeddingStore, read_header
+from leaf_st.teacher.store import CUT_AT, FINGERPRINT, UNIQUE_BY_KIND, EmbeddingStore, read_header
 from leaf_st.teacher.workers import WHOLE, Engine, join
 from leaf_st.texts.check import left_out
+from leaf_st.texts.cut import Cutter
 from leaf_st.texts.exclude import EXCLUDED, Contents
 from leaf_st.texts.fold import text_id
-from leaf_st.texts.paper.cut import Cutter
 from leaf_st.texts.paper.fetch import closed_licences, fetch, format_sources, selected_sources
 from leaf_st.texts.paper.sources import SOURCES
 from leaf_st.texts.progress import ReadProgress
 from leaf_st.texts.read import read_texts, require_texts
+from leaf_st.texts.select import Cut
 from leaf_st.training.arguments import training_arguments
 from leaf_st.training.budget import steps_of_budget
 from leaf_st.training.train import initial_student, train
@@ -101,7 +103,11 @@ class Run:
         self._read_excluded()
         self._require_texts()
         student = self._build_student(self.teacher.fingerprint)
-        if warning := unread_end(max_length_of(student), self.teacher.fingerprint.max_length):
+        cut_at = self._cut_at(student)
+        cut = cut_to(cut_at, student, self.teacher.fingerprint.prompts)
+        if cut_at is not None:
+            self._log(f"texts are cut to the {cut_at:,} tokens that the student reads in training")
+        elif warning := unread_end(max_length_of(student), self.teacher.fingerprint.max_length):
             self._log(warning)
         # Another machine that resumes the run must not resolve "auto" to another precision.
         spec = self.recipe.teacher
@@ -109,33 +115,36 @@ class Run:
         self._write_record(self.teacher.fingerprint, student)
         texts = self._local_texts(student)
         if self.recipe.teacher.needs_fit:
-            self._fit_teacher(texts)
+            self._fit_teacher(texts, cut)
             self._write_record(self.teacher.fingerprint, student)
         skipped: Counter[str] = Counter()
-        if not engine.embed(self._processes, partial(self._make_shards, texts, skipped)):
+        if not engine.embed(self._processes, partial(self._make_shards, texts, skipped, cut, cut_at)):
             return None
         self._store = EmbeddingStore(self.folder / STORE, verified=engine.is_whole)
         self._write_record(self.teacher.fingerprint, student)
         self._log(f"{len(self._store):,} texts of {self.recipe.texts.source}{left_out(skipped)}")
-        self._embed_general(self._store)
+        self._embed_general(self._store, cut, cut_at)
         return self._store
 
-    def _fit_teacher(self, spec: TextsSpec) -> None:
+    def _fit_teacher(self, spec: TextsSpec, cut: Cut) -> None:
         """Let the teacher learn from the first texts, in one process, and use the result in all processes."""
         teacher, path = self.teacher, self.folder / FIT
         assert isinstance(teacher, Fitted)  # TeacherSpec.needs_fit
         if self._processes.is_main_process:
-            teacher.fit(read_texts(spec, Counter(), prompts=teacher.prompts, excluded=self._excluded), path)
+            texts = read_texts(spec, Counter(), prompts=teacher.prompts, excluded=self._excluded, cut=cut)
+            teacher.fit(texts, path)
         self._processes.wait_for_everyone()
         teacher.use(path)
         self.recipe = replace(self.recipe, teacher=self.recipe.teacher.with_fit(path))
 
-    def _make_shards(self, spec: TextsSpec, skipped: Counter[str], own: Callable[[int], bool]) -> EmbeddingStore | None:
+    def _make_shards(
+        self, spec: TextsSpec, skipped: Counter[str], cut: Cut, cut_at: int | None, own: Callable[[int], bool]
+    ) -> EmbeddingStore | None:
         """Read the texts and make the shards that ``own`` selects; each call reads the texts from the beginning."""
         skipped.clear()
         progress = ReadProgress()
         prompts = self._prompts_of_duplicates()
-        texts = read_texts(spec, skipped, prompts=prompts, progress=progress, excluded=self._excluded)
+        texts = read_texts(spec, skipped, prompts=prompts, progress=progress, excluded=self._excluded, cut=cut)
         return precompute(
             usable_texts(self.teacher, texts, skipped),
             self.teacher,
@@ -144,6 +153,7 @@ class Run:
             own=own,
             skipped=skipped,
             total=progress.expected_texts,
+            cut_at=cut_at,
         )
 
     def _read_excluded(self) -> None:
@@ -188,13 +198,20 @@ class Run:
             return None
         return self.teacher.prompts
 
-    def _embed_general(self, store: EmbeddingStore) -> None:
+    def _cut_at(self, student: SentenceTransformer) -> int | None:
+        """Return the tokens to which texts are cut; None if not, as in a store of an earlier version."""
+        store = self.folder / STORE
+        if (store / FINGERPRINT).is_file() and read_header(store)[CUT_AT] is None:
+            return None
+        return tokens_to_embed(self.recipe, self.teacher, student)
+
+    def _embed_general(self, store: EmbeddingStore, cut: Cut, cut_at: int | None) -> None:
         """Embed the texts of the general domain into ``general/``, without the training texts in ``store``."""
         spec = self.recipe.general
         if spec is None:
             return
         skipped: Counter[str] = Counter()
-        texts = {text_id(row.text): row for row in read_texts(spec, skipped, "general")}
+        texts = {text_id(row.text): row for row in read_texts(spec, skipped, "general", cut=cut)}
         is_trained = store.include([row.text for row in texts.values()])
         fresh = [row for row, trained in zip(texts.values(), is_trained, strict=True) if not trained]
         if trained := sum(is_trained):
@@ -206,7 +223,7 @@ class Run:
             )
         dtype = self.recipe.teacher.store_dtype
         with self._processes.main_process_first():
-            precompute(fresh, self.teacher, self.folder / GENERAL, dtype=dtype, total=len(fresh))
+            precompute(fresh, self.teacher, self.folder / GENERAL, dtype=dtype, total=len(fresh), cut_at=cut_at)
         self._log(f"{len(fresh):,} texts of {spec.source} for validation on the general domain{left_out(skipped)}")
 
     def train(self) -> SentenceTransformer:

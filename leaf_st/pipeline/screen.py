@@ -21,6 +21,7 @@ from leaf_st.pipeline.record import resolved_recipe
 from leaf_st.pipeline.screening.closed_form import ClosedForm, layers_of, measure_closed_form
 from leaf_st.pipeline.screening.prediction import Case, Fit
 from leaf_st.pipeline.survey import SourceRows, survey
+from leaf_st.pipeline.text_length import cut_to, tokens_to_embed
 from leaf_st.recipe import PAPER, Recipe
 from leaf_st.teacher.open import open_teacher, usable_texts
 from leaf_st.teacher.precompute import precompute
@@ -106,8 +107,9 @@ def screen(recipe: Recipe, sample: int | None = None) -> Screening:
         excluded = excluded_contents(recipe.texts)
         teacher = open_teacher(recipe.teacher)
         student = initial_student(recipe, teacher.fingerprint)  # reports an invalid student before embedding
+        cut = cut_to(tokens_to_embed(recipe, teacher, student), student, teacher.fingerprint.prompts)
         size = sample or _sample_of(teacher)
-        texts, rows = survey(recipe.texts, prompts=teacher.prompts, size=size, excluded=excluded)
+        texts, rows = survey(recipe.texts, prompts=teacher.prompts, size=size, excluded=excluded, cut=cut)
         if recipe.teacher.needs_fit:
             assert isinstance(teacher, Fitted)  # TeacherSpec.needs_fit
             teacher.fit(rows, folder / "fit.safetensors")

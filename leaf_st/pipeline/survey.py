@@ -17,6 +17,7 @@ from leaf_st.texts.exclude import Contents
 from leaf_st.texts.paper.fetch import selected_sources
 from leaf_st.texts.paper.sources import SOURCES
 from leaf_st.texts.read import read_texts
+from leaf_st.texts.select import Cut
 
 SAMPLE = 1536
 _logger = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ def survey(
     size: int | None = None,
     skipped: Counter[str] | None = None,
     excluded: Contents | None = None,
+    cut: Cut = list,
 ) -> Counts:
     """Return the number of texts of ``spec`` by source and kind, and a random sample of the texts.
 
@@ -68,6 +70,7 @@ def survey(
         size: Maximum number of texts in the sample; `SAMPLE` if None.
         skipped: Counts the rows that are left out, by reason.
         excluded: As for `leaf_st.texts.read.read_texts`; the paper's texts are not compared.
+        cut: Shortens the texts, as for `leaf_st.texts.read.read_texts`.
 
     Raises:
         InputError: As `leaf_st.texts.read.read_texts`.
@@ -75,7 +78,7 @@ def survey(
     if spec.source == PAPER:
         return (declared := list(_declared(spec))), _made_up(declared)
     skipped = Counter() if skipped is None else skipped
-    texts = read_texts(spec, skipped, key, prompts, excluded=excluded)
+    texts = read_texts(spec, skipped, key, prompts, excluded=excluded, cut=cut)
     counts = _counted(texts, spec.source, SAMPLE if size is None else size)
     log_left_out(_logger, spec.source, skipped)
     return counts

@@ -91,7 +91,7 @@ class LocalTeacher:
 
     @property
     def sentence_transformer(self) -> SentenceTransformer:
-        """The loaded model, for `leaf_st.teacher.ensemble.model`."""
+        """The loaded model."""
         return self._model
 
     @cached_property

@@ -24,6 +24,7 @@ from leaf_st.teacher.protocol import Service, Targets
 from leaf_st.teacher.rounding import record_rounding
 from leaf_st.teacher.shard import find_shards, is_intact, open_shard, write_shard
 from leaf_st.teacher.store import (
+    CUT_AT,
     FINGERPRINT,
     FORMAT,
     HELD_OUT_BY_CONTENT,
@@ -49,6 +50,7 @@ def precompute(
     skipped: Counter[str] | None = None,
     total: int | Callable[[int], int | None] | None = None,
     rows_per_shard: int = ROWS_PER_SHARD,
+    cut_at: int | None = None,
 ) -> EmbeddingStore | None:
     """Embed ``texts`` with ``teacher`` into the store at ``folder``.
 
@@ -61,6 +63,7 @@ def precompute(
         skipped: Reasons and counts of the rows that ``texts`` leaves out, for the manifest.
         total: Number of all texts, or a function that estimates it from the number of texts read, for the progress bar.
         rows_per_shard: Rows of a block.
+        cut_at: Tokens to which ``texts`` were cut, for the header of the store; None if they are complete.
 
     Returns:
         The store, or None if shards of other workers are missing.
@@ -69,7 +72,7 @@ def precompute(
         InputError: If the folder is a URL or holds something else, another teacher's vectors or other texts, or if the
             teacher gives vectors that are not finite, has changed, or is not paid for.
     """
-    _prepare(local_folder(folder), teacher, dtype, rows_per_shard)
+    _prepare(local_folder(folder), teacher, dtype, rows_per_shard, cut_at)
     service = teacher if isinstance(teacher, Service) else None
     if service is not None:
         service.require_unchanged(folder)
@@ -117,7 +120,7 @@ def _written(shard: Path | Future[Path] | None) -> Path | None:
     return shard.result() if isinstance(shard, Future) else shard
 
 
-def _prepare(folder: Path, teacher: Targets, dtype: str, rows_per_shard: int) -> None:
+def _prepare(folder: Path, teacher: Targets, dtype: str, rows_per_shard: int, cut_at: int | None) -> None:
     """Create the folder, or check that it is a store of this teacher with these settings."""
     header: dict[str, Any] = {
         "format": FORMAT,
@@ -126,6 +129,7 @@ def _prepare(folder: Path, teacher: Targets, dtype: str, rows_per_shard: int) ->
         "rows_per_shard": rows_per_shard,
         "unique_by": UNIQUE_BY_PROMPT,
         "held_out_by": HELD_OUT_BY_CONTENT,
+        CUT_AT: cut_at,
     }
     # Read before the fingerprint is looked up, because another worker may be creating the same store.
     used = folder.exists() and (not folder.is_dir() or not all(map(is_temporary, folder.iterdir())))
@@ -136,7 +140,7 @@ def _prepare(folder: Path, teacher: Targets, dtype: str, rows_per_shard: int) ->
         write_sealed(folder / FINGERPRINT, header)
     found = read_header(folder)
     teacher.fingerprint.require_same(found["fingerprint"], f"store {folder}")
-    for key in ("dtype", "rows_per_shard"):
+    for key in ("dtype", "rows_per_shard", CUT_AT):
         if found[key] != header[key]:
             raise InputError(
                 f"store {folder}: expected {key} {header[key]}, found {found[key]}: name another output folder"

@@ -15,6 +15,7 @@ from leaf_st.models.tokens import known_length
 from leaf_st.texts import Text
 
 if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
     from torch import Tensor
 
 Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
@@ -175,6 +176,15 @@ class Service(Protocol):
     @property
     def settings(self) -> str:
         """The part of the recipe that states limits and prices, for messages."""
+
+
+@runtime_checkable
+class Loaded(Protocol):
+    """The part of a teacher that is one model on this machine."""
+
+    @property
+    def sentence_transformer(self) -> "SentenceTransformer":
+        """The loaded model."""
 
 
 @runtime_checkable

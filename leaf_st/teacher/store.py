@@ -40,6 +40,9 @@ OPEN_SHARDS = 1024
 # ran in float32, or the distance was not measured.
 ROUNDING = "distance_to_float32"
 
+# Tokens of the student to which the texts were cut; None if they are complete, as in stores of earlier versions.
+CUT_AT = "cut_at_tokens"
+
 
 class _Fingerprint(TypedDict):
     """The values of a `Fingerprint` that reading needs."""
@@ -289,7 +292,7 @@ def read_header(folder: Path) -> dict[str, Any]:
         folder / FINGERPRINT,
         _HEADER,
         _NO_STORE,
-        {"unique_by": UNIQUE_BY_KIND, "held_out_by": HELD_OUT_BY_TEXT, ROUNDING: None},
+        {"unique_by": UNIQUE_BY_KIND, "held_out_by": HELD_OUT_BY_TEXT, ROUNDING: None, CUT_AT: None},
     )
 
 

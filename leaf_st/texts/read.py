@@ -17,7 +17,7 @@ from leaf_st.texts.docstrings import docstring_texts
 from leaf_st.texts.exclude import EXCLUDED, Contents
 from leaf_st.texts.files import Rows, read_file
 from leaf_st.texts.progress import PartProgress, ReadProgress
-from leaf_st.texts.select import Selection, total_limit
+from leaf_st.texts.select import Cut, Selection, total_limit
 
 
 def read_texts(
@@ -27,6 +27,7 @@ def read_texts(
     prompts: Mapping[str, str] | None = None,
     progress: ReadProgress | None = None,
     excluded: Contents | None = None,
+    cut: Cut = list,
 ) -> Iterator[Text]:
     """Yield the usable texts of ``spec`` without duplicates, in the order of the source.
 
@@ -38,6 +39,7 @@ def read_texts(
             as the kind that occurs first. If None, a text of both kinds is yielded twice.
         progress: Progress to update while the source is read.
         excluded: Texts to leave out, none if None.
+        cut: Shortens a block of texts, before duplicates are left out; the texts stay complete by default.
 
     Raises:
         InputError: If the source cannot be read or contains no usable text.
@@ -45,7 +47,7 @@ def read_texts(
     progress = progress or ReadProgress()
     progress.limit = total_limit(spec)
     with Deduplicator() as seen:
-        selection = Selection(spec, skipped, prompts, seen, excluded)
+        selection = Selection(spec, skipped, prompts, seen, excluded, cut)
         for rows in _rows(spec, skipped, key, progress):
             yield from selection.texts(rows)
             if selection.is_full:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import cast
 
 from leaf_st.recipe import KINDS, Kind, TextsSpec
@@ -12,6 +12,8 @@ from leaf_st.texts.dedupe import Deduplicator
 from leaf_st.texts.exclude import EXCLUDED, Contents
 from leaf_st.texts.files import Rows
 from leaf_st.texts.sentence import SentenceFinder
+
+Cut = Callable[[Sequence[Text]], list[Text]]
 
 
 def total_limit(spec: TextsSpec) -> float:
@@ -34,6 +36,7 @@ class Selection:
         prompts: Prompt by kind, which is a part of a text's identity; None if the kind is that part.
         seen: The texts that were selected before.
         excluded: Texts that must not be selected, none if None. A document among them gives no sentence either.
+        cut: Shortens texts before they are compared with each other.
     """
 
     def __init__(
@@ -43,10 +46,12 @@ class Selection:
         prompts: Mapping[str, str] | None,
         seen: Deduplicator,
         excluded: Contents | None = None,
+        cut: Cut = list,
     ) -> None:
         self._limits, self._total = _limits(spec), total_limit(spec)
         self._sentences = SentenceFinder() if spec.sentences else None
         self._skipped, self._seen, self._excluded = skipped, seen, excluded
+        self._cut = cut
         self._prompts = prompts if prompts is not None else {kind: kind for kind in KINDS}
         self._selected: Counter[str] = Counter()
 
@@ -81,8 +86,9 @@ class Selection:
         """Yield the new texts of a block whose rows are all usable."""
         allowed = self._allowed(texts)
         rows.progress.rows += len(texts) - len(allowed)
-        pairs = [(self._prompts[text.kind], text.text) for text in allowed]
-        for text, is_new in zip(allowed, self._seen.are_new(pairs), strict=True):
+        cut = self._cut(allowed)
+        pairs = [(self._prompts[text.kind], text.text) for text in cut]
+        for text, is_new in zip(cut, self._seen.are_new(pairs), strict=True):
             rows.progress.rows += 1
             if is_new:
                 self._selected[text.kind] += 1
@@ -91,9 +97,17 @@ class Selection:
                 self._skipped["duplicate"] += 1
 
     def _one_by_one(self, rows: Rows) -> Iterator[Text]:
-        for value, kind in zip(rows.texts, rows.kinds, strict=True):
+        reasons = list(map(flaw, rows.texts, rows.kinds))
+        stripped = zip(rows.texts, rows.kinds, reasons, strict=True)
+        whole = [Text(cast(str, text).strip(), cast(Kind, kind)) for text, kind, reason in stripped if reason is None]
+        usable = zip(whole, self._cut(whole), strict=True)
+        for reason in reasons:
             rows.progress.rows += 1
-            for text in self._usable(value, kind):
+            if reason is not None:
+                self._skipped[reason] += 1
+                continue
+            complete, cut = next(usable)
+            for text in self._candidates(complete, cut):
                 if self._selected[text.kind] >= self._limits[text.kind]:
                     continue
                 if not self._seen.is_new(self._prompts[text.kind], text.text):
@@ -104,16 +118,13 @@ class Selection:
                 if self.is_full:
                     return
 
-    def _usable(self, value: object, kind: object) -> list[Text]:
-        """Return the text of a row, and a sentence of the text if sentences are wanted; nothing of an unusable row."""
-        if (reason := flaw(value, kind)) is not None:
-            self._skipped[reason] += 1
+    def _candidates(self, complete: Text, cut: Text) -> list[Text]:
+        """Return a usable text, and a sentence of the complete text if sentences are wanted and there is one."""
+        if not self._allowed([complete]):
             return []
-        texts = list(self._allowed([Text(cast(str, value).strip(), cast(Kind, kind))]))
-        for text in texts[: self._sentences is not None]:
-            if text.kind == "document" and (sentence := self._sentences.find(text.text)):
-                texts += self._allowed([Text(sentence, "query")])
-        return texts
+        if self._sentences and complete.kind == "document" and (sentence := self._sentences.find(complete.text)):
+            return [cut, *self._cut(self._allowed([Text(sentence, "query")]))]
+        return [cut]
 
     def _allowed(self, texts: Sequence[Text]) -> Sequence[Text]:
         """Return the ``texts`` that are not excluded."""

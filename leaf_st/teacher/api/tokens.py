@@ -15,7 +15,7 @@ from leaf_st.models.find import find_model
 from leaf_st.models.lfs import is_lfs_pointer
 from leaf_st.recipe import ApiSpec
 from leaf_st.teacher.api.usage import Usage
-from leaf_st.texts.paper.cut import Cutter
+from leaf_st.texts.cut import Cutter
 
 _CHARACTERS = 4  # per token, where no tokenizer is named
 _MARGIN = 1.1  # of an estimate without a tokenizer

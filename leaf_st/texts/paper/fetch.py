@@ -21,8 +21,8 @@ from leaf_st.atomic import write_json, write_whole
 from leaf_st.errors import InputError
 from leaf_st.recipe import TextsSpec
 from leaf_st.tables import aligned
+from leaf_st.texts.cut import Cutter
 from leaf_st.texts.dedupe import Deduplicator
-from leaf_st.texts.paper.cut import Cutter
 from leaf_st.texts.paper.sample import Position
 from leaf_st.texts.paper.sources import SOURCES, Source
 from leaf_st.texts.paper.stream import check_source, leave_out, stream_texts

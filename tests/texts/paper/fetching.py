@@ -11,8 +11,8 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.errors import InputError
 from leaf_st.models.tokens import copy_tokenizer
 from leaf_st.recipe import PAPER, TextsSpec
+from leaf_st.texts.cut import Cutter
 from leaf_st.texts.paper import fetch, stream
-from leaf_st.texts.paper.cut import Cutter
 from leaf_st.texts.paper.sources import SOURCES
 
 

@@ -20,7 +20,7 @@ from transformers import AutoTokenizer
 from leaf_st.errors import InputError
 from leaf_st.models.tokens import copy_tokenizer
 from leaf_st.recipe import PAPER, TextsSpec
-from leaf_st.texts.paper.cut import Cutter
+from leaf_st.texts.cut import Cutter
 from leaf_st.texts.paper.fetch import closed_licences, fetch, format_sources, provenance, selected_sources
 from leaf_st.texts.paper.sources import SOURCES
 from leaf_st.texts.read import read_texts

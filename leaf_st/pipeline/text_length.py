@@ -1,0 +1,50 @@
+"""Which part of a text a run embeds: the tokens that the student reads, so that a target covers no unread text."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from sentence_transformers import SentenceTransformer
+
+from leaf_st.errors import InputError
+from leaf_st.models.tokens import copy_tokenizer, max_length_of, same_tokenizer
+from leaf_st.recipe import Recipe
+from leaf_st.student.static import is_static
+from leaf_st.teacher.protocol import Loaded, Table, Teacher
+from leaf_st.texts.cut import Cutter
+from leaf_st.texts.select import Cut
+
+
+def tokens_to_embed(recipe: Recipe, teacher: Teacher, student: SentenceTransformer) -> int | None:
+    """Return the number of the student's tokens to which texts are cut; None if they stay complete.
+
+    They stay complete if the student reads complete texts, if the vectors are given, or if the teacher has the
+    student's tokenizer and reads no more tokens.
+    """
+    if is_static(student) or isinstance(teacher, Table):
+        return None
+    lengths = (max_length_of(student), recipe.training.max_length)
+    tokens = min((length for length in lengths if length is not None), default=None)
+    known = teacher.fingerprint.max_length
+    if tokens is None or known is None or known > tokens or not isinstance(teacher, Loaded):
+        return tokens
+    return None if same_tokenizer(teacher.sentence_transformer, student) else tokens
+
+
+def cut_to(tokens: int | None, student: SentenceTransformer, prompts: Mapping[str, str]) -> Cut:
+    """Return a function that cuts texts to ``tokens`` of ``student``, those of the ``prompts`` by kind included.
+
+    Raises:
+        InputError: If a prompt leaves no token for a text.
+    """
+    if tokens is None:
+        return list
+    tokenizer = copy_tokenizer(student)
+    tokenizer.enable_truncation(tokens)
+    for kind, prompt in prompts.items():
+        # A token of the text must remain, and its first characters may belong to the prompt's last token.
+        if len(tokenizer.encode(f"{prompt} a").ids) <= len(tokenizer.encode(prompt).ids):
+            raise InputError(
+                f"student.max_length: expected more tokens than those of the prompt {prompt!r} for kind {kind}, found "
+                f"{tokens}: raise student.max_length and training.max_length, or set a shorter prompt"
+            )
+    return partial(Cutter(tokenizer, tokens).cut_rows, prompts=prompts)
