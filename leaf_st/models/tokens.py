@@ -64,11 +64,21 @@ def positions_of(transformer: "Transformer") -> int | None:
 def token_counts(model: "SentenceTransformer", texts: Sequence[str]) -> NDArray[np.int64]:
     """Return the number of tokens of each text, cut at the model's maximum, shape (n,).
 
-    For a model whose tokenizer takes no batches, such as a static model, characters are counted instead.
+    For a model whose tokenizer takes no batches, such as a static model, characters are counted instead. A fast
+    tokenizer counts on all cores: the lists of ids that transformers makes of its result would take a third of the time
+    of two cores, and most of the time of many cores.
     """
     if not callable(model.tokenizer):
         return np.array([len(text) for text in texts], dtype=np.int64)
     longest = max_length_of(model)
+    tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
+    if isinstance(tokenizer, Tokenizer):
+        tokenizer.no_padding()  # transformers sets padding and truncation at each call
+        if longest is None:
+            tokenizer.no_truncation()
+        else:
+            tokenizer.enable_truncation(longest)
+        return np.array([len(tokens) for tokens in tokenizer.encode_batch_fast(list(texts))], dtype=np.int64)
     encoded = model.tokenizer(list(texts), truncation=longest is not None, max_length=longest)
     return np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)
 
