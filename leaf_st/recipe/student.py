@@ -23,7 +23,7 @@ class StudentSpec:
     """Whether to train a table of token vectors instead of an encoder (see `leaf_st.student.static`)."""
     max_length: AtLeast2 | None = None
     """Maximum number of tokens per text after training; if None, the start's, or the smaller of the teacher's and the
-    backbone's. A static student has no maximum."""
+    backbone's. Texts are cut to this length before the teacher embeds them. A static student has no maximum."""
     closed_form_rows: AtLeast0 = 4096
     """Number of texts to which a new projection or table is fitted in closed form before training; 0 keeps the random
     weights."""
