@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import datasets.config
 import pytest
 from hub_account import Account
+from hub_faults import Fault
 from huggingface_hub import close_session, constants
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -42,6 +43,7 @@ class Hub:
         newest: The newest commit of all repositories.
         commits: Commits of the files that were sent.
         account: Repositories that can be written to.
+        faults: What happens to requests in place of the right answer.
     """
 
     models: Mapping[str, Path]
@@ -55,6 +57,7 @@ class Hub:
     newest: str = COMMIT
     commits: list[str] = field(default_factory=list)
     account: Account | None = None
+    faults: list[Fault] = field(default_factory=list)
 
 
 @contextmanager
@@ -131,6 +134,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body):
         path = unquote(urlsplit(self.path).path)
+        fault = next((fault for fault in self.served.faults if fault.strikes(self.command, self.path)), None)
+        if fault is not None and fault.act(self):
+            return None
         if self.served.fail_with is not None:
             return self._send(self.served.fail_with, b"", body)
         if self.served.account is not None and self.served.account.answer(self, body):
@@ -188,12 +194,20 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(200, json.dumps(value).encode(), body, {"Content-Type": "application/json"})
 
     def _send(self, status, content, body, headers=None, cut=False):
+        status, headers, content = self.change(status, headers or {}, content)
+        if status is None:
+            return self.connection.close()
         self.send_response(status)
-        for key, value in {**(headers or {}), "Content-Length": str(len(content))}.items():
+        for key, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(key, value)
         self.end_headers()
-        if body:
-            self.wfile.write(content[: len(content) // 2] if cut else content)
+        return self.write(content[: len(content) // 2] if cut else content) if body else None
+
+    def change(self, status, headers, content):
+        return status, headers, content
+
+    def write(self, content):
+        self.wfile.write(content)
 
 
 def _entry(folder, file):

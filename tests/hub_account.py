@@ -1,7 +1,4 @@
-"""Writable repositories of the stand-in hub: commits, branches, tags, pull requests, large files.
-
-Every step can be made to fail before or after its work.
-"""
+"""Writable repositories of the stand-in hub: commits, branches, tags, pull requests, large files."""
 
 import base64
 import hashlib
@@ -11,6 +8,8 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from hub_faults import Fault, answer, close, lose
 
 REPO = "us/tiny"
 TOKEN = "hf_" + "tokenOfTheTests" * 3
@@ -35,6 +34,14 @@ _STEPS = {
     "resolve": ("GET|HEAD", f"/{_ID}/resolve/{_REVISION}/(?P<name>.+)"),
 }
 _WRITES = {"create", "preupload", "batch", "upload", "commit", "branch", "tag"}
+
+
+def at(step: str, how, times: int = 1, after: int = 0) -> Fault:
+    """Return a fault of ``step``: a status, "cut" (before its work), "lost" (after its work), or what a fault does."""
+    method, path = _STEPS[step]
+    acts = {"cut": close, "lost": lose}
+    act = answer(how) if isinstance(how, int) else acts[how] if isinstance(how, str) else how
+    return Fault(path, act, method, times, after)
 
 
 @dataclass
@@ -79,7 +86,6 @@ class Account:
         folder: The parent of the repositories' folders.
         repositories: Repositories by id.
         large: Large files that arrived, by sha256.
-        failures: Steps that fail once, each with a status, "cut" (before its work) or "lost" (after its work).
         steps: Steps that were requested.
         ignored: Files that a .gitignore excludes.
     """
@@ -87,7 +93,6 @@ class Account:
     folder: Path
     repositories: dict[str, Repository] = field(default_factory=dict)
     large: dict[str, bytes] = field(default_factory=dict)
-    failures: list[tuple[str, int | str]] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
     ignored: frozenset[str] = frozenset()
 
@@ -120,22 +125,13 @@ class _Answer:
 
     def give(self):
         self.account.steps.append(self.step)
-        how = next((what for step, what in self.account.failures if step == self.step), None)
-        if how is not None:
-            self.account.failures.remove((self.step, how))
-        if how == "cut":
-            return self.handler.connection.close()
         self.sent = self.handler.rfile.read(int(self.handler.headers.get("Content-Length", 0)))
-        if isinstance(how, int):
-            return self._error(how, "out of order")
         if self._is_refused():
             return None
-        answer = getattr(self, f"_{self.step}")()
-        if how == "lost":
-            return self.handler.connection.close()
-        if isinstance(answer, tuple):
-            return self._error(*answer)
-        return self.handler._json(answer, self.body) if answer is not None else None
+        given = getattr(self, f"_{self.step}")()
+        if isinstance(given, tuple):
+            return self._error(*given)
+        return self.handler._json(given, self.body) if given is not None else None
 
     def _is_refused(self):
         token = self.handler.headers.get("Authorization", "").removeprefix("Bearer ")

@@ -135,11 +135,11 @@ def ready(finished, tmp_path_factory):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A hub for this process, with its ``account``, its ``url``, and the times of all sleeps in ``slept``."""
+    """A hub for this process, with its ``account``, its ``url``, its ``faults``, and all sleeps in ``slept``."""
     account, slept = Account(tmp_path / "hub"), []
     with serve({}, account=account) as served:
         connect(monkeypatch, served.url, tmp_path / "home")
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         monkeypatch.setattr(time, "sleep", slept.append)
-        yield SimpleNamespace(account=account, url=served.url, slept=slept)
+        yield SimpleNamespace(account=account, url=served.url, faults=served.faults, slept=slept)
         close_session()

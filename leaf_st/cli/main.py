@@ -15,6 +15,7 @@ from leaf_st.cli import measurements, publishing, screen, stages
 from leaf_st.cli.arguments import ArgumentParser
 from leaf_st.cli.console import messages_shown
 from leaf_st.errors import InputError, exit_on_error
+from leaf_st.hub.session import limit_waits
 from leaf_st.hub.settings import check_numbers
 from leaf_st.recipe.types import url_problem
 
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.environ.setdefault("TQDM_DELAY", _SECONDS_WITHOUT_BAR)  # read when tqdm is imported
         _require_local(options)
         check_numbers()
+        limit_waits()
         with messages_shown(_PROGRAM):
             options.func(options)
 

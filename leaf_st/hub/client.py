@@ -10,35 +10,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from tempfile import TemporaryDirectory
+from typing import ParamSpec, TypeVar
 
 from huggingface_hub import CommitInfo, HfApi
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
+    HfHubHTTPError,
     HTTPError,  # the error type of its HTTP library
-    LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
-from huggingface_hub.hf_api import ModelInfo, RepoFile
+from huggingface_hub.hf_api import GitRefs, ModelInfo, RepoFile
 
-from leaf_st.errors import InputError
-from leaf_st.hub.changes import Changes, compare_files, differing_files, local_files
+from leaf_st.errors import InputError, cannot_write
+from leaf_st.hub.answers import AnswerError, ask
+from leaf_st.hub.changes import Changes, compare_files, differing_files, has_content, local_files
 from leaf_st.hub.explain import explain
-from leaf_st.hub.manifest import MANIFEST, Hashes, Manifest, read_manifest
-from leaf_st.hub.retry import retry
+from leaf_st.hub.manifest import MANIFEST, Hashes, Manifest, file_hashes, read_manifest
+from leaf_st.hub.retry import TemporaryError, retry
 from leaf_st.hub.settings import check_address, find_token
 from leaf_st.hub.target import MAIN, Target
 
-# The errors of huggingface_hub. PermissionError and ConnectionError come from hf_xet, which uploads large files.
-_CLIENT_ERRORS = (
-    HTTPError,
-    ConnectionError,
-    TimeoutError,
-    PermissionError,
-    LocalEntryNotFoundError,
-    RuntimeError,
-    ValueError,
-)
-
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
@@ -77,6 +69,7 @@ class Hub:
             raise InputError("no token for the hub: log in with `hf auth login`, or set HF_TOKEN")
         self._target = target
         self._sent = 0
+        self._warned: set[str] = set()
         self._api = HfApi(token=self._token, library_name="leaf_st", library_version=version("leaf-st"))
 
     def check(self) -> None:
@@ -105,8 +98,9 @@ class Hub:
         return self._call(lambda: self._publish(folder, manifest, local))
 
     def _require_write_token(self) -> None:
-        token = self._api.whoami().get("auth", {}).get("accessToken", {})
-        if token.get("role") == "read":
+        # OAuth tokens have no role.
+        role = ask(lambda: self._api.whoami().get("auth", {}).get("accessToken", {}).get("role"))
+        if role == "read":
             raise InputError(
                 f"the token has read permission only, expected write permission for {self._target.repo_id}: use a "
                 "token with write permission"
@@ -115,7 +109,7 @@ class Hub:
     def _find_repository(self) -> ModelInfo | None:
         target = self._target
         try:
-            repository = self._api.model_info(target.repo_id)
+            repository = ask(self._api.model_info, target.repo_id)
         except RepositoryNotFoundError as error:
             if target.pull_request:
                 raise InputError(
@@ -123,6 +117,11 @@ class Hub:
                     "create it"
                 ) from error
             return None
+        if repository.id != target.repo_id:
+            self._warn_once(
+                f"{target.repo_id} is now {repository.id} on the hub: push to --repo-id {repository.id} next time, so "
+                "that the model card names it"
+            )
         if target.private and not repository.private:
             raise InputError(
                 f"{target.repo_id} exists and is public: make it private in its settings, or leave out --private"
@@ -134,14 +133,14 @@ class Hub:
         target, api = self._target, self._api
         if self._find_repository() is None:
             # None leaves the choice to the settings of the owner.
-            api.create_repo(target.repo_id, private=target.private or None, exist_ok=True)
+            ask(api.create_repo, target.repo_id, private=target.private or None, exist_ok=True)
         title = f"leaf-st {manifest.tag}"
         if target.pull_request and (url := self._open_pull_request(title, local)):
             return Published(url, None, self._sent)
         head, tags, is_branch = self._refs()
         changes = self._compare(local, head)
         if not is_branch:  # only after the comparison has allowed the upload
-            api.create_branch(target.repo_id, branch=target.revision, exist_ok=True)
+            ask(api.create_branch, target.repo_id, branch=target.revision, exist_ok=True)
         if changes:
             commit = self._commit(changes, folder, title, head)
             head = commit.oid
@@ -151,22 +150,32 @@ class Hub:
         if manifest.tag not in tags:
             if target.pull_request:
                 return Published(f"{api.endpoint}/{target.repo_id}", None, 0)
-            api.create_tag(target.repo_id, tag=manifest.tag, revision=head, exist_ok=True)
+            self._ask_about(head, api.create_tag, target.repo_id, tag=manifest.tag, revision=head, exist_ok=True)
         return Published(f"{api.endpoint}/{target.repo_id}", manifest.tag, self._sent)
 
     def _compare(self, local: Mapping[str, Hashes], head: str) -> Changes:
         remote = self._remote_files(head)
         previous = Manifest("", {})
         if MANIFEST in remote:
-            previous = read_manifest(Path(self._api.hf_hub_download(self._target.repo_id, MANIFEST, revision=head)))
+            previous = self._previous(head, remote[MANIFEST])
         where = f"{self._target.repo_id} ({head[:8]})"
         return compare_files(local, remote, previous, replace=self._target.replace, where=where)
+
+    def _previous(self, head: str, listed: RepoFile) -> Manifest:
+        """Return the manifest in the repository, without the hub's cache: a wrong file would stay there."""
+        with TemporaryDirectory() as folder:
+            download = self._api.hf_hub_download
+            path = self._ask_about(head, download, self._target.repo_id, MANIFEST, revision=head, local_dir=folder)
+            if not has_content(listed, file_hashes(Path(path))):
+                raise TemporaryError(f"the hub sends {MANIFEST} with other content than its list of files names")
+            return read_manifest(Path(path))
 
     def _commit(self, changes: Changes, folder: Path, title: str, head: str) -> CommitInfo:
         self._sent = len(changes.upload)
         counts = len(changes.upload), len(changes.delete), changes.unchanged
         _logger.info("%d files to send, %d to delete, %d unchanged", *counts)
-        return self._api.create_commit(
+        return ask(
+            self._api.create_commit,
             self._target.repo_id,
             changes.operations(folder),
             commit_message=title,
@@ -177,22 +186,45 @@ class Hub:
 
     def _open_pull_request(self, title: str, local: Mapping[str, Hashes]) -> str | None:
         """Return the address of the open pull request with this title and content; None if no such request exists."""
-        found = self._api.get_repo_discussions(
+        asked = self._api.get_repo_discussions(
             self._target.repo_id, discussion_type="pull_request", discussion_status="open"
         )
+        found = ask(list, asked)
         candidates = (request for request in found if request.title == title)
         return next((each.url for each in candidates if not self._missing(local, f"refs/pr/{each.num}")), None)
 
     def _refs(self) -> tuple[str, set[str], bool]:
         """Return the head of the branch, or of main if the branch is new; the tags; and whether the branch exists."""
-        refs = self._api.list_repo_refs(self._target.repo_id)
+        refs: GitRefs = ask(self._api.list_repo_refs, self._target.repo_id)
         heads = {branch.name: branch.target_commit for branch in refs.branches}
         revision = self._target.revision
-        return heads.get(revision, heads[MAIN]), {tag.name for tag in refs.tags}, revision in heads
+        head = heads.get(revision, heads.get(MAIN))
+        if not isinstance(head, str):
+            raise TemporaryError(f"the hub names no commit of the branch {MAIN} of {self._target.repo_id}")
+        return head, {tag.name for tag in refs.tags}, revision in heads
 
     def _remote_files(self, commit: str) -> dict[str, RepoFile]:
-        tree = self._api.list_repo_tree(self._target.repo_id, recursive=True, revision=commit)
+        tree = self._ask_about(
+            commit, list, self._api.list_repo_tree(self._target.repo_id, recursive=True, revision=commit)
+        )
         return {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+
+    def _ask_about(self, commit: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return the result of ``call`` about a commit that the hub has named, and which exists for this reason.
+
+        Raises:
+            TemporaryError: If the hub does not find the commit: its servers do not learn of a commit all at once.
+        """
+        try:
+            return ask(call, *args, **kwargs)
+        except RepositoryNotFoundError:
+            raise
+        except HfHubHTTPError as error:
+            if error.response.status_code != 404:
+                raise
+            raise TemporaryError(
+                f"the hub does not yet find its commit {commit[:8]} of {self._target.repo_id}"
+            ) from error
 
     def _missing(self, local: Mapping[str, Hashes], revision: str) -> list[str]:
         """Return the local files that a revision lacks, or contains with other content."""
@@ -210,9 +242,12 @@ class Hub:
         """Return the result of ``call`` with retries; turn an error into one line without the token."""
         try:
             return retry(call)
-        except InputError:
-            raise
-        except _CLIENT_ERRORS as error:
-            if isinstance(error, PermissionError) and error.filename:
+        except (HTTPError, OSError, AnswerError) as error:  # also errors of hf_xet, which uploads large files
+            if cannot_write(error) or getattr(error, "filename", None) is not None:
                 raise  # a local file
             raise InputError(explain(error, self._target).replace(self._token, "***")) from error
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            _logger.warning("%s", message)

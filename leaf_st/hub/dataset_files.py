@@ -13,8 +13,10 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 )
 
 from leaf_st.errors import FieldError, InputError, cannot_write
+from leaf_st.hub.answers import AnswerError, ask
 from leaf_st.hub.dataset_url import DatasetUrl, parse_dataset_url
-from leaf_st.hub.explain import UNREADABLE, explain_download
+from leaf_st.hub.downloads import forget_listing, require_undamaged
+from leaf_st.hub.explain import explain_download
 from leaf_st.hub.retry import retry
 from leaf_st.hub.settings import check_download
 
@@ -43,17 +45,19 @@ def dataset_files(url: str, of_file: tuple[str, ...], of_folder: tuple[str, ...]
         folder = _from_cache(part, patterns) or _from_hub(part, patterns)
     except InputError:
         raise
-    except (OSError, HTTPError, *UNREADABLE) as error:
+    except (OSError, HTTPError, AnswerError) as error:
         if cannot_write(error):
             raise
         problem = explain_download(error, "data set", "correct the address, or name a local file")
         raise FieldError(key, "source", problem, url) from error
     place = folder / part.path
     if not place.is_file() and not any(any(place.rglob(f"*{ending}")) for ending in of_folder):
+        found = _content(part)
+        forget_listing(folder)
         raise FieldError(
             key,
             "source",
-            f"expected files of the form {', '.join(patterns)}, found {_content(part)}: name a folder or file of the "
+            f"expected files of the form {', '.join(patterns)}, found {found}: name a folder or file of the "
             "data set, or the revision @refs/convert/parquet",
             url,
         )
@@ -75,7 +79,9 @@ def _from_cache(part: DatasetUrl, patterns: Sequence[str]) -> Path | None:
 
 def _from_hub(part: DatasetUrl, patterns: Sequence[str]) -> Path:
     check_download()
-    return retry(lambda: _snapshot(part, patterns))
+    folder = retry(lambda: ask(_snapshot, part, patterns))
+    require_undamaged(folder, part.repo_id)
+    return folder
 
 
 def _snapshot(part: DatasetUrl, patterns: Sequence[str], **options: Any) -> Path:  # noqa: ANN401

@@ -1,5 +1,7 @@
 """What an error of the hub means for the user, and what to do."""
 
+from contextlib import suppress
+
 from huggingface_hub import constants
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
     GatedRepoError,
@@ -9,47 +11,70 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
     RevisionNotFoundError,
 )
 
-from leaf_st.hub.retry import TEMPORARY_STATUSES, causes_with_status
-from leaf_st.hub.settings import connection_settings
+from leaf_st.errors import InputError
+from leaf_st.hub.answers import AnswerError
+from leaf_st.hub.retry import CONFLICTS, causes_with_status, is_temporary
+from leaf_st.hub.settings import connection_settings, find_token
 from leaf_st.hub.target import Target
 
-# What the client raises for an answer that is not JSON, or JSON of another form.
-UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, AssertionError)
+_REFUSED_FILES = "LFS batch API returned errors"  # how huggingface_hub begins the list of files that the hub refuses
+_AGAIN = "then run the same command again to resume"
+_REJECTED = (
+    "the hub rejects the publication, and no partial publication is left: correct what the hub names, then run the "
+    "same command again"
+)
 
 
 def explain(error: Exception, target: Target) -> str:
     """Return the cause of the upload's ``error`` and the remedy. The text may contain what the hub answered."""
-    message = getattr(error, "server_message", None) or " ".join(str(error).split())
     for cause, status in causes_with_status(error):
         if isinstance(cause, OfflineModeIsEnabled):
             return "HF_HUB_OFFLINE is set, so nothing can be published: unset HF_HUB_OFFLINE"
-        if status == 401:
-            return "the hub does not know the token: log in with `hf auth login`, or set HF_TOKEN"
-        if status == 403 or isinstance(cause, PermissionError):
-            return (
-                f"the token may not write to {target.repo_id}: use a token with write permission, or name a --repo-id "
-                f"of your own; the hub answered 403: {message}"
-            )
-        if status == 404:
-            return (
-                f"{target.repo_id}: the hub has no such repository or branch, or hides it from this token: check "
-                "--repo-id, --revision and the token"
-            )
-        if status is not None and status not in TEMPORARY_STATUSES:
-            return (
-                "the hub rejects the publication, and no partial publication is left: correct what the hub names, then "
-                f"run the same command again; the hub answered {status}: {message}"
-            )
+        message = getattr(cause, "server_message", None) or " ".join(str(error).split())
         if status is not None:
-            return (
-                f"the hub cannot answer now: run the same command later to resume; the hub answered {status}: {message}"
-            )
+            return _explain_status(cause, status, message, target)
+        if isinstance(cause, PermissionError):
+            return _explain_refusal(message, target)
         if isinstance(cause, HTTPError | ConnectionError | TimeoutError):
             return (
-                f"the hub cannot be reached: {connection_remedy(cause)}, then run the same command again to resume; "
-                f"the request failed with: {message}"
+                f"the hub cannot be reached: {connection_remedy(cause)}, {_AGAIN}; the request failed with: {message}"
             )
-    return f"the upload failed: run the same command again to resume; the error was: {message}"
+    if isinstance(error, AnswerError) and _REFUSED_FILES not in str(error):
+        return (
+            f"the hub's answer cannot be read: {connection_remedy(error)}, where something else may answer, {_AGAIN}; "
+            f"the error was {error}"
+        )
+    return f"{_REJECTED}; the hub answered: {error}"
+
+
+def _explain_status(cause: BaseException, status: int, message: str, target: Target) -> str:
+    answer = f"the hub answered {status}: {message}"
+    if status in CONFLICTS:
+        return (
+            f"another client changes {target.repo_id} at the same time: run the same command later to resume; {answer}"
+        )
+    if is_temporary(cause, status):
+        return f"the hub cannot answer now: run the same command later to resume; {answer}"
+    if status == 401:
+        return (
+            "the hub does not know the token, or the token has expired: log in with `hf auth login`, or set HF_TOKEN, "
+            f"{_AGAIN}"
+        )
+    if status == 403:
+        return _explain_refusal(message, target)
+    if status == 404:
+        return (
+            f"{target.repo_id}: the hub has no such repository or branch, or hides it from this token: check "
+            f"--repo-id, --revision and the token, {_AGAIN}"
+        )
+    return f"{_REJECTED}; {answer}"
+
+
+def _explain_refusal(message: str, target: Target) -> str:
+    return (
+        f"the hub refuses to write to {target.repo_id}: correct what the hub names, or use a token with write "
+        f"permission, or name a --repo-id of your own; the hub answered 403: {message}"
+    )
 
 
 def explain_download(error: Exception, what: str, others: str) -> str:
@@ -60,7 +85,7 @@ def explain_download(error: Exception, what: str, others: str) -> str:
         what: What is downloaded: "model" or "data set".
         others: The remedy if the hub does not have it.
     """
-    reason = first_line(error)
+    reason = _without_token(first_line(error))
     if isinstance(error, GatedRepoError):
         return (
             f"the hub restricts access to this {what}: request access on its page on the hub, then log in with `hf "
@@ -77,10 +102,10 @@ def explain_download(error: Exception, what: str, others: str) -> str:
         )
     if constants.HF_HUB_OFFLINE:
         return f"not in the hub's cache, and HF_HUB_OFFLINE switches the hub off: unset HF_HUB_OFFLINE, or {others}"
-    if isinstance(error, UNREADABLE):
+    if isinstance(error, AnswerError):
         return (
             f"not in the hub's cache, and the hub's answer cannot be read: {connection_remedy(error)}, where something "
-            f"else may answer; the error was {type(error).__name__}: {reason}"
+            f"else may answer; the error was {reason}"
         )
     return (
         f"not in the hub's cache, and the hub cannot be reached: {connection_remedy(error)}, or {others}; the request "
@@ -98,6 +123,13 @@ def connection_remedy(error: BaseException) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of the message of ``error``, or its type if it has no message."""
     return str(error).partition("\n")[0] or type(error).__name__
+
+
+def _without_token(text: str) -> str:
+    with suppress(InputError):  # a token that cannot be read was not sent
+        if token := find_token():
+            return text.replace(token, "***")
+    return text
 
 
 def is_refused(error: BaseException) -> bool:

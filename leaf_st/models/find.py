@@ -20,7 +20,9 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 
 from leaf_st import run_folder
 from leaf_st.errors import InputError, ModelError, UnreachableError, cannot_write
-from leaf_st.hub.explain import UNREADABLE, explain_download, is_refused
+from leaf_st.hub.answers import AnswerError, ask
+from leaf_st.hub.downloads import forget_listing, require_undamaged
+from leaf_st.hub.explain import explain_download, is_refused
 from leaf_st.hub.settings import check_download
 from leaf_st.run_folder import run_of
 from leaf_st.zoo import PACKAGED, ZOO, ZooModel
@@ -80,7 +82,7 @@ def find_model(
         raise ModelError(
             name, f"neither an existing folder nor a hub id: name a folder, a hub id, or {' or '.join(ZOO)}"
         ) from None
-    except (OSError, HTTPError, *UNREADABLE) as error:  # also an InputError
+    except (OSError, HTTPError, AnswerError, InputError) as error:
         if (packaged := _packaged(name, revision)) is not None:
             return packaged
         if isinstance(error, InputError) or cannot_write(error):
@@ -144,14 +146,19 @@ def _from_hub(name: str, revision: str | None, files: list[str], newest: bool) -
     """
     check_download()
     if newest:  # a download alone returns an earlier copy if the hub refuses the model, or has the model no longer
-        HfApi().model_info(name, revision=revision, timeout=10)
-    folder = Path(_snapshot(name, revision, files, etag_timeout=5))
+        ask(HfApi().model_info, name, revision=revision, timeout=10)
+    folder = Path(ask(_snapshot, name, revision, files, etag_timeout=5))
+    require_undamaged(folder, name)
+    if not folder.is_dir():
+        forget_listing(folder)
+        raise ModelError(name, "expected a model, found no file of a model on the hub: name another hub id or revision")
     if not _is_listed(name, revision) and not _has_its_modules(folder):
         raise OSError("the cache may hold only a part of the model")
     if not _is_complete(folder) and _is_listed(name, revision):  # pickles are not downloaded
         paths = sorted(Path(file.path) for file in get_cached_repo_tree(name, revision=revision))
         if pickled := [path for path in paths if path.suffix in PICKLED]:
             raise ModelError(name, pickle_problem(pickled[0]))
+        forget_listing(folder)
     return folder
 
 

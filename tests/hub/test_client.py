@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from hub_account import FOREIGN_TOKEN, REPO, TOKEN
+from hub_account import FOREIGN_TOKEN, REPO, TOKEN, at
 
 from leaf_st.cli.main import main
 from leaf_st.errors import InputError
@@ -59,9 +59,9 @@ def test_a_pulled_model_equals_the_published_one(hub, ready, finished, tmp_path)
     done = _publish(ready, private=True)
     assert _is_published(hub, ready).private
     assert (done.url, done.sent) == (f"{hub.url}/{REPO}", len(_files(ready)))
-    hub.account.failures = [("info", 503), ("tree", 500), ("resolve", 429)]
+    hub.faults += [at("info", 503), at("tree", 500), at("resolve", 429)]
     pull(REPO, tmp_path / "pulled")
-    assert hub.account.failures == []
+    assert [fault.times for fault in hub.faults] == [0, 0, 0]
     assert _files(tmp_path / "pulled") == _files(ready)
     texts = ["a small text", "z"]
     model, trained = load_model(str(tmp_path / "pulled")), load_model(str(finished / "model"))
@@ -119,9 +119,9 @@ def test_a_second_call_sends_nothing(hub, ready):
 @pytest.mark.parametrize("how", [429, 500, "cut", "lost"])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_that_fails_once_is_repeated(hub, ready, step, how):
-    hub.account.failures = [(step, how)]
+    hub.faults.append(at(step, how))
     done = _publish(ready)
-    assert hub.account.failures == []
+    assert hub.faults[0].times == 0
     _is_published(hub, ready)
     assert (bool(done.tag), done.sent) == (True, len(_files(ready)))
     assert all(files in (set(), set(_files(ready))) for files in _heads(hub))
@@ -130,7 +130,7 @@ def test_a_step_that_fails_once_is_repeated(hub, ready, step, how):
 
 @pytest.mark.parametrize("step", STEPS)
 def test_the_same_call_completes_a_failed_publication(hub, ready, step, caplog):
-    hub.account.failures = [(step, 503)] * 200
+    hub.faults.append(at(step, 503, times=200))
     with pytest.raises(
         InputError, match=r"cannot answer now: run the same command later to resume; the hub answered 503: "
     ):
@@ -138,7 +138,7 @@ def test_the_same_call_completes_a_failed_publication(hub, ready, step, caplog):
     pauses = [int(line.split()[-2]) for line in caplog.messages if ": next attempt in" in line]
     assert pauses == [1, 2, 4, 8, 16, 32]
     assert all(files in (set(), set(_files(ready))) for files in _heads(hub))
-    hub.account.failures = []
+    hub.faults.clear()
     hub.account.steps.clear()
     _publish(ready)
     _is_published(hub, ready)
@@ -206,7 +206,7 @@ def test_a_branch(hub, ready):
 def test_repeated_calls_open_one_pull_request(hub, ready, how):
     hub.account.create(REPO)
     before = hub.account.repositories[REPO].branches["main"]
-    hub.account.failures = [("commit", how)] if how else []
+    hub.faults += [at("commit", how)] if how else []
     done = [_publish(ready, pull_request=True) for _ in range(2)]
     assert {each.url for each in done} == {f"{hub.url}/{REPO}/discussions/1"}
     repository = hub.account.repositories[REPO]
@@ -275,7 +275,7 @@ def test_an_invalid_target(target, expected):
     ("token", "expected"),
     [
         ("hf_" + "wrong" * 8, "the hub does not know the token"),
-        (FOREIGN_TOKEN, r"may not write to us/tiny: use a token .*; the hub answered 403: .*no right to write"),
+        (FOREIGN_TOKEN, r"refuses to write to us/tiny: .* use a token .*; the hub answered 403: .*no right to write"),
     ],
 )
 def test_a_token_without_permission(hub, ready, monkeypatch, caplog, capfd, token, expected):
@@ -336,7 +336,7 @@ def test_a_card_that_the_hub_rejects(hub, ready, tmp_path):
 
 
 def test_the_token_is_in_no_file(hub, ready, tmp_path, capfd, caplog):
-    hub.account.failures = [(step, 500) for step in STEPS]
+    hub.faults += [at(step, 500) for step in STEPS]
     _publish(ready)
     pull(REPO, tmp_path / "pulled")
     written = capfd.readouterr()

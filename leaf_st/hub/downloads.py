@@ -1,0 +1,45 @@
+"""Downloads in the hub's cache: huggingface_hub compares only their sizes, and keeps a wrong file for ever."""
+
+import re
+from pathlib import Path
+
+from leaf_st.errors import InputError
+from leaf_st.hub.manifest import file_hashes
+
+_CHECKSUM = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # the git object id of a file, or the sha256 of a large file
+
+
+def require_undamaged(snapshot: Path, repo_id: str) -> None:
+    """Compare the files of ``snapshot`` with their checksums, and delete those that differ from the cache.
+
+    A snapshot of huggingface_hub consists of links to files that are named by their checksum. On file systems without
+    links there is nothing to compare with.
+
+    Raises:
+        InputError: If a file differs.
+    """
+    links = [path for path in sorted(snapshot.rglob("*")) if path.is_symlink()]
+    damaged = {link: file for link in links if (file := link.resolve()).is_file() and not _is_named_by_content(file)}
+    if not damaged:
+        return
+    for link, file in damaged.items():
+        file.unlink()
+        link.unlink()
+    forget_listing(snapshot)
+    names = ", ".join(link.relative_to(snapshot).as_posix() for link in damaged)
+    raise InputError(
+        f"{repo_id}: {names} arrived with another content than the hub's checksum names: run the same command again, "
+        "which repeats the download"
+    )
+
+
+def forget_listing(snapshot: Path) -> None:
+    """Let the next download ask the hub again which files ``snapshot`` has: the cached answer may be what is wrong."""
+    (snapshot.parents[1] / "trees" / f"{snapshot.name}.json").unlink(missing_ok=True)
+
+
+def _is_named_by_content(file: Path) -> bool:
+    if not _CHECKSUM.fullmatch(file.name):
+        return True  # another server than the hub
+    hashes = file_hashes(file)
+    return file.name in (hashes.git, hashes.sha256)
