@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from hub_account import FOREIGN_TOKEN, REPO, TOKEN, at
+from hub_faults import ALWAYS, Fault, answer
 
 from leaf_st.cli.main import main
 from leaf_st.errors import InputError
@@ -322,6 +323,41 @@ def test_a_public_repository_is_not_used_for_a_private_model(hub):
         Hub(Target(REPO, private=True)).check()
     with pytest.raises(InputError, match="us/none: a pull request needs a repository, found none"):
         Hub(Target("us/none", pull_request=True)).check()
+
+
+@pytest.mark.parametrize("error", [KeyError("files"), TypeError("None"), RuntimeError("changed during iteration")])
+def test_an_error_of_this_package_is_no_answer_of_the_hub(hub, ready, monkeypatch, error):
+    def broken(*_, **__):
+        raise error
+
+    monkeypatch.setattr("leaf_st.hub.client.compare_files", broken)
+    with pytest.raises(type(error)):
+        _publish(ready)
+    assert not hub.slept
+
+
+def test_no_cache_is_needed(hub, ready, other, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
+    _publish(ready)
+    _publish(other)
+    assert _files(hub.account.repositories[REPO].at("main")).items() >= _files(other).items()
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(401, "does not know the token"), (403, "refuses to write to us/tiny"), (404, "no such")]
+)
+def test_an_upload_through_xet_that_the_hub_refuses(hub, ready, monkeypatch, status, expected):
+    pytest.importorskip("hf_xet")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", False)
+    hub.faults.append(Fault(".*/xet-write-token/.*", answer(status), times=ALWAYS))
+    with pytest.raises(InputError, match=expected):
+        _publish(ready)
+    assert not hub.slept
+    assert hub.faults[0].times < ALWAYS
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    _publish(ready)
+    _is_published(hub, ready)
 
 
 def test_a_card_that_the_hub_rejects(hub, ready, tmp_path):

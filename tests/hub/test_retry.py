@@ -1,3 +1,4 @@
+import json
 import time
 from types import SimpleNamespace
 
@@ -5,8 +6,9 @@ import pytest
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 
 from leaf_st.errors import InputError
+from leaf_st.hub.answers import AnswerError, ask
 from leaf_st.hub.attempts import PAUSES
-from leaf_st.hub.retry import retry
+from leaf_st.hub.retry import TemporaryError, retry
 
 
 class _AnsweredError(HTTPError):
@@ -28,6 +30,13 @@ def slept(monkeypatch):
     pauses = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     return pauses
+
+
+def _unreadable(text):
+    """Return the error for an answer with this text."""
+    with pytest.raises(AnswerError) as unreadable:
+        ask(json.loads, text)
+    return unreadable.value
 
 
 def _attempt(*errors):
@@ -72,6 +81,30 @@ def test_the_hub_requests_a_pause(slept):
     assert slept == [55, 2, 20, 8]
 
 
+@pytest.mark.parametrize("seconds", ["601", "4000000000", "-5", "1e9", "\N{SUPERSCRIPT TWO}", "soon", ""])
+def test_a_pause_that_no_rate_limit_needs_is_not_made(slept, seconds):
+    retry(_attempt(_AnsweredError(503, **{"Retry-After": seconds})))
+    limited = {"ratelimit": '"api";r=0;t=86400', "Retry-After": "5"}
+    retry(_attempt(_AnsweredError(429, **limited)))
+    assert slept == [1, 1]
+
+
+def test_what_another_attempt_may_not_meet(slept, caplog):
+    errors = [
+        _AnsweredError(520),
+        _unreadable("<html>"),
+        TemporaryError("the hub does not find a commit"),
+        ConnectionError("Network error: HTTP status server error (502 Bad Gateway), domain: hub"),
+    ]
+    assert retry(_attempt(*errors)) == "done"
+    assert [line.partition(": next")[0] for line in caplog.messages] == [
+        "the hub answered 520",
+        "the hub answered with something else than JSON",
+        "the hub does not find a commit",
+        "the hub answered 502 Bad Gateway",
+    ]
+
+
 def test_the_cause_of_an_error_counts(slept):
     retry(_attempt(_caused(InputError("the hub cannot be reached"), _AnsweredError(502))))
     assert slept == [1]
@@ -82,6 +115,8 @@ def test_the_cause_of_an_error_counts(slept):
     [
         InputError("no such model"),
         _AnsweredError(403),
+        _AnsweredError(507),
+        ConnectionError("Network error: HTTP status client error (403 Forbidden), domain: hub"),
         _caused(RuntimeError("upload"), _AnsweredError(401)),
         ConnectError("nobody there"),
         OfflineModeIsEnabled("off"),

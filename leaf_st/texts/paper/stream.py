@@ -19,6 +19,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
 from leaf_st.errors import InputError
+from leaf_st.hub.answers import AnswerError, ask
 from leaf_st.hub.explain import first_line
 from leaf_st.hub.settings import check_download
 from leaf_st.recipe import DOCSTRINGS
@@ -27,6 +28,7 @@ from leaf_st.texts.paper.sources import Source
 
 _DOWNLOAD_ERRORS = (
     HTTPError,
+    AnswerError,
     OSError,  # the hub cannot be reached or refuses
     DatasetsError,
     pa.ArrowException,  # a file that is not parquet
@@ -45,7 +47,7 @@ def check_source(name: str, source: Source) -> str:
         InputError: If the hub cannot be reached, or the data set differs from its declaration.
     """
     with _named_errors(name):
-        commit = str(HfApi().dataset_info(str(source.hub_id), revision=source.revision).sha)
+        commit = str(ask(HfApi().dataset_info, str(source.hub_id), revision=source.revision).sha)
         source = replace(source, revision=commit)
         for config in source.configs:
             head = next(_batches(source, config, Position()), Batch({}, None)).rows
