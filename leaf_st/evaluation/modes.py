@@ -19,6 +19,7 @@ ROLES: dict[Mode, dict[Kind, Role]] = {
 }
 STUDENT_MODES: tuple[Mode, ...] = ("standard", "asymmetric")
 CODINGS: tuple[Coding, ...] = get_args(Coding)
+CODES = "int8 with a range per coordinate"  # parts of a measurement with other codes are measured again
 
 
 def role_of(mode: Mode, side: Side) -> Role:

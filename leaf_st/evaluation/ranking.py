@@ -1,16 +1,16 @@
 """Coded vectors, their similarities, and nDCG@10 as mteb computes it.
 
 Vectors can be cut to their first coordinates (MRL) and stored as float32, int8 or bits (paper 3.1, Figures 5 and 6).
-The paper does not specify the codes. This module codes queries and documents in the same way, like the examples on the
-cards of the paper's models, and does not rescore with the float32 query. The parameters of a code come only from the
-documents:
+The paper does not specify the codes. This module uses the codes of sentence-transformers' `quantize_embeddings`:
 
 - float32: the vectors themselves.
-- int8: round(127 x / r). One range r holds for all coordinates: the largest absolute value in any document. Products of
-  codes are then products of vectors up to a constant, and any index can search the codes as they are. With a range per
-  coordinate, as in sentence-transformers' `quantize_embeddings`, products of codes would weight the coordinates
-  differently unless the codes are decoded first. Coordinates of a query that exceed the range are clipped.
-- binary: the signs, eight to a byte, as `quantize_embeddings` packs them; codes are similar if few bits differ.
+- int8: 256 steps between the smallest and the largest value of each coordinate in any document. With one range for all
+  coordinates, a coordinate of large values would leave few steps for the others. A search compares the float32 query
+  with decoded documents, as FAISS does (``QT_8bit``): products of codes would weight the coordinates differently, and
+  a student's queries may exceed the range of the teacher's documents.
+- binary: the signs of queries and documents, eight to a byte; codes are similar if few bits differ.
+
+No search rescores the documents that it found.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytrec_eval
 from numpy.typing import NDArray
+from sentence_transformers.util.quantization import quantize_embeddings
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import BeirSet
@@ -27,8 +28,7 @@ from leaf_st.evaluation.modes import CODINGS, Coding
 from leaf_st.models.vectors import have_norm_1, normalized
 
 K = 10
-_LARGEST = 127
-_TINY = 1e-12
+_STEPS = 255  # between the smallest and the largest code of int8
 _BLOCK = 256  # queries whose similarities are in memory at a time
 
 
@@ -63,26 +63,38 @@ def cut(vectors: NDArray[np.float32], dimension: int, unit: bool) -> NDArray[np.
 def code(
     queries: NDArray[np.float32], documents: NDArray[np.float32], coding: Coding
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the codes of queries, shape (q, d), and documents, shape (n, d).
+    """Return queries, shape (q, d), and documents, shape (n, d), as a search compares them.
 
     Returns:
-        Codes of the same shapes as float32 or int8, or uint8 of shapes (q, ceil(d / 8)) and (n, ceil(d / 8)).
+        float32 of the same shapes, decoded if ``coding`` is int8; or bits: uint8 of shapes (q, ceil(d / 8)) and
+        (n, ceil(d / 8)).
     """
     if coding == "float32":
         return queries, documents
     if coding == "binary":
         return np.packbits(queries > 0, axis=1), np.packbits(documents > 0, axis=1)
-    scale = _LARGEST / max(float(np.abs(documents).max()), _TINY)
-    rounded = (np.clip(np.rint(side * scale), -_LARGEST, _LARGEST) for side in (queries, documents))
-    first, second = (side.astype(np.int8) for side in rounded)
-    return first, second
+    return queries, _coarse(documents)
+
+
+def _coarse(documents: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``documents``, shape (n, d), after coding as int8: each coordinate is the middle of its step."""
+    ranges = np.stack([documents.min(axis=0), documents.max(axis=0)])
+    codes = np.asarray(quantize_embeddings(documents, "int8", ranges=ranges))
+    steps = (ranges[1] - ranges[0]) / _STEPS
+    found: NDArray[np.float32] = ranges[0] + (codes + np.float32(128.5)) * steps
+    return found
+
+
+def code_bytes(dimension: int, coding: Coding) -> int:
+    """Return the size of a stored document vector with ``dimension`` coordinates."""
+    return {"float32": 4 * dimension, "int8": dimension, "binary": -(-dimension // 8)}[coding]
 
 
 def compare(queries: NDArray[Any], documents: NDArray[Any], model: TeacherOrStudent) -> NDArray[np.float32]:
-    """Return the similarity of coded queries and documents, shape (q, n); more is better.
+    """Return the similarity of queries and documents from `code`, shape (q, n); more is better.
 
     Bits are compared by the number of equal bits minus the number of different bits, which is exact: equally near
-    documents have equal scores. Other codes are compared by the function of ``model``, which embedded the documents.
+    documents have equal scores. Other vectors are compared by the function of ``model``, which embedded the documents.
     """
     if queries.dtype == np.uint8:
         return _signs(queries) @ _signs(documents).T

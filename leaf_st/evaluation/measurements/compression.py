@@ -19,7 +19,7 @@ from leaf_st.evaluation.measurements.measurement import (
     data_argument,
 )
 from leaf_st.evaluation.measurements.over_sets import measure_named_sets
-from leaf_st.evaluation.modes import CODINGS, ROLES, Coding, Mode
+from leaf_st.evaluation.modes import CODES, CODINGS, ROLES, Coding, Mode
 from leaf_st.evaluation.results import retention_percent
 from leaf_st.tables import aligned
 
@@ -76,7 +76,7 @@ def measure_compression(
     """Measure nDCG@10 of each mode, dimension and precision on the BEIR folder ``folder``.
 
     Each model encodes each text once; all rows are computed from these vectors. Cut vectors are normalised again,
-    except where their length carries information (see `leaf_st.evaluation.ranking`, also for the coding of queries).
+    except where their length carries information (see `leaf_st.evaluation.ranking`, also for the codes).
 
     Args:
         folder: Retrieval set, see `leaf_st.evaluation.beir`.
@@ -92,7 +92,7 @@ def measure_compression(
     """
     from leaf_st.evaluation.beir import load_beir
     from leaf_st.evaluation.embedder import embed_set
-    from leaf_st.evaluation.ranking import check_codings, code, cut, exact_ndcg, length_is_free
+    from leaf_st.evaluation.ranking import check_codings, code, code_bytes, cut, exact_ndcg, length_is_free
 
     check_codings(precisions)
     widths = [student.get_embedding_dimension() or 0, *([teacher.dimension] if teacher else [])]
@@ -107,15 +107,14 @@ def measure_compression(
         for dimension in dimensions:
             queries, documents = (cut(side, dimension, unit) for side in vectors[mode])
             for precision in precisions:
-                coded = code(queries, documents, precision)
                 rows.append(
                     CompressionRow(
                         set=beir.name,
                         mode=mode,
                         dimension=dimension,
                         precision=precision,
-                        bytes=coded[1][0].nbytes,
-                        score=exact_ndcg(beir, *coded, model),
+                        bytes=code_bytes(dimension, precision),
+                        score=exact_ndcg(beir, *code(queries, documents, precision), model),
                         model=names[ROLES[mode]["query"]],
                         teacher=names.get("teacher"),
                         queries=len(beir.queries),
@@ -140,7 +139,7 @@ def _dimensions(wanted: Sequence[int] | None, width: int) -> Sequence[int]:
 
 
 def _measure(options: argparse.Namespace) -> list[CompressionRow]:
-    return measure_named_sets("compression", CompressionRow, measure_compression, options)
+    return measure_named_sets("compression", CompressionRow, measure_compression, options, [CODES])
 
 
 def compression_lines(rows: Sequence[CompressionRow]) -> list[list[str]]:

@@ -45,12 +45,15 @@ def metric_of(model: Teacher) -> str:
 
 
 def build(new_index: Any, documents: NDArray[Any], metric: str, connectivity: int) -> Any:  # noqa: ANN401  (as above)
-    """Return an index of coded documents, shape (n, d), or (n, ceil(d / 8)) if they are bits."""
+    """Return an index of documents from `code`: float32, shape (n, d), or bits, shape (n, ceil(d / 8)).
+
+    An index of decoded int8 documents finds the documents that an index of codes finds that decodes while it compares.
+    """
     bits = documents.dtype == np.uint8
     index = new_index(
         ndim=documents.shape[1] * (8 if bits else 1),
         metric="hamming" if bits else metric,
-        dtype="b1" if bits else {"float32": "f32", "int8": "i8"}[documents.dtype.name],
+        dtype="b1" if bits else "f32",
         connectivity=connectivity,
         expansion_add=EXPANSION_ADD,
     )

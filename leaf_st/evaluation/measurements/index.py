@@ -24,7 +24,7 @@ from leaf_st.evaluation.measurements.measurement import (
     data_argument,
 )
 from leaf_st.evaluation.measurements.over_sets import measure_named_sets
-from leaf_st.evaluation.modes import CODINGS, ROLES, Coding, Mode
+from leaf_st.evaluation.modes import CODES, CODINGS, ROLES, Coding, Mode
 from leaf_st.tables import aligned
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _code(vectors: "QueriesAndDocuments", precision: Coding, unit: bool) -> "tup
 
 
 def _measure(options: argparse.Namespace) -> list[IndexRow]:
-    return measure_named_sets("index", IndexRow, measure_index, options)
+    return measure_named_sets("index", IndexRow, measure_index, options, [CODES])
 
 
 def index_lines(rows: Sequence[IndexRow]) -> list[list[str]]:

@@ -62,7 +62,11 @@ def measure_over_sets(
 
 
 def measure_named_sets(
-    name: str, row: type[R], measure: "Callable[..., list[R]]", options: argparse.Namespace
+    name: str,
+    row: type[R],
+    measure: "Callable[..., list[R]]",
+    options: argparse.Namespace,
+    made_of: Sequence[str] = (),
 ) -> list[R]:
     """Measure the sets of ``--data``, or the sets of the recipe that exist, with the models of the command line.
 
@@ -71,13 +75,14 @@ def measure_named_sets(
         row: As for `measure_over_sets`.
         measure: As for `measure_over_sets`.
         options: Parsed arguments ``model``, ``data``, ``teacher`` and ``output``.
+        made_of: As for `measure_over_sets`.
 
     Raises:
         InputError: If a model or a set cannot be used.
     """
     sets = require_sets(options.model, options.data)
     models = load_pair(options.model, options.teacher)
-    return measure_over_sets(name, row, measure, models, sets, options.output)
+    return measure_over_sets(name, row, measure, models, sets, options.output, made_of)
 
 
 def load_pair(model: str, teacher: str | None) -> "tuple[Teacher, SentenceTransformer]":

@@ -1,5 +1,6 @@
 """Measuring through the registry: which rows survive an interruption, and who owns a results folder."""
 
+import importlib
 import shutil
 from argparse import Namespace
 
@@ -66,6 +67,19 @@ def test_an_interrupted_measurement_resumes_with_the_next_set(student, tiny_teac
     assert BY_NAME["compression"].read(fresh) == rows
     _measure("samples", student, results, teacher=teacher, data=sets[:1])  # another measurement of the same set
     assert BY_NAME["samples"].read(results)
+
+
+@pytest.mark.parametrize("name", ["compression", "index"])
+def test_parts_with_other_codes_are_measured_again(name, student, tiny_teacher_folder, sets, tmp_path, monkeypatch):
+    module = importlib.import_module(f"leaf_st.evaluation.measurements.{name}")
+    measure, asked = getattr(module, f"measure_{name}"), []
+    monkeypatch.setattr(
+        module, f"measure_{name}", lambda *args, **options: asked.append(1) or measure(*args, **options)
+    )
+    for codes in ("old", "old", "new"):
+        monkeypatch.setattr(module, "CODES", codes)
+        _measure(name, student, tmp_path / "results", teacher=str(tiny_teacher_folder), data=sets[:1])
+    assert len(asked) == 2
 
 
 @pytest.fixture
