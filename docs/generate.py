@@ -25,7 +25,7 @@ from leaf_st.evaluation.measurements.latency_rows import speeds
 from leaf_st.evaluation.measurements.registry import MEASUREMENTS
 from leaf_st.evaluation.measurements.tasks import TASKS
 from leaf_st.evaluation.modes import STUDENT_MODES
-from leaf_st.evaluation.results import TWO_SIDED, averages, retention
+from leaf_st.evaluation.results import TWO_SIDED, averages, retention, retention_intervals
 from leaf_st.evaluation.tasks.public_sets import PUBLIC_SETS
 from leaf_st.pipeline.recipe_file import shown_fields
 from leaf_st.pipeline.screening.runs import measured_runs
@@ -145,11 +145,17 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.1f} %"
 
 
+def _ends(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f", {interval[0]:.1f} to {interval[1]:.1f}"
+
+
 def _headline(results: Results) -> str:
     """Return the README's first table: score, speed and size of teacher and student."""
     rows = [row for row in results.rows(TASKS) if row.type in TWO_SIDED]
-    mean, kept, sets = averages(rows), retention(rows), {row.set for row in rows}
-    scores = [f"{mean['teacher']:.2f}", *(f"{mean[mode]:.2f} ({kept[mode]:.1f} %)" for mode in STUDENT_MODES)]
+    mean, kept, intervals, sets = averages(rows), retention(rows), retention_intervals(rows), {row.set for row in rows}
+    shares = [_percent(kept[mode]) + _ends(intervals.get(mode)) for mode in STUDENT_MODES]
+    scores = [f"{mean['teacher']:.2f}"]
+    scores += [f"{mean[mode]:.2f} ({share})" for mode, share in zip(STUDENT_MODES, shares, strict=True)]
     timed = [speed for speed in speeds(results.rows(LATENCY)) if speed.side == "query"]
     rates = {(speed.model, speed.backend): speed.rate for speed in timed}
     teacher, student = results.recipe.teacher.name, results.recipe.name

@@ -9,7 +9,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from leaf_st.evaluation.measurements.tasks import TASKS
-from leaf_st.evaluation.results import by_type, mean_lines, retention
+from leaf_st.evaluation.results import by_type, retention
+from leaf_st.evaluation.results_table import mean_lines
 from leaf_st.publishing.gallery import model_cards
 from leaf_st.publishing.paper_figures.published import published_results
 

@@ -72,7 +72,7 @@ def quieten() -> None:
 
 def print_results(rows: Sequence["Result"], run: Path) -> None:
     """Print the folder of the student of ``run``, and the table of ``rows`` or the command that measures some."""
-    from leaf_st.evaluation.results import format_table
+    from leaf_st.evaluation.results_table import format_table
 
     if rows:
         print(format_table(rows))

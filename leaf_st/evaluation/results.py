@@ -1,18 +1,24 @@
-"""Task results: rows in a JSON file that grows, averages, retention, and the table in the terminal."""
+"""Task results: rows in a JSON file that grows, their averages, and retention with its interval."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import reduce
+from operator import add
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
 from leaf_st.evaluation.modes import ROLES, STUDENT_MODES, Mode
 from leaf_st.evaluation.rows import read_rows
-from leaf_st.tables import aligned
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from leaf_st.models.identity import Identity
+
+V = TypeVar("V", float, "NDArray[np.float64]")  # a score, or the scores of the resamples of a bootstrap
 
 TASKS_FILE = "tasks.json"  # the file of the rows in a results folder
 NDCG = "ndcg_at_10"
@@ -20,7 +26,6 @@ NDCG = "ndcg_at_10"
 TWO_SIDED = ("Retrieval", "Reranking", "InstructionRetrieval", "InstructionReranking")
 # Teacher's score in percent below which a ratio is noise: scores of 4 and 0.3 would give a retention of 1333 %.
 _SMALLEST = 1.0
-HEADER = ["task", "metric", *ROLES, *(f"{mode} retention" for mode in STUDENT_MODES)]
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,8 @@ class Result:
         revision: Hash of the model (`leaf_st.models.identity`).
         teacher_revision: Hash of the teacher.
         path: Path of a local set; None for mteb's own tasks, or if unknown.
+        query_scores: The metric of each query in percent, in the order of their ids, a list for each part whose mean
+            counts in the score: a subset, or a task of an aggregate. None if the task has no queries, or if unknown.
     """
 
     set: str
@@ -56,9 +63,19 @@ class Result:
     revision: str | None = None
     teacher_revision: str | None = None
     path: str | None = None
+    query_scores: tuple[tuple[float, ...], ...] | None = field(default=None, repr=False)
 
 
-def retention(results: Iterable[Result]) -> dict[Mode, float]:
+def averages(results: Iterable[Result], *, over_types: bool = False) -> dict[Mode, float]:
+    """Return the mean score of each mode over the sets of ``results``, with the same rules as `retention`.
+
+    Raises:
+        InputError: If the rows belong to more than one student or teacher.
+    """
+    return _means(results, _scores, over_types)
+
+
+def retention(results: Iterable[Result], *, over_types: bool = False) -> dict[Mode, float]:
     """Return the mean score of each mode of the student divided by the teacher's mean score, in percent.
 
     The result is the retention of the averages, not the average of the retentions. A task without queries and documents
@@ -66,10 +83,42 @@ def retention(results: Iterable[Result]) -> dict[Mode, float]:
     teacher were measured on every set of ``results``; for one set, pass the rows of that set. The result also omits a
     mode whose score is negative, and all modes if the teacher's score is below 1 percent: such ratios have no meaning.
 
+    Args:
+        results: Rows of one student and its teacher.
+        over_types: Whether the mean is the mean over the means of the types of tasks.
+
     Raises:
         InputError: If the rows belong to more than one student or teacher.
     """
-    return _retained(averages(list(results)))
+    means = averages(results, over_types=over_types)
+    if (teacher := means.get("teacher")) is None:
+        return {}
+    shares = {mode: retention_percent(means[mode], teacher) for mode in STUDENT_MODES if mode in means}
+    return {mode: share for mode, share in shares.items() if share is not None}
+
+
+def retention_intervals(results: Iterable[Result], *, over_types: bool = False) -> dict[Mode, tuple[float, float]]:
+    """Return the 95 % intervals of the retentions that `retention` returns, in percent.
+
+    The interval is the percentile interval of a paired bootstrap: the queries of each set are drawn again, the same for
+    student and teacher, and the retention is computed from the new means (`leaf_st.evaluation.bootstrap`). The result
+    omits a mode if the scores of the queries of a set are unknown, a set has one query, or the retention of a resample
+    has no meaning.
+
+    Args:
+        results: As for `retention`.
+        over_types: As for `retention`.
+
+    Raises:
+        InputError: If the rows belong to more than one student or teacher.
+    """
+    from leaf_st.evaluation.bootstrap import ratio_interval  # imports NumPy, which `leaf-st --help` does not need
+
+    means = _means(results, _resampled, over_types)
+    if (teacher := means.get("teacher")) is None:
+        return {}
+    found = {mode: ratio_interval(means[mode], teacher, _SMALLEST) for mode in STUDENT_MODES if mode in means}
+    return {mode: interval for mode, interval in found.items() if interval is not None}
 
 
 def retention_percent(score: float, teacher: float) -> float | None:
@@ -81,13 +130,11 @@ def retention_percent(score: float, teacher: float) -> float | None:
     return 100 * score / teacher if teacher >= _SMALLEST and score >= 0 else None
 
 
-def averages(results: Sequence[Result]) -> dict[Mode, float]:
-    """Return the mean score of each mode over the sets of ``results``, with the same rules as `retention`.
-
-    Raises:
-        InputError: If the rows belong to more than one student or teacher.
-    """
-    return _averages(_scores(_completed(results)))
+def retention_text(share: float | None, interval: tuple[float, float] | None = None) -> str:
+    """Return a retention in percent and its interval, if known, such as "98.9% (97.8 to 99.9)"; "-" if None."""
+    if share is None:
+        return "-"
+    return f"{share:.1f}%" + ("" if interval is None else f" ({interval[0]:.1f} to {interval[1]:.1f})")
 
 
 def comparable(results: Sequence[Result], mode: Mode) -> list[Result]:
@@ -125,92 +172,12 @@ def require_same_models(path: Path, student: "Identity", teacher: "Identity | No
                 raise InputError(f"{path} contains results of {name} ({revision}), not of {now}: name another --output")
 
 
-def format_table(rows: Sequence[Result]) -> str:
-    """Return scores and retention of one student as an aligned table, like the paper's Tables 2, 3 and 7.
-
-    The table has a line per task. Several types of tasks add a line per type and the mean over the types ("Avg." of
-    Table 3). Several tasks add the mean over the tasks ("Avg. (Datasets)"). The last line is the encoding time on the
-    tasks that all modes share. The retention of a mean is the retention of the means (see `retention`). The cell "-"
-    marks a missing value, or the mean of a mode that was not measured on every set.
-
-    Raises:
-        InputError: If the rows belong to more than one student or teacher.
-    """
-    lines = [HEADER, *task_lines(rows), *mean_lines(rows)]
-    if seconds := _seconds(rows):
-        lines.append(seconds)
-    note = one_sided_note(rows)
-    return "\n".join([aligned(lines, left=2), *([note] if note else [])])
-
-
-def task_lines(rows: Sequence[Result]) -> list[list[str]]:
-    """Return the cells of a line per task below `HEADER`, grouped by type."""
-    return [
-        _line(name, of_task[0].metric, _averages(_scores(of_task)))
-        for of_type in by_type(rows).values()
-        for name in dict.fromkeys(row.set for row in of_type)
-        for of_task in [[row for row in of_type if row.set == name]]
-    ]
-
-
-def mean_lines(rows: Sequence[Result]) -> list[list[str]]:
-    """Return the cells of the means below `HEADER`: of each type and over several types, and of all tasks."""
-    types, lines = by_type(rows), []
-    if len(types) > 1:
-        lines += [_line(_counted(kind, of_type), "", _averages(_scores(of_type))) for kind, of_type in types.items()]
-        lines.append(_line(f"mean of {len(types)} types", "", _mean_over_types(rows)))
-    if (count := _count(rows)) > 1:
-        lines.append(_line(f"mean of {count} tasks", "", averages(rows)))
-    return lines
-
-
 def by_type(rows: Iterable[Result]) -> dict[str, list[Result]]:
     """Return the rows by type of task."""
     types: dict[str, list[Result]] = {}
     for row in rows:
         types.setdefault(row.type, []).append(row)
     return types
-
-
-def one_sided_note(rows: Sequence[Result]) -> str:
-    """Return a note on the types of tasks that have no asymmetric mode; empty if all have one."""
-    kinds = [kind for kind in by_type(rows) if kind not in TWO_SIDED]
-    if not kinds or not any(row.teacher for row in rows):
-        return ""
-    return (
-        f"{', '.join(kinds)}: no queries and documents, so no asymmetric mode; "
-        "means of asymmetric mode use the standard scores (paper Table 3)"
-    )
-
-
-def _line(name: str, metric: str, scores: Mapping[Mode, float]) -> list[str]:
-    retained = _retained(scores)
-    cells = [f"{scores[mode]:.2f}" if mode in scores else "-" for mode in ROLES]
-    return [name, metric, *cells, *(f"{retained[mode]:.1f}%" if mode in retained else "-" for mode in STUDENT_MODES)]
-
-
-def _counted(kind: str, rows: Sequence[Result]) -> str:
-    return f"{kind} ({_count(rows)})"
-
-
-def _count(rows: Iterable[Result]) -> int:
-    return len({row.set for row in rows})
-
-
-def _seconds(rows: Sequence[Result]) -> list[str]:
-    """Return the line of the encoding times on the tasks that were measured in every mode of ``rows``."""
-    modes = [mode for mode in ROLES if any(row.mode == mode for row in rows)]
-    names = [{row.set for row in rows if row.mode == mode} for mode in modes]
-    common = set.intersection(*names)
-    if not common:
-        return []
-    cells = []
-    for mode in ROLES:
-        spent = [row.seconds for row in rows if row.mode == mode and row.set in common]
-        known = [seconds for seconds in spent if seconds is not None]
-        cells.append(f"{sum(known):.1f}" if spent and len(known) == len(spent) else "-")
-    label = "seconds" if len(common) == _count(rows) else f"seconds, {len(common)} tasks"
-    return [label, "", *cells, *[""] * len(STUDENT_MODES)]
 
 
 def _completed(rows: Sequence[Result]) -> list[Result]:
@@ -221,39 +188,54 @@ def _completed(rows: Sequence[Result]) -> list[Result]:
     return [*rows, *(replace(row, mode="asymmetric") for row in same)]
 
 
-def _mean_over_types(rows: Sequence[Result]) -> dict[Mode, float]:
-    """Return the mean over the means of the types, for each mode that all types have."""
-    rows = _completed(rows)
-    kinds = dict.fromkeys(row.type for row in rows)
-    averages = [_averages(_scores(row for row in rows if row.type == kind)) for kind in kinds]
+def _means(
+    results: Iterable[Result], scores_of: Callable[[Sequence[Result]], dict[Mode, dict[str, V]]], over_types: bool
+) -> dict[Mode, V]:
+    """Return the mean of each mode that was measured on every set, or for every type on every set of the type."""
+    rows = _completed(list(results))
+    groups = list(by_type(rows).values()) if over_types else [rows]
+    means = [_over_sets(scores_of(group)) for group in groups]
     return {
-        mode: sum(of_type[mode] for of_type in averages) / len(averages)
+        mode: _mean([of_group[mode] for of_group in means])
         for mode in ROLES
-        if all(mode in of_type for of_type in averages)
+        if means and all(mode in of_group for of_group in means)
     }
 
 
-def _retained(averages: Mapping[Mode, float]) -> dict[Mode, float]:
-    if (teacher := averages.get("teacher")) is None:
-        return {}
-    shares = {mode: retention_percent(averages[mode], teacher) for mode in STUDENT_MODES if mode in averages}
-    return {mode: share for mode, share in shares.items() if share is not None}
+def _over_sets(scores: dict[Mode, dict[str, V]]) -> dict[Mode, V]:
+    sets = {name for of_mode in scores.values() for name in of_mode}
+    return {mode: _mean(list(of_mode.values())) for mode, of_mode in scores.items() if of_mode.keys() == sets}
 
 
-def _scores(rows: Iterable[Result]) -> dict[Mode, dict[str, float]]:
+def _mean(values: Sequence[V]) -> V:
+    return reduce(add, values) / len(values)
+
+
+def _scores(rows: Sequence[Result]) -> dict[Mode, dict[str, float]]:
     """Return the scores by mode and set."""
-    scores: dict[Mode, dict[str, float]] = {}
+    return _by_mode(rows, lambda row: row.score)
+
+
+def _resampled(rows: Sequence[Result]) -> "dict[Mode, dict[str, NDArray[np.float64]]]":
+    """Return the scores of the resamples by mode and set: NaN if unknown, or if modes of a set have other queries."""
+    from leaf_st.evaluation.bootstrap import resampled_means
+
+    sizes: dict[str, set[tuple[int, ...]]] = {}
     for row in rows:
-        of_mode = scores.setdefault(row.mode, {})
+        if row.query_scores is not None:
+            sizes.setdefault(row.set, set()).add(tuple(map(len, row.query_scores)))
+    paired = {name for name, found in sizes.items() if len(found) == 1}
+    return _by_mode(rows, lambda row: resampled_means(row.set, row.query_scores if row.set in paired else None))
+
+
+def _by_mode(rows: Sequence[Result], value: Callable[[Result], V]) -> dict[Mode, dict[str, V]]:
+    found: dict[Mode, dict[str, V]] = {}
+    for row in rows:
+        of_mode = found.setdefault(row.mode, {})
         if row.set in of_mode:
             raise InputError(
                 f"{row.set} was measured twice in mode {row.mode}: expected the rows of one student and its teacher: "
                 "remove the rows of other students"
             )
-        of_mode[row.set] = row.score
-    return scores
-
-
-def _averages(scores: dict[Mode, dict[str, float]]) -> dict[Mode, float]:
-    sets = {name for of_mode in scores.values() for name in of_mode}
-    return {mode: sum(of_mode.values()) / len(of_mode) for mode, of_mode in scores.items() if of_mode.keys() == sets}
+        of_mode[row.set] = value(row)
+    return found

@@ -20,8 +20,8 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.atomic import replace_folder
 from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements.speed import SPEED, Rates
-from leaf_st.evaluation.modes import ROLES
-from leaf_st.evaluation.results import Result, retention
+from leaf_st.evaluation.modes import ROLES, STUDENT_MODES
+from leaf_st.evaluation.results import Result, retention, retention_intervals, retention_text
 from leaf_st.evaluation.rows import write_rows
 from leaf_st.evaluation.timing import encode_speed
 from leaf_st.models.load import load_model
@@ -166,7 +166,7 @@ def format_summary(
 ) -> str:
     """Return the summary table: size, speed, nDCG@10 and retention."""
     score = {result.mode: result.score for result in results}
-    kept = retention(results)
+    kept, intervals = retention(results), retention_intervals(results)
     teacher, student = (sum(weight.numel() for weight in model.parameters()) for model in models.values())
     rows = [
         ("", "teacher", "student"),
@@ -181,8 +181,7 @@ def format_summary(
             f"{score['teacher']:.1f}",
             f"{score['asymmetric']:.1f}",
         ),
-        ("retention, standard", "", f"{kept['standard']:.1f}%"),
-        ("retention, asymmetric", "", f"{kept['asymmetric']:.1f}%"),
+        *((f"retention, {mode}", "", retention_text(kept.get(mode), intervals.get(mode))) for mode in STUDENT_MODES),
     ]
     return "\n" + aligned(rows)
 

@@ -17,10 +17,11 @@ from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.models.model_meta import ModelMeta
 from mteb.results import TaskResult
 
-from leaf_st.atomic import replace_folder
+from leaf_st.atomic import read_json, replace_folder
 from leaf_st.evaluation.results import Result
 from leaf_st.evaluation.sizes import Size
 from leaf_st.evaluation.tasks.encoder import model_meta
+from leaf_st.evaluation.tasks.queries import without_query_scores
 from leaf_st.evaluation.tasks.runner import CACHE
 from leaf_st.models.identity import Identity
 from leaf_st.publishing.card.hosted import Hosted
@@ -145,6 +146,6 @@ def _write_results_repository(folder: Path, results: Mapping[str, MtebResult], m
     for name, result in results.items():
         path = cache.get_task_result_path(name, meta)
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(result.path, path)
+        path.write_text(json.dumps(without_query_scores(read_json(result.path)), indent=2), encoding="utf-8")
         text = json.dumps(meta.to_dict(), default=str, indent=4)
         (path.parent / "model_meta.json").write_text(text, encoding="utf-8")

@@ -173,7 +173,7 @@ def strip_paths(value: Any) -> Any:  # noqa: ANN401  (JSON)
     if isinstance(value, dict):
         return {key: strip_paths(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [strip_paths(item) for item in value]
+        return type(value)(strip_paths(item) for item in value)
     return Path(value).name if isinstance(value, str) and _is_path(value) else value
 
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.results import Result, format_table, retention, write_results
+from leaf_st.evaluation.results import Result, retention, write_results
+from leaf_st.evaluation.results_table import format_table
 from leaf_st.evaluation.rows import read_rows
 
 

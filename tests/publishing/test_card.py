@@ -15,8 +15,11 @@ from mteb.results import TaskResult
 
 from leaf_st.cli.main import build_parser, main
 from leaf_st.errors import InputError
+from leaf_st.evaluation.measurements.tasks import TASKS
 from leaf_st.evaluation.modes import ROLES
+from leaf_st.evaluation.results import retention_intervals
 from leaf_st.evaluation.tasks.encoder import model_meta
+from leaf_st.evaluation.tasks.queries import QUERY_SCORES
 from leaf_st.hub.manifest import read_manifest
 from leaf_st.models.identity import Identity
 from leaf_st.publishing.card.card import card_text
@@ -77,7 +80,11 @@ def test_the_hub_s_library_reads_the_head(own):
 def test_the_numbers_are_those_of_the_results(own):
     text = card_text(own, REPO)
     scores = {row["mode"]: row["score"] for row in _rows(own)}
-    kept = [f"{100 * scores[mode] / scores['teacher']:.1f}%" for mode in ("standard", "asymmetric")]
+    intervals = retention_intervals(TASKS.read(own / "results"))
+    kept = [
+        f"{100 * scores[mode] / scores['teacher']:.1f}% ({intervals[mode][0]:.1f} to {intervals[mode][1]:.1f})"
+        for mode in ("standard", "asymmetric")
+    ]
     assert ["letters", "nDCG@10", *(f"{scores[mode]:.2f}" for mode in ROLES), *kept] in _cells(text)
     for row in _rows(own, "models"):
         assert any(cells[0] == row["role"] and cells[2] == f"{row['parameters']:,}" for cells in _cells(text))
@@ -262,7 +269,7 @@ def _as_registered(run, revision, score=0.5):
     task = mteb.get_task("SciFact")
     (row,) = (row for row in _rows(run) if row["mode"] == "standard")
     row = {**row, "set": "SciFact", "score": 100 * score}
-    scores = {"test": {"default": {"main_score": score, "ndcg_at_10": score}}}
+    scores = {"test": {"default": {"main_score": score, "ndcg_at_10": score, QUERY_SCORES: [score, score]}}}
     result = TaskResult.from_task_results(task, scores, evaluation_time=1.0)
     result.dataset_revision = revision
     cache = mteb.ResultCache(run / "results" / "mteb")
@@ -291,7 +298,9 @@ def test_results_on_tasks_of_mteb_go_where_leaderboards_read_them(own):
     meta = json.loads((there / "model_meta.json").read_text())
     size = next(row for row in _rows(own, "models") if row["role"] == "student")
     assert (meta["name"], meta["revision"], meta["embed_dim"]) == (REPO, tag, size["dimension"])
-    assert TaskResult.from_disk(there / "SciFact.json").get_score() == 0.5
+    (scores,) = TaskResult.from_disk(there / "SciFact.json").scores["test"]
+    assert scores.keys() == {"main_score", "ndcg_at_10", "hf_subset", "languages", "mteb_version"}
+    assert scores["main_score"] == 0.5
 
 
 def test_a_local_set_with_the_name_of_a_task_stays_local(own):

@@ -84,7 +84,7 @@ def test_the_head_says_what_the_results_say(page, whole):
     for mode in ("standard", "asymmetric"):
         kept = 100 * tasks[mode]["score"] / tasks["teacher"]["score"]
         scores = f"{tasks[mode]['score']:.2f} of the teacher's {tasks['teacher']['score']:.2f}, letters"
-        assert re.search(rf"Retention, {mode} {kept:.1f}% .{{20,60}}; {scores}", page.text)
+        assert re.search(rf"Retention, {mode} {kept:.1f}% .{{20,60}}; {scores} \(95 % interval \d.* to \d", page.text)
     teacher, student = (f"{sizes[role]['parameters'] / 1000:.1f}K" for role in ("teacher", "student"))
     assert f"Size {student} parameters; the teacher has {teacher}" in page.text
     rates = {}

@@ -9,19 +9,15 @@ from typing import TYPE_CHECKING
 from leaf_st.evaluation.display import COLOURS
 from leaf_st.evaluation.measurements.measurement import MODEL_ARGUMENT, Argument, Figure, Measurement, Section, Table
 from leaf_st.evaluation.modes import ROLES, Mode
-from leaf_st.evaluation.results import (
+from leaf_st.evaluation.results import TASKS_FILE as FILE
+from leaf_st.evaluation.results import Result, averages, by_type, retention
+from leaf_st.evaluation.results_table import (
     HEADER,
-    Result,
-    averages,
-    by_type,
     format_table,
+    interval_note,
     mean_lines,
     one_sided_note,
-    retention,
     task_lines,
-)
-from leaf_st.evaluation.results import (
-    TASKS_FILE as FILE,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +40,7 @@ def _section(rows: Sequence[Result]) -> Section:
         "Scores in percent, measured with mteb. Teacher: the teacher embeds both sides. Standard: the student embeds "
         "both sides. Asymmetric: the student embeds queries, the teacher embeds documents. Retention is the score of a "
         "mode divided by the teacher's score; the retention of a mean is the retention of the means.",
+        interval_note(rows),
         one_sided_note(rows),
     ]
     absent = [mode for mode in ROLES if all(row.mode != mode for row in rows)]

@@ -24,6 +24,7 @@ from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.evaluation.tasks.encoder import ModeEncoder, model_meta
 from leaf_st.evaluation.tasks.load import loaded
 from leaf_st.evaluation.tasks.local import LocalTask
+from leaf_st.evaluation.tasks.queries import keep_query_scores, query_scores
 from leaf_st.models.identity import Identity, identify
 from leaf_st.teacher.protocol import Teacher
 
@@ -74,12 +75,16 @@ def evaluate_tasks(
 
 @dataclass(frozen=True)
 class _Outcome:
-    """The result of a mode on a task; ``seconds`` is None if the result was read from the cache."""
+    """The result of a mode on a task, and the results of its parts if the task is an aggregate.
+
+    ``seconds`` is None if the result was read from the cache.
+    """
 
     result: TaskResult
     seconds: float | None = None
     queries: int | None = None
     documents: int | None = None
+    parts: tuple[TaskResult, ...] = ()
 
 
 class _Runner:
@@ -129,11 +134,12 @@ class _Runner:
             for mode, outcome in self._run(part, modes):
                 parts[mode].append(outcome)
         for mode, outcomes in parts.items():
-            result = task.combine_task_results([outcome.result for outcome in outcomes])
+            of_parts = tuple(outcome.result for outcome in outcomes)
+            result = task.combine_task_results(list(of_parts))
             if self.cache is not None:
                 self.cache.save_to_cache(result, model_meta(self._identity(mode)))
             spent = [outcome.seconds for outcome in outcomes if outcome.seconds is not None]
-            yield mode, _Outcome(result, sum(spent) if len(spent) == len(outcomes) else None)
+            yield mode, _Outcome(result, sum(spent) if len(spent) == len(outcomes) else None, parts=of_parts)
 
     def _run(self, task: AbsTask, modes: Sequence[Mode]) -> Iterator[tuple[Mode, _Outcome]]:
         """Yield the outcome of each mode: cached outcomes first, then the modes of one document model together."""
@@ -182,11 +188,13 @@ class _Runner:
     def _row(self, task: AbsTask, mode: Mode, outcome: _Outcome) -> Result:
         measured = self.teacher_identity if mode == "teacher" else self.student_identity
         assert measured is not None  # check_modes
+        of_task = outcome.result.validate_and_filter_scores(task)
+        score = 100 * float(of_task.get_score())
         row = Result(
             set=task.metadata.name,
             mode=mode,
             metric=task.metadata.main_score,
-            score=100 * float(outcome.result.validate_and_filter_scores(task).get_score()),
+            score=score,
             model=measured.name,
             teacher=None if self.teacher_identity is None else self.teacher_identity.name,
             seconds=outcome.seconds,
@@ -196,6 +204,7 @@ class _Runner:
             revision=measured.revision,
             teacher_revision=None if self.teacher_identity is None else self.teacher_identity.revision,
             path=str(task.path) if isinstance(task, LocalTask) else None,
+            query_scores=query_scores(outcome.parts or [of_task], score),
         )
         return row if outcome.seconds is not None else self._with_known_times(row)
 
@@ -218,9 +227,13 @@ def _has(task: AbsTask, mode: Mode) -> bool:
 
 
 def _fresh_copy(task: AbsTask) -> AbsTask:
-    """Return ``task`` in its state right after loading, so that each mode draws the same samples."""
+    """Return ``task`` in its state right after loading, so that each mode draws the same samples.
+
+    The copy keeps the score of each query.
+    """
     again = copy.copy(task)
     again.rng_state, again.np_rng = copy.deepcopy((task.rng_state, task.np_rng))
+    keep_query_scores(again)
     return again
 
 

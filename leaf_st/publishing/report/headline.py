@@ -9,7 +9,7 @@ from leaf_st.evaluation.measurements.speed import SPEED
 from leaf_st.evaluation.measurements.tasks import TASKS
 from leaf_st.evaluation.measurements.training import TRAINING
 from leaf_st.evaluation.modes import Mode
-from leaf_st.evaluation.results import TWO_SIDED, averages, comparable, retention
+from leaf_st.evaluation.results import TWO_SIDED, averages, comparable, retention, retention_intervals
 from leaf_st.evaluation.sizes import unread_texts
 from leaf_st.publishing.results import Results
 from leaf_st.recipe import DOCSTRINGS, PAPER, StudentSpec, TextsSpec
@@ -128,4 +128,6 @@ def _retention(results: Results, mode: Mode) -> Tile:
     if mode == "asymmetric" and (one_sided := {row.set for row in rows if row.type not in TWO_SIDED}):
         over += f"; for the {len(one_sided)} tasks without asymmetric mode, the standard score is used"
     scores = f"{means[mode]:.2f} of the teacher's {means['teacher']:.2f}"
-    return Tile(label, f"{retained:.1f}%", f"{_SIDES[mode]}; {scores}, {over}")
+    interval = retention_intervals(rows).get(mode)
+    sure = f" (95 % interval {interval[0]:.1f} to {interval[1]:.1f})" if interval else ""
+    return Tile(label, f"{retained:.1f}%", f"{_SIDES[mode]}; {scores}, {over}{sure}")

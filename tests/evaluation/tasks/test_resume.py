@@ -13,6 +13,7 @@ from leaf_st.evaluation.results import TASKS_FILE, Result
 from leaf_st.evaluation.rows import read_rows
 from leaf_st.evaluation.sizes import MODELS
 from leaf_st.evaluation.tasks.find import find_tasks
+from leaf_st.evaluation.tasks.queries import without_query_scores
 from leaf_st.evaluation.tasks.runner import CACHE, evaluate_tasks
 from leaf_st.models.random_weights import WIDTH
 
@@ -56,7 +57,22 @@ def test_finished_measurements_are_not_repeated(retrieval, sts, models, tmp_path
     assert _encoded(models) == 0
     for row, same in zip(rows, again, strict=True):
         assert same.score == pytest.approx(row.score, abs=1e-4)  # mteb keeps six digits
-        assert (same.set, same.mode, same.seconds, same.queries) == (row.set, row.mode, row.seconds, row.queries)
+        for name in ("set", "mode", "seconds", "queries", "query_scores"):
+            assert getattr(same, name) == getattr(row, name)
+
+
+def test_scores_of_queries_come_from_mteb_s_cache(retrieval, models, tmp_path):
+    """A kill after mteb wrote its result loses none; a result of an earlier version has none."""
+    rows = _measure(tmp_path, retrieval, **models)
+    (tmp_path / TASKS_FILE).unlink()
+    again = _measure(tmp_path, retrieval, **models)
+    assert [row.query_scores for row in again] == [row.query_scores for row in rows]
+    for file in (tmp_path / CACHE).rglob(f"{retrieval.name}.json"):
+        file.write_text(json.dumps(without_query_scores(json.loads(file.read_text()))))
+    _encoded(models)
+    old = _measure(tmp_path, retrieval, **models)
+    assert _encoded(models) == 0
+    assert {row.query_scores for row in old} == {None}
 
 
 def test_each_model_has_its_own_cache_entry(retrieval, models, tmp_path):

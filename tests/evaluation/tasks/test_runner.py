@@ -19,6 +19,7 @@ from sklearn.metrics import average_precision_score
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import load_beir
 from leaf_st.evaluation.embedder import Embedder
+from leaf_st.evaluation.results import retention_intervals
 from leaf_st.evaluation.rows import read_rows
 from leaf_st.evaluation.sizes import Size
 from leaf_st.evaluation.tasks.encoder import ModeEncoder
@@ -42,6 +43,11 @@ def _scores(rows):
 
 def _ndcg_at_10(beir, queries, documents):
     """Return nDCG@10 in percent of unit vectors, computed from its definition."""
+    return np.mean(_by_query(beir, queries, documents))
+
+
+def _by_query(beir, queries, documents):
+    """Return nDCG@10 of each query in percent."""
     scores = []
     for row, query in enumerate(beir.queries):
         grades = beir.qrels[query["id"]]
@@ -49,8 +55,8 @@ def _ndcg_at_10(beir, queries, documents):
         found = [grades.get(beir.corpus[index]["id"], 0) for index in order]
         best = sorted(grades.values(), reverse=True)[:10]
         gains = [sum(grade / np.log2(rank + 2) for rank, grade in enumerate(ranks)) for ranks in (found, best)]
-        scores.append(gains[0] / gains[1])
-    return 100 * np.mean(scores)
+        scores.append(100 * gains[0] / gains[1])
+    return scores
 
 
 def _vectors(model, beir, prompt=""):
@@ -72,6 +78,17 @@ def test_scores_equal_the_definition(retrieval, tiny_teacher, tiny_student):
     # mteb rounds to five digits.
     assert {row.mode: row.score for row in results} == pytest.approx(expected, abs=1e-3)
     assert len(set(expected.values())) == 3
+
+
+def test_rows_hold_the_score_of_each_query(retrieval, sts, tiny_teacher, tiny_student):
+    beir = load_beir(retrieval)
+    rows = _measure(retrieval, sts, teacher=open_model(tiny_teacher), student=tiny_student, modes=MODES)
+    (queries, _), (teacher_queries, documents) = _vectors(tiny_student, beir), _vectors(tiny_teacher, beir)
+    found = {row.mode: row.query_scores for row in rows if row.set == retrieval.name}
+    assert found["teacher"] == (pytest.approx(_by_query(beir, teacher_queries, documents), abs=1e-4),)
+    assert found["asymmetric"] == (pytest.approx(_by_query(beir, queries, documents), abs=1e-4),)
+    assert retention_intervals([row for row in rows if row.set == retrieval.name]).keys() == {"standard", "asymmetric"}
+    assert {row.query_scores for row in rows if row.set == "similar"} == {None}
 
 
 def test_rows_name_models_set_and_sizes(retrieval, tiny_teacher, tiny_student):
@@ -281,7 +298,9 @@ def test_an_aggregated_task_is_one_row(retrieval, tmp_path, tiny_student, tiny_t
     for row in rows:
         assert row.score == pytest.approx(np.mean([part.score for part in apart if part.mode == row.mode]), abs=1e-3)
         assert row.seconds > 0
+        assert row.query_scores == tuple(part.query_scores[0] for part in apart if part.mode == row.mode)
     again = evaluate_tasks([Whole()], **options)
+    assert [row.query_scores for row in again] == [row.query_scores for row in rows]
     assert [row.seconds for row in again] == [row.seconds for row in rows]
     assert _scores(again) == pytest.approx(_scores(rows), abs=1e-3)
 
