@@ -1,6 +1,8 @@
 """The models that leaf_st knows by name, and the recipe of the paper's students.
 
-Sizes are the paper's (arXiv 2509.12539, section 3). Ids and revisions are the hub's.
+Sizes are the paper's (arXiv 2509.12539, section 3). Ids and revisions are the hub's. Weights are compared with the
+SHA-256 that the hub announces for the revision (`leaf_st.models.checksums`). Only the SHA-256 of all-MiniLM-L6-v2 is
+also stated here: no source besides the hub states those of the other models for these commits.
 """
 
 from dataclasses import dataclass
@@ -10,7 +12,8 @@ from leaf_st.tables import aligned
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_L6_H384 = "nreimers/MiniLM-L6-H384-uncased"  # the backbone of the paper's students (2.2)
-MINILM_L6_H384_SAFETENSORS = "refs/pr/2"  # the main branch has only pickled weights
+# The main branch has only pickled weights. Only the hub knows the commit of this pull request: a run's record names it.
+MINILM_L6_H384_SAFETENSORS = "refs/pr/2"
 
 
 @dataclass(frozen=True)

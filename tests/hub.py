@@ -173,7 +173,8 @@ class _Handler(BaseHTTPRequestHandler):
         if body:
             self.served.downloads.append(name)
             self.served.commits.append(commit or self._commit())
-        headers = {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": commit or self._commit(), "Accept-Ranges": "bytes"}
+        etag = hashlib.sha256(content).hexdigest() if path.suffix == ".safetensors" else _blob(content)  # git LFS
+        headers = {"ETag": f'"{etag}"', "X-Repo-Commit": commit or self._commit(), "Accept-Ranges": "bytes"}
         status = 200
         if span := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
             start, end = int(span[1]), min(int(span[2] or len(content)), len(content) - 1)

@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Sequence, Set
 from contextlib import suppress
-from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +23,7 @@ from leaf_st.hub.answers import AnswerError, ask
 from leaf_st.hub.downloads import forget_listing, require_undamaged
 from leaf_st.hub.explain import explain_download, is_refused
 from leaf_st.hub.settings import check_download
+from leaf_st.models.checksums import require_hub_content, sha256_of
 from leaf_st.run_folder import run_of
 from leaf_st.zoo import PACKAGED, ZOO, ZooModel
 
@@ -65,8 +65,8 @@ def find_model(
 
     Raises:
         UnreachableError: If the hub cannot be reached.
-        InputError: If the model does not exist, the weights in a package differ from the hub's, or a setting of the
-            hub's client cannot work.
+        InputError: If the model does not exist, files in the cache or weights in a package differ from the hub's, or a
+            setting of the hub's client cannot work.
     """
     if Path(name).is_dir():
         return _complete(_model_folder(Path(name)), name)
@@ -77,7 +77,9 @@ def find_model(
     if not newest and (kept := find_in_cache(name, revision, wanted) or _packaged(name, revision)) is not None:
         return kept
     try:
-        return _complete(_from_hub(name, revision, wanted, newest), name)
+        folder = _complete(_from_hub(name, revision, wanted, newest), name)
+        require_hub_content(folder, name, revision)
+        return folder
     except HFValidationError:
         raise ModelError(
             name, f"neither an existing folder nor a hub id: name a folder, a hub id, or {' or '.join(ZOO)}"
@@ -101,7 +103,9 @@ def find_in_cache(name: str, revision: str | None = None, files: Sequence[str] =
     with suppress(OSError, HFValidationError):
         if _is_listed(name, revision):
             folder = Path(_snapshot(name, revision, files, local_files_only=True))
-            return folder if _is_complete(folder) else None
+            if _is_complete(folder):
+                require_hub_content(folder, name, revision)
+                return folder
     return None
 
 
@@ -241,7 +245,7 @@ def _packaged(name: str, revision: str | None) -> Path | None:
     if packaged is None or revision is not None or find_spec(packaged.package) is None:
         return None
     folder = Path(import_module(packaged.package).get_model_path())
-    found = _sha256(folder / "model.safetensors")
+    found = sha256_of(folder / "model.safetensors")
     if found != packaged.sha256:
         raise ModelError(
             name,
@@ -265,18 +269,5 @@ def _runs_own_code(folder: Path) -> bool:
 def _hash_of(folder: Path, files: Set[Path]) -> str:
     digest = hashlib.sha256()
     for path in sorted(path for path in files if path.is_file()):
-        status = path.stat()
-        checksum = _sha256_of(path, status.st_size, status.st_mtime_ns)
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{checksum}\n".encode())
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_of(path)}\n".encode())
     return digest.hexdigest()[:16]
-
-
-@lru_cache(maxsize=256)
-def _sha256_of(path: Path, size: int, modified: int) -> str:
-    """Return the checksum of ``path``, read once for a size and time: weights of gigabytes are hashed several times."""
-    return _sha256(path)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,3 +1,4 @@
+import hashlib
 import shutil
 import time
 from dataclasses import replace
@@ -182,3 +183,36 @@ def test_the_commit_behind_a_revision_is_known(published, tiny_teacher_folder, t
         found = _resolve(hub.url, tmp_path / "home", "us/tiny", "refs/pr/2")
     assert commit_of(Path(found.stdout.strip())) == COMMIT
     assert commit_of(tiny_teacher_folder) is None
+
+
+def test_weights_that_changed_in_the_cache_are_named_and_fetched_again(published, tmp_path):
+    home = tmp_path / "home"
+    with serve({"us/tiny": published}) as hub:
+        weights = Path(_resolve(hub.url, home, "us/tiny").stdout.strip()) / "model.safetensors"
+        before = weights.read_bytes()
+        flipped = bytes([*before[:-1], before[-1] ^ 1])
+        weights.write_bytes(flipped)
+        damaged = _resolve(hub.url, home, "us/tiny").stdout
+        expected, found = (hashlib.sha256(content).hexdigest() for content in (before, flipped))
+        assert damaged == (
+            f"InputError model us/tiny: {weights}: expected the sha256 {expected}, found {found}: delete "
+            f"{weights.resolve()}, and the next command downloads the file again\n"
+        )
+        weights.resolve().unlink()
+        assert _resolve(hub.url, home, "us/tiny").stdout == f"{weights.parent}\n"
+    assert weights.read_bytes() == before
+
+
+def _print_known_model(*arguments):
+    zoo.PACKAGED["us/tiny"] = zoo.PackagedModel("no_such_package", "no-such-package", "0" * 64)
+    _print_model(*arguments)
+
+
+def test_a_download_with_other_weights_than_the_known_ones_is_refused(published, tmp_path):
+    with serve({"us/tiny": published}) as hub:
+        other = forked.run(_print_known_model, hub.url, tmp_path / "home", "us/tiny")
+        assert f"model.safetensors: expected the sha256 {'0' * 64}, found" in other.stdout
+        assert other.stdout.count("\n") == 1
+        # Whoever names a revision wants its weights.
+        named = forked.run(_print_known_model, hub.url, tmp_path / "home", "us/tiny", "main")
+    assert Path(named.stdout.strip()).is_dir()
