@@ -3,12 +3,16 @@
 LEAF is described in arXiv 2509.12539. Public names are imported on first use, so that ``import leaf_st`` is fast.
 """
 
+import os
 import sys
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
+
+# onnxruntime, as soon as it is imported, would store an id of the machine in the home folder and send events.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _PUBLIC = {
     "distill": "leaf_st.pipeline.distill",

@@ -1,5 +1,6 @@
 import ast
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -115,3 +116,12 @@ def _modules(path, names):
                 yield node.module
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in names)
+
+
+def test_onnxruntime_stores_no_id_of_the_machine(tmp_path):
+    pytest.importorskip("onnxruntime")
+    code = "import leaf_st, onnxruntime"
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": ""}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT.parent, env=environment, timeout=60)
+    assert list(tmp_path.rglob("*")) == []

@@ -59,6 +59,8 @@ def quieten() -> None:
     logging.getLogger("mteb").setLevel(logging.ERROR)
     # scikit-learn reports a class without texts once per metric and sample of a small test set.
     warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
+    # matplotlib reports that its cache of fonts is temporary, where the home folder cannot be written.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     # torch reports layers without weights, which a damaged configuration asks for; loading names the file.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.nn")
     # sentence-transformers and accelerate pass this argument to torch in each process.

@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from transformers.utils import logging
-
-from leaf_st.cli.console import messages_shown
+from leaf_st.cli.console import messages_shown, quieten
 from leaf_st.errors import exit_on_error
 from leaf_st.recipe import DOCSTRINGS, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.zoo import MINILM
@@ -16,8 +14,7 @@ from leaf_st.zoo import MINILM
 @contextmanager
 def exit_on_input_error(name: str) -> Iterator[None]:
     """Silence the libraries, and end the process on errors as `leaf-st` does."""
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quieten()
     with exit_on_error(name, "the same command resumes: finished embeddings and models are kept"), messages_shown(name):
         yield
 

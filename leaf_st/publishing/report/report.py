@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -54,7 +55,7 @@ def write_report(run: Path) -> Path:
     if first:
         drawn = {first.name: draw(first), **drawn}
     # UTF-8 cannot encode a lone surrogate, which a user's text may contain.
-    page = _page(results, first, sections, drawn).encode(errors="replace")
+    page = _without_home(_page(results, first, sections, drawn)).encode(errors="replace")
     path = run / REPORT / "report.html"
     path.parent.mkdir(exist_ok=True)
     replace_folder(path.parent / "figures", lambda folder: _write_figures(drawn, folder))
@@ -121,6 +122,17 @@ def _page(results: Results, first: Figure | None, sections: Sequence[PageSection
         light=LIGHT,
         version=version("leaf-st"),
     )
+
+
+def _without_home(page: str) -> str:
+    """Return ``page`` with ~ for the home folder, whose name is often the user's. The shell expands ~ in commands."""
+    home = os.path.expanduser("~")
+    if home in ("~", os.sep):  # unknown, or no user's
+        return page
+    for written in {home, str(Markup.escape(home)), quote(home)}:
+        page = page.replace(f"&#39;{written}/", "~/&#39;")  # the shell expands no ~ in quotes
+        page = re.sub(re.escape(written) + r"(?![\w.-])", "~", page)
+    return page
 
 
 def _csv_link(table: Table) -> str:
