@@ -31,7 +31,7 @@ def dataset_files(url: str, of_file: tuple[str, ...], of_folder: tuple[str, ...]
 
     Args:
         url: An address that `parse_dataset_url` reads.
-        of_file: Endings of a file; any other address names a folder.
+        of_file: Endings of a file; an address with another ending names a folder.
         of_folder: Endings of the files that are downloaded from a folder.
         key: Part of the recipe that names the data set, for errors.
 
@@ -40,7 +40,9 @@ def dataset_files(url: str, of_file: tuple[str, ...], of_folder: tuple[str, ...]
     """
     part = parse_dataset_url(url)
     below = f"{part.path}/" if part.path else ""
-    patterns = [part.path] if part.path.endswith(of_file) else [f"{below}*{ending}" for ending in of_folder]
+    patterns = [f"{below}*{ending}" for ending in of_folder]
+    if part.path.endswith(of_file):  # or a folder with such a name, as Spark and Dask write tables
+        patterns.insert(0, part.path)
     try:
         folder = _from_cache(part, patterns) or _from_hub(part, patterns)
     except InputError:

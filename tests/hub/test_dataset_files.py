@@ -96,6 +96,13 @@ def test_texts_without_vectors_and_single_files(published, tmp_path, monkeypatch
         assert len(_texts(URL)) == 3 * ROWS
 
 
+def test_a_folder_with_the_name_of_a_file(published, tmp_path, monkeypatch):
+    (published[NAME] / "en").rename(published[NAME] / "en.parquet")  # as Spark and Dask write tables
+    with serve({}, published) as hub:
+        connect(monkeypatch, hub.url, tmp_path / "home")
+        assert len(_texts(f"{URL}/en.parquet")) == 2 * ROWS
+
+
 def test_a_complete_folder_in_the_cache_needs_no_hub(published, tmp_path, monkeypatch):
     with serve({}, published) as hub:
         connect(monkeypatch, hub.url, tmp_path / "home")
