@@ -185,6 +185,11 @@ def _field(key: str) -> RecipeField | None:
 
     if key in argument_types():
         return None
+    if whole := next((full for full in known if key.startswith(f"{full}.")), None):
+        raise InputError(
+            f"--set {key}: expected a key, found a part of the value of {whole}: set the complete value with "
+            f"--set '{whole}=...'"
+        )
     near = _similar(key, [*known, *argument_types()])
     raise InputError(
         f"--set {key}: no such key; "

@@ -99,7 +99,6 @@ def test_an_unknown_key_refers_to_the_help(key):
         ("layers", "student.layers"),
         ("student.layer", "student.layers"),
         ("trainer.layers", "student.layers"),
-        ("student.layers.x", "student.layers"),
         ("texts.sources", "texts.source"),
         ("texts", "texts.source"),
         ("limit", "general.limit or texts.limit"),
@@ -112,6 +111,14 @@ def test_a_misspelled_key_gets_only_the_similar_keys(key, similar):
     with pytest.raises(InputError) as raised:
         override(RECIPE, [f"{key}=1"])
     assert str(raised.value) == f"--set {key}: no such key; did you mean {similar}?"
+
+
+@pytest.mark.parametrize(
+    ("key", "whole"), [("teacher.ensemble.0.weight", "teacher.ensemble"), ("student.layers.0", "student.layers")]
+)
+def test_a_part_of_a_value_is_no_key(key, whole):
+    with pytest.raises(InputError, match=f"--set {key}: expected a key, found a part of the value of {whole}: set the"):
+        override(RECIPE, [f"{key}=1"])
 
 
 @pytest.mark.parametrize(("setting", "found"), [("name", "no equals sign"), ("=3", "no key"), ("", "no equals sign")])
