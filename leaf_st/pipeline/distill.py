@@ -10,6 +10,8 @@ from typing import Any
 
 from accelerate import PartialState
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.evaluation import BaseEvaluator
+from transformers import TrainerCallback
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements.alignment import ALIGNMENT
@@ -32,6 +34,8 @@ def distill(
     vector_column: str | None = None,
     minutes: float | None = None,
     output: str | Path | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+    evaluator: BaseEvaluator | None = None,
     **training: Any,  # noqa: ANN401  (keywords of SentenceTransformerTrainingArguments)
 ) -> SentenceTransformer:
     """Train a small student in the vector space of ``teacher``; labels are not needed.
@@ -50,6 +54,9 @@ def distill(
             text. The teacher is then not loaded, and ``backbone`` is required.
         minutes: Time budget of the training; a short trial determines the number of steps.
         output: Run folder; if None, a temporary folder, so that the run cannot be resumed.
+        callbacks: Callbacks of transformers' trainer, such as ``EarlyStoppingCallback``. A repeated call needs the same
+            callbacks, because the run folder does not keep them.
+        evaluator: Evaluator of sentence-transformers, called at each validation, for a training by one process.
         **training: Keywords of `SentenceTransformerTrainingArguments`, such as ``learning_rate=3e-4``.
 
     Returns:
@@ -69,7 +76,7 @@ def distill(
             student=StudentSpec(backbone=None if backbone is None else str(backbone), layers=layers, static=static),
             training=TrainingSpec(budget_minutes=minutes, arguments=training),
         )
-        return _carry_out(Run(recipe, folder), given, column)
+        return _carry_out(Run(recipe, folder), given, column, callbacks, evaluator)
 
 
 @contextmanager
@@ -83,14 +90,20 @@ def _run_folder(output: str | Path | None) -> Iterator[Path]:
         yield Path(temporary, "distilled")
 
 
-def _carry_out(run: Run, texts: Iterable[Any] | None, column: str | None) -> SentenceTransformer:
+def _carry_out(
+    run: Run,
+    texts: Iterable[Any] | None,
+    column: str | None,
+    callbacks: Sequence[TrainerCallback],
+    evaluator: BaseEvaluator | None,
+) -> SentenceTransformer:
     """Embed, train and measure; ``texts`` is None if the recipe names a file."""
     if texts is not None:
         with PartialState().main_process_first():
             beside = column is not None and column.endswith(".npy")
             keep_texts(texts, run.folder / _GIVEN, None if beside else column)
     run.embed()
-    student = run.train()
+    student = run.train(callbacks, evaluator)
     if run.leave_group() and not (run.folder / RESULTS / ALIGNMENT.file).is_file():
         run.measure_alignment()
     return student

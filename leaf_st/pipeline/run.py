@@ -14,13 +14,15 @@ embeds a partition of the texts, all processes train one student, and the first 
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.evaluation import BaseEvaluator
+from transformers import TrainerCallback
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements.agreement_row import AgreementRow
@@ -226,17 +228,23 @@ class Run:
             precompute(fresh, self.teacher, self.folder / GENERAL, dtype=dtype, total=len(fresh), cut_at=cut_at)
         self._log(f"{len(fresh):,} texts of {spec.source} for validation on the general domain{left_out(skipped)}")
 
-    def train(self) -> SentenceTransformer:
+    def train(
+        self, callbacks: Sequence[TrainerCallback] = (), evaluator: BaseEvaluator | None = None
+    ) -> SentenceTransformer:
         """Train the student on ``store/``, or load the student if ``model/`` exists.
+
+        Args:
+            callbacks: Callbacks of the user.
+            evaluator: Evaluator of sentence-transformers, called at each validation.
 
         Raises:
             InputError: If ``store/`` is missing, damaged, or from another teacher, or another process uses the
                 run folder.
         """
         with only_process(self.folder) if self._processes.is_main_process else nullcontext():
-            return self._train()
+            return self._train(callbacks, evaluator)
 
-    def _train(self) -> SentenceTransformer:
+    def _train(self, callbacks: Sequence[TrainerCallback], evaluator: BaseEvaluator | None) -> SentenceTransformer:
         store = self._open_store()
         require_teacher(self.recipe.teacher, store.fingerprint, f"store {store.folder}")
         if (self.folder / MODEL).is_dir():
@@ -252,7 +260,17 @@ class Run:
             self._write_record(store.fingerprint, student)
         record = self._record(store.fingerprint, student)
         teacher = partial(open_teacher, self.recipe.teacher, self._device)
-        return train(self.recipe, store, self.folder, student, teacher=teacher, record=record, general=general)
+        return train(
+            self.recipe,
+            store,
+            self.folder,
+            student,
+            teacher=teacher,
+            record=record,
+            general=general,
+            callbacks=callbacks,
+            evaluator=evaluator,
+        )
 
     def _build_student(self, fingerprint: Fingerprint) -> SentenceTransformer:
         """Return the untrained student, which is built once."""

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.evaluation import BaseEvaluator
+from transformers import TrainerCallback
 
 from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
@@ -46,6 +48,8 @@ def train(
     teacher: Callable[[], Teacher] | None = None,
     record: Any = None,  # noqa: ANN401  (any JSON value)
     general: EmbeddingStore | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+    evaluator: BaseEvaluator | None = None,
 ) -> SentenceTransformer:
     """Train ``student`` on ``store``, from the last checkpoint in ``run`` if one exists.
 
@@ -62,6 +66,8 @@ def train(
         record: JSON value that becomes ``recipe.json`` of the model.
         general: The store of the recipe's `general`. The results then have two losses, ``eval_domain_loss`` of the rows
             held out of ``store`` and ``eval_general_loss``.
+        callbacks: Callbacks of the user.
+        evaluator: Evaluator of sentence-transformers, called at each validation, in a training by one process.
 
     Returns:
         The student with the lowest validation loss.
@@ -81,7 +87,13 @@ def train(
     with arguments.main_process_first(local=False):
         checkpoint = last_complete_checkpoint(run / "checkpoints", arguments.world_size)
     arguments.eval_on_start &= checkpoint is None  # a resumed training was validated at its start
-    trainer = LeafTrainer(student, store, recipe.training, arguments, general)
+    trainer = LeafTrainer(student, store, recipe.training, arguments, general, callbacks, evaluator)
+    if trainer.held_out_rows < recipe.training.held_out_rows:
+        _logger.info(
+            "%s texts are held out for validation: at most one text in ten (training.held_out_rows is %s)",
+            f"{trainer.held_out_rows:,}",
+            f"{recipe.training.held_out_rows:,}",
+        )
     if checkpoint is None and recipe.student.start is None:
         _fit_start(student, recipe, store, trainer.sample(recipe.student.closed_form_rows), teacher)
     with full_disk_named(run):
@@ -111,6 +123,7 @@ def _fit_start(
     """Fit the closed-form start of the student to ``rows``; without rows its weights stay random."""
     if not rows:
         return
+    _logger.info("the closed-form start of the student is fitted to %s texts", f"{len(rows):,}")
     texts, targets = store.prompted(rows), store.embeddings(rows)
     if not recipe.student.static:
         fit_projection(student, texts, targets)

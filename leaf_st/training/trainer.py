@@ -8,6 +8,7 @@ Several processes (``torchrun``) train as one process would with their combined 
 last batch of an epoch is left out, because the parts of the processes would differ in size.
 """
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ from sentence_transformers import (
     SentenceTransformerTrainingArguments,
 )
 from sentence_transformers.base.data_collator import BaseDataCollator
+from sentence_transformers.base.evaluation import BaseEvaluator
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
-from transformers import TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from leaf_st.errors import InputError
@@ -52,9 +54,12 @@ class LeafTrainer(SentenceTransformerTrainer):
         spec: Distance, schedule and held-out rows.
         args: Training arguments, as `training_arguments` returns them.
         general: Texts and targets of the general domain, a second validation set.
+        callbacks: Callbacks of the user, called after the trainer's own.
+        evaluator: Evaluator of sentence-transformers, called at each validation.
 
     Raises:
-        InputError: If the store is too small to hold out rows, or to fill a batch where batches must be full.
+        InputError: If the store is too small to hold out rows, or to fill a batch where batches must be full, or
+            several processes have an evaluator.
     """
 
     def __init__(
@@ -64,7 +69,14 @@ class LeafTrainer(SentenceTransformerTrainer):
         spec: TrainingSpec,
         args: SentenceTransformerTrainingArguments,
         general: EmbeddingStore | None = None,
+        callbacks: Sequence[TrainerCallback] = (),
+        evaluator: BaseEvaluator | None = None,
     ) -> None:
+        if evaluator is not None and args.world_size > 1:
+            raise InputError(
+                f"evaluator: expected a training in one process, found {args.world_size} processes: evaluate the "
+                "trained student"
+            )
         self._spec = spec
         self._held_out = held_out_rows(store, spec)
         self._untrained = store.untrained(self._held_out)
@@ -84,7 +96,8 @@ class LeafTrainer(SentenceTransformerTrainer):
             train_dataset=rows,
             eval_dataset=validation if general is None else {DOMAIN: validation, GENERAL: general.to_dataset()},
             loss=TeacherAlignedLoss(student, spec.distance),
-            callbacks=[MarkComplete(), SaveByTheClock(), RemoveOld(), self._stop, ReusedGradients()],
+            evaluator=evaluator,
+            callbacks=[MarkComplete(), SaveByTheClock(), RemoveOld(), self._stop, ReusedGradients(), *callbacks],
         )
 
     @property

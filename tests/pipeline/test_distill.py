@@ -1,6 +1,8 @@
 import json
+import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -8,10 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from transformers import TrainerCallback
 
 import leaf_st
 from leaf_st.errors import InputError
 from leaf_st.teacher.store import EmbeddingStore
+from leaf_st.training.trainer import LeafTrainer
 
 TEXTS = [f"a text, number {number}" for number in range(60)]
 QUICK = {"max_steps": 2, "use_cpu": True, "save_steps": 1, "eval_steps": 1, "layers": (0, 2)}
@@ -36,6 +40,33 @@ def test_a_list_of_strings_becomes_a_student_in_the_teacher_s_space(tiny_teacher
     assert json.loads((tmp_path / "run" / "results" / "alignment.json").read_text())[0]["rows"] == 6
     plain = SentenceTransformer(str(tmp_path / "run" / "model"), device="cpu")
     np.testing.assert_allclose(plain.encode(TEXTS[:3]), student.encode(TEXTS[:3]), atol=1e-5)
+
+
+def test_callbacks_and_an_evaluator_see_the_training(tiny_teacher, tiny_teacher_folder, tmp_path, caplog):
+    class Steps(TrainerCallback):
+        seen = 0
+
+        def on_step_end(self, *_, **__):
+            self.seen += 1
+
+    caplog.set_level("INFO", logger="leaf_st")
+    steps, texts = Steps(), TEXTS[:4]
+    evaluator = leaf_st.AlignmentEvaluator(texts, tiny_teacher.encode(texts))
+    own = {"callbacks": [steps], "evaluator": evaluator}
+    leaf_st.distill(TEXTS, tiny_teacher_folder, output=tmp_path / "run", **own, **QUICK)
+    assert steps.seen == QUICK["max_steps"]
+    rows = json.loads((tmp_path / "run" / "results" / "training.json").read_text())
+    measured = [row for row in rows if "eval_l2" in row]
+    assert [row["step"] for row in measured] == [1, 2]
+    assert (
+        "6 texts are held out for validation: at most one text in ten (training.held_out_rows is 4,096)" in caplog.text
+    )
+    assert re.search(r"the closed-form start of the student is fitted to \d\d texts", caplog.text)
+
+
+def test_an_evaluator_needs_a_training_in_one_process():
+    with pytest.raises(InputError, match="evaluator: expected a training in one process, found 2 processes"):
+        LeafTrainer(None, None, None, SimpleNamespace(world_size=2), evaluator=SimpleNamespace())
 
 
 def test_the_same_call_resumes(tiny_teacher_folder, tmp_path):
