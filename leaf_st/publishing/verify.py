@@ -270,7 +270,7 @@ def _secrets(folder: Path) -> str:
             raise _FailedError(
                 f"{file} contains an access token of the hub: remove the token from the file, and revoke it"
             )
-    return "no token of the hub in any file"
+    return "no token of the hub in any text file"
 
 
 def _card(folder: Path) -> str:

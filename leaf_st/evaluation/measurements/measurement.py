@@ -95,7 +95,7 @@ class Argument:
 
 MODEL_HELP = "student: run folder, model folder, name that `leaf-st models` lists, or hub id"
 MODEL_ARGUMENT = Argument("model", {"metavar": "MODEL", "help": MODEL_HELP})
-RUN_ARGUMENT = Argument("model", {"metavar": "RUN", "help": "run folder"})
+RUN_ARGUMENT = Argument("model", {"metavar": "RUN", "help": "run folder with a trained model and its store"})
 TEACHER_ARGUMENT = Argument(
     "--teacher", {"help": "teacher: folder or hub id (default: the teacher that the student learned from)"}
 )

@@ -1,6 +1,7 @@
 """The measurement ``samples``: the ten nearest documents of some queries in every mode (paper appendix D, Table 6)."""
 
 import argparse
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from leaf_st.evaluation.measurements.measurement import (
     Table,
     data_argument,
 )
-from leaf_st.evaluation.measurements.over_sets import find_sets, load_pair, measure_over_sets, require_sets
+from leaf_st.evaluation.measurements.over_sets import load_pair, measure_over_sets, require_sets
 from leaf_st.evaluation.modes import ROLES, STUDENT_MODES, Mode
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 QUERIES = 5
 _WIDTH = 150  # characters of a line in the terminal
 _RELEVANT = "✓ "
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -129,8 +132,10 @@ def _nearest(scores: "Tensor", beir: "BeirSet") -> list[list[tuple[float, int]]]
 
 
 def _measure(options: argparse.Namespace) -> list[Sampled]:
-    sets = options.data or require_sets(options.model, [])[:1]
-    sets = find_sets(options.model, sets)
+    sets = require_sets(options.model, options.data)
+    if not options.data and len(sets) > 1:
+        _logger.info("samples of %s; --data names others of the model's %d sets", sets[0].name, len(sets))
+        sets = sets[:1]
     models = load_pair(options.model, options.teacher)
     return measure_over_sets("samples", Sampled, measure_samples, models, sets, options.output)
 
