@@ -52,7 +52,7 @@ def test_a_list_of_strings_becomes_a_student_of_an_api(server, tiny_teacher_fold
     assert student.encode_query(texts[:3]).shape == (3, WIDTH)
 
 
-def test_a_student_knows_its_api(server, recipe, tmp_path):
+def test_a_student_knows_its_api(server, recipe, tmp_path, capfd, caplog):
     run = Run(recipe, tmp_path / "run")
     run.embed()
     run.train()
@@ -71,6 +71,8 @@ def test_a_student_knows_its_api(server, recipe, tmp_path):
     with pytest.raises(InputError, match="teacher loopback is an API and cannot be loaded as a model"):
         load(model, asymmetric=True)
     assert teacher_spec(model, "some/other").api is None
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+    assert KEY not in "".join([*capfd.readouterr(), caplog.text])
 
 
 def test_the_teacher_of_a_start_can_be_an_api(server, recipe, tmp_path):

@@ -79,6 +79,28 @@ def test_a_dry_run_sends_nothing(hub, run, unchecked, capsys, monkeypatch):
     assert "; nothing was sent" in written
 
 
+def _files_with(text, folder):
+    return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
+def test_nothing_published_names_the_home_folder_or_the_token(hub, run, unchecked, tmp_path, monkeypatch, capfd):
+    home = run.parents[1].parent  # the teacher of the run is below this folder
+    monkeypatch.setenv("HOME", str(home))
+    moved = run.rename(run.parent / "my run")
+    main(["report", str(moved)])
+    main(["push", str(moved), "--repo-id", REPO])
+    assert moved / "recipe.json" in _files_with(str(home), moved)  # a run resumes by the paths of this machine
+    sent = hub.account.folder / REPO
+    assert list(sent.rglob("recipe.json"))
+    for folder in (sent, moved / "publish", moved / "report"):
+        assert _files_with(str(home), folder) == []
+    page = (moved / "report" / "report.html").read_text()
+    beside = (moved.parent.relative_to(home)).as_posix()
+    assert f"<span>~/&#39;{beside}/my</span> <span>run&#39;</span>" in page  # the shell expands a ~ before quotes
+    assert _files_with(TOKEN, tmp_path) == []
+    assert TOKEN not in "".join(capfd.readouterr())
+
+
 def test_push_to_hub_does_the_same(hub, run, unchecked):
     done = leaf_st.push_to_hub(run, REPO, revision="next")
     assert hub.account.repositories[REPO].branches.keys() == {"main", "next"}
