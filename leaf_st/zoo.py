@@ -1,7 +1,7 @@
 """The models that leaf_st knows by name, and the recipe of the paper's students.
 
 Sizes are the paper's (arXiv 2509.12539, section 3). Ids and revisions are the hub's. Weights are compared with the
-SHA-256 that the hub announces for the revision (`leaf_st.models.checksums`). Only the SHA-256 of all-MiniLM-L6-v2 is
+SHA-256 that the hub announces for the revision (`leaf_st.hub.downloads`). Only the SHA-256 of all-MiniLM-L6-v2 is
 also stated here: no source besides the hub states those of the other models for these commits.
 """
 

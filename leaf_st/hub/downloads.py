@@ -1,10 +1,11 @@
 """Downloads in the hub's cache: huggingface_hub compares only their sizes, and keeps a wrong file for ever."""
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from leaf_st.errors import InputError
-from leaf_st.hub.manifest import file_hashes
+from leaf_st.hub.manifest import Hashes, file_hashes
 
 _CHECKSUM = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # the git object id of a file, or the sha256 of a large file
 
@@ -28,8 +29,8 @@ def require_undamaged(snapshot: Path, repo_id: str) -> None:
     forget_listing(snapshot)
     names = ", ".join(link.relative_to(snapshot).as_posix() for link in damaged)
     raise InputError(
-        f"{repo_id}: {names} arrived with another content than the hub's checksum names: run the same command again, "
-        "which repeats the download"
+        f"{repo_id}: expected the content that the hub's checksum names, found other content in the hub's cache for "
+        f"{names}, which was deleted: run the same command again, which repeats the download"
     )
 
 
@@ -38,8 +39,19 @@ def forget_listing(snapshot: Path) -> None:
     (snapshot.parents[1] / "trees" / f"{snapshot.name}.json").unlink(missing_ok=True)
 
 
+def hashes_of(path: Path) -> Hashes:
+    """Return the hashes of a file, read once for a size and time: weights of gigabytes are compared several times."""
+    status = path.stat()
+    return _hashes_of(path, status.st_size, status.st_mtime_ns)
+
+
 def _is_named_by_content(file: Path) -> bool:
     if not _CHECKSUM.fullmatch(file.name):
         return True  # another server than the hub
-    hashes = file_hashes(file)
+    hashes = hashes_of(file)
     return file.name in (hashes.git, hashes.sha256)
+
+
+@lru_cache(maxsize=256)
+def _hashes_of(path: Path, size: int, modified: int) -> Hashes:
+    return file_hashes(path)

@@ -20,10 +20,9 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 from leaf_st import run_folder
 from leaf_st.errors import InputError, ModelError, UnreachableError, cannot_write
 from leaf_st.hub.answers import AnswerError, ask
-from leaf_st.hub.downloads import forget_listing, require_undamaged
+from leaf_st.hub.downloads import forget_listing, hashes_of, require_undamaged
 from leaf_st.hub.explain import explain_download, is_refused
 from leaf_st.hub.settings import check_download
-from leaf_st.models.checksums import require_hub_content, sha256_of
 from leaf_st.run_folder import run_of
 from leaf_st.zoo import PACKAGED, ZOO, ZooModel
 
@@ -78,7 +77,7 @@ def find_model(
         return kept
     try:
         folder = _complete(_from_hub(name, revision, wanted, newest), name)
-        require_hub_content(folder, name, revision)
+        _require_known(folder, name, revision, "name a revision to use the weights of another commit")
         return folder
     except HFValidationError:
         raise ModelError(
@@ -104,7 +103,8 @@ def find_in_cache(name: str, revision: str | None = None, files: Sequence[str] =
         if _is_listed(name, revision):
             folder = Path(_snapshot(name, revision, files, local_files_only=True))
             if _is_complete(folder):
-                require_hub_content(folder, name, revision)
+                require_undamaged(folder, name)
+                _require_known(folder, name, revision, "delete the model from the hub's cache")
                 return folder
     return None
 
@@ -245,14 +245,18 @@ def _packaged(name: str, revision: str | None) -> Path | None:
     if packaged is None or revision is not None or find_spec(packaged.package) is None:
         return None
     folder = Path(import_module(packaged.package).get_model_path())
-    found = sha256_of(folder / "model.safetensors")
-    if found != packaged.sha256:
-        raise ModelError(
-            name,
-            f"{folder / 'model.safetensors'} has sha256 {found}, the hub's has {packaged.sha256}: "
-            f"install {packaged.distribution} again",
-        )
+    _require_known(folder, name, revision, f"install {packaged.distribution} again")
     return folder
+
+
+def _require_known(folder: Path, name: str, revision: str | None, remedy: str) -> None:
+    """Compare the weights of a model that the zoo knows by their hash, unless the caller names a revision."""
+    weights = folder / "model.safetensors"
+    if name not in PACKAGED or revision is not None or not weights.is_file():
+        return
+    expected, found = PACKAGED[name].sha256, hashes_of(weights).sha256
+    if found != expected:
+        raise ModelError(name, f"{weights} has the sha256 {found}, the hub's has {expected}: {remedy}")
 
 
 def _runs_own_code(folder: Path) -> bool:
@@ -269,5 +273,5 @@ def _runs_own_code(folder: Path) -> bool:
 def _hash_of(folder: Path, files: Set[Path]) -> str:
     digest = hashlib.sha256()
     for path in sorted(path for path in files if path.is_file()):
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_of(path)}\n".encode())
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{hashes_of(path).sha256}\n".encode())
     return digest.hexdigest()[:16]

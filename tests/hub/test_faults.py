@@ -222,7 +222,9 @@ DOWNLOADS = {
     "cut downloads without end": Kind(lambda _: [Fault(".*/model.safetensors", cut, times=ALWAYS)], REACHED),
     "slow bytes": Kind(_one("resolve", drip, ALWAYS)),
     "no answer": Kind(_one("resolve", stall, 2)),
-    "wrong bytes": Kind(_one("resolve", flip, ALWAYS), f"{REPO}: .*model.safetensors.* arrived with another .*{AGAIN}"),
+    "wrong bytes": Kind(
+        _one("resolve", flip, ALWAYS), f"{REPO}: expected the content .*model.safetensors.*, which was deleted.*{AGAIN}"
+    ),
     "wrong sha in the list of files": Kind(_one("tree", edit(_other_sha))),
     "list without weights": Kind(
         _one("tree", edit(_without_weights), ALWAYS), "expected a model, found no model.safetensors"
