@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir_rows import QRELS, as_grade, as_id, read_rows
+from leaf_st.evaluation.set_files import warn_shortened
 from leaf_st.models.identity import hash_files
 from leaf_st.texts.fold import folded
 
@@ -68,6 +69,8 @@ def load_beir(folder: Path) -> BeirSet:
     corpus, queries = _read_texts(corpus_path), _read_texts(queries_path)
     qrels = _with_texts(_read_qrels(qrels_path), queries, qrels_path, queries_path)
     _check_documents(qrels, corpus, qrels_path, corpus_path)
+    for path, rows in ((corpus_path, corpus), (queries_path, queries)):
+        warn_shortened(path, (text for row in rows.values() for text in (row["title"], row["text"])))
     return BeirSet(
         name=folder.resolve().name,
         corpus=list(corpus.values()),

@@ -6,31 +6,30 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from leaf_st.errors import InputError
+from leaf_st.evaluation.set_files import Row, parquet_rows, require_content, shortened, unreadable
 from leaf_st.texts.content import encoding_of
 
-Row = dict[str, Any]
-
 QRELS = ("query-id", "corpus-id", "score")
+_COLUMNS = ("_id", "id", "title", "text", *QRELS)  # other columns may be large
 _TREC = ("query-id", "iteration", "corpus-id", "score")
 _LARGEST_GRADE = 2**31 - 1  # mteb reads grades as int32
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
-    """Return the rows of the table at ``path``, each with ``columns``.
+    """Return the rows of the table at ``path``, each with ``columns``; long texts are shortened.
 
     Raises:
-        InputError: If the file cannot be read, or a row lacks a column.
+        InputError: If the file cannot be read or is something else, or a row lacks a column.
     """
+    require_content(path)
     try:
-        rows = _READERS[path.suffix](path)
-    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as {path.suffix[1:]} ({error}): create the file again") from error
+        rows = list(_READERS[path.suffix](path))
+    except InputError:  # a ValueError too
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise unreadable(path, error) from error
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise InputError(
@@ -69,15 +68,13 @@ def as_grade(value: object) -> int | None:
     return None if grade is None or abs(grade) > _LARGEST_GRADE else grade
 
 
-def _read_parquet(path: Path) -> list[Row]:
-    rows: list[Row] = pq.read_table(path).to_pylist()
-    return rows
+def _read_parquet(path: Path) -> Iterator[Row]:
+    return parquet_rows(path, _COLUMNS)
 
 
-def _read_jsonl(path: Path) -> list[Row]:
+def _read_jsonl(path: Path) -> Iterator[Row]:
     with _open(path) as lines:
-        rows: list[Row] = [json.loads(line) for line in lines if line.strip()]
-    return rows
+        yield from (shortened(json.loads(line)) for line in lines if line.strip())
 
 
 @contextmanager
@@ -88,17 +85,14 @@ def _open(path: Path) -> Iterator[TextIOWrapper]:
         yield lines
 
 
-def _read_tsv(path: Path) -> list[Row]:
-    """Return the rows below the header; a file without one has the columns of BEIR or, if they are four, of TREC."""
+def _read_tsv(path: Path) -> Iterator[Row]:
+    """Yield the rows below the header; a file without one has the columns of BEIR or, if they are four, of TREC."""
     with _open(path) as lines:
         records = list(_records(lines))
-    if not records:
-        return []
-    header, *below = records
-    if not _is_number(header[-1]):
-        return [dict(zip(header, record, strict=False)) for record in below]
-    names = _TREC if len(header) == len(_TREC) else QRELS
-    return [dict(zip(names, record, strict=False)) for record in records]
+    names: Sequence[str] = _TREC if records and len(records[0]) == len(_TREC) else QRELS
+    if records and not _is_number(records[0][-1]):
+        names = records.pop(0)
+    yield from (dict(zip(names, record, strict=False)) for record in records)
 
 
 def _records(lines: Iterator[str]) -> Iterator[list[str]]:

@@ -1,13 +1,12 @@
 """The manifest ``leaf_st.json`` of a published folder: the files that leaf_st wrote, with the hub's own hashes."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from leaf_st.atomic import write_json
+from leaf_st.atomic import read_json, write_json
 
 MANIFEST = "leaf_st.json"
 
@@ -55,7 +54,7 @@ def write_manifest(folder: Path) -> Manifest:
 def read_manifest(path: Path) -> Manifest:
     """Return the manifest in ``path``; a manifest without files if ``path`` is not a manifest."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         return Manifest(content["tag"], {name: Hashes(**hashes) for name, hashes in content["files"].items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Manifest("", {})

@@ -1,7 +1,6 @@
 """Find the folder of a model by its name: in a folder, the hub's cache, the hub, or a Python package."""
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence, Set
 from contextlib import suppress
@@ -18,6 +17,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 )
 
 from leaf_st import run_folder
+from leaf_st.atomic import read_json
 from leaf_st.errors import InputError, ModelError, UnreachableError, cannot_write
 from leaf_st.hub.answers import AnswerError, ask
 from leaf_st.hub.downloads import forget_listing, hashes_of, require_undamaged
@@ -184,7 +184,7 @@ def _is_listed(name: str, revision: str | None) -> bool:
 def _has_its_modules(folder: Path) -> bool:
     """Return whether ``folder`` holds every module that its modules.json names."""
     try:
-        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        modules = read_json(folder / "modules.json")
         return all((folder / module["path"]).is_dir() for module in modules)
     except (OSError, ValueError, KeyError, TypeError):
         return False

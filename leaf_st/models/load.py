@@ -17,7 +17,7 @@ from torch import nn
 from leaf_st.errors import InputError, ModelError
 from leaf_st.models.find import find_model
 from leaf_st.models.precision import dtype_of
-from leaf_st.models.safety import own_code, require_safe
+from leaf_st.models.safety import damaged_settings, own_code, require_safe
 from leaf_st.models.tokens import max_length_of, positions_of
 from leaf_st.recipe import Precision
 from leaf_st.zoo import ZOO
@@ -71,7 +71,7 @@ def load_model(
         raise InputError(f"{role} {name} cannot be loaded from {folder}: {code}; {remedy}, or name another {role}")
     device = device or get_device_name()
     dtype = dtype_of(precision, torch.device(device))
-    with _failures_named(f"{role} {name} cannot be loaded from {folder}", role):
+    with _failures_named(f"{role} {name} cannot be loaded from {folder}", role, folder):
         model = SentenceTransformer(
             str(folder),
             device=device,
@@ -198,15 +198,17 @@ def _add_masked_token(_module: nn.Module, arguments: tuple[dict[str, Any], ...])
 
 
 @contextmanager
-def _failures_named(what: str, role: str) -> Iterator[None]:
-    """Turn an exception into an `InputError` that begins with ``what``."""
+def _failures_named(what: str, role: str, folder: Path | None = None) -> Iterator[None]:
+    """Turn an exception into an `InputError` that begins with ``what``, and names a damaged file in ``folder``."""
     try:
         yield
     except InputError:
         raise
     # Loading runs code of transformers, of tokenizers (which raise plain exceptions) and of the model itself.
     except Exception as error:
-        raise InputError(f"{what}: {_reason(error)}; {_remedy(error, role)}, or name another {role}") from error
+        # Libraries name neither the file that they parse nor the type that they expect.
+        reason = (folder and damaged_settings(folder)) or _reason(error)
+        raise InputError(f"{what}: {reason}; {_remedy(error, role)}, or name another {role}") from error
 
 
 def _remedy(error: Exception, role: str) -> str:

@@ -4,7 +4,6 @@
 model, which smoke runs and tests distil.
 """
 
-import json
 import string
 import tempfile
 from dataclasses import asdict, fields
@@ -20,6 +19,7 @@ from tokenizers.processors import TemplateProcessing
 from torch import nn
 from transformers import BertConfig, BertModel, BertTokenizer, PreTrainedTokenizerFast
 
+from leaf_st.atomic import read_json
 from leaf_st.errors import InputError
 from leaf_st.models.find import find_model
 from leaf_st.zoo import ARCHITECTURES, Architecture
@@ -52,7 +52,7 @@ def _architecture(name: str) -> Architecture | None:
     if not path.is_file():
         return ARCHITECTURES.get(name)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
         shape = Architecture(**{part.name: config[part.name] for part in fields(Architecture)})
         return shape if config["model_type"] == "bert" else None
     except (ValueError, KeyError, TypeError):

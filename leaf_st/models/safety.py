@@ -4,13 +4,13 @@ A model may come from a stranger. The folder must contain every file that is loa
 run no code, and code of the model's own must be wanted.
 """
 
-import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from leaf_st.atomic import read_json
 from leaf_st.errors import ModelError
 from leaf_st.models.find import PICKLED, commit_of, files_of_vectors, pickle_problem
 from leaf_st.models.lfs import is_lfs_pointer
@@ -72,6 +72,21 @@ def own_code(folder: Path) -> str | None:
             return f"expected an attention of transformers, found custom code ({kernel})"
         if (code := _own_class(config)) is not None:
             return f"expected a model type of transformers, found custom code ({code})"
+    return None
+
+
+def damaged_settings(folder: Path) -> str | None:
+    """Return which file of the model in ``folder`` is no JSON of its kind, and why; None if there is no such file."""
+    for path in sorted(path for path in files_of_vectors(folder) if path.suffix == ".json" and path.is_file()):
+        expected = list if path.name == "modules.json" else dict
+        try:
+            path.read_bytes().decode()  # `json` also reads UTF-16, which transformers does not
+            found = read_json(path)
+        except (OSError, ValueError) as error:
+            return f"expected JSON in UTF-8, found damaged content in {path} ({error})"
+        if not isinstance(found, expected):
+            kinds = {list: "a list", dict: "an object"}
+            return f"expected {kinds[expected]} in {path}, found {kinds.get(type(found), repr(found))}"
     return None
 
 
@@ -172,7 +187,7 @@ def _read(path: Path, otherwise: Any = None) -> Any:  # noqa: ANN401  (JSON)
     """Return the JSON in ``path`` if its type is that of ``otherwise``, a mapping by default; else ``otherwise``."""
     otherwise = {} if otherwise is None else otherwise
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = read_json(path)
+    except (OSError, ValueError):
         return otherwise
     return found if isinstance(found, type(otherwise)) else otherwise

@@ -13,9 +13,10 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from leaf_st.atomic import write_whole
+from leaf_st.atomic import require_file, write_whole
 from leaf_st.errors import InputError
 from leaf_st.teacher.vectors.parse import parse
+from leaf_st.texts.columnar import open_pieces
 
 _BLOCK = 1024
 _SCHEMA = pa.schema({"text": pa.string(), "kind": pa.string()})
@@ -125,8 +126,10 @@ def _require_same(rows: Iterator[_Row], path: Path, vector_column: str | None) -
 def _read(path: Path, vector_column: str | None) -> Iterator[_Row]:
     names = ["text", "kind", *([vector_column] if vector_column else [])]
     try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BLOCK):
+        require_file(path)
+        file = open_pieces(path)
+        for piece in range(len(file.sizes)):
+            for batch in file.batches(piece, names):
                 yield from map(_Row, *(batch.column(name).to_pylist() for name in names))
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} is damaged ({error}): delete the file, then make the same call again") from error

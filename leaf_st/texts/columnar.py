@@ -1,10 +1,11 @@
 """Parquet and Arrow IPC files as pieces: row groups or record batches, which are read in any order.
 
-The rows of a piece are read in batches, because a parquet file may consist of a single row group. Arrow files are
-mapped; both IPC forms are supported, files (Feather, LanceDB, databases) and streams (`datasets`).
+The rows of a piece are read in batches, because a parquet file may consist of a single row group. Batches are bounded
+in bytes too: a few KB of a file can hold a long text many times, as entries of a dictionary or compressed. Arrow files
+are mapped; both IPC forms are supported, files (Feather, LanceDB, databases) and streams (`datasets`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 BATCH_ROWS = 1024
+_BATCH_BYTES = 1 << 24  # a batch may have more if a single row has more
 _BUFFER = 1 << 20
+# Rows that pyarrow decodes at once. A step takes 20 microseconds, and may expand each row to the longest value.
+_STEP_ROWS = 32
+_UNEVEN = 256  # the longest value of a row group is estimated as this many times its mean
 _BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
 
 
@@ -30,7 +35,7 @@ class Pieces(Protocol):
     sizes: list[int]
 
     def batches(self, piece: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yield some columns of a piece, at most `BATCH_ROWS` rows at a time."""
+        """Yield some columns of a piece, dictionaries decoded, at most `BATCH_ROWS` rows at a time."""
 
 
 class _Parquet:
@@ -44,28 +49,65 @@ class _Parquet:
         self.sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
     def batches(self, piece: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        yield from self._file.iter_batches(BATCH_ROWS, row_groups=[piece], columns=list(columns), use_threads=False)
+        rows = self._rows_at_once(piece, columns)
+        steps = self._file.iter_batches(rows, row_groups=[piece], columns=list(columns), use_threads=False)
+        return _merged(map(_decoded, steps))
+
+    def _rows_at_once(self, piece: int, columns: Sequence[str]) -> int:
+        group = self._file.metadata.row_group(piece)
+        chunks = map(group.column, range(group.num_columns))
+        # Repeated numbers need fewer bytes in the file than in memory.
+        stored: list[int] = [
+            max(chunk.total_uncompressed_size, 8 * chunk.num_values)
+            for chunk in chunks
+            if chunk.path_in_schema.split(".")[0] in columns
+        ]
+        return _step(sum(stored), group.num_rows)
 
 
 class _Arrow:
     kind = "record batch"
 
     def __init__(self, path: Path) -> None:
-        source = pa.memory_map(str(path))
+        self._source = pa.memory_map(str(path))
+        self._ahead: Iterator[tuple[int, pa.RecordBatch]] = iter(())  # of a stream
         try:
-            reader = pa.ipc.open_file(source)
-            self._batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+            self._file: pa.RecordBatchFileReader | None = pa.ipc.open_file(self._source)
+            self.schema = self._file.schema
         except pa.ArrowInvalid:  # no IPC file, so it must be a stream
-            source.seek(0)
-            reader = pa.ipc.open_stream(source)
-            self._batches = list(reader)
-        self.schema = reader.schema
-        self.sizes = [len(batch) for batch in self._batches]
+            self._file = None
+            self.schema = self._stream().schema
+        # Batches are not kept, because those of a compressed file are in memory.
+        self.sizes = [len(batch) for batch in self._all()]
 
     def batches(self, piece: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        batch = self._batches[piece].select(list(columns))
+        batch = self._batch(piece).select(list(columns))
         for start in range(0, len(batch), BATCH_ROWS):
-            yield _checked(batch.slice(start, BATCH_ROWS))
+            part = _checked(batch.slice(start, BATCH_ROWS))
+            if part.nbytes <= _BATCH_BYTES and not _has_dictionary(part):
+                yield part
+                continue
+            held = [column.dictionary if pa.types.is_dictionary(column.type) else column for column in part.columns]
+            step = min(_step(values.nbytes, len(values)) for values in held)
+            yield from _merged(_decoded(part.slice(row, step)) for row in range(0, len(part), step))
+
+    def _batch(self, piece: int) -> pa.RecordBatch:
+        if self._file is not None:
+            return self._file.get_batch(piece)
+        for number, batch in self._ahead:
+            if number == piece:
+                return batch
+        self._ahead = enumerate(self._all())  # a stream is read from its start
+        return self._batch(piece)
+
+    def _all(self) -> Iterator[pa.RecordBatch]:
+        if self._file is not None:
+            return map(self._file.get_batch, range(self._file.num_record_batches))
+        return iter(self._stream())
+
+    def _stream(self) -> pa.RecordBatchStreamReader:
+        self._source.seek(0)
+        return pa.ipc.open_stream(self._source)
 
 
 def _checked(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -74,6 +116,40 @@ def _checked(batch: pa.RecordBatch) -> pa.RecordBatch:
         # As bytes, because a single text that is not UTF-8 is left out and counted by the reader.
         (column.view(_BYTES[column.type]) if column.type in _BYTES else column).validate(full=True)
     return batch
+
+
+def _step(stored: int, values: int) -> int:
+    """Return how many rows to expand at once, where ``values`` values are stored in so many bytes."""
+    longest = max(1, min(stored, _UNEVEN * stored // max(1, values)))
+    return max(1, min(_STEP_ROWS, _BATCH_BYTES // longest))
+
+
+def _has_dictionary(batch: pa.RecordBatch) -> bool:
+    return any(map(pa.types.is_dictionary, batch.schema.types))
+
+
+def _decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return ``batch`` with values in place of indices in a dictionary."""
+    if not _has_dictionary(batch):
+        return batch
+    columns = [
+        column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column for column in batch.columns
+    ]
+    return pa.record_batch(columns, names=batch.schema.names)
+
+
+def _merged(steps: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield ``steps``, consecutive rows, together as batches of bounded rows and bytes."""
+    held: list[pa.RecordBatch] = []
+    rows = size = 0
+    for step in steps:
+        held.append(step)
+        rows, size = rows + len(step), size + step.nbytes
+        if rows >= BATCH_ROWS or size >= _BATCH_BYTES:
+            yield pa.concat_batches(held)
+            held, rows, size = [], 0, 0
+    if held:
+        yield pa.concat_batches(held)
 
 
 FORMATS: dict[str, Callable[[Path], Pieces]] = {".parquet": _Parquet, ".arrow": _Arrow, ".feather": _Arrow}

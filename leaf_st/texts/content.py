@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from leaf_st.atomic import require_file
 from leaf_st.models.lfs import LFS_HEAD
 
 _HEAD_BYTES = 1 << 16
@@ -132,8 +133,9 @@ def content_problem(path: Path, known: str = "") -> str | None:
         known: What the caller can read; returned for an unknown ending.
 
     Raises:
-        OSError: If the file cannot be read.
+        OSError: If the file cannot be read, or is a folder, pipe or device.
     """
+    require_file(path)
     expected = _EXPECTED.get(path.suffix.lower(), known)
     with path.open("rb") as file:
         found = _content(file.read(_HEAD_BYTES), path.suffix.lower())

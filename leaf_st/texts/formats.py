@@ -68,8 +68,6 @@ def _columns(source: SourceFile, columns: Sequence[str], _: Counter[str]) -> Ite
 
 
 def _values(column: pa.Array) -> list[object]:
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
     if _is_binary(column.type):
         return [value if value is None else value.decode(errors="surrogateescape") for value in column.to_pylist()]
     try:

@@ -113,12 +113,47 @@ def test_scores_in_parquet_are_integers(tmp_path, score):
         load_beir(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["corpus.jsonl", "corpus.parquet"])
-def test_a_damaged_file_is_reported(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("corpus.jsonl", b"{", " cannot be read as jsonl"),
+        ("corpus.parquet", b"PAR1\x00", " cannot be read as parquet"),
+        ("corpus.parquet", b"{", ": expected a parquet file, found text"),
+        ("corpus.parquet", b"", ": the file is empty"),
+        (
+            "queries.jsonl",
+            b"version https://git-lfs.github.com/spec/v1\n",
+            ": .*, found a git-LFS pointer .*git lfs pull",
+        ),
+        ("queries.jsonl", b"<!DOCTYPE html><html>", ": .*, found an HTML page"),
+        ("qrels/test.tsv", "q1\td1\t1\n".encode("utf-16-le"), ": .*, found UTF-16-LE without a byte-order mark"),
+    ],
+)
+def test_a_damaged_file_is_reported(tmp_path, name, content, found):
     _write(tmp_path)
-    (tmp_path / name).write_text("{")
-    with pytest.raises(InputError, match=f"{name} cannot be read"):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=name.replace(".", r"\.") + found):
         load_beir(tmp_path)
+
+
+def test_a_set_is_read_in_bounded_memory(tmp_path, caplog):
+    """A file of a few KB that holds 4 MB in each row, as entries of a dictionary."""
+    _write(tmp_path)
+    rows = 64
+    texts = pa.array(["a" * (1 << 22)]).take(pa.array([0] * rows))
+    table = pa.table({"_id": [f"d{row}" for row in range(rows)], "text": texts, "other": texts})
+    pq.write_table(table, tmp_path / "corpus.parquet", compression="zstd")
+    before = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(before)  # counts the memory of the next lines
+    pa.set_memory_pool(pool)
+    try:
+        beir = load_beir(tmp_path)
+    finally:
+        pa.set_memory_pool(before)
+    assert pool.max_memory() < 100 << 20
+    assert {len(row["text"]) for row in beir.corpus} == {1_000_000}
+    assert len(beir.corpus) == rows
+    assert "corpus.parquet: 64 texts have 1,000,000 characters or more: the first 1,000,000 are read" in caplog.text
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32"])

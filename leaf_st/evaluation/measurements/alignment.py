@@ -122,7 +122,7 @@ def measure_alignment(run: Path, results: Path | None = None) -> list[Alignment]
         The row of the held-out texts, then the row of the general texts if there are any.
 
     Raises:
-        InputError: If the folder is not a run folder, or its store or student is missing.
+        InputError: If the folder is not a run folder, its store or student is missing, or a shard is damaged.
     """
     rows = _measure_run(run, results or run / RESULTS)
     for row in rows:
@@ -154,6 +154,7 @@ def _measure_texts(
 ) -> Alignment:
     from leaf_st.evaluation.alignment import AlignmentEvaluator
 
+    store.require_intact()
     evaluator = AlignmentEvaluator(store.prompted(rows), store.embeddings(rows))
     return alignment_row(name, *evaluator.compare(student))
 

@@ -14,14 +14,11 @@ class, ten times; clustering uses ten samples of 16,384 texts.
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from datasets import Dataset
 from mteb.abstasks.abstask import AbsTask
 from mteb.abstasks.classification import AbsTaskClassification
@@ -37,6 +34,7 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import BeirSet, beir_files, is_beir, load_beir, revision_of
 from leaf_st.evaluation.beir_rows import as_integer
 from leaf_st.evaluation.results import NDCG
+from leaf_st.evaluation.set_files import open_parquet, parquet_rows, warn_shortened
 from leaf_st.models.identity import hash_files
 
 SPLIT = "test"
@@ -220,7 +218,7 @@ def local_task(path: Path) -> LocalTask:
         return LocalClassification(path)
     if path.is_dir() and is_beir(path):
         return LocalRetrieval(path)
-    found = [] if path.is_dir() or path.suffix != ".parquet" else _columns(path)
+    found = [] if path.is_dir() or path.suffix != ".parquet" else open_parquet(path).schema.names
     for columns, kind in _TASK_BY_COLUMNS.items():
         if set(columns) <= set(found):
             return kind(path)
@@ -247,22 +245,19 @@ def _distinct_names(beir: BeirSet) -> dict[str, str]:
     return names
 
 
-def _columns(path: Path) -> list[str]:
-    with _readable(path):
-        names: list[str] = pq.read_schema(path).names
-    return names
-
-
 def _read(path: Path, texts: Sequence[str], value: str) -> dict[str, list[Any]]:
     """Return the columns ``texts``, which are checked, and the column ``value``, which is not."""
-    found = _columns(path)
+    found = open_parquet(path).schema.names
     for name in (*texts, value):
         if name not in found:
             raise InputError(f"{path}: expected a column {name}, found {', '.join(found)}: add or rename the column")
-    with _readable(path):
-        columns: dict[str, list[Any]] = pq.read_table(path, columns=[*texts, value]).to_pydict()
+    columns: dict[str, list[Any]] = {name: [] for name in (*texts, value)}
+    for row in parquet_rows(path, list(columns)):
+        for name, cells in columns.items():
+            cells.append(row[name])
     for name in texts:
         _require_each(path, name, columns[name], lambda text: isinstance(text, str), "a string")
+        warn_shortened(path, columns[name])
     return columns
 
 
@@ -277,14 +272,6 @@ def _read_labelled(path: Path) -> dict[str, list[Any]]:
 def _class(label: object) -> str | int | None:
     """Return the label of a class, or None if ``label`` is none; a text stays a text."""
     return label if isinstance(label, str) else as_integer(label)
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} cannot be read as parquet ({error}): create the file again") from error
 
 
 def _require_each(path: Path, column: str, values: Sequence[Any], fits: Callable[[Any], bool], expected: str) -> None:

@@ -96,7 +96,7 @@ def test_an_unknown_layout_is_reported(tmp_path):
     for other in (tmp_path, tmp_path / "set.csv"):
         with pytest.raises(InputError, match=known):
             local_task(other)
-    (tmp_path / "broken.parquet").write_text("{")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1\0")
     with pytest.raises(InputError, match=r"broken\.parquet cannot be read as parquet"):
         local_task(tmp_path / "broken.parquet")
 
