@@ -145,7 +145,7 @@ class LocalSTS(LocalTask, AbsTaskSTS):
         _require_each(self.path, "score", columns["score"], lambda score: _number(score) is not None, "a number")
         columns["score"] = [_number(score) for score in columns["score"]]
         _require_two(self.path, "score", columns["score"])
-        return {SPLIT: Dataset.from_dict(columns)}
+        return {SPLIT: _dataset(self.path, columns)}
 
 
 class LocalPairClassification(LocalTask, AbsTaskPairClassification):
@@ -160,7 +160,7 @@ class LocalPairClassification(LocalTask, AbsTaskPairClassification):
         _require_each(self.path, "label", columns["label"], lambda label: as_integer(label) in (0, 1), "0 or 1")
         columns["label"] = [as_integer(label) for label in columns["label"]]
         _require_two(self.path, "label", columns["label"])
-        return {SPLIT: Dataset.from_dict(columns)}
+        return {SPLIT: _dataset(self.path, columns)}
 
 
 class LocalClassification(LocalTask, AbsTaskClassification):
@@ -181,8 +181,8 @@ class LocalClassification(LocalTask, AbsTaskClassification):
         _require_each(test_file, "label", test["label"], known.__contains__, f"one of the labels in {train_file.name}")
         classes = _numbers([*train["label"], *test["label"]])
         return {
-            "train": Dataset.from_dict({**train, "label": classes[: len(train["label"])]}),
-            SPLIT: Dataset.from_dict({**test, "label": classes[len(train["label"]) :]}),
+            "train": _dataset(train_file, {**train, "label": classes[: len(train["label"])]}),
+            SPLIT: _dataset(test_file, {**test, "label": classes[len(train["label"]) :]}),
         }
 
 
@@ -198,7 +198,7 @@ class LocalClustering(LocalTask, AbsTaskClustering):
         """Return the texts and the numbers of their clusters."""
         columns = _read_labelled(self.path)
         _require_two(self.path, "label", columns["label"])
-        return {SPLIT: Dataset.from_dict({**columns, "label": _numbers(columns["label"])})}
+        return {SPLIT: _dataset(self.path, {**columns, "label": _numbers(columns["label"])})}
 
 
 _TASK_BY_COLUMNS: dict[tuple[str, ...], type[LocalTask]] = {
@@ -257,7 +257,6 @@ def _read(path: Path, texts: Sequence[str], value: str) -> dict[str, list[Any]]:
             cells.append(row[name])
     for name in texts:
         _require_each(path, name, columns[name], lambda text: isinstance(text, str), "a string")
-        warn_shortened(path, columns[name])
     return columns
 
 
@@ -267,6 +266,12 @@ def _read_labelled(path: Path) -> dict[str, list[Any]]:
         raise InputError(f"{path}: expected rows with text and label, found no row: add rows")
     _require_each(path, "label", columns["label"], lambda label: _class(label) is not None, "a string or an integer")
     return {**columns, "label": [_class(label) for label in columns["label"]]}
+
+
+def _dataset(path: Path, columns: dict[str, list[Any]]) -> Dataset:
+    """Return ``columns`` of the file ``path``, which are checked, and say which texts were shortened."""
+    warn_shortened(path, (cell for cells in columns.values() for cell in cells if isinstance(cell, str)))
+    return Dataset.from_dict(columns)
 
 
 def _class(label: object) -> str | int | None:
