@@ -18,7 +18,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Router, StaticEmbedding, Transformer
 from torch import nn
 
-from leaf_st.atomic import replace_folder, write_json
+from leaf_st.atomic import read_json, replace_folder, write_json
 from leaf_st.errors import InputError
 from leaf_st.models.tokens import forget_last_call, max_length_of
 from leaf_st.recipe.types import local_folder
@@ -148,9 +148,24 @@ def add_requirement(model: SentenceTransformer, folder: Path) -> None:
     if name is not None:
         least, reason = _SINCE[name]
         path = folder / "config_sentence_transformers.json"
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = _settings(path)
         config["requirements"] = {"sentence_transformers": {"specifier": f">={least}", "reason": reason}}
         write_json(path, config)
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """Return the JSON object in ``path``, a file of a user's model folder.
+
+    Raises:
+        InputError: If the file contains anything else.
+    """
+    try:
+        found = read_json(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}): save the model again") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: expected a JSON object, found {found!r}: save the model again")
+    return found
 
 
 @contextmanager

@@ -269,6 +269,17 @@ class EmbeddingStore:
             yield self.shard(index), offset
 
 
+def intact_store(folder: Path, fingerprint: Fingerprint | None = None) -> EmbeddingStore:
+    """Open a store, as `EmbeddingStore`, whose shards are compared with their checksums first.
+
+    Raises:
+        InputError: As `EmbeddingStore`, or if a shard is missing or damaged.
+    """
+    store = EmbeddingStore(folder, fingerprint)
+    store.require_intact()
+    return store
+
+
 def _related(shard: Shard, whole: list[int], parts: list[int]) -> NDArray[np.int64]:
     """Return the rows of ``shard`` whose text is one of ``parts``, or with a sentence that is one of ``whole``."""
     assert shard.contents is not None

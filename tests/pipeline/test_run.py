@@ -116,6 +116,13 @@ def test_alignment_is_that_of_the_held_out_rows(recipe, tmp_path):
     assert run.measure_alignment().l2 == pytest.approx(float(expected), abs=1e-4)
     assert json.loads((run.folder / "results" / "alignment.json").read_text())[0]["rows"] == 6
 
+    shard = next(store.folder.glob("shard-*"))
+    content = bytearray(shard.read_bytes())
+    content[-100] ^= 1  # in the vectors
+    shard.write_bytes(content)
+    with pytest.raises(InputError, match=f"{shard.name} is damaged"):
+        run.measure_alignment()
+
 
 def test_another_recipe_is_refused_by_the_values_that_differ(recipe, tmp_path):
     run = Run(recipe, tmp_path / "run")

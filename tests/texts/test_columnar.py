@@ -42,7 +42,7 @@ def _write_feather(table, path):
     ("name", "write"),
     [("a.parquet", _write_parquet), ("a.parquet", _write_parquet_of_strings), ("a.feather", _write_feather)],
 )
-@pytest.mark.parametrize(("rows", "size"), [(64, 4 * MEGABYTE), (3000, MEGABYTE // 4)])
+@pytest.mark.parametrize(("rows", "size"), [(48, 4 * MEGABYTE), (1200, MEGABYTE // 4)])
 def test_a_small_file_of_long_texts_needs_little_memory(tmp_path, pool, name, write, rows, size):
     write(_long(rows, size), tmp_path / name)
     assert (tmp_path / name).stat().st_size < 6 * MEGABYTE

@@ -26,7 +26,7 @@ from leaf_st.models.load import load_model
 from leaf_st.recipe import Recipe
 from leaf_st.run_folder import MODEL, RESULTS, STORE, read_run, run_of
 from leaf_st.teacher.protocol import NoVectorError, Teacher
-from leaf_st.teacher.store import FINGERPRINT, STORE_MANIFEST, EmbeddingStore
+from leaf_st.teacher.store import FINGERPRINT, STORE_MANIFEST, EmbeddingStore, intact_store
 
 
 def measure_held_out(model: str | Path, results: Path | None = None) -> list[AgreementRow]:
@@ -47,7 +47,7 @@ def measure_held_out(model: str | Path, results: Path | None = None) -> list[Agr
             f"{model}: expected a run folder, whose held-out texts are measured: name one, or give --texts"
         )
     recipe = Recipe.from_dict(read_run(run)["resolved"])
-    store, student = EmbeddingStore(run / STORE), load_model(str(run / MODEL))
+    store, student = intact_store(run / STORE), load_model(str(run / MODEL))
     identity = identify(student)
     if recipe.training.max_length is not None:  # a static student has no length to set
         student.max_seq_length = recipe.training.max_length
@@ -124,7 +124,7 @@ def _distances_in(run: Path, other: EmbeddingStore | None = None) -> Distances |
     """Return a function of the teacher's vectors; None if the run has no store, or a store of another teacher."""
     if not (run / STORE / STORE_MANIFEST).is_file():
         return None
-    store, recipe = EmbeddingStore(run / STORE), Recipe.from_dict(read_run(run)["resolved"])
+    store, recipe = intact_store(run / STORE), Recipe.from_dict(read_run(run)["resolved"])
     if other is not None and not store.fingerprint.has_files_of(other.fingerprint):
         return None
     return lambda vectors: nearest_training_text(vectors, store, recipe.training)

@@ -132,18 +132,18 @@ def measure_alignment(run: Path, results: Path | None = None) -> list[Alignment]
 
 def _measure_run(run: Path, results: Path) -> list[Alignment]:
     from leaf_st.models.load import load_model  # loads torch
-    from leaf_st.teacher.store import EmbeddingStore
+    from leaf_st.teacher.store import intact_store
     from leaf_st.training.trainer import held_out_rows
 
     recipe = Recipe.from_dict(read_run(run)["resolved"])
-    store = EmbeddingStore(run / STORE)
+    store = intact_store(run / STORE)
     student = load_model(str(run / MODEL))
     # Cut texts as in training: the target of a long text may cover only the beginning of the text.
     if recipe.training.max_length is not None:
         student.max_seq_length = recipe.training.max_length
     rows = [_measure_texts("held-out texts", store, held_out_rows(store, recipe.training).tolist(), student)]
     if recipe.general is not None:
-        general = EmbeddingStore(run / GENERAL, store.fingerprint)
+        general = intact_store(run / GENERAL, store.fingerprint)
         rows.append(_measure_texts("general texts", general, range(len(general)), student))
     write_rows(results / ALIGNMENT.file, rows)
     return rows
@@ -154,7 +154,6 @@ def _measure_texts(
 ) -> Alignment:
     from leaf_st.evaluation.alignment import AlignmentEvaluator
 
-    store.require_intact()
     evaluator = AlignmentEvaluator(store.prompted(rows), store.embeddings(rows))
     return alignment_row(name, *evaluator.compare(student))
 

@@ -33,7 +33,7 @@ from leaf_st.run_folder import CHECKPOINTS, MODEL, RECIPE, STORE, read_record
 from leaf_st.student.static import is_static
 from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.protocol import Teacher
-from leaf_st.teacher.store import EmbeddingStore
+from leaf_st.teacher.store import intact_store
 from leaf_st.training.checkpoints import complete_checkpoints
 from leaf_st.training.schedule import CyclicDecay
 from leaf_st.training.trainer import held_out_rows
@@ -150,7 +150,7 @@ def _is_at_start_rate(checkpoint: Path, recipe: Recipe) -> bool:
 
 
 def _held_out(run: Path, recipe: Recipe) -> AlignmentEvaluator:
-    store = EmbeddingStore(run / STORE)
+    store = intact_store(run / STORE)
     rows = held_out_rows(store, recipe.training).tolist()
     return AlignmentEvaluator(store.prompted(rows), store.embeddings(rows))
 

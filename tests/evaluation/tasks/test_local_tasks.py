@@ -1,3 +1,5 @@
+import os
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -99,6 +101,26 @@ def test_an_unknown_layout_is_reported(tmp_path):
     (tmp_path / "broken.parquet").write_bytes(b"PAR1\0")
     with pytest.raises(InputError, match=r"broken\.parquet cannot be read as parquet"):
         local_task(tmp_path / "broken.parquet")
+
+
+def test_a_file_of_another_content_is_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe.parquet")
+    with pytest.raises(InputError, match=r"pipe\.parquet cannot be read \(not a file\): name a file"):
+        local_task(tmp_path / "pipe.parquet")
+    folder = tmp_path / "classes"
+    _write(folder / "train.parquet", {"text": ["a", "b"], "label": ["y", "z"]})
+    (folder / "test.parquet").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n")
+    with pytest.raises(InputError, match=r"test\.parquet: expected a parquet file, found a git-LFS pointer"):
+        local_task(folder).load_data()
+
+
+def test_the_beginning_of_a_long_text_is_read(tmp_path, caplog):
+    texts = ["a" * 1_000_001, "b", "c"]
+    path = _write(tmp_path / "pairs.parquet", {"sentence1": texts, "sentence2": texts, "score": [0.1, 0.2, 0.3]})
+    task = local_task(path)
+    task.load_data()
+    assert [len(text) for text in task.dataset["test"]["sentence1"]] == [1_000_000, 1, 1]
+    assert "pairs.parquet: 2 texts have 1,000,000 characters or more: the first 1,000,000 are read" in caplog.text
 
 
 def test_a_test_class_without_training_texts_is_reported(tmp_path):
