@@ -78,14 +78,14 @@ def own_code(folder: Path) -> str | None:
 def damaged_settings(folder: Path) -> str | None:
     """Return which file of the model in ``folder`` is no JSON of its kind, and why; None if there is no such file."""
     for path in sorted(path for path in files_of_vectors(folder) if path.suffix == ".json" and path.is_file()):
-        expected = list if path.name == "modules.json" else dict
+        expected: type = list if path.name == "modules.json" else dict
         try:
             path.read_bytes().decode()  # `json` also reads UTF-16, which transformers does not
             found = read_json(path)
         except (OSError, ValueError) as error:
             return f"expected JSON in UTF-8, found damaged content in {path} ({error})"
         if not isinstance(found, expected):
-            kinds = {list: "a list", dict: "an object"}
+            kinds: dict[type, str] = {list: "a list", dict: "an object"}
             return f"expected {kinds[expected]} in {path}, found {kinds.get(type(found), repr(found))}"
     return None
 
