@@ -4,8 +4,8 @@ Command:  python docs/generate.py
 
 A block stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. NAME is ``cli``, ``recipe``,
 ``architectures``, ``argument_defaults``, ``refused_arguments``, ``public_sets``, ``measurements``, ``benchmarks``,
-``students``, ``agreement_and_retention``, ``MODEL/headline``, or ``MODEL/MEASUREMENT`` for the command and the rows in
-``model_cards/MODEL/results/`` or ``docs/measured/MODEL/``.
+``students``, ``chaos``, ``agreement_and_retention``, ``MODEL/headline``, or ``MODEL/MEASUREMENT`` for the command and
+the rows in ``model_cards/MODEL/results/`` or ``docs/measured/MODEL/``.
 tests/test_docs.py compares the pages with what this script writes.
 """
 
@@ -65,6 +65,8 @@ def _content(name: str) -> str:
         return _benchmarks()
     if name == "students":
         return _students()
+    if name == "chaos":
+        return _chaos()
     if name == "agreement_and_retention":
         return _agreement_and_retention()
     if name == "public_sets":
@@ -95,6 +97,14 @@ def _benchmarks() -> str:
         if result := re.search(r"^Result:\s+(.+?)(?=\n\S|\Z)", head, re.DOTALL | re.MULTILINE):
             lines.append([f"`{path.name}`", head.partition("\n")[0].rstrip("."), " ".join(result[1].split())])
     return _table([["script", "question", "result"], ["---"] * 3, *lines])
+
+
+def _chaos() -> str:
+    """Return the table of the faults that recipes/benchmarks/chaos.py has made."""
+    rows = json.loads((ROOT / "docs" / "measured" / "chaos.json").read_text(encoding="utf-8"))
+    total = {"part": "all", **{key: sum(row[key] for row in rows) for key in ("trials", "wrong", "seconds")}}
+    lines = [[f"{row.get(key, '')}" for key in rows[0]] for row in (*rows, total)]
+    return _table([list(rows[0]), ["---", *["---:"] * (len(rows[0]) - 1)], *lines])
 
 
 def _students() -> str:

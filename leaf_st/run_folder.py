@@ -76,17 +76,20 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return the record of the run or model in ``folder``; empty if no record exists or can be read.
+    """Return the record of the run or model in ``folder``; empty if no record exists.
 
     Raises:
-        InputError: If the checksum of the record belongs to other content.
+        InputError: If the record is damaged.
     """
+    path = folder / RECIPE
     try:
-        record = read_sealed(folder / RECIPE)
+        record = read_sealed(path)
     except InputError:  # a ValueError too
         raise
-    except (OSError, ValueError):
+    except OSError:
         return {}
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}): restore the file, or delete it to use the rest") from error
     return _with_fit(record, folder) if isinstance(record, dict) else {}
 
 

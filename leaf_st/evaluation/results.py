@@ -1,16 +1,15 @@
 """Task results: rows in a JSON file that grows, their averages, and retention with its interval."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
 from leaf_st.evaluation.modes import ROLES, STUDENT_MODES, Mode
-from leaf_st.evaluation.rows import read_rows
+from leaf_st.evaluation.rows import read_rows, write_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,8 +152,7 @@ def write_results(path: Path, rows: Sequence[Result]) -> None:
     """
     before = read_rows(path, Result) if path.exists() else []
     merged = {(row.set, row.mode, row.metric, row.model): row for row in (*before, *rows)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, [asdict(row) for row in merged.values()])
+    write_rows(path, list(merged.values()))
 
 
 def require_same_models(path: Path, student: "Identity", teacher: "Identity | None") -> None:

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from leaf_st.atomic import read_json, write_json
 from leaf_st.errors import InputError
+from leaf_st.sealed import read_sealed, write_sealed
 
 PARTS_FOLDER = "parts"  # the folder of the finished parts in a results folder
 
@@ -19,7 +19,7 @@ R = TypeVar("R")
 def write_rows(path: Path, rows: Sequence[Any]) -> None:
     """Write ``rows``, which are dataclasses, to ``path`` as a JSON list; an existing file is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, [asdict(row) for row in rows])
+    write_sealed(path, [asdict(row) for row in rows])
 
 
 def read_rows(path: Path, row: type[R]) -> list[R]:
@@ -65,11 +65,13 @@ def read_as(path: Path, shape: type[R], expected: str, upgrade: Callable[[Any], 
         upgrade: Converts the JSON of an earlier version.
 
     Raises:
-        InputError: If the file is missing or contains anything else.
+        InputError: If the file is missing, damaged, or contains anything else.
     """
     try:
         # validate_json rounds numbers differently from json.
-        return TypeAdapter(shape).validate_python(upgrade(read_json(path)))
+        return TypeAdapter(shape).validate_python(upgrade(read_sealed(path)))
+    except InputError:  # a ValueError too
+        raise
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): check the path") from error
     except ValidationError as error:  # a ValueError too

@@ -23,6 +23,7 @@ from leaf_st.export.encoder import FormEncoder
 from leaf_st.export.forms import FORMS, ExportForm, get_form
 from leaf_st.export.parity import Parity, TextsByKind, form_vectors, parity, torch_vectors
 from leaf_st.lock import only_process
+from leaf_st.models.intact import forget_files, record_files
 from leaf_st.student.static import is_static
 
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -150,6 +151,8 @@ def _compare(
 
 def _keep(graphs: Mapping[str, Path], folder: Path) -> None:
     """Rename ``graphs`` to their places in ``folder``, and delete the files of all other forms."""
+    files = [form.file for form in FORMS]
+    forget_files(folder, files)  # a kill leaves files without a checksum, and no file with the checksum of another
     for form in FORMS:
         target = folder / form.file
         target.parent.mkdir(exist_ok=True)
@@ -157,6 +160,7 @@ def _keep(graphs: Mapping[str, Path], folder: Path) -> None:
             write_whole(target, partial(_rename, graphs[form.name]))
         else:
             target.unlink(missing_ok=True)
+    record_files(folder, files)
 
 
 def _rename(made: Path, temporary: Path) -> None:

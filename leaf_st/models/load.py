@@ -16,6 +16,7 @@ from torch import nn
 
 from leaf_st.errors import InputError, ModelError
 from leaf_st.models.find import find_model
+from leaf_st.models.intact import require_intact
 from leaf_st.models.precision import dtype_of
 from leaf_st.models.safety import damaged_settings, own_code, require_safe
 from leaf_st.models.tokens import max_length_of, positions_of
@@ -58,7 +59,7 @@ def load_model(
         device: Device of the model; sentence-transformers' choice if None.
 
     Raises:
-        InputError: If the model does not exist, cannot be loaded, cannot encode, or reads fewer tokens.
+        InputError: If the model does not exist, is damaged, cannot be loaded, cannot encode, or reads fewer tokens.
     """
     name = str(name)
     try:
@@ -66,6 +67,7 @@ def load_model(
         require_safe(folder, name)
     except ModelError as error:
         raise InputError(f"{role} {name} cannot be loaded: {error.problem}") from error
+    require_intact(folder)
     if not trust_remote_code and (code := own_code(folder)) is not None:
         remedy = _code_remedy(role)
         raise InputError(f"{role} {name} cannot be loaded from {folder}: {code}; {remedy}, or name another {role}")

@@ -20,6 +20,7 @@ from torch import nn
 
 from leaf_st.atomic import read_json, replace_folder, write_json
 from leaf_st.errors import InputError
+from leaf_st.models.intact import with_checksums
 from leaf_st.models.tokens import forget_last_call, max_length_of
 from leaf_st.recipe.types import local_folder
 from leaf_st.run_folder import write_record
@@ -46,7 +47,7 @@ _LATER_POOLING_KEYS = {"weightedmean": "weightedmean_tokens", "lasttoken": "last
 def save_portable(
     model: SentenceTransformer,
     folder: Path,
-    record: Any = None,  # noqa: ANN401  (any JSON value)
+    record: Mapping[str, Any] | None = None,
     beside: Mapping[str, Path] | None = None,
 ) -> None:
     """Save ``model`` to ``folder`` in the legacy layout, completely or not at all.
@@ -54,7 +55,8 @@ def save_portable(
     Args:
         model: From `build_student`, `build_static` or `compose`.
         folder: Folder of the model; a model saved there before is replaced.
-        record: JSON value that records the origin of the model, written to ``recipe.json``.
+        record: JSON object that records the origin of the model, written to ``recipe.json`` with the checksums of
+            all files.
         beside: Files to copy into the folder, by their paths in the folder.
 
     Raises:
@@ -71,7 +73,7 @@ def save_portable(
 def _save(
     model: SentenceTransformer,
     folder: Path,
-    record: Any,  # noqa: ANN401  (any JSON value)
+    record: Mapping[str, Any] | None,
     beside: Mapping[str, Path],
 ) -> None:
     for route in _routes(model):
@@ -90,11 +92,11 @@ def _save(
             _in_legacy(module, folder / described["path"])
     write_json(folder / "modules.json", modules)
     add_requirement(model, folder)
-    if record is not None:
-        write_record(folder, record)
     for name, source in beside.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, folder / name)
+    if record is not None:
+        write_record(folder, with_checksums(record, folder))
 
 
 def _routes(model: SentenceTransformer) -> list[list[nn.Module]]:

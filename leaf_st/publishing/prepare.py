@@ -12,6 +12,7 @@ from leaf_st.evaluation.sizes import require_same_sizes
 from leaf_st.hub.manifest import MANIFEST, read_manifest, write_manifest
 from leaf_st.hub.target import check_repo_id
 from leaf_st.models.identity import identify
+from leaf_st.models.intact import without_checksums
 from leaf_st.models.load import load_model
 from leaf_st.models.portable import add_requirement, full_disk_named, save_portable
 from leaf_st.publishing.card.card import card_text, mteb_results
@@ -78,9 +79,9 @@ def _fill(
     folder: Path, run: Path, card: str, scores: Mapping[str, MtebResult], model: SentenceTransformer, asymmetric: bool
 ) -> None:
     """Fill the new ``folder`` with the model folder of ``run``, or with the composed ``model``, and its description."""
-    record = strip_paths(read_record(run / MODEL)) or None
+    record = without_checksums(strip_paths(read_record(run / MODEL)))  # the manifest has those of the published files
     if asymmetric:
-        save_portable(model, folder, record)
+        save_portable(model, folder)
     else:
         try:
             with full_disk_named(run):
@@ -89,8 +90,8 @@ def _fill(
             source, _, reason = error.args[0][0]
             raise InputError(f"{source} cannot be copied ({reason}): train the model again") from error
         add_requirement(model, folder)  # runs of earlier versions lack it
-        if record:
-            write_record(folder, record)
+    if record:
+        write_record(folder, record)
     if not (folder / CARD).is_file():
         (folder / CARD).write_text(card, encoding="utf-8")
     write_eval_results(folder, scores)

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
-from leaf_st.sealed import read_sealed
+from leaf_st.sealed import read_sealed, write_once
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.shard import Shard, is_intact, open_shard
 from leaf_st.texts import Text
@@ -240,8 +239,7 @@ class EmbeddingStore:
         number of mapped files does not grow with the store.
         """
         path = self.folder / LENGTHS
-        if not path.is_file():
-            write_whole(path, self._write_lengths)
+        write_once(path, self._write_lengths)
         import datasets  # imports pandas, which embedding does not need
 
         return datasets.Dataset.from_file(str(path)).with_transform(self._read, columns=["row"])

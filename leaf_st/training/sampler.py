@@ -27,9 +27,9 @@ from sentence_transformers.base.sampler import SetEpochMixin
 from torch.utils.data import BatchSampler
 from tqdm import tqdm
 
-from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
 from leaf_st.models.tokens import forget_last_call, token_counts
+from leaf_st.sealed import write_once
 from leaf_st.student.static import is_static
 from leaf_st.teacher.store import EmbeddingStore
 
@@ -178,8 +178,7 @@ def token_lengths(store: EmbeddingStore, student: SentenceTransformer) -> NDArra
     forget_last_call(student)  # the file's name must not depend on earlier calls
     identity = f"{len(store)} {student.max_seq_length} {student.tokenizer.backend_tokenizer.to_str()}"
     path = store.folder / f"tokens-{hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()}.npy"
-    if not path.is_file():
-        write_whole(path, lambda temporary: _write_lengths(temporary, store, student))
+    write_once(path, lambda temporary: _write_lengths(temporary, store, student))
     counted: NDArray[np.uint16] = np.load(path, mmap_mode="r")
     return counted
 

@@ -10,11 +10,11 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.evaluation import BaseEvaluator
 from transformers import TrainerCallback
 
-from leaf_st.atomic import write_json
 from leaf_st.errors import InputError
 from leaf_st.models.portable import full_disk_named, save_portable
 from leaf_st.recipe import Distance, Recipe
 from leaf_st.run_folder import FIT
+from leaf_st.sealed import write_sealed
 from leaf_st.student.new import new_student
 from leaf_st.student.projection import fit_projection
 from leaf_st.student.static import fit_table
@@ -103,7 +103,7 @@ def train(
         student.max_seq_length = max_length
     if arguments.process_index == 0:
         (run / "results").mkdir(parents=True, exist_ok=True)
-        write_json(run / "results" / "training.json", trainer.state.log_history)
+        write_sealed(run / "results" / "training.json", trainer.state.log_history)
         fit = recipe.teacher.fit
         # The teacher needs its fit to embed documents, and a user may have only the model folder.
         save_portable(student, run / "model", record, {FIT: fit} if fit else None)

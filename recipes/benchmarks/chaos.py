@@ -11,7 +11,9 @@ determine the fault. Files, weights and the repository on a loopback hub must th
 undisturbed run, no text may be embedded twice beyond the block in flight, and no temporary file may be left. Finished
 trials are lines of OUTPUT/trials.jsonl and are not repeated. The exit code is 1 if a figure is wrong.
 
-Result:   not measured yet
+The figures of the parts are in OUTPUT/chaos.json; docs/measured/chaos.json is a copy.
+
+Result:   The table of all parts is in docs/benchmarks.md.
 """
 
 import argparse
@@ -19,8 +21,11 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, closing
 from pathlib import Path
+from queue import SimpleQueue
 from random import Random
 
 from _chaos import disks, flips, kills, others
@@ -28,6 +33,7 @@ from _chaos.ground import Ground
 from _chaos.trial import Part, Trial, append_trial, read_trials
 from tqdm import tqdm
 
+from leaf_st.atomic import write_json
 from leaf_st.tables import aligned
 
 PARTS: dict[str, Part] = {**kills.PARTS, **disks.PARTS, **others.PARTS, **flips.PARTS}
@@ -42,18 +48,21 @@ def main() -> None:
     parser.add_argument("--trials", type=int, metavar="N", help="trials of each part (default: as many as in docs)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the faults (default: 0)")
     parser.add_argument("--output", type=Path, default=Path("results/chaos"), metavar="DIR", help="output folder")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="trials at a time (default: 2)")
     options = parser.parse_args()
     counts = {name: options.trials or PARTS[name].trials for name in (PARTS if options.all else options.part)}
-    trials = campaign(counts, options.seed, options.output)
-    print(aligned(table(trials), left=1))
+    trials = campaign(counts, options.seed, options.output, options.workers)
+    rows = summary(trials)
+    write_json(options.output / "chaos.json", rows)
+    print(aligned([list(rows[0]), *(list(map(str, row.values())) for row in rows)], left=1))
     wrong = [trial for trial in trials if trial.outcome.wrong]
     for trial in wrong:
         print(f"{trial.part} {trial.number}, {trial.outcome.fault}: {trial.outcome.wrong}", file=sys.stderr)
     sys.exit(bool(wrong))
 
 
-def campaign(counts: dict[str, int], seed: int, output: Path) -> list[Trial]:
-    """Make the missing trials of the parts in ``counts``; return all trials of these parts."""
+def campaign(counts: dict[str, int], seed: int, output: Path, workers: int = 1) -> list[Trial]:
+    """Make the missing trials of the parts in ``counts``, ``workers`` at a time; return all trials of these parts."""
     output.mkdir(parents=True, exist_ok=True)
     kept = {(trial.part, trial.number, trial.seed): trial for trial in read_trials(output / "trials.jsonl")}
     asked = [(name, number, seed) for name, count in counts.items() for number in range(count)]
@@ -61,41 +70,64 @@ def campaign(counts: dict[str, int], seed: int, output: Path) -> list[Trial]:
     print(f"seed {seed}: {len(asked) - len(missing)} of {len(asked)} trials are finished in {output}", file=sys.stderr)
     if missing:
         shutil.rmtree(output / "work", ignore_errors=True)
-        ground = Ground((output / "work").resolve())
-        try:
-            kept |= _make(ground, missing, output / "trials.jsonl")
-        finally:
-            ground.close()
-            shutil.rmtree(output / "work")
+        with ExitStack() as stack:
+            stack.callback(shutil.rmtree, output / "work")
+            folders = [(output / "work" / str(worker)).resolve() for worker in range(workers)]
+            grounds = [stack.enter_context(closing(Ground(folder))) for folder in folders]
+            for trial in _make(grounds, missing):
+                append_trial(output / "trials.jsonl", trial)
+                kept[trial.part, trial.number, trial.seed] = trial
     return [kept[key] for key in asked]
 
 
-def _make(ground: Ground, missing: list[tuple[str, int, int]], file: Path) -> dict[tuple[str, int, int], Trial]:
-    made, wrong, prepared = {}, Counter[str](), ""
-    with tqdm(missing, unit=" trials", smoothing=0.1, mininterval=1) as progress:
-        for key in progress:
-            name, number, seed = key
-            if name != prepared:
-                attempt, prepared = PARTS[name].prepare(ground), name
-            started = time.monotonic()
-            outcome = attempt(number, Random(f"{name} {number} {seed}"))
-            made[key] = Trial(name, number, seed, round(time.monotonic() - started, 3), outcome)
-            append_trial(file, made[key])
-            wrong[name] += bool(outcome.wrong)
-            progress.set_description(f"{name}{f', {wrong[name]} wrong' if wrong[name] else ''}")
-    return made
+def _make(grounds: Sequence[Ground], missing: Sequence[tuple[str, int, int]]) -> Iterator[Trial]:
+    """Yield the trials ``missing`` as they end; each ground has one trial at a time."""
+    free = SimpleQueue[Ground]()
+    for ground in grounds:
+        free.put(ground)
+    wrong = Counter[str]()
+    with ThreadPoolExecutor(len(grounds)) as pool:
+        running = [pool.submit(_attempt, free, *key) for key in missing]
+        try:
+            with tqdm(as_completed(running), total=len(running), unit=" trials", mininterval=1) as progress:
+                for done in progress:
+                    trial = done.result()
+                    wrong[trial.part] += bool(trial.outcome.wrong)
+                    progress.set_description(trial.part + (f", {wrong.total()} wrong" if wrong.total() else ""))
+                    yield trial
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def table(trials: Sequence[Trial]) -> list[list[str]]:
-    """Return the lines of the table, a part each, under a head."""
-    lines = [["part", "trials", "hit", "refused", "equal", "texts again, most", "temporaries", "wrong"]]
+def _attempt(free: "SimpleQueue[Ground]", name: str, number: int, seed: int) -> Trial:
+    ground = free.get()
+    try:
+        attempt = PARTS[name].prepare(ground)
+        started = time.monotonic()
+        outcome = attempt(number, Random(f"{name} {number} {seed}"))
+        return Trial(name, number, seed, round(time.monotonic() - started, 3), outcome)
+    finally:
+        free.put(ground)
+
+
+def summary(trials: Sequence[Trial]) -> list[dict[str, str | int]]:
+    """Return the figures of each part of ``trials``."""
+    rows: list[dict[str, str | int]] = []
     for name in dict.fromkeys(trial.part for trial in trials):
-        of = [trial.outcome for trial in trials if trial.part == name]
-        counts = [len(of), *(sum(getattr(each, key) for each in of) for key in ("hit", "refused", "equal"))]
-        counts += [max(each.again for each in of), sum(each.temporaries for each in of)]
-        counts.append(sum(bool(each.wrong) for each in of))
-        lines.append([name, *map(str, counts)])
-    return lines
+        of_part = [trial for trial in trials if trial.part == name]
+        of = [trial.outcome for trial in of_part]
+        rows.append(
+            {
+                "part": name,
+                "trials": len(of),
+                **{key: sum(getattr(each, key) for each in of) for key in ("hit", "refused", "named", "equal")},
+                "texts again, most": max(each.again for each in of),
+                "temporaries": sum(each.temporaries for each in of),
+                "wrong": sum(bool(each.wrong) for each in of),
+                "seconds": round(sum(trial.seconds for trial in of_part)),
+            }
+        )
+    return rows
 
 
 if __name__ == "__main__":

@@ -6,13 +6,17 @@ The import of torch takes seconds, and a trial less than one, so that most of a 
 import multiprocessing
 import os
 import random
+import re
 import signal
 import socket
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -23,13 +27,17 @@ CONTEXT.set_forkserver_preload(
         "leaf_st.pipeline.run",
         "leaf_st.pipeline.export",
         "leaf_st.publishing.push",
-        "onnxscript",
-        "onnxruntime",
+        "leaf_st.export.packed",
+        "onnxscript.function_libs.torch_lib.ops",
+        "onnxruntime.quantization",
+        "torch.onnx._internal.exporter._torchlib.ops",
+        "torch._inductor.codecache",
         "openai",
         "pytest",
     ]
 )
 _LIMIT = 120.0  # seconds; a command that takes longer hangs
+_STARTS = threading.Lock()  # multiprocessing polls the processes of all threads when one is started
 
 
 @dataclass(frozen=True)
@@ -56,22 +64,23 @@ class Ended:
     Attributes:
         code: Exit code; -9 after SIGKILL.
         seconds: Time from the start of the command to its end.
-        errors: What the command wrote to stderr.
+        printed: What the command wrote to stdout and stderr.
     """
 
     code: int
     seconds: float
-    errors: str
+    printed: str
 
     @property
     def is_refused(self) -> bool:
-        """Whether the command refused its input: exit code 2, and a line of leaf-st on stderr."""
-        return self.code == 2 and "Traceback" not in self.errors and self.line.startswith("leaf-st: ")
+        """Whether the command refused its input: exit code 2, and a line of leaf-st."""
+        return self.code == 2 and "Traceback" not in self.printed and self.line.startswith("leaf-st: ")
 
     @property
     def line(self) -> str:
-        """The last line of leaf-st on stderr, or else the last line."""
-        lines = [line for line in self.errors.splitlines() if line.strip()] or [""]  # progress bars write \r
+        """The last line that begins with the name of leaf-st, or else the last line."""
+        plain = re.sub(r"\x1b\[\w", "", self.printed)  # progress bars move the cursor up, and write \r
+        lines = [line for line in plain.splitlines() if line.strip()] or [""]
         return next((line for line in reversed(lines) if line.startswith("leaf-st: ")), lines[-1])
 
 
@@ -85,10 +94,11 @@ class Child:
 
     def __init__(self, command: Command, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._errors = folder / f"stderr-{random.getrandbits(32):08x}"
+        self._printed = folder / f"printed-{random.getrandbits(32):08x}"
         self._alive, theirs = CONTEXT.Pipe(duplex=False)
-        self._process = CONTEXT.Process(target=_be, args=(command, theirs, self._errors))
-        self._process.start()
+        self._process = CONTEXT.Process(target=_be, args=(command, theirs, self._printed))
+        with _STARTS:
+            self._process.start()
         theirs.close()
         try:
             self.started: float = self._alive.recv()
@@ -101,19 +111,24 @@ class Child:
         if not self._alive.poll(max(0.0, self.started + seconds - time.monotonic())):
             return None
         ended = time.monotonic()
-        self._process.join()
+        with _STARTS:
+            self._process.join()
         code = self._process.exitcode
         assert code is not None
-        errors = self._errors.read_text(encoding="utf-8", errors="replace") if self._errors.exists() else ""
-        self._errors.unlink(missing_ok=True)
-        return Ended(code, ended - self.started, errors)
+        printed = self._printed.read_text(encoding="utf-8", errors="replace") if self._printed.exists() else ""
+        self._printed.unlink(missing_ok=True)
+        return Ended(code, ended - self.started, printed)
 
-    def kill(self) -> Ended:
-        """Send SIGKILL to the process group."""
+    def kill(self, one: bool = False) -> Ended:
+        """Send SIGKILL to the process group, or to ``one`` of the processes that work together."""
         pid = self._process.pid
         assert pid is not None
-        with suppress(ProcessLookupError):  # the command ended in the meantime
-            os.killpg(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError, FileNotFoundError):  # the command ended in the meantime
+            workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if one else []
+            if workers:
+                os.kill(int(workers[-1]), signal.SIGKILL)
+            else:
+                os.killpg(pid, signal.SIGKILL)
         ended = self.wait()
         assert ended is not None
         return ended
@@ -125,10 +140,11 @@ def call(command: Command, folder: Path) -> Ended:
     return child.wait() or child.kill()
 
 
-def _be(command: Command, alive: Connection, errors: Path) -> None:
+def _be(command: Command, alive: Connection, printed: Path) -> None:
     os.setpgid(0, 0)
-    for number, path in ((1, Path(os.devnull)), (2, errors)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    output = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for number in (1, 2):
+        os.dup2(output, number)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     os.environ.update(OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="", TQDM_DISABLE="1", **command.environment)
     import torch
@@ -155,7 +171,7 @@ def _launch(command: Command) -> int:
         port = free.getsockname()[1]
     count = str(command.processes)
     os.environ.update(WORLD_SIZE=count, LOCAL_WORLD_SIZE=count, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    running = {_fork(rank, command.arguments) for rank in range(command.processes)}
+    running = {fork(partial(_work, rank, command.arguments)) for rank in range(command.processes)}
     first = 0
     while running:
         pid, status = os.wait()
@@ -164,22 +180,28 @@ def _launch(command: Command) -> int:
             first = code
             for other in running:
                 os.kill(other, signal.SIGTERM)
+    if first < 0:
+        os.kill(os.getpid(), -first)  # end as the process did
     return first
 
 
-def _fork(rank: int, arguments: Sequence[str]) -> int:
+def _work(rank: int, arguments: Sequence[str]) -> None:
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+    _leaf_st(arguments)
+
+
+def fork(run: Callable[[], None]) -> int:
+    """Call ``run`` in a fork of this process, which ends with its exit code; return the fork's process id."""
     if pid := os.fork():
         return pid
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
     code = 1
     try:
-        _leaf_st(arguments)
+        run()
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     except BaseException:
-        import traceback
-
         traceback.print_exc()
+    sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -59,7 +59,8 @@ def _again(ground: Ground, expected: Undisturbed, first: Ended, fault: str) -> O
     problems += [f"again: exit code {done.code}: {done.line}"] if done.code else []
     equal, left, difference = compared(ground, expected.files)
     problems += [difference] if difference else []
-    return Outcome(fault, first.code != 0, first.is_refused, equal, 0, left, "; ".join(problems))
+    hit, refused, wrong = first.code != 0, first.is_refused, "; ".join(problems)
+    return Outcome(fault, hit=hit, refused=refused, equal=equal, temporaries=left, wrong=wrong)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """One flipped bit in a file of a run, then the command that reads the file.
 
-The command must name the file and end with exit code 2, or make the file again, or give the same result because nothing
-depends on the bit.
+The command must name the file and end with exit code 2, or name the file and make it again, or give the same result
+because nothing depends on the bit.
 """
 
 import shutil
@@ -32,16 +32,19 @@ class Target:
 
 _UNTRAINED = ("model", "checkpoints", "results")
 TARGETS = (
+    Target("store/*", "embed-again"),
     Target("store/shard-*", "train", _UNTRAINED),
     Target("store/manifest.json", "train", _UNTRAINED),
     Target("store/fingerprint.json", "train", _UNTRAINED),
-    Target("store/*.[an]*", "train", _UNTRAINED),  # shards, and the lengths of texts
+    Target("store/*.npy*", "train", _UNTRAINED),  # numbers of tokens
+    Target("store/lengths*", "train", _UNTRAINED),
     Target("checkpoints/*/*", "train", ("model", "results")),
     Target("checkpoints/*/*", "train", ("model", "results", "checkpoints/checkpoint-12")),
     Target("checkpoints/*/model.safetensors", "train", ("model", "results")),
     Target("recipe.json", "train", _UNTRAINED),
     Target("recipe.json", "push", ("publish", "mteb-results")),
     Target("results/*.json", "push", ("publish", "mteb-results")),
+    Target("model/**/*.*", "export"),
     Target("model/onnx/*", "push", ("publish", "mteb-results")),
     Target("model/**/*.*", "push", ("publish", "mteb-results")),
 )
@@ -62,12 +65,13 @@ def _flip(ground: Ground, target: Target, rng: Random) -> Outcome:
     name = path.relative_to(ground.run).as_posix()
     done = call(expected.job.command(ground), ground.logs)
     fault = f"{target.job}: bit {bit} of byte {place} of {name}"
-    named = done.is_refused and (path.name in done.line or path.parent.name in done.line)
+    named = str(path) in (done.line if done.code else done.printed)
     if done.code:
-        wrong = "" if named else f"exit code {done.code}: {done.line}"
-        return Outcome(fault, True, done.is_refused, False, 0, 0, wrong or _published(ground))
-    equal, left, difference = compared(ground, expected.files, unread=(name, "checkpoints/"))
-    return Outcome(fault, True, False, equal, 0, left, difference)
+        wrong = "" if named and done.is_refused else f"exit code {done.code}: {done.line}"
+        return Outcome(fault, refused=done.is_refused, named=named, wrong=wrong or _published(ground))
+    # A file that is named was made again. A checkpoint was removed, and those of later steps replace it.
+    equal, left, difference = compared(ground, expected.files, unread=("checkpoints/", *(() if named else (name,))))
+    return Outcome(fault, named=named, equal=equal, temporaries=left, wrong=difference)
 
 
 def _finished(ground: Ground, expected: Undisturbed, without: Sequence[str]) -> None:

@@ -134,7 +134,7 @@ class Ground:
         """Run a command that must succeed; return its duration in seconds."""
         done = call(command, self.logs)
         if done.code:
-            raise RuntimeError(f"leaf-st {' '.join(command.arguments)} ended with {done.code}: {done.errors[-2000:]}")
+            raise RuntimeError(f"leaf-st {' '.join(command.arguments)} ended with {done.code}: {done.printed[-2000:]}")
         return done.seconds
 
     def snapshot(self) -> dict[str, str]:

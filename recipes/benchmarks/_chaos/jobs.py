@@ -1,11 +1,17 @@
 """The commands of the campaign, each with the stage of the run that it starts from."""
 
-from collections.abc import Callable
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
+from types import SimpleNamespace
 
-from _chaos.children import Command
+from _chaos.children import Command, fork
 from _chaos.ground import Ground, disk_space
 
 REPO = "us/tiny"
@@ -28,15 +34,20 @@ class Job:
     processes: int = 1
 
     def command(self, ground: Ground, *more: Callable[[], None]) -> Command:
-        """Return the command, which counts the texts that it embeds; ``more`` prepares its processes."""
+        """Return the command, which counts the texts that it embeds and saves time; ``more`` prepares its processes."""
         arguments = {
             "embed": ("embed", ground.recipe(self.recipe), "--output", str(ground.run)),
             "train": ("train", ground.recipe(self.recipe), "--output", str(ground.run)),
             "export": ("export", str(ground.run), "--texts", str(ground.set)),
             "push": ("push", str(ground.run), "--repo-id", REPO, "--without-results"),
         }[self.name]
-        setup = (partial(count_embedded, counted_file(ground)),) if self.name == "embed" else ()
-        return ground.command(*arguments, processes=self.processes, setup=(*setup, *more))
+        setup: dict[str, Callable[[], None]] = {
+            "embed": partial(count_embedded, counted_file(ground)),
+            "export": leave_out_warm_up,
+            "push": fork_consumer,
+        }
+        first = (setup[self.name],) if self.name in setup else ()
+        return ground.command(*arguments, processes=self.processes, setup=(*first, *more))
 
     def start(self, ground: Ground) -> None:
         """Reset the run to the stage before the command, the hub, and the counts of embedded texts."""
@@ -49,6 +60,7 @@ JOBS = {
     "embed-local": Job("embed"),
     "embed-http": Job("embed", recipe="http"),
     "embed-torchrun": Job("embed", processes=2),
+    "embed-again": Job("embed", "embed"),
     "train": Job("train", "embed"),
     "train-two": Job("train", "embed", processes=2),
     "export": Job("export", "train"),
@@ -73,6 +85,40 @@ def count_embedded(file: Path) -> None:
         return embed_rows(teacher, rows)
 
     precompute.embed_rows = counted
+
+
+def leave_out_warm_up() -> None:
+    """Time the exported graphs without a warm-up, which takes most of an export of a tiny model."""
+    from leaf_st.evaluation import timing
+
+    timing._WARM_UP_SECONDS = 0.0
+
+
+def fork_consumer() -> None:
+    """Let the process that reads a model folder as a consumer be a fork of this process without leaf_st."""
+    from leaf_st.publishing import consumer
+
+    consumer.subprocess = SimpleNamespace(run=_run_forked)  # type: ignore[assignment]
+
+
+def _run_forked(command: Sequence[str], **_: object) -> "subprocess.CompletedProcess[str]":
+    script, *arguments = command[2:]
+    with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
+        _, status = os.waitpid(fork(partial(_be_consumer, script, arguments, output.fileno(), errors.fileno())), 0)
+        output.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(
+            command, os.waitstatus_to_exitcode(status), stdout=output.read(), stderr=errors.read()
+        )
+
+
+def _be_consumer(script: str, arguments: Sequence[str], output: int, errors: int) -> None:
+    os.dup2(output, 1)
+    os.dup2(errors, 2)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "leaf_st"]:
+        del sys.modules[name]
+    sys.argv = [script, *arguments]
+    runpy.run_path(script, run_name="__main__")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""SIGKILL at a random moment, then the same command again."""
+"""SIGKILL at a random moment, of all processes or of one of two, then the same command again."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,7 +6,7 @@ from random import Random
 
 from _chaos.children import Child, Ended, call
 from _chaos.ground import BLOCK, Ground, files_of
-from _chaos.jobs import JOBS, REPO, Job, Undisturbed, counted_file, undisturbed
+from _chaos.jobs import REPO, Job, Undisturbed, counted_file, undisturbed
 from _chaos.trial import Attempt, Outcome, Part, compared
 
 _TRIES = 8  # a command that ended before its kill is started again
@@ -17,17 +17,24 @@ def _prepare(name: str, ground: Ground) -> Attempt:
 
 
 def _attempt(ground: Ground, expected: Undisturbed, _: int, rng: Random) -> Outcome:
-    killed, moment = kill(ground, expected, rng)
-    return resume(ground, expected, killed, f"SIGKILL after {moment:.3f} of {expected.seconds:.3f} s")
+    one = expected.job.processes > 1 and rng.random() < 0.5
+    killed, moment = kill(ground, expected, rng, one=one)
+    whom = "SIGKILL of one process" if one else "SIGKILL"
+    return resume(ground, expected, killed, f"{whom} after {moment:.3f} of {expected.seconds:.3f} s")
 
 
-def kill(ground: Ground, expected: Undisturbed, rng: Random, *setup: Callable[[], None]) -> tuple[Ended, float]:
-    """Start the command and kill it at a random moment; return how it ended, and the moment in seconds."""
+def kill(
+    ground: Ground, expected: Undisturbed, rng: Random, *setup: Callable[[], None], one: bool = False
+) -> tuple[Ended, float]:
+    """Start the command and kill it at a random moment; return how it ended, and the moment in seconds.
+
+    If ``one``, only one of its processes is killed.
+    """
     for _ in range(_TRIES):
         expected.job.start(ground)
         moment = rng.uniform(0, expected.seconds)
         child = Child(expected.job.command(ground, *setup), ground.logs)
-        ended = child.wait(moment) or child.kill()
+        ended = child.wait(moment) or child.kill(one)
         if ended.code == -9:
             break
     return ended, moment
@@ -45,7 +52,7 @@ def resume(ground: Ground, expected: Undisturbed, killed: Ended, fault: str, *se
     if again > job.processes * BLOCK:
         problems.append(f"{again} texts embedded again")
     problems += [difference] if difference else []
-    return Outcome(fault, killed.code == -9, False, equal, again, left, "; ".join(problems))
+    return Outcome(fault, hit=killed.code == -9, equal=equal, again=again, temporaries=left, wrong="; ".join(problems))
 
 
 def _embedded_again(ground: Ground, job: Job) -> int:
@@ -68,4 +75,5 @@ def _half_published(ground: Ground, expected: Undisturbed) -> list[str]:
 
 
 _KILLS = {"embed-local": 17, "embed-http": 17, "embed-torchrun": 16, "train": 25, "train-two": 25}
-PARTS = {name: Part(_KILLS.get(name, 50), partial(_prepare, name)) for name in JOBS}
+_KILLS |= {"export": 50, "push": 50}
+PARTS = {name: Part(count, partial(_prepare, name)) for name, count in _KILLS.items()}

@@ -1,8 +1,8 @@
-"""Clocks that jump while a command is stopped, and a second process in the same run folder."""
+"""Clocks that jump while a command runs and while it is stopped, and a second process in the same run folder."""
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 
@@ -17,22 +17,29 @@ _YEARS = 365 * 86400.0
 
 
 def _jump(ground: Ground, name: str, rng: Random) -> Outcome:
-    """Kill the command, give its files times of other years, and run the command in another year."""
+    """Let the clock jump, kill the command, give its files times of other years, and let the clock jump again."""
     expected = undisturbed(ground, name)
-    before, after = (rng.uniform(-20, 20) for _ in range(2))
-    killed, _ = kill(ground, expected, rng, partial(_shift_clock, before * _YEARS))
+    years = [rng.uniform(-20, 20) for _ in range(4)]
+    moments = [rng.uniform(0, expected.seconds) for _ in range(2)]
+    killed, _ = kill(ground, expected, rng, partial(_let_clock_jump, years[:2], moments[0]))
     for path in files_of(ground.run).values():
         moment = time.time() + rng.uniform(-20, 20) * _YEARS
         os.utime(path, (moment, moment))
         os.utime(path.parent, (moment, moment))
-    fault = f"{name}: killed, clock {before:+.1f} and then {after:+.1f} years"
-    return resume(ground, expected, killed, fault, partial(_shift_clock, after * _YEARS))
+    shifts = [f"{shift:+.1f}" for shift in years]
+    fault = f"{name}: clock {shifts[0]} and {shifts[1]} years, killed, {shifts[2]} and {shifts[3]} years"
+    return resume(ground, expected, killed, fault, partial(_let_clock_jump, years[2:], moments[1]))
 
 
-def _shift_clock(seconds: float) -> None:
-    now, now_ns = time.time, time.time_ns
-    time.time = lambda: now() + seconds
-    time.time_ns = lambda: now_ns() + int(seconds * 1e9)
+def _let_clock_jump(years: Sequence[float], moment: float) -> None:
+    """Shift this process's clock by the first of two numbers of years, and after ``moment`` seconds by the second."""
+    now, now_ns, started = time.time, time.time_ns, time.monotonic()
+
+    def shift() -> float:
+        return years[time.monotonic() - started > moment] * _YEARS
+
+    time.time = lambda: now() + shift()
+    time.time_ns = lambda: now_ns() + int(shift() * 1e9)
 
 
 def _meet(ground: Ground, name: str, rng: Random) -> Outcome:
@@ -53,9 +60,13 @@ def _meet(ground: Ground, name: str, rng: Random) -> Outcome:
     problems += [f"again: exit code {done.code}: {done.line}"] if done.code else []
     equal, left, difference = compared(ground, expected.files)
     problems += [difference] if difference else []
-    refused = any(end.is_refused for end in ends)
     return Outcome(
-        f"{name}: a second after {moment:.3f} s", early is None, refused, equal, 0, left, "; ".join(problems)
+        f"{name}: a second after {moment:.3f} s",
+        hit=early is None,
+        refused=any(end.is_refused for end in ends),
+        equal=equal,
+        temporaries=left,
+        wrong="; ".join(problems),
     )
 
 

@@ -18,6 +18,7 @@ class Outcome:
         fault: What was done.
         hit: Whether the fault met the command: the kill came before its end, the disk was full before its end.
         refused: Whether leaf-st ended with exit code 2 and one line.
+        named: Whether leaf-st named the damaged file.
         equal: Whether files, weights and repository are bit-equal to those of the undisturbed command.
         again: Number of texts that were embedded again.
         temporaries: Temporary files that are left at the end.
@@ -27,6 +28,7 @@ class Outcome:
     fault: str
     hit: bool = True
     refused: bool = False
+    named: bool = False
     equal: bool = False
     again: int = 0
     temporaries: int = 0
