@@ -115,5 +115,7 @@ def _exit(program: str, message: str) -> NoReturn:
         line = f"{line[: _LONGEST // 2]} [...] {line[-_LONGEST // 2 :]}"  # the remedy comes last
     # Control characters of the input would act on the terminal.
     line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
-    print(f"{program}: {line}", file=sys.stderr)
+    # A progress bar that is still open would share its line with the message.
+    write = sys.modules["tqdm"].tqdm.write if "tqdm" in sys.modules else print
+    write(f"{program}: {line}", file=sys.stderr)
     sys.exit(2)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from tqdm import tqdm
 
 from leaf_st.errors import InputError, exit_on_error
 
@@ -75,3 +76,11 @@ def test_a_closed_pipe_ends_silently():
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(timeout=60) == 141
+
+
+def test_the_line_is_not_continued_from_a_progress_bar(capsys):
+    with tqdm(total=2, file=sys.stderr) as bar:
+        bar.update()
+        with pytest.raises(SystemExit), exit_on_error("leaf-st", "resume"):
+            raise InputError("expected a, found b: use a")
+    assert "\rleaf-st: expected a, found b: use a\n" in capsys.readouterr().err

@@ -11,7 +11,6 @@ from leaf_st.run_folder import RECIPE, known_record, read_record, read_run
 
 RECORD = {key: Recipe(name="tiny").to_dict() for key in ("recipe", "resolved")}
 DAMAGED = [
-    "[" * 100_000,
     "[]",
     "{}",
     json.dumps({**RECORD, "recipe": None}),
@@ -27,6 +26,14 @@ def test_a_damaged_record_is_named(content, tmp_path):
         with pytest.raises(InputError, match=RECIPE):
             read()
     assert isinstance(read_record(tmp_path), dict)
+
+
+@pytest.mark.parametrize("content", ["{", "[" * 100_000])
+def test_a_record_that_is_no_json_is_named(content, tmp_path):
+    (tmp_path / RECIPE).write_text(content)
+    for read in (lambda: read_record(tmp_path), lambda: read_run(tmp_path)):
+        with pytest.raises(InputError, match=f"{RECIPE} is damaged"):
+            read()
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])

@@ -65,7 +65,7 @@ def _flip(ground: Ground, target: Target, rng: Random) -> Outcome:
     name = path.relative_to(ground.run).as_posix()
     done = call(expected.job.command(ground), ground.logs)
     fault = f"{target.job}: bit {bit} of byte {place} of {name}"
-    named = str(path) in (done.line if done.code else done.printed)
+    named = str(path).removesuffix(".checksum") in (done.line if done.code else done.printed)
     if done.code:
         wrong = "" if named and done.is_refused else f"exit code {done.code}: {done.line}"
         return Outcome(fault, refused=done.is_refused, named=named, wrong=wrong or _published(ground))
