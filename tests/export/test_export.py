@@ -30,6 +30,8 @@ from leaf_st.publishing.card.card import card_text
 from leaf_st.publishing.card.hosted import read_hosted
 from leaf_st.publishing.card.render import onnx_snippet
 from leaf_st.recipe import Recipe, StudentSpec
+from leaf_st.run_folder import read_record
+from leaf_st.sealed import read_sealed
 from leaf_st.student.build import build_student
 from leaf_st.student.static import build_static
 
@@ -66,7 +68,7 @@ def exported(tmp_path_factory, tiny_teacher_folder, beir):
         tiny_teacher_folder, dimension=48, normalized=True, layers=(0, 5), prompts=prompts, device="cpu"
     )
     folder = tmp_path_factory.mktemp("exported") / "model"
-    save_portable(made, folder)
+    save_portable(made, folder, {"name": "tiny"})
     recipe = Recipe(name="tiny", student=StudentSpec(layers=(0, 5))).to_dict()
     (folder.parent / "recipe.json").write_text(json.dumps({"recipe": recipe, "resolved": recipe}))
     with contextlib.redirect_stdout(io.StringIO()) as printed:
@@ -91,6 +93,7 @@ def test_files_and_rows_of_an_export(exported):
     assert rows["torch float32"].error is None
     assert "onnx/model_int8.onnx" in printed
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+    assert {f"onnx/{name}" for name in NAMES} < read_record(folder)["file_checksums"].keys()
 
 
 def test_files_encode_with_the_prompt(exported):
@@ -301,4 +304,4 @@ def test_the_snippet_on_a_card_runs_unchanged_without_torch(exported, bare, tmp_
 def test_rows_survive_json(exported):
     _, results, _ = exported
     rows = read_rows(results / "export.json", ExportRow)
-    assert [asdict(row) for row in rows] == json.loads(Path(results / "export.json").read_text())
+    assert [asdict(row) for row in rows] == read_sealed(results / "export.json")

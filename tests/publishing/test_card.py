@@ -25,6 +25,7 @@ from leaf_st.models.identity import Identity
 from leaf_st.publishing.card.card import card_text
 from leaf_st.publishing.gallery import add_run, model_cards, write_model_cards
 from leaf_st.publishing.prepare import make_folder
+from leaf_st.sealed import read_sealed, write_sealed
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
@@ -36,11 +37,11 @@ def own(whole, tmp_path):
 
 
 def _rows(run, name="tasks"):
-    return json.loads((run / "results" / f"{name}.json").read_text())
+    return read_sealed(run / "results" / f"{name}.json")
 
 
 def _write(run, rows, name="tasks"):
-    (run / "results" / f"{name}.json").write_text(json.dumps(rows))
+    write_sealed(run / "results" / f"{name}.json", rows)
 
 
 def _record(run, change):
@@ -48,10 +49,9 @@ def _record(run, change):
 
 
 def _change(path, change):
-    record = json.loads(path.read_text())
-    record.pop("checksum", None)
+    record = read_sealed(path)
     change(record)
-    path.write_text(json.dumps(record))
+    write_sealed(path, record)
 
 
 def _head(text):

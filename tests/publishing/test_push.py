@@ -18,6 +18,7 @@ from leaf_st.models.identity import Identity
 from leaf_st.models.load import load_model
 from leaf_st.publishing import prepare as preparing
 from leaf_st.publishing.prepare import prepare
+from leaf_st.sealed import read_sealed, write_sealed
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
@@ -132,10 +133,9 @@ def test_bad_input_is_one_line_and_creates_nothing(hub, run, tmp_path, capsys, u
 
 def _with_teacher(run, folder):
     path = run / "model" / "recipe.json"
-    record = json.loads(path.read_text())
+    record = read_sealed(path)
     record["resolved"]["teacher"]["model"] = str(folder)
-    del record["checksum"]
-    path.write_text(json.dumps(record))
+    write_sealed(path, record)
 
 
 def test_a_missing_or_unfitting_teacher(hub, run, tmp_path, capsys):
@@ -175,6 +175,16 @@ def test_a_damaged_model_is_one_line(run, capsys, damage):
         (run / "model" / "config_sentence_transformers.json").write_text("{}")
         refused = _refused(capsys, "card", run, "--repo-id", REPO)
         assert "config_sentence_transformers.json: expected the key prompts, found none" in refused
+
+
+@pytest.mark.parametrize("file", ["results/training.json", "model/model.safetensors", "model/recipe.json"])
+def test_a_flipped_bit_is_named_and_not_published(file, hub, run, capsys):
+    content = bytearray((run / file).read_bytes())
+    content[-40] ^= 1
+    (run / file).write_bytes(content)
+    refused = _refused(capsys, "push", run, "--repo-id", REPO, "--without-results")
+    assert refused.startswith(f"{run / file} is damaged")
+    assert hub.account.repositories == {}
 
 
 def test_a_failed_check_is_not_published(hub, run, capsys, monkeypatch):

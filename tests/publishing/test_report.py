@@ -13,6 +13,7 @@ from page import Page
 from leaf_st.cli.main import build_parser, main
 from leaf_st.errors import InputError
 from leaf_st.publishing.report.report import write_report
+from leaf_st.sealed import read_sealed, write_sealed
 
 EACH = ("alignment", "compression", "index", "latency", "margin", "models", "samples", "tasks", "training")
 
@@ -22,11 +23,11 @@ def _page(measured):
 
 
 def _rows(measured, name):
-    return json.loads((measured / "results" / f"{name}.json").read_text())
+    return read_sealed(measured / "results" / f"{name}.json")
 
 
 def _write(measured, name, rows):
-    (measured / "results" / f"{name}.json").write_text(json.dumps(rows))
+    write_sealed(measured / "results" / f"{name}.json", rows)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def test_the_head_says_what_the_results_say(page, whole):
 
 
 def _record(measured):
-    return json.loads((measured / "recipe.json").read_text())
+    return read_sealed(measured / "recipe.json")
 
 
 def test_every_table_can_be_had_as_it_is(page):

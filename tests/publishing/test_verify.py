@@ -11,6 +11,7 @@ from sentence_transformers import SentenceTransformer
 import leaf_st
 from leaf_st.errors import InputError
 from leaf_st.export import forms
+from leaf_st.models.intact import record_files
 from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
 from leaf_st.models.random_weights import WIDTH
@@ -101,6 +102,7 @@ def test_other_weights(folder, run, checked, reading):
     assert "from the trained model, expected at most 1e-06" in found["vectors"].detail
     weights = load_file(run / "model" / "2_Dense" / "model.safetensors")
     save_file({name: value * 2 for name, value in weights.items()}, run / "model" / "2_Dense" / "model.safetensors")
+    record_files(run / "model", [Path("2_Dense", "model.safetensors")])
     stretched = checked(folder, model=load_model(str(run / "model")))
     assert stretched["vectors"].state == "ok"  # since they are normalised
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leaf_st.errors import InputError
+from leaf_st.sealed import read_sealed
 from leaf_st.teacher import store as store_module
 from leaf_st.teacher.shard import find_shards
 from leaf_st.teacher.store import FINGERPRINT, STORE_MANIFEST, EmbeddingStore
@@ -84,7 +85,7 @@ def test_texts_that_overlap_held_out_texts_are_not_trained_on(tmp_path):
 def test_a_store_of_an_earlier_version_keeps_its_held_out_rows(tmp_path):
     rows = [Text(f"A first sentence about {n}. A second sentence about {n}.", "document") for n in range(40)]
     store = embed(tmp_path / "store", rows, rows_per_shard=8)
-    header = json.loads((store.folder / "fingerprint.json").read_text())
+    header = read_sealed(store.folder / "fingerprint.json")
     assert header.pop("held_out_by") == "content"
     (store.folder / "fingerprint.json").write_text(json.dumps(header))
     earlier = EmbeddingStore(store.folder)
@@ -245,7 +246,7 @@ def test_a_file_that_is_no_shard_is_named(content, store):
 )
 def test_a_value_of_another_type_is_named(name, key, value, store):
     path = store.folder / name
-    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    path.write_text(json.dumps({**read_sealed(path), key: value}))
     with pytest.raises(InputError, match=rf"{name} is damaged \({key}: "):
         EmbeddingStore(store.folder)
 

@@ -140,6 +140,16 @@ def call(command: Command, folder: Path) -> Ended:
     return child.wait() or child.kill()
 
 
+def in_process(run: Callable[[], None]) -> None:
+    """Call ``run`` in a process of its own, so that this process needs not import the libraries."""
+    process = CONTEXT.Process(target=run)
+    with _STARTS:
+        process.start()
+        process.join()
+    if process.exitcode:
+        raise RuntimeError(f"{run} ended with exit code {process.exitcode}")
+
+
 def _be(command: Command, alive: Connection, printed: Path) -> None:
     os.setpgid(0, 0)
     output = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

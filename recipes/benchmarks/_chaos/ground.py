@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _chaos.children import Command, call
+from _chaos.children import Command, call, in_process
 from leaf_st.atomic import is_temporary
 
 TESTS = Path(__file__).parents[3] / "tests"
@@ -56,8 +56,6 @@ class Ground:
         import api
         import hub
 
-        from leaf_st.models.random_weights import save_tiny_teacher
-
         socketserver.BaseServer.handle_error = _ignore_killed_client  # type: ignore[method-assign]
         self.folder, self.disk, self.home, self.logs = (folder, *(folder / name for name in ("disk", "home", "logs")))
         self.run = self.disk / "run"
@@ -67,7 +65,8 @@ class Ground:
         (folder / "tmp").mkdir()
         self._servers = [api.serve(), hub.serve({})]
         self.api, self.hub = (server.__enter__() for server in self._servers)
-        teacher, texts = save_tiny_teacher(folder / "teacher"), folder / "texts.jsonl"
+        teacher, texts = folder / "teacher", folder / "texts.jsonl"
+        in_process(partial(_save_teacher, teacher))
         rows = ({"text": _text(number), "kind": ("query", "document")[number % 2]} for number in range(_TEXTS))
         texts.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         self.set = _save_set(folder / "set")
@@ -145,6 +144,12 @@ class Ground:
                 files = files_of(repository.folder / commit)
                 found |= {f"hub/{name}@{revision}/{file}": _digest(path) for file, path in files.items()}
         return found
+
+
+def _save_teacher(folder: Path) -> None:
+    from leaf_st.models.random_weights import save_tiny_teacher
+
+    save_tiny_teacher(folder)
 
 
 def connect_hub(url: str, home: Path) -> None:
