@@ -29,6 +29,7 @@ from queue import SimpleQueue
 from random import Random
 
 from _chaos import disks, flips, kills, others
+from _chaos.children import import_libraries
 from _chaos.ground import Ground
 from _chaos.trial import Part, Trial, append_trial, read_trials
 from tqdm import tqdm
@@ -36,6 +37,7 @@ from tqdm import tqdm
 from leaf_st.atomic import write_json
 from leaf_st.tables import aligned
 
+_FEW = 20  # trials, which are faster if most of them import nothing for exports
 PARTS: dict[str, Part] = {**kills.PARTS, **disks.PARTS, **others.PARTS, **flips.PARTS}
 
 
@@ -69,6 +71,7 @@ def campaign(counts: dict[str, int], seed: int, output: Path, workers: int = 1) 
     missing = [key for key in asked if key not in kept]
     print(f"seed {seed}: {len(asked) - len(missing)} of {len(asked)} trials are finished in {output}", file=sys.stderr)
     if missing:
+        import_libraries(export=len(missing) > _FEW)
         shutil.rmtree(output / "work", ignore_errors=True)
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, output / "work")

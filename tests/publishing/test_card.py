@@ -25,7 +25,7 @@ from leaf_st.models.identity import Identity
 from leaf_st.publishing.card.card import card_text
 from leaf_st.publishing.gallery import add_run, model_cards, write_model_cards
 from leaf_st.publishing.prepare import make_folder
-from leaf_st.sealed import read_sealed, write_sealed
+from leaf_st.sealed import read_sealed
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
@@ -41,7 +41,7 @@ def _rows(run, name="tasks"):
 
 
 def _write(run, rows, name="tasks"):
-    write_sealed(run / "results" / f"{name}.json", rows)
+    (run / "results" / f"{name}.json").write_text(json.dumps(rows))  # without checksums, as earlier versions did
 
 
 def _record(run, change):
@@ -51,7 +51,7 @@ def _record(run, change):
 def _change(path, change):
     record = read_sealed(path)
     change(record)
-    write_sealed(path, record)
+    path.write_text(json.dumps(record))
 
 
 def _head(text):
@@ -197,8 +197,19 @@ def test_a_run_of_before_is_published_with_its_requirement(own):
     config = "config_sentence_transformers.json"
     needed = json.loads((own / "model" / config).read_text())["requirements"]
     _change(own / "model" / config, lambda values: values.pop("requirements"))
+    _change(own / "model" / "recipe.json", lambda record: record.pop("file_checksums"))
     make_folder(own, REPO, asymmetric=False, without_results=False)
     assert json.loads((own / "publish" / config).read_text())["requirements"] == needed
+
+
+def test_a_changed_digit_of_a_score_is_named(own):
+    path = own / "results" / "tasks.json"
+    content, score = bytearray(path.read_bytes()), b'"score": '
+    content[content.index(score) + len(score)] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"{path} is damaged"):
+        make_folder(own, REPO, asymmetric=False, without_results=False)
+    assert not (own / "publish").exists()
 
 
 def test_results_of_another_model_are_refused(own):

@@ -13,7 +13,7 @@ from page import Page
 from leaf_st.cli.main import build_parser, main
 from leaf_st.errors import InputError
 from leaf_st.publishing.report.report import write_report
-from leaf_st.sealed import read_sealed, write_sealed
+from leaf_st.sealed import read_sealed
 
 EACH = ("alignment", "compression", "index", "latency", "margin", "models", "samples", "tasks", "training")
 
@@ -27,7 +27,7 @@ def _rows(measured, name):
 
 
 def _write(measured, name, rows):
-    write_sealed(measured / "results" / f"{name}.json", rows)
+    (measured / "results" / f"{name}.json").write_text(json.dumps(rows))  # without checksums, as earlier versions did
 
 
 @pytest.fixture(scope="module")

@@ -116,7 +116,7 @@ def own_store(tmp_path, teacher, texts):
 
 
 def _files(store):
-    return sorted(store.folder.glob("tokens-*"))
+    return sorted(store.folder.glob("tokens-*.npy"))
 
 
 def test_counts_are_the_tokenizer_s(own_store, tiny_student):
@@ -135,6 +135,10 @@ def test_the_file_is_made_once(own_store, tiny_student):
     token_lengths(own_store, tiny_student)
     assert _files(own_store) == [path]
     assert path.stat().st_mtime_ns == before
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert token_lengths(own_store, tiny_student).max() < 256  # counted again
 
 
 def test_a_table_pads_nothing_so_nothing_is_counted(own_store, tiny_teacher_folder):

@@ -21,23 +21,21 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    [
-        "leaf_st.cli.main",
-        "leaf_st.pipeline.run",
-        "leaf_st.pipeline.export",
-        "leaf_st.publishing.push",
-        "leaf_st.export.packed",
-        "onnxscript.function_libs.torch_lib.ops",
-        "onnxruntime.quantization",
-        "torch.onnx._internal.exporter._torchlib.ops",
-        "torch._inductor.codecache",
-        "openai",
-        "pytest",
-    ]
-)
+_COMMANDS = ["leaf_st.cli.main", "leaf_st.pipeline.run", "leaf_st.publishing.push", "openai", "pytest"]
+_EXPORT = [
+    "leaf_st.pipeline.export",
+    "onnxscript.function_libs.torch_lib.ops",
+    "onnxruntime.quantization",
+    "torch.onnx._internal.exporter._torchlib.ops",
+    "torch._inductor.codecache",
+]
 _LIMIT = 120.0  # seconds; a command that takes longer hangs
 _STARTS = threading.Lock()  # multiprocessing polls the processes of all threads when one is started
+
+
+def import_libraries(export: bool) -> None:
+    """Choose what the processes import before the first trial; without ``export``, an export imports its own."""
+    CONTEXT.set_forkserver_preload([*_COMMANDS, *(_EXPORT if export else ())])
 
 
 @dataclass(frozen=True)
