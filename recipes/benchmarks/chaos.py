@@ -11,7 +11,9 @@ determine the fault. Files, weights and the repository on a loopback hub must th
 undisturbed run, no text may be embedded twice beyond the block in flight, and no temporary file may be left. Finished
 trials are lines of OUTPUT/trials.jsonl and are not repeated. The exit code is 1 if a figure is wrong.
 
-The figures of the parts are in OUTPUT/chaos.json; docs/measured/chaos.json is a copy.
+To save time, the processes are forks of one that has imported the libraries, also the process in which a push reads the
+model as a consumer, and exported graphs are timed on one batch. The figures of the parts are in OUTPUT/chaos.json;
+docs/measured/chaos.json is a copy.
 
 Result:   The table of all parts is in docs/benchmarks.md.
 """
