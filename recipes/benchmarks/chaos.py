@@ -15,7 +15,7 @@ To save time, the processes are forks of one that has imported the libraries, al
 model as a consumer, and exported graphs are timed on one batch. The figures of the parts are in OUTPUT/chaos.json;
 docs/measured/chaos.json is a copy.
 
-Result:   The table of all parts is in docs/benchmarks.md.
+Result:   No trial made so far was wrong; docs/benchmarks.md has the table of these trials. Not all trials were made.
 """
 
 import argparse
