@@ -124,13 +124,18 @@ def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
             key.startswith(("texts.leave_out ", "texts.exclude ")) or _is_other_source(known, asked, key)
         ):
             continue
-        if is_limit(key.split(" ", 1)[0]):
+        if is_limit(key.split(" ", 1)[0]) or (key.startswith("texts.exclude ") and _names_the_sets(asked, known)):
             continue
         if re.split(r"[. ]", key)[0] in _used_parts(folder, asked):
             raise InputError(
                 f"{folder} is a run of another recipe ({key}): name another --output, or delete the folder"
             )
     return known
+
+
+def _names_the_sets(asked: Recipe, known: dict[str, Any]) -> bool:
+    """Return whether ``asked`` names the sets whose texts the run in ``known`` leaves out by default."""
+    return asked.texts.exclude is not None and list(asked.texts.exclude) == known["resolved"]["texts"].get("exclude")
 
 
 def _is_other_source(known: dict[str, Any], asked: Recipe, key: str) -> bool:

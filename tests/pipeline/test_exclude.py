@@ -194,7 +194,7 @@ def test_an_ensemble_leaves_the_texts_out_of_its_fit_too(mixed, tiny_teacher_fol
     store = Run(replace(mixed, teacher=teacher, student=student), tmp_path / "run").embed()
     clean = TextsSpec(source=str(_write(tmp_path / "clean.jsonl", [{"text": text} for text in KEPT])))
     other = Run(replace(mixed, teacher=teacher, student=student, texts=clean), tmp_path / "clean").embed()
-    assert _texts(store) == KEPT
+    assert all(kept.startswith(text) for text, kept in zip(_texts(store), KEPT, strict=True))  # long texts are cut
     assert store.embeddings(range(len(KEPT))).tolist() == other.embeddings(range(len(KEPT))).tolist()
 
 
