@@ -137,7 +137,10 @@ def held_out_functions(trained: Set[int], roots: Sequence[Path] | None = None) -
 
 def _is_replaceable(output: Path) -> bool:
     """Return whether ``output`` is empty or the model of a demo, whose record names its run."""
-    return output.is_dir() and (not any(output.iterdir()) or "run" in read_record(output))
+    try:
+        return output.is_dir() and (not any(output.iterdir()) or "run" in read_record(output))
+    except InputError:  # the record is damaged, or another program's
+        return False
 
 
 def _measure(run: Run, folder: Path, teacher: Teacher, student: SentenceTransformer) -> list[Result]:

@@ -185,7 +185,8 @@ def _field(key: str) -> RecipeField | None:
 
     if key in argument_types():
         return None
-    if whole := next((full for full in known if key.startswith(f"{full}.")), None):
+    whole = next((full for full in known if key.startswith(f"{full}.")), None)
+    if whole is not None and not any(full.startswith(f"{whole}.") for full in known):
         raise InputError(
             f"--set {key}: expected a key, found a part of the value of {whole}: set the complete value with "
             f"--set '{whole}=...'"

@@ -275,7 +275,7 @@ def _on_main(hub):
 
 
 def _command(capsys, *arguments):
-    """Run a command; return its exit code, the last line on stderr, and all that it wrote."""
+    """Run a command; return its exit code, its error or the last line on stderr, and all that it wrote."""
     capsys.readouterr()
     _tree_cache._IN_MEMORY_TREE_CACHE.clear()  # as in a new process
     code = 0
@@ -284,7 +284,9 @@ def _command(capsys, *arguments):
     except SystemExit as ended:
         code = ended.code
     written = capsys.readouterr()
-    return code, (written.err.splitlines() or [""])[-1], written.out + written.err
+    lines = written.err.splitlines() or [""]  # threads of the hub's client may write progress after an error
+    last = next((line for line in reversed(lines) if line.startswith("leaf-st: ")), lines[-1])
+    return code, last, written.out + written.err
 
 
 @pytest.fixture
