@@ -20,7 +20,10 @@ _logger = logging.getLogger(__name__)
 
 
 def write_sealed(path: Path, value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
-    """Write a JSON object and its checksum to ``path``, completely or not at all; in a list, each object has one."""
+    """Write a JSON object and its checksum to ``path``, completely or not at all.
+
+    Each object of a list has its own checksum.
+    """
     write_json(path, _sealed(value) if isinstance(value, Mapping) else list(map(_sealed, value)))
 
 
@@ -34,7 +37,7 @@ def read_sealed(path: Path) -> Any:  # noqa: ANN401  (any JSON value)
     Raises:
         InputError: If a checksum belongs to other content.
         OSError: If the file cannot be read.
-        ValueError: If the file contains anything else than JSON.
+        ValueError: If the file contains anything other than JSON.
     """
     value = read_json(path)
     return [_unsealed(item, path) for item in value] if isinstance(value, list) else _unsealed(value, path)

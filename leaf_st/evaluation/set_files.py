@@ -1,4 +1,4 @@
-"""Reading of the files of evaluation sets: their contents are checked, and of a long text the beginning is kept."""
+"""Reading of the files of evaluation sets: their contents are checked, and long texts are cut to their beginning."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence

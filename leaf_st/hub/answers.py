@@ -20,7 +20,7 @@ class AnswerError(Exception):
 def ask(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Return the result of ``call``, a call of huggingface_hub and nothing else.
 
-    An error in leaf_st itself must keep its type and traceback, so that no code of leaf_st belongs into ``call``.
+    An error in leaf_st itself must keep its type and traceback, so ``call`` must contain no code of leaf_st.
 
     Raises:
         AnswerError: If huggingface_hub cannot use the answer.

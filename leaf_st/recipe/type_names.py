@@ -60,9 +60,9 @@ def _alternatives_name(names: Sequence[str]) -> str:
 
 
 def _plural(name: str) -> str:
-    """Return the plural of the first word: "ints of at least 0"."""
-    noun, space, rest = name.partition(" ")
-    return f"{noun}s{space}{rest}"
+    """Return the plural: "ints of at least 0", "paths or tasks of mteb"."""
+    parts = (part.partition(" ") for part in name.split(" or "))
+    return " or ".join(f"{noun}s{space}{rest}" for noun, space, rest in parts)
 
 
 def _bounds(metadata: Sequence[Any]) -> Iterator[str]:

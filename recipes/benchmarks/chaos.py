@@ -126,7 +126,7 @@ def summary(trials: Sequence[Trial]) -> list[dict[str, str | int]]:
                 "part": name,
                 "trials": len(of),
                 **{key: sum(getattr(each, key) for each in of) for key in ("hit", "refused", "named", "equal")},
-                "texts again, most": max(each.again for each in of),
+                "most texts embedded again": max(each.again for each in of),
                 "temporaries": sum(each.temporaries for each in of),
                 "wrong": sum(bool(each.wrong) for each in of),
                 "seconds": round(sum(trial.seconds for trial in of_part)),

@@ -71,7 +71,7 @@ def test_what_is_wrong_is_counted(chaos):
             "refused": 0,
             "named": 0,
             "equal": 2,
-            "texts again, most": 12,
+            "most texts embedded again": 12,
             "temporaries": 2,
             "wrong": 1,
             "seconds": 3,
