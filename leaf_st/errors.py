@@ -115,7 +115,9 @@ def _exit(program: str, message: str) -> NoReturn:
         line = f"{line[: _LONGEST // 2]} [...] {line[-_LONGEST // 2 :]}"  # the remedy comes last
     # Control characters of the input would act on the terminal.
     line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
-    # A progress bar that is still open would share its line with the message.
-    write = sys.modules["tqdm"].tqdm.write if "tqdm" in sys.modules else print
-    write(f"{program}: {line}", file=sys.stderr)
+    if "tqdm" in sys.modules:
+        # A progress bar that is still open would share its line with the message. tqdm.write would draw the bars again.
+        for bar in tuple(sys.modules["tqdm"].tqdm._instances):
+            bar.clear()
+    print(f"{program}: {line}", file=sys.stderr)
     sys.exit(2)

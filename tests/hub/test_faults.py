@@ -284,7 +284,8 @@ def _command(capsys, *arguments):
     except SystemExit as ended:
         code = ended.code
     written = capsys.readouterr()
-    lines = written.err.splitlines() or [""]  # threads of the hub's client may write progress after an error
+    # Threads of the hub's client may write progress after an error.
+    lines = re.sub(r"\x1b\[A", "", written.err).splitlines() or [""]
     last = next((line for line in reversed(lines) if line.startswith("leaf-st: ")), lines[-1])
     return code, last, written.out + written.err
 
