@@ -77,12 +77,13 @@ def exit_on_error(program: str, resume_hint: str) -> Iterator[None]:
 
     Exit code 2: the input cannot be used (`InputError`), or a file cannot be read or written. Exit code 130: Ctrl-C.
     Exit code 141, without a message: the reader of stdout has closed the pipe. All other exceptions are bugs and keep
-    their traceback.
+    their traceback. A command that starts with a closed stdout or stderr runs, and its output is lost.
 
     Args:
         program: Name at the start of the line.
         resume_hint: What can be resumed, and how. Printed on Ctrl-C.
     """
+    _open_closed_streams()
     try:
         yield
         sys.stdout.flush()
@@ -101,6 +102,13 @@ def exit_on_error(program: str, resume_hint: str) -> Iterator[None]:
         if _is_unreadable(error):
             remedy = "this file cannot be read: change its permissions or use another file"
         _exit(program, f"{error.strerror}: {error.filename2 or error.filename or 'output'}; {remedy}")
+
+
+def _open_closed_streams() -> None:
+    """Replace a stream that the caller has closed, which Python sets to None, by one that drops all output."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))
 
 
 def _is_unreadable(error: OSError) -> bool:

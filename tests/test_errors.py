@@ -78,6 +78,20 @@ def test_a_closed_pipe_ends_silently():
     assert process.wait(timeout=60) == 141
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_stream_that_is_closed_at_the_start_ends_no_command(closed):
+    code = (
+        "import sys\nfrom leaf_st.errors import InputError, exit_on_error\n"
+        "with exit_on_error('leaf-st', ''):\n    print('x')\n    print('y', file=sys.stderr)\n    {}"
+    )
+    for end, expected in (("pass", 0), ("raise InputError('found b')", 2)):
+        command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", code.format(end)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == expected
+        assert done.stdout == ("x\n" if closed == "2>&-" else "")
+        assert done.stderr == ("y\n" + "leaf-st: found b\n" * (expected == 2) if closed == ">&-" else "")
+
+
 def test_the_line_is_not_continued_from_a_progress_bar(capsys):
     with tqdm(total=2, file=sys.stderr) as bar:
         bar.update()
