@@ -1,5 +1,6 @@
 """One process at a time in a folder. The system ends a lock with its process, so that no lock outlives a kill."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,9 @@ from leaf_st.errors import InputError
 
 if os.name == "posix":
     import fcntl
+
+# What systems report where folders cannot be locked; NFS reports EBADF, because it needs a descriptor for writing.
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EBADF}
 
 
 @contextmanager
@@ -20,6 +24,7 @@ def only_process(folder: Path) -> Iterator[None]:
 
     Raises:
         InputError: If another process is in the block.
+        OSError: If the system could lock the folder, but fails.
     """
     if os.name != "posix" or not folder.is_dir():
         yield
@@ -33,8 +38,10 @@ def only_process(folder: Path) -> Iterator[None]:
             f"{folder}: expected no other process, found one that writes to this folder: wait for its end, or name "
             "another folder"
         ) from None
-    except OSError:
-        pass  # the file system has no locks
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            os.close(descriptor)
+            raise
     try:
         yield
     finally:

@@ -1,5 +1,7 @@
 """One process at a time in a folder."""
 
+import errno
+import fcntl
 import os
 import signal
 
@@ -34,3 +36,16 @@ def test_a_second_process_is_refused_until_the_first_ends_or_is_killed(tmp_path)
 def test_a_folder_that_does_not_exist_has_no_other_process(tmp_path):
     with only_process(tmp_path / "new"):
         assert not (tmp_path / "new").exists()
+
+
+def test_only_a_file_system_without_locks_lets_every_process_enter(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    for number in (errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF):
+        with only_process(tmp_path):
+            pass
+    for number in (errno.EIO, errno.EINTR):
+        with pytest.raises(OSError, match=os.strerror(number)), only_process(tmp_path):
+            pytest.fail("entered")
