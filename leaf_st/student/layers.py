@@ -29,6 +29,12 @@ def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedMode
             f"student.layers: expected some of the layers 0 to {count - 1} of the {config.model_type} model in rising "
             f"order, found {_listed(layers)}: correct the list"
         )
+    if getattr(config, "scale_attn_by_inverse_layer_idx", False) and list(layers) != list(range(len(layers))):
+        raise InputError(
+            f"student.layers: expected the first layers, such as {_listed(range(len(layers)))}, because the config of "
+            "this model sets scale_attn_by_inverse_layer_idx, which scales the attention of a layer by its number, "
+            f"found {_listed(layers)}: name the first layers, or another student.backbone"
+        )
     name = _name_of_stack(model, count)
     config.num_hidden_layers = len(layers)
     for key in _BY_LAYER:

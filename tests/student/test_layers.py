@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -41,6 +43,15 @@ def test_a_first_layer_with_weights_of_its_own_must_be_kept(family, tmp_path):
         InputError, match=r"^student\.layers: expected layer 0 .*other weights .* found 1,3: keep layer 0"
     ):
         _build(folder, layers=(1, 3))
+
+
+def test_layers_that_are_scaled_by_their_number_keep_their_number(tmp_path):
+    config = save_family("gpt2", tmp_path) / "config.json"
+    assert _build(config.parent, layers=(1,))[0].model.config.num_hidden_layers == 1
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"scale_attn_by_inverse_layer_idx": True}))
+    with pytest.raises(InputError, match=r"^student\.layers: expected the first layers, such as 0, .* found 1: name"):
+        _build(config.parent, layers=(1,))
+    assert _build(config.parent, layers=(0,))[0].model.config.num_hidden_layers == 1
 
 
 @pytest.mark.parametrize("family", ["t5", "longformer", "roberta", "modernbert"])
