@@ -122,6 +122,7 @@ def training_arguments(recipe: Recipe, run: Path, device: str) -> SentenceTransf
     trains_on_cpu = bool(recipe.training.arguments.get("use_cpu")) or not torch.accelerator.is_available()
     if arguments.get("fp16") and trains_on_cpu:
         raise InputError("fp16: expected a GPU, found the device cpu: set bf16=true, or remove fp16")
+    _check_strategies(arguments, recipe.training.arguments)
     _check_steps(arguments)
     try:
         made = SentenceTransformerTrainingArguments(output_dir=str(run / "checkpoints"), **arguments)
@@ -239,6 +240,19 @@ def _check_metric(recipe: Recipe) -> None:
     known = [f"{DOMAIN}_loss", f"{GENERAL}_loss"] if recipe.general else ["loss"]
     if name is not None and name.removeprefix("eval_") not in known:
         raise InputError(f"metric_for_best_model: expected {' or '.join(known)}, found {name!r}: change the value")
+
+
+def _check_strategies(arguments: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Check that checkpoints are saved when they are validated, so that the best checkpoint is known."""
+    validated, saved = ("eval_strategy", "save_strategy")
+    if not arguments["load_best_model_at_end"] or arguments[saved] in (arguments[validated], "best"):
+        return
+    name, other = (validated, saved) if validated in given else (saved, validated)
+    expected, found = (getattr(arguments[key], "value", arguments[key]) for key in (other, name))
+    raise InputError(
+        f"{name}: expected {expected}, the {other}, because the best checkpoint is kept, found {found}: set both to "
+        "the same value, or set load_best_model_at_end=false"
+    )
 
 
 def _check_steps(arguments: Mapping[str, Any]) -> None:

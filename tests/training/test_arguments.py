@@ -121,7 +121,9 @@ def test_an_argument_that_would_have_no_effect_is_refused_with_the_remedy(tmp_pa
         ({"torch_compile": True, "torch_compile_backend": "no_such"}, "torch_compile: does not work on this machine"),
         ({"metric_for_best_model": "eval_ndcg"}, "metric_for_best_model: expected loss, found 'eval_ndcg'"),
         ({"eval_strategy": "often"}, "eval_strategy: expected one of no, steps, epoch, found 'often'"),
-        ({"eval_strategy": "no"}, "training arguments: .*the save and eval strategy to match"),
+        ({"eval_strategy": "no"}, "^eval_strategy: expected steps, the save_strategy, .* found no: set both"),
+        ({"eval_strategy": "epoch"}, "^eval_strategy: expected steps, the save_strategy, .* found epoch: set both"),
+        ({"save_strategy": "no"}, "^save_strategy: expected steps, the eval_strategy, .* found no: set both"),
     ],
 )
 def test_what_cannot_work_is_named_before_any_work(tmp_path, arguments, message):
