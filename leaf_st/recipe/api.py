@@ -1,5 +1,6 @@
 """The part of a recipe that names an embedding API."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
@@ -18,6 +19,9 @@ API_LIMITS = (
     *("max_items", "max_tokens_per_request"),
 )
 
+# Names of secrets. A name that only contains "key" or "token" is none: max_tokens.
+_SECRET = re.compile(r"secret|password|passwd|authorization|credential|bearer|(key|token)$", re.IGNORECASE)
+
 
 def _api_url(url: str) -> str:
     parts = urlsplit(url)
@@ -29,6 +33,25 @@ def _api_url(url: str) -> str:
             "put the key into the environment variable of teacher.api.api_key_env"
         )
     return url.rstrip("/")
+
+
+def _body_without_secrets(body: Mapping[str, Any]) -> dict[str, Any]:
+    if (name := _secret_name(body)) is not None:
+        raise ValueError(
+            f"expected values without a key or password, because recipes and model cards show the values, found "
+            f"{name!r}: put the key into the environment variable of teacher.api.api_key_env"
+        )
+    return dict(body)
+
+
+def _secret_name(value: object) -> str | None:
+    """Return the first name in ``value``, at any depth, that speaks of a secret; None if there is none."""
+    if isinstance(value, Mapping):
+        secret = next((str(name) for name in value if _SECRET.search(str(name))), None)
+        return secret or _secret_name(list(value.values()))
+    if isinstance(value, list | tuple):
+        return next(filter(None, map(_secret_name, value)), None)
+    return None
 
 
 @part("teacher.api")
@@ -44,7 +67,7 @@ class ApiSpec:
     """Width of the vectors to request; the model's own width if None."""
     input_type: TextByKind = field(default_factory=dict)
     """Value of "input_type" in a request by kind, such as search_query and search_document; not sent if empty."""
-    extra_body: Annotated[Mapping[str, Any], AfterValidator(dict)] = field(default_factory=dict)
+    extra_body: Annotated[Mapping[str, Any], AfterValidator(_body_without_secrets)] = field(default_factory=dict)
     """Further values of each request."""
     api_key_env: NonEmpty = "OPENAI_API_KEY"
     """Environment variable that contains the key; servers without keys ignore a missing variable."""

@@ -388,11 +388,34 @@ def test_a_message_with_the_key_does_not_show_it(server):
 
 def test_a_key_in_the_recipe_is_refused(server):
     with pytest.raises(InputError, match=r"teacher\.api contains the key, which recipe\.json would record") as refused:
-        open_teacher(server.spec(extra_body={"api_key": KEY}))
+        open_teacher(server.spec(extra_body={"user": KEY}))
     assert KEY not in str(refused.value)
     with pytest.raises(InputError, match=r"teacher\.api\.url: expected an address without a user") as refused:
         ApiSpec(f"https://user:{KEY}@example.org/v1", "m")
     assert KEY not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"api_key": KEY},
+        {"X-API-Key": KEY},
+        {"token": KEY},
+        {"accessToken": KEY},
+        {"client_secret": KEY},
+        {"options": [{"Authorization": KEY}]},
+        {"proxy": {"PASSWORD": KEY}},
+    ],
+)
+def test_a_value_named_as_a_secret_is_refused(body):
+    with pytest.raises(InputError, match=r"^teacher\.api\.extra_body: .* of teacher\.api\.api_key_env$") as refused:
+        ApiSpec("https://example.org/v1", "m", extra_body=body)
+    assert KEY not in str(refused.value)
+
+
+def test_a_value_that_counts_tokens_is_no_secret():
+    body = {"max_tokens": 5, "truncate": "NONE", "options": {"truncate_prompt_tokens": 5}}
+    assert ApiSpec("https://example.org/v1", "m", extra_body=body).extra_body == body
 
 
 def test_a_server_that_is_not_there_is_named_at_once(server):
