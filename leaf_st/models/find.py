@@ -6,7 +6,7 @@ from collections.abc import Sequence, Set
 from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from huggingface_hub import HfApi, get_cached_repo_tree, snapshot_download
@@ -40,6 +40,7 @@ _ROOT = (
     *("processor_config.json", "chat_template.*"),
 )
 _MODULE = ("*.json", "*.txt", "*.safetensors", "*.model", "*.bin", "*.jinja")  # in the folder of a module
+_NO_MODULES = (".", "onnx", "openvino")  # how the names of folders begin that hold no module
 # The files that version 0.1 hashed: its stores and records hold that hash.
 _FIRST = ("**/*.safetensors", "config.json", "*/config.json", "modules.json", "tokenizer.json", "vocab.txt")
 
@@ -123,10 +124,19 @@ def files_of_vectors(folder: Path) -> set[Path]:
     """Return every file in ``folder`` that can change a vector."""
     code = ("*.py",) if _runs_own_code(folder) else ()
     modules = [
-        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "onnx", "openvino"))
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(_NO_MODULES)
     ]
     found = {path for pattern in (*_ROOT, *code) for path in folder.glob(pattern)}
     return found | {path for module in modules for pattern in (*_MODULE, *code) for path in module.rglob(pattern)}
+
+
+def is_essential(name: str) -> bool:
+    """Return whether the file ``name`` of a model folder can change a vector, and is in each download of the model."""
+    path = PurePosixPath(name)
+    in_module = len(path.parts) > 1
+    if in_module and name.startswith(_NO_MODULES):
+        return False
+    return all(any(map(path.match, patterns)) for patterns in (_MODULE if in_module else _ROOT, MODEL_FILES))
 
 
 def first_content_hash(folder: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from leaf_st.errors import InputError
+from leaf_st.models.find import is_essential
 from leaf_st.run_folder import RECIPE, read_record, write_record
 from leaf_st.sealed import file_checksum
 
@@ -47,11 +48,19 @@ def _change(folder: Path, changed: Mapping[str, str | None]) -> None:
 def require_intact(folder: Path) -> None:
     """Check the files of the model folder ``folder`` that have a checksum in its record.
 
+    Weights, settings and files of tokenizers must exist: without some of these files, a model loads with other vectors.
+    All other files may be missing, such as onnx/ and the model card: users delete them, and downloads leave them out.
+
     Raises:
-        InputError: If the content of a file has changed.
+        InputError: If the content of a file has changed, or if a file that can change a vector is missing.
     """
     for name, expected in _checksums(read_record(folder)).items():
         path = folder / name
+        if is_essential(name) and not path.is_file():
+            raise InputError(
+                f"{path} is missing: expected a file with the checksum {expected}: restore the file, or make the model "
+                f'again; if you deleted the file on purpose, delete "{_FILES}" and "checksum" from {folder / RECIPE}'
+            )
         if path.is_file() and (found := file_checksum(path)) != expected:
             raise InputError(
                 f"{path} is damaged: expected a file with the checksum {expected}, found {found}: restore the file, or "

@@ -1,6 +1,7 @@
 """The checksums of a model folder: a changed file is named before the model is loaded."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,24 @@ def test_every_file_of_a_saved_model_is_checked(folder):
             load_model(str(folder))
         _flip(path)
     assert load_model(str(folder)).encode("leaf").shape == (32,)
+
+
+def test_a_missing_file_is_named_if_it_can_change_a_vector(folder):
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "model.onnx").write_bytes(b"graph")
+    record_files(folder, [Path("onnx/model.onnx")])
+    (folder / "onnx" / "model.onnx").unlink()
+    (folder / "README.md").unlink(missing_ok=True)
+    require_intact(folder)
+    for name in ("config.json", "tokenizer_config.json", "modules.json", "1_Pooling/config.json", "model.safetensors"):
+        content = (folder / name).read_bytes()
+        (folder / name).unlink()
+        with pytest.raises(InputError, match=rf"^{folder / name} is missing: .*restore the file"):
+            require_intact(folder)
+        (folder / name).write_bytes(content)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(InputError, match=r"tokenizer\.json is missing"):
+        load_model(str(folder))
 
 
 def test_files_are_added_and_forgotten(folder):
