@@ -5,6 +5,7 @@ The loader encodes a short and a long text, so that a model that cannot encode f
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -86,6 +87,7 @@ def load_model(
                 module.to(dtype)
     # Results use this name. A static model does not know its folder, and other models know only the hub's cache.
     model.model_card_data.set_model_id(ZOO[name].hub_id if name in ZOO and not Path(name).is_dir() else name)
+    _refuse_tokens_without_row(model, role, name)
     _add_pad_token(model, role, name)
     with _failures_named(f"{role} {name} cannot encode a text", role):
         _accept_texts_without_tokens(model)
@@ -163,6 +165,41 @@ def _is_router(model: SentenceTransformer) -> bool:
     return isinstance(model[0], Router)
 
 
+def _refuse_tokens_without_row(model: SentenceTransformer, role: str, name: str) -> None:
+    """Let ``model`` name a token of a text that its table of embeddings lacks; torch would fail with a plain index.
+
+    Such a model can be of use: EmbeddingGemma's tokenizer has a token for images, which texts do not contain.
+    """
+    for module in modules_of(model):
+        vocabulary = getattr(module.tokenizer, "get_vocab", dict)() if isinstance(module, Transformer) else {}
+        rows = _rows_of(module.model) if vocabulary else None
+        if rows is not None and max(vocabulary.values()) >= rows:
+            module.register_forward_pre_hook(partial(_require_rows, f"{role} {name}", rows))
+
+
+def _require_rows(what: str, rows: int, module: nn.Module, arguments: tuple[dict[str, Any], ...]) -> None:
+    ids = arguments[0]["input_ids"]
+    if torch.compiler.is_compiling() or not ids.numel() or (highest := int(ids.max())) < rows:
+        return
+    tokenizer = cast(Transformer, module).tokenizer
+    needed = max(tokenizer.get_vocab().values()) + 1
+    raise InputError(
+        f"{what} cannot encode a text: expected tokens below {rows}, the rows of its embeddings, found the token "
+        f"{tokenizer.convert_ids_to_tokens(highest)!r} with the number {highest}: call "
+        f"resize_token_embeddings({needed}) of the transformers model and save the model again, or remove the token "
+        "from the texts"
+    )
+
+
+def _rows_of(model: nn.Module) -> int | None:
+    """Return the number of tokens that ``model`` has embeddings for; None if it has no table of embeddings."""
+    try:
+        table = model.get_input_embeddings()  # type: ignore[operator]
+    except (AttributeError, NotImplementedError):  # models of other inputs, or with tables of their own kind
+        return None
+    return table.num_embeddings if isinstance(table, nn.Embedding) else None
+
+
 def _add_pad_token(model: SentenceTransformer, role: str, name: str) -> None:
     """Let the tokenizers of ``model`` pad with the end token if they have no pad token, as GPT-2's.
 
@@ -216,6 +253,8 @@ def _failures_named(what: str, role: str, folder: Path | None = None) -> Iterato
 def _remedy(error: Exception, role: str) -> str:
     if isinstance(error, ImportError):
         return "install the package or the version that the model needs"
+    if role == "teacher" and "bfloat16" in str(error).lower():  # some models compute a part in float32
+        return "set teacher.precision=float32"
     return _code_remedy(role) if "trust_remote_code" in str(error) else _CHECK_FILES
 
 

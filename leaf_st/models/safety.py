@@ -151,9 +151,16 @@ def _require_weights(part: Path, name: str) -> None:
 
 
 def _require_own_settings(part: Path, name: str) -> None:
-    """Check that the settings of sentence-transformers in the folder ``part`` name no file or model elsewhere."""
+    """Check that the settings of sentence-transformers in ``part`` name a usable length, and no file elsewhere."""
     for path in part.glob("sentence_*_config.json"):
         config = _read(path)
+        length = config.get("max_seq_length")
+        if length is not None and (type(length) is not int or length < 1):
+            raise ModelError(
+                name,
+                f"expected max_seq_length in {path} to be a whole number of at least 1, or null, found {length!r}: "
+                "correct the number",
+            )
         arguments = {key: value for group in _ARGUMENTS for key, value in _mapping(config.get(group)).items()}
         named = {key: value for key, value in arguments.items() if isinstance(value, str) and set(value) & set("/\\")}
         named |= {key: value for key, value in config.items() if key == "tokenizer_name_or_path" and value}

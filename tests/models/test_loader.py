@@ -8,6 +8,7 @@ from families import POSITIONS, WIDTH, save_family
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, StaticEmbedding, Transformer
 from torch import nn
+from transformers import XLNetConfig, XLNetModel
 
 from leaf_st.errors import InputError
 from leaf_st.models.load import load_model
@@ -105,6 +106,42 @@ def test_a_model_that_cannot_encode_is_one_line(tiny_teacher_folder, tmp_path):
     SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder), create_model_card=False)
     with pytest.raises(InputError, match=r"^teacher .* cannot encode a text: RuntimeError: .*name another teacher"):
         _load(folder, role="teacher")
+
+
+def test_a_teacher_that_cannot_compute_in_bfloat16_names_the_precision(tiny_teacher_folder, tmp_path):
+    config = XLNetConfig(vocab_size=4000, d_model=16, n_layer=1, n_head=2, d_inner=16)
+    XLNetModel(config).save_pretrained(tmp_path / "xlnet")
+    for path in tiny_teacher_folder.glob("*token*"):
+        shutil.copy(path, tmp_path / "xlnet")
+    modules = [Transformer(str(tmp_path / "xlnet")), Pooling(16, "mean")]
+    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(tmp_path / "teacher"))
+    with pytest.raises(InputError, match=r"cannot encode a text: .*BFloat16; set teacher\.precision=float32, or name"):
+        _load(tmp_path / "teacher", role="teacher", precision="bfloat16")
+    assert _load(tmp_path / "teacher", role="teacher").encode("a").shape == (16,)
+
+
+def test_a_token_without_embedding_is_named(tiny_teacher_folder, tmp_path):
+    model = SentenceTransformer(str(tiny_teacher_folder), device="cpu")
+    rows = model[0].model.get_input_embeddings().num_embeddings
+    model.tokenizer.add_tokens([f"<{number}>" for number in range(rows + 1 - len(model.tokenizer))])
+    token = model.tokenizer.convert_ids_to_tokens(rows)
+    model.save_pretrained(str(tmp_path / "more"))
+    more = _load(tmp_path / "more", role="teacher")
+    np.testing.assert_array_equal(more.encode("a text"), model.encode("a text"))
+    message = rf"^teacher .*more cannot encode .* below {rows}, .* '{token}' with the number {rows}: call resize"
+    with pytest.raises(InputError, match=message):
+        more.encode(["a text", f"a {token}"])
+    model[0].model.resize_token_embeddings(rows + 1)
+    model.save_pretrained(str(tmp_path / "resized"))
+    assert _load(tmp_path / "resized").encode(token).shape == (32,)
+
+
+@pytest.mark.parametrize("length", ["64", 0, -3, 1.5, True, {}])
+def test_a_length_that_is_no_number_of_tokens_is_named(tiny_teacher_folder, length, tmp_path):
+    path = shutil.copytree(tiny_teacher_folder, tmp_path / "model") / "sentence_bert_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "max_seq_length": length}))
+    with pytest.raises(InputError, match=rf"max_seq_length in {path} to be a whole number .* found {length!r}: corr"):
+        _load(path.parent)
 
 
 def test_prompts_and_precision_are_those_asked_for(tiny_teacher, tmp_path):
