@@ -108,7 +108,7 @@ def _open_closed_streams() -> None:
     """Replace a stream that the caller has closed, which Python sets to None, by one that drops all output."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w"))
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  (open until the process ends)
 
 
 def _is_unreadable(error: OSError) -> bool:

@@ -39,13 +39,16 @@ def test_a_folder_that_does_not_exist_has_no_other_process(tmp_path):
 
 
 def test_only_a_file_system_without_locks_lets_every_process_enter(tmp_path, monkeypatch):
+    numbers = [errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF, errno.EIO, errno.EINTR]
+    errors = iter([OSError(number, os.strerror(number)) for number in numbers])
+
     def fail(*_):
-        raise OSError(number, os.strerror(number))
+        raise next(errors)
 
     monkeypatch.setattr(fcntl, "flock", fail)
-    for number in (errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF):
+    for _ in numbers[:3]:
         with only_process(tmp_path):
             pass
-    for number in (errno.EIO, errno.EINTR):
+    for number in numbers[3:]:
         with pytest.raises(OSError, match=os.strerror(number)), only_process(tmp_path):
             pytest.fail("entered")

@@ -123,9 +123,7 @@ def content_hash(folder: Path) -> str:
 def files_of_vectors(folder: Path) -> set[Path]:
     """Return every file in ``folder`` that can change a vector."""
     code = ("*.py",) if _runs_own_code(folder) else ()
-    modules = [
-        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(_NO_MODULES)
-    ]
+    modules = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(_NO_MODULES)]
     found = {path for pattern in (*_ROOT, *code) for path in folder.glob(pattern)}
     return found | {path for module in modules for pattern in (*_MODULE, *code) for path in module.rglob(pattern)}
 
