@@ -27,7 +27,9 @@ def add_commands(commands: SubParsers) -> None:
         *group, name = measurement.command
         parsers = _group(commands, groups, group[0]) if group else commands
         _add_measurement(parsers.add_parser(name, help=measurement.help), measurement)
-    search = commands.add_parser("search", help="search a file of documents, and compare with the teacher named by --teacher")
+    search = commands.add_parser(
+        "search", help="search a file of documents, and compare with the teacher named by --teacher"
+    )
     _add_search(search)
     search.set_defaults(func=_search)
 

@@ -171,7 +171,9 @@ def _refuse_tokens_without_row(model: SentenceTransformer, role: str, name: str)
     Such a model can be of use: EmbeddingGemma's tokenizer has a token for images, which texts do not contain.
     """
     for module in modules_of(model):
-        vocabulary = getattr(module.tokenizer, "get_vocab", dict)() if isinstance(module, Transformer) else {}
+        if not isinstance(module, Transformer):
+            continue
+        vocabulary: dict[str, int] = getattr(module.tokenizer, "get_vocab", dict)()
         rows = _rows_of(module.model) if vocabulary else None
         if rows is not None and max(vocabulary.values()) >= rows:
             module.register_forward_pre_hook(partial(_require_rows, f"{role} {name}", rows))
@@ -181,7 +183,7 @@ def _require_rows(what: str, rows: int, module: nn.Module, arguments: tuple[dict
     ids = arguments[0]["input_ids"]
     if torch.compiler.is_compiling() or not ids.numel() or (highest := int(ids.max())) < rows:
         return
-    tokenizer = cast(Transformer, module).tokenizer
+    tokenizer: Any = cast(Transformer, module).tokenizer
     needed = max(tokenizer.get_vocab().values()) + 1
     raise InputError(
         f"{what} cannot encode a text: expected tokens below {rows}, the rows of its embeddings, found the token "
