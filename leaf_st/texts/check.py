@@ -9,6 +9,8 @@ from typing import cast
 
 from leaf_st.recipe import KINDS
 
+NOT_UTF_8 = "not UTF-8"
+
 _MAX_BYTES = 1_000_000  # longer than any teacher reads: probably a file mistaken for a text
 _BYTES_PER_CHARACTER = 4  # the most that UTF-8 uses
 # A character other than white space, controls (Unicode category Cc), format characters (Cf), and the other characters
@@ -34,7 +36,7 @@ def flaw(text: object, kind: object) -> str | None:
     try:
         size = len(stripped.encode())
     except UnicodeEncodeError:
-        return "not UTF-8"  # a lone surrogate, which the readers put in place of other bytes
+        return NOT_UTF_8  # a lone surrogate, which the readers put in place of other bytes
     if size >= _MAX_BYTES:
         return "of 1 MB or more"
     return None if kind in KINDS else "of a kind other than query and document"

@@ -35,7 +35,11 @@ class Pieces(Protocol):
     sizes: list[int]
 
     def batches(self, piece: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yield some columns of a piece, dictionaries decoded, at most `BATCH_ROWS` rows at a time."""
+        """Yield some columns of a piece, dictionaries decoded, at most `BATCH_ROWS` rows at a time.
+
+        Raises:
+            pa.ArrowException: If the piece is damaged, or several columns have the same one of these names.
+        """
 
 
 class _Parquet:
@@ -49,6 +53,7 @@ class _Parquet:
         self.sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
     def batches(self, piece: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        _require_once(self.schema, columns)
         rows = self._rows_at_once(piece, columns)
         steps = self._file.iter_batches(rows, row_groups=[piece], columns=list(columns), use_threads=False)
         return _merged(map(_decoded, steps))
@@ -81,6 +86,7 @@ class _Arrow:
         self.sizes = [len(batch) for batch in self._all()]
 
     def batches(self, piece: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        _require_once(self.schema, columns)
         batch = self._batch(piece).select(list(columns))
         for start in range(0, len(batch), BATCH_ROWS):
             part = _checked(batch.slice(start, BATCH_ROWS))
@@ -108,6 +114,13 @@ class _Arrow:
     def _stream(self) -> pa.RecordBatchStreamReader:
         self._source.seek(0)
         return pa.ipc.open_stream(self._source)
+
+
+def _require_once(schema: pa.Schema, columns: Sequence[str]) -> None:
+    """Check that no other column has the name of one of ``columns``: which one is meant would be a guess."""
+    for name in columns:
+        if (count := schema.names.count(name)) > 1:
+            raise pa.ArrowInvalid(f"expected one column {name!r}, found {count}")
 
 
 def _checked(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -11,6 +11,8 @@ from leaf_st.texts.source import Block, SourceFile
 
 _CSV_FIELD_CHARACTERS = 1 << 24  # the csv module's default limit of 128 KiB is shorter than many documents
 
+EXTRA_CELLS = "with more cells than the header"  # the reason under which such rows of a csv file are counted
+
 _SEPARATORS = ",;\t|"
 _SHOWN = 20  # columns in an error
 _MARKED = "leaf_st.marked"  # handler of bytes that are not in the encoding of the file
@@ -55,15 +57,25 @@ def _parse(line: str) -> Record | None:
     return record if isinstance(record, dict) else None
 
 
-def read_csv(source: SourceFile, columns: Sequence[str], _: Counter[str], delimiter: str = ",") -> Iterator[Block]:
-    """Yield the rows of a csv file."""
+def read_csv(
+    source: SourceFile, columns: Sequence[str], skipped: Counter[str], delimiter: str = ","
+) -> Iterator[Block]:
+    """Yield the rows of a csv file; ``skipped`` counts the rows with more cells than the header.
+
+    Raises:
+        FieldError: If the header lacks the source's column or names one of ``columns`` twice, or the file is broken.
+    """
     csv.field_size_limit(max(csv.field_size_limit(), _CSV_FIELD_CHARACTERS))
     # Strict, because an unclosed quote would otherwise turn the rest of the file into one text.
     records = csv.DictReader(_lines(source, newline=""), strict=True, delimiter=delimiter)
     try:
         _require_separated(source, records.fieldnames or (), delimiter)
         source.require(records.fieldnames or ())
+        _require_once(source, records.fieldnames or (), columns)
         for record in records:
+            if records.restkey in record:  # a text with separators and without quotes would be cut at the first one
+                skipped[EXTRA_CELLS] += 1
+                continue
             yield _row(record, columns)
     except csv.Error as error:
         raise source.error(
@@ -80,6 +92,13 @@ def _require_separated(source: SourceFile, names: Sequence[str], delimiter: str)
         if others[0] in ",\t":
             remedy = f"rename the file so that its name ends in {'.csv' if others[0] == ',' else '.tsv'}"
         raise source.error(f"expected columns separated by {delimiter!r}, found {others[0]!r}: {remedy}")
+
+
+def _require_once(source: SourceFile, names: Sequence[str], columns: Sequence[str]) -> None:
+    """Check that the header of a csv file names each of ``columns`` at most once."""
+    for column in columns:
+        if (count := names.count(column)) > 1:
+            raise source.error(f"expected one column {column!r}, found {count}: rename all but one of them")
 
 
 def read_txt(source: SourceFile, columns: Sequence[str], _: Counter[str]) -> Iterator[Block]:

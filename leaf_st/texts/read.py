@@ -11,13 +11,20 @@ from itertools import islice
 from leaf_st.errors import FieldError
 from leaf_st.recipe import DOCSTRINGS, TextsSpec
 from leaf_st.texts import Text
-from leaf_st.texts.check import in_words
+from leaf_st.texts.check import NOT_UTF_8, in_words
 from leaf_st.texts.dedupe import Deduplicator
 from leaf_st.texts.docstrings import docstring_texts
 from leaf_st.texts.exclude import EXCLUDED, Contents
 from leaf_st.texts.files import Rows, read_file
+from leaf_st.texts.lines import EXTRA_CELLS
 from leaf_st.texts.progress import PartProgress, ReadProgress
 from leaf_st.texts.select import Cut, Selection, total_limit
+
+_REMEDIES = {
+    NOT_UTF_8: "convert the file to UTF-8",
+    EXTRA_CELLS: "put texts that contain the separator in quotes",
+    EXCLUDED: "texts.exclude=[] keeps the texts of the evaluation sets",
+}
 
 
 def read_texts(
@@ -78,12 +85,12 @@ def require_texts(spec: TextsSpec, key: str = "texts", most: int = 1, excluded: 
 
 
 def _no_texts(spec: TextsSpec, skipped: Counter[str], key: str) -> FieldError:
-    remedy = "; texts.exclude=[] keeps the texts of the evaluation sets" if skipped[EXCLUDED] else ""
+    remedies = ["name another source or column", *(remedy for reason, remedy in _REMEDIES.items() if skipped[reason])]
     return FieldError(
         key,
         "source",
-        f"expected at least one usable text, found none (rows left out: {in_words(skipped) or 'none'}): name another "
-        f"source or column{remedy}",
+        f"expected at least one usable text, found none (rows left out: {in_words(skipped) or 'none'}): "
+        + "; ".join(remedies),
         spec.source,
     )
 

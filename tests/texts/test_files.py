@@ -180,3 +180,32 @@ def test_rows_are_streamed(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text('text\ngood\n"bad')
     assert next(read_file(TextsSpec(source=str(path)), Counter()))[:2] == (["good"], ["document"])
+
+
+def _write_arrow(table, path):
+    with pa.ipc.new_file(str(path), table.schema) as writer:
+        writer.write_table(table)
+
+
+@pytest.mark.parametrize("ending, write", [("parquet", pq.write_table), ("arrow", _write_arrow)])
+def test_two_columns_of_the_same_name_are_refused_if_one_is_read(tmp_path, ending, write):
+    path = tmp_path / f"a.{ending}"
+    write(pa.table([["a"], ["b"], ["c"]], names=["text", "text", "body"]), path)
+    with pytest.raises(InputError, match=r"^texts.source .*a\.\w+, .* 0: .*expected one column 'text', found 2"):
+        rows(path)
+    assert rows(path, text_column="body")[0] == [("c", "document")]
+
+
+@pytest.mark.parametrize("ending, separator", [("csv", ","), ("tsv", "\t")])
+def test_a_header_that_names_a_column_twice_is_refused_if_it_is_read(tmp_path, ending, separator):
+    path = tmp_path / f"a.{ending}"
+    path.write_text("text,text,body\na,b,c\n".replace(",", separator))
+    with pytest.raises(InputError, match=r"^texts.source .*expected one column 'text', found 2: rename"):
+        rows(path)
+    assert rows(path, text_column="body")[0] == [("c", "document")]
+
+
+def test_csv_rows_with_more_cells_than_the_header_are_counted_and_left_out(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('id,text\n1,hello there, and more\n2,"hello there, and more"\n')
+    assert rows(path) == ([("hello there, and more", "document")], Counter({"with more cells than the header": 1}))

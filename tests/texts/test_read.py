@@ -244,3 +244,17 @@ def test_the_check_of_a_source_reads_only_the_first_usable_row(tmp_path):
         require_texts(TextsSpec(source=str(tmp_path / "none.txt")))
     with pytest.raises(InputError, match=r"general\.source .*no such file"):
         require_texts(TextsSpec(source=str(tmp_path / "none.txt")), "general")
+
+
+@pytest.mark.parametrize(
+    "content, remedy",
+    [
+        ("text\nVögel\n".encode("latin-1"), r"1 not UTF-8\): .*; convert the file to UTF-8$"),
+        (b"text\none, two\n", r"1 with more cells .*\): .*; put texts that contain the separator in quotes$"),
+    ],
+)
+def test_a_file_without_usable_texts_names_the_remedy_for_its_rows(tmp_path, content, remedy):
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=remedy):
+        list(read_texts(TextsSpec(source=str(path)), Counter()))
