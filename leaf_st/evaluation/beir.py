@@ -29,6 +29,7 @@ from leaf_st.texts.fold import folded
 
 _TEXT_FILES = {name: (f"{name}.parquet", f"{name}.jsonl", f"{name}/*.parquet") for name in ("corpus", "queries")}
 _QRELS_FILES = ("qrels.parquet", "qrels/test.tsv", "qrels.tsv", "qrels/*.parquet")
+_SHOWN = 8  # files in an error
 _RELEVANT = 1  # the grade of a document in a file without scores
 
 _logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class BeirSet:
     Attributes:
         name: Name of the folder.
         corpus: Documents with ``id``, ``title`` (may be empty) and ``text``.
-        queries: Queries that have judgements, with ``id`` and ``text``.
+        queries: Queries that have judgements, or all queries if the set was read so, with ``id`` and ``text``.
         qrels: Grades by query id and document id; 0 is not relevant.
         own: Place in the corpus of the document that is the query itself, by query id.
     """
@@ -58,8 +59,12 @@ class BeirSet:
         return np.array([self.own.get(row["id"], -1) for row in self.queries], np.int64)
 
 
-def load_beir(folder: Path) -> BeirSet:
+def load_beir(folder: Path, *, unjudged: bool = False) -> BeirSet:
     """Read the retrieval set in ``folder``.
+
+    Args:
+        folder: The folder.
+        unjudged: Whether to keep the queries without judgements too.
 
     Raises:
         InputError: If a file or column is missing or unreadable, an id is not unique, or no query has both a text and a
@@ -69,6 +74,8 @@ def load_beir(folder: Path) -> BeirSet:
     corpus, queries = _read_texts(corpus_path), _read_texts(queries_path)
     qrels = _with_texts(_read_qrels(qrels_path), queries, qrels_path, queries_path)
     _check_documents(qrels, corpus, qrels_path, corpus_path)
+    if unjudged:
+        qrels = {key: qrels.get(key, {}) for key in queries}
     for path, rows in ((corpus_path, corpus), (queries_path, queries)):
         warn_shortened(path, (text for row in rows.values() for text in (row["title"], row["text"])))
     return BeirSet(
@@ -138,7 +145,12 @@ def _find(folder: Path, patterns: Sequence[str]) -> Path:
             )
         if found:
             return found[0]
-    raise InputError(f"retrieval set {folder}: expected {' or '.join(patterns)}, found none: add the file")
+    part = patterns[0].partition(".")[0]
+    others = [path.relative_to(folder).as_posix() for way in (f"{part}*", f"{part}/*") for path in _visible(folder, way)]
+    found_names, remedy = (", ".join(others[:_SHOWN]), "add or rename") if others else ("none", "add")
+    raise InputError(
+        f"retrieval set {folder}: expected {' or '.join(patterns)}, found {found_names}: {remedy} the file"
+    )
 
 
 def _visible(folder: Path, pattern: str) -> list[Path]:

@@ -89,6 +89,8 @@ def _read_tsv(path: Path) -> Iterator[Row]:
     """Yield the rows below the header; a file without one has the columns of BEIR or, if they are four, of TREC."""
     with _open(path) as lines:
         records = list(_records(lines))
+    if records and len(records[0]) == 1:
+        raise InputError(f"{path}: expected columns separated by tabs, found {records[0][0]!r:.80}: replace the separator")
     names: Sequence[str] = _TREC if records and len(records[0]) == len(_TREC) else QRELS
     if records and not _is_number(records[0][-1]):
         names = records.pop(0)

@@ -222,3 +222,26 @@ def test_a_query_is_a_document_if_id_and_text_are_equal(tmp_path):
     beir = load_beir(_write(tmp_path, corpus, queries, qrels))
     assert beir.own == {"1": 0, "3": 2}
     assert beir.own_places.tolist() == [0, -1, 2, -1]
+
+
+def test_missing_judgements_name_the_files_of_other_splits(tmp_path):
+    _write(tmp_path)
+    (tmp_path / "qrels" / "test.tsv").rename(tmp_path / "qrels" / "dev.tsv")
+    with pytest.raises(InputError, match=r"expected qrels\.parquet .*, found qrels/dev\.tsv: add or rename the file"):
+        load_beir(tmp_path)
+
+
+@pytest.mark.parametrize("header", ["query-id,corpus-id,score\n", ""])
+def test_judgements_separated_by_commas_are_reported(tmp_path, header):
+    _write(tmp_path)
+    (tmp_path / "qrels" / "test.tsv").write_text(f"{header}q1,d1,1\n")
+    with pytest.raises(InputError, match=r"test\.tsv: expected columns separated by tabs, found 'q.*,.*': replace"):
+        load_beir(tmp_path)
+
+
+def test_queries_without_judgements_are_kept_if_asked_for(tmp_path):
+    _write(tmp_path, queries=[*QUERIES, {"_id": "d1", "text": CORPUS[0]["text"]}])
+    kept = load_beir(tmp_path, unjudged=True)
+    assert [row["id"] for row in kept.queries] == [*(row["_id"] for row in QUERIES), "d1"]
+    assert kept.own["d1"] == 0  # a document that is the query itself
+    assert "d1" not in [row["id"] for row in load_beir(tmp_path).queries]

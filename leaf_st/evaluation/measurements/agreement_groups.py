@@ -67,7 +67,9 @@ def measure_collection(
         parts += _thirds("distance", distances(vectors).astype(np.float64))
     rows = [_row(searched, mode, part) for part in parts for mode in STUDENT_MODES]
     for row in rows[: len(STUDENT_MODES)]:
-        found = "undefined" if row.recall_10 is None else f"{row.recall_10:.1f}%"
+        found = f"{row.recall_10 or 0:.1f}%"
+        if row.recall_10 is None:
+            found = f"undefined: 10 is not less than the documents that a query searches ({row.documents:,} in all)"
         _logger.info("%s, %s mode: recall@10 of the teacher's documents %s", row.set, row.mode, found)
     return Measured(rows, lost_rows(searched, texts))
 

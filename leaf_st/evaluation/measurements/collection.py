@@ -145,7 +145,9 @@ def embed_collection(found: Survey, teacher: Targets, folder: Path) -> Collectio
     queries = np.setdiff1d(np.arange(len(store)), documents)
     if not len(queries):
         queries = _draw(documents, QUERIES)
-    own = _judged_own(load_beir(found.source), store, queries, documents) if _is_judged(found.source) else None
+    own = None
+    if _is_judged(found.source):
+        own = _judged_own(load_beir(found.source, unjudged=True), store, queries, documents)
     return Collection(found.source.resolve().name, store, queries, documents, judged_own=own)
 
 
@@ -180,12 +182,9 @@ def nearest_training_text(
 
 
 def _read(source: Path, skipped: Counter[str]) -> Iterator[Text]:
-    """Yield the texts of ``source``: of a judged set, only queries with judgments; of any other source, all texts.
-
-    ``skipped`` counts the other rows by reason.
-    """
+    """Yield the texts of ``source``; ``skipped`` counts the unusable rows by reason."""
     if _is_judged(source):
-        beir = load_beir(source)
+        beir = load_beir(source, unjudged=True)
         documents = (Text(document_text(row), "document") for row in beir.corpus)
         queries = (Text(row["text"].strip(), "query") for row in beir.queries)
         for row, number in Counter([*documents, *queries]).items():
