@@ -10,6 +10,8 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
+from leaf_st.errors import InputError, cannot_write
+
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Call ``write`` with a temporary path in the folder of ``path``, sync the file to disk, and rename it to ``path``.
@@ -102,3 +104,20 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Create ``folder`` and its parents, if they do not exist.
+
+    Raises:
+        InputError: If the system has no folders there, as in /proc.
+        OSError: If the place cannot be written for another reason, see `leaf_st.errors.cannot_write`.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if cannot_write(error):
+            raise
+        raise InputError(
+            f"{error.filename or folder} cannot be made ({error.strerror}): name another folder"
+        ) from error

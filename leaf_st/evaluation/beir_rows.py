@@ -90,7 +90,9 @@ def _read_tsv(path: Path) -> Iterator[Row]:
     with _open(path) as lines:
         records = list(_records(lines))
     if records and len(records[0]) == 1:
-        raise InputError(f"{path}: expected columns separated by tabs, found {records[0][0]!r:.80}: replace the separator")
+        raise InputError(
+            f"{path}: expected columns separated by tabs, found {records[0][0]!r:.80}: replace the separator"
+        )
     names: Sequence[str] = _TREC if records and len(records[0]) == len(_TREC) else QRELS
     if records and not _is_number(records[0][-1]):
         names = records.pop(0)

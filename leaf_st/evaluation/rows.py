@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from leaf_st.atomic import make_folder
 from leaf_st.errors import InputError
 from leaf_st.sealed import read_sealed, write_sealed
 
@@ -18,7 +19,7 @@ R = TypeVar("R")
 
 def write_rows(path: Path, rows: Sequence[Any]) -> None:
     """Write ``rows``, which are dataclasses, to ``path`` as a JSON list; an existing file is replaced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_sealed(path, [asdict(row) for row in rows])
 
 

@@ -18,7 +18,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Router, StaticEmbedding, Transformer
 from torch import nn
 
-from leaf_st.atomic import read_json, replace_folder, write_json
+from leaf_st.atomic import make_folder, read_json, replace_folder, write_json
 from leaf_st.errors import InputError
 from leaf_st.models.intact import with_checksums
 from leaf_st.models.tokens import forget_last_call, max_length_of
@@ -65,7 +65,7 @@ def save_portable(
     """
     _require_stock(model)
     folder = local_folder(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     with full_disk_named(folder.parent):
         replace_folder(folder, lambda fresh: _save(model, fresh, record, beside or {}))
 

@@ -36,6 +36,11 @@ def existing_sets(recipe: Recipe) -> list[str]:
     return [name for name in recipe.evaluate_on if Path(name).exists()]
 
 
+def missing_sets(recipe: Recipe) -> list[str]:
+    """Return the evaluation sets of ``recipe`` that do not exist."""
+    return [name for name in recipe.evaluate_on if not Path(name).exists()]
+
+
 def excluded_contents(spec: TextsSpec) -> Contents | None:
     """Return the contents of the texts of the sets that ``spec`` excludes; None if it excludes none.
 

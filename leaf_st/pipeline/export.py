@@ -37,7 +37,7 @@ def export(
     student = model if isinstance(model, SentenceTransformer) else load_model(str(model))
     check_exportable(student)
     folder = _folder(model, student, folder)
-    results = export_model(student, folder, latency_texts(str(texts)))
+    results = export_model(student, folder, latency_texts(str(texts), "texts"))
     if problems := [result.problem for result in results if result.problem]:
         raise InputError(f"not written: {'; '.join(problems)}")
     return [folder / result.form.file for result in results]

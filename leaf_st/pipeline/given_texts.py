@@ -13,7 +13,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from leaf_st.atomic import require_file, write_whole
+from leaf_st.atomic import make_folder, require_file, write_whole
 from leaf_st.errors import InputError
 from leaf_st.teacher.vectors.parse import parse
 from leaf_st.texts.columnar import open_pieces
@@ -54,7 +54,7 @@ def keep_texts(texts: Iterable[Any], path: Path, vector_column: str | None = Non
     first = next(rows, None)
     if first is None:
         raise InputError("texts: expected at least one text, found none: pass a list of strings or the path of a file")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_whole(path, lambda temporary: _write(first, rows, temporary, vector_column))
 
 

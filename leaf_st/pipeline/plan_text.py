@@ -1,5 +1,6 @@
 """The estimate of a run as text, for ``leaf-st run --dry-run``."""
 
+from leaf_st.pipeline.exclude import missing_sets
 from leaf_st.pipeline.plan_types import Plan
 from leaf_st.recipe import PAPER
 from leaf_st.tables import aligned
@@ -19,6 +20,7 @@ def format_plan(plan: Plan) -> str:
         _table(plan),
         "",
         *_exclusion(plan),
+        *(f"evaluation set {name} does not exist: it is left out of the evaluation" for name in missing_sets(spec)),
         *([f"licences   not all open: {closed}"] if closed else []),
         *([f"texts      less than {_gb(plan.fetched_bytes)}, fetched and compressed"] if plan.fetched_bytes else []),
         f"store      {_gb(plan.vector_bytes)} of vectors ({speed.dimension} x {spec.teacher.store_dtype}) and "

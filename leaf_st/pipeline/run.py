@@ -24,6 +24,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.evaluation import BaseEvaluator
 from transformers import TrainerCallback
 
+from leaf_st.atomic import make_folder
 from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements.agreement_row import AgreementRow
 from leaf_st.evaluation.measurements.agreement_rows import measure_held_out
@@ -33,7 +34,7 @@ from leaf_st.evaluation.results import Result
 from leaf_st.lock import only_process
 from leaf_st.models.load import load_model
 from leaf_st.models.tokens import copy_tokenizer, max_length_of, unread_end
-from leaf_st.pipeline.exclude import excluded_contents, existing_sets
+from leaf_st.pipeline.exclude import excluded_contents, existing_sets, missing_sets
 from leaf_st.pipeline.record import resolved_recipe, run_record
 from leaf_st.pipeline.text_length import cut_to, tokens_to_embed
 from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, TextsSpec
@@ -327,11 +328,9 @@ class Run:
 
     def _existing_sets(self) -> list[str]:
         """Return the evaluation sets that exist, and log the others."""
-        found = existing_sets(self.recipe)
-        for name in self.recipe.evaluate_on:
-            if name not in found:
-                self._log(f"evaluation set {name} does not exist: it is left out of the evaluation")
-        return found
+        for name in missing_sets(self.recipe):
+            self._log(f"evaluation set {name} does not exist: it is left out of the evaluation")
+        return existing_sets(self.recipe)
 
     def _evaluate_set(self, measure: Callable[..., list[Result]], task: object) -> list[Result]:
         """Evaluate the student on a set in the modes for which the teacher has vectors."""
@@ -363,7 +362,7 @@ class Run:
     def _write_record(self, fingerprint: Fingerprint, student: SentenceTransformer) -> None:
         """Write recipe.json, after texts, teacher and student were checked and before any work."""
         if self._processes.is_main_process:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             write_record(self.folder, self._record(fingerprint, student))
 
     @property

@@ -101,6 +101,8 @@ def screen(recipe: Recipe, sample: int | None = None) -> Screening:
         InputError: If a part of the recipe cannot be used, or there are too few texts.
     """
     _require_supported(recipe)
+    if sample is not None and sample < _LEAST:
+        raise InputError(f"--sample {sample}: expected at least {_LEAST} texts: name a larger number")
     with tempfile.TemporaryDirectory(prefix="leaf-st-screen-") as temporary:
         folder = Path(temporary)
         recipe = resolved_recipe(recipe, folder / "run")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from leaf_st.atomic import replace_folder
+from leaf_st.atomic import make_folder, replace_folder
 from leaf_st.hub.dataset_url import is_dataset_url
 from leaf_st.models.portable import save_portable
 from leaf_st.models.random_weights import LAYERS, WIDTH, save_tiny_teacher
@@ -50,7 +50,7 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
     Run(small, folder)  # refuses a foreign folder before the teacher is written there
     with PartialState().main_process_first():
         if not teacher.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             replace_folder(teacher, save_tiny_teacher)
         if has_start and not start.is_dir():
             width = WIDTH if small.teacher.needs_fit else WIDTH * len(small.teacher.models)

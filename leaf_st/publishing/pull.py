@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
-from leaf_st.atomic import replace_folder
+from leaf_st.atomic import make_folder, replace_folder
 from leaf_st.errors import InputError, UnreachableError
 from leaf_st.hub.retry import retry
 from leaf_st.models.find import COMPLETE, DOCUMENTS, MODEL_FILES, find_in_cache, find_model
@@ -40,7 +40,7 @@ def pull(name: str, folder: Path, revision: str | None = None) -> None:
             "each: leave out --revision"
         )
     _require_empty(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     if is_asymmetric(name):
         model, student = retry(lambda: load(name)), name.removesuffix(ASYMMETRIC)
         teacher = ZOO[student].teacher

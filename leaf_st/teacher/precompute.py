@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from leaf_st.atomic import is_temporary
+from leaf_st.atomic import is_temporary, make_folder
 from leaf_st.errors import InputError
 from leaf_st.recipe.types import local_folder
 from leaf_st.sealed import write_sealed
@@ -136,7 +136,7 @@ def _prepare(folder: Path, teacher: Targets, dtype: str, rows_per_shard: int, cu
     if not (folder / FINGERPRINT).is_file():
         if used:
             raise InputError(f"{folder} is not empty and is not a store of vectors: name another output folder")
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_sealed(folder / FINGERPRINT, header)
     found = read_header(folder)
     teacher.fingerprint.require_same(found["fingerprint"], f"store {folder}")

@@ -65,7 +65,7 @@ def main() -> None:
         teacher = load_model(str(save_random_weights(Path(temporary) / "model", ARCTIC.architecture))).to("cpu")
     teacher.prompts = dict(student.prompts)
     ours = Candidate("student", student, TEACHER, graphs)
-    texts = latency_texts(options.texts)
+    texts = latency_texts(options.texts, "--texts")
     queries = {"query": texts["query"]}
     rows = measure_latency([Candidate(TEACHER, teacher, TEACHER), ours], queries, (1,), options.repeats)
     rows += measure_latency([ours], {"document": texts["document"]}, (16,), options.repeats)

@@ -94,6 +94,9 @@ def test_a_dry_run_says_what_it_takes_and_begins_nothing(recipe, capfd):
     assert f"{STEPS} steps of 32 texts" in written
     assert not Path("out").exists()
     assert "none.txt: no such file" in _refused(capfd, "run", recipe, "--dry-run", "--set", "texts.source=none.txt")
+    recipe.write_text(recipe.read_text().replace('name="tiny",', 'name="tiny", evaluate_on=["no_set"],'))
+    _run("run", recipe, "--dry-run", "--output", "out")
+    assert "evaluation set no_set does not exist: it is left out" in capfd.readouterr().out
     with pytest.raises(SystemExit, match="2"):
         _run("run", recipe, "--dry-run", "--smoke")
 
@@ -292,6 +295,12 @@ def test_a_foreign_folder_is_left_alone(recipe, capfd, command, smoke):
 
 def test_an_output_below_a_file_is_one_line(recipe, capfd):
     assert "Not a directory: " in _refused(capfd, "embed", recipe, "--output", "texts.jsonl/out")
+
+
+def test_an_output_that_the_system_cannot_make_is_one_line(recipe, capfd):
+    for command in (["embed", recipe], ["run", recipe, "--smoke"]):
+        written = _refused(capfd, *command, "--output", "/proc/leaf/out")
+        assert "/proc/leaf cannot be made (No such file or directory): name another folder" in written
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])

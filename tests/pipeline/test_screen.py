@@ -292,3 +292,8 @@ def test_the_recipes_measure_runs_and_compare_the_predictions(letters, tmp_path,
     printed = capsys.readouterr().out
     assert len(re.findall("layers? 0", printed)) == 7
     assert "the same run" in printed
+
+
+def test_a_sample_that_is_too_small_is_named(letters):
+    with pytest.raises(InputError, match=r"^--sample 40: expected at least 50 texts"):
+        screen(letters, sample=40)

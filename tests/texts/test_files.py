@@ -187,7 +187,7 @@ def _write_arrow(table, path):
         writer.write_table(table)
 
 
-@pytest.mark.parametrize("ending, write", [("parquet", pq.write_table), ("arrow", _write_arrow)])
+@pytest.mark.parametrize(("ending", "write"), [("parquet", pq.write_table), ("arrow", _write_arrow)])
 def test_two_columns_of_the_same_name_are_refused_if_one_is_read(tmp_path, ending, write):
     path = tmp_path / f"a.{ending}"
     write(pa.table([["a"], ["b"], ["c"]], names=["text", "text", "body"]), path)
@@ -196,7 +196,7 @@ def test_two_columns_of_the_same_name_are_refused_if_one_is_read(tmp_path, endin
     assert rows(path, text_column="body")[0] == [("c", "document")]
 
 
-@pytest.mark.parametrize("ending, separator", [("csv", ","), ("tsv", "\t")])
+@pytest.mark.parametrize(("ending", "separator"), [("csv", ","), ("tsv", "\t")])
 def test_a_header_that_names_a_column_twice_is_refused_if_it_is_read(tmp_path, ending, separator):
     path = tmp_path / f"a.{ending}"
     path.write_text("text,text,body\na,b,c\n".replace(",", separator))

@@ -247,7 +247,7 @@ def test_the_check_of_a_source_reads_only_the_first_usable_row(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content, remedy",
+    ("content", "remedy"),
     [
         ("text\nVögel\n".encode("latin-1"), r"1 not UTF-8\): .*; convert the file to UTF-8$"),
         (b"text\none, two\n", r"1 with more cells .*\): .*; put texts that contain the separator in quotes$"),

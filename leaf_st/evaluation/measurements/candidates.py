@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from leaf_st.errors import InputError
+from leaf_st.errors import FieldError, InputError
 from leaf_st.evaluation.timing import Candidate
 from leaf_st.export.forms import exported_files
 from leaf_st.models.find import find_model
@@ -47,8 +47,12 @@ def candidates(names: Sequence[str], teacher: str | None = None) -> list[Candida
     return list(found.values())
 
 
-def latency_texts(source: str | TextsSpec = DOCSTRINGS) -> dict[Kind, list[str]]:
+def latency_texts(source: str | TextsSpec = DOCSTRINGS, name: str | None = None) -> dict[Kind, list[str]]:
     """Return the first 1,024 queries and the first 1,024 documents of ``source`` (see `TextsSpec`).
+
+    Args:
+        source: The texts.
+        name: How the user names the source, for errors; None if a recipe names it.
 
     Raises:
         InputError: If the source cannot be read, or has no queries or no documents.
@@ -56,13 +60,16 @@ def latency_texts(source: str | TextsSpec = DOCSTRINGS) -> dict[Kind, list[str]]
     texts: dict[Kind, list[str]] = {kind: [] for kind in KINDS}
     spec = TextsSpec(source=source) if isinstance(source, str) else source
     skipped: Counter[str] = Counter()
-    for row in read_texts(replace(spec, limit=dict.fromkeys(KINDS, _TEXTS)), skipped):
-        texts[row.kind].append(row.text)
+    try:
+        for row in read_texts(replace(spec, limit=dict.fromkeys(KINDS, _TEXTS)), skipped):
+            texts[row.kind].append(row.text)
+    except FieldError as error:
+        raise InputError(error.named(name or f"texts.{error.field}")) from error
     log_left_out(_logger, spec.source, skipped)
     for kind, of_kind in texts.items():
         if not of_kind:
             raise InputError(
-                f"texts.source {spec.source}: expected queries and documents, found no {kind}: name a BEIR folder, or "
+                f"{name or 'texts.source'} {spec.source}: expected queries and documents, found no {kind}: name a BEIR folder, or "
                 "a table with a column `kind`"
             )
     return texts

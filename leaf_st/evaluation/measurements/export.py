@@ -196,7 +196,8 @@ def _measure(options: argparse.Namespace) -> list[ExportRow]:
     models: Models = {"student": (identify(student), student)}
     require_same_sizes(options.output, models)
     spec = _texts_of(options.model, options.texts)
-    made, problems = measure_export(student, find_model(options.model), latency_texts(spec), sets)
+    texts = latency_texts(spec, "--texts" if options.texts else None)
+    made, problems = measure_export(student, find_model(options.model), texts, sets)
     rows = [replace(row, texts=spec.source, sets=[data.resolve().name for data in sets]) for row in made]
     path = options.output / EXPORT.file
     write_rows(path, rows)

@@ -180,7 +180,7 @@ def _measure(options: argparse.Namespace) -> list[LatencyRow]:
     student: Models = {"student": (identify(first.encoder), first.encoder)}
     require_same_sizes(options.output, student)
     source = options.texts or DOCSTRINGS
-    rows = [replace(row, texts=source) for row in measure_latency(found, latency_texts(source))]
+    rows = [replace(row, texts=source) for row in measure_latency(found, latency_texts(source, "--texts"))]
     write_rows(options.output / LATENCY.file, rows)
     if not first.random_weights:  # random weights belong to no model
         write_sizes(options.output, student)

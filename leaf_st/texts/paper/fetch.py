@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 from tqdm import tqdm
 
-from leaf_st.atomic import write_json, write_whole
+from leaf_st.atomic import make_folder, write_json, write_whole
 from leaf_st.errors import InputError
 from leaf_st.recipe import TextsSpec
 from leaf_st.tables import aligned
@@ -59,7 +59,7 @@ def fetch(spec: TextsSpec, folder: Path, cutter: Cutter) -> dict[str, int]:
         InputError: If the hub cannot be reached, a data set differs from its declaration in
             `leaf_st.texts.paper.sources`, or ``folder`` contains texts of a source that ``spec`` leaves out.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with FileLock(folder / ".lock"):
         _require_no_others(folder, spec)
         progress = {name: _read_progress(folder / name) for name in selected_sources(spec)}

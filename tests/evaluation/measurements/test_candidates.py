@@ -90,3 +90,8 @@ def test_texts_of_only_one_side_are_refused(tmp_path):
     path.write_text("one\ntwo\n")
     with pytest.raises(InputError, match=r"texts\.txt: expected queries and documents, found no query"):
         latency_texts(str(path))
+    with pytest.raises(InputError, match=r"^--texts .*texts\.txt: expected queries and documents, found no query"):
+        latency_texts(str(path), "--texts")
+    path.write_bytes(b"\xff\xfetext")
+    with pytest.raises(InputError, match=r"^--texts .*texts\.txt: "):
+        latency_texts(str(path), "--texts")
