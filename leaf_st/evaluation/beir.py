@@ -146,9 +146,7 @@ def _find(folder: Path, patterns: Sequence[str]) -> Path:
         if found:
             return found[0]
     part = patterns[0].partition(".")[0]
-    others = [
-        path.relative_to(folder).as_posix() for way in (f"{part}*", f"{part}/*") for path in _visible(folder, way)
-    ]
+    others = [str(path.relative_to(folder)) for way in (f"{part}*", f"{part}/*") for path in _visible(folder, way)]
     found_names, remedy = (", ".join(others[:_SHOWN]), "add or rename") if others else ("none", "add")
     raise InputError(
         f"retrieval set {folder}: expected {' or '.join(patterns)}, found {found_names}: {remedy} the file"

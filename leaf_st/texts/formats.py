@@ -2,7 +2,7 @@
 
 A reader yields blocks of rows as lists, one list for each column: up to 1,024 rows of a columnar file, one row of
 another file. A file whose format differs from its suffix is an error. A single bad line in a large file is not an
-error: the line is counted and left out, here (such as "not a JSON object") or by `leaf_st.texts.check`. Text files are UTF-8,
+error: the line is counted and left out, here ("not a JSON object") or by `leaf_st.texts.check`. Text files are UTF-8,
 unless a byte-order mark announces another encoding. Bytes that are not in the encoding of the file become lone
 surrogates, which `leaf_st.texts.check` leaves out. Binary columns contain UTF-8, as Impala, ClickHouse and older Spark
 write texts. Compressed text files are not supported, because parquet compresses.

@@ -69,8 +69,8 @@ def latency_texts(source: str | TextsSpec = DOCSTRINGS, name: str | None = None)
     for kind, of_kind in texts.items():
         if not of_kind:
             raise InputError(
-                f"{name or 'texts.source'} {spec.source}: expected queries and documents, found no {kind}: name a BEIR folder, or "
-                "a table with a column `kind`"
+                f"{name or 'texts.source'} {spec.source}: expected queries and documents, found no {kind}: name a "
+                "BEIR folder, or a table with a column `kind`"
             )
     return texts
 
