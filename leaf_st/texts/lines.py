@@ -73,7 +73,7 @@ def read_csv(
         source.require(records.fieldnames or ())
         _require_once(source, records.fieldnames or (), columns)
         for record in records:
-            if records.restkey in record:  # a text with separators and without quotes would be cut at the first one
+            if any(record.get(records.restkey, ())):  # a text with separators and without quotes would be cut at the first one
                 skipped[EXTRA_CELLS] += 1
                 continue
             yield _row(record, columns)
