@@ -73,7 +73,8 @@ def read_csv(
         source.require(records.fieldnames or ())
         _require_once(source, records.fieldnames or (), columns)
         for record in records:
-            if any(record.get(records.restkey, ())):  # a text with separators and without quotes would be cut at the first one
+            # A text that contains separators and has no quotes would be cut at the first separator.
+            if any(record.get(records.restkey, ())):
                 skipped[EXTRA_CELLS] += 1
                 continue
             yield _row(record, columns)
