@@ -7,6 +7,7 @@ import shutil
 import socketserver
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -180,10 +181,11 @@ def _digest(path: Path) -> str:
     if path.name == "export.json":  # texts per second
         return ""
     content = path.read_bytes()
-    if path.name == "complete.json":  # the checksums of a checkpoint's files, one of which holds durations
-        return str({**json.loads(content)["files"], "trainer_state.json": ""})
-    if path.name in ("training.json", "trainer_state.json"):
-        content = json.dumps(_without_times(json.loads(content)), sort_keys=True).encode()
+    with suppress(ValueError):  # a flipped bit may leave no JSON
+        if path.name == "complete.json":  # the checksums of a checkpoint's files, one of which holds durations
+            return str({**json.loads(content)["files"], "trainer_state.json": ""})
+        if path.name in ("training.json", "trainer_state.json"):
+            content = json.dumps(_without_times(json.loads(content)), sort_keys=True).encode()
     return hashlib.sha256(content).hexdigest()
 
 
