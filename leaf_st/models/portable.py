@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Router, StaticEmbedding, Transformer
 from torch import nn
@@ -172,11 +171,12 @@ def _settings(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def full_disk_named(folder: Path) -> Iterator[None]:
-    """Raise the errors that torch, safetensors and `shutil.copytree` give on a full disk as one `OSError`."""
+    """Raise the errors that torch, safetensors, tokenizers and `copytree` give on a full disk as one `OSError`."""
     try:
         yield
-    except (RuntimeError, SafetensorError, shutil.Error) as error:
-        if shutil.disk_usage(folder).free > _ALMOST_FULL:
+    except Exception as error:  # tokenizers raises a plain exception
+        says_what_is_wrong = isinstance(error, InputError | OSError) and not isinstance(error, shutil.Error)
+        if says_what_is_wrong or shutil.disk_usage(folder).free > _ALMOST_FULL:
             raise
         raise OSError(errno.ENOSPC, "no space left on the disk", str(folder)) from error
 

@@ -1,7 +1,9 @@
+import errno
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
 from leaf_st.errors import InputError
+from leaf_st.models import portable
 from leaf_st.models.portable import save_portable
 from leaf_st.models.random_weights import WIDTH
 from leaf_st.student.asymmetric import compose
@@ -207,3 +210,24 @@ def test_code_of_a_model_s_own_is_refused(tmp_path, tiny_teacher):
     with pytest.raises(InputError, match="Own is custom code, which cannot be loaded"):
         save_portable(made, tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (Exception("No space left on device (os error 28)"), OSError),  # as the tokenizers library raises
+        (RuntimeError("PytorchStreamWriter failed writing file"), OSError),
+        (InputError("another problem"), InputError),
+    ],
+)
+def test_a_full_disk_is_named_whatever_the_library_raises(error, raised, tmp_path, monkeypatch):
+    monkeypatch.setattr(portable.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(raised) as caught, portable.full_disk_named(tmp_path):
+        raise error
+    assert raised is InputError or caught.value.errno == errno.ENOSPC
+
+
+def test_another_error_with_space_on_the_disk_keeps_its_type(tmp_path, monkeypatch):
+    monkeypatch.setattr(portable.shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 40))
+    with pytest.raises(KeyError), portable.full_disk_named(tmp_path):
+        raise KeyError("name")
