@@ -62,10 +62,10 @@ def read_json(path: Path) -> Any:  # noqa: ANN401  (any JSON value)
 
 
 def require_file(path: Path) -> None:
-    """Check that ``path`` is no folder, and no pipe or device, whose reader might wait for ever.
+    """Check that ``path`` is not a folder, and not a pipe or device, whose reader might wait for ever.
 
     Raises:
-        OSError: If ``path`` is one of them; a missing file is left to its reader.
+        OSError: If ``path`` is anything other than a file. A missing file is not an error here.
     """
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a file", str(path))

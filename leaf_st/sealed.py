@@ -1,7 +1,7 @@
 """Files with a checksum, so that a damaged value is never used.
 
 A flipped bit can turn a number into another number, which no parser notices. A JSON file contains the checksum of its
-own content; other files have it in a file beside them.
+own content. The checksum of any other file is in a second file beside the first.
 """
 
 import hashlib

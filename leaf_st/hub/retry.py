@@ -28,7 +28,7 @@ _STATUS_OF_XET = re.compile(r"HTTP status (?:client|server) error \((\d{3})\b")
 
 
 class TemporaryError(InputError):
-    """What another attempt may not meet, although the hub answered.
+    """An answer of the hub that another attempt may not receive again.
 
     Attributes:
         reason: What happened.

@@ -202,7 +202,7 @@ class Run:
         return self.teacher.prompts
 
     def _cut_at(self, student: SentenceTransformer) -> int | None:
-        """Return the tokens to which texts are cut; None if not, as in a store of an earlier version."""
+        """Return the number of tokens to which texts are cut; None if texts stay complete, as in earlier versions."""
         store = self.folder / STORE
         if (store / FINGERPRINT).is_file() and read_header(store)[CUT_AT] is None:
             return None

@@ -15,9 +15,9 @@ from leaf_st.texts.select import Cut
 
 
 def tokens_to_embed(recipe: Recipe, teacher: Teacher, student: SentenceTransformer) -> int | None:
-    """Return the number of the student's tokens to which texts are cut; None if they stay complete.
+    """Return the number of the student's tokens to which texts are cut; None if texts stay complete.
 
-    They stay complete if the student reads complete texts, if the vectors are given, or if the teacher has the
+    Texts stay complete if the student reads complete texts, if the vectors are given, or if the teacher has the
     student's tokenizer and reads no more tokens.
     """
     if is_static(student) or isinstance(teacher, Table):

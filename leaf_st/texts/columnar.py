@@ -117,7 +117,7 @@ class _Arrow:
 
 
 def _require_once(schema: pa.Schema, columns: Sequence[str]) -> None:
-    """Check that no other column has the name of one of ``columns``: which one is meant would be a guess."""
+    """Check that no other column has the name of one of ``columns``: the choice would be a guess."""
     for name in columns:
         if (count := schema.names.count(name)) > 1:
             raise pa.ArrowInvalid(f"expected one column {name!r}, found {count}")
