@@ -41,8 +41,9 @@ def cut_to(tokens: int | None, student: SentenceTransformer, prompts: Mapping[st
     tokenizer = copy_tokenizer(student)
     tokenizer.enable_truncation(tokens)
     for kind, prompt in prompts.items():
-        # A token of the text must remain, and its first characters may belong to the prompt's last token.
-        if len(tokenizer.encode(f"{prompt} a").ids) <= len(tokenizer.encode(prompt).ids):
+        # Counts of tokens do not show this: the prompt's last space may be a part of the text's first token.
+        text = f"{prompt}a"
+        if max(end for _, end in tokenizer.encode(text).offsets) < len(text):
             raise InputError(
                 f"student.max_length: expected more tokens than those of the prompt {prompt!r} for kind {kind}, found "
                 f"{tokens}: raise student.max_length and training.max_length, or set a shorter prompt"
