@@ -1,7 +1,7 @@
 """Tokens: the number that a model reads, the number in a text, and a copy of a tokenizer that is safe to change."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -101,6 +101,33 @@ def copy_tokenizer(model: "SentenceTransformer") -> Tokenizer:
     if (longest := max_length_of(model)) is not None:
         copied.enable_truncation(longest)
     return copied
+
+
+def require_room(model: "SentenceTransformer", tokens: int | None, prompts: Mapping[str, str], fields: str) -> None:
+    """Require that each prompt leaves room for a text; otherwise all texts would have the same vector.
+
+    Args:
+        model: A model. One without a fast tokenizer is not checked.
+        tokens: Tokens that the model reads; None if it has no limit.
+        prompts: Prompt by kind.
+        fields: Fields of the recipe that limit ``tokens``.
+
+    Raises:
+        InputError: If a prompt leaves no room.
+    """
+    if tokens is None or not isinstance(getattr(model.tokenizer, "backend_tokenizer", model.tokenizer), Tokenizer):
+        return
+    tokenizer = copy_tokenizer(model)
+    tokenizer.enable_truncation(tokens)
+    special = tokenizer.num_special_tokens_to_add(is_pair=False)  # a text is not truncated if these do not fit
+    for kind, prompt in prompts.items():
+        # Counts of tokens do not show this: the prompt's last space may be a part of the text's first token.
+        text = f"{prompt}a"
+        if tokens <= special or max((end for _, end in tokenizer.encode(text).offsets), default=0) < len(text):
+            raise InputError(
+                f"{fields}: expected more tokens than the {special} special ones and those of the prompt {prompt!r} "
+                f"for kind {kind}, found {tokens}: raise {fields}, or set a shorter prompt"
+            )
 
 
 def same_tokenizer(model: "SentenceTransformer", other: "SentenceTransformer") -> bool:

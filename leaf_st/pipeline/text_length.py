@@ -5,8 +5,7 @@ from functools import partial
 
 from sentence_transformers import SentenceTransformer
 
-from leaf_st.errors import InputError
-from leaf_st.models.tokens import copy_tokenizer, max_length_of, same_tokenizer
+from leaf_st.models.tokens import copy_tokenizer, max_length_of, require_room, same_tokenizer
 from leaf_st.recipe import Recipe
 from leaf_st.student.static import is_static
 from leaf_st.teacher.protocol import Loaded, Table, Teacher
@@ -19,33 +18,27 @@ def tokens_to_embed(recipe: Recipe, teacher: Teacher, student: SentenceTransform
 
     Texts stay complete if the student reads complete texts, if the vectors are given, or if the teacher has the
     student's tokenizer and reads no more tokens.
+
+    Raises:
+        InputError: If a prompt leaves no token for a text.
     """
-    if is_static(student) or isinstance(teacher, Table):
+    if is_static(student):
         return None
     lengths = (max_length_of(student), recipe.training.max_length)
     tokens = min((length for length in lengths if length is not None), default=None)
+    require_room(student, tokens, teacher.fingerprint.prompts, "student.max_length and training.max_length")
     known = teacher.fingerprint.max_length
+    if isinstance(teacher, Table):
+        return None
     if tokens is None or known is None or known > tokens or not isinstance(teacher, Loaded):
         return tokens
     return None if same_tokenizer(teacher.sentence_transformer, student) else tokens
 
 
 def cut_to(tokens: int | None, student: SentenceTransformer, prompts: Mapping[str, str]) -> Cut:
-    """Return a function that cuts texts to ``tokens`` of ``student``, those of the ``prompts`` by kind included.
-
-    Raises:
-        InputError: If a prompt leaves no token for a text.
-    """
+    """Return a function that cuts texts to ``tokens`` of ``student``, those of the ``prompts`` by kind included."""
     if tokens is None:
         return list
     tokenizer = copy_tokenizer(student)
     tokenizer.enable_truncation(tokens)
-    for kind, prompt in prompts.items():
-        # Counts of tokens do not show this: the prompt's last space may be a part of the text's first token.
-        text = f"{prompt}a"
-        if max(end for _, end in tokenizer.encode(text).offsets) < len(text):
-            raise InputError(
-                f"student.max_length: expected more tokens than those of the prompt {prompt!r} for kind {kind}, found "
-                f"{tokens}: raise student.max_length and training.max_length, or set a shorter prompt"
-            )
     return partial(Cutter(tokenizer, tokens).cut_rows, prompts=prompts)

@@ -17,7 +17,7 @@ from leaf_st.models.identity import Identity, identify
 from leaf_st.models.load import load_model
 from leaf_st.models.precision import free_memory
 from leaf_st.models.prompts import prompt_for, task_prompts
-from leaf_st.models.tokens import copy_tokenizer, max_length_of, token_counts
+from leaf_st.models.tokens import copy_tokenizer, max_length_of, require_room, token_counts
 from leaf_st.models.vectors import have_norm_1, normalized
 from leaf_st.recipe import KINDS, TeacherSpec
 from leaf_st.teacher.protocol import Fingerprint, Similarity, Vectors
@@ -83,11 +83,14 @@ class LocalTeacher:
         """Load the teacher that ``spec`` names.
 
         Raises:
-            InputError: If the model does not exist, cannot be loaded, or reads fewer tokens than ``spec.max_length``.
+            InputError: If the model does not exist, cannot be loaded, reads fewer tokens than ``spec.max_length``, or
+                reads no token of a text after a prompt.
         """
         model = load_teacher_model(spec, device)
         folder = find_model(spec.model, spec.revision, code=spec.trust_remote_code)
-        return cls(model, spec.model, content_hash(folder), spec.prompts, first_content_hash(folder), spec)
+        teacher = cls(model, spec.model, content_hash(folder), spec.prompts, first_content_hash(folder), spec)
+        require_room(model, max_length_of(model), teacher.fingerprint.prompts, "teacher.max_length")
+        return teacher
 
     @property
     def sentence_transformer(self) -> SentenceTransformer:

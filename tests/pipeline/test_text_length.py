@@ -4,20 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sentence_transformers import SentenceTransformer
-from tokenizers import Tokenizer
-from tokenizers.models import Unigram
-from tokenizers.pre_tokenizers import Metaspace
-from tokenizers.processors import TemplateProcessing
-from transformers import PreTrainedTokenizerFast
 
 from leaf_st.errors import InputError
 from leaf_st.pipeline.run import Run
-from leaf_st.pipeline.text_length import cut_to
 from leaf_st.recipe import StudentSpec, TextsSpec
 from leaf_st.sealed import read_sealed, write_sealed
 from leaf_st.teacher.store import CUT_AT, FINGERPRINT, read_header
-from leaf_st.texts import Text
 
 LONG = [f"{number} and so on {'long ' * 20} {number}" for number in range(30)]  # more than 24 tokens
 PROMPTS = {"query": "find: ", "document": "a text: "}
@@ -121,25 +113,16 @@ def test_a_store_of_texts_of_another_length_is_refused(long, tmp_path):
 
 
 def test_a_prompt_that_leaves_no_token_for_a_text_is_refused(long, tmp_path):
-    prompts = {"query": "", "document": "a very long prompt " * 10}
+    prompts = {"query": "", "document": "a very long prompt " * 3}
     wrong = replace(long, teacher=replace(long.teacher, prompts=prompts))
-    with pytest.raises(InputError, match=r"student\.max_length: expected more tokens than those of the prompt 'a very"):
+    with pytest.raises(InputError, match=r"^student\.max_length and training\.max_length: .*of the prompt 'a very"):
         Run(wrong, tmp_path / "run").embed()
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("tokens", [5, 6])
-def test_the_last_space_of_a_prompt_may_belong_to_the_first_token_of_the_text(tiny_teacher_folder, tokens):
-    pieces = {"<unk>": 0, "▁": -2, "▁que": -1, "ry": -1, ":": -1, "▁a": -1, "a": -3}
-    tokenizer = Tokenizer(Unigram([(piece, float(score)) for piece, score in pieces.items()], 0))
-    tokenizer.pre_tokenizer = Metaspace()
-    tokenizer.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 0)])
-    student = SentenceTransformer(str(tiny_teacher_folder), device="cpu")
-    student[0].processor = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
-    assert len(tokenizer.encode("query: a").ids) == len(tokenizer.encode("query: ").ids) == 6
-    prompts = {"query": "query: ", "document": ""}
-    if tokens == 6:
-        assert cut_to(tokens, student, prompts)([Text("a a", "query")]) == [Text("a", "query")]
-        return
-    with pytest.raises(InputError, match=r"expected more tokens than those of the prompt 'query: ' .* found 5"):
-        cut_to(tokens, student, prompts)
+@pytest.mark.parametrize("tokens", [2, 4])
+def test_a_teacher_that_reads_no_token_of_a_text_is_refused(long, tmp_path, tokens):
+    wrong = replace(long, teacher=replace(long.teacher, max_length=tokens))
+    with pytest.raises(InputError, match=rf"^teacher\.max_length: .* of the prompt 'find: ' .* found {tokens}: raise"):
+        Run(wrong, tmp_path / "run").embed()
+    assert not (tmp_path / "run").exists()
