@@ -60,6 +60,15 @@ class Hub:
     faults: list[Fault] = field(default_factory=list)
 
 
+class Server(ThreadingHTTPServer):
+    """A server that reports its own errors, but not a client that ends its connection."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Print the traceback of an error of the server."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def serve(
     models: Mapping[str, Path], datasets: Mapping[str, Path] | None = None, account: Account | None = None
@@ -70,7 +79,7 @@ def serve(
     class Handler(_Handler):
         served = hub
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), Handler)
     hub.url = f"http://127.0.0.1:{server.server_port}"
     thread = Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
