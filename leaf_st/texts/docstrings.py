@@ -9,6 +9,7 @@ very short docstrings are left out.
 """
 
 import ast
+import logging
 import os
 import re
 import sysconfig
@@ -46,6 +47,8 @@ _SECTION = re.compile(
 _SENTENCE_END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\betc)(?<!\bvs)(?<!\bcf)(?<!\s\d)[.!?](?=\s)")
 _MIN_CHARACTERS = 20
 _MIN_WORDS = 4
+
+_logger = logging.getLogger(__name__)
 
 
 class Documented(NamedTuple):
@@ -102,7 +105,7 @@ def documented_functions(
     modules = sorted(_modules(_installed() if roots is None else roots))
     part = (progress or ReadProgress()).add(len(modules))
     for part.done, (_, module, path) in enumerate(modules, start=1):
-        tree = _parsed(path)
+        tree = _parsed(module, path)
         for name, node in _definitions(tree, module) if tree else ():
             split = split_docstring(ast.get_docstring(node, clean=False) or "")
             if split is not None:
@@ -135,8 +138,8 @@ def _is_package(folder: str) -> bool:
     return folder.isidentifier() and folder.lstrip("_") not in _SKIPPED_FOLDERS
 
 
-def _parsed(path: Path) -> ast.Module | None:
-    """Return the syntax tree of a module, or None if the module cannot be parsed or was generated."""
+def _parsed(module: str, path: Path) -> ast.Module | None:
+    """Return the syntax tree of a module, or None if the module was generated or, with a warning, cannot be parsed."""
     try:
         source = path.read_bytes()
         if _GENERATED.search(source[:_GENERATED_WITHIN]):
@@ -144,7 +147,8 @@ def _parsed(path: Path) -> ast.Module | None:
         with warnings.catch_warnings():  # invalid escapes in installed packages
             warnings.simplefilter("ignore")
             return ast.parse(source)
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        _logger.warning("module %s cannot be parsed (%s): its documentation strings are left out", module, error)
         return None
 
 

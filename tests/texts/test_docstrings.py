@@ -83,10 +83,18 @@ def test_modules_left_out(tmp_path, name):
     assert not list(documented_functions([tmp_path]))
 
 
-@pytest.mark.parametrize("head", ["# This file was automatically generated from wood.py\n", "def broken(:\n", "\0"])
-def test_generated_and_broken_modules_are_left_out(tmp_path, head):
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ("# This file was automatically generated from wood.py\n", []),
+        ("def broken(:\n", ["module a cannot be parsed"]),
+        ("\0", ["module a cannot be parsed"]),
+    ],
+)
+def test_generated_and_broken_modules_are_left_out(tmp_path, caplog, head, said):
     write(tmp_path, "a.py", head + MODULE)
     assert not list(documented_functions([tmp_path]))
+    assert [message.split(" (")[0] for message in caplog.messages] == said
 
 
 def test_warnings_of_other_peoples_code_are_silent(tmp_path):
