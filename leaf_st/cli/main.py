@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a console may lack characters of the texts it shows
     with exit_on_error(_PROGRAM, _RESUME_HINT):
+        _require_current_folder()
         options = build_parser().parse_args(arguments)
         if os.environ.get("RANK", "0") != "0":
             os.environ["TQDM_DISABLE"] = "1"  # the first process shows the progress of all processes
@@ -39,6 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         limit_waits()
         with messages_shown(_PROGRAM):
             options.func(options)
+
+
+def _require_current_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # torch and transformers cannot be imported there
+        raise InputError("the current folder does not exist any more: change to another folder") from None
 
 
 def _require_local(options: argparse.Namespace) -> None:

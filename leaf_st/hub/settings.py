@@ -97,7 +97,7 @@ def find_token(given: str | None = None) -> str:
         raise InputError(
             f"the token for the hub in {constants.HF_TOKEN_PATH} cannot be read ({type(error).__name__}): log in with "
             "`hf auth login`, or set HF_TOKEN"
-        ) from error
+        ) from None  # a UnicodeError as cause would mean that the hub's answer cannot be read
     except OIDCError as error:
         raise InputError(f"HF_OIDC_RESOURCE: {error}") from error
     if not (token.isascii() and token.isprintable() and " " not in token):

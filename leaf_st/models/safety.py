@@ -148,6 +148,12 @@ def _require_weights(part: Path, name: str) -> None:
                     f"expected names of safetensors files beside {index}, found {shard!r}: save the model again, or "
                     "name another model",
                 )
+            if not (part / shard).is_file():
+                raise ModelError(
+                    name,
+                    f"expected the file {part / shard}, which {index.name} lists, found none: restore the file, save "
+                    "the model again, or name another model",
+                )
 
 
 def _require_own_settings(part: Path, name: str) -> None:

@@ -89,7 +89,7 @@ def _require_separated(source: SourceFile, names: Sequence[str], delimiter: str)
     """Check that the header of a csv file is not one name that contains another separator."""
     others = [separator for separator in _SEPARATORS if len(names) == 1 and separator in names[0]]
     if others and source.column not in names:
-        remedy = "write the file with this separator, or as .parquet"
+        remedy = f"write the file with {delimiter!r}, or as .parquet"
         if others[0] in ",\t":
             remedy = f"rename the file so that its name ends in {'.csv' if others[0] == ',' else '.tsv'}"
         raise source.error(f"expected columns separated by {delimiter!r}, found {others[0]!r}: {remedy}")

@@ -56,11 +56,12 @@ def require_column(path: Path, column: str, found: Iterable[str], part: str, fie
     names = list(found)
     if column not in names:
         content = field.removesuffix("_column")
+        header = ", or add a first line with the names of the columns" if path.suffix in (".csv", ".tsv") else ""
         raise FieldError(
             part,
             field,
             f"expected a column {column!r} in {path}, found {', '.join(names) or 'none'}: name the column that "
-            f"contains the {content}",
+            f"contains the {content}{header}",
         )
 
 

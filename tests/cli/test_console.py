@@ -79,3 +79,9 @@ def test_a_file_without_read_permission_has_its_own_remedy(tmp_path, capsys, mon
     assert capsys.readouterr().err == (
         f"leaf-st: Permission denied: {path}; this file cannot be read: change its permissions or use another file\n"
     )
+
+
+def test_a_current_folder_that_was_deleted_is_named(tmp_path):
+    code = f"import os\nfrom leaf_st.cli.main import main\nos.chdir({str(tmp_path)!r})\nos.rmdir({str(tmp_path)!r})\n"
+    out, err = _script(code + "main(['search', '--help'])").communicate(timeout=60)
+    assert (out, err) == (b"", b"leaf-st: the current folder does not exist any more: change to another folder\n")

@@ -48,6 +48,21 @@ def test_a_variable_that_cannot_work_is_named_at_once(online, monkeypatch, tmp_p
     assert (online.slept, online.account.steps) == ([], [])
 
 
+@pytest.mark.parametrize("kind", ["folder", "file of Windows"])
+def test_a_token_file_that_cannot_be_read_is_named_at_once(online, monkeypatch, tmp_path, kind):
+    token = tmp_path / "token"
+    if kind == "folder":
+        token.mkdir()
+    else:
+        token.write_text(TOKEN, encoding="utf-16")
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(token))
+    for action in (lambda: pull(REPO, tmp_path / "pulled"), lambda: Hub(Target(REPO))):
+        with pytest.raises(InputError, match=rf"^(model .*: )?the token for the hub in {token} cannot be read \("):
+            action()
+    assert (online.slept, online.account.steps) == ([], [])
+
+
 @pytest.mark.parametrize("value", ["hf-mirror.com", "", "ftp://hub", "http://", "http://127.0.0.1:abc", "http://a b"])
 def test_an_address_that_is_no_address_of_a_hub(online, monkeypatch, value):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", value)

@@ -85,9 +85,10 @@ def _pickled(name):
 def _shards(name):
     def damage(folder):
         weights = folder / "model.safetensors"
-        place = folder.parent / "elsewhere.safetensors" if name == "outside" else folder / "pytorch_model.bin"
+        place = folder / {"outside": "../elsewhere.safetensors", "missing": "second.safetensors"}.get(name, name)
         names = list(load_file(weights))
-        shutil.copyfile(weights, place)
+        if name != "missing":
+            shutil.copyfile(weights, place)
         weights.rename(folder / "other.safetensors")
         index = {"metadata": {}, "weight_map": dict.fromkeys(names, os.path.relpath(place, folder))}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index))
@@ -123,7 +124,11 @@ def _pointer(name):
         (_pickled("model.ckpt"), r"as safetensors, found .*/model\.ckpt, a pickle, which can run code: if you trust"),
         (_pickled("2_Dense/pytorch_model.bin"), r"as safetensors, found .*/2_Dense/pytorch_model\.bin, a pickle"),
         (_shards("outside"), r"names of safetensors files beside .*, found '\.\./elsewhere\.safetensors': save"),
-        (_shards("pickled"), "names of safetensors files beside .*, found 'pytorch_model.bin': save the model again"),
+        (
+            _shards("pytorch_model.bin"),
+            "names of safetensors files beside .*, found 'pytorch_model.bin': save the model again",
+        ),
+        (_shards("missing"), "the file .*/second.safetensors, which model.safetensors.index.json lists, found none"),
         (_adapter, r"complete weights, found an adapter \(LoRA\) in .*: merge the adapter into its base model"),
         (
             _pointer("model.safetensors"),

@@ -84,10 +84,15 @@ def _files_with(text, folder):
     return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
 
 
-def test_nothing_published_names_the_home_folder_or_the_token(hub, run, unchecked, tmp_path, monkeypatch, capfd):
-    home = run.parents[1].parent  # the teacher of the run is below this folder
+@pytest.mark.usefixtures("unchecked", "quick_graph")
+def test_nothing_published_names_the_home_folder_or_the_token(hub, run, beir, tmp_path, monkeypatch, capfd):
+    home = run.parents[1].parent  # the teacher of the run and the retrieval set are below this folder
     monkeypatch.setenv("HOME", str(home))
     moved = run.rename(run.parent / "my run")
+    (moved / "results" / "tasks.json").unlink()  # typed in
+    main(["evaluate", str(moved), "--tasks", str(beir)])
+    main(["measure", "compression", str(moved), "--data", str(beir)])
+    main(["export", str(moved), "--data", str(beir)])
     main(["report", str(moved)])
     main(["push", str(moved), "--repo-id", REPO])
     assert moved / "recipe.json" in _files_with(str(home), moved)  # a run resumes by the paths of this machine

@@ -106,7 +106,7 @@ def test_tables_under_other_names(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "found"),
     [
-        ("a.csv", "id;text\n1;cats\n", "separated by ',', found ';'"),
+        ("a.csv", "id;text\n1;cats\n", "separated by ',', found ';': write the file with ','"),
         ("a.csv", "id\ttext\n1\tcats\n", r"separated by ',', found '\\t': rename .* \.tsv"),
         ("a.tsv", "id,text\n1,cats\n", r"separated by '\\t', found ',': rename .* \.csv"),
     ],
