@@ -48,6 +48,8 @@ def _settings(family: str, tokens: int) -> tuple[str, dict]:
     t5 |= {"num_heads": 2, "is_encoder_decoder": False, "use_cache": False}
     shared = {"type_vocab_size": 0, "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8}
     dim = {"dim": WIDTH, "n_layers": LAYERS, "n_heads": 2, "hidden_dim": 2 * WIDTH, "initializer_range": 0.3}
+    neo = {"vocab_size": tokens, "hidden_size": WIDTH, "num_layers": LAYERS, "num_heads": 2, "window_size": 8}
+    neo |= {"max_position_embeddings": POSITIONS, "attention_types": [[["global", "local"], LAYERS // 2]]}
     lengths = {"global_attn_every_n_layers": 3, "local_attention": 8, "cls_token_id": 2, "sep_token_id": 3}
     window = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 3}
     kinds = ["sliding_attention", "sliding_attention", "full_attention"] * 2
@@ -60,6 +62,7 @@ def _settings(family: str, tokens: int) -> tuple[str, dict]:
         "electra": ("Electra", plain | {"embedding_size": 8}),
         "gemma3": ("Gemma3Text", grouped | {"sliding_window": 8, "layer_types": kinds}),
         "gpt2": ("GPT2", {"vocab_size": tokens, "n_embd": WIDTH, "n_layer": 2, "n_head": 2, "n_positions": POSITIONS}),
+        "gpt-neo": ("GPTNeo", neo),
         "gte": ("Gte", plain),
         "llama": ("Llama", grouped),
         "longformer": ("Longformer", offset | {"attention_window": _WINDOWS}),

@@ -3,6 +3,7 @@
 The loader encodes a short and a long text, so that a model that cannot encode fails here, with an error of one line.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -15,6 +16,7 @@ from sentence_transformers.sentence_transformer.modules import Router, Transform
 from sentence_transformers.util import get_device_name
 from torch import nn
 
+from leaf_st.atomic import read_json
 from leaf_st.errors import InputError, ModelError
 from leaf_st.models.find import find_model
 from leaf_st.models.intact import require_intact
@@ -28,12 +30,15 @@ from leaf_st.zoo import ZOO
 # seconds.
 _PROBE = 512
 _CHECK_FILES = "check the model's files"
+_BACKBONES = ("student backbone", "student.start")
 # The recipe's name for the length of each role; other roles have no such value.
 _LENGTH_OF = {
     "teacher": "teacher.max_length",
     "student backbone": "student.max_length",
     "student.start": "student.max_length",
 }
+
+_logger = logging.getLogger(__name__)
 
 
 def load_model(
@@ -69,6 +74,8 @@ def load_model(
     except ModelError as error:
         raise InputError(f"{role} {name} cannot be loaded: {error.problem}") from error
     require_intact(folder)
+    if role not in _BACKBONES and not (folder / "modules.json").is_file():
+        _check_without_modules(folder, role, name)
     if not trust_remote_code and (code := own_code(folder)) is not None:
         remedy = _code_remedy(role)
         raise InputError(f"{role} {name} cannot be loaded from {folder}: {code}; {remedy}, or name another {role}")
@@ -94,6 +101,22 @@ def load_model(
     set_max_length(model, max_length, role, name)
     require_encoding(model, role, name)
     return model
+
+
+def _check_without_modules(folder: Path, role: str, name: str) -> None:
+    """Refuse a model that scores or labels texts, and name the pooling of any other model without modules.json."""
+    try:
+        kinds = read_json(folder / "config.json").get("architectures") or []
+    except (OSError, ValueError, AttributeError):  # loading the model names the damage
+        return
+    if any(str(kind).endswith("ForSequenceClassification") for kind in kinds):
+        raise InputError(
+            f"{role} {name} cannot be loaded from {folder}: expected a model of embeddings, found {kinds[0]}, which "
+            f"scores or labels texts, such as a reranker: name another {role}"
+        )
+    _logger.warning(
+        "%s %s has no modules.json, which states the pooling: the mean of its tokens' vectors is used", role, name
+    )
 
 
 def modules_of(model: SentenceTransformer) -> Iterator[nn.Module]:

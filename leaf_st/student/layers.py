@@ -41,6 +41,8 @@ def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedMode
         values = getattr(config, key, None)
         if isinstance(values, list | tuple) and len(values) == count:
             setattr(config, key, [values[layer] for layer in layers])
+    if hasattr(config, "attention_types"):  # GPT-Neo's config has the kinds of attention in a second, grouped form
+        config.attention_types = [[[kind], 1] for kind in config.attention_layers]
     kept = _renumbered(model.state_dict(), name, layers)
     with torch.random.fork_rng():  # random weights that are replaced below must not change later random weights
         made: PreTrainedModel = type(model)(config)

@@ -159,6 +159,10 @@ def check_arguments(recipe: Recipe) -> None:
     for name, value in recipe.training.arguments.items():
         _check_name(name)
         _check_value(name, value)
+    if recipe.student.static and recipe.training.arguments.get("gradient_checkpointing"):
+        raise InputError(
+            "gradient_checkpointing: expected a student with layers, found student.static=true: remove the argument"
+        )
     _check_reports(recipe.training.arguments.get("report_to"))
     _check_metric(recipe)
 

@@ -1,7 +1,8 @@
 """The training stage: from a recipe, a store and an untrained student to the trained student's folder."""
 
 import logging
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from leaf_st.teacher.protocol import Fingerprint, Teacher
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.arguments import named_arguments, training_arguments
 from leaf_st.training.checkpoints import last_complete_checkpoint
+from leaf_st.training.loss import TeacherAlignedLoss
 from leaf_st.training.trainer import DOMAIN, GENERAL, LeafTrainer
 
 _logger = logging.getLogger(__name__)
@@ -36,7 +38,24 @@ def initial_student(recipe: Recipe, fingerprint: Fingerprint, device: str | None
         InputError: If the student cannot be built.
     """
     torch.manual_seed(named_arguments(recipe, "cpu")["seed"])
-    return new_student(recipe, fingerprint, device)
+    student = new_student(recipe, fingerprint, device)
+    _check_learning_rates(recipe.training.arguments.get("learning_rate_mapping") or {}, student)
+    return student
+
+
+def _check_learning_rates(rates: Mapping[str, float], student: SentenceTransformer) -> None:
+    """Check that each pattern of ``rates`` matches a parameter that the optimizer receives."""
+    names = [name for name, _ in TeacherAlignedLoss(student).named_parameters()]
+    for pattern in rates:
+        try:
+            is_found = any(re.search(pattern, name) for name in names)
+        except re.error as error:
+            raise InputError(f"learning_rate_mapping: {pattern!r} is no regular expression: {error}") from error
+        if not is_found:
+            raise InputError(
+                f"learning_rate_mapping: expected patterns of the student's parameters, such as {names[0]} and "
+                f"{names[-1]}, found {pattern!r}, which matches none: correct the pattern"
+            )
 
 
 def train(

@@ -151,3 +151,20 @@ def test_prompts_and_precision_are_those_asked_for(tiny_teacher, tmp_path):
     assert model.prompts == {"query": "", "document": "doc: ", "sts": "compare: "}
     assert model.dtype == torch.bfloat16
     assert model.max_seq_length == 9
+
+
+def test_a_teacher_that_scores_texts_is_refused(tmp_path):
+    folder = save_family("bert", tmp_path)
+    config = json.loads((folder / "config.json").read_text()) | {"architectures": ["BertForSequenceClassification"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"^teacher .*: expected a model of embeddings, found BertForSeq.*: name"):
+        _load(folder, role="teacher")
+    assert _load(folder, role="student backbone").encode("a").shape == (WIDTH,)
+
+
+@pytest.mark.parametrize(("role", "said"), [("teacher", 1), ("student backbone", 0)])
+def test_the_pooling_of_a_teacher_without_modules_is_said(tmp_path, caplog, role, said):
+    folder = save_family("bert", tmp_path)
+    _load(folder, role=role)
+    message = f"teacher {folder} has no modules.json, which states the pooling: the mean of its tokens' vectors is used"
+    assert [record.message for record in caplog.records if record.name.startswith("leaf_st")] == [message] * said

@@ -18,7 +18,7 @@ def _build(folder, layers=None):
     return build_student(folder, dimension=24, normalized=True, layers=layers, max_length=32, device="cpu")
 
 
-@pytest.mark.parametrize("family", ["qwen3", "gemma3", "modernbert", "longformer", "t5", "roberta"])
+@pytest.mark.parametrize("family", ["qwen3", "gemma3", "gpt-neo", "modernbert", "longformer", "t5", "roberta"])
 def test_a_saved_student_of_picked_layers_gives_the_same_vectors(family, tmp_path):
     student = _build(save_family(family, tmp_path), layers=(0, 2, 5))
     save_portable(student, tmp_path / "student")
@@ -34,6 +34,12 @@ def test_a_picked_layer_keeps_its_attention_window(family, tmp_path):
     picked = _build(tmp_path / family, layers=(1, 2, 5))[0].model.config
     key = "attention_window" if family == "longformer" else "layer_types"
     assert getattr(picked, key) == [getattr(backbone, key)[layer] for layer in (1, 2, 5)]
+
+
+def test_both_forms_of_a_config_name_the_kinds_of_the_picked_layers(tmp_path):
+    config = _build(save_family("gpt-neo", tmp_path), layers=(1, 2, 5))[0].model.config
+    assert config.attention_layers == ["local", "global", "local"]
+    assert config.expand_attention_types_params(config.attention_types) == config.attention_layers
 
 
 @pytest.mark.parametrize("family", ["modernbert", "t5"])

@@ -6,7 +6,7 @@ from sentence_transformers import SentenceTransformerTrainingArguments
 
 from leaf_st.errors import InputError
 from leaf_st.pipeline.recipe_file import load_recipe, override
-from leaf_st.recipe import Recipe, TextsSpec, TrainingSpec
+from leaf_st.recipe import Recipe, StudentSpec, TextsSpec, TrainingSpec
 from leaf_st.recipe.type_names import type_name
 from leaf_st.recipe.values import fits, parse_value
 from leaf_st.training.arguments import REFUSED, argument_types, check_arguments, named_arguments, training_arguments
@@ -130,6 +130,13 @@ def test_what_cannot_work_is_named_before_any_work(tmp_path, arguments, message)
     with pytest.raises(InputError, match=message):
         training_arguments(_given(**arguments), tmp_path, "cpu")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_student_without_layers_has_nothing_to_compute_again(tmp_path):
+    recipe = _given(gradient_checkpointing=True)
+    check_arguments(recipe)
+    with pytest.raises(InputError, match=r"^gradient_checkpointing: .* found student\.static=true: remove"):
+        check_arguments(replace(recipe, student=StudentSpec(static=True)))
 
 
 @pytest.mark.parametrize("optim", ["adamw_torch", "adamw_torch_fused", "sgd", "adafactor", "rmsprop", "adagrad"])
