@@ -4,8 +4,10 @@ A local set may have the name of a registered task. The revision of its data tel
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,8 @@ from leaf_st.publishing.card.hosted import Hosted
 
 EVAL_RESULTS = ".eval_results"  # folder of a model repository that the hub's leaderboards read
 SOURCE = "https://github.com/embeddings-benchmark/mteb"
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,18 @@ def find_mteb_results(folder: Path, rows: Iterable[Result]) -> dict[str, MtebRes
     """
     cache = mteb.ResultCache(folder / CACHE)
     return {row.set: found for row in rows if (found := _find(cache, row)) is not None}
+
+
+def warn_unlisted(rows: Iterable[Result], found: Mapping[str, MtebResult]) -> None:
+    """Log the registered tasks among ``rows`` whose scores no leaderboard gets, because ``found`` lacks them."""
+    for name in dict.fromkeys(row.set for row in rows if row.set not in found):
+        with suppress(KeyError):  # a set of the user's own
+            mteb.get_task(name)
+            _logger.warning(
+                "%s: expected mteb's result on the data of its task %s, found none: the card has the score, but "
+                "leaderboards do not get it; run `leaf-st evaluate` again if you measured that task",
+                *(name, name),
+            )
 
 
 def _find(cache: mteb.ResultCache, row: Result) -> MtebResult | None:

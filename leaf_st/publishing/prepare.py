@@ -15,9 +15,15 @@ from leaf_st.models.identity import identify
 from leaf_st.models.intact import without_checksums
 from leaf_st.models.load import load_model
 from leaf_st.models.portable import add_requirement, full_disk_named, save_portable
-from leaf_st.publishing.card.card import card_text, mteb_results
+from leaf_st.publishing.card.card import card_text, mteb_results, published_rows
 from leaf_st.publishing.card.hosted import read_hosted
-from leaf_st.publishing.leaderboard import MtebResult, published_meta, replace_results_repository, write_eval_results
+from leaf_st.publishing.leaderboard import (
+    MtebResult,
+    published_meta,
+    replace_results_repository,
+    warn_unlisted,
+    write_eval_results,
+)
 from leaf_st.publishing.results import read_results, require_results, strip_paths
 from leaf_st.publishing.verify import Check, verify
 from leaf_st.run_folder import MODEL, MTEB_RESULTS, PUBLISH, RECIPE, RESULTS, read_record, require_run, write_record
@@ -58,6 +64,7 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
     card = card_text(run, repo_id, asymmetric=asymmetric, without_results=without_results)
     hosted, results = read_hosted(run / MODEL, repo_id, asymmetric=asymmetric), read_results(run)
     scores = mteb_results(results, hosted)
+    warn_unlisted(published_rows(results, hosted), scores)
     replace_folder(run / PUBLISH, lambda fresh: _fill(fresh, run, card, scores, model, asymmetric))
     tag = read_manifest(run / PUBLISH / MANIFEST).tag  # the only name of the content before the upload
     replace_results_repository(run / MTEB_RESULTS, scores, published_meta(hosted, results.size("student"), tag))

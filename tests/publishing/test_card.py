@@ -314,13 +314,16 @@ def test_results_on_tasks_of_mteb_go_where_leaderboards_read_them(own):
     assert scores["main_score"] == 0.5
 
 
-def test_a_local_set_with_the_name_of_a_task_stays_local(own):
+def test_a_local_set_with_the_name_of_a_task_stays_local(own, caplog):
     _as_registered(own, "another")
     (own / "mteb-results").mkdir()
     make_folder(own, REPO, asymmetric=False, without_results=False)
     assert not (own / "publish" / ".eval_results").exists()
     assert not (own / "mteb-results").exists()
     assert "MTEB SciFact" not in (own / "publish" / "README.md").read_text()
+    assert [message.partition(",")[0] for message in caplog.messages if "mteb" in message] == [
+        "SciFact: expected mteb's result on the data of its task SciFact"
+    ]
 
 
 def test_its_python_runs(own, tiny_teacher_folder, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from leaf_st.evaluation.measurements.tasks import TASKS
+from leaf_st.evaluation.results import Result
 from leaf_st.hub.target import check_repo_id
 from leaf_st.publishing.card.hosted import Hosted, read_hosted
 from leaf_st.publishing.card.metadata import published_mode
@@ -37,6 +38,11 @@ def run_card(results: Results, hosted: Hosted) -> str:
 
 
 def mteb_results(results: Results, hosted: Hosted) -> dict[str, MtebResult]:
-    """Return the results on registered tasks of mteb, in the mode that the model is published in, by task."""
+    """Return the published results on registered tasks of mteb, by task."""
+    return find_mteb_results(results.run / RESULTS, published_rows(results, hosted))
+
+
+def published_rows(results: Results, hosted: Hosted) -> list[Result]:
+    """Return the scores in the mode that the model is published in."""
     mode = published_mode(hosted)
-    return find_mteb_results(results.run / RESULTS, [row for row in results.rows(TASKS) if row.mode == mode])
+    return [row for row in results.rows(TASKS) if row.mode == mode]
