@@ -6,6 +6,7 @@ Commands import heavy libraries only when they run, so that ``--help`` and usage
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
@@ -35,11 +36,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if os.environ.get("RANK", "0") != "0":
             os.environ["TQDM_DISABLE"] = "1"  # the first process shows the progress of all processes
         os.environ.setdefault("TQDM_DELAY", _SECONDS_WITHOUT_BAR)  # read when tqdm is imported
+        if not _has_home():  # mteb makes a folder for its cache when it is imported
+            os.environ.setdefault("MTEB_CACHE", str(Path(tempfile.gettempdir(), "mteb")))
         _require_local(options)
         check_numbers()
         limit_waits()
         with messages_shown(_PROGRAM):
             options.func(options)
+
+
+def _has_home() -> bool:
+    """Return whether files can be written to the home folder, or the folder can be made."""
+    try:
+        home = Path.home()
+    except RuntimeError:  # neither HOME nor an account has a folder
+        return False
+    place = next(folder for folder in (home / ".cache", home, *home.absolute().parents) if os.path.exists(folder))
+    return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
 
 
 def _require_current_folder() -> None:

@@ -36,7 +36,7 @@ from leaf_st.export.encoder import INPUTS
 from leaf_st.export.onnx import OUTPUTS, linear_layers
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 _QKV = ("query", "key", "value")
 _OPSET, _IR_VERSION = 20, 10  # onnxruntime 1.18 and later
@@ -62,7 +62,7 @@ def write_packed(model: SentenceTransformer, path: Path, _source: Path | None = 
 def packed_graph(model: SentenceTransformer) -> "ModelProto":
     """Return ``model``, which `can_be_packed`, as a graph with the inputs and outputs of `standard_graph`.
 
-    The ``token_embeddings`` of padding are 0. A batch must have at least one token.
+    The ``token_embeddings`` of padding are 0. The vector of a text without tokens is 0.
     """
     first, _pooling, *rest = model.children()
     transformer = cast(Transformer, first).model
@@ -136,10 +136,15 @@ class _Bert:
         flat = graph.node("Reshape", "attention_mask", everything)
         self.rows = graph.node("Reshape", graph.node("NonZero", flat), everything)  # (T,), indices into n x length
         counts = graph.node("ReduceSum", "attention_mask", graph.constant([1]), keepdims=0)
-        axis = graph.constant(0)
-        self.ends = graph.node("CumSum", counts, axis)  # (n,), where each text ends among the packed tokens
+        axis, one = graph.constant(0), graph.constant([1])
+        # onnxruntime's operators need a token: a batch without tokens gets one, in a text of its own.
+        missing = graph.node("Max", graph.node("Sub", one, graph.node("Size", self.rows)), graph.constant([0]))
+        self.added = graph.node("ConstantOfShape", missing, value=_zero())  # (1,) without tokens, (0,) otherwise
+        # (n,), where each text ends among the packed tokens
+        ends = graph.node("Add", graph.node("CumSum", counts, axis), missing)
+        self.ends = graph.node("Concat", graph.node("Add", self.added, one), ends, axis=0)
         # For each position of the padded batch, the index of its packed token. Padding gets any index, and is masked.
-        before = graph.node("Sub", graph.node("CumSum", flat, axis), graph.constant([1]))
+        before = graph.node("Sub", graph.node("CumSum", flat, axis), one)
         self.positions = graph.node("Max", before, graph.constant([0]))
 
     def run(self, layers: Sequence[Dense]) -> str:
@@ -151,18 +156,20 @@ class _Bert:
             hidden = _linear(graph, f"linear.{number}", dense.linear, hidden)
         width = layers[-1].out_features if layers else self.config.hidden_size
         shape = graph.node("Concat", graph.node("Shape", "input_ids"), graph.constant([width]), axis=0)
-        tokens = graph.node("Reshape", graph.node("Gather", hidden, self.positions), shape)
+        tokens = graph.node("Reshape", graph.node("Gather", hidden, self.positions), shape, allowzero=1)
         return graph.node("Mul", tokens, _float_mask(graph), output=OUTPUTS[1])
 
     def _embed(self) -> str:
         graph = self.graph
         length = graph.node("Gather", graph.node("Shape", "input_ids"), graph.constant([1]))
         ids = graph.node("Gather", graph.node("Reshape", "input_ids", graph.constant([-1])), self.rows)
+        ids = graph.node("Concat", self.added, ids, axis=0)
         words = graph.node("Gather", self._weight("embeddings.word_embeddings.weight"), ids)
         # All tokens have type 0, so the embedding of type 0 can be added to each position embedding.
         added = self.weights["embeddings.position_embeddings.weight"]
         added = added + self.weights["embeddings.token_type_embeddings.weight"][0]
-        columns = graph.node("Mod", self.rows, length)
+        columns = graph.node("Mod", self.rows, graph.node("Max", length, graph.constant([1])))
+        columns = graph.node("Concat", self.added, columns, axis=0)
         summed = graph.node("Add", words, graph.node("Gather", graph.constant(added, "embeddings.added"), columns))
         return graph.node("LayerNormalization", summed, *self._norm("embeddings"), epsilon=self.config.layer_norm_eps)
 
@@ -246,6 +253,12 @@ def _attention_loop(graph: GraphBuilder, name: str, projected: Sequence[str], en
     outputs = [tensor(condition_out, TensorProto.BOOL, scalar), tensor(end, TensorProto.INT64, [1])]
     outputs += [sequence(after, TensorProto.FLOAT, None)]
     return helper.make_graph(inner.nodes, name, inputs, outputs)
+
+
+def _zero() -> "TensorProto":
+    from onnx import numpy_helper
+
+    return numpy_helper.from_array(np.zeros(1, dtype=np.int64))
 
 
 def _float_mask(graph: GraphBuilder) -> str:

@@ -41,16 +41,19 @@ def require_safe(folder: Path, name: str) -> None:
             raise ModelError(name, f"expected files, found the pipe or device {path}: remove {path.name}")
     for path in sorted(files_of_vectors(folder)):
         if path.suffix not in PICKLED and path.is_file() and is_lfs_pointer(path):
-            raise ModelError(
-                name, f"expected the file {path}, found a pointer of git LFS: run `git lfs pull` in {path.parent}"
-            )
-    for part, _ in parts_of(folder):
+            remedy = f"run `git lfs pull` in {path.parent}"
+            if commit_of(folder) is not None:  # the owner uploaded the pointer
+                remedy = "name another revision or model, or ask the owner of the model to upload the file"
+            raise ModelError(name, f"expected the file {path}, found a pointer of git LFS: {remedy}")
+    for part, kind in parts_of(folder):
         if not _is_inside(part, [folder]):
             raise ModelError(
                 name,
                 f"expected modules in {folder}, found the path {os.path.relpath(part, folder)} in its modules.json: "
                 "move the module into the folder, or name another model",
             )
+        if kind.endswith(".Transformer") and not (part / "config.json").is_file():
+            raise ModelError(name, f"expected the file {part / 'config.json'}, found none: name another model")
         _require_weights(part, name)
         _require_own_settings(part, name)
 

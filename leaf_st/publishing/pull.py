@@ -9,11 +9,11 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.atomic import make_folder, replace_folder
-from leaf_st.errors import InputError, UnreachableError
+from leaf_st.errors import InputError, ModelError, UnreachableError
 from leaf_st.hub.retry import retry
 from leaf_st.models.find import COMPLETE, DOCUMENTS, MODEL_FILES, find_in_cache, find_model
 from leaf_st.models.portable import save_portable
-from leaf_st.models.safety import require_safe
+from leaf_st.models.safety import damaged_settings, require_safe
 from leaf_st.student.asymmetric import is_asymmetric, load
 from leaf_st.zoo import ASYMMETRIC, ZOO
 
@@ -50,13 +50,19 @@ def pull(name: str, folder: Path, revision: str | None = None) -> None:
     else:
         source = _fetch(name, COMPLETE, revision)
         require_safe(source, name)  # the copy would contain the files behind all links
+        if (damage := damaged_settings(source)) is not None:
+            raise ModelError(name, f"{damage}: name another revision or model")
         replace_folder(
             folder, lambda fresh: shutil.copytree(source, fresh)
         )  # copies the files behind the cache's links
 
 
 def _require_empty(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.is_symlink() and not folder.exists():
+        raise InputError(f"--output {folder}: expected a folder to create, found a link to nothing: remove the link")
+    if folder.is_file():
+        raise InputError(f"--output {folder}: expected a folder to create, found a file: name another one")
+    if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty: name another --output, or delete the folder")
     if folder.resolve() == Path.cwd():
         raise InputError(f"--output {folder}: expected a folder to create, found the current folder: name another one")

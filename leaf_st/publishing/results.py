@@ -145,8 +145,8 @@ def require_results(run: Path, without_results: bool = False) -> None:
     """
     if not (without_results or TASKS.read(run / RESULTS)):
         raise InputError(
-            f"{run / RESULTS}: expected results for the card, found none: measure some with `leaf-st evaluate`, or use "
-            "--without-results"
+            f"{run / RESULTS}: expected results of tasks for the card, found none: measure some with "
+            "`leaf-st evaluate`, or use --without-results"
         )
 
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from leaf_st.cli.console import messages_shown
+from leaf_st.cli.main import main
 from leaf_st.errors import exit_on_error
 
 MESSAGES = logging.getLogger("leaf_st.texts")
@@ -85,3 +86,12 @@ def test_a_current_folder_that_was_deleted_is_named(tmp_path):
     code = f"import os\nfrom leaf_st.cli.main import main\nos.chdir({str(tmp_path)!r})\nos.rmdir({str(tmp_path)!r})\n"
     out, err = _script(code + "main(['search', '--help'])").communicate(timeout=60)
     assert (out, err) == (b"", b"leaf-st: the current folder does not exist any more: change to another folder\n")
+
+
+@pytest.mark.parametrize(("home", "has_cache"), [(os.devnull, True), ("", False)])
+def test_a_home_that_cannot_hold_files_is_not_used_for_mteb(tmp_path, capsys, monkeypatch, home, has_cache):
+    monkeypatch.setattr(os, "environ", {**os.environ, "HOME": home or str(tmp_path)})
+    os.environ.pop("MTEB_CACHE", None)
+    main(["models"])
+    assert ("MTEB_CACHE" in os.environ) == has_cache
+    assert not list(tmp_path.iterdir())

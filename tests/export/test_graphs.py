@@ -8,8 +8,8 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 
 from leaf_st.errors import InputError
 from leaf_st.export.encoder import INPUTS
-from leaf_st.export.onnx import OUTPUTS, _Student, linear_layers, standard_graph
-from leaf_st.export.packed import can_be_packed, packed_graph
+from leaf_st.export.onnx import OUTPUTS, _Student, linear_layers, standard_graph, write_int8
+from leaf_st.export.packed import can_be_packed, packed_graph, write_packed
 from leaf_st.models.random_weights import WIDTH
 from leaf_st.student.build import build_student
 from leaf_st.student.static import build_static
@@ -154,3 +154,19 @@ def test_an_error_of_torch_s_exporter_is_reported(tiny_teacher, monkeypatch):
     monkeypatch.setattr("torch.onnx.export", fails)
     with pytest.raises(InputError, match="torch cannot export this model to ONNX: an operator is not known"):
         standard_graph(tiny_teacher)
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 5), (2, 0), (2, 3)])
+@pytest.mark.parametrize("form", ["packed", "int8"])
+def test_a_batch_without_tokens_has_zero_vectors(tiny_teacher_folder, tmp_path, form, shape):
+    packed, path = tmp_path / "packed.onnx", tmp_path / "int8.onnx"
+    model = _with_biases(tiny_teacher_folder)
+    write_packed(model, packed)
+    if form == "int8":
+        write_int8(model, path, packed)
+    session = onnxruntime.InferenceSession(str(path if form == "int8" else packed))
+    nothing = np.zeros(shape, dtype=np.int64)
+    vectors, tokens = session.run(None, {"input_ids": nothing, "attention_mask": nothing})
+    assert (vectors.shape, tokens.shape) == ((shape[0], 40), (*shape, 40))
+    assert not vectors.any()
+    assert not tokens.any()

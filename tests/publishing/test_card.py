@@ -166,7 +166,7 @@ def test_without_results_a_card_has_to_be_asked_for(own, capsys):
     (own / "results" / "tasks.json").unlink()
     with pytest.raises(SystemExit, match="2"):
         main(["card", str(own), "--repo-id", REPO])
-    assert "expected results for the card, found none: measure some with `leaf-st evaluate`" in capsys.readouterr().err
+    assert "expected results of tasks for the card, found none: measure some with" in capsys.readouterr().err
     shutil.rmtree(own / "results")
     main(["card", str(own), "--repo-id", REPO, "--without-results"])
     text = capsys.readouterr().out

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +113,36 @@ def test_a_model_that_the_hub_has_no_longer_is_not_pulled_from_the_cache(publish
 def test_a_name_without_its_owner_is_completed_in_the_error():
     with pytest.raises(InputError, match="the hub id with its owner, such as sentence-transformers/all-MiniLM-L12-v2"):
         find.find_model("all-MiniLM-L12-v2")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("config.json", None, r"expected the file .*/config\.json, found none: name another model"),
+        ("tokenizer.json", "<html>", r"found damaged content in .*/tokenizer\.json .*: name another revision or model"),
+        (
+            "1_Pooling/config.json",
+            "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4\n",
+            r"found a pointer of git LFS: name another revision or model, or ask the owner of the model to upload",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_is_not_pulled(published, connect_to, tmp_path, name, content, problem):
+    hub_id = ZOO["leaf-ir"].hub_id
+    folder = Path(shutil.copytree(published[hub_id], tmp_path / "broken"))
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_text(content)
+    with serve({"me/broken": folder}) as hub:
+        connect_to(hub.url)
+        with pytest.raises(InputError, match=rf"^model me/broken: (expected .*)?{problem}"):
+            pull("me/broken", tmp_path / "pulled")
+    assert not (tmp_path / "pulled").exists()
+
+
+def test_only_a_folder_is_pulled_into(tiny_teacher_folder, tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "file").touch()
+    for name, found in (("link", "a link to nothing: remove the link"), ("file", "a file: name another one")):
+        with pytest.raises(InputError, match=rf"^--output .*{name}: expected a folder to create, found {found}"):
+            pull(str(tiny_teacher_folder), tmp_path / name)
