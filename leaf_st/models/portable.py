@@ -60,10 +60,13 @@ def save_portable(
 
     Raises:
         InputError: If a module is not one of sentence-transformers' own, so that no consumer could load it, or the
-            folder is a URL.
+            folder is a URL, a file, or a folder that contains something other than a model.
     """
     _require_stock(model)
     folder = local_folder(folder)
+    is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not is_free and not (folder / "modules.json").is_file():
+        raise InputError(f"{folder}: expected a model or an empty folder to replace, found other files: name another")
     make_folder(folder.parent)
     with full_disk_named(folder.parent):
         replace_folder(folder, lambda fresh: _save(model, fresh, record, beside or {}))

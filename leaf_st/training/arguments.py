@@ -1,5 +1,6 @@
 """Training arguments: the defaults of leaf_st, the arguments that a recipe cannot set, and checks before any work."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
@@ -84,6 +85,7 @@ _LEAST_INTEGERS = {
     "max_steps": -1,
     "seed": 0,
 }
+_LARGEST_SEED = 2**32 - 1  # of NumPy
 _POSITIVE = ("learning_rate", "num_train_epochs", "eval_steps", "save_steps", "logging_steps")
 _FEW = 8  # values that a message lists
 
@@ -163,12 +165,18 @@ def check_arguments(recipe: Recipe) -> None:
         raise InputError(
             "gradient_checkpointing: expected a student with layers, found student.static=true: remove the argument"
         )
+    if recipe.training.arguments.get("fsdp") and not torch.distributed.is_initialized() and "RANK" not in os.environ:
+        raise InputError("fsdp: expected several processes, found one: start torchrun, or remove the argument")
     _check_reports(recipe.training.arguments.get("report_to"))
     _check_metric(recipe)
 
 
 def _check_value(name: str, value: object) -> None:
     hint = argument_types()[name]
+    if name == "max_steps" and value == 0:
+        raise InputError("max_steps: expected a whole number of at least 1, or -1 for all epochs, found 0: change it")
+    if name in ("seed", "data_seed") and isinstance(value, int) and value > _LARGEST_SEED:
+        raise InputError(f"{name}: expected a whole number of at most {_LARGEST_SEED:,}, found {value:,}: change it")
     if name in _LEAST_INTEGERS:
         _check_least(name, value, _LEAST_INTEGERS[name])
     elif name in _POSITIVE and not (value is None and fits(None, hint)):
@@ -244,6 +252,8 @@ def _check_metric(recipe: Recipe) -> None:
     known = [f"{DOMAIN}_loss", f"{GENERAL}_loss"] if recipe.general else ["loss"]
     if name is not None and name.removeprefix("eval_") not in known:
         raise InputError(f"metric_for_best_model: expected {' or '.join(known)}, found {name!r}: change the value")
+    if recipe.training.arguments.get("greater_is_better"):
+        raise InputError("greater_is_better: expected false, because the metric is a loss, found true: remove it")
 
 
 def _check_strategies(arguments: Mapping[str, Any], given: Mapping[str, Any]) -> None:

@@ -231,3 +231,18 @@ def test_another_error_with_space_on_the_disk_keeps_its_type(tmp_path, monkeypat
     monkeypatch.setattr(portable.shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 40))
     with pytest.raises(KeyError), portable.full_disk_named(tmp_path):
         raise KeyError("name")
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_only_a_model_is_replaced(tiny_student, tmp_path, kind):
+    place = tmp_path / "mine"
+    if kind == "folder":
+        place.mkdir()
+    notes = place / "notes.txt" if kind == "folder" else place
+    notes.write_text("mine")
+    with pytest.raises(InputError, match=r"mine: expected a model or an empty folder to replace, found other files"):
+        save_portable(tiny_student, place)
+    assert notes.read_text() == "mine"
+    save_portable(tiny_student, tmp_path / "model")
+    save_portable(tiny_student, tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

@@ -20,6 +20,7 @@ from leaf_st.recipe import ApiSpec, Recipe, StudentSpec, TeacherSpec, TextsSpec
 from leaf_st.teacher.api import client as api_client
 from leaf_st.teacher.api import pace as api_pace
 from leaf_st.teacher.api import teacher as api_module
+from leaf_st.teacher.api.client import ApiClient
 from leaf_st.teacher.api.pace import Pace, requested_pause, seconds_of
 from leaf_st.teacher.api.probes import PROBES
 from leaf_st.teacher.open import kind_of, open_teacher_model, require_teacher
@@ -231,7 +232,7 @@ def _longer(rows):
         (_narrow, "vectors of 15 dimensions: expected 16"),
         (_ragged, "gives no vectors for 3 texts"),
         (_nan, "NaN or infinite numbers for 1 of 3 texts, such as 'ccc'"),
-        (_zero, "the zero vector for 1 of 3 texts, such as 'ccc'"),
+        (_zero, "the zero vector for 1 of 3 texts, such as 'ccc': expected a direction, which a student can learn"),
         (_longer, "a vector of norm 2.000 for 'ccc': expected norm 1"),
     ],
 )
@@ -411,6 +412,14 @@ def test_a_value_named_as_a_secret_is_refused(body):
     with pytest.raises(InputError, match=r"^teacher\.api\.extra_body: .* of teacher\.api\.api_key_env$") as refused:
         ApiSpec("https://example.org/v1", "m", extra_body=body)
     assert KEY not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "two\nlines"])
+def test_a_key_that_cannot_be_sent_is_named(monkeypatch, key):
+    monkeypatch.setenv("SOME_KEY", key)
+    with pytest.raises(InputError, match=r"^the environment variable SOME_KEY: expected a key of ASCII") as refused:
+        ApiClient(ApiSpec("https://example.org/v1", "m", api_key_env="SOME_KEY"))
+    assert key not in str(refused.value)
 
 
 def test_a_value_that_counts_tokens_is_no_secret():

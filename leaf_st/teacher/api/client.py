@@ -49,12 +49,18 @@ class ApiClient:
         api: The API.
 
     Raises:
-        InputError: If the `openai` client is not installed, or a value of ``api`` contains the key.
+        InputError: If the `openai` client is not installed, a value of ``api`` contains the key, or the key contains
+            characters that cannot be sent.
     """
 
     def __init__(self, api: ApiSpec) -> None:
         self._api = api
         self._key = os.environ.get(api.api_key_env, "").strip()
+        if not (self._key.isascii() and self._key.isprintable()):  # the header of a request takes no other characters
+            raise InputError(
+                f"the environment variable {api.api_key_env}: expected a key of ASCII characters, found others: copy "
+                "the key again"
+            )
         self._client = _client(api, self._key)
         weakref.finalize(self, self._client.close)
         processes = int(os.environ.get("WORLD_SIZE", "1"))

@@ -37,13 +37,13 @@ def require_usable(vectors: NDArray[np.float32], texts: Sequence[str], width: in
             f"the API gives vectors of {vectors.shape[1]} dimensions: expected {width}; check "
             "teacher.api.model and teacher.api.dimensions"
         )
-    for wrong, name in (
-        (~np.isfinite(vectors).all(axis=1), "NaN or infinite numbers"),
-        (~vectors.any(axis=1), "the zero vector"),
+    for wrong, name, expected in (
+        (~np.isfinite(vectors).all(axis=1), "NaN or infinite numbers", "finite values"),
+        (~vectors.any(axis=1), "the zero vector", "a direction, which a student can learn"),
     ):
         if wrong.any():
             text = texts[int(np.argmax(wrong))]
             raise InputError(
                 f"the API gives {name} for {int(wrong.sum())} of {len(texts)} texts, such as {text[:60]!r}: "
-                "expected finite values; leave the text out, or check the server"
+                f"expected {expected}; leave the text out, or check the server"
             )
