@@ -71,6 +71,11 @@ def _rows(texts: Iterable[Any], vector_column: str | None) -> Iterator[_Row]:
             if name not in names:
                 raise InputError(f"texts: expected a column {name!r}, found {', '.join(names)}: rename the column")
         texts = texts.select_columns([name for name in (*required, "kind") if name in names])
+    elif hasattr(texts, "columns") or hasattr(texts, "column_names"):  # iteration would give the names of the columns
+        raise InputError(
+            f"texts: expected texts, found a {type(texts).__name__}: pass one column, such as list(frame['text']), or "
+            "datasets.Dataset.from_pandas(frame) for columns 'text' and 'kind'"
+        )
     for number, item in enumerate(texts):
         row = _row(item, number)
         yield row if vector_column is None else row._replace(vector=_vector(item, vector_column, number))

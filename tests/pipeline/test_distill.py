@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import datasets
 import numpy as np
+import pandas
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -14,6 +15,7 @@ from transformers import TrainerCallback
 
 import leaf_st
 from leaf_st.errors import InputError
+from leaf_st.pipeline.given_texts import keep_texts
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.trainer import LeafTrainer
 
@@ -93,6 +95,11 @@ def test_a_data_set_with_kinds(tiny_teacher_folder, tmp_path):
     assert [row.kind for row in _stored(tmp_path / "run")] == ["query", "document", "document"] * 20
 
 
+def test_a_column_of_a_table(tmp_path):
+    keep_texts(pandas.DataFrame({"text": TEXTS})["text"], tmp_path / "run" / "texts" / "given.parquet")
+    assert _kept(tmp_path / "run") == TEXTS
+
+
 def test_mappings_and_a_stream(tiny_teacher_folder, tmp_path):
     rows = [{"text": text, "kind": "query"} for text in TEXTS]
     leaf_st.distill(rows, tiny_teacher_folder, output=tmp_path / "mappings", **QUICK)
@@ -131,6 +138,7 @@ def test_without_an_output_the_student_stays(tiny_teacher_folder, tmp_path, monk
         (TEXTS, {"learn_rate": 1e-4}, "learn_rate"),
         (TEXTS, {"minutes": -1}, r"training\.budget_minutes"),
         ([], {}, "texts: expected at least one text, found none"),
+        (pandas.DataFrame({"text": TEXTS}), {}, r"found a DataFrame: pass one column, such as list\(frame\['text'\]\)"),
         (["a", 7], {}, "texts: expected strings, or mappings with 'text' and 'kind', found 7 at index 1"),
         ({"train": TEXTS}, {}, r"found dict: pass one of its parts"),
         (datasets.Dataset.from_dict({"body": TEXTS}), {}, "expected a column 'text', found body: rename the column"),
