@@ -1,7 +1,9 @@
 """Distillation as one call, for scripts and notebooks: the same pipeline and run folder as ``leaf-st run``."""
 
+import logging
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,8 +22,11 @@ from leaf_st.pipeline.run import Run
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.recipe.types import local_folder
 from leaf_st.run_folder import RESULTS, TEXTS
+from leaf_st.texts.check import left_out
 
 _GIVEN = Path(TEXTS, "given.parquet")  # in the run folder
+
+_logger = logging.getLogger(__name__)
 
 
 def distill(
@@ -102,7 +107,10 @@ def _carry_out(
         with PartialState().main_process_first():
             beside = column is not None and column.endswith(".npy")
             keep_texts(texts, run.folder / _GIVEN, None if beside else column)
-    run.embed()
+    store = run.embed()
+    # Without the console of `leaf-st run`, Python shows no message below a warning.
+    if store is not None and store.skipped and PartialState().is_main_process:
+        _logger.warning("%s texts are used%s", f"{len(store):,}", left_out(Counter(store.skipped)))
     student = run.train(callbacks, evaluator)
     if run.leave_group() and not (run.folder / RESULTS / ALIGNMENT.file).is_file():
         run.measure_alignment()

@@ -117,9 +117,11 @@ def test_a_path(tiny_teacher_folder, tmp_path, as_path):
     assert not (tmp_path / "run" / "texts").exists()
 
 
-def test_texts_that_cannot_be_used_are_counted(tiny_teacher_folder, tmp_path):
+def test_texts_that_cannot_be_used_are_counted(tiny_teacher_folder, tmp_path, caplog):
     leaf_st.distill([None, "\ud800", " ", *TEXTS], tiny_teacher_folder, output=tmp_path / "run", **QUICK)
     assert EmbeddingStore(tmp_path / "run" / "store").skipped == {"without a text": 2, "empty": 1}
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "60 texts are used; left out: 2 without a text, 1 empty" in warnings
 
 
 def test_without_an_output_the_student_stays(tiny_teacher_folder, tmp_path, monkeypatch):
