@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import UnionType
 from typing import NoReturn
 
 _CANNOT_WRITE = {
@@ -64,6 +65,23 @@ class ModelError(InputError):
 
 class UnreachableError(ModelError):
     """A model that neither the hub's cache nor the hub could give, because the hub cannot be reached."""
+
+
+def require_kind(argument: str, value: object, kinds: type | UnionType, expected: str) -> None:
+    """Check the type of an argument, which a deeper function would report with an attribute that it lacks.
+
+    Args:
+        argument: Name of the argument in errors.
+        value: The argument.
+        kinds: The accepted types.
+        expected: The accepted types in words, and after a colon what to do.
+
+    Raises:
+        InputError: If ``value`` has another type.
+    """
+    if not isinstance(value, kinds):
+        what, _, remedy = expected.partition(": ")
+        raise InputError(f"{argument}: expected {what}, found a {type(value).__name__}: {remedy}")
 
 
 def cannot_write(error: Exception) -> bool:

@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.evaluation import BaseEvaluator
 from transformers import TrainerCallback
 
-from leaf_st.errors import InputError
+from leaf_st.errors import InputError, require_kind
 from leaf_st.evaluation.measurements.alignment import ALIGNMENT
 from leaf_st.pipeline.given_texts import keep_texts
 from leaf_st.pipeline.run import Run
@@ -70,6 +70,9 @@ def distill(
     Raises:
         InputError: If an argument or a text cannot be used, a model does not load, or ``output`` contains another run.
     """
+    saved = "save a loaded model with save_pretrained and name its folder"
+    require_kind("teacher", teacher, str | Path | TeacherSpec, f"a folder, hub id or TeacherSpec: {saved}")
+    require_kind("backbone", backbone, str | Path | None, f"a folder or hub id: {saved}")
     with _run_folder(output) as folder:
         spec = teacher if isinstance(teacher, TeacherSpec) else TeacherSpec(model=str(teacher))
         column = spec.vector_column if vector_column is None else vector_column

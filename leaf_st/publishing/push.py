@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from leaf_st.errors import require_kind
 from leaf_st.hub.client import Hub, Published
 from leaf_st.hub.manifest import MANIFEST, read_manifest
 from leaf_st.hub.target import MAIN, Target
@@ -53,6 +54,7 @@ def push_to_hub(
         InputError: If a part is missing or wrong, a check failed, the hub rejects the upload, or another process trains
             or publishes this run.
     """
+    require_kind("run", run, str | Path, "a run folder: name the folder that leaf-st run or distill(output=) made")
     run = Path(run)
     target = Target(repo_id, MAIN if revision is None else revision, private, create_pr, replace)
     hub = None if dry_run else Hub(target, token)

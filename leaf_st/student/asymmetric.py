@@ -7,7 +7,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Module
 from sentence_transformers.sentence_transformer.modules import Router
 
-from leaf_st.errors import InputError
+from leaf_st.errors import InputError, require_kind
 from leaf_st.models.load import load_model
 from leaf_st.models.prompts import prompt_for
 from leaf_st.recipe import TeacherSpec
@@ -16,7 +16,7 @@ from leaf_st.zoo import ASYMMETRIC, ZOO
 
 
 def load(
-    name: str | Path, *, asymmetric: bool = False, teacher: str | None = None, trust_remote_code: bool = False
+    name: str | Path, *, asymmetric: bool = False, teacher: str | Path | None = None, trust_remote_code: bool = False
 ) -> SentenceTransformer:
     """Load a student, or a student for queries together with its teacher for documents.
 
@@ -30,13 +30,15 @@ def load(
     Raises:
         InputError: If a model does not exist or cannot be loaded, or nothing names the teacher.
     """
+    require_kind("name", name, str | Path, "a folder or the name of a model: use a loaded model as it is")
+    require_kind("teacher", teacher, str | Path | None, "a folder or hub id: join loaded models with leaf_st.compose")
     name = str(name)
     if is_asymmetric(name):
         name, asymmetric = name.removesuffix(ASYMMETRIC), True
     student = load_model(name, trust_remote_code=trust_remote_code)
     if not asymmetric:
         return student
-    spec = teacher_spec(name, teacher, student.prompts)
+    spec = teacher_spec(name, None if teacher is None else str(teacher), student.prompts)
     return with_teacher(student, spec.with_models(trust_remote_code=trust_remote_code))
 
 
@@ -70,6 +72,9 @@ def compose(student: SentenceTransformer, teacher: SentenceTransformer) -> Sente
     Raises:
         InputError: If the vectors of the two models differ in width.
     """
+    for argument, model in (("student", student), ("teacher", teacher)):
+        expected = "a SentenceTransformer: load it by name with leaf_st.load or SentenceTransformer"
+        require_kind(argument, model, SentenceTransformer, expected)
     student_width, teacher_width = student.get_embedding_dimension(), teacher.get_embedding_dimension()
     if student_width != teacher_width:
         raise InputError(

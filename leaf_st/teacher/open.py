@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leaf_st.errors import InputError
+from leaf_st.errors import InputError, require_kind
 from leaf_st.models.find import find_model, published_as
 from leaf_st.models.prompts import prompt_for
 from leaf_st.recipe import KINDS, Recipe, TeacherSpec
@@ -43,6 +43,7 @@ def open_teacher(spec: TeacherSpec, device: str | None = None, max_tokens: int |
     Raises:
         InputError: If the teacher cannot be used.
     """
+    require_kind("spec", spec, TeacherSpec, "a TeacherSpec: pass leaf_st.recipe.TeacherSpec(model='FOLDER or hub id')")
     return kind_of(spec).open(spec, device, max_tokens)
 
 

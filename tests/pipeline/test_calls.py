@@ -37,6 +37,41 @@ def test_evaluate_asks_for_a_teacher(tiny_student, student_folder, beir):
         leaf_st.evaluate(student_folder, beir, modes=["asymmetric"])
 
 
+def test_an_object_in_place_of_a_name_is_named(tiny_student, local_teacher, beir, tmp_path):
+    texts, quick = ["a", "b"], {"output": tmp_path / "run"}
+    calls = {
+        "teacher: expected a folder, hub id or TeacherSpec, found a SentenceTransformer: save a loaded model": lambda: (
+            leaf_st.distill(texts, tiny_student, layers=(0, 2), **quick)
+        ),
+        "backbone: expected a folder or hub id, found a SentenceTransformer: save": lambda: leaf_st.distill(
+            texts, "teacher", backbone=tiny_student, **quick
+        ),
+        "name: expected a folder or the name of a model, found a SentenceTransformer": lambda: leaf_st.load(
+            tiny_student
+        ),
+        "teacher: expected a folder or hub id, found a SentenceTransformer: join": lambda: leaf_st.load(
+            "leaf-ir", asymmetric=True, teacher=tiny_student
+        ),
+        "teacher: expected a folder, hub id or Teacher, found a SentenceTransformer: name its folder": lambda: (
+            leaf_st.evaluate(tiny_student, beir, teacher=tiny_student)
+        ),
+        "model: expected a folder, hub id or SentenceTransformer, found a list": lambda: leaf_st.evaluate(["a"], beir),
+        "spec: expected a TeacherSpec, found a str: pass leaf_st.recipe.TeacherSpec": lambda: leaf_st.open_teacher(
+            "teacher"
+        ),
+        "teacher: expected a SentenceTransformer, found a LocalTeacher: load it": lambda: leaf_st.compose(
+            tiny_student, local_teacher
+        ),
+        "run: expected a run folder, found a SentenceTransformer: name the folder": lambda: leaf_st.push_to_hub(
+            tiny_student, "owner/name"
+        ),
+    }
+    for message, call in calls.items():
+        with pytest.raises(InputError, match=message):
+            call()
+    assert not (tmp_path / "run").exists()
+
+
 def test_export_of_a_loaded_model_makes_its_folder(tiny_student, quick_graph, tmp_path):
     folder = tmp_path / "new"
     paths = leaf_st.export(tiny_student, folder)

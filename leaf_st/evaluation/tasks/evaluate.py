@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
-from leaf_st.errors import InputError
+from leaf_st.errors import InputError, require_kind
 from leaf_st.evaluation.modes import ROLES, Mode
 from leaf_st.evaluation.results import Result
 from leaf_st.models.load import load_model
@@ -44,6 +44,12 @@ def evaluate(
     from leaf_st.evaluation.tasks import runner  # imports mteb, which takes seconds
     from leaf_st.evaluation.tasks.find import find_tasks
 
+    require_kind("model", model, str | Path | SentenceTransformer, "a folder, hub id or SentenceTransformer: name one")
+    if not isinstance(teacher, str | Path | None) and not hasattr(teacher, "fingerprint"):
+        raise InputError(
+            f"teacher: expected a folder, hub id or Teacher, found a {type(teacher).__name__}: name its folder or "
+            "hub id, or pass what leaf_st.open_teacher returns"
+        )
     folder = None if output is None else local_folder(output)
     names = [tasks] if isinstance(tasks, str | Path) else tasks
     found = find_tasks([str(name) for name in names])
