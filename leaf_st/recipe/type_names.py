@@ -35,7 +35,7 @@ def type_name(hint: Any) -> str:  # noqa: ANN401  (any annotation)
 
 def value_name(value: object) -> str:
     """Return ``value`` in words, for the part of a message that says what was found."""
-    if value == "":
+    if isinstance(value, str) and not value:  # an array compares each of its values
         return "empty text"
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         return f"text that is neither valid JSON nor a Python literal: {value}"

@@ -75,6 +75,14 @@ def _to_sequence(value: object) -> object:
     return (value,) if isinstance(value, str | Path | int) and not isinstance(value, bool) else value
 
 
+def _to_numbers(value: object) -> object:
+    """Return an array or range as a list, and other values as `_to_sequence` does."""
+    if isinstance(value, range):
+        return list(value)
+    to_list = getattr(value, "tolist", None)  # numpy, whose import would slow the command line down, and torch
+    return _to_sequence(value if to_list is None else to_list())
+
+
 NonEmpty = Annotated[str, BeforeValidator(_to_text), Field(min_length=1)]
 LocalPath = Annotated[str, BeforeValidator(_to_local_path), Field(min_length=1), Named("path")]
 TextSource = Annotated[str, BeforeValidator(_to_source), Field(min_length=1), Named("path or hf://datasets/OWNER/NAME")]
@@ -88,7 +96,7 @@ SetNames = Annotated[Sequence[SetName], BeforeValidator(_to_sequence), AfterVali
 LocalPaths = Annotated[Sequence[LocalPath], BeforeValidator(_to_sequence), AfterValidator(tuple)]
 Layers = Annotated[
     Sequence[AtLeast0],
-    BeforeValidator(_to_sequence),
+    BeforeValidator(_to_numbers),
     AfterValidator(tuple),
     Field(min_length=1),
     Named("list of layer numbers such as 0,4,5"),

@@ -30,6 +30,11 @@ def test_evaluate_a_folder_with_a_teacher_and_keep_the_results(student_folder, t
     assert [row["score"] for row in kept] == [row.score for row in rows]
 
 
+def test_evaluate_takes_one_mode(tiny_student, local_teacher, beir):
+    (row,) = leaf_st.evaluate(tiny_student, beir, teacher=local_teacher, modes="asymmetric")
+    assert row.mode == "asymmetric"
+
+
 def test_evaluate_asks_for_a_teacher(tiny_student, student_folder, beir):
     with pytest.raises(InputError, match="a loaded model does not name its teacher"):
         leaf_st.evaluate(tiny_student, beir, modes=["teacher"])

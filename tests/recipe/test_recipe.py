@@ -2,6 +2,7 @@ import json
 from dataclasses import FrozenInstanceError, asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from leaf_st.errors import InputError
@@ -244,12 +245,18 @@ def test_parts_are_frozen_and_compare_by_value():
         (lambda: Recipe(), "^name: no value given"),
         (lambda: Recipe("a", 5), "^texts: expected a TextsSpec, found 5"),
         (lambda: Recipe("a", evaluate_on=["s3://b/c"]), "^evaluate_on: expected a local path, found 's3://b/c'"),
+        (lambda: StudentSpec(layers=np.array([0.5, 2])), r"^student.layers: .*found array\(\[0.5, 2. \]\)"),
         (lambda: TrainingSpec(arguments=5), "^training.arguments: expected mapping, found 5"),
     ],
 )
 def test_the_constructor_names_the_field(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+@pytest.mark.parametrize("layers", [np.array([0, 1, 2]), range(3), [0, 1, 2]])
+def test_layers_are_any_sequence_of_numbers(layers):
+    assert StudentSpec(layers=layers).layers == (0, 1, 2)
 
 
 def test_every_field_is_listed_with_type_default_and_description():

@@ -1,6 +1,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pytest
 from pydantic import Field
 
@@ -98,6 +99,7 @@ def test_text_that_does_not_fit_is_left_for_validation_to_refuse(text, hint):
     ("value", "name"),
     [
         ("", "empty text"),
+        (np.array([1, 2]), "array([1, 2])"),
         ("fast", "'fast'"),
         (1.5, "1.5"),
         ((0, 1), "(0, 1)"),

@@ -20,7 +20,7 @@ def evaluate(
     tasks: str | Path | Sequence[str | Path],
     *,
     teacher: str | Path | Teacher | None = None,
-    modes: Sequence[Mode] | None = None,
+    modes: Mode | Sequence[Mode] | None = None,
     output: str | Path | None = None,
 ) -> list[Result]:
     """Measure a student on tasks of mteb and on local sets, by itself and together with its teacher.
@@ -31,8 +31,8 @@ def evaluate(
             `leaf_st.evaluation.tasks.local`).
         teacher: Folder or hub id of the teacher, or a `Teacher` object; if None, the teacher that the student's own
             record names is used for the modes that need one.
-        modes: ``"teacher"``, ``"standard"`` and ``"asymmetric"``; by default all of them with a ``teacher``, and
-            otherwise ``["standard"]``.
+        modes: ``"teacher"``, ``"standard"`` and ``"asymmetric"``, or one of them; by default all of them with a
+            ``teacher``, and otherwise ``["standard"]``.
         output: Results folder of this student; a repeated call resumes from it. Nothing is kept if None.
 
     Returns:
@@ -53,7 +53,8 @@ def evaluate(
     folder = None if output is None else local_folder(output)
     names = [tasks] if isinstance(tasks, str | Path) else tasks
     found = find_tasks([str(name) for name in names])
-    chosen: list[Mode] = list(dict.fromkeys(modes or (ROLES if teacher else ["standard"])))
+    given = [modes] if isinstance(modes, str) else modes
+    chosen: list[Mode] = list(dict.fromkeys(given or (ROLES if teacher else ["standard"])))
     student = model if isinstance(model, SentenceTransformer) else load_model(str(model))
     opened = None
     if teacher is not None and not isinstance(teacher, str | Path):
