@@ -65,7 +65,8 @@ def load_model(
         device: Device of the model; sentence-transformers' choice if None.
 
     Raises:
-        InputError: If the model does not exist, is damaged, cannot be loaded, cannot encode, or reads fewer tokens.
+        InputError: If the model does not exist, is damaged, cannot be loaded, cannot encode, or reads fewer tokens, or
+            torch cannot use ``device``.
     """
     name = str(name)
     try:
@@ -80,6 +81,7 @@ def load_model(
         remedy = _code_remedy(role)
         raise InputError(f"{role} {name} cannot be loaded from {folder}: {code}; {remedy}, or name another {role}")
     device = device or get_device_name()
+    _require_device(device)
     dtype = dtype_of(precision, torch.device(device))
     with _failures_named(f"{role} {name} cannot be loaded from {folder}", role, folder):
         model = SentenceTransformer(
@@ -101,6 +103,18 @@ def load_model(
     set_max_length(model, max_length, role, name)
     require_encoding(model, role, name)
     return model
+
+
+def _require_device(device: str) -> None:
+    """Refuse a device that torch cannot use, which loading would report as damage of the model's files."""
+    try:
+        torch.empty(0, device=device)
+    # A build without CUDA raises AssertionError; an unknown or busy device RuntimeError.
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"device: expected a device that torch can use here, found {device!r} ({_reason(error)}): name another "
+            "device, such as 'cpu'"
+        ) from error
 
 
 def _check_without_modules(folder: Path, role: str, name: str) -> None:

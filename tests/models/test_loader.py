@@ -108,6 +108,19 @@ def test_a_model_that_cannot_encode_is_one_line(tiny_teacher_folder, tmp_path):
         _load(folder, role="teacher")
 
 
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("gpu", "RuntimeError: Expected one of cpu, cuda, "),
+        ("cuda:99", "(AssertionError: Torch not compiled with CUDA|RuntimeError|AcceleratorError)"),
+    ],
+)
+def test_a_device_that_torch_cannot_use_is_named(tiny_teacher_folder, device, said):
+    message = rf"^device: expected a device that torch can use here, found '{device}' \({said}.*\): name another device"
+    with pytest.raises(InputError, match=message):
+        open_teacher(TeacherSpec(model=str(tiny_teacher_folder)), device)
+
+
 def test_a_teacher_that_cannot_compute_in_bfloat16_names_the_precision(tiny_teacher_folder, tmp_path):
     config = XLNetConfig(vocab_size=4000, d_model=16, n_layer=1, n_head=2, d_inner=16)
     XLNetModel(config).save_pretrained(tmp_path / "xlnet")
