@@ -88,14 +88,14 @@ def test_a_student_without_a_record_leaves_the_teacher_its_prompts(prompted, tin
 
 
 def test_the_recorded_length_and_precision_hold_in_evaluation(prompted, tmp_path):
-    asked = TeacherSpec(model=str(prompted), max_length=5, precision="bfloat16")
+    asked = TeacherSpec(model=str(prompted), max_length=14, precision="bfloat16")
     folder = _distilled(tmp_path / "student", asked)
     trained, found = open_teacher(asked, "cpu"), open_teacher(teacher_spec(folder), "cpu")
     assert found.fingerprint == trained.fingerprint
-    assert (found.fingerprint.max_length, found.fingerprint.precision) == (5, "bfloat16")
+    assert (found.fingerprint.max_length, found.fingerprint.precision) == (14, "bfloat16")
     np.testing.assert_array_equal(found.encode_query(TEXTS), trained.encode_query(TEXTS))
     document = load(folder, asymmetric=True)[0].sub_modules["document"][0]
-    assert document.max_seq_length == 5
+    assert document.max_seq_length == 14
 
 
 def test_the_similarity_of_the_teacher_stays(prompted, tmp_path):
