@@ -28,6 +28,7 @@ from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fitted, Service, Teacher
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.texts import Text
+from leaf_st.texts.check import left_out
 from leaf_st.training.arguments import named_arguments
 from leaf_st.training.train import initial_student
 
@@ -111,12 +112,15 @@ def screen(recipe: Recipe, sample: int | None = None) -> Screening:
         student = initial_student(recipe, teacher.fingerprint)  # reports an invalid student before embedding
         cut = cut_to(tokens_to_embed(recipe, teacher, student), student, teacher.fingerprint.prompts)
         size = sample or _sample_of(teacher)
-        texts, rows = survey(recipe.texts, prompts=teacher.prompts, size=size, excluded=excluded, cut=cut)
+        skipped: Counter[str] = Counter()
+        texts, rows = survey(
+            recipe.texts, prompts=teacher.prompts, size=size, skipped=skipped, excluded=excluded, cut=cut
+        )
         if recipe.teacher.needs_fit:
             assert isinstance(teacher, Fitted)  # TeacherSpec.needs_fit
             teacher.fit(rows, folder / "fit.safetensors")
             teacher.use(folder / "fit.safetensors")
-        store = _embed(rows, teacher, folder / "store")
+        store = _embed(rows, teacher, folder / "store", skipped)
         held_out = store.held_out(len(store) // _HELD_OUT)
         fitted = np.setdiff1d(np.arange(len(store)), store.untrained(held_out))
         start = measure_closed_form(recipe, store, student, fitted.tolist(), held_out.tolist())
@@ -140,10 +144,11 @@ def _sample_of(teacher: Teacher) -> int:
     return PAID_SAMPLE if isinstance(teacher, Service) else SAMPLE
 
 
-def _embed(rows: Sequence[Text], teacher: Teacher, folder: Path) -> EmbeddingStore:
-    usable = list(usable_texts(teacher, rows, Counter()))
+def _embed(rows: Sequence[Text], teacher: Teacher, folder: Path, skipped: Counter[str]) -> EmbeddingStore:
+    usable = list(usable_texts(teacher, rows, skipped))
     if len(usable) < _LEAST:
-        raise InputError(f"texts: expected at least {_LEAST} texts, found {len(usable)}: add texts")
+        remedy = "correct these rows, or add texts" if skipped else "add texts"
+        raise InputError(f"texts: expected at least {_LEAST} texts, found {len(usable)}{left_out(skipped)}: {remedy}")
     _logger.info("embedding a sample of %s texts with %s", f"{len(usable):,}", teacher.fingerprint.teacher)
     store = precompute(usable, teacher, folder, dtype="float32", total=len(usable))
     assert store is not None  # this process embeds all shards

@@ -34,6 +34,7 @@ from leaf_st.teacher.store import (
     read_header,
 )
 from leaf_st.texts import Text
+from leaf_st.texts.check import left_out
 from leaf_st.texts.fold import text_id
 
 # A kill loses at most one block, which takes some seconds on two cores. 1M rows are 977 shards.
@@ -100,7 +101,9 @@ def precompute(
             shards.append(shard)
             rows += len(block)
     if not shards:
-        raise InputError(f"store {folder}: expected texts, found none")
+        reasons = skipped or Counter[str]()
+        remedy = "correct these rows, or name other texts or vectors" if reasons else "name other texts"
+        raise InputError(f"store {folder}: expected texts, found none{left_out(reasons)}: {remedy}")
     if service is not None:
         service.require_unchanged(folder)
     # Other workers may have written shards in the meantime. The last worker must find all of them.

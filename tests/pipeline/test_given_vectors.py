@@ -20,6 +20,7 @@ from leaf_st.pipeline.plan import plan
 from leaf_st.pipeline.plan_text import format_plan
 from leaf_st.pipeline.recipe_file import override
 from leaf_st.pipeline.run import Run
+from leaf_st.pipeline.screen import screen
 from leaf_st.publishing.card.card import card_text
 from leaf_st.recipe import TEACHER_OF_START, ApiSpec, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.teacher.open import open_teacher
@@ -261,3 +262,19 @@ def test_the_card_does_not_load_the_teacher(recipe, tmp_path):
     card = card_text(tmp_path / "run", "owner/student", without_results=True)
     assert 'documents = np.load("documents.npy")' in card
     assert 'SentenceTransformer("owner/api")' not in card
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(np.nan, "NaN, infinite or too large numbers"), (1e30, "NaN, infinite or too large numbers"), (0, "zero vector")],
+)
+def test_a_table_without_a_usable_vector_is_refused_with_the_counts(recipe, tmp_path, value, reason):
+    np.save(tmp_path / "vectors.npy", np.full((80, 8), value, dtype=np.float32))
+    useless = override(recipe, [f"teacher.vector_column={tmp_path / 'vectors.npy'}"])
+    counted = rf"left out: 80 .*{reason} \(first: 'a text, number 0'\): correct these rows, or "
+    with pytest.raises(
+        InputError, match=f"^store .*: expected texts, found none; {counted}name other texts or vectors$"
+    ):
+        Run(useless, tmp_path / "run").embed()
+    with pytest.raises(InputError, match=f"^texts: expected at least 50 texts, found 0; {counted}add texts$"):
+        screen(useless)

@@ -188,7 +188,7 @@ def test_other_texts_are_refused(tmp_path, texts):
 
 
 def test_no_texts_are_refused(tmp_path):
-    with pytest.raises(InputError, match="expected texts, found none"):
+    with pytest.raises(InputError, match=r"expected texts, found none: name other texts$"):
         embed(tmp_path, [])
 
 

@@ -9,7 +9,7 @@ FLAWS = (
     "",
     "without a vector",
     "vector of another width",
-    "vector with NaN or infinite numbers",
+    "vector with NaN, infinite or too large numbers",
     "zero vector",
     "vector of a norm other than 1",
     "repeated text with different vectors",

@@ -80,7 +80,7 @@ def test_rows_without_a_usable_vector_are_left_out_counted_and_named(tmp_path):
     assert store.skipped == {
         "duplicate": 3,
         "zero vector (first: 'text 5')": 2,
-        "vector with NaN or infinite numbers (first: 'text 6')": 2,
+        "vector with NaN, infinite or too large numbers (first: 'text 6')": 2,
         "vector of another width (first: 'text 8')": 1,
         "without a vector (first: 'text 9')": 1,
         "vector of a norm other than 1 (first: 'text 10')": 1,
@@ -96,8 +96,8 @@ def test_rows_without_a_usable_vector_are_left_out_counted_and_named(tmp_path):
     ("vector", "reason"),
     [
         (np.zeros(WIDTH), "zero vector"),
-        (np.full(WIDTH, np.nan), "vector with NaN or infinite numbers"),
-        (np.full(WIDTH, 1e39), "vector with NaN or infinite numbers"),  # more than float32 holds
+        (np.full(WIDTH, np.nan), "vector with NaN, infinite or too large numbers"),
+        (np.full(WIDTH, 1e39), "vector with NaN, infinite or too large numbers"),  # more than float32 holds
         (np.ones(WIDTH + 1), "vector of another width"),
         (np.ones(0), "without a vector"),
         (np.ones(WIDTH), "vector of a norm other than 1"),
