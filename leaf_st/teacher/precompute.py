@@ -19,6 +19,7 @@ from leaf_st.errors import InputError
 from leaf_st.recipe.types import local_folder
 from leaf_st.sealed import write_sealed
 from leaf_st.teacher.blocks import blocks
+from leaf_st.teacher.different import require_different
 from leaf_st.teacher.embed import embed_rows
 from leaf_st.teacher.protocol import Service, Targets
 from leaf_st.teacher.rounding import record_rounding
@@ -71,7 +72,7 @@ def precompute(
 
     Raises:
         InputError: If the folder is a URL or holds something else, another teacher's vectors or other texts, or if the
-            teacher gives vectors that are not finite, has changed, or is not paid for.
+            teacher gives vectors that are not finite or the same for all texts, has changed, or is not paid for.
     """
     _prepare(local_folder(folder), teacher, dtype, rows_per_shard, cut_at)
     service = teacher if isinstance(teacher, Service) else None
@@ -95,6 +96,8 @@ def precompute(
                 if service is not None:
                     service.require_budget(block)
                 vectors = embed_rows(teacher, block)
+                if number == 0:  # before a service is paid for more
+                    require_different(teacher.fingerprint.teacher, vectors, whole=len(block) < rows_per_shard)
                 shard = writer.submit(write_shard, folder, number, rows, block, vectors, dtype)
             if shard is not None:
                 progress.update(len(block))

@@ -84,3 +84,10 @@ def test_a_student_that_gives_nan_is_named(tiny_student):
     torch.nn.init.constant_(tiny_student[2].linear.weight, torch.nan)
     with pytest.raises(InputError, match="the student returns NaN or infinite numbers for 4 of 4 texts"):
         AlignmentEvaluator(TEXTS, np.ones((4, 32)))(tiny_student)
+
+
+def test_the_distribution_of_nearly_equal_cosines():
+    cosines = np.array([1, 1, np.nextafter(np.float32(1), np.float32(0))], dtype=np.float32)
+    histogram = alignment_row("held-out texts", np.zeros(3, dtype=np.float32), cosines).cosine_histogram
+    assert (histogram.low, histogram.high) == (float(cosines[2]), 1)
+    assert (len(histogram.counts), histogram.counts[0], histogram.counts[-1]) == (40, 1, 2)

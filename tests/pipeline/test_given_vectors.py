@@ -278,3 +278,19 @@ def test_a_table_without_a_usable_vector_is_refused_with_the_counts(recipe, tmp_
         Run(useless, tmp_path / "run").embed()
     with pytest.raises(InputError, match=f"^texts: expected at least 50 texts, found 0; {counted}add texts$"):
         screen(useless)
+
+
+def test_a_table_of_one_vector_is_refused_before_training(recipe, tmp_path, monkeypatch):
+    np.save(tmp_path / "vectors.npy", np.full((80, 8), 0.25, dtype=np.float32))
+    same = override(recipe, [f"teacher.vector_column={tmp_path / 'vectors.npy'}"])
+    refusal = "^teacher owner/api: expected vectors that differ, found the same vector for all 80 texts: check the "
+    with pytest.raises(InputError, match=refusal):
+        Run(same, tmp_path / "run").embed()
+    with pytest.raises(InputError, match=refusal):
+        screen(same)
+    with monkeypatch.context() as patch:
+        patch.setattr("leaf_st.teacher.precompute.require_different", lambda *_, **__: None)
+        Run(same, tmp_path / "earlier").embed()
+    with pytest.raises(InputError, match=refusal):
+        Run(same, tmp_path / "earlier").train()
+    assert not (tmp_path / "earlier" / "checkpoints").exists()

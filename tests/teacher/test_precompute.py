@@ -254,3 +254,26 @@ def test_an_embedding_resumes_without_a_progress_bar(tmp_path, monkeypatch):
     first = embed(tmp_path / "store")
     again = embed(tmp_path / "store")
     assert len(first) == len(again)
+
+
+class Collapsed(FixedTeacher):
+    """Gives one vector, except for rounding."""
+
+    texts = 0
+
+    def vector(self, text, kind):
+        self.texts += 1
+        return np.full(8, 0.5, dtype=np.float32) + np.float32(1e-7) * (self.texts % 2)
+
+
+@pytest.mark.parametrize(("number", "found"), [(38, "all of the first 4 texts"), (3, "all 3 texts")])
+def test_a_teacher_of_one_vector_is_refused_after_the_first_block(tmp_path, number, found):
+    teacher = Collapsed()
+    with pytest.raises(InputError, match=f"fixed: expected vectors that differ, found the same vector for {found}: "):
+        embed(tmp_path, TEXTS[:number], teacher)
+    assert teacher.texts == min(number, 4)
+    assert not list(tmp_path.glob("shard-*"))
+
+
+def test_a_single_text_needs_no_other_vector(tmp_path):
+    assert len(embed(tmp_path, TEXTS[:1], Collapsed())) == 1

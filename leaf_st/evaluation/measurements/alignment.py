@@ -167,7 +167,8 @@ def alignment_row(name: str, distances: "NDArray[np.float32]", cosines: "NDArray
 def _histogram(values: "NDArray[np.float32]") -> Histogram:
     import numpy as np
 
-    counts, edges = np.histogram(values, _BINS)
+    # Nearly equal float32 numbers have fewer numbers between them than there are bins.
+    counts, edges = np.histogram(values.astype(np.float64), _BINS)
     return Histogram(float(edges[0]), float(edges[-1]), counts.tolist())
 
 

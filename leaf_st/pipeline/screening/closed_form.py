@@ -12,6 +12,7 @@ from leaf_st.evaluation.measurements.baseline import LinearMap, backbone_of, fit
 from leaf_st.pipeline.screening.search import agreement, plan_search
 from leaf_st.pipeline.screening.spectrum import Spectrum, spectrum
 from leaf_st.recipe import Recipe
+from leaf_st.teacher.different import require_different
 from leaf_st.teacher.store import EmbeddingStore
 
 Floats = NDArray[np.floating[Any]]
@@ -56,15 +57,20 @@ def measure_closed_form(
         student: The untrained student.
         fitted: Rows of the fit.
         held_out: Rows of the measurement.
+
+    Raises:
+        InputError: If the teacher's vectors of all these rows are the same.
     """
     source = backbone_of(student)
     source.max_seq_length = recipe.training.max_length or source.max_seq_length
     (x, y), (unseen, expected) = (_vectors(source, store, rows) for rows in (fitted, held_out))
+    vectors = np.concatenate([y, expected])
+    require_different(store.fingerprint.teacher, vectors, whole=True)  # rows that differ may be in neither part
     weights, offset = fit_ridge([(x, y)])
     ridge = LinearMap(source, weights, offset, store.fingerprint.normalized, len(fitted), l2=float("nan"))
     mapped, search = ridge.apply(unseen), plan_search(store, fitted, held_out)
     return ClosedForm(
-        spectrum=spectrum(np.concatenate([y, expected])),
+        spectrum=spectrum(vectors),
         layers=layers_of(student),
         r2=_explained(expected, unseen @ weights + offset),
         l2=float(np.linalg.norm(mapped - expected, axis=1).mean()),

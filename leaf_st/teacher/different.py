@@ -1,0 +1,33 @@
+"""Whether a teacher gives different vectors for different texts; nothing can be learned from one that does not."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leaf_st.errors import InputError
+
+_NOISE = 1e-6  # of the largest number: batches of other sizes round float32 numbers differently
+
+
+def require_different(teacher: str, vectors: NDArray[np.floating[Any]], whole: bool) -> None:
+    """Check that not all ``vectors`` of different texts are the same, except for rounding.
+
+    Args:
+        teacher: Name of the teacher, for the error.
+        vectors: The vectors of n texts, shape (n, d). A single vector passes, and so do numbers that are not finite.
+        whole: Whether these are all texts, or the first ones.
+
+    Raises:
+        InputError: If all vectors are the same.
+    """
+    if len(vectors) < 2:
+        return
+    with np.errstate(invalid="ignore"):  # infinite numbers, which the store refuses
+        same = bool((np.ptp(vectors, axis=0) <= _NOISE * np.abs(vectors).max()).all())
+    if same:
+        raise InputError(
+            f"teacher {teacher}: expected vectors that differ, found the same vector for all "
+            f"{'' if whole else 'of the first '}{len(vectors):,} texts: check the teacher, such as the address of an "
+            "API, the column of given vectors or the weights of a model, or name another teacher"
+        )
