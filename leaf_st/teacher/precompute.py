@@ -21,7 +21,7 @@ from leaf_st.sealed import write_sealed
 from leaf_st.teacher.blocks import blocks
 from leaf_st.teacher.different import require_different
 from leaf_st.teacher.embed import embed_rows
-from leaf_st.teacher.protocol import Service, Targets
+from leaf_st.teacher.protocol import GIVEN, Fingerprint, Service, Targets
 from leaf_st.teacher.rounding import record_rounding
 from leaf_st.teacher.shard import find_shards, is_intact, open_shard, write_shard
 from leaf_st.teacher.store import (
@@ -98,7 +98,8 @@ def precompute(
                 vectors = embed_rows(teacher, block)
                 if number == 0:  # before a service is paid for more
                     require_different(teacher.fingerprint.teacher, vectors, whole=len(block) < rows_per_shard)
-                shard = writer.submit(write_shard, folder, number, rows, block, vectors, dtype)
+                remedy = _remedy(teacher.fingerprint, skipped or Counter())
+                shard = writer.submit(write_shard, folder, number, rows, block, vectors, dtype, remedy)
             if shard is not None:
                 progress.update(len(block))
             shards.append(shard)
@@ -119,6 +120,17 @@ def precompute(
     manifest = {"rows": rows, "skipped": dict(skipped or {}), "shards": [path.name for path in paths if path]}
     write_sealed(folder / STORE_MANIFEST, manifest)
     return EmbeddingStore(folder)
+
+
+def _remedy(fingerprint: Fingerprint, skipped: Counter[str]) -> str:
+    """Return what to do if vectors are not finite, to follow the texts that have them."""
+    if not fingerprint.revision.startswith(GIVEN):
+        return ": set teacher.precision='float32' and teacher.store_dtype='float32', or name another teacher"
+    # No model is loaded, and vectors with NaN are left out. What remains is too large, often because it was misread.
+    return (
+        f"{left_out(skipped)}: correct the vectors, whose binary or base64 form must be little-endian float32, or set "
+        "teacher.store_dtype='float32' if such large numbers are meant"
+    )
 
 
 def _written(shard: Path | Future[Path] | None) -> Path | None:

@@ -48,7 +48,13 @@ def find_shards(folder: Path) -> dict[int, Path]:
 
 
 def write_shard(
-    folder: Path, index: int, first_row: int, rows: Sequence[Text], vectors: NDArray[np.float32], dtype: str
+    folder: Path,
+    index: int,
+    first_row: int,
+    rows: Sequence[Text],
+    vectors: NDArray[np.float32],
+    dtype: str,
+    remedy: str,
 ) -> Path:
     """Write shard ``index``, completely or not at all, and return its file.
 
@@ -59,6 +65,7 @@ def write_shard(
         rows: n texts.
         vectors: The vectors of the texts, shape (n, d).
         dtype: "float16" or "float32".
+        remedy: What to do if a vector is not finite, for the error.
 
     Raises:
         InputError: If a vector is not finite in that dtype. Nothing is written then (docs/architecture.md, contract 3).
@@ -67,10 +74,11 @@ def write_shard(
         values = vectors.astype(dtype)
     bad = _not_finite(vectors, values)
     if bad.size:
+        found = f"values too large for {dtype}" if np.isfinite(vectors).all() else "NaN or infinite values"
         raise InputError(
-            f"the teacher gave NaN or infinite values (as {dtype}) for {bad.size} of {len(rows)} texts, "
-            f"first for row {first_row + int(bad[0])}, {rows[bad[0]].text[:80]!r}: expected finite values; set "
-            "teacher.precision='float32' and teacher.store_dtype='float32', or name another teacher"
+            f"teacher: expected finite values as {dtype}, found {found} for {bad.size:,} of the {len(rows):,} texts in "
+            f"rows {first_row} to {first_row + len(rows) - 1} of the store, first for row {first_row + int(bad[0])}, "
+            f"{rows[bad[0]].text[:80]!r}{remedy}"
         )
     batch = _record_batch(first_row, rows, values)
     sink = pa.BufferOutputStream()

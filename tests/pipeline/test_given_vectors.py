@@ -294,3 +294,24 @@ def test_a_table_of_one_vector_is_refused_before_training(recipe, tmp_path, monk
     with pytest.raises(InputError, match=refusal):
         Run(same, tmp_path / "earlier").train()
     assert not (tmp_path / "earlier" / "checkpoints").exists()
+
+
+def test_given_vectors_in_the_wrong_byte_order_are_named_without_advice_for_a_model(recipe, table, tmp_path):
+    rows = pq.read_table(table)
+    vectors = np.random.default_rng(0).normal(size=(len(rows), 4))
+    swapped = [vector.astype(">f4").tobytes() for vector in vectors]
+    pq.write_table(pa.table({"text": rows["text"], "embedding": swapped}), tmp_path / "table.parquet")
+    with pytest.raises(InputError) as raised:
+        Run(override(recipe, [f"texts.source={tmp_path / 'table.parquet'}"]), tmp_path / "run").embed()
+    counts = re.search(
+        r"found values too large for float16 for (\d+) of the (\d+) texts in rows 0 to (\d+) of the store, first "
+        r"for row \d+, 'a text, number \d+'; left out: (\d+) vector with NaN, .*: correct the vectors, whose binary "
+        r"or base64 form must be little-endian float32, or set teacher\.store_dtype='float32' if such large "
+        r"numbers are meant$",
+        str(raised.value),
+    )
+    assert counts, raised.value
+    large, stored, last, skipped = map(int, counts.groups())
+    assert stored + skipped == 80
+    assert 0 < large <= stored == last + 1
+    assert "precision" not in str(raised.value)
