@@ -39,7 +39,6 @@ from leaf_st.pipeline.record import resolved_recipe, run_record
 from leaf_st.pipeline.text_length import cut_to, tokens_to_embed
 from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, TextsSpec
 from leaf_st.run_folder import FIT, GENERAL, MODEL, RESULTS, STORE, TEXTS, write_record
-from leaf_st.teacher.different import require_different
 from leaf_st.teacher.open import kind_of, open_teacher, require_teacher, usable_texts
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fingerprint, Fitted, NoVectorError, Service, Teacher
@@ -240,8 +239,8 @@ class Run:
             evaluator: Evaluator of sentence-transformers, called at each validation.
 
         Raises:
-            InputError: If ``store/`` is missing, damaged, or from another teacher, or its vectors are the same for all
-                texts, or another process uses the run folder.
+            InputError: If ``store/`` is missing, damaged, or from another teacher, or another process uses the
+                run folder.
         """
         with only_process(self.folder) if self._processes.is_main_process else nullcontext():
             return self._train(callbacks, evaluator)
@@ -251,8 +250,6 @@ class Run:
         require_teacher(self.recipe.teacher, store.fingerprint, f"store {store.folder}")
         if (self.folder / MODEL).is_dir():
             return load_model(str(self.folder / MODEL))
-        first = store.shard(0).embeddings  # an earlier version may have made the store
-        require_different(store.fingerprint.teacher, first, whole=len(first) == len(store))
         general = self._open_general(store)
         self._log_closed_licences()
         # Training changes this object, so a second call must build a new student.

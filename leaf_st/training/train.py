@@ -19,6 +19,7 @@ from leaf_st.sealed import write_sealed
 from leaf_st.student.new import new_student
 from leaf_st.student.projection import fit_projection
 from leaf_st.student.static import fit_table
+from leaf_st.teacher.different import require_different
 from leaf_st.teacher.protocol import Fingerprint, Teacher
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.arguments import named_arguments, training_arguments
@@ -92,8 +93,8 @@ def train(
         The student with the lowest validation loss.
 
     Raises:
-        InputError: If the store is too small or damaged, an argument is wrong, the teacher of a static student is
-            missing, or a different number of processes wrote the checkpoint.
+        InputError: If the store is too small or damaged or has the same vector for all texts, an argument is
+            wrong, the teacher of a static student is missing, or a different number of processes wrote the checkpoint.
         KeyboardInterrupt: On Ctrl-C, after the current batch and a checkpoint.
     """
     max_length = student.max_seq_length
@@ -103,6 +104,8 @@ def train(
     if arguments.process_index == 0:
         for part in filter(None, (store, general)):
             part.require_intact()
+        first = store.shard(0).embeddings  # an earlier version may have made the store
+        require_different(store.fingerprint.teacher, first, whole=len(first) == len(store))
     with arguments.main_process_first(local=False):
         checkpoint = last_complete_checkpoint(run / "checkpoints", arguments.world_size)
     arguments.eval_on_start &= checkpoint is None  # a resumed training was validated at its start
