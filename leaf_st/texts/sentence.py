@@ -78,6 +78,8 @@ def one_sentence(document: str) -> str | None:
 
 def sentences_of(document: str) -> list[str]:
     """Return the sentences that can serve as queries; none if ``document`` has fewer than two of them."""
+    if not _BORDER.search(document):  # most texts of some sources are one sentence, whose words need not be counted
+        return []
     sentences = [part for part in _parts(document) if _words(part) in _SENTENCE_WORDS]
     return sentences if len(sentences) > 1 else []
 

@@ -8,8 +8,9 @@ with the reader, the checks and the teacher of `leaf-st embed`. The rate is the 
 the time of the process without imports; the memory is the largest resident memory of the process, with imports. The
 script runs on Linux.
 
-Result:   2 cores, 1M rows: 17.4 s, 236 MB/s; 279 MB resident, of which 104 MB after the imports. `leaf-st embed` needs
-          about 400 MB more, because it also builds the student.
+Result:   2 cores, 1M rows: 27.9 s, 147 MB/s; 270 MB resident, of which 108 MB after the imports. `leaf-st embed` needs
+          about 400 MB more, because it also builds the student. Before the store kept a hash of each text's content and
+          sentences, by which held-out texts are chosen, the rate was 236 MB/s.
 """
 
 import argparse
