@@ -139,10 +139,10 @@ class _Bert:
         axis, one = graph.constant(0), graph.constant([1])
         # onnxruntime's operators need a token: a batch without tokens gets one, in a text of its own.
         missing = graph.node("Max", graph.node("Sub", one, graph.node("Size", self.rows)), graph.constant([0]))
-        self.added = graph.node("ConstantOfShape", missing, value=_zero())  # (1,) without tokens, (0,) otherwise
+        self.filler = graph.node("ConstantOfShape", missing, value=_zero())  # (1,) without tokens, (0,) otherwise
         # (n,), where each text ends among the packed tokens
         ends = graph.node("Add", graph.node("CumSum", counts, axis), missing)
-        self.ends = graph.node("Concat", graph.node("Add", self.added, one), ends, axis=0)
+        self.ends = graph.node("Concat", graph.node("Add", self.filler, one), ends, axis=0)
         # For each position of the padded batch, the index of its packed token. Padding gets any index, and is masked.
         before = graph.node("Sub", graph.node("CumSum", flat, axis), one)
         self.positions = graph.node("Max", before, graph.constant([0]))
@@ -163,13 +163,13 @@ class _Bert:
         graph = self.graph
         length = graph.node("Gather", graph.node("Shape", "input_ids"), graph.constant([1]))
         ids = graph.node("Gather", graph.node("Reshape", "input_ids", graph.constant([-1])), self.rows)
-        ids = graph.node("Concat", self.added, ids, axis=0)
+        ids = graph.node("Concat", self.filler, ids, axis=0)
         words = graph.node("Gather", self._weight("embeddings.word_embeddings.weight"), ids)
         # All tokens have type 0, so the embedding of type 0 can be added to each position embedding.
         added = self.weights["embeddings.position_embeddings.weight"]
         added = added + self.weights["embeddings.token_type_embeddings.weight"][0]
         columns = graph.node("Mod", self.rows, graph.node("Max", length, graph.constant([1])))
-        columns = graph.node("Concat", self.added, columns, axis=0)
+        columns = graph.node("Concat", self.filler, columns, axis=0)
         summed = graph.node("Add", words, graph.node("Gather", graph.constant(added, "embeddings.added"), columns))
         return graph.node("LayerNormalization", summed, *self._norm("embeddings"), epsilon=self.config.layer_norm_eps)
 

@@ -65,8 +65,8 @@ def load_model(
         device: Device of the model; sentence-transformers' choice if None.
 
     Raises:
-        InputError: If the model does not exist, is damaged, cannot be loaded, cannot encode, or reads fewer tokens, or
-            torch cannot use ``device``.
+        InputError: If the model does not exist, is damaged, cannot be loaded, cannot encode, or reads fewer tokens; or
+            if torch cannot use ``device``.
     """
     name = str(name)
     try:

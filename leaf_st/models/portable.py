@@ -66,7 +66,9 @@ def save_portable(
     folder = local_folder(folder)
     is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     if not is_free and not (folder / "modules.json").is_file():
-        raise InputError(f"{folder}: expected a model or an empty folder to replace, found other files: name another")
+        raise InputError(
+            f"{folder}: expected a model or an empty folder to replace, found other files: name another folder"
+        )
     make_folder(folder.parent)
     with full_disk_named(folder.parent):
         replace_folder(folder, lambda fresh: _save(model, fresh, record, beside or {}))
