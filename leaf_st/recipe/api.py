@@ -45,7 +45,7 @@ def _body_without_secrets(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _secret_name(value: object) -> str | None:
-    """Return the first name in ``value``, at any depth, that speaks of a secret; None if there is none."""
+    """Return the first name in ``value``, at any depth, that names a secret; None if there is none."""
     if isinstance(value, Mapping):
         secret = next((str(name) for name in value if _SECRET.search(str(name))), None)
         return secret or _secret_name(list(value.values()))

@@ -58,8 +58,8 @@ class ApiClient:
         self._key = os.environ.get(api.api_key_env, "").strip()
         if not (self._key.isascii() and self._key.isprintable()):  # the header of a request takes no other characters
             raise InputError(
-                f"the environment variable {api.api_key_env}: expected a key of ASCII characters, found others: copy "
-                "the key again"
+                f"the environment variable {api.api_key_env}: expected a key of ASCII characters, found other "
+                "characters: copy the key again"
             )
         self._client = _client(api, self._key)
         weakref.finalize(self, self._client.close)
