@@ -15,6 +15,12 @@ from typing import Self
 
 _DIGEST_BYTES = 16  # the probability that two of 10^9 texts share a digest is about 10^-21
 _CACHE_KIB = 64 * 1024
+# One statement for all digests of a block: sqlite3 releases Python's lock for each statement, and waits for the lock
+# afterwards, which takes longer than an insertion while another thread writes a shard.
+_INSERT = f"""
+INSERT OR IGNORE INTO seen WITH RECURSIVE place(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM place WHERE i + 1 < ?3)
+SELECT substr(?1, {_DIGEST_BYTES} * i + 1, {_DIGEST_BYTES}), ?2 + i FROM place
+"""
 
 
 class Deduplicator:
@@ -54,15 +60,15 @@ class Deduplicator:
         Raises:
             OSError: If the folder of temporary files is full.
         """
+        if not pairs:
+            return []
         digests = [blake2b(f"{prompt}\0{text}".encode(), digest_size=_DIGEST_BYTES).digest() for prompt, text in pairs]
-        numbers = range(self._count, self._count + len(digests))
-        self._count += len(digests)
+        first, self._count = self._count, self._count + len(digests)
         try:
-            command = "INSERT OR IGNORE INTO seen VALUES (?, ?)"
-            inserted = self._database.executemany(command, zip(digests, numbers, strict=True)).rowcount
+            inserted = self._database.execute(_INSERT, (b"".join(digests), first, len(digests))).rowcount
             if inserted == len(digests):
                 return [True] * len(digests)
-            return [self._number(digest) == number for digest, number in zip(digests, numbers, strict=True)]
+            return [self._number(digest) == number for number, digest in enumerate(digests, first)]
         except sqlite3.OperationalError as error:
             raise OSError(errno.ENOSPC, f"texts cannot be compared: {error}", tempfile.gettempdir()) from error
 
