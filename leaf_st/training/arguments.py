@@ -86,6 +86,7 @@ _LEAST_INTEGERS = {
     "seed": 0,
 }
 _LARGEST_SEED = 2**32 - 1  # of NumPy
+_NOT_NEGATIVE = ("weight_decay", "max_grad_norm")
 _POSITIVE = ("learning_rate", "num_train_epochs", "eval_steps", "save_steps", "logging_steps")
 _FEW = 8  # values that a message lists
 
@@ -181,6 +182,8 @@ def _check_value(name: str, value: object) -> None:
         _check_least(name, value, _LEAST_INTEGERS[name])
     elif name in _POSITIVE and not (value is None and fits(None, hint)):
         _check_positive(name, value)
+    elif name in _NOT_NEGATIVE and fits(value, float) and not value >= 0:  # type: ignore[operator]
+        raise InputError(f"{name}: expected a number of at least 0, found {value_name(value)}: change the value")
     elif not fits(value, hint):
         raise InputError(f"{name}: expected {_expected(hint, value)}, found {value_name(value)}: change the value")
     elif isinstance(value, str) and _takes_json(hint) and not Path(value).is_file():

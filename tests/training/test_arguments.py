@@ -88,6 +88,8 @@ def test_an_argument_that_would_have_no_effect_is_refused_with_the_remedy(tmp_pa
         ({"bf16": "false"}, "bf16: expected true or false, found 'false'"),
         ({"save_steps": "often"}, "save_steps: expected a number above 0, found 'often'"),
         ({"weight_decay": float("nan")}, "weight_decay: expected number, found nan"),
+        ({"weight_decay": -1}, "weight_decay: expected a number of at least 0, found -1"),
+        ({"max_grad_norm": -0.5}, r"max_grad_norm: expected a number of at least 0, found -0\.5"),
         ({"run_name": 5}, "run_name: expected text or None, found 5"),
         ({"greater_is_better": True}, "^greater_is_better: expected false, because the metric is a loss, found true"),
         ({"max_steps": 0}, "^max_steps: expected a whole number of at least 1, or -1 for all epochs, found 0"),

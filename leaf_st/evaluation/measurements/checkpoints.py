@@ -135,6 +135,8 @@ def _checkpoints(run: Path, recipe: Recipe) -> dict[int, Path]:
             f"{len(kept)}: train again with --set save_total_limit=10 --set save_steps=0.1 --set eval_steps=0.1 "
             "--output OTHER"
         )
+    if left_out := [found[step].name for step in found if step not in kept]:
+        _logger.warning("left out, because they are at the start of a cycle: %s", ", ".join(left_out))
     return kept
 
 

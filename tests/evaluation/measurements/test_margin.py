@@ -225,10 +225,12 @@ def _states(folder, steps):
         ("step", 2, [10, 20, 30, 40, 50, 60]),
     ],
 )
-def test_checkpoints_at_the_start_rate_are_skipped(tmp_path, decay, cycles, kept):
+def test_checkpoints_at_the_start_rate_are_skipped(tmp_path, decay, cycles, kept, caplog):
     _states(tmp_path, range(10, 61, 10))
     recipe = Recipe("tiny", training=TrainingSpec(decay=decay, cycles=cycles))
     assert list(checkpoints._checkpoints(tmp_path, recipe)) == kept
+    left_out = ", ".join(f"checkpoint-{step}" for step in range(10, 61, 10) if step not in kept)
+    assert caplog.messages == ([f"left out, because they are at the start of a cycle: {left_out}"] if left_out else [])
 
 
 def test_a_damaged_checkpoint_is_reported(tmp_path):
