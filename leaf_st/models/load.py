@@ -3,7 +3,6 @@
 The loader encodes a short and a long text, so that a model that cannot encode fails here, with an error of one line.
 """
 
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -16,10 +15,11 @@ from sentence_transformers.sentence_transformer.modules import Router, Transform
 from sentence_transformers.util import get_device_name
 from torch import nn
 
-from leaf_st.atomic import read_json
 from leaf_st.errors import InputError, ModelError
 from leaf_st.models.find import find_model
 from leaf_st.models.intact import require_intact
+from leaf_st.models.kind import require_dense
+from leaf_st.models.missing import missing_weights
 from leaf_st.models.precision import dtype_of
 from leaf_st.models.safety import damaged_settings, own_code, require_safe
 from leaf_st.models.tokens import max_length_of, positions_of
@@ -37,8 +37,6 @@ _LENGTH_OF = {
     "student backbone": "student.max_length",
     "student.start": "student.max_length",
 }
-
-_logger = logging.getLogger(__name__)
 
 
 def load_model(
@@ -75,15 +73,16 @@ def load_model(
     except ModelError as error:
         raise InputError(f"{role} {name} cannot be loaded: {error.problem}") from error
     require_intact(folder)
-    if role not in _BACKBONES and not (folder / "modules.json").is_file():
-        _check_without_modules(folder, role, name)
+    if role not in _BACKBONES:
+        require_dense(folder, role, name)
     if not trust_remote_code and (code := own_code(folder)) is not None:
         remedy = _code_remedy(role)
         raise InputError(f"{role} {name} cannot be loaded from {folder}: {code}; {remedy}, or name another {role}")
     device = device or get_device_name()
     _require_device(device)
     dtype = dtype_of(precision, torch.device(device))
-    with _failures_named(f"{role} {name} cannot be loaded from {folder}", role, folder):
+    failures = _failures_named(f"{role} {name} cannot be loaded from {folder}", role, folder)
+    with failures, missing_weights() as missing:
         model = SentenceTransformer(
             str(folder),
             device=device,
@@ -94,6 +93,11 @@ def load_model(
         for module in modules_of(model):
             if not isinstance(module, Transformer):  # a Transformer has the dtype, except weights that need float32
                 module.to(dtype)
+    if missing:
+        raise InputError(
+            f"{role} {name} cannot be loaded from {folder}: expected all weights, found none for {', '.join(missing)}, "
+            f"which would be random: download or save the model again, or name another {role}"
+        )
     # Results use this name. A static model does not know its folder, and other models know only the hub's cache.
     model.model_card_data.set_model_id(ZOO[name].hub_id if name in ZOO and not Path(name).is_dir() else name)
     _refuse_tokens_without_row(model, role, name)
@@ -115,22 +119,6 @@ def _require_device(device: str) -> None:
             f"device: expected a device that torch can use here, found {device!r} ({_reason(error)}): name another "
             "device, such as 'cpu'"
         ) from error
-
-
-def _check_without_modules(folder: Path, role: str, name: str) -> None:
-    """Refuse a model that scores or labels texts, and name the pooling of any other model without modules.json."""
-    try:
-        kinds = read_json(folder / "config.json").get("architectures") or []
-    except (OSError, ValueError, AttributeError):  # loading the model names the damage
-        return
-    if any(str(kind).endswith("ForSequenceClassification") for kind in kinds):
-        raise InputError(
-            f"{role} {name} cannot be loaded from {folder}: expected a model of embeddings, found {kinds[0]}, which "
-            f"scores or labels texts, such as a reranker: name another {role}"
-        )
-    _logger.warning(
-        "%s %s has no modules.json, which states the pooling: the mean of its tokens' vectors is used", role, name
-    )
 
 
 def modules_of(model: SentenceTransformer) -> Iterator[nn.Module]:
@@ -177,12 +165,26 @@ def require_encoding(model: SentenceTransformer, role: str, name: str) -> None:
     """Encode a short text, and a text as long as ``model`` reads.
 
     Raises:
-        InputError: If the model cannot encode them.
+        InputError: If the model cannot encode them, or gives vectors that are not finite or have a dimension other than
+            its modules state.
     """
     texts = ["a", "a " * _probe_length(model)]
-    with _failures_named(f"{role} {name} cannot encode a text", role):
-        for encode in (model.encode_query, model.encode_document) if _is_router(model) else (model.encode,):
-            encode(texts, prompt="", show_progress_bar=False)
+    for encode in (model.encode_query, model.encode_document) if _is_router(model) else (model.encode,):
+        with _failures_named(f"{role} {name} cannot encode a text", role):
+            vectors = encode(texts, prompt="", show_progress_bar=False, convert_to_tensor=True)
+        _check_vectors(vectors, model, f"{role} {name}")
+
+
+def _check_vectors(vectors: torch.Tensor, model: SentenceTransformer, what: str) -> None:
+    stated = model.get_embedding_dimension()
+    if stated is not None and vectors.shape[1] != stated:
+        raise InputError(
+            f"{what}: expected vectors of dimension {stated}, which its modules state, found {vectors.shape[1]}: "
+            "correct the dimension in the folder of the pooling module"
+        )
+    if not vectors.isfinite().all():
+        float32 = "set teacher.precision=float32, or " if vectors.dtype != torch.float32 else ""
+        raise InputError(f"{what}: expected finite vectors, found NaN or infinite values: {float32}{_CHECK_FILES}")
 
 
 def _probe_length(model: SentenceTransformer) -> int:

@@ -57,6 +57,7 @@ from leaf_st.training.arguments import training_arguments
 from leaf_st.training.budget import steps_of_budget
 from leaf_st.training.train import initial_student, train
 from leaf_st.training.trainer import HELD_OUT_SHARE, held_out_count
+from leaf_st.training.trial import try_arguments
 
 _logger = logging.getLogger(__name__)
 
@@ -276,7 +277,9 @@ class Run:
     def _build_student(self, fingerprint: Fingerprint) -> SentenceTransformer:
         """Return the untrained student, which is built once."""
         if self._student is None:
-            training_arguments(self.recipe, self.folder, self._processes.device.type)
+            device = self._processes.device.type
+            training_arguments(self.recipe, self.folder, device)
+            try_arguments(self.recipe, fingerprint, device)
             self._student = initial_student(self.recipe, fingerprint, self._device)
         return self._student
 

@@ -82,6 +82,8 @@ _LEAST_INTEGERS = {
     "per_device_eval_batch_size": 1,
     "gradient_accumulation_steps": 1,
     "dataloader_num_workers": 0,
+    "dataloader_prefetch_factor": 1,
+    "eval_accumulation_steps": 1,
     "max_steps": -1,
     "seed": 0,
 }
@@ -166,8 +168,10 @@ def check_arguments(recipe: Recipe) -> None:
         raise InputError(
             "gradient_checkpointing: expected a student with layers, found student.static=true: remove the argument"
         )
-    if recipe.training.arguments.get("fsdp") and not torch.distributed.is_initialized() and "RANK" not in os.environ:
-        raise InputError("fsdp: expected several processes, found one: start torchrun, or remove the argument")
+    for name in ("fsdp", "ddp_backend"):
+        is_alone = not torch.distributed.is_initialized() and "RANK" not in os.environ
+        if recipe.training.arguments.get(name) and is_alone:
+            raise InputError(f"{name}: expected several processes, found one: start torchrun, or remove the argument")
     _check_reports(recipe.training.arguments.get("report_to"))
     _check_metric(recipe)
 
@@ -178,9 +182,11 @@ def _check_value(name: str, value: object) -> None:
         raise InputError("max_steps: expected a whole number of at least 1, or -1 for all epochs, found 0: change it")
     if name in ("seed", "data_seed") and isinstance(value, int) and value > _LARGEST_SEED:
         raise InputError(f"{name}: expected a whole number of at most {_LARGEST_SEED:,}, found {value:,}: change it")
+    if value is None and fits(None, hint):
+        return
     if name in _LEAST_INTEGERS:
         _check_least(name, value, _LEAST_INTEGERS[name])
-    elif name in _POSITIVE and not (value is None and fits(None, hint)):
+    elif name in _POSITIVE:
         _check_positive(name, value)
     elif name in _NOT_NEGATIVE and fits(value, float) and not value >= 0:  # type: ignore[operator]
         raise InputError(f"{name}: expected a number of at least 0, found {value_name(value)}: change the value")
@@ -296,9 +302,10 @@ def _check_optimizer(arguments: SentenceTransformerTrainingArguments, given: Map
             return
         settings = [key for key in given if key == "optim_args" or key.startswith("adam_")]
         if settings and not isinstance(error, ImportError):
+            form = ", and write optim_args as name=value,name=value" if "optim_args" in settings else ""
             raise InputError(
                 f"{', '.join(settings)}: expected settings that the optimizer {name} accepts, but creating it failed "
-                f"with: {error}; change or remove the setting"
+                f"with: {error}; change or remove the setting{form}"
             ) from error
         raise InputError(
             f"optim: expected an optimizer that works here, found {name!r}, which failed with: {error}; "

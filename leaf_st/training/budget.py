@@ -41,7 +41,7 @@ def trial_texts(recipe: Recipe) -> int:
     return max(_TRIAL_TEXTS, _TRIAL_BATCHES * batch)
 
 
-class _RandomTeacher:
+class RandomTeacher:
     """Returns random vectors: a trial only needs targets of the right shape."""
 
     def __init__(self, fingerprint: Fingerprint) -> None:
@@ -145,7 +145,7 @@ def measure_pace(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text]
 def _trial(
     recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], folder: Path, student: SentenceTransformer
 ) -> Pace:
-    store = precompute(texts, _RandomTeacher(fingerprint), folder / "store", total=len(texts))
+    store = precompute(texts, RandomTeacher(fingerprint), folder / "store", total=len(texts))
     assert store is not None  # the only partition completes the store
     quiet = {
         "eval_strategy": "no",

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from families import POSITIONS, WIDTH, save_family
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, StaticEmbedding, Transformer
 from torch import nn
@@ -173,6 +174,61 @@ def test_a_teacher_that_scores_texts_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"^teacher .*: expected a model of embeddings, found BertForSeq.*: name"):
         _load(folder, role="teacher")
     assert _load(folder, role="student backbone").encode("a").shape == (WIDTH,)
+
+
+def test_a_teacher_of_sparse_vectors_is_refused(tiny_teacher_folder, tmp_path):
+    folder = shutil.copytree(tiny_teacher_folder, tmp_path / "model")
+    path = folder / "config_sentence_transformers.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_type": "SparseEncoder"}))
+    with pytest.raises(InputError, match=r"^teacher .*: expected a model of dense embeddings, found a SparseEncoder"):
+        _load(folder, role="teacher")
+    assert _load(folder, role="student backbone").get_embedding_dimension() == 32
+
+
+@pytest.mark.parametrize("role", ["teacher", "student backbone", "student.start"])
+def test_a_missing_weight_is_named(tiny_teacher_folder, tmp_path, caplog, role):
+    folder = shutil.copytree(tiny_teacher_folder, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    for layer in (1, 3):
+        del weights[f"encoder.layer.{layer}.output.dense.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    message = rf"^{role} .*: expected all weights, found none for encoder\.layer\.\{{1, 3\}}\.output\.dense\.weight"
+    with pytest.raises(InputError, match=message):
+        _load(folder, role=role)
+    assert "transformers.modeling_utils" not in {record.name for record in caplog.records}
+
+
+def test_the_weights_of_an_unused_pooler_may_be_missing(tiny_teacher_folder, tmp_path):
+    folder = shutil.copytree(tiny_teacher_folder, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: weight for name, weight in weights.items() if not name.startswith("pooler")}
+    assert len(kept) < len(weights)
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    np.testing.assert_array_equal(_load(folder).encode("a"), _load(tiny_teacher_folder).encode("a"))
+
+
+def test_a_dimension_that_the_vectors_do_not_have_is_named(tiny_teacher_folder, tmp_path):
+    folder = shutil.copytree(tiny_teacher_folder, tmp_path / "model")
+    path = folder / "1_Pooling" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "embedding_dimension": 64}))
+    with pytest.raises(
+        InputError, match=r"^model .*: expected vectors of dimension 64, which .* state, found 32: correct"
+    ):
+        _load(folder)
+
+
+@pytest.mark.parametrize(
+    ("precision", "remedy"), [("float32", "check"), ("bfloat16", "set teacher.precision=float32, or")]
+)
+def test_weights_that_are_not_finite_are_named(tiny_teacher_folder, tmp_path, precision, remedy):
+    folder = shutil.copytree(tiny_teacher_folder, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    weights["encoder.layer.3.output.dense.weight"][0, 0] = torch.nan
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(
+        InputError, match=rf"^teacher .*: expected finite vectors, found NaN or infinite values: {remedy}"
+    ):
+        _load(folder, role="teacher", precision=precision)
 
 
 @pytest.mark.parametrize(("role", "said"), [("teacher", 1), ("student backbone", 0)])

@@ -95,6 +95,12 @@ def test_an_argument_that_would_have_no_effect_is_refused_with_the_remedy(tmp_pa
         ({"max_steps": 0}, "^max_steps: expected a whole number of at least 1, or -1 for all epochs, found 0"),
         ({"seed": 99999999999}, "^seed: expected a whole number of at most 4,294,967,295, found 99,999,999,999"),
         ({"fsdp": "full_shard"}, "^fsdp: expected several processes, found one: start torchrun"),
+        ({"ddp_backend": "foo"}, "^ddp_backend: expected several processes, found one: start torchrun"),
+        (
+            {"dataloader_prefetch_factor": 0},
+            "^dataloader_prefetch_factor: expected a whole number of at least 1, found 0",
+        ),
+        ({"eval_accumulation_steps": 0}, "^eval_accumulation_steps: expected a whole number of at least 1, found 0"),
         ({"max_steps": 1.5}, "max_steps: expected a whole number of at least -1, found 1.5"),
         ({"num_train_epochs": True}, "num_train_epochs: expected a number above 0, found True"),
         ({"learning_rat": 1.0}, "learning_rat: expected a keyword .*; did you mean learning_rate"),

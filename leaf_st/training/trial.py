@@ -1,0 +1,90 @@
+"""A training of one step with a tiny student, which finds arguments that only training refuses, before any work."""
+
+import logging
+import tempfile
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from sentence_transformers import SentenceTransformer
+from transformers import PrinterCallback, ProgressCallback
+
+from leaf_st.errors import InputError
+from leaf_st.models.random_weights import WIDTH, save_tiny_teacher
+from leaf_st.recipe import KINDS, Recipe
+from leaf_st.teacher.precompute import precompute
+from leaf_st.teacher.protocol import Fingerprint
+from leaf_st.texts import Text
+from leaf_st.training.arguments import DEFAULTS, training_arguments
+from leaf_st.training.budget import RandomTeacher
+from leaf_st.training.trainer import LeafTrainer
+
+# Most recipes set only these, which need no trial. Tests train with each of them.
+_USUAL = {*DEFAULTS, "max_steps", "num_train_epochs", "use_cpu", "bf16", "gradient_accumulation_steps", "max_grad_norm"}
+# Arguments that would slow the trial, send its losses elsewhere, or name parameters of the real student.
+_REPLACED = {
+    "max_steps": 1,
+    "eval_steps": 1,
+    "save_steps": 1,
+    "logging_steps": 1,
+    "eval_delay": 0,
+    "gradient_accumulation_steps": 1,
+    "report_to": "none",
+    "torch_compile": False,
+    "learning_rate_mapping": {},
+}
+_TEXTS = [Text(f"text {number} of a trial", KINDS[number % len(KINDS)]) for number in range(40)]
+
+
+def try_arguments(recipe: Recipe, fingerprint: Fingerprint, device: str) -> None:
+    """Train a tiny student for one step with the training arguments of ``recipe``, if some of them are unusual.
+
+    Args:
+        recipe: The recipe.
+        fingerprint: The teacher's fingerprint.
+        device: Type of the device that the training will use.
+
+    Raises:
+        InputError: If the training fails.
+    """
+    unusual = sorted(recipe.training.arguments.keys() - _USUAL)
+    if not unusual or PartialState().num_processes > 1:  # arguments of several processes need the real student
+        return
+    progress_and_logs = StringIO()
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="leaf-st-trial-") as folder,
+            torch.random.fork_rng(),
+            redirect_stdout(progress_and_logs),
+            redirect_stderr(progress_and_logs),
+        ):
+            _train(recipe, replace(fingerprint, dimension=WIDTH, normalized=True), device, Path(folder))
+    except InputError:
+        raise
+    except Exception as error:  # arguments reach code of transformers, accelerate and torch
+        reason = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+        raise InputError(
+            f"training arguments: expected arguments that work together, but a trial of one step failed with "
+            f"{type(error).__name__}: {reason}; change or remove {', '.join(unusual)}"
+        ) from error
+
+
+def _train(recipe: Recipe, fingerprint: Fingerprint, device: str, folder: Path) -> None:
+    arguments = {**recipe.training.arguments, **_REPLACED}
+    spec = replace(recipe.training, arguments=arguments, held_out_rows=4, max_length=None, cycles=1)
+    student = SentenceTransformer(str(save_tiny_teacher(folder / "student")), device=device)
+    store = precompute(_TEXTS, RandomTeacher(fingerprint), folder / "store")
+    assert store is not None  # the only partition completes the store
+    args = training_arguments(replace(recipe, training=spec), folder, device)
+    trainer = LeafTrainer(student, store, spec, args, store if recipe.general else None)
+    for printing in (ProgressCallback, PrinterCallback):
+        trainer.remove_callback(printing)
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # of losses that mean nothing
+    try:
+        trainer.train()
+    finally:
+        logging.disable(level)

@@ -1,0 +1,46 @@
+from dataclasses import replace
+
+import pytest
+
+from leaf_st.errors import InputError
+from leaf_st.recipe import Recipe, TextsSpec, TrainingSpec
+from leaf_st.teacher.protocol import Fingerprint
+from leaf_st.training import trial
+from leaf_st.training.trial import try_arguments
+
+FINGERPRINT = Fingerprint("t", "r", {"query": "q: ", "document": ""}, 32, "mean", "float32", True, 8, "cosine")
+RECIPE = Recipe(name="tiny", training=TrainingSpec(arguments={"use_cpu": True, "bf16": False, "report_to": "none"}))
+
+
+def _with(**arguments):
+    return replace(RECIPE, training=replace(RECIPE.training, arguments={**RECIPE.training.arguments, **arguments}))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (
+            {"dataloader_persistent_workers": True},
+            "ValueError: persistent_workers option needs num_workers > 0",
+        ),
+        ({"include_for_metrics": ["inputs", "loss"]}, "KeyError: 'input_ids'; change or remove include_for_metrics"),
+        ({"debug": "underflow_overflow", "seed": 1}, "NotImplementedError: .*; change or remove debug$"),
+    ],
+)
+def test_arguments_that_only_training_refuses_are_named(arguments, reason, capfd):
+    with pytest.raises(InputError, match=rf"^training arguments: .* a trial of one step failed with {reason}"):
+        try_arguments(_with(**arguments), FINGERPRINT, "cpu")
+    assert not any(capfd.readouterr())
+
+
+@pytest.mark.parametrize("general", [None, TextsSpec(limit=64)])
+def test_arguments_that_work_are_tried_silently(general, capfd, caplog):
+    recipe = _with(adam_beta1=0.8, eval_delay=7, learning_rate_mapping={"no_such": 0.1})
+    try_arguments(replace(recipe, general=general), FINGERPRINT, "cpu")
+    assert not any(capfd.readouterr())
+    assert not caplog.messages
+
+
+def test_usual_arguments_need_no_trial(monkeypatch):
+    monkeypatch.setattr(trial, "_train", lambda *_: pytest.fail("a trial was made"))
+    try_arguments(_with(learning_rate=0.1, max_steps=3), FINGERPRINT, "cpu")
