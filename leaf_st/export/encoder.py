@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from leaf_st.errors import InputError
 from leaf_st.models.prompts import prompt_for
 from leaf_st.models.tokens import copy_tokenizer
 from leaf_st.recipe import KINDS, Kind
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 INPUTS = ("input_ids", "attention_mask")
 
@@ -29,8 +32,10 @@ class FormEncoder(Protocol):
     def __call__(self, kind: Kind, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the vectors of n texts as one batch, shape (n, d), with the model's prompt for ``kind``."""
 
-    def encode(self, kind: Kind, texts: Sequence[str], batch_size: int) -> NDArray[np.float32]:
-        """Return the vectors of n texts, shape (n, d), in batches of ``batch_size``."""
+    def encode(
+        self, kind: Kind, texts: Sequence[str], batch_size: int, bar: "tqdm[None] | None" = None
+    ) -> NDArray[np.float32]:
+        """Return the vectors of n texts, shape (n, d), in batches of ``batch_size``; ``bar`` counts the texts."""
 
 
 class OnnxEncoder:
@@ -82,7 +87,14 @@ class OnnxEncoder:
         vectors: NDArray[np.float32] = self._session.run(None, dict(zip(INPUTS, (ids, mask), strict=True)))[0]
         return vectors
 
-    def encode(self, kind: Kind, texts: Sequence[str], batch_size: int) -> NDArray[np.float32]:
-        """Return the vectors of n texts, shape (n, d), in batches of ``batch_size``."""
-        starts = range(0, max(len(texts), 1), batch_size)
-        return np.concatenate([self(kind, texts[start : start + batch_size]) for start in starts])
+    def encode(
+        self, kind: Kind, texts: Sequence[str], batch_size: int, bar: "tqdm[None] | None" = None
+    ) -> NDArray[np.float32]:
+        """Return the vectors of n texts, shape (n, d), in batches of ``batch_size``; ``bar`` counts the texts."""
+        batches = [texts[start : start + batch_size] for start in range(0, max(len(texts), 1), batch_size)]
+        found = []
+        for batch in batches:
+            found.append(self(kind, batch))
+            if bar is not None:
+                bar.update(len(batch))
+        return np.concatenate(found)

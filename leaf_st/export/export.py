@@ -13,9 +13,8 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
+from tqdm import tqdm
 
 from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
@@ -31,8 +30,7 @@ _COMPARED = 500  # texts of each kind
 # Model types that torch cannot export, and the reason.
 _NOT_EXPORTABLE = {"longformer": "whose attention branches on the values of its mask"}
 
-# Measures the nDCG@10 of a form in percent of the nDCG@10 of its reference form; None if nDCG@10 cannot be measured.
-NdcgKept = Callable[[FormEncoder, FormEncoder], float | None]
+Ndcg = Callable[[FormEncoder], float]  # measures the nDCG@10 of a form
 
 _logger = logging.getLogger(__name__)
 
@@ -44,7 +42,7 @@ class ExportedForm:
     Attributes:
         form: The form.
         parity: The difference between its vectors and the vectors of torch.
-        ndcg_kept: nDCG@10 in percent of the nDCG@10 of the reference form; None if it was not measured.
+        ndcg_kept: nDCG@10 in percent of the nDCG@10 of an exact form; None if it was not measured.
         problem: Why the file was not kept; None if it is in the model folder.
     """
 
@@ -76,7 +74,7 @@ def check_exportable(model: SentenceTransformer) -> None:
 
 
 def export_model(
-    model: SentenceTransformer, folder: Path, texts: TextsByKind, *, ndcg_kept: NdcgKept | None = None
+    model: SentenceTransformer, folder: Path, texts: TextsByKind, *, ndcg: Ndcg | None = None
 ) -> list[ExportedForm]:
     """Write each form of ``model`` that is within its limits to ``folder``, and delete the files of all other forms.
 
@@ -86,7 +84,7 @@ def export_model(
         model: A model in float32; it is moved to the CPU.
         folder: The folder of the model.
         texts: Queries and documents to compare vectors on; the first 500 of each kind are used.
-        ndcg_kept: Measures the nDCG@10 of a form with a limit on nDCG@10, in percent of the reference form's.
+        ndcg: Measures the nDCG@10 of the forms with a limit on nDCG@10, and of an exact form.
 
     Returns:
         The forms that were made, in the order of `FORMS`, with the problem of each form that was not kept.
@@ -100,11 +98,9 @@ def export_model(
     with _scratch(folder) as scratch:
         made = _make(model, scratch)
         encoders = {name: get_form(name).encoder(path, model) for name, path in made.items()}
-        counts = " and ".join(f"{len(of_kind)} texts of kind {kind}" for kind, of_kind in texts.items())
-        _logger.info("%d graphs made; compared with torch on %s", len(made), counts)
-        expected = torch_vectors(model, texts)
-        forms = [form for form in FORMS if form.name in made]
-        results = [_compare(form, encoders, texts, expected, ndcg_kept) for form in forms]
+        parities = _compare(model, encoders, texts)
+        kept = _ndcg_kept(encoders, ndcg) if ndcg else {}
+        results = [_result(get_form(name), path, parities[name], kept.get(name)) for name, path in made.items()]
         _keep({result.form.name: made[result.form.name] for result in results if result.problem is None}, folder)
     return results
 
@@ -125,28 +121,39 @@ def _scratch(folder: Path) -> Iterator[Path]:
 def _make(model: SentenceTransformer, folder: Path) -> dict[str, Path]:
     """Write all forms that ``model`` supports to ``folder``; return the files by form."""
     made: dict[str, Path] = {}
-    for form in FORMS:
-        if form.supports(model):
-            path, reference = folder / form.file.name, form.reference(made)
-            form.make(model, path, made[reference] if reference else None)
+    forms = [form for form in FORMS if form.supports(model)]
+    with tqdm(desc="making graphs", unit="graph", total=len(forms)) as bar:
+        for form in forms:
+            path = folder / form.file.name
+            form.make(model, path, made[form.made_from] if form.made_from else None)
             made[form.name] = path
+            bar.update()
     return made
 
 
-def _compare(
-    form: ExportForm,
-    encoders: Mapping[str, FormEncoder],
-    texts: TextsByKind,
-    expected: NDArray[np.float32],
-    ndcg_kept: NdcgKept | None,
-) -> ExportedForm:
-    encoder, reference = encoders[form.name], form.reference(encoders)
-    measured = parity(form_vectors(encoder, texts), expected)
-    kept = None
-    if ndcg_kept and reference and form.limits.min_ndcg_kept is not None:
-        kept = ndcg_kept(encoder, encoders[reference])
-    violation = form.limits.violation(measured, kept)
-    return ExportedForm(form, measured, kept, f"{form.file.name} {violation}" if violation else None)
+def _compare(model: SentenceTransformer, encoders: Mapping[str, FormEncoder], texts: TextsByKind) -> dict[str, Parity]:
+    """Return the difference of each form to torch."""
+    counts = " and ".join(f"{len(of_kind)} texts of kind {kind}" for kind, of_kind in texts.items())
+    _logger.info("%d graphs made; compared with torch on %s", len(encoders), counts)
+    total = (1 + len(encoders)) * sum(map(len, texts.values()))
+    with tqdm(desc="comparing with torch", unit=" texts", total=total) as bar:
+        expected = torch_vectors(model, texts, bar)
+        return {name: parity(form_vectors(encoder, texts, bar), expected) for name, encoder in encoders.items()}
+
+
+def _ndcg_kept(encoders: Mapping[str, FormEncoder], ndcg: Ndcg) -> dict[str, float]:
+    """Return nDCG@10 of each form with a limit on nDCG@10, in percent of the last, fastest, exact form's."""
+    exact = [name for name in encoders if get_form(name).limits.exact]
+    limited = [name for name in encoders if get_form(name).limits.min_ndcg_kept is not None]
+    if not (exact and limited):
+        return {}
+    expected = ndcg(encoders[exact[-1]])
+    return {name: 100 * ndcg(encoders[name]) / expected if expected else 100.0 for name in limited}
+
+
+def _result(form: ExportForm, path: Path, measured: Parity, kept: float | None) -> ExportedForm:
+    problem = form.limits.violation(measured, kept) or form.check(path)
+    return ExportedForm(form, measured, kept, f"{path.name} {problem}" if problem else None)
 
 
 def _keep(graphs: Mapping[str, Path], folder: Path) -> None:

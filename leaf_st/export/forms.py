@@ -12,9 +12,10 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.export.encoder import FormEncoder, OnnxEncoder, onnxruntime_is_installed
-from leaf_st.export.onnx import write_int8, write_standard
+from leaf_st.export.onnx import write_standard
 from leaf_st.export.packed import can_be_packed, write_packed
 from leaf_st.export.parity import Parity
+from leaf_st.export.quantized import saturates, write_quantized
 
 GRAPH_FOLDER = Path("onnx")  # the folder in which transformers.js looks for graphs
 
@@ -29,7 +30,7 @@ class Limits:
     Attributes:
         max_error: Largest allowed `Parity.error`.
         min_cosine: Least allowed `Parity.cosine`.
-        min_ndcg_kept: Least allowed nDCG@10, in percent of the nDCG@10 of the form in `ExportForm.made_from`.
+        min_ndcg_kept: Least allowed nDCG@10, in percent of the nDCG@10 of an exact form.
     """
 
     max_error: float | None = None
@@ -69,8 +70,9 @@ class ExportForm:
         make: The function that writes the file.
         limits: The limits within which the file is kept.
         supports: Whether a model has this form.
-        made_from: The names of the forms that this form can be made from and is compared with, best first.
-        recommended: Whether the model card and the latency figure show this form where a model has it.
+        made_from: The name of the form whose file this form is made from; None if it is made from the model.
+        check: Returns what is wrong with the file on other processors than this one; None if nothing is.
+        recommended: Whether the model card and the latency figure show this form; the first such form of a model.
         encoder: Opens the file as an encoder with the tokenizer and the prompts of the model.
         can_run: Whether the packages that run the file are installed.
     """
@@ -80,27 +82,36 @@ class ExportForm:
     make: Maker
     limits: Limits
     supports: Callable[[SentenceTransformer], bool] = lambda model: True
-    made_from: tuple[str, ...] = ()
+    made_from: str | None = None
+    check: Callable[[Path], str | None] = lambda path: None
     recommended: bool = False
     encoder: Callable[[Path, SentenceTransformer], FormEncoder] = OnnxEncoder
     can_run: Callable[[], bool] = onnxruntime_is_installed
 
-    def reference(self, made: Iterable[str]) -> str | None:
-        """Return the first form of `made_from` that is among the forms ``made``; None if there is none."""
-        available = set(made)
-        return next((name for name in self.made_from if name in available), None)
 
-
-# A form comes after the forms that it is made from. transformers.js knows model.onnx (fp32) and model_int8.onnx (int8).
+# A form comes after the form that it is made from. transformers.js knows model.onnx (fp32), model_int8.onnx (int8) and
+# model_quantized.onnx (q8). The int8 form skips padding by operators that only onnxruntime has; the quantized form
+# consists of standard operators and runs everywhere.
 FORMS: tuple[ExportForm, ...] = (
     ExportForm("onnx", GRAPH_FOLDER / "model.onnx", write_standard, EXACT),
     ExportForm("onnx packed", GRAPH_FOLDER / "model_packed.onnx", write_packed, EXACT, supports=can_be_packed),
     ExportForm(
         "onnx int8",
         GRAPH_FOLDER / "model_int8.onnx",
-        write_int8,
+        write_quantized,
         APPROXIMATE,
-        made_from=("onnx packed", "onnx"),
+        supports=can_be_packed,
+        made_from="onnx packed",
+        check=saturates,
+        recommended=True,
+    ),
+    ExportForm(
+        "onnx quantized",
+        GRAPH_FOLDER / "model_quantized.onnx",
+        write_quantized,
+        APPROXIMATE,
+        made_from="onnx",
+        check=saturates,
         recommended=True,
     ),
 )

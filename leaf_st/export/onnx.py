@@ -1,4 +1,4 @@
-"""The student as an ONNX graph of standard operators, which every runtime reads; and a graph with int8 weights.
+"""The student as an ONNX graph of standard operators, which every runtime reads.
 
 Programs that pool ``token_embeddings`` themselves, such as the pipeline of transformers.js, do not know the layers
 behind the pooling. The mean of projected tokens equals the projected mean, also with a bias. So the graph projects
@@ -136,29 +136,6 @@ class _Student(nn.Module):
         return tuple(features[name] for name in OUTPUTS)
 
 
-def write_int8(_model: SentenceTransformer, path: Path, source: Path | None) -> None:
-    """Write the graph in ``source`` to ``path`` with weights of eight bits.
-
-    onnxruntime rounds the activations at run time and multiplies them by the weights. Each column of a weight has its
-    own scale, which costs nothing: with one scale per weight the mean cosine to float32 is 0.98 instead of 0.996
-    (three layers of MiniLM). Blocks of 32 weights (`MatMulNBits`) reach 0.9998, but documents then take as long as in
-    float32, and the table of word embeddings, half of the file, is not compressed.
-    """
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    assert source is not None  # FORMS lists the standard graph first, which every model has
-    with _silent_quantization():
-        quantize_dynamic(
-            onnx.load(source),
-            path,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            # The type of what onnxruntime's own operators return; ONNX cannot infer this type.
-            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
-        )
-
-
 @contextmanager
 def _silent_exporter() -> Iterator[None]:
     """Hide torch's deprecation warnings about its own exporter, and its list of missing parts of torchvision."""
@@ -171,14 +148,3 @@ def _silent_exporter() -> Iterator[None]:
             yield
     finally:
         exporter.setLevel(level)
-
-
-@contextmanager
-def _silent_quantization() -> Iterator[None]:
-    """Hide the advice to optimize the graph first: these graphs are optimized already."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(level)

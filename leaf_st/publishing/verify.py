@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, ParamSpec
 
@@ -206,8 +207,9 @@ def _onnx(folder: Path, reading: Reading, trained: SentenceTransformer | None) -
         raise _SkippedError("a folder with student and teacher has no graphs")
     if not graphs:
         raise _SkippedError(f"no graph in {GRAPH_FOLDER}/: `leaf-st export` makes graphs")
-    if not all(forms[path].can_run() if path in forms else onnxruntime_is_installed() for path in graphs):
-        raise _SkippedError("onnxruntime is not installed: pip install 'leaf-st[onnx]'")
+    can_run = all(forms[path].can_run() if path in forms else onnxruntime_is_installed() for path in graphs)
+    if not (can_run and find_spec("onnx")):
+        raise _SkippedError("onnx or onnxruntime is not installed: pip install 'leaf-st[onnx]'")
     if trained is None or "Router" in reading.modules:
         trained = load_model(str(folder))
     return ", ".join(_graph(graph, forms.get(graph), reading, trained) for graph in graphs)
@@ -222,8 +224,8 @@ def _graph(graph: Path, form: ExportForm | None, reading: Reading, model: Senten
         expected = reading.query.shape[1]
         raise _FailedError(f"{graph.name} returns the shape {found.shape}, expected {expected} dimensions per text")
     measured, limits = parity(found, reading.query), form.limits if form else APPROXIMATE
-    if violation := limits.violation(measured):
-        raise _FailedError(f"{graph.name} {violation}")
+    if problem := limits.violation(measured) or (form.check(graph) if form else None):
+        raise _FailedError(f"{graph.name} {problem}")
     return f"{graph.name} {f'error {measured.error:.1e}' if limits.exact else f'mean cosine {measured.cosine:.4f}'}"
 
 

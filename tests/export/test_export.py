@@ -7,14 +7,18 @@ import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from functools import partialmethod
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
 from leaf_st.cli.main import main
 from leaf_st.errors import InputError
+from leaf_st.evaluation.beir import load_beir
+from leaf_st.evaluation.measurements import export as measurement
 from leaf_st.evaluation.measurements.export import ExportRow, measure_export
 from leaf_st.evaluation.rows import read_rows
 from leaf_st.export import export as exporting
@@ -22,7 +26,7 @@ from leaf_st.export import forms
 from leaf_st.export import onnx as standard
 from leaf_st.export.encoder import OnnxEncoder
 from leaf_st.export.export import check_exportable, export_model
-from leaf_st.export.forms import EXACT, FORMS, GRAPH_FOLDER, ExportForm, get_form
+from leaf_st.export.forms import EXACT, FORMS, GRAPH_FOLDER, ExportForm, get_form, recommended_form
 from leaf_st.export.packed import packed_graph, write_packed
 from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
@@ -35,8 +39,9 @@ from leaf_st.sealed import read_sealed
 from leaf_st.student.build import build_student
 from leaf_st.student.static import build_static
 
-pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
 
 TEXTS = {
     "query": [f"what is number {number} of {'so ' * (number % 7)}many?" for number in range(40)],
@@ -90,8 +95,12 @@ def test_files_and_rows_of_an_export(exported):
     assert rows["onnx int8"].kept >= 99
     assert rows["onnx int8"].megabytes == (folder / INT8).stat().st_size / 1e6
     assert rows["onnx int8"].megabytes < rows["onnx packed"].megabytes
+    assert rows["onnx quantized"].megabytes < rows["onnx"].megabytes
+    assert 0.99 <= rows["onnx quantized"].cosine < 0.99999
+    assert (rows["onnx quantized"].sets, rows["onnx quantized"].sampled) == (["tiny"], False)
     assert rows["torch float32"].error is None
     assert "onnx/model_int8.onnx" in printed
+    assert "onnx/model_quantized.onnx" in printed
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
     assert {f"onnx/{name}" for name in NAMES} < read_record(folder)["file_checksums"].keys()
 
@@ -106,9 +115,25 @@ def test_files_encode_with_the_prompt(exported):
         assert cosines.mean() > (0.999999 if form.limits.exact else 0.99)
 
 
+def test_the_quantized_form_has_standard_operators_and_reads_padding(exported):
+    graphs = {name: onnx.load(path) for name, path in forms.exported_files(exported[0]).items()}
+    domains = {name: {node.domain for node in graph.graph.node} for name, graph in graphs.items()}
+    assert domains["onnx quantized"] == {""}
+    assert domains["onnx int8"] == {"", "com.microsoft"}
+    assert {opset.domain for opset in graphs["onnx quantized"].opset_import} == {""}
+    session = onnxruntime.InferenceSession(graphs["onnx quantized"].SerializeToString())
+    alone, padded = np.array([[5, 6, 7]]), np.array([[5, 6, 7, 0, 0]])
+    one, two = (
+        session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+        for ids, mask in ((alone, np.ones_like(alone)), (padded, np.array([[1, 1, 1, 0, 0]])))
+    )
+    # The activations of the batch, padding included, share one scale, so the vectors differ a little.
+    assert (one * two).sum() > 0.999
+
+
 def _replace_form(monkeypatch, name, **changes):
     """Change the entry ``name`` in the tuple of forms."""
-    changed = tuple(replace(form, **changes) if form.name == name else form for form in FORMS)
+    changed = tuple(replace(form, **changes) if form.name == name else form for form in forms.FORMS)
     for module in (exporting, forms):
         monkeypatch.setattr(module, "FORMS", changed)
 
@@ -130,10 +155,10 @@ def test_a_form_outside_its_limits_is_not_written_and_its_old_file_is_deleted(
     assert ended.value.code == 2
     assert "model_int8.onnx has a mean cosine of 0." in capfd.readouterr().err
     left = {path.name for path in (tmp_path / "other" / "onnx").iterdir()}
-    assert left == NAMES - {"model_int8.onnx"}
+    assert left == NAMES - {"model_int8.onnx", "model_quantized.onnx"}
     assert (tmp_path / "other" / FORMS[0].file).read_bytes() != (folder / FORMS[0].file).read_bytes()
     rows = read_rows(tmp_path / "results" / "export.json", ExportRow)
-    assert "onnx int8" not in {row.backend for row in rows}
+    assert {"onnx int8", "onnx quantized"}.isdisjoint(row.backend for row in rows)
 
 
 def test_an_interrupted_export_changes_nothing(exported, quick_graph, tmp_path, monkeypatch):
@@ -165,7 +190,7 @@ def test_a_float32_graph_that_differs_is_rejected(exported, tmp_path, monkeypatc
 
     monkeypatch.setattr(standard, "standard_graph", other)
     rows, wrong = measure_export(model, folder, TEXTS)
-    assert [row.backend for row in rows][-2:] == ["onnx packed", "onnx int8"]
+    assert [row.backend for row in rows][-3:] == ["onnx packed", "onnx int8", "onnx quantized"]
     assert len(wrong) == 1
     assert wrong[0].startswith("model.onnx differs by ")
     assert not (folder / FORMS[0].file).exists()
@@ -175,10 +200,13 @@ def test_another_architecture_has_no_packed_form(exported, quick_graph, tmp_path
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
     _replace_form(monkeypatch, "onnx packed", supports=lambda model: False)
+    _replace_form(monkeypatch, "onnx int8", supports=lambda model: False)
     rows, wrong = measure_export(load_model(str(folder)), folder, TEXTS)
     assert not wrong
-    assert [row.backend for row in rows if row.backend.startswith("onnx")] == ["onnx", "onnx int8"]
-    assert {path.name for path in (folder / "onnx").iterdir()} == NAMES - {"model_packed.onnx"}
+    made = [row.backend for row in rows if row.backend.startswith("onnx")]
+    assert made == ["onnx", "onnx quantized"]
+    assert recommended_form(made).name == "onnx quantized"
+    assert {path.name for path in (folder / "onnx").iterdir()} == {"model.onnx", "model_quantized.onnx"}
 
 
 def test_a_new_form_is_one_entry(exported, quick_graph, tmp_path, monkeypatch):
@@ -202,26 +230,52 @@ def test_a_new_form_is_one_entry(exported, quick_graph, tmp_path, monkeypatch):
     assert read == ["model_new.onnx"] * 2  # compared with torch, and timed
 
 
-def test_int8_is_searched_beside_the_graph_that_it_is_made_from(exported, quick_graph, tmp_path):
+def test_quantized_forms_are_searched_beside_an_exact_form(exported, quick_graph, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
-    compared = []
+    scores, searched = iter((50.0, 49.25, 49.75)), []
 
-    def ndcg_kept(form, reference):
-        query = {name: encode("query", TEXTS["query"]) for name, encode in (("form", form), ("reference", reference))}
-        compared.append(query)
-        return 98.5
+    def ndcg(form):
+        searched.append(form("query", TEXTS["query"]))
+        return next(scores)
 
-    *others, int8 = export_model(load_model(str(folder)), folder, TEXTS, ndcg_kept=ndcg_kept)
-    assert [result.ndcg_kept for result in others] == [None, None]
-    assert int8.ndcg_kept == 98.5
-    assert int8.problem == "model_int8.onnx keeps 98.5 % of the nDCG@10 of float32, expected at least 99.0 %"
+    results = {result.form.name: result for result in export_model(load_model(str(folder)), folder, TEXTS, ndcg=ndcg)}
+    assert [result.ndcg_kept for result in results.values()] == [None, None, 98.5, 99.5]
+    expected = "model_int8.onnx keeps 98.5 % of the nDCG@10 of float32, expected at least 99.0 %"
+    assert [result.problem for result in results.values()] == [None, None, expected, None]
     assert not (folder / INT8).exists()
-    (query,) = compared
+    assert (folder / get_form("onnx quantized").file).exists()
     expected = load_model(str(folder)).encode_query(TEXTS["query"])
-    assert query["reference"] == pytest.approx(expected, abs=1e-5)
-    assert query["form"] != pytest.approx(expected, abs=1e-5)
-    assert get_form("onnx int8").reference(["onnx", "onnx packed"]) == "onnx packed"
+    assert searched[0] == pytest.approx(expected, abs=1e-5)
+    assert all(vectors != pytest.approx(expected, abs=1e-5) for vectors in searched[1:])
+
+
+def test_a_graph_whose_products_saturate_is_not_written(exported, quick_graph, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    shutil.copytree(exported[0], folder)
+
+    def with_eight_bits(_model, path, source):
+        from onnxruntime.quantization import quantize_dynamic
+
+        quantize_dynamic(source, path, per_channel=True, extra_options={"DefaultTensorType": 1})
+
+    _replace_form(monkeypatch, "onnx int8", make=with_eight_bits)
+    problems = [result.problem for result in export_model(load_model(str(folder)), folder, TEXTS)]
+    expected = (
+        "model_int8.onnx has int8 weights up to 127, expected at most 64: products saturate on processors without"
+    )
+    assert [problem and problem.startswith(expected) for problem in problems] == [None, None, True, None]
+    assert not (folder / INT8).exists()
+
+
+def test_long_steps_of_an_export_have_a_progress_bar(exported, quick_graph, tmp_path, monkeypatch, capsys, beir):
+    monkeypatch.setattr("tqdm.tqdm.__init__", partialmethod(tqdm.__init__, mininterval=0, delay=0))
+    folder = tmp_path / "model"
+    shutil.copytree(exported[0], folder)
+    measure_export(load_model(str(folder)), folder, TEXTS, [load_beir(beir)])
+    shown = capsys.readouterr().err
+    for bar in ("making graphs", "comparing with torch", "searching", "latency"):
+        assert f"{bar}: 100%" in shown
 
 
 def test_models_that_cannot_be_exported(tiny_teacher_folder, tiny_student, monkeypatch):
@@ -299,6 +353,20 @@ def test_the_snippet_on_a_card_runs_unchanged_without_torch(exported, bare, tmp_
     assert done.returncode == 0, done.stderr
     (query,) = np.array(json.loads(done.stdout.splitlines()[-1]))
     assert query @ load_model(str(folder)).encode_query("what is a student?") > 0.98
+
+
+def test_without_data_a_sample_of_the_recipe_s_sets_is_searched(exported, quick_graph, tmp_path, beir, monkeypatch):
+    monkeypatch.setattr(measurement, "_SAMPLED", 39)  # of 40
+    run = shutil.copytree(exported[0].parent, tmp_path / "run")
+    recipe = Recipe(name="tiny", student=StudentSpec(layers=(0, 5)), evaluate_on=(str(beir),)).to_dict()
+    save_portable(load_model(str(exported[0])), run / "model", {"recipe": recipe, "resolved": recipe})
+    main(["export", str(run / "model"), "--texts", str(beir), "--output", str(tmp_path / "results")])
+    rows = {row.backend: row for row in read_rows(tmp_path / "results" / "export.json", ExportRow)}
+    assert (rows["onnx int8"].sets, rows["onnx int8"].sampled) == (["tiny"], True)
+    assert rows["onnx int8"].kept is not None
+    assert rows["onnx int8"].kept >= 99
+    assert "--data" not in measurement.EXPORT.words(list(rows.values()))
+    assert "on a sample of tiny" in measurement.EXPORT.section(list(rows.values())).text[0]
 
 
 def test_rows_survive_json(exported):

@@ -8,8 +8,9 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 
 from leaf_st.errors import InputError
 from leaf_st.export.encoder import INPUTS
-from leaf_st.export.onnx import OUTPUTS, _Student, linear_layers, standard_graph, write_int8
+from leaf_st.export.onnx import OUTPUTS, _Student, linear_layers, standard_graph
 from leaf_st.export.packed import can_be_packed, packed_graph, write_packed
+from leaf_st.export.quantized import write_quantized
 from leaf_st.models.random_weights import WIDTH
 from leaf_st.student.build import build_student
 from leaf_st.student.static import build_static
@@ -163,7 +164,7 @@ def test_a_batch_without_tokens_has_zero_vectors(tiny_teacher_folder, tmp_path, 
     model = _with_biases(tiny_teacher_folder)
     write_packed(model, packed)
     if form == "int8":
-        write_int8(model, path, packed)
+        write_quantized(model, path, packed)
     session = onnxruntime.InferenceSession(str(path if form == "int8" else packed))
     nothing = np.zeros(shape, dtype=np.int64)
     vectors, tokens = session.run(None, {"input_ids": nothing, "attention_mask": nothing})

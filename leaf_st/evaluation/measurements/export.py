@@ -28,6 +28,7 @@ from leaf_st.tables import aligned
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from tqdm import tqdm
 
     from leaf_st.evaluation.beir import BeirSet
     from leaf_st.export.encoder import FormEncoder
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from leaf_st.export.parity import TextsByKind
 
 _BATCH_SIZES = (1, 16)
-_NOT_SEARCHED = "nDCG@10 of int8 was not measured: no BEIR folder is available, name one with --data"
+_SAMPLED = 1000  # documents of all sets together: one core encodes them in less than a minute
+_NOT_SEARCHED = "nDCG@10 was not measured: no BEIR folder is available, name one with --data"
 
 _logger = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ class ExportRow:
         threads: The number of threads.
         texts: The source of the texts; None if unknown.
         sets: The names of the sets that were searched.
+        sampled: Whether only a sample of the sets was searched.
     """
 
     backend: str
@@ -69,10 +72,11 @@ class ExportRow:
     threads: int
     texts: str | None = None
     sets: Sequence[str] = ()
+    sampled: bool = False
 
 
 def measure_export(
-    model: "SentenceTransformer", folder: Path, texts: "TextsByKind", sets: Sequence[Path] = ()
+    model: "SentenceTransformer", folder: Path, texts: "TextsByKind", sets: "Sequence[BeirSet]" = ()
 ) -> tuple[list[ExportRow], list[str]]:
     """Export ``model`` to its folder, see `export_model`, then time torch and each form.
 
@@ -80,7 +84,7 @@ def measure_export(
         model: A model in float32.
         folder: The folder of the model.
         texts: Queries and documents to compare vectors on and to time.
-        sets: BEIR folders for the nDCG@10 of int8.
+        sets: Retrieval sets for the nDCG@10 of the quantized forms.
 
     Returns:
         A row for torch and for each form that was kept, and the problem of each form that was not kept.
@@ -95,32 +99,27 @@ def measure_export(
     model = model.to("cpu").eval()
     require_batches(texts, _BATCH_SIZES)
     require_numbers(model, texts)
-    _logger.info("%s", f"searched: {', '.join(each.name for each in sets)}" if sets else _NOT_SEARCHED)
-    forms = export_model(model, folder, texts, ndcg_kept=partial(ndcg_kept, model=model, sets=sets) if sets else None)
+    forms = export_model(model, folder, texts, ndcg=partial(mean_ndcg, model=model, sets=sets) if sets else None)
     rows = _rows(model, folder, texts, {each.form.name: each for each in forms})
     return rows, [each.problem for each in forms if each.problem is not None]
 
 
-def ndcg_kept(
-    form: "FormEncoder", reference: "FormEncoder", *, model: "SentenceTransformer", sets: Sequence[Path]
-) -> float:
-    """Return nDCG@10 of ``form`` in percent of nDCG@10 of ``reference``, each the mean over BEIR folders."""
-    from leaf_st.evaluation.beir import load_beir
+def mean_ndcg(form: "FormEncoder", *, model: "SentenceTransformer", sets: "Sequence[BeirSet]") -> float:
+    """Return nDCG@10 of ``form``, the mean over ``sets``."""
+    from tqdm import tqdm
 
-    loaded = [load_beir(folder) for folder in sets]
-    of_form, of_reference = (
-        statistics.fmean(_ndcg(encoder, model, beir) for beir in loaded) for encoder in (form, reference)
-    )
-    return 100 * of_form / of_reference if of_reference else 100.0
+    total = sum(len(beir.queries) + len(beir.corpus) for beir in sets)
+    with tqdm(desc="searching", unit=" texts", total=total) as bar:
+        return statistics.fmean(_ndcg(form, model, beir, bar) for beir in sets)
 
 
-def _ndcg(encoder: "FormEncoder", model: "SentenceTransformer", beir: "BeirSet") -> float:
+def _ndcg(encoder: "FormEncoder", model: "SentenceTransformer", beir: "BeirSet", bar: "tqdm[None]") -> float:
     from leaf_st.evaluation.beir import document_text
     from leaf_st.evaluation.ranking import exact_ndcg
     from leaf_st.export.parity import BATCH_SIZE
 
-    queries = encoder.encode("query", [row["text"] for row in beir.queries], BATCH_SIZE)
-    documents = encoder.encode("document", [document_text(row) for row in beir.corpus], BATCH_SIZE)
+    queries = encoder.encode("query", [row["text"] for row in beir.queries], BATCH_SIZE, bar)
+    documents = encoder.encode("document", [document_text(row) for row in beir.corpus], BATCH_SIZE, bar)
     return exact_ndcg(beir, queries, documents, model)
 
 
@@ -197,8 +196,10 @@ def _measure(options: argparse.Namespace) -> list[ExportRow]:
     require_same_sizes(options.output, models)
     spec = _texts_of(options.model, options.texts)
     texts = latency_texts(spec, "--texts" if options.texts else None)
-    made, problems = measure_export(student, find_model(options.model), texts, sets)
-    rows = [replace(row, texts=spec.source, sets=[data.resolve().name for data in sets]) for row in made]
+    loaded = _load_sets(sets, sample=not options.data)
+    made, problems = measure_export(student, find_model(options.model), texts, loaded)
+    names, sampled = [beir.name for beir in loaded], bool(sets) and not options.data
+    rows = [replace(row, texts=spec.source, sets=names, sampled=sampled) for row in made]
     path = options.output / EXPORT.file
     write_rows(path, rows)
     write_sizes(options.output, models)
@@ -206,6 +207,24 @@ def _measure(options: argparse.Namespace) -> list[ExportRow]:
         _logger.info("%s", f"{format_export(rows)}\nsaved in {path}")
         raise InputError(f"not written: {'; '.join(problems)}: use torch or another form")
     return rows
+
+
+def _load_sets(folders: Sequence[Path], sample: bool) -> "list[BeirSet]":
+    """Return the sets in ``folders``, or a sample of `_SAMPLED` documents that contains a part of each."""
+    from leaf_st.evaluation.beir import load_beir
+    from leaf_st.evaluation.beir_sample import sampled
+
+    sets = [load_beir(folder) for folder in folders]
+    names = ", ".join(beir.name for beir in sets)
+    if not sets:
+        _logger.info(_NOT_SEARCHED)
+    elif not sample:
+        _logger.info("searched: %s", names)
+    else:
+        sets = [sampled(beir, _SAMPLED // len(sets)) for beir in sets]
+        found = sum(len(beir.corpus) for beir in sets)
+        _logger.info("searched: a sample of %s documents of %s; --data searches complete sets", f"{found:,}", names)
+    return sets
 
 
 def _texts_of(model: str, named: str | None) -> TextsSpec:
@@ -220,16 +239,17 @@ def _texts_of(model: str, named: str | None) -> TextsSpec:
 
 def _section(rows: Sequence[ExportRow]) -> Section:
     header, *lines = export_lines(rows)
+    searched = f", on a sample of {', '.join(rows[0].sets)}" if rows[0].sampled else ""
     text = (
         "Error: largest difference of a coordinate to torch. Cosine: mean cosine to torch. nDCG@10 kept: the share of "
-        f"the nDCG@10 in float32. Speeds are medians of batches, encoded alternately, on {rows[0].processor} "
+        f"the nDCG@10 in float32{searched}. Speeds are medians of batches, encoded alternately, on {rows[0].processor} "
         f"({rows[0].threads} threads)."
     )
     return Section([text], tables=[Table("files", header, lines, left=2)])
 
 
 def _words(rows: Sequence[ExportRow]) -> list[str]:
-    data = ["--data", *rows[0].sets] if rows[0].sets else []
+    data = ["--data", *rows[0].sets] if rows[0].sets and not rows[0].sampled else []
     return [*texts_words(rows[0].texts), *data]
 
 
@@ -252,7 +272,7 @@ EXPORT = Measurement(
                 "(default: the texts of the recipe, or documentation strings)",
             },
         ),
-        data_argument(),
+        data_argument(default=f"a sample of {_SAMPLED:,} documents of the recipe's sets that exist"),
     ),
     measure=_measure,
     table=format_export,

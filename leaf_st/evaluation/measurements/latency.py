@@ -100,15 +100,18 @@ def conditions(rows: Sequence[LatencyRow]) -> str:
 
 
 def drawn_backends(rows: Sequence[LatencyRow]) -> dict[str, str]:
-    """Return the backends of the figure and their line styles: torch in float32 and the recommended export form.
+    """Return the backends of the figure and their line styles: torch in float32 and each model's recommended form.
 
     The lines of all backends would hide each other.
     """
-    from leaf_st.export.forms import FORMS  # loads torch
+    from leaf_st.export.forms import FORMS, recommended_form  # loads torch
 
-    styles = {"torch float32": "-", **{form.name: ":" for form in FORMS if form.recommended}}
-    timed = {row.backend for row in rows}
-    return {backend: style for backend, style in styles.items() if backend in timed}
+    timed: dict[str, set[str]] = {}
+    for row in rows:
+        timed.setdefault(row.model, set()).add(row.backend)
+    shown = [recommended_form(form.name for form in FORMS if form.name in backends) for backends in timed.values()]
+    styles = {"torch float32": "-", **{form.name: ":" for form in shown if form}}
+    return {backend: style for backend, style in styles.items() if any(backend in found for found in timed.values())}
 
 
 def draw_latency(axes: "Axes", rows: Sequence[LatencyRow], side: Kind) -> None:

@@ -17,7 +17,7 @@ from leaf_st.evaluation.measurements.registry import MEASUREMENTS
 from leaf_st.evaluation.measurements.speed import Rates
 from leaf_st.evaluation.measurements.tasks import retention_figure
 from leaf_st.evaluation.results import Result
-from leaf_st.export import export
+from leaf_st.export import export, forms
 from leaf_st.export.forms import FORMS, Limits
 from leaf_st.models.portable import save_portable
 
@@ -120,9 +120,10 @@ def test_an_export_that_is_not_accurate_saves_its_rows_and_names_the_file(
         data=[save_set(tmp_path / "letters", documents=12, queries=3)],
     )
     strict = [replace(form, limits=Limits(min_cosine=2.0)) if form.recommended else form for form in FORMS]
-    monkeypatch.setattr(export, "FORMS", tuple(strict))
-    with pytest.raises(InputError, match=r"^not written: .*model_int8\.onnx has a mean cosine of"):
+    for module in (export, forms):
+        monkeypatch.setattr(module, "FORMS", tuple(strict))
+    with pytest.raises(InputError, match=r"^not written: model_int8\.onnx has a mean cosine of .*; model_quantized"):
         BY_NAME["export"].measure(options)
     rows = BY_NAME["export"].read(tmp_path / "results")
-    assert "onnx int8" not in {row.backend for row in rows}
+    assert {"onnx int8", "onnx quantized"}.isdisjoint(row.backend for row in rows)
     assert f"saved in {tmp_path / 'results' / 'export.json'}" in caplog.text
