@@ -26,7 +26,7 @@ from leaf_st.models.intact import forget_files, record_files
 from leaf_st.student.static import is_static
 
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
-_COMPARED = 500  # texts of each kind
+_COMPARED = 128  # texts of each kind
 # Model types that torch cannot export, and the reason.
 _NOT_EXPORTABLE = {"longformer": "whose attention branches on the values of its mask"}
 
@@ -83,7 +83,7 @@ def export_model(
     Args:
         model: A model in float32; it is moved to the CPU.
         folder: The folder of the model.
-        texts: Queries and documents to compare vectors on; the first 500 of each kind are used.
+        texts: Queries and documents to compare vectors on; the first 128 of each kind are used.
         ndcg: Measures the nDCG@10 of the forms with a limit on nDCG@10, and of an exact form.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The environments of `consumers.py`: folders of pinned packages, each built once."""
+"""The environments of `consumers.py` and `where_forms_run.py`: folders of pinned packages, each built once."""
 
 import os
 import shutil
@@ -14,6 +14,8 @@ PIP = {
     "sentence-transformers": _NOW,
     "sentence-transformers-3": (*_TORCH, "sentence-transformers==3.4.1", "transformers==4.49.0"),
     "onnxruntime": ("onnxruntime==1.31.1", "tokenizers==0.23.3", "numpy==2.4.6"),
+    "ort-format": ("onnxruntime==1.31.1", "onnx==1.23.2", "numpy==2.4.6"),
+    "openvino": ("openvino==2026.4.1", "numpy==2.4.6"),
     "frameworks": (
         *_NOW,
         "huggingface-hub==1.33.0",  # LangChain requires a version below 2.0
@@ -23,7 +25,7 @@ PIP = {
         "llama-index-core==0.14.25",
     ),
 }
-NPM = {"node": ("@huggingface/transformers@4.3.1",)}
+NPM = {"node": ("@huggingface/transformers@4.3.1",), "web": ("onnxruntime-web@1.30.0",)}
 
 
 class Skipped(Exception):
