@@ -29,17 +29,22 @@ def write_quantized(_model: SentenceTransformer, path: Path, source: Path | None
     float32 is 0.98 instead of 0.996 (three layers of MiniLM). Blocks of 32 weights (`MatMulNBits`) reach 0.9998, but
     documents then take as long as in float32, and the table of word embeddings, half of the file, is not compressed.
     """
+    assert source is not None  # FORMS names the source before this form
+    quantize(source, path)
+
+
+def quantize(source: Path, path: Path, *, signed: bool = True, seven_bits: bool = True) -> None:
+    """Write the graph in ``source`` to ``path`` with weights of eight bits, in products of seven if ``seven_bits``."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    assert source is not None  # FORMS names the source before this form
     with _silent_quantization():
         quantize_dynamic(
             onnx.load(source),
             path,
-            weight_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8 if signed else QuantType.QUInt8,
             per_channel=True,
-            reduce_range=True,
+            reduce_range=seven_bits,
             # The type of what onnxruntime's own operators return; ONNX cannot infer this type.
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
         )

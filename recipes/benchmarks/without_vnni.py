@@ -22,18 +22,18 @@ from typing import Any
 import numpy as np
 from _environments import Failed, Skipped, call, prepare
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 from where_forms_run import PROGRAMS, distances, padded_batches
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements.candidates import latency_texts
 from leaf_st.export.forms import get_form
-from leaf_st.export.quantized import saturates, write_quantized
+from leaf_st.export.quantized import quantize, saturates
 from leaf_st.models.find import find_model
 from leaf_st.models.load import load_model
 from leaf_st.tables import aligned
 
+NAMES = ("signed, 8 bits", "signed, 7 bits", "unsigned, 8 bits")
 _QUERIES, _BATCH_SIZE = 24, 8
 
 
@@ -68,7 +68,7 @@ def _table(folder: Path, cpu: str, work: Path) -> str:
         batches = scratch / "batches.json"
         batches.write_text(json.dumps(list(padded_batches(model, parts))), encoding="utf-8")
         found = {}
-        for name, graph in tqdm(_graphs(model, source, scratch).items(), desc="encoding"):
+        for name, graph in tqdm(_graphs(source, scratch).items(), desc="encoding"):
             here = _run([], graph, 300, batches, work)
             found[name] = (graph, here, _run([emulator, "-cpu", cpu], graph, 1, batches, work))
         exact = np.array(found["float32"][1]["vectors"], np.float32)
@@ -77,15 +77,12 @@ def _table(folder: Path, cpu: str, work: Path) -> str:
     return f"{aligned(lines)}\n{mean}"
 
 
-def _graphs(model: SentenceTransformer, source: Path, folder: Path) -> dict[str, Path]:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    names = {"signed, 8 bits": "s8.onnx", "signed, 7 bits": "s7.onnx", "unsigned, 8 bits": "u8.onnx"}
-    graphs = {name: folder / file for name, file in names.items()}
+def _graphs(source: Path, folder: Path) -> dict[str, Path]:
+    graphs = {name: folder / f"{number}.onnx" for number, name in enumerate(NAMES)}
     signed, seven, unsigned = graphs.values()
-    quantize_dynamic(source, signed, weight_type=QuantType.QInt8, per_channel=True)
-    write_quantized(model, seven, source)
-    quantize_dynamic(source, unsigned, weight_type=QuantType.QUInt8, per_channel=True)
+    quantize(source, signed, seven_bits=False)
+    quantize(source, seven)
+    quantize(source, unsigned, signed=False, seven_bits=False)
     return {"float32": source, **graphs}
 
 

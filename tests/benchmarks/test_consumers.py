@@ -146,7 +146,13 @@ def test_an_installation_that_failed_is_begun_again(environments, monkeypatch, t
 def test_every_program_stands_alone(consumers, environments):
     programs = {path.name: path.read_text() for path in (FOLDER / "consumers").iterdir() if path.is_file()}
     assert {consumer.program for consumer in consumers.CONSUMERS} == set(programs)
-    assert {consumer.environment for consumer in consumers.CONSUMERS} == {*environments.PIP, *environments.NPM}
+    import where_forms_run
+
+    runtimes = {path.name for path in (FOLDER / "runtimes").iterdir() if path.is_file()}
+    assert {runtime.program for runtime in where_forms_run.RUNTIMES} == runtimes
+    used = {consumer.environment for consumer in consumers.CONSUMERS}
+    used |= {runtime.environment for runtime in where_forms_run.RUNTIMES}
+    assert used == {*environments.PIP, *environments.NPM}
     assert not [name for name, text in programs.items() if "leaf_st" in text]
 
 

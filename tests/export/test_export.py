@@ -28,6 +28,7 @@ from leaf_st.export.encoder import OnnxEncoder
 from leaf_st.export.export import check_exportable, export_model
 from leaf_st.export.forms import EXACT, FORMS, GRAPH_FOLDER, ExportForm, get_form, recommended_form
 from leaf_st.export.packed import packed_graph, write_packed
+from leaf_st.export.quantized import quantize
 from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
 from leaf_st.publishing.card.card import card_text
@@ -254,12 +255,7 @@ def test_a_graph_whose_products_saturate_is_not_written(exported, quick_graph, t
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
 
-    def with_eight_bits(_model, path, source):
-        from onnxruntime.quantization import quantize_dynamic
-
-        quantize_dynamic(source, path, per_channel=True, extra_options={"DefaultTensorType": 1})
-
-    _replace_form(monkeypatch, "onnx int8", make=with_eight_bits)
+    _replace_form(monkeypatch, "onnx int8", make=lambda _, path, source: quantize(source, path, seven_bits=False))
     problems = [result.problem for result in export_model(load_model(str(folder)), folder, TEXTS)]
     expected = (
         "model_int8.onnx has int8 weights up to 127, expected at most 64: products saturate on processors without"
