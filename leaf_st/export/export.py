@@ -30,9 +30,20 @@ _COMPARED = 128  # texts of each kind
 # Model types that torch cannot export, and the reason.
 _NOT_EXPORTABLE = {"longformer": "whose attention branches on the values of its mask"}
 
-Ndcg = Callable[[FormEncoder], float]  # measures the nDCG@10 of a form
-
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Ndcg:
+    """How nDCG@10 is measured.
+
+    Attributes:
+        of: Measures the nDCG@10 of a form.
+        error: How far the share that a form keeps may be wrong, in percent points; 0 for complete sets.
+    """
+
+    of: Callable[[FormEncoder], float]
+    error: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +111,8 @@ def export_model(
         encoders = {name: get_form(name).encoder(path, model) for name, path in made.items()}
         parities = _compare(model, encoders, texts)
         kept = _ndcg_kept(encoders, ndcg) if ndcg else {}
-        results = [_result(get_form(name), path, parities[name], kept.get(name)) for name, path in made.items()]
+        error = ndcg.error if ndcg else 0.0
+        results = [_result(get_form(name), path, parities[name], kept.get(name), error) for name, path in made.items()]
         _keep({result.form.name: made[result.form.name] for result in results if result.problem is None}, folder)
     return results
 
@@ -147,12 +159,12 @@ def _ndcg_kept(encoders: Mapping[str, FormEncoder], ndcg: Ndcg) -> dict[str, flo
     limited = [name for name in encoders if get_form(name).limits.min_ndcg_kept is not None]
     if not (exact and limited):
         return {}
-    expected = ndcg(encoders[exact[-1]])
-    return {name: 100 * ndcg(encoders[name]) / expected if expected else 100.0 for name in limited}
+    expected = ndcg.of(encoders[exact[-1]])
+    return {name: 100 * ndcg.of(encoders[name]) / expected if expected else 100.0 for name in limited}
 
 
-def _result(form: ExportForm, path: Path, measured: Parity, kept: float | None) -> ExportedForm:
-    problem = form.limits.violation(measured, kept) or form.check(path)
+def _result(form: ExportForm, path: Path, measured: Parity, kept: float | None, error: float) -> ExportedForm:
+    problem = form.limits.violation(measured, kept, error) or form.check(path)
     return ExportedForm(form, measured, kept, f"{path.name} {problem}" if problem else None)
 
 

@@ -25,9 +25,10 @@ from leaf_st.export import export as exporting
 from leaf_st.export import forms
 from leaf_st.export import onnx as standard
 from leaf_st.export.encoder import OnnxEncoder
-from leaf_st.export.export import check_exportable, export_model
-from leaf_st.export.forms import EXACT, FORMS, GRAPH_FOLDER, ExportForm, get_form, recommended_form
+from leaf_st.export.export import Ndcg, check_exportable, export_model
+from leaf_st.export.forms import APPROXIMATE, EXACT, FORMS, GRAPH_FOLDER, ExportForm, get_form, recommended_form
 from leaf_st.export.packed import packed_graph, write_packed
+from leaf_st.export.parity import Parity
 from leaf_st.export.quantized import quantize
 from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
@@ -240,7 +241,8 @@ def test_quantized_forms_are_searched_beside_an_exact_form(exported, quick_graph
         searched.append(form("query", TEXTS["query"]))
         return next(scores)
 
-    results = {result.form.name: result for result in export_model(load_model(str(folder)), folder, TEXTS, ndcg=ndcg)}
+    made = export_model(load_model(str(folder)), folder, TEXTS, ndcg=Ndcg(ndcg))
+    results = {result.form.name: result for result in made}
     assert [result.ndcg_kept for result in results.values()] == [None, None, 98.5, 99.5]
     expected = "model_int8.onnx keeps 98.5 % of the nDCG@10 of float32, expected at least 99.0 %"
     assert [result.problem for result in results.values()] == [None, None, expected, None]
@@ -249,6 +251,13 @@ def test_quantized_forms_are_searched_beside_an_exact_form(exported, quick_graph
     expected = load_model(str(folder)).encode_query(TEXTS["query"])
     assert searched[0] == pytest.approx(expected, abs=1e-5)
     assert all(vectors != pytest.approx(expected, abs=1e-5) for vectors in searched[1:])
+
+
+def test_a_sample_has_a_lower_limit_on_ndcg():
+    close = Parity(error=0.1, cosine=0.995)
+    assert APPROXIMATE.violation(close, 97.5, 2.0) is None
+    assert "keeps 96.9 % of the nDCG@10 of float32, expected at least 97.0 %" in APPROXIMATE.violation(close, 96.9, 2.0)
+    assert "expected at least 99.0 %" in APPROXIMATE.violation(close, 97.5)
 
 
 def test_a_graph_whose_products_saturate_is_not_written(exported, quick_graph, tmp_path, monkeypatch):
