@@ -8,7 +8,7 @@ the median time of a query of nine tokens on one thread and the largest L2 dista
 over the query and a padded batch. Builds of onnxruntime for phones cannot run here: the column "ORT format" shows
 whether the graph can be converted to the format that all these builds read, and whether onnxruntime runs the result.
 
-Result:   recipes/benchmarks/README.md has the table: the quantized graph runs everywhere; OpenVINO crashes on a batch
+Result:   docs/compression.md has the table: the quantized graph runs everywhere; OpenVINO crashes on a batch
           in the packed graphs, or returns NaN.
 """
 

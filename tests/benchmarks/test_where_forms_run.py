@@ -86,20 +86,21 @@ def test_a_model_without_exported_forms(benchmarks, tiny_student, tmp_path, monk
     assert "expected exported forms, found none: run `leaf-st export" in capsys.readouterr().err
 
 
-def test_three_kinds_of_weights_are_compared_with_an_emulator(benchmarks, model_folder, tmp_path, monkeypatch):
+def test_three_kinds_of_weights_are_compared_with_an_emulator(benchmarks, model_folder, tmp_path, monkeypatch, beir):
     _, vnni = benchmarks
     emulator = tmp_path / "qemu-x86_64"  # runs the program on this processor
     emulator.write_text('#!/bin/sh\nshift 2\nexec "$@"\n')
     emulator.chmod(0o755)
     monkeypatch.setattr("shutil.which", lambda name: str(emulator))
-    rows = _rows(vnni._table(model_folder, "Haswell", tmp_path))
-    saturate = {name: line.split()[-5] for name, line in rows.items() if name in vnni.NAMES}
+    rows = _rows(vnni._table(model_folder, [beir], "Haswell", tmp_path))
+    saturate = {name: line.split()[-6] for name, line in rows.items() if name in vnni.NAMES}
     assert saturate == {"signed, 8 bits": "yes", "signed, 7 bits": "no", "unsigned, 8 bits": "no"}
-    assert {line.split()[-2] for name, line in rows.items() if name in vnni.NAMES} == {"0"}
+    assert {line.split()[-3] for name, line in rows.items() if name in vnni.NAMES} == {"0"}
+    assert all(line.endswith("100.0%") for name, line in rows.items() if name in vnni.NAMES)  # two documents
 
 
 def test_without_qemu_the_program_names_the_package(benchmarks, model_folder, monkeypatch):
     _, vnni = benchmarks
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(InputError, match="qemu-x86_64 not found: install qemu-user"):
-        vnni._table(model_folder, "Haswell", model_folder)
+        vnni._table(model_folder, [], "Haswell", model_folder)
