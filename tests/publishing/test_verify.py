@@ -206,6 +206,20 @@ def test_a_graph(folder, checked, reading, monkeypatch, name, off, state, expect
     assert (found.state, expected in found.detail) == (state, True), found
 
 
+def test_a_graph_that_saturates_on_other_processors(folder, checked, reading, monkeypatch):
+    onnx = pytest.importorskip("onnx")
+    _Graph.vectors = reading.query
+    read = tuple(replace(form, encoder=lambda *_: _Graph(0), can_run=lambda: True) for form in forms.FORMS)
+    monkeypatch.setattr(forms, "FORMS", read)
+    (folder / "onnx").mkdir()
+    weight = onnx.numpy_helper.from_array(np.full((2, 2), 100, np.int8), "weight")
+    product = onnx.helper.make_node("MatMulInteger", ["input", "weight"], ["output"])
+    graph = onnx.helper.make_graph([product], "product", [], [], [weight])
+    onnx.save(onnx.helper.make_model(graph), folder / "onnx" / "model_quantized.onnx")
+    found = checked(folder)["onnx"]
+    assert (found.state, "model_quantized.onnx has int8 weights up to 100" in found.detail) == ("failed", True), found
+
+
 def test_a_graph_that_cannot_be_run(folder, checked, monkeypatch):
     pytest.importorskip("onnxruntime")
     (folder / "onnx").mkdir()
