@@ -2,9 +2,9 @@
 
 onnxruntime rounds the activations at run time to unsigned bytes, 0 to 255, and multiplies them by signed bytes. On x86
 without VNNI (before Cascade Lake and Zen 4), an instruction adds two such products in 16 bits and cuts off what does
-not fit: 2 x 255 x 127 is nearly twice 2^15. The vectors of the same file then depend on the processor, by up to 0.1 in
+not fit: 2 x 255 x 127 is nearly twice 2^15. The vectors of the same file then depend on the processor, by up to 0.09 in
 L2 (`recipes/benchmarks/without_vnni.py`). With weights of at most 64 no sum of two products exceeds 16 bits. Unsigned
-weights of eight bits never saturate, but take twice as long on processors with VNNI and keep as much nDCG@10.
+weights of eight bits never saturate, but take nearly twice as long on processors with VNNI and keep as much nDCG@10.
 """
 
 import logging
