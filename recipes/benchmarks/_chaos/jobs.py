@@ -76,12 +76,14 @@ def counted_file(ground: Ground) -> Path:
 def count_embedded(file: Path) -> None:
     """Let this process write the size of each block to ``file`` before the block is embedded."""
     from leaf_st.teacher import precompute
+    from leaf_st.teacher.local import LocalTeacher
 
     embed_rows = precompute.embed_rows
 
     def counted(teacher, rows):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        with file.open("a") as opened:
-            opened.write(f"{len(rows)}\n")
+        if isinstance(teacher, LocalTeacher):  # and not the random targets of a trial
+            with file.open("a") as opened:
+                opened.write(f"{len(rows)}\n")
         return embed_rows(teacher, rows)
 
     precompute.embed_rows = counted
