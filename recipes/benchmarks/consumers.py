@@ -3,8 +3,8 @@
 Command:  make consumers  or  python recipes/benchmarks/consumers.py [FOLDER] [--texts FILE] [--work DIR]
 
 Each consumer is a program in `consumers/`, as users of its library would write it. The program runs offline, in an
-environment of pinned packages that is built once in DIR (three environments contain torch: 4 GB with torch for the CPU,
-more with CUDA). The vectors of queries and documents, with prompts, are compared with the vectors of
+environment of pinned packages that is built once in DIR (five environments contain torch: 8 GB with torch for the
+CPU, more with CUDA). The vectors of queries and documents, with prompts, are compared with the vectors of
 sentence-transformers in this process. Exit code 1: a consumer failed, or differs by more than `LARGEST_DIFFERENCE`.
 
 Result:   All seven consumers agree within 1.8e-7; recipes/benchmarks/README.md has the table.
@@ -67,6 +67,8 @@ CONSUMERS = (
     Consumer("transformers.js, pipeline", "with_transformers_js_pipeline.mjs", "node", graph=True, uncut=True),
     Consumer("LangChain", "with_langchain.py", "frameworks"),
     Consumer("LlamaIndex", "with_llama_index.py", "frameworks"),
+    Consumer("Infinity, server", "with_infinity.py", "infinity"),
+    Consumer("vLLM on a CPU", "with_vllm.py", "vllm"),
 )
 
 Texts = Mapping[Kind, Sequence[str]]

@@ -70,7 +70,7 @@ DATABASES = (
     Database("LanceDB", "with_lancedb.py", "HNSW of int8 codes, refined"),
     Database("sqlite-vec", "with_sqlite_vec.py", "all vectors"),
     Database("DuckDB vss", "with_duckdb.py", "HNSW, ef_search 128"),
-    Database("Elasticsearch", "with_elasticsearch.py", "semantic_text", server="ELASTICSEARCH"),
+    Database("Elasticsearch", "with_elasticsearch.py", "HNSW, 128 candidates", server="ELASTICSEARCH"),
 )
 FRAMEWORKS = {"LangChain": "with_langchain.py", "LlamaIndex": "with_llama_index.py", "Haystack": "with_haystack.py"}
 # Published folders of student and teacher, by the kind of student.
@@ -108,7 +108,9 @@ def write_example(run: Path, data: Path, folder: Path) -> None:
     student = load_model(str(run / MODEL))
     pair = with_teacher(student, spec)
     if pair.similarity_fn_name != "cosine":
-        raise InputError(f"{run}: expected a teacher that compares by cosine, found {pair.similarity_fn_name}")
+        raise InputError(
+            f"{run}: expected a teacher that compares by cosine, found {pair.similarity_fn_name}: name another RUN"
+        )
     teacher = open_teacher(spec)
     print(f"{folder}: embedding {len(beir.corpus):,} documents and {len(beir.queries):,} queries of {data}", flush=True)
     corpus = [document_text(row) for row in beir.corpus]
@@ -176,8 +178,9 @@ def run_framework(name: str, program: str, kind: str, example: Path, work: Path)
 
 def _outcome(name: str, setting: str, program: str, example: Path, work: Path, *models: Path) -> Outcome:
     try:
-        runner = prepare("integrations", work)
-        output = call([*runner, _PROGRAMS / program, example, *models], work / "integrations")
+        python = prepare("integrations", work)[0]
+        # Without PYTHONPATH and the user's packages, but with the recipe's folder, which contains what recipes share.
+        output = call([python, "-E", "-s", _PROGRAMS / program, example, *models], work / "integrations")
         measured = json.loads(output.splitlines()[-1])
     except Failed as error:
         return Outcome(name, setting, "failed", reason=str(error))

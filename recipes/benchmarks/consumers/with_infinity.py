@@ -25,7 +25,7 @@ variables = {"INFINITY_ANONYMOUS_USAGE_STATS": "0"}
 server = subprocess.Popen(command, env=os.environ | variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-def encode(kind):
+def encode(kind: str) -> list[list[float]]:
     """Return the vectors of the texts of a kind, each after its prompt."""
     rows = []
     for start in range(0, len(read[kind]), 16):
@@ -39,7 +39,7 @@ def encode(kind):
     return rows
 
 
-def wait():
+def wait() -> None:
     """Wait until the server answers."""
     for _ in range(600):
         if server.poll() is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from vllm import LLM
 
 
-def main():
+def main() -> None:
     """Write the vectors; vLLM starts processes that import this file."""
     folder, texts, vectors = sys.argv[1:]
     read = json.loads(Path(texts).read_text(encoding="utf-8"))
