@@ -4,8 +4,8 @@ Command:  python docs/generate.py
 
 A block stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. NAME is ``cli``, ``recipe``,
 ``architectures``, ``argument_defaults``, ``refused_arguments``, ``public_sets``, ``measurements``, ``benchmarks``,
-``students``, ``chaos``, ``agreement_and_retention``, ``MODEL/headline``, or ``MODEL/MEASUREMENT`` for the command and
-the rows in ``model_cards/MODEL/results/`` or ``docs/measured/MODEL/``.
+``students``, ``chaos``, ``agreement_and_retention``, ``onnx_snippet``, ``static_query``, ``MODEL/headline``, or
+``MODEL/MEASUREMENT`` for the command and the rows in ``model_cards/MODEL/results/`` or ``docs/measured/MODEL/``.
 tests/test_docs.py compares the pages with what this script writes.
 """
 
@@ -27,8 +27,10 @@ from leaf_st.evaluation.measurements.tasks import TASKS
 from leaf_st.evaluation.modes import STUDENT_MODES
 from leaf_st.evaluation.results import TWO_SIDED, averages, retention, retention_intervals
 from leaf_st.evaluation.tasks.public_sets import PUBLIC_SETS
+from leaf_st.export.forms import FORMS, recommended_form
 from leaf_st.pipeline.recipe_file import shown_fields
 from leaf_st.pipeline.screening.runs import measured_runs
+from leaf_st.publishing.card.render import onnx_snippet
 from leaf_st.publishing.results import Results, read_results
 from leaf_st.training.arguments import DEFAULTS, REFUSED
 
@@ -69,6 +71,11 @@ def _content(name: str) -> str:
         return _chaos()
     if name == "agreement_and_retention":
         return _agreement_and_retention()
+    if name == "onnx_snippet":
+        form = recommended_form(form.name for form in FORMS)
+        return f"```py\n{onnx_snippet('leaf-demo', {}, 256, form.name)}```\n"
+    if name == "static_query":
+        return _code(ROOT / "recipes" / "benchmarks" / "static_query.py")
     if name == "public_sets":
         return _markdown(("set", "source"), PUBLIC_SETS.items())
     model, _, measurement = name.partition("/")
@@ -79,6 +86,12 @@ def _content(name: str) -> str:
     rows = next(rows for folder in folders if (rows := found.read(folder)))
     command = shlex.join(["leaf-st", *found.command, f"runs/{model}", *found.words(rows)])
     return f"```bash\n{command}\n```\n\n```text\n{found.table(rows)}\n```\n"
+
+
+def _code(path: Path) -> str:
+    """Return the program in ``path`` without its docstring; the language "py" is not run by the tests of the pages."""
+    _, code = path.read_text(encoding="utf-8").split('"""\n\n', 1)
+    return f"```py\n{code}```\n"
 
 
 def _architectures() -> str:

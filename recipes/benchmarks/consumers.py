@@ -7,7 +7,7 @@ environment of pinned packages that is built once in DIR (five environments cont
 CPU, more with CUDA). The vectors of queries and documents, with prompts, are compared with the vectors of
 sentence-transformers in this process. Exit code 1: a consumer failed, or differs by more than `LARGEST_DIFFERENCE`.
 
-Result:   All seven consumers agree within 1.8e-7; recipes/benchmarks/README.md has the table.
+Result:   All nine consumers agree within 1.8e-7; recipes/benchmarks/README.md has the table.
 """
 
 import argparse

@@ -123,6 +123,7 @@ def write_example(run: Path, data: Path, folder: Path) -> None:
         "relevant": [_relevant(beir.qrels[row["id"]], places) for row in beir.queries],
         "student": str((run / MODEL).resolve()),
     }
+    static = _static(spec, teacher, store)
     vectors = np.concatenate([normalized(teacher.encode_document(corpus)), normalized(more_vectors)])
 
     def fill(fresh: Path) -> None:
@@ -130,7 +131,8 @@ def write_example(run: Path, data: Path, folder: Path) -> None:
         (fresh / "example.json").write_text(json.dumps(example), encoding="utf-8")
         np.savez(fresh / "vectors.npz", vectors=vectors, teacher_queries=normalized(teacher.encode_query(queries)))
         save_portable(pair, fresh / STUDENTS["encoder"])
-        save_portable(with_teacher(_static(spec, teacher, store), spec), fresh / STUDENTS["static"])
+        save_portable(static, fresh / "static")
+        save_portable(with_teacher(static, spec), fresh / STUDENTS["static"])
 
     replace_folder(folder, fill)
 
