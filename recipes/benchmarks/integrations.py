@@ -26,6 +26,7 @@ from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
 from leaf_st.atomic import replace_folder
+from leaf_st.cli.console import quieten
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import document_text, load_beir
 from leaf_st.models.load import load_model
@@ -251,6 +252,7 @@ def main() -> None:
         help="folder of the environment and the texts (default: %(default)s)",
     )
     options = parser.parse_args()
+    quieten()
     try:
         outcomes = _run(options.run, options.data or options.run / HELD_OUT, options.work.resolve())
     except InputError as error:
