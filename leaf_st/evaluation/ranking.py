@@ -78,11 +78,23 @@ def code(
 
 def _coarse(documents: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return ``documents``, shape (n, d), after coding as int8: each coordinate is the middle of its step."""
-    ranges = np.stack([documents.min(axis=0), documents.max(axis=0)])
-    codes = np.asarray(quantize_embeddings(documents, "int8", ranges=ranges))
-    steps = (ranges[1] - ranges[0]) / _STEPS
-    found: NDArray[np.float32] = ranges[0] + (codes + np.float32(128.5)) * steps
+    codes, low, steps = int8_codes(documents)
+    found: NDArray[np.float32] = low + (codes + np.float32(128.5)) * steps
     return found
+
+
+def int8_codes(
+    documents: NDArray[np.float32],
+) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]:
+    """Return the int8 codes of ``documents``, shape (n, d), and the smallest value and step of each coordinate, (d,).
+
+    A coordinate is decoded as ``low + (code + 128.5) * step``.
+    """
+    low, high = documents.min(axis=0), documents.max(axis=0)
+    least = np.float32(1e-4) * np.maximum(1, np.abs(low))  # where all values are equal, as of a single document
+    ranges = np.stack([low, np.where(high > low, high, low + least)])
+    codes = np.asarray(quantize_embeddings(documents, "int8", ranges=ranges))
+    return codes, ranges[0], (ranges[1] - ranges[0]) / _STEPS
 
 
 def code_bytes(dimension: int, coding: Coding) -> int:

@@ -103,6 +103,32 @@ def read_values(path: Path, column: str, part: str, field: str) -> Iterator[obje
     return (value for (values,) in read_blocks(source, (), Counter()) for value in values)
 
 
+def titled_blocks(
+    path: Path, text_column: str, title_column: str | None
+) -> Iterator[tuple[object, object, object]]:
+    """Yield what `read_file` reads of each document, its title, and its text without the title.
+
+    Args:
+        path: The file or folder.
+        text_column: Column of the texts.
+        title_column: Column of the titles, which must exist; ``title``, if it exists, if None.
+
+    Raises:
+        FieldError: If a file cannot be read or lacks a column.
+    """
+    parts, shown = table_files(path), title_column or "title"
+    names = dict.fromkeys((text_column, shown, "title"))
+    for part in parts or table_files(_beir_table(path, "corpus", "texts")):
+        source = open_source(part, text_column, "texts", ReadProgress())
+        if title_column is not None:
+            source = source._replace(column=title_column, setting=("texts", "title_column"))
+        others = [name for name in names if name != source.column]
+        for block in read_blocks(source, others, Counter()):
+            columns = dict(zip((source.column, *others), block, strict=True))
+            for title, text, read in zip(columns[shown], columns[text_column], columns["title"], strict=True):
+                yield text if parts else _with_title(text, read), title, text
+
+
 def _beir_rows(folder: Path, skipped: Counter[str], key: str, progress: ReadProgress) -> Iterator[Rows]:
     """Yield documents and queries alternately, then the rest of the longer file, so that a limit keeps some of each."""
     tables = [_beir_table(folder, name, key) for name in ("corpus", "queries")]

@@ -1,0 +1,1 @@
+"""A static search page: the student runs in the browser, over documents that the teacher embedded."""

@@ -1,0 +1,85 @@
+// Exact search over coded vectors, as leaf_st.evaluation.ranking: a float32 query against decoded documents.
+// Typed arrays of one type each, so that the engine keeps the loops in machine code.
+
+// Returns the first coordinates of a vector, of norm 1 if unit.
+export function cut(vector, dimension, unit) {
+  const head = Float32Array.from(vector.subarray(0, dimension));
+  if (!unit) return head;
+  let squares = 0;
+  for (const value of head) squares += value * value;
+  return squares === 0 ? head : head.map((value) => value / Math.sqrt(squares));
+}
+
+// Returns the dot products of a query with documents whose coordinate j is low[j] + (code + 128.5) * step[j].
+export function int8Scores(query, codes, { low, step }) {
+  const dimension = query.length;
+  const weights = new Float32Array(dimension);
+  let constant = 0;
+  for (let j = 0; j < dimension; j++) {
+    weights[j] = query[j] * step[j];
+    constant += query[j] * (low[j] + 128.5 * step[j]);
+  }
+  return dotProducts(weights, codes, constant);
+}
+
+function dotProducts(weights, codes, constant) {
+  const dimension = weights.length;
+  const four = dimension - (dimension % 4);
+  const scores = new Float32Array(codes.length / dimension);
+  for (let row = 0, start = 0; row < scores.length; row++, start += dimension) {
+    let a = 0, b = 0, c = 0, d = 0; // four independent sums, which the processor adds at the same time
+    let j = 0;
+    for (; j < four; j += 4) {
+      a += weights[j] * codes[start + j];
+      b += weights[j + 1] * codes[start + j + 1];
+      c += weights[j + 2] * codes[start + j + 2];
+      d += weights[j + 3] * codes[start + j + 3];
+    }
+    for (; j < dimension; j++) a += weights[j] * codes[start + j];
+    scores[row] = constant + a + b + c + d;
+  }
+  return scores;
+}
+
+// Returns the dot products of a query with the signs of documents, eight coordinates to a byte, the first one highest.
+export function bitScores(query, bits) {
+  const width = Math.ceil(query.length / 8);
+  const table = signSums(query, width);
+  const scores = new Float32Array(bits.length / width);
+  for (let row = 0, start = 0; row < scores.length; row++, start += width) {
+    let sum = 0;
+    for (let place = 0; place < width; place++) sum += table[256 * place + bits[start + place]];
+    scores[row] = sum;
+  }
+  return scores;
+}
+
+// Returns, for each byte of a document and each of its 256 values, the part of the dot product.
+function signSums(query, width) {
+  const table = new Float32Array(256 * width);
+  for (let place = 0; place < width; place++) {
+    for (let value = 0; value < 256; value++) {
+      let sum = 0;
+      for (let bit = 0; bit < 8 && 8 * place + bit < query.length; bit++) {
+        sum += value & (128 >> bit) ? query[8 * place + bit] : -query[8 * place + bit];
+      }
+      table[256 * place + value] = sum;
+    }
+  }
+  return table;
+}
+
+// Returns the k best rows, best first; of equal scores, the earlier row comes first.
+export function best(scores, k) {
+  const rows = [];
+  let least = -Infinity;
+  for (let row = 0; row < scores.length; row++) {
+    if (rows.length === k && scores[row] <= least) continue;
+    let place = rows.length;
+    while (place > 0 && scores[rows[place - 1]] < scores[row]) place--;
+    rows.splice(place, 0, row);
+    if (rows.length > k) rows.pop();
+    least = scores[rows[rows.length - 1]];
+  }
+  return rows;
+}

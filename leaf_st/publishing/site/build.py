@@ -1,0 +1,241 @@
+"""`leaf-st site`: a folder with a search page that any file server can serve."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from tqdm import tqdm
+
+from leaf_st.atomic import make_folder, read_json, replace_folder
+from leaf_st.errors import InputError
+from leaf_st.evaluation.embedder import Embedder
+from leaf_st.evaluation.modes import STUDENT_MODES, Mode
+from leaf_st.evaluation.ranking import length_is_free
+from leaf_st.export.forms import exported_files, get_form, recommended_form
+from leaf_st.models.load import load_model
+from leaf_st.models.prompts import prompt_for
+from leaf_st.models.tokens import copy_tokenizer, max_length_of
+from leaf_st.publishing.site.index import CHUNK, Shape, write_index
+from leaf_st.publishing.site.runtime import CDN, RUNTIME, check_vendor, copy_vendor
+from leaf_st.run_folder import MODEL, read_run, require_run
+from leaf_st.teacher.open import open_teacher, teacher_spec
+from leaf_st.teacher.protocol import Teacher
+from leaf_st.texts.documents import Document
+
+MANIFEST = "manifest.json"
+GRAPH = "onnx/model_quantized.onnx"  # the name by which transformers.js finds the graph as well
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+_ASSETS = ("page.js", "worker.js", "encoder.js", "files.js", "ranking.js", "highlight.js", "style.css")
+_COMPARED = ("cosine", "dot")
+
+
+def build_site(
+    run: Path,
+    documents: Sequence[Document],
+    output: Path,
+    *,
+    modes: Sequence[Mode] = ("asymmetric",),
+    dimensions: int | None = None,
+    vendor: Path | None = None,
+) -> Path:
+    """Write a search page over ``documents`` to the folder ``output``, completely or not at all.
+
+    Args:
+        run: A run folder with a trained and exported student.
+        documents: The documents.
+        output: A new or empty folder, or an earlier page, which is replaced.
+        modes: "asymmetric" for documents embedded by the teacher, "standard" for the student. Of two, the first is shown
+            first.
+        dimensions: Number of leading coordinates to keep (MRL); all if None.
+        vendor: The folder ``node_modules`` from which the JavaScript libraries are copied; from a CDN if None.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: If the run, the documents, the output, the dimensions or the libraries cannot be used.
+    """
+    _check(run, documents, output, modes, vendor)
+    student = load_model(str(run / MODEL))
+    graph = _graph(run)
+    teacher = None
+    if "asymmetric" in modes:
+        teacher = open_teacher(teacher_spec(str(run / MODEL), prompts=student.prompts))
+    dimension = _dimension(student, dimensions)
+    with tqdm(desc="documents", unit="text", total=len(documents) * len(modes)) as bar:
+        embedder = Embedder(teacher=teacher, student=student, modes=modes, progress=bar.update)
+        for mode in modes:
+            _check_similarity(embedder, mode)
+        texts = [document.embedded for document in documents]
+        vectors = {mode: embedder.embed(mode, "document", texts) for mode in modes}
+    units = {length_is_free(embedder.document_model(mode), vectors[mode]) for mode in modes}
+    shape = Shape(dimension, units == {True})
+    make_folder(output.absolute().parent)
+    fill = partial(
+        _fill, run=run, graph=graph, student=student, teacher=teacher, documents=documents, vectors=vectors, shape=shape
+    )
+    replace_folder(output.absolute(), lambda folder: fill(folder, vendor=vendor))
+    return output / "index.html"
+
+
+def is_site(folder: Path) -> bool:
+    """Return whether ``folder`` is a page that `build_site` wrote."""
+    try:
+        return "indexes" in read_json(folder / MANIFEST)
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _check(run: Path, documents: Sequence[Document], output: Path, modes: Sequence[Mode], vendor: Path | None) -> None:
+    require_run(run)
+    _graph(run)
+    if not documents:
+        raise InputError("site: expected documents, found none: name a file with texts")
+    if unknown := [mode for mode in modes if mode not in STUDENT_MODES] or not modes:
+        raise InputError(f"--modes: expected some of {', '.join(STUDENT_MODES)}, found {unknown}: correct the modes")
+    if len(set(modes)) < len(modes):
+        raise InputError(f"--modes: expected each mode once, found {' '.join(modes)}: leave out the repetition")
+    if vendor is not None:
+        check_vendor(vendor)
+    if output.is_file() or (output.is_dir() and any(output.iterdir()) and not is_site(output)):
+        raise InputError(
+            f"--output {output}: expected a new folder or an earlier search page, found other files: name another one"
+        )
+    if output.resolve() in (run.resolve(), *run.resolve().parents, Path.cwd()):
+        raise InputError(f"--output {output}: expected a folder of its own, found one in use: name another one")
+
+
+def _graph(run: Path) -> Path:
+    """Return the exported file that a page uses: the form that is recommended for queries."""
+    form = recommended_form(exported_files(run / MODEL))
+    if form is None or form.limits.exact:
+        expected = run / MODEL / get_form("onnx int8").file
+        raise InputError(f"{run}: expected {expected.relative_to(run)}, found none: run `leaf-st export {run}` first")
+    return run / MODEL / form.file
+
+
+def _dimension(student: SentenceTransformer, asked: int | None) -> int:
+    width = student.get_embedding_dimension() or 0
+    if asked is not None and not 0 < asked <= width:
+        raise InputError(f"--dimensions {asked}: expected 1 to {width}, the width of the vectors: correct the number")
+    return asked or width
+
+
+def _check_similarity(embedder: Embedder, mode: Mode) -> None:
+    name = embedder.document_model(mode).similarity_fn_name
+    if name not in _COMPARED:
+        raise InputError(
+            f"site: expected a model that compares vectors by {' or '.join(_COMPARED)}, found {name}: use another model"
+        )
+
+
+def _fill(
+    folder: Path,
+    *,
+    run: Path,
+    graph: Path,
+    student: SentenceTransformer,
+    teacher: Teacher | None,
+    documents: Sequence[Document],
+    vectors: Mapping[Mode, NDArray[np.float32]],
+    shape: Shape,
+    vendor: Path | None,
+) -> None:
+    folder.mkdir(parents=True)
+    name = str(read_run(run)["recipe"].get("name") or run.resolve().name)
+    indexes = {mode: write_index(folder, mode, found, shape) for mode, found in vectors.items()}
+    _write_documents(folder / "documents", documents)
+    if vendor is not None:
+        copy_vendor(vendor, folder)
+    runtime = {key: file.url if vendor is None else file.vendored for key, file in RUNTIME.items()}
+    _write_page(folder, name, list(indexes), remote=vendor is None)
+    manifest = {
+        "leaf_st": version("leaf-st"),
+        "name": name,
+        "teacher": None if teacher is None else teacher.identity.name,
+        "student": _write_student(folder, graph, student),
+        "count": len(documents),
+        "chunk": CHUNK,
+        "dimension": shape.dimension,
+        "unit": shape.unit,
+        "indexes": indexes,
+        "runtime": runtime,
+        "files": _hashes(folder),
+    }
+    if vendor is None:
+        manifest["files"] |= {file.url: {"bytes": file.bytes, "sha256": file.sha256} for file in RUNTIME.values()}
+    _write_compact(folder / MANIFEST, manifest)
+
+
+def _write_student(folder: Path, graph: Path, student: SentenceTransformer) -> dict[str, Any]:
+    """Write graph and tokenizer; return what the page needs to know to turn a query into tokens."""
+    (folder / GRAPH).parent.mkdir()
+    shutil.copyfile(graph, folder / GRAPH)
+    tokenizer = copy_tokenizer(student)
+    closing = tokenizer.encode("a").special_tokens_mask[::-1].index(0)
+    longest = max_length_of(student)
+    tokenizer.no_truncation()  # the library in the browser does not truncate
+    (folder / _TOKENIZER[0]).write_text(tokenizer.to_str(), encoding="utf-8")
+    _write_compact(folder / _TOKENIZER[1], {"model_max_length": longest})
+    return {
+        "graph": GRAPH,
+        "tokenizer": _TOKENIZER[0],
+        "tokenizer_config": _TOKENIZER[1],
+        "prompt": prompt_for(student.prompts, "query"),
+        "max_length": longest,
+        "closing": closing,
+    }
+
+
+def _write_documents(folder: Path, documents: Sequence[Document]) -> None:
+    folder.mkdir()
+    for number, start in enumerate(range(0, len(documents), CHUNK)):
+        rows = [[document.title, document.text] for document in documents[start : start + CHUNK]]
+        _write_compact(folder / f"{number:05}.json", rows)
+
+
+def _write_page(folder: Path, name: str, modes: Sequence[Mode], *, remote: bool) -> None:
+    assets = files("leaf_st.publishing.site").joinpath("assets")
+    for asset in _ASSETS:
+        (folder / asset).write_bytes(assets.joinpath(asset).read_bytes())
+    environment = Environment(
+        loader=PackageLoader("leaf_st.publishing.site", "assets"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    labels = {"asymmetric": "the teacher", "standard": "the student"}
+    title = f"Search with {name}"
+    page = environment.get_template("index.html.jinja").render(
+        title=title, hosts=f" {CDN}" if remote else "", modes=[(mode, labels[mode]) for mode in modes]
+    )
+    (folder / "index.html").write_text(page, encoding="utf-8")
+    front = json.dumps(title)  # YAML reads a JSON string
+    card = f"---\ntitle: {front}\nsdk: static\napp_file: index.html\n---\n\nA search page of leaf_st: the student model"
+    (folder / "README.md").write_text(f"{card} runs in the browser.\n", encoding="utf-8")
+
+
+def _hashes(folder: Path) -> dict[str, dict[str, Any]]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+        for path in paths
+    }
+
+
+def _write_compact(path: Path, value: Any) -> None:  # noqa: ANN401  (any JSON value)
+    path.write_text(json.dumps(value, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
