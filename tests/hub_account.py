@@ -15,7 +15,7 @@ REPO = "us/tiny"
 TOKEN = "hf_" + "tokenOfTheTests" * 3
 FOREIGN_TOKEN = "hf_" + "tokenOfSomebody" * 3  # may read, and not write
 _ID = r"(?P<id>[^/]+/[^/]+)"
-_API = f"/api/models/{_ID}"
+_API = f"/api/(models|spaces)/{_ID}"
 _REVISION = "(?P<revision>[^/]+)"
 _STEPS = {
     "whoami": ("GET", "/api/whoami-v2"),
@@ -26,12 +26,12 @@ _STEPS = {
     "tree": ("GET", f"{_API}/tree/{_REVISION}"),
     "discussions": ("GET", f"{_API}/discussions"),
     "preupload": ("POST", f"{_API}/preupload/{_REVISION}"),
-    "batch": ("POST", f"/{_ID}[.]git/info/lfs/objects/batch"),
+    "batch": ("POST", f"/(spaces/)?{_ID}[.]git/info/lfs/objects/batch"),
     "upload": ("PUT", "/large/(?P<sha>[0-9a-f]+)"),
     "commit": ("POST", f"{_API}/commit/{_REVISION}"),
     "branch": ("POST", f"{_API}/branch/{_REVISION}"),
     "tag": ("POST", f"{_API}/tag/{_REVISION}"),
-    "resolve": ("GET|HEAD", f"/{_ID}/resolve/{_REVISION}/(?P<name>.+)"),
+    "resolve": ("GET|HEAD", f"/(spaces/)?{_ID}/resolve/{_REVISION}/(?P<name>.+)"),
 }
 _WRITES = {"create", "preupload", "batch", "upload", "commit", "branch", "tag"}
 
@@ -162,12 +162,14 @@ class _Answer:
         name = f"{asked['organization']}/{asked['name']}"
         if name in self.account.repositories:
             return 409, "You already created this model repo"
-        self.account.create(name, asked.get("visibility") == "private")
+        example = {"README.md": "an example", "index.html": "an example"} if asked.get("sdk") == "static" else {}
+        self.account.create(name, asked.get("visibility") == "private", example)
         return {"url": f"{self.handler.served.url}/{name}"}
 
     def _yaml(self):
         head = json.loads(self.sent)["content"].split("---")
-        if len(head) > 2 and "license:" in head[1]:
+        needed = {"space": "sdk: static"}.get(json.loads(self.sent)["repoType"], "license:")
+        if len(head) > 2 and needed in head[1]:
             return {"errors": [], "warnings": []}
         answer = {"errors": [{"message": "no license"}], "warnings": []}
         return self.handler._send(400, json.dumps(answer).encode(), self.body)

@@ -1,7 +1,6 @@
 """Commands that measure a model: a command per measurement of the registry, and search."""
 
 import argparse
-import logging
 import shutil
 from functools import partial
 from pathlib import Path
@@ -9,13 +8,11 @@ from typing import Any
 
 from leaf_st.cli.arguments import SubParsers
 from leaf_st.cli.console import quieten
+from leaf_st.cli.documents import add_documents, read
 from leaf_st.cli.publishing import pull_model
-from leaf_st.errors import FieldError, InputError
+from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements import registry
 from leaf_st.evaluation.measurements.measurement import MODEL_HELP, Measurement
-from leaf_st.recipe import TextsSpec
-
-_logger = logging.getLogger(__name__)
 
 
 def add_commands(commands: SubParsers) -> None:
@@ -74,32 +71,19 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", help="query to search for")
     parser.add_argument("--model", required=True, help=MODEL_HELP)
     parser.add_argument("--teacher", help="teacher: folder or hub id")
-    parser.add_argument("--documents", type=Path, required=True, metavar="FILE", help="documents, one per row")
-    parser.add_argument("--text-column", default="text", metavar="NAME", help="column of a table (default: text)")
+    add_documents(parser)
 
 
 def _search(options: argparse.Namespace) -> None:
-    from collections import Counter
-
     from leaf_st.evaluation.search import format_hits, search
     from leaf_st.models.load import load_model
     from leaf_st.teacher.open import open_teacher, teacher_spec
-    from leaf_st.texts.check import flaw, log_left_out
-    from leaf_st.texts.read import read_texts
+    from leaf_st.texts.check import flaw
 
     quieten()
-    skipped: Counter[str] = Counter()
     if reason := flaw(options.query, "query"):
         raise InputError(f"the query {options.query!r} cannot be used: {reason}")
-    try:
-        spec = TextsSpec(source=str(options.documents), text_column=options.text_column)
-        rows = list(read_texts(spec, skipped))
-    except FieldError as error:
-        raise InputError(error.named({"text_column": "--text-column"}.get(error.field, "--documents"))) from error
-    documents = [row.text for row in rows if row.kind == "document"]
-    if queries := len(rows) - len(documents):
-        skipped["of kind query"] = queries
-    log_left_out(_logger, options.documents, skipped)
+    documents = read(options)
     student = load_model(options.model)
     teacher = None
     if options.teacher:

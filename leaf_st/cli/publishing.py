@@ -1,16 +1,19 @@
-"""Commands that show and publish a model: report, verify, card, push, models, pull."""
+"""Commands that show and publish a model: report, verify, card, site, push, models, pull."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from leaf_st.cli.arguments import SubParsers
+from leaf_st.cli.arguments import SubParsers, at_least_1
 from leaf_st.cli.console import quieten
+from leaf_st.cli.documents import add_documents, options_named, read
+from leaf_st.errors import InputError
+from leaf_st.evaluation.modes import STUDENT_MODES
 
 
 def add_commands(commands: SubParsers) -> None:
     """Add the commands, each with its arguments and its function."""
-    for add in (_add_report, _add_verify, _add_card, _add_push, _add_models, _add_pull):
+    for add in (_add_report, _add_verify, _add_card, _add_site, _add_push, _add_models, _add_pull):
         add(commands)
 
 
@@ -67,9 +70,61 @@ def _card(options: argparse.Namespace) -> None:
     print(text, end="")
 
 
+def _add_site(commands: SubParsers) -> None:
+    parser = commands.add_parser("site", help="write a search page in which the student runs in the browser")
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder with an exported student")
+    add_documents(parser)
+    parser.add_argument(
+        "--title-column", metavar="NAME", help="column of the titles (default: title, if the file has this column)"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the page")
+    parser.add_argument(
+        "--modes",
+        nargs="+",
+        choices=STUDENT_MODES,
+        default=["asymmetric"],
+        metavar="MODE",
+        help="asymmetric: documents embedded by the teacher; standard: by the student (default: asymmetric)",
+    )
+    parser.add_argument("--dimensions", type=at_least_1, metavar="N", help="keep the first N dimensions (MRL)")
+    parser.add_argument(
+        "--vendor",
+        nargs="?",
+        const=Path("node_modules"),
+        type=Path,
+        metavar="MODULES",
+        help="copy the JavaScript libraries from this npm folder instead of loading them from a CDN (default of "
+        "MODULES: node_modules)",
+    )
+    parser.set_defaults(func=_site)
+
+
+def _site(options: argparse.Namespace) -> None:
+    from leaf_st.publishing.site.build import build_site
+    from leaf_st.texts.documents import with_titles
+
+    quieten()
+    documents = read(options)
+    with options_named():
+        titled = with_titles(documents, options.documents, options.text_column, options.title_column)
+    page = build_site(
+        options.run,
+        titled,
+        options.output,
+        modes=options.modes,
+        dimensions=options.dimensions,
+        vendor=options.vendor,
+    )
+    print(f"{len(titled):,} documents; the page is {page}")
+    print(f"to open the page: python -m http.server --bind 127.0.0.1 --directory {options.output}")
+
+
 def _add_push(commands: SubParsers) -> None:
     parser = commands.add_parser("push", help="check the model of a run and upload it to the hub")
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder; the uploaded files are in RUN/publish")
+    parser.add_argument(
+        "--site", action="store_true", help="publish RUN, a folder of `leaf-st site`, as a static Space"
+    )
     parser.add_argument(
         "--repo-id", required=True, metavar="ID", help="OWNER/NAME on the hub; created if it does not exist"
     )
@@ -89,22 +144,20 @@ def _add_push(commands: SubParsers) -> None:
 
 
 def _push(options: argparse.Namespace) -> None:
-    from leaf_st.publishing.push import describe, push_to_hub
+    from leaf_st.publishing.push import describe, push_site, push_to_hub
+    from leaf_st.run_folder import PUBLISH
 
     quieten()
-    published = push_to_hub(
-        options.run,
-        options.repo_id,
-        private=options.private,
-        create_pr=options.create_pr,
-        asymmetric=options.asymmetric,
-        revision=options.revision,
-        dry_run=options.dry_run,
-        replace=options.replace,
-        without_results=options.without_results,
-    )
+    target = {name: getattr(options, name) for name in ("private", "create_pr", "revision", "dry_run", "replace")}
+    if options.site:
+        if options.asymmetric or options.without_results:
+            raise InputError("--site: a page has no model card: leave out --asymmetric and --without-results")
+        published = push_site(options.run, options.repo_id, **target)
+    else:
+        only_models = {name: getattr(options, name) for name in ("asymmetric", "without_results")}
+        published = push_to_hub(options.run, options.repo_id, **target, **only_models)
     if published is None:
-        print(describe(options.run, options.repo_id))
+        print(describe(options.run if options.site else options.run / PUBLISH, options.repo_id))
         return
     tag = f"tagged {published.tag}" if published.tag else "push again without --create-pr after the merge to tag it"
     print(f"{published.sent} files sent to {published.url}; {tag}")

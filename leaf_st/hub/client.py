@@ -8,6 +8,7 @@ a call fails, or its response is lost, the same call completes the publication a
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +20,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
     HTTPError,  # the error type of its HTTP library
     RepositoryNotFoundError,
 )
-from huggingface_hub.hf_api import GitRefs, ModelInfo, RepoFile
+from huggingface_hub.hf_api import GitRefs, ModelInfo, RepoFile, SpaceInfo
 
 from leaf_st.errors import InputError, cannot_write
 from leaf_st.hub.answers import AnswerError, ask
@@ -69,6 +70,7 @@ class Hub:
             raise InputError("no token for the hub: log in with `hf auth login`, or set HF_TOKEN")
         self._target = target
         self._sent = 0
+        self._is_new = False  # whether this client created the repository; the hub fills a new Space with an example
         self._warned: set[str] = set()
         self._api = HfApi(token=self._token, library_name="leaf_st", library_version=version("leaf-st"))
 
@@ -106,10 +108,10 @@ class Hub:
                 "token with write permission"
             )
 
-    def _find_repository(self) -> ModelInfo | None:
+    def _find_repository(self) -> ModelInfo | SpaceInfo | None:
         target = self._target
         try:
-            repository = ask(self._api.model_info, target.repo_id)
+            repository = self._ask_for_repository()
         except RepositoryNotFoundError as error:
             if target.pull_request:
                 raise InputError(
@@ -128,19 +130,26 @@ class Hub:
             )
         return repository
 
+    def _ask_for_repository(self) -> ModelInfo | SpaceInfo:
+        if self._target.repo_type == "space":
+            return ask(self._api.space_info, self._target.repo_id)
+        return ask(self._api.model_info, self._target.repo_id)
+
     def _publish(self, folder: Path, manifest: Manifest, local: Mapping[str, Hashes]) -> Published:
         """Do the steps that are still missing; can be repeated after every failure."""
-        target, api = self._target, self._api
+        target, api, kind = self._target, self._api, self._target.repo_type
         if self._find_repository() is None:
             # None leaves the choice to the settings of the owner.
-            ask(api.create_repo, target.repo_id, private=target.private or None, exist_ok=True)
+            private, sdk = target.private or None, "static" if kind == "space" else None
+            ask(api.create_repo, target.repo_id, private=private, repo_type=kind, space_sdk=sdk, exist_ok=True)
+            self._is_new = True
         title = f"leaf-st {manifest.tag}"
         if target.pull_request and (url := self._open_pull_request(title, local)):
             return Published(url, None, self._sent)
         head, tags, is_branch = self._refs()
         changes = self._compare(local, head)
         if not is_branch:  # only after the comparison has allowed the upload
-            ask(api.create_branch, target.repo_id, branch=target.revision, exist_ok=True)
+            ask(api.create_branch, target.repo_id, branch=target.revision, repo_type=kind, exist_ok=True)
         if changes:
             commit = self._commit(changes, folder, title, head)
             head = commit.oid
@@ -149,9 +158,10 @@ class Hub:
                 return Published(commit.pr_url, None, self._sent)
         if manifest.tag not in tags:
             if target.pull_request:
-                return Published(f"{api.endpoint}/{target.repo_id}", None, 0)
-            self._ask_about(head, api.create_tag, target.repo_id, tag=manifest.tag, revision=head, exist_ok=True)
-        return Published(f"{api.endpoint}/{target.repo_id}", manifest.tag, self._sent)
+                return Published(f"{api.endpoint}/{target.path}", None, 0)
+            tag = partial(api.create_tag, tag=manifest.tag, revision=head, repo_type=kind, exist_ok=True)
+            self._ask_about(head, tag, target.repo_id)
+        return Published(f"{api.endpoint}/{target.path}", manifest.tag, self._sent)
 
     def _compare(self, local: Mapping[str, Hashes], head: str) -> Changes:
         remote = self._remote_files(head)
@@ -159,13 +169,15 @@ class Hub:
         if MANIFEST in remote:
             previous = self._previous(head, remote[MANIFEST])
         where = f"{self._target.repo_id} ({head[:8]})"
-        return compare_files(local, remote, previous, replace=self._target.replace, where=where)
+        replace = self._target.replace or self._is_new
+        return compare_files(local, remote, previous, replace=replace, where=where)
 
     def _previous(self, head: str, listed: RepoFile) -> Manifest:
         """Return the manifest in the repository, without the hub's cache: a wrong file would stay there."""
         with TemporaryDirectory() as folder:
             download = self._api.hf_hub_download
-            path = self._ask_about(head, download, self._target.repo_id, MANIFEST, revision=head, local_dir=folder)
+            name, kind = self._target.repo_id, self._target.repo_type
+            path = self._ask_about(head, download, name, MANIFEST, repo_type=kind, revision=head, local_dir=folder)
             if not has_content(listed, file_hashes(Path(path))):
                 raise TemporaryError(f"the hub sends {MANIFEST} with other content than its list of files names")
             return read_manifest(Path(path))
@@ -180,6 +192,7 @@ class Hub:
             changes.operations(folder),
             commit_message=title,
             revision=self._target.revision,
+            repo_type=self._target.repo_type,
             create_pr=self._target.pull_request,
             parent_commit=head,  # fails after a commit by another client; the next attempt compares the files again
         )
@@ -187,7 +200,10 @@ class Hub:
     def _open_pull_request(self, title: str, local: Mapping[str, Hashes]) -> str | None:
         """Return the address of the open pull request with this title and content; None if no such request exists."""
         asked = self._api.get_repo_discussions(
-            self._target.repo_id, discussion_type="pull_request", discussion_status="open"
+            self._target.repo_id,
+            discussion_type="pull_request",
+            discussion_status="open",
+            repo_type=self._target.repo_type,
         )
         found = ask(list, asked)
         candidates = (request for request in found if request.title == title)
@@ -195,7 +211,7 @@ class Hub:
 
     def _refs(self) -> tuple[str, set[str], bool]:
         """Return the head of the branch, or of main if the branch is new; the tags; and whether the branch exists."""
-        refs: GitRefs = ask(self._api.list_repo_refs, self._target.repo_id)
+        refs: GitRefs = ask(self._api.list_repo_refs, self._target.repo_id, repo_type=self._target.repo_type)
         heads = {branch.name: branch.target_commit for branch in refs.branches}
         revision = self._target.revision
         head = heads.get(revision, heads.get(MAIN))
@@ -204,9 +220,9 @@ class Hub:
         return head, {tag.name for tag in refs.tags}, revision in heads
 
     def _remote_files(self, commit: str) -> dict[str, RepoFile]:
-        tree = self._ask_about(
-            commit, list, self._api.list_repo_tree(self._target.repo_id, recursive=True, revision=commit)
-        )
+        target = self._target
+        listing = self._api.list_repo_tree(target.repo_id, recursive=True, revision=commit, repo_type=target.repo_type)
+        tree = self._ask_about(commit, list, listing)
         return {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
 
     def _ask_about(self, commit: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

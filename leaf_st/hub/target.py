@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
@@ -23,6 +24,7 @@ class Target:
         private: Whether the repository is visible to its owners only.
         pull_request: Whether to open a pull request on main instead of committing.
         replace: Whether files from another source may be overwritten.
+        repo_type: A model, or a page (Space).
     """
 
     repo_id: str
@@ -30,6 +32,12 @@ class Target:
     private: bool = False
     pull_request: bool = False
     replace: bool = False
+    repo_type: Literal["model", "space"] = "model"
+
+    @property
+    def path(self) -> str:
+        """The path of the repository on the hub."""
+        return f"spaces/{self.repo_id}" if self.repo_type == "space" else self.repo_id
 
     def __post_init__(self) -> None:
         """Check the values."""

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from leaf_st.errors import require_kind
 from leaf_st.hub.client import Hub, Published
-from leaf_st.hub.manifest import MANIFEST, read_manifest
+from leaf_st.hub.manifest import MANIFEST, read_manifest, write_manifest
 from leaf_st.hub.target import MAIN, Target
 from leaf_st.lock import only_process
 from leaf_st.publishing.prepare import prepare
+from leaf_st.publishing.site.check import check_site
 from leaf_st.publishing.verify import format_checks
 from leaf_st.run_folder import PUBLISH
 from leaf_st.tables import aligned
@@ -66,9 +67,48 @@ def push_to_hub(
         return hub.publish(run / PUBLISH) if hub else None
 
 
-def describe(run: Path, target: str) -> str:
-    """Return a table of the files that a push of ``run`` to ``target`` would send, for a dry run."""
-    folder = run / PUBLISH
+def push_site(
+    site: str | Path,
+    repo_id: str,
+    *,
+    private: bool = False,
+    create_pr: bool = False,
+    revision: str | None = None,
+    dry_run: bool = False,
+    replace: bool = False,
+    token: str | None = None,
+) -> Published | None:
+    """Upload a search page to the hub as a static Space; the arguments are those of `push_to_hub`.
+
+    Args:
+        site: A folder of `leaf-st site`.
+        repo_id: OWNER/NAME of the Space; created if it does not exist.
+        private: Create the Space as private.
+        create_pr: Open a pull request instead of committing to main.
+        revision: A branch other than main; created from main if it does not exist.
+        dry_run: Check the folder, and upload nothing.
+        replace: Overwrite files in the Space that `push_site` did not write.
+        token: The access token; by default HF_TOKEN, or the token that `hf auth login` stored.
+
+    Returns:
+        The publication; None for a dry run.
+
+    Raises:
+        InputError: If the folder is not a search page or a file was changed, or the hub rejects the upload.
+    """
+    require_kind("site", site, str | Path, "a folder: name the folder that leaf-st site made")
+    folder = Path(site)
+    target = Target(repo_id, MAIN if revision is None else revision, private, create_pr, replace, repo_type="space")
+    hub = None if dry_run else Hub(target, token)
+    if hub:
+        hub.check()
+    check_site(folder)
+    write_manifest(folder)
+    return hub.publish(folder) if hub else None
+
+
+def describe(folder: Path, target: str) -> str:
+    """Return a table of the files that a push of ``folder`` to ``target`` would send, for a dry run."""
     manifest = read_manifest(folder / MANIFEST)
     sizes = {name: (folder / name).stat().st_size for name in (*manifest.files, MANIFEST)}
     rows = [(name, f"{size:,}") for name, size in (*sizes.items(), ("total", sum(sizes.values())))]

@@ -103,9 +103,7 @@ def read_values(path: Path, column: str, part: str, field: str) -> Iterator[obje
     return (value for (values,) in read_blocks(source, (), Counter()) for value in values)
 
 
-def titled_blocks(
-    path: Path, text_column: str, title_column: str | None
-) -> Iterator[tuple[object, object, object]]:
+def titled_blocks(path: Path, text_column: str, title_column: str | None) -> Iterator[tuple[object, object, object]]:
     """Yield what `read_file` reads of each document, its title, and its text without the title.
 
     Args:

@@ -1,30 +1,32 @@
 """`leaf-st site`: a folder with a search page that any file server can serve."""
 
-import hashlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
-from leaf_st.atomic import make_folder, read_json, replace_folder
+from leaf_st.atomic import make_folder, replace_folder
 from leaf_st.errors import InputError
 from leaf_st.evaluation.embedder import Embedder
 from leaf_st.evaluation.modes import STUDENT_MODES, Mode
 from leaf_st.evaluation.ranking import length_is_free
-from leaf_st.export.forms import exported_files, get_form, recommended_form
+from leaf_st.export.forms import exported_files, get_form
 from leaf_st.models.load import load_model
 from leaf_st.models.prompts import prompt_for
 from leaf_st.models.tokens import copy_tokenizer, max_length_of
+from leaf_st.publishing.site.check import MANIFEST, hashes_of, is_site
+from leaf_st.publishing.site.graph import write_graph
 from leaf_st.publishing.site.index import CHUNK, Shape, write_index
 from leaf_st.publishing.site.runtime import CDN, RUNTIME, check_vendor, copy_vendor
 from leaf_st.run_folder import MODEL, read_run, require_run
@@ -32,7 +34,6 @@ from leaf_st.teacher.open import open_teacher, teacher_spec
 from leaf_st.teacher.protocol import Teacher
 from leaf_st.texts.documents import Document
 
-MANIFEST = "manifest.json"
 GRAPH = "onnx/model_quantized.onnx"  # the name by which transformers.js finds the graph as well
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 _ASSETS = ("page.js", "worker.js", "encoder.js", "files.js", "ranking.js", "highlight.js", "style.css")
@@ -54,8 +55,8 @@ def build_site(
         run: A run folder with a trained and exported student.
         documents: The documents.
         output: A new or empty folder, or an earlier page, which is replaced.
-        modes: "asymmetric" for documents embedded by the teacher, "standard" for the student. Of two, the first is shown
-            first.
+        modes: "asymmetric" for documents that the teacher embeds, "standard" for documents that the student embeds. The
+            page opens with the first.
         dimensions: Number of leading coordinates to keep (MRL); all if None.
         vendor: The folder ``node_modules`` from which the JavaScript libraries are copied; from a CDN if None.
 
@@ -88,14 +89,6 @@ def build_site(
     return output / "index.html"
 
 
-def is_site(folder: Path) -> bool:
-    """Return whether ``folder`` is a page that `build_site` wrote."""
-    try:
-        return "indexes" in read_json(folder / MANIFEST)
-    except (OSError, ValueError, TypeError):
-        return False
-
-
 def _check(run: Path, documents: Sequence[Document], output: Path, modes: Sequence[Mode], vendor: Path | None) -> None:
     require_run(run)
     _graph(run)
@@ -116,11 +109,17 @@ def _check(run: Path, documents: Sequence[Document], output: Path, modes: Sequen
 
 
 def _graph(run: Path) -> Path:
-    """Return the exported file that a page uses: the form that is recommended for queries."""
-    form = recommended_form(exported_files(run / MODEL))
-    if form is None or form.limits.exact:
-        expected = run / MODEL / get_form("onnx int8").file
-        raise InputError(f"{run}: expected {expected.relative_to(run)}, found none: run `leaf-st export {run}` first")
+    """Return the exported float32 graph, of which the page gets a smaller form."""
+    form = get_form("onnx")
+    if form.name not in exported_files(run / MODEL):
+        raise InputError(
+            f"{run}: expected {Path(MODEL, form.file)}, which static students do not have, found none: run "
+            f"`leaf-st export {run}` first"
+        )
+    if find_spec("onnx") is None:
+        raise InputError(
+            "site: the graph cannot be written, because onnx is not installed: pip install 'leaf-st[onnx]'"
+        )
     return run / MODEL / form.file
 
 
@@ -159,28 +158,30 @@ def _fill(
         copy_vendor(vendor, folder)
     runtime = {key: file.url if vendor is None else file.vendored for key, file in RUNTIME.items()}
     _write_page(folder, name, list(indexes), remote=vendor is None)
+    student_settings = _write_student(folder, graph, student)
+    files_of_page = hashes_of(folder)
+    if vendor is None:
+        files_of_page |= {file.url: {"bytes": file.bytes, "sha256": file.sha256} for file in RUNTIME.values()}
     manifest = {
         "leaf_st": version("leaf-st"),
         "name": name,
         "teacher": None if teacher is None else teacher.identity.name,
-        "student": _write_student(folder, graph, student),
+        "student": student_settings,
         "count": len(documents),
         "chunk": CHUNK,
         "dimension": shape.dimension,
         "unit": shape.unit,
         "indexes": indexes,
         "runtime": runtime,
-        "files": _hashes(folder),
+        "files": files_of_page,
     }
-    if vendor is None:
-        manifest["files"] |= {file.url: {"bytes": file.bytes, "sha256": file.sha256} for file in RUNTIME.values()}
     _write_compact(folder / MANIFEST, manifest)
 
 
 def _write_student(folder: Path, graph: Path, student: SentenceTransformer) -> dict[str, Any]:
     """Write graph and tokenizer; return what the page needs to know to turn a query into tokens."""
     (folder / GRAPH).parent.mkdir()
-    shutil.copyfile(graph, folder / GRAPH)
+    write_graph(graph, folder / GRAPH)
     tokenizer = copy_tokenizer(student)
     closing = tokenizer.encode("a").special_tokens_mask[::-1].index(0)
     longest = max_length_of(student)
@@ -221,20 +222,8 @@ def _write_page(folder: Path, name: str, modes: Sequence[Mode], *, remote: bool)
         title=title, hosts=f" {CDN}" if remote else "", modes=[(mode, labels[mode]) for mode in modes]
     )
     (folder / "index.html").write_text(page, encoding="utf-8")
-    front = json.dumps(title)  # YAML reads a JSON string
-    card = f"---\ntitle: {front}\nsdk: static\napp_file: index.html\n---\n\nA search page of leaf_st: the student model"
-    (folder / "README.md").write_text(f"{card} runs in the browser.\n", encoding="utf-8")
-
-
-def _hashes(folder: Path) -> dict[str, dict[str, Any]]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): {
-            "bytes": path.stat().st_size,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        }
-        for path in paths
-    }
+    card = environment.get_template("README.md.jinja").render(title=Markup(json.dumps(title)))  # YAML reads JSON
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def _write_compact(path: Path, value: Any) -> None:  # noqa: ANN401  (any JSON value)

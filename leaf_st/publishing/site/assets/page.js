@@ -3,7 +3,6 @@
 import { marked } from "./highlight.js";
 
 const PAUSE = 120; // milliseconds without a key before a query is sent
-const LONG = 320; // characters of a text that are shown at once
 
 const at = (id) => document.getElementById(id);
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e6 ? 2 : 1)} MB`;
@@ -97,21 +96,20 @@ const answers = {
 
 function draw(hits, query) {
   at("results").replaceChildren(...hits.map((hit) => item(hit, query)));
+  at("results").dataset.query = query;
+  for (const body of document.querySelectorAll(".text")) {
+    if (body.scrollHeight > body.clientHeight) body.after(expander(body)); // only some lines are shown
+  }
   at("status").className = "";
   if (query === "") at("status").textContent = "Type a query.";
 }
 
 function item({ score, title, text }, query) {
   const head = element("h2", "", title === "" ? [] : marked(title, query));
-  const body = element("p", "text", marked(text, query));
   const value = element("span", "score", [score.toFixed(3)]);
   value.title = "similarity of query and document";
-  const parts = [element("div", "head", title === "" ? [value] : [head, value]), body];
-  if (text.length > LONG) {
-    body.classList.add("cut");
-    parts.push(expander(body));
-  }
-  return element("li", "", parts);
+  const body = element("p", "text cut", marked(text, query));
+  return element("li", "", [element("div", "head", title === "" ? [value] : [head, value]), body]);
 }
 
 function expander(body) {
