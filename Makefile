@@ -10,13 +10,13 @@ RUN ?= runs/leaf-demo
 .PHONY: help demo test lint unit consumers integrations clean
 
 help:
-	@echo "make demo   distil a teacher on documentation strings, evaluate, write a report (under 10 minutes on 2 cores)"
+	@echo "make demo   distil a teacher on documentation strings, evaluate, write a report and a search page (under 10 minutes on 2 cores)"
 	@echo "make test   lint, types and tests"
 	@echo "make consumers [FOLDER=runs/leaf-mini/publish] [WORK=build/consumers]"
 	@echo "            test a published folder with other libraries, in environments that the command installs"
 	@echo "make integrations [RUN=runs/leaf-demo] [WORK=build/integrations]"
 	@echo "            ask databases and frameworks with the student of a run; distils the demo first if it is missing"
-	@echo "make clean  remove .venv, the output of the demo, and the environments of the two tests above"
+	@echo "make clean  remove .venv, the output of the demo, and what the tests install"
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "leaf_st needs Python >= 3.11, found " + sys.version.split()[0])'
@@ -46,4 +46,4 @@ integrations: .venv/.installed
 	$(BIN)/python recipes/benchmarks/integrations.py $(RUN) --work $(WORK)
 
 clean:
-	rm -rf .venv leaf-demo runs/leaf-demo build/consumers build/integrations
+	rm -rf .venv leaf-demo runs/leaf-demo build/consumers build/integrations build/site-runtime

@@ -24,12 +24,13 @@ RESULTS = "results"
 REPORT = "report"
 PUBLISH = "publish"  # what is pushed to the hub
 HELD_OUT = "held_out"  # the demo's search set
+SITE = "site"  # the demo's search page
 MTEB_RESULTS = "mteb-results"
 FIT = "ensemble/axes.safetensors"  # what the teacher learned from the first texts; also in the model folder
 SMOKE_TEACHER = "teacher"
 SMOKE_START = "start"
 
-_PARTS = {RECIPE, TEXTS, STORE, GENERAL, CHECKPOINTS, MODEL, RESULTS, REPORT, PUBLISH, HELD_OUT, MTEB_RESULTS}
+_PARTS = {RECIPE, TEXTS, STORE, GENERAL, CHECKPOINTS, MODEL, RESULTS, REPORT, PUBLISH, HELD_OUT, SITE, MTEB_RESULTS}
 _RECIPE_PARTS = ("texts", "teacher", "student", "training")
 _PARTS |= {SMOKE_TEACHER, SMOKE_START, Path(FIT).parts[0]}
 

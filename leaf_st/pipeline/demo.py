@@ -9,6 +9,7 @@ import resource
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import islice
 from pathlib import Path
@@ -28,7 +29,7 @@ from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import DOCSTRINGS, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
-from leaf_st.run_folder import HELD_OUT, MODEL, RESULTS, read_record
+from leaf_st.run_folder import HELD_OUT, MODEL, RESULTS, SITE, read_record
 from leaf_st.tables import aligned
 from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.precompute import ROWS_PER_SHARD
@@ -84,7 +85,7 @@ def demo(output: Path) -> None:
     save_portable(student, output, record)
     print(format_summary(models, speeds, results))
     print(f"\n{(time.perf_counter() - started) / 60:.1f} minutes, peak memory {_peak_memory():.1f} GB")
-    print(_next_commands(output, search_set, _report(run.folder)))
+    print(_next_commands(output, search_set, f"{_report(run.folder)}\n{_site(run.folder, search_set)}"))
 
 
 def _distil(run: Run) -> Path:
@@ -203,6 +204,26 @@ def _report(run: Path) -> str:
         return f"The report is {write_report(run)}"
     except InputError as error:  # such as a missing matplotlib: everything else is done
         return f"No report page was written: {error}"
+
+
+def _site(run: Path, search_set: Path) -> str:
+    """Write a search page over the documents of ``search_set``; returns lines that name the page, or why it is missing.
+
+    The names of the functions are the titles.
+    """
+    from leaf_st.pipeline.export import export
+    from leaf_st.publishing.site.build import build_site
+    from leaf_st.texts.documents import read_documents, with_titles
+
+    corpus = search_set / "corpus.parquet"
+    documents = with_titles(read_documents(corpus, "text", Counter()), corpus, "text", "_id")
+    try:
+        export(run)
+        page = build_site(run, documents, run / SITE)
+    except InputError as error:  # such as a missing onnx: everything else is done
+        return f"No search page was written: {error}"
+    command = f"python -m http.server --bind 127.0.0.1 --directory {page.parent}"
+    return f"The search page is {page}; to open it at http://127.0.0.1:8000:\n\n  {command}"
 
 
 def _next_commands(output: Path, search_set: Path, report: str) -> str:

@@ -2,18 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leaf_st.evaluation.modes import Mode
-from leaf_st.evaluation.ranking import code, cut, int8_codes
+from leaf_st.evaluation.ranking import cut, int8_codes
 
 CHUNK = 128  # documents whose texts, or codes for rescoring, a browser loads together
-MOST_INT8 = 50_000  # documents that a browser loads as int8; of more documents, it loads the signs first
-
-Coding = Literal["int8", "binary"]
+MOST_INT8 = 50_000  # documents that a browser loads as int8; of more documents, it loads one bit per coordinate first
 
 
 @dataclass(frozen=True)
@@ -33,23 +31,41 @@ def write_index(folder: Path, mode: Mode, vectors: NDArray[np.float32], shape: S
     """Write the codes of n documents, shape (n, d), to ``vectors/`` in ``folder``.
 
     Returns:
-        The entry of the manifest: the coding, the file to load first, and the ranges of int8.
+        The entry of the manifest: the coding, the file to load first, the ranges of int8, and what a bit stands for.
     """
     vectors = cut(vectors, shape.dimension, shape.unit)
     codes, low, steps = int8_codes(vectors)
     place = Path("vectors", f"{mode}.int8")
     (folder / "vectors").mkdir(exist_ok=True)
-    coding: Coding = "int8" if len(vectors) <= MOST_INT8 else "binary"
-    if coding == "int8":
+    entry = {"coding": "int8", "file": place.as_posix(), "low": _numbers(low), "step": _numbers(steps)}
+    if len(vectors) <= MOST_INT8:
         (folder / place).write_bytes(codes.tobytes())
-    else:
-        place = place.with_suffix(".bits")
-        (folder / place).write_bytes(code(vectors[:0], vectors, "binary")[1].tobytes())
-        (folder / "vectors" / mode).mkdir()
-        for number, start in enumerate(range(0, len(codes), CHUNK)):
-            path = folder / "vectors" / mode / f"{number:05}.int8"
-            path.write_bytes(codes[start : start + CHUNK].tobytes())
-    return {"coding": coding, "file": place.as_posix(), "low": _numbers(low), "step": _numbers(steps)}
+        return entry
+    bits, means = _bits(vectors)
+    (folder / place.with_suffix(".bits")).write_bytes(bits.tobytes())
+    _write_chunks(folder / "vectors" / mode, codes)
+    below, above = map(_numbers, means)
+    return {**entry, "coding": "binary", "file": f"vectors/{mode}.bits", "below": below, "above": above}
+
+
+def _bits(vectors: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return which coordinates of n vectors exceed their mean, eight to a byte, and what the bits 0 and 1 stand for.
+
+    The mean, not zero, halves the values of each coordinate: the vectors of many models lie on one side of zero. A bit
+    stands for the mean of its half, shape (2, d).
+    """
+    mean = vectors.mean(axis=0)
+    is_above = vectors > mean
+    count = is_above.sum(axis=0)
+    above = np.where(is_above, vectors, 0).sum(axis=0) / np.maximum(count, 1)
+    below = np.where(is_above, 0, vectors).sum(axis=0) / np.maximum(len(vectors) - count, 1)
+    return np.packbits(is_above, axis=1), np.stack([below, above]).astype(np.float32)
+
+
+def _write_chunks(folder: Path, codes: NDArray[np.int8]) -> None:
+    folder.mkdir()
+    for number, start in enumerate(range(0, len(codes), CHUNK)):
+        (folder / f"{number:05}.int8").write_bytes(codes[start : start + CHUNK].tobytes())
 
 
 def _numbers(values: NDArray[np.float32]) -> list[float]:

@@ -10,12 +10,12 @@ const number = (value) => value.toLocaleString("en");
 const state = { worker: null, manifest: null, mode: "", shown: "", busy: true, timer: 0 };
 
 async function start() {
+  listen();
   const response = await fetch("manifest.json", { cache: "no-cache" });
   if (!response.ok) throw new Error(`manifest.json cannot be loaded: the server answered ${response.status}`);
   state.manifest = await response.json();
   [state.mode] = Object.keys(state.manifest.indexes);
   describe();
-  listen();
   state.worker = openWorker();
   state.worker.onmessage = ({ data }) => answers[data.type](data);
   state.worker.onerror = () => answers.error({ message: "the worker of this page cannot be loaded" });
@@ -69,6 +69,7 @@ function ask() {
 
 const answers = {
   progress({ loaded, total }) {
+    if (at("status").className === "error") return; // other files may still arrive
     at("progress").value = loaded / total;
     at("status").textContent = `Loading the model: ${megabytes(loaded)} of ${megabytes(total)}`;
   },

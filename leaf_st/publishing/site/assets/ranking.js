@@ -41,10 +41,11 @@ function dotProducts(weights, codes, constant) {
   return scores;
 }
 
-// Returns the dot products of a query with the signs of documents, eight coordinates to a byte, the first one highest.
-export function bitScores(query, bits) {
+// Returns the dot products of a query with documents of one bit per coordinate, eight to a byte, the first one highest.
+// Bit 0 of coordinate j stands for below[j], bit 1 for above[j].
+export function bitScores(query, bits, ranges) {
   const width = Math.ceil(query.length / 8);
-  const table = signSums(query, width);
+  const table = byteSums(query, width, ranges);
   const scores = new Float32Array(bits.length / width);
   for (let row = 0, start = 0; row < scores.length; row++, start += width) {
     let sum = 0;
@@ -55,13 +56,13 @@ export function bitScores(query, bits) {
 }
 
 // Returns, for each byte of a document and each of its 256 values, the part of the dot product.
-function signSums(query, width) {
+function byteSums(query, width, { below, above }) {
   const table = new Float32Array(256 * width);
   for (let place = 0; place < width; place++) {
     for (let value = 0; value < 256; value++) {
       let sum = 0;
-      for (let bit = 0; bit < 8 && 8 * place + bit < query.length; bit++) {
-        sum += value & (128 >> bit) ? query[8 * place + bit] : -query[8 * place + bit];
+      for (let bit = 0, j = 8 * place; bit < 8 && j < query.length; bit++, j++) {
+        sum += query[j] * (value & (128 >> bit) ? above : below)[j];
       }
       table[256 * place + value] = sum;
     }

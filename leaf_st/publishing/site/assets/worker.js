@@ -5,7 +5,7 @@ import { Files } from "./files.js";
 import { best, bitScores, cut, int8Scores } from "./ranking.js";
 
 const HITS = 10;
-const CANDIDATES = 10 * HITS; // documents found by signs whose int8 codes are compared
+const CANDIDATES = 10 * HITS; // documents found by bits whose int8 codes are compared
 
 let manifest, files, encoder;
 const indexes = new Map();
@@ -52,7 +52,7 @@ async function rank(vector, codes, mode) {
     const scores = int8Scores(vector, new Int8Array(codes.buffer, codes.byteOffset, codes.length), ranges);
     return best(scores, HITS).map((row) => ({ row, score: scores[row] }));
   }
-  const candidates = best(bitScores(vector, codes), CANDIDATES).sort((one, other) => one - other);
+  const candidates = best(bitScores(vector, codes, ranges), CANDIDATES).sort((one, other) => one - other);
   const scores = int8Scores(vector, await codesOf(candidates, mode), ranges);
   return best(scores, HITS).map((place) => ({ row: candidates[place], score: scores[place] }));
 }

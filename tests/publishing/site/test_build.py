@@ -1,0 +1,119 @@
+"""The folder of a page, and input that is refused before any work."""
+
+import json
+import shutil
+from collections import Counter
+
+import numpy as np
+import pytest
+from hub_account import REPO
+
+from leaf_st.cli.main import main
+from leaf_st.models.load import load_model
+from leaf_st.publishing.site.build import build_site
+from leaf_st.publishing.site.check import check_site
+from leaf_st.publishing.site.runtime import RUNTIME
+from leaf_st.teacher.open import open_teacher, teacher_spec
+from leaf_st.texts.documents import read_documents, with_titles
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "documents.jsonl"
+    rows = [
+        {"text": " abc def ", "title": "One"},
+        {"text": "fed cba", "title": None},
+        {"text": "abc def", "title": "Two"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def page(exported, documents, tmp_path):
+    return build_site(exported, documents, tmp_path / "site").parent
+
+
+def _refused(capsys, *arguments):
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    assert ended.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_command_writes_a_page_that_can_be_published(exported, table, tmp_path, capsys):
+    output = tmp_path / "site"
+    arguments = ["site", exported, "--documents", table, "--output", output, "--dimensions", 16]
+    main([str(argument) for argument in arguments])
+    main([str(argument) for argument in arguments])  # replaces the page
+    assert f"2 documents; the page is {output / 'index.html'}" in capsys.readouterr().out
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert (manifest["dimension"], manifest["count"], list(manifest["indexes"])) == (16, 2, ["asymmetric"])
+    assert manifest["student"]["prompt"] == "find: "
+    assert json.loads((output / "documents/00000.json").read_text()) == [["One", "abc def"], ["", "fed cba"]]
+    assert {file.url for file in RUNTIME.values()} <= manifest["files"].keys()
+    check_site(output)
+
+
+def test_codes_decode_to_the_vectors_of_the_teacher(exported, documents, page):
+    student = load_model(str(exported / "model"))
+    teacher = open_teacher(teacher_spec(str(exported / "model"), prompts=student.prompts))
+    entry = json.loads((page / "manifest.json").read_text())["indexes"]["asymmetric"]
+    codes = np.fromfile(page / entry["file"], np.int8).reshape(len(documents), -1)
+    decoded = np.array(entry["low"]) + (codes + 128.5) * np.array(entry["step"])
+    vectors = teacher.encode_document([document.embedded for document in documents])
+    assert np.abs(decoded - vectors).max() < np.max(entry["step"])
+
+
+def test_titles_of_tables_and_beir_folders(table, beir, tmp_path):
+    documents = with_titles(read_documents(table, "text", Counter()), table, "text", "title")
+    assert [document.title for document in documents] == ["One", ""]
+    assert [document.title for document in with_titles(["abc def"], table, "text")] == ["One"]
+    folder = shutil.copytree(beir, tmp_path / "beir")
+    (folder / "corpus.jsonl").write_text('{"_id": "d", "title": "A title", "text": "some text"}\n')
+    (document,) = with_titles(read_documents(folder, "text", Counter()), folder, "text")
+    assert document == ("A title some text", "A title", "some text")
+    lines = tmp_path / "lines.txt"
+    lines.write_text("one\ntwo\n")
+    assert with_titles(["one", "two"], lines, "text")[1] == ("two", "", "two")
+
+
+def test_one_document(exported, documents, tmp_path):
+    build_site(exported, documents[:1], tmp_path / "site")
+
+
+def test_bad_input_is_one_line(exported, finished, table, page, tmp_path, capsys):
+    site = ["site", exported, "--documents", table, "--output", tmp_path / "new"]
+    cases = {
+        "expected model/onnx/model.onnx": ["site", finished, *site[2:]],
+        "--title-column: expected a column 'name'": [*site, "--title-column", "name"],
+        "--dimensions 33: expected 1 to 32": [*site, "--dimensions", 33],
+        "expected each mode once": [*site, "--modes", "standard", "standard"],
+        "found no such package: run `npm install": [*site, "--vendor", tmp_path],
+        "found other files": [*site[:-1], exported],
+        "is not as the manifest lists": ["push", page, "--site", "--repo-id", REPO, "--dry-run"],
+        "--site: a page has no model card": ["push", page, "--site", "--repo-id", REPO, "--asymmetric"],
+        "found no manifest.json of a page": ["push", exported, "--site", "--repo-id", REPO, "--dry-run"],
+    }
+    (page / "page.js").write_text("changed")
+    for message, arguments in cases.items():
+        assert message in _refused(capsys, *arguments)
+    assert not (tmp_path / "new").exists()
+
+
+def test_push_site_makes_a_static_space(hub, page, capsys):
+    command = ["push", str(page), "--site", "--repo-id", REPO]
+    main([*command, "--dry-run"])
+    assert "nothing was sent" in capsys.readouterr().out
+    assert REPO not in hub.account.repositories
+    main(command)
+    assert f"files sent to {hub.url}/spaces/{REPO}; tagged v" in capsys.readouterr().out
+    pushed = hub.account.repositories[REPO].at("main")
+    for path in page.rglob("*"):
+        if path.is_file():
+            assert (pushed / path.relative_to(page)).read_bytes() == path.read_bytes()
+    main(command)
+    assert "0 files sent" in capsys.readouterr().out
