@@ -10,7 +10,7 @@ RUN ?= runs/leaf-demo
 .PHONY: help demo test lint unit consumers integrations clean
 
 help:
-	@echo "make demo   distil a teacher on documentation strings, evaluate, write a report and a search page (under 10 minutes on 2 cores)"
+	@echo "make demo   distil a teacher on documentation strings, evaluate, write a report and a search page (minutes)"
 	@echo "make test   lint, types and tests"
 	@echo "make consumers [FOLDER=runs/leaf-mini/publish] [WORK=build/consumers]"
 	@echo "            test a published folder with other libraries, in environments that the command installs"

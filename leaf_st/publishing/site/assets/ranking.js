@@ -13,7 +13,7 @@ export function cut(vector, dimension, unit) {
 // Returns the dot products of a query with documents whose coordinate j is low[j] + (code + 128.5) * step[j].
 export function int8Scores(query, codes, { low, step }) {
   const dimension = query.length;
-  const weights = new Float32Array(dimension);
+  const weights = new Float64Array(dimension); // the engine adds in 64 bits
   let constant = 0;
   for (let j = 0; j < dimension; j++) {
     weights[j] = query[j] * step[j];
