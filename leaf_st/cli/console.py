@@ -24,11 +24,13 @@ class _Console(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write ``record`` above the progress bars. The streams are looked up at each call: tests replace them."""
+        from huggingface_hub.utils.tqdm import tqdm as hub_tqdm
         from tqdm import tqdm
 
         warning = record.levelno >= logging.WARNING
         stream: TextIO = sys.stderr if warning else sys.stdout
-        tqdm.write(f"{self._program}: {record.getMessage()}" if warning else record.getMessage(), file=stream)
+        with hub_tqdm.get_lock():  # the bars of its threads are in tqdm's list of bars, but have a lock of their own
+            tqdm.write(f"{self._program}: {record.getMessage()}" if warning else record.getMessage(), file=stream)
         stream.flush()
 
 

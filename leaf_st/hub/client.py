@@ -70,7 +70,7 @@ class Hub:
             raise InputError("no token for the hub: log in with `hf auth login`, or set HF_TOKEN")
         self._target = target
         self._sent = 0
-        self._is_new = False  # whether this client created the repository; the hub fills a new Space with an example
+        self._is_new = False  # whether this client created a Space, which the hub fills with an example
         self._warned: set[str] = set()
         self._api = HfApi(token=self._token, library_name="leaf_st", library_version=version("leaf-st"))
 
@@ -142,7 +142,7 @@ class Hub:
             # None leaves the choice to the settings of the owner.
             private, sdk = target.private or None, "static" if kind == "space" else None
             ask(api.create_repo, target.repo_id, private=private, repo_type=kind, space_sdk=sdk, exist_ok=True)
-            self._is_new = True
+            self._is_new = kind == "space"
         title = f"leaf-st {manifest.tag}"
         if target.pull_request and (url := self._open_pull_request(title, local)):
             return Published(url, None, self._sent)
