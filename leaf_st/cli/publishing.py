@@ -72,7 +72,7 @@ def _card(options: argparse.Namespace) -> None:
 
 def _add_site(commands: SubParsers) -> None:
     parser = commands.add_parser("site", help="write a search page in which the student runs in the browser")
-    parser.add_argument("run", type=Path, metavar="RUN", help="run folder with an exported student")
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder with a trained student")
     add_documents(parser)
     parser.add_argument(
         "--title-column", metavar="NAME", help="column of the titles (default: title, if the file has this column)"

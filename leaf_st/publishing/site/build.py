@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,10 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.embedder import Embedder
 from leaf_st.evaluation.modes import STUDENT_MODES, Mode
 from leaf_st.evaluation.ranking import length_is_free
-from leaf_st.export.forms import exported_files, get_form
+from leaf_st.export.encoder import OnnxEncoder
+from leaf_st.export.export import check_exportable
+from leaf_st.export.onnx import standard_graph
+from leaf_st.export.parity import TextsByKind, form_vectors, parity, torch_vectors
 from leaf_st.models.load import load_model
 from leaf_st.models.prompts import prompt_for
 from leaf_st.models.tokens import copy_tokenizer, max_length_of
@@ -38,6 +40,7 @@ GRAPH = "onnx/model_quantized.onnx"  # the name by which transformers.js finds t
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 _ASSETS = ("page.js", "worker.js", "encoder.js", "files.js", "ranking.js", "highlight.js", "style.css")
 _COMPARED = ("cosine", "dot")
+_COMPARED_TEXTS, _LEAST_COSINE = 64, 0.999
 
 
 def build_site(
@@ -52,7 +55,7 @@ def build_site(
     """Write a search page over ``documents`` to the folder ``output``, completely or not at all.
 
     Args:
-        run: A run folder with a trained and exported student.
+        run: A run folder with a trained student.
         documents: The documents.
         output: A new or empty folder, or an earlier page, which is replaced.
         modes: "asymmetric" for documents that the teacher embeds, "standard" for documents that the student embeds. The
@@ -68,7 +71,7 @@ def build_site(
     """
     _check(run, documents, output, modes, vendor)
     student = load_model(str(run / MODEL))
-    graph = _graph(run)
+    check_exportable(student)
     teacher = None
     if "asymmetric" in modes:
         teacher = open_teacher(teacher_spec(str(run / MODEL), prompts=student.prompts))
@@ -82,16 +85,13 @@ def build_site(
     units = {length_is_free(embedder.document_model(mode), vectors[mode]) for mode in modes}
     shape = Shape(dimension, units == {True})
     make_folder(output.absolute().parent)
-    fill = partial(
-        _fill, run=run, graph=graph, student=student, teacher=teacher, documents=documents, vectors=vectors, shape=shape
-    )
+    fill = partial(_fill, run=run, student=student, teacher=teacher, documents=documents, vectors=vectors, shape=shape)
     replace_folder(output.absolute(), lambda folder: fill(folder, vendor=vendor))
     return output / "index.html"
 
 
 def _check(run: Path, documents: Sequence[Document], output: Path, modes: Sequence[Mode], vendor: Path | None) -> None:
     require_run(run)
-    _graph(run)
     if not documents:
         raise InputError("site: expected documents, found none: name a file with texts")
     if unknown := [mode for mode in modes if mode not in STUDENT_MODES] or not modes:
@@ -106,21 +106,6 @@ def _check(run: Path, documents: Sequence[Document], output: Path, modes: Sequen
         )
     if output.resolve() in (run.resolve(), *run.resolve().parents, Path.cwd()):
         raise InputError(f"--output {output}: expected a folder of its own, found one in use: name another one")
-
-
-def _graph(run: Path) -> Path:
-    """Return the exported float32 graph, of which the page gets a smaller form."""
-    form = get_form("onnx")
-    if form.name not in exported_files(run / MODEL):
-        raise InputError(
-            f"{run}: expected {Path(MODEL, form.file)}, which static students do not have, found none: run "
-            f"`leaf-st export {run}` first"
-        )
-    if find_spec("onnx") is None:
-        raise InputError(
-            "site: the graph cannot be written, because onnx is not installed: pip install 'leaf-st[onnx]'"
-        )
-    return run / MODEL / form.file
 
 
 def _dimension(student: SentenceTransformer, asked: int | None) -> int:
@@ -142,7 +127,6 @@ def _fill(
     folder: Path,
     *,
     run: Path,
-    graph: Path,
     student: SentenceTransformer,
     teacher: Teacher | None,
     documents: Sequence[Document],
@@ -158,7 +142,7 @@ def _fill(
         copy_vendor(vendor, folder)
     runtime = {key: file.url if vendor is None else file.vendored for key, file in RUNTIME.items()}
     _write_page(folder, name, list(indexes), remote=vendor is None)
-    student_settings = _write_student(folder, graph, student)
+    student_settings = _write_student(folder, student, [document.embedded for document in documents[:_COMPARED_TEXTS]])
     files_of_page = hashes_of(folder)
     if vendor is None:
         files_of_page |= {file.url: {"bytes": file.bytes, "sha256": file.sha256} for file in RUNTIME.values()}
@@ -178,10 +162,11 @@ def _fill(
     _write_compact(folder / MANIFEST, manifest)
 
 
-def _write_student(folder: Path, graph: Path, student: SentenceTransformer) -> dict[str, Any]:
+def _write_student(folder: Path, student: SentenceTransformer, texts: Sequence[str]) -> dict[str, Any]:
     """Write graph and tokenizer; return what the page needs to know to turn a query into tokens."""
     (folder / GRAPH).parent.mkdir()
-    write_graph(graph, folder / GRAPH)
+    write_graph(standard_graph(student), folder / GRAPH)
+    _require_parity(folder / GRAPH, student, texts)
     tokenizer = copy_tokenizer(student)
     closing = tokenizer.encode("a").special_tokens_mask[::-1].index(0)
     longest = max_length_of(student)
@@ -196,6 +181,17 @@ def _write_student(folder: Path, graph: Path, student: SentenceTransformer) -> d
         "max_length": longest,
         "closing": closing,
     }
+
+
+def _require_parity(graph: Path, student: SentenceTransformer, texts: Sequence[str]) -> None:
+    """Refuse a graph whose vectors of ``texts`` as queries are far from those of ``student``."""
+    queries: TextsByKind = {"query": texts}
+    cosine = parity(form_vectors(OnnxEncoder(graph, student), queries), torch_vectors(student, queries)).cosine
+    if not cosine >= _LEAST_COSINE:
+        raise InputError(
+            f"site: expected a graph of 8-bit weights with a mean cosine of at least {_LEAST_COSINE} to the student, "
+            f"found {cosine:.4f}: this student loses too much in 8 bits; train it longer, or use another student"
+        )
 
 
 def _write_documents(folder: Path, documents: Sequence[Document]) -> None:

@@ -13,22 +13,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from onnx import NodeProto, TensorProto
+    from onnx import ModelProto, NodeProto, TensorProto
 
 _SMALLEST = 1 << 12  # numbers of a weight that is stored in eight bits
 _BLOCK = 32  # consecutive numbers of a row with a common scale
 _LARGEST_CODE = 127
 
 
-def write_graph(source: Path, path: Path) -> None:
-    """Write the float32 graph in ``source`` to ``path`` with weights of eight bits.
+def write_graph(model: "ModelProto", path: Path) -> None:
+    """Write the float32 graph ``model`` to ``path`` with weights of eight bits.
 
     Each row of a table that is looked up has a scale, and is decoded when it is looked up. Each 32 numbers of another
     weight have a scale; the nodes that decode the weight depend on nothing else, so that a runtime runs them once.
     """
     import onnx
 
-    model = onnx.load(source)
     nodes, weights = list(model.graph.node), []
     for weight in model.graph.initializer:
         readers = [node for node in nodes if weight.name in node.input]

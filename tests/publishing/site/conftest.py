@@ -1,4 +1,4 @@
-"""A run whose student is exported, documents, and the JavaScript libraries of a page."""
+"""Documents, and the JavaScript libraries of a page."""
 
 import shutil
 import subprocess
@@ -9,26 +9,20 @@ import pytest
 from letters import words
 
 from leaf_st.errors import InputError
-from leaf_st.export.export import export_model
-from leaf_st.models.load import load_model
+from leaf_st.export.packed import packed_graph
+from leaf_st.publishing.site import build
 from leaf_st.publishing.site.runtime import RUNTIME, check_vendor
 from leaf_st.texts.documents import Document
 
 _INSTALLED = Path(__file__).parents[3] / "build" / "site-runtime"
 
 
-@pytest.fixture(scope="session")
-def exported(finished, tmp_path_factory):
-    """The folder of a run with an exported student that has a prompt for queries."""
-    from leaf_st.export import onnx, packed
-
-    run = tmp_path_factory.mktemp("site") / "run"
-    shutil.copytree(finished, run)
-    texts = {"query": ["a b"], "document": ["c d e"]}
+@pytest.fixture(autouse=True, scope="session")
+def _quick_graphs():
+    """Let graphs be made without torch, which takes seconds for each; the test of the demo exports with torch."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnx, "standard_graph", packed.packed_graph)  # torch takes seconds
-        export_model(load_model(str(run / "model")), run / "model", texts)
-    return run
+        patch.setattr(build, "standard_graph", packed_graph)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -39,10 +39,10 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def vendored(exported, documents, node_modules, tmp_path_factory):
+def vendored(finished, documents, node_modules, tmp_path_factory):
     """A page with both indexes that contains its libraries."""
     output = tmp_path_factory.mktemp("page") / "both"
-    return build_site(exported, documents, output, modes=["asymmetric", "standard"], vendor=node_modules).parent
+    return build_site(finished, documents, output, modes=["asymmetric", "standard"], vendor=node_modules).parent
 
 
 @pytest.fixture
@@ -101,10 +101,10 @@ def _hits(page, query):
 
 
 @pytest.fixture(scope="module")
-def expected(exported, documents):
+def expected(finished, documents):
     """Return a function that searches as `leaf-st search` does, with torch and float32 vectors."""
-    student = load_model(str(exported / "model"))
-    teacher = open_teacher(teacher_spec(str(exported / "model"), prompts=student.prompts))
+    student = load_model(str(finished / "model"))
+    teacher = open_teacher(teacher_spec(str(finished / "model"), prompts=student.prompts))
 
     def find(query, mode="asymmetric", k=10, among=documents):
         texts = [document.embedded for document in among]
@@ -133,11 +133,11 @@ def _separate(documents, expected):
 
 
 def test_the_ten_documents_are_those_of_the_search_command(
-    exported, documents, expected, node_modules, visit, tmp_path
+    finished, documents, expected, node_modules, visit, tmp_path
 ):
     separate = _separate(documents, expected)
     assert len(separate) > 15
-    page = visit(build_site(exported, separate, tmp_path / "page", vendor=node_modules).parent)
+    page = visit(build_site(finished, separate, tmp_path / "page", vendor=node_modules).parent)
     for query in _QUERIES:
         texts, scores = _hits(page, query)
         wanted = expected(query, among=separate)
@@ -158,8 +158,8 @@ def test_both_indexes_and_no_other_host(vendored, visit, expected, documents):
     assert "ms to encode" in page.inner_text("#time")
 
 
-def test_texts_are_never_html_and_words_are_marked(exported, documents, node_modules, visit, tmp_path):
-    page = visit(build_site(exported, documents[:9], tmp_path / "page", vendor=node_modules).parent)  # all are shown
+def test_texts_are_never_html_and_words_are_marked(finished, documents, node_modules, visit, tmp_path):
+    page = visit(build_site(finished, documents[:9], tmp_path / "page", vendor=node_modules).parent)  # all are shown
     texts, _ = _hits(page, "abc")
     assert documents[0].text in texts
     assert page.locator("#results b, #results i, #results script").count() == 0
@@ -192,7 +192,7 @@ def test_the_browser_keeps_model_and_index(vendored, visit):
 
 
 def test_a_page_without_libraries_loads_the_pinned_files_from_the_cdn(
-    exported, documents, expected, node_modules, visit, tmp_path
+    finished, documents, expected, node_modules, visit, tmp_path
 ):
     def from_npm(route):
         file = next(file for file in RUNTIME.values() if route.request.url.startswith(file.url))
@@ -200,17 +200,17 @@ def test_a_page_without_libraries_loads_the_pinned_files_from_the_cdn(
         headers = {"Access-Control-Allow-Origin": "*", "Content-Type": kind}
         route.fulfill(path=node_modules / file.package / file.path, headers=headers)
 
-    folder = build_site(exported, documents, tmp_path / "page").parent
+    folder = build_site(finished, documents, tmp_path / "page").parent
     page = visit(folder, lambda context: context.route(f"{CDN}/**", from_npm))
     _require_near(page, "abc", expected("abc", k=200), documents)
     assert page.hosts - {""} == {page.url.split("/")[2], CDN.partition("//")[2]}
 
 
 def test_many_documents_are_found_by_bits_and_ranked_by_int8(
-    exported, documents, expected, node_modules, visit, tmp_path, monkeypatch
+    finished, documents, expected, node_modules, visit, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(index, "MOST_INT8", 100)
-    folder = build_site(exported, documents, tmp_path / "page", vendor=node_modules).parent
+    folder = build_site(finished, documents, tmp_path / "page", vendor=node_modules).parent
     assert (folder / "vectors" / "asymmetric.bits").stat().st_size == 200 * 32 // 8
     page = visit(folder)
     texts, scores = _hits(page, "ffe dcb aah")

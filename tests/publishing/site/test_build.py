@@ -32,8 +32,8 @@ def table(tmp_path):
 
 
 @pytest.fixture
-def page(exported, documents, tmp_path):
-    return build_site(exported, documents, tmp_path / "site").parent
+def page(finished, documents, tmp_path):
+    return build_site(finished, documents, tmp_path / "site").parent
 
 
 def _refused(capsys, *arguments):
@@ -44,9 +44,9 @@ def _refused(capsys, *arguments):
     return capsys.readouterr().err.splitlines()[-1]
 
 
-def test_the_command_writes_a_page_that_can_be_published(exported, table, tmp_path, capsys):
+def test_the_command_writes_a_page_that_can_be_published(finished, table, tmp_path, capsys):
     output = tmp_path / "site"
-    arguments = ["site", exported, "--documents", table, "--output", output, "--dimensions", 16]
+    arguments = ["site", finished, "--documents", table, "--output", output, "--dimensions", 16]
     main([str(argument) for argument in arguments])
     main([str(argument) for argument in arguments])  # replaces the page
     assert f"2 documents; the page is {output / 'index.html'}" in capsys.readouterr().out
@@ -58,9 +58,9 @@ def test_the_command_writes_a_page_that_can_be_published(exported, table, tmp_pa
     check_site(output)
 
 
-def test_codes_decode_to_the_vectors_of_the_teacher(exported, documents, page):
-    student = load_model(str(exported / "model"))
-    teacher = open_teacher(teacher_spec(str(exported / "model"), prompts=student.prompts))
+def test_codes_decode_to_the_vectors_of_the_teacher(finished, documents, page):
+    student = load_model(str(finished / "model"))
+    teacher = open_teacher(teacher_spec(str(finished / "model"), prompts=student.prompts))
     entry = json.loads((page / "manifest.json").read_text())["indexes"]["asymmetric"]
     codes = np.fromfile(page / entry["file"], np.int8).reshape(len(documents), -1)
     decoded = np.array(entry["low"]) + (codes + 128.5) * np.array(entry["step"])
@@ -81,22 +81,21 @@ def test_titles_of_tables_and_beir_folders(table, beir, tmp_path):
     assert with_titles(["one", "two"], lines, "text")[1] == ("two", "", "two")
 
 
-def test_one_document(exported, documents, tmp_path):
-    build_site(exported, documents[:1], tmp_path / "site")
+def test_one_document(finished, documents, tmp_path):
+    build_site(finished, documents[:1], tmp_path / "site")
 
 
-def test_bad_input_is_one_line(exported, finished, table, page, tmp_path, capsys):
-    site = ["site", exported, "--documents", table, "--output", tmp_path / "new"]
+def test_bad_input_is_one_line(finished, table, page, tmp_path, capsys):
+    site = ["site", finished, "--documents", table, "--output", tmp_path / "new"]
     cases = {
-        "expected model/onnx/model.onnx": ["site", finished, *site[2:]],
         "--title-column: expected a column 'name'": [*site, "--title-column", "name"],
         "--dimensions 33: expected 1 to 32": [*site, "--dimensions", 33],
         "expected each mode once": [*site, "--modes", "standard", "standard"],
         "found no such package: run `npm install": [*site, "--vendor", tmp_path],
-        "found other files": [*site[:-1], exported],
+        "found other files": [*site[:-1], finished],
         "is not as the manifest lists": ["push", page, "--site", "--repo-id", REPO, "--dry-run"],
         "--site: a page has no model card": ["push", page, "--site", "--repo-id", REPO, "--asymmetric"],
-        "found no manifest.json of a page": ["push", exported, "--site", "--repo-id", REPO, "--dry-run"],
+        "found no manifest.json of a page": ["push", finished, "--site", "--repo-id", REPO, "--dry-run"],
     }
     (page / "page.js").write_text("changed")
     for message, arguments in cases.items():
