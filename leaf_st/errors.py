@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import UnionType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 _CANNOT_WRITE = {
     errno.ENOSPC,
@@ -26,6 +26,16 @@ _LONGEST = 2000  # characters of an error; a value of the input may have million
 
 class InputError(ValueError):
     """The user's input cannot be used: the message names what was expected, what was found, and the remedy."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to restore the error in another process; Python would call the class with the message alone."""
+        return _restored, (type(self), self.args, vars(self))
+
+
+def _restored(kind: type[InputError], arguments: tuple[Any, ...], values: dict[str, Any]) -> InputError:
+    error = kind.__new__(kind, *arguments)
+    vars(error).update(values)
+    return error
 
 
 class FieldError(InputError):

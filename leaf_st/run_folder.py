@@ -11,7 +11,7 @@ from typing import Any
 from leaf_st.atomic import is_temporary
 from leaf_st.errors import InputError
 from leaf_st.recipe import PAPER, TEACHER_OF_START, Recipe, is_limit, with_fit
-from leaf_st.recipe.types import url_problem
+from leaf_st.recipe.types import path_problem
 from leaf_st.sealed import read_sealed, write_sealed
 
 RECIPE = "recipe.json"
@@ -106,7 +106,7 @@ def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
         InputError: If the folder contains other files, or a run whose recipe differs from ``asked`` in a part that was
             used already.
     """
-    if problem := url_problem(folder):
+    if problem := path_problem(folder):
         raise InputError(f"run folder: {problem}")
     path = folder / RECIPE
     if not path.exists():

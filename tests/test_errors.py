@@ -1,12 +1,14 @@
 import errno
 import os
+import pickle
 import subprocess
 import sys
 
 import pytest
 from tqdm import tqdm
 
-from leaf_st.errors import InputError, exit_on_error
+from leaf_st.errors import FieldError, InputError, ModelError, UnreachableError, exit_on_error
+from leaf_st.teacher.protocol import NoVectorError
 
 
 def _line(capsys, error):
@@ -98,3 +100,18 @@ def test_the_line_is_not_continued_from_a_progress_bar(capsys):
         with pytest.raises(SystemExit), exit_on_error("leaf-st", "resume"):
             raise InputError("expected a, found b: use a")
     assert "\rleaf-st: expected a, found b: use a\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError("expected one"),
+        FieldError("texts", "limit", "expected one", "two"),
+        ModelError("me/model", "expected one"),
+        UnreachableError("me/model", "expected one"),
+        NoVectorError("no vector of a text", "add the text"),
+    ],
+)
+def test_errors_pass_between_processes(error):
+    found = pickle.loads(pickle.dumps(error))
+    assert (type(found), str(found), vars(found)) == (type(error), str(error), vars(error))

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -84,5 +85,5 @@ def print_results(rows: Sequence["Result"], run: Path) -> None:
     if not rows:
         print(
             "no local set was evaluated; to evaluate the student on public sets: "
-            f"leaf-st evaluate {run} --tasks NanoBEIR"
+            f"leaf-st evaluate {shlex.quote(str(run))} --tasks NanoBEIR"
         )

@@ -18,7 +18,7 @@ from leaf_st.cli.console import messages_shown
 from leaf_st.errors import InputError, exit_on_error
 from leaf_st.hub.session import limit_waits
 from leaf_st.hub.settings import check_numbers
-from leaf_st.recipe.types import url_problem
+from leaf_st.recipe.types import path_problem
 
 _PROGRAM = "leaf-st"
 _EPILOG = "The method: https://arxiv.org/abs/2509.12539. Repeat an interrupted command to resume it."
@@ -64,7 +64,7 @@ def _require_current_folder() -> None:
 
 def _require_local(options: argparse.Namespace) -> None:
     for name, value in vars(options).items():
-        if isinstance(value, Path) and (problem := url_problem(value)):
+        if isinstance(value, Path) and (problem := path_problem(value)):
             raise InputError(f"{name}: {problem}")
 
 

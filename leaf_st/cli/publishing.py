@@ -192,6 +192,7 @@ def pull_model(model: str, output: Path | None = None, revision: str | None = No
     from leaf_st.publishing.pull import pull
 
     quieten()
+    model = model.rstrip("/") or model
     folder = output or Path(model.rpartition("/")[2])
     pull(model, folder, revision)
     print(f'{model} is in {folder}: SentenceTransformer("{folder}")')

@@ -15,6 +15,7 @@ from leaf_st.errors import InputError
 # huggingface_hub reads the environment when it is imported, so that the functions import it after `check_numbers`.
 _NUMBERS = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT")
 _CACHES = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME")  # in the client's order
+_ORIGIN = "HF_HUB_USER_AGENT_ORIGIN"
 _PROXIED = ("all", "https", "http")
 _SOCKS = ("socks5", "socks5h")
 
@@ -23,13 +24,17 @@ def check_numbers() -> None:
     """Check the variables without which huggingface_hub cannot be imported.
 
     Raises:
-        InputError: If one of them is not an integer.
+        InputError: If a timeout is no positive integer, or a value cannot be sent.
     """
     for name in _NUMBERS:
         try:
-            int(os.environ.get(name, "0"))
+            seconds = int(os.environ.get(name, "10"))
         except ValueError as error:
             raise InputError(f"{name}: expected seconds, such as 10, {error}: correct or unset {name}") from None
+        if seconds < 1:
+            raise InputError(f"{name}: expected seconds, such as 10, found {seconds}: correct or unset {name}")
+    if not os.environ.get(_ORIGIN, "").isascii():
+        raise InputError(f"{_ORIGIN}: expected ASCII characters, found others: correct or unset {_ORIGIN}")
 
 
 def check_download() -> None:
@@ -148,6 +153,9 @@ def _check_certificates(file: str) -> None:
 
 
 def _check_cache(folder: Path) -> None:
+    for name in _CACHES[:3]:
+        if os.environ.get(name) == "":  # the client would use the current folder
+            raise InputError(f"{name}: expected a folder, found empty text: correct or unset {name}")
     name = next((name for name in _CACHES if os.environ.get(name)), "HOME")
     try:
         folder.mkdir(parents=True, exist_ok=True)

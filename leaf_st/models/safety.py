@@ -17,6 +17,9 @@ from leaf_st.models.lfs import is_lfs_pointer
 
 # The settings of sentence-transformers that become arguments of transformers' loaders, by their new and old names.
 _ARGUMENTS = ("model_kwargs", "model_args", "processor_kwargs", "tokenizer_args", "config_kwargs", "config_args")
+_WEIGHTS = "model.safetensors"
+_VOCABULARIES = ("tokenizer.json", "vocab*", "*.model", "*.spm", "*.tiktoken", "*.codes", "*.vocab", "bpe*")
+_OF_BYTES = ("ByT5", "Canine", "Perceiver")
 
 
 def require_safe(folder: Path, name: str) -> None:
@@ -52,9 +55,8 @@ def require_safe(folder: Path, name: str) -> None:
                 f"expected modules in {folder}, found the path {os.path.relpath(part, folder)} in its modules.json: "
                 "move the module into the folder, or name another model",
             )
-        if kind.endswith(".Transformer") and not (part / "config.json").is_file():
-            raise ModelError(name, f"expected the file {part / 'config.json'}, found none: name another model")
         _require_weights(part, name)
+        _require_files(part, kind, name)
         _require_own_settings(part, name)
 
 
@@ -130,6 +132,30 @@ def _is_inside(path: Path, places: Sequence[Path]) -> bool:
         return False
     real = Path(os.path.realpath(path))  # Path.resolve raises an exception for links that form a circle
     return any(real.is_relative_to(place.resolve()) for place in places)
+
+
+def _require_files(part: Path, kind: str, name: str) -> None:
+    """Check that the folder ``part`` of a module has the files without which loading fails, or gives other vectors."""
+    module = kind.rpartition(".")[2]
+    if module in ("Transformer", "Pooling", "Dense") and not (part / "config.json").is_file():
+        raise ModelError(name, f"expected the file {part / 'config.json'}, found none: name another model")
+    there = sorted(path.name for path in part.glob("*.safetensors*"))
+    is_complete = module not in ("Transformer", "Dense") or {_WEIGHTS, f"{_WEIGHTS}.index.json"} & {*there}
+    if not is_complete and not any(path.suffix in PICKLED for path in part.glob("*")):  # a pickle has its own message
+        found = ", ".join(there) or "none"
+        raise ModelError(name, f"expected the file {part / _WEIGHTS}, found {found}: name another model")
+    if module == "Transformer" and not _has_vocabulary(part):  # transformers would make an empty vocabulary
+        raise ModelError(
+            name,
+            f"expected a tokenizer in {part}, such as tokenizer.json, found no file of a vocabulary: restore the file, "
+            "or name another model",
+        )
+
+
+def _has_vocabulary(part: Path) -> bool:
+    """Return whether the folder ``part`` holds a vocabulary, or has a tokenizer of bytes, which needs none."""
+    of_bytes = str(_read(part / "tokenizer_config.json").get("tokenizer_class")).startswith(_OF_BYTES)
+    return of_bytes or any(path.is_file() for pattern in _VOCABULARIES for path in part.glob(pattern))
 
 
 def _require_weights(part: Path, name: str) -> None:

@@ -12,6 +12,7 @@ from leaf_st.atomic import make_folder, replace_folder
 from leaf_st.errors import InputError, ModelError, UnreachableError
 from leaf_st.hub.retry import retry
 from leaf_st.models.find import COMPLETE, DOCUMENTS, MODEL_FILES, find_in_cache, find_model
+from leaf_st.models.intact import require_intact
 from leaf_st.models.portable import save_portable
 from leaf_st.models.safety import damaged_settings, require_safe
 from leaf_st.student.asymmetric import is_asymmetric, load
@@ -34,6 +35,8 @@ def pull(name: str, folder: Path, revision: str | None = None) -> None:
     Raises:
         InputError: If the folder is not empty, or the model cannot be found.
     """
+    if revision == "":
+        raise InputError("--revision: expected a branch, tag or commit, found empty text: leave out --revision")
     if revision and is_asymmetric(name):
         raise InputError(
             f"--revision {revision}: expected the name of one model, found {name}, which is two models with a revision "
@@ -50,6 +53,7 @@ def pull(name: str, folder: Path, revision: str | None = None) -> None:
     else:
         source = _fetch(name, COMPLETE, revision)
         require_safe(source, name)  # the copy would contain the files behind all links
+        require_intact(source)
         if (damage := damaged_settings(source)) is not None:
             raise ModelError(name, f"{damage}: name another revision or model")
         replace_folder(

@@ -26,9 +26,13 @@ class Named:
     name: str
 
 
-def url_problem(path: str | Path) -> str | None:
-    """Return why ``path`` is not usable as a local path, or None if it has no URL scheme."""
+def path_problem(path: str | Path) -> str | None:
+    """Return why ``path`` is not usable as a local path: a URL, or a name that is not UTF-8. None if it is usable."""
     text = str(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # the record of a run is UTF-8, and Arrow opens no other path
+        return f"expected a path in UTF-8, found {text!r}: rename the file or folder"
     if not _URL.match(text):
         return None
     if "://" not in text:  # Path drops the second slash
@@ -43,9 +47,9 @@ def local_folder(path: str | Path) -> Path:
     """Return ``path``, a folder to write to.
 
     Raises:
-        InputError: If ``path`` is a URL, which would become a folder with the name of its scheme.
+        InputError: If ``path`` is a URL, which would become a folder with the name of its scheme, or is not UTF-8.
     """
-    if problem := url_problem(path):
+    if problem := path_problem(path):
         raise InputError(f"output folder: {problem}")
     return Path(path)
 
@@ -58,7 +62,7 @@ def _to_local_path(value: object) -> object:
     value = _to_text(value)
     if not isinstance(value, str):
         return value
-    if problem := url_problem(value):
+    if problem := path_problem(value):
         raise ValueError(problem)
     return os.path.expanduser(value)  # unlike Path.expanduser, keeps ~NAME if no such user exists
 

@@ -30,6 +30,9 @@ class Rows(NamedTuple):
     progress: PartProgress
 
 
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # the folder of rows without a value
+
+
 def read_file(
     spec: TextsSpec, skipped: Counter[str], key: str = "texts", progress: ReadProgress | None = None
 ) -> Iterator[Rows]:
@@ -67,7 +70,7 @@ def _other_tables(path: Path, parts: Sequence[Path]) -> int:
 def _partition(part: Path, column: str) -> str:
     """Return the value of ``column`` that a folder such as ``kind=query`` states for the file ``part``, as in Spark."""
     names = [name.partition("=") for name in part.parts[:-1]]
-    return next((value for key, _, value in names if key == column), "")
+    return next((value for key, _, value in names if key == column and value != _NO_VALUE), "")
 
 
 def local_source(source: str, key: str = "texts") -> Path:

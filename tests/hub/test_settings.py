@@ -102,6 +102,22 @@ def test_folders_and_packaged_models_need_no_setting(online, monkeypatch, tiny_t
 
 def test_timeouts_are_numbers(monkeypatch):
     check_numbers()
+    monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "-1")
+    with pytest.raises(InputError, match="HF_HUB_DOWNLOAD_TIMEOUT: expected seconds, such as 10, found -1: correct"):
+        check_numbers()
     monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "10s")
     with pytest.raises(InputError, match=r"HF_HUB_DOWNLOAD_TIMEOUT: expected seconds, such as 10, .*'10s'"):
         check_numbers()
+
+
+def test_the_client_s_name_must_be_ascii(monkeypatch):
+    monkeypatch.setenv("HF_HUB_USER_AGENT_ORIGIN", "café")
+    with pytest.raises(InputError, match=r"^HF_HUB_USER_AGENT_ORIGIN: expected ASCII characters, found others"):
+        check_numbers()
+
+
+@pytest.mark.parametrize("name", ["HF_HOME", "HF_HUB_CACHE"])
+def test_an_empty_name_of_the_cache_is_not_the_current_folder(online, monkeypatch, name):
+    monkeypatch.setenv(name, "")
+    with pytest.raises(InputError, match=rf"^{name}: expected a folder, found empty text: correct or unset {name}"):
+        check_download()

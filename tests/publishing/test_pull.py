@@ -119,6 +119,10 @@ def test_a_name_without_its_owner_is_completed_in_the_error():
     ("name", "content", "problem"),
     [
         ("config.json", None, r"expected the file .*/config\.json, found none: name another model"),
+        ("1_Pooling/config.json", None, r"expected the file .*/1_Pooling/config\.json, found none: name another model"),
+        ("2_Dense/model.safetensors", None, r"expected the file .*/2_Dense/model\.safetensors, found none"),
+        ("model.safetensors", None, r"expected a model, found no model\.safetensors in "),
+        ("tokenizer.json", None, r"expected a tokenizer in .*, found no file of a vocabulary: restore the file"),
         ("tokenizer.json", "<html>", r"found damaged content in .*/tokenizer\.json .*: name another revision or model"),
         (
             "1_Pooling/config.json",
@@ -130,6 +134,7 @@ def test_a_name_without_its_owner_is_completed_in_the_error():
 def test_a_model_that_cannot_be_loaded_is_not_pulled(published, connect_to, tmp_path, name, content, problem):
     hub_id = ZOO["leaf-ir"].hub_id
     folder = Path(shutil.copytree(published[hub_id], tmp_path / "broken"))
+    (folder / "recipe.json").unlink(missing_ok=True)  # whose checksums would name the file
     (folder / name).unlink()
     if content is not None:
         (folder / name).write_text(content)
@@ -138,6 +143,23 @@ def test_a_model_that_cannot_be_loaded_is_not_pulled(published, connect_to, tmp_
         with pytest.raises(InputError, match=rf"^model me/broken: (expected .*)?{problem}"):
             pull("me/broken", tmp_path / "pulled")
     assert not (tmp_path / "pulled").exists()
+
+
+def test_weights_of_another_name_are_named(published, connect_to, tmp_path):
+    folder = Path(shutil.copytree(published[ZOO["leaf-ir"].hub_id], tmp_path / "variant"))
+    (folder / "model.safetensors").rename(folder / "model.fp16.safetensors")
+    with serve({"me/variant": folder}) as hub:
+        connect_to(hub.url)
+        with pytest.raises(InputError, match=r"expected the file .*/model\.safetensors, found model\.fp16\."):
+            pull("me/variant", tmp_path / "pulled")
+
+
+def test_a_name_may_end_in_a_slash_and_a_revision_must_not_be_empty(tiny_teacher_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main(["pull", f"{tiny_teacher_folder}/"])
+    assert (tmp_path / tiny_teacher_folder.name / "model.safetensors").is_file()
+    with pytest.raises(InputError, match=r"^--revision: expected a branch, tag or commit, found empty text"):
+        pull(str(tiny_teacher_folder), tmp_path / "other", "")
 
 
 def test_only_a_folder_is_pulled_into(tiny_teacher_folder, tmp_path):

@@ -175,7 +175,7 @@ def test_a_damaged_model_is_one_line(run, capsys, damage):
     if damage == "dense":
         shutil.rmtree(run / "model" / "2_Dense")
         for command in (["verify", run], ["push", run, "--repo-id", REPO, "--dry-run"]):
-            assert "2_Dense/config.json is missing" in _refused(capsys, *command)
+            assert "model/2_Dense/config.json, found none" in _refused(capsys, *command)
     else:
         (run / "model" / "config_sentence_transformers.json").write_text("{}")
         refused = _refused(capsys, "card", run, "--repo-id", REPO)

@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field
 
 from leaf_st.recipe.type_names import type_name, value_name
-from leaf_st.recipe.types import AtLeast1, Layers, LocalPaths, NonEmpty, url_problem
+from leaf_st.recipe.types import AtLeast1, Layers, LocalPaths, NonEmpty, path_problem
 from leaf_st.recipe.values import fits, parse_value
 
 
@@ -112,10 +112,16 @@ def test_a_found_value_has_a_name(value, name):
 
 @pytest.mark.parametrize("path", ["s3://bucket/run", "hf://datasets/us/texts", "https://host/a.txt", "s3:/bucket/run"])
 def test_a_url_is_no_path(path):
-    assert "object storage" in url_problem(path)
-    assert "://" in url_problem(path)
+    assert "object storage" in path_problem(path)
+    assert "://" in path_problem(path)
 
 
 @pytest.mark.parametrize("path", ["runs/one", "C:/runs/one", "/runs/a:b", "us/model", "~/texts.jsonl", "a:b"])
 def test_a_path_is_no_url(path):
-    assert url_problem(path) is None
+    assert path_problem(path) is None
+
+
+def test_a_path_that_is_not_utf_8_is_named():
+    assert path_problem("caf\udce9/texts.txt").startswith(
+        "expected a path in UTF-8, found 'caf\\udce9/texts.txt': rename"
+    )

@@ -77,6 +77,11 @@ def test_folders_named_after_the_kind_state_the_kind(tmp_path):
     assert rows(tmp_path)[0] == [("cats", "document"), ("what is a cat", "query")]
 
 
+def test_a_folder_of_rows_without_a_kind_states_no_kind(tmp_path):
+    write(tmp_path / "kind=__HIVE_DEFAULT_PARTITION__" / "a.parquet", "cats")
+    assert rows(tmp_path) == ([("cats", "document")], Counter())
+
+
 def test_beir_folder_with_tables_of_several_files(tmp_path):
     write(tmp_path / "corpus.parquet" / "part.0.parquet", "cats")
     write(tmp_path / "corpus.parquet" / "part.1.parquet", "dogs")

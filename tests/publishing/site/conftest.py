@@ -17,7 +17,7 @@ from leaf_st.texts.documents import Document
 _INSTALLED = Path(__file__).parents[3] / "build" / "site-runtime"
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def _quick_graphs():
     """Let graphs be made without torch, which takes seconds for each; the test of the demo exports with torch."""
     with pytest.MonkeyPatch.context() as patch:
