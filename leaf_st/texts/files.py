@@ -30,6 +30,7 @@ class Rows(NamedTuple):
     progress: PartProgress
 
 
+_ABOUT = (".md", ".json", ".yaml", ".yml", ".py", ".sh")
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # the folder of rows without a value
 
 
@@ -61,10 +62,16 @@ def read_file(
 
 
 def _other_tables(path: Path, parts: Sequence[Path]) -> int:
-    """Return the number of tables in the folder ``path`` that are not among its ``parts``."""
+    """Return the number of files in the folder ``path`` that are not among its ``parts`` and may hold rows."""
     if not path.is_dir():
         return 0
-    return sum(part.suffix.lower() in READERS for part in visible_files(path)) - len(parts)
+    read = {*parts}
+    return sum(part not in read and not _is_about_the_data(part) for part in visible_files(path))
+
+
+def _is_about_the_data(file: Path) -> bool:
+    """Return whether ``file`` describes a data set, as its card, licence, settings and scripts do."""
+    return file.suffix.lower() in _ABOUT or file.stem.upper() in ("README", "LICENSE", "LICENCE", "NOTICE")
 
 
 def _partition(part: Path, column: str) -> str:

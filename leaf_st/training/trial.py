@@ -66,6 +66,8 @@ def try_arguments(recipe: Recipe, fingerprint: Fingerprint, device: str) -> None
         raise
     except Exception as error:  # arguments reach code of transformers, accelerate and torch
         reason = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+        if "exited unexpectedly" in reason:  # the child has printed its own error
+            reason += "; a script that uses workers needs `if __name__ == '__main__':`"
         raise InputError(
             f"training arguments: expected arguments that work together, but a trial of one step failed with "
             f"{type(error).__name__}: {reason}; change or remove {', '.join(unusual)}"

@@ -67,8 +67,11 @@ def test_a_link_to_nothing_is_named(tmp_path):
 def test_tables_of_another_form_are_counted(tmp_path):
     write(tmp_path / "a.parquet", "cats")
     (tmp_path / "b.jsonl").write_text('{"text": "dogs"}\n')
-    (tmp_path / "README.md").write_text("about")
-    assert rows(tmp_path) == ([("cats", "document")], Counter({"not a file of the form that is read": 1}))
+    for name in ("c.pq", "d.parquet.gz", "e.jsonl.gz", "part-0"):
+        (tmp_path / name).write_bytes(b"rows")
+    for name in ("README.md", "LICENSE", "dataset_infos.json", "_SUCCESS"):
+        (tmp_path / name).write_text("about")
+    assert rows(tmp_path) == ([("cats", "document")], Counter({"not a file of the form that is read": 5}))
 
 
 def test_folders_named_after_the_kind_state_the_kind(tmp_path):
