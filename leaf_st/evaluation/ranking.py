@@ -91,10 +91,11 @@ def int8_codes(
     A coordinate is decoded as ``low + (code + 128.5) * step``.
     """
     low, high = documents.min(axis=0), documents.max(axis=0)
-    least = np.float32(1e-4) * np.maximum(1, np.abs(low))  # where all values are equal, as of a single document
+    # Where all values are equal, as of a single document, the step is 0, by which codes cannot be computed.
+    least = np.float32(1e-4) * np.maximum(1, np.abs(low))
     ranges = np.stack([low, np.where(high > low, high, low + least)])
     codes = np.asarray(quantize_embeddings(documents, "int8", ranges=ranges))
-    return codes, ranges[0], (ranges[1] - ranges[0]) / _STEPS
+    return codes, low, (high - low) / _STEPS
 
 
 def code_bytes(dimension: int, coding: Coding) -> int:
