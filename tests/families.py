@@ -84,11 +84,12 @@ def _model(family: str, tokens: int) -> PreTrainedModel:
     return getattr(transformers, f"{name}Model")(config(**values))
 
 
-def save_family(family: str, folder: Path) -> Path:
+def save_family(family: str, folder: Path, tokenizer: PreTrainedTokenizerFast | None = None) -> Path:
     """Save a model of ``family`` to ``folder`` and return the folder; the tokenizer names no maximum length."""
     torch.manual_seed(0)
     side = "left" if family == "qwen3" else "right"
-    tokenizer = BertTokenizer.from_pretrained(save_tiny_teacher(folder / "tokenizer"), padding_side=side)
+    if tokenizer is None:
+        tokenizer = BertTokenizer.from_pretrained(save_tiny_teacher(folder / "tokenizer"), padding_side=side)
     if family == "gpt2":  # a tokenizer without a pad token
         backend = tokenizer.backend_tokenizer
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]", eos_token="[SEP]")

@@ -18,6 +18,7 @@ from leaf_st.models.tokens import max_length_of
 from leaf_st.student.backbone import require_portable
 from leaf_st.student.layers import keep_layers
 from leaf_st.student.projection import Projection
+from leaf_st.student.vocabulary import trim_vocabulary
 from leaf_st.teacher.protocol import Similarity
 
 BACKBONE = "student backbone"
@@ -29,6 +30,7 @@ def build_student(
     dimension: int,
     normalized: bool,
     layers: Sequence[int] | None = None,
+    tokens: Sequence[str] | None = None,
     max_length: int | None = None,
     teacher_max_length: int | None = None,
     prompts: Mapping[str, str] | None = None,
@@ -44,6 +46,7 @@ def build_student(
         dimension: Width d of the teacher's vectors.
         normalized: Whether the teacher's vectors have norm 1; the student ends in Normalize if and only if so.
         layers: Indices of the encoder layers to keep, in order; all if None.
+        tokens: Tokens of the vocabulary to keep (`leaf_st.student.tokens_to_keep.select_tokens`); all if None.
         max_length: Tokens read of a text; if None, the smaller of the backbone's and the teacher's own length.
         teacher_max_length: Tokens that the teacher reads; None if it has no limit.
         prompts: The teacher's prompts by kind or task, saved in the student.
@@ -57,7 +60,7 @@ def build_student(
 
     Raises:
         InputError: If the backbone cannot be loaded or cannot encode, lacks a layer, has fewer positions, or cannot be
-            saved for other programs.
+            saved for other programs; or if ``tokens`` are those of another tokenizer.
     """
     name = str(backbone)
     loaded = load_model(backbone, role=BACKBONE, revision=revision, device=device, trust_remote_code=trust_remote_code)
@@ -71,6 +74,8 @@ def build_student(
     shortest = min((length for length in (own, teacher_max_length) if length is not None), default=None)
     set_max_length(loaded, max_length or shortest, BACKBONE, name)
     disable_dropout(transformer)
+    if tokens is not None:
+        trim_vocabulary(transformer, tokens, name)
     width = transformer.get_embedding_dimension()
     modules: list[nn.Module] = [transformer, Pooling(width, "mean"), Projection(width, dimension)]
     if normalized:
