@@ -27,12 +27,13 @@ HELD_OUT = "held_out"  # the demo's search set
 SITE = "site"  # the demo's search page
 MTEB_RESULTS = "mteb-results"
 FIT = "ensemble/axes.safetensors"  # what the teacher learned from the first texts; also in the model folder
+VOCABULARY = "vocabulary.json"  # the tokens that the student keeps
 SMOKE_TEACHER = "teacher"
 SMOKE_START = "start"
 
 _PARTS = {RECIPE, TEXTS, STORE, GENERAL, CHECKPOINTS, MODEL, RESULTS, REPORT, PUBLISH, HELD_OUT, SITE, MTEB_RESULTS}
 _RECIPE_PARTS = ("texts", "teacher", "student", "training")
-_PARTS |= {SMOKE_TEACHER, SMOKE_START, Path(FIT).parts[0]}
+_PARTS |= {VOCABULARY, SMOKE_TEACHER, SMOKE_START, Path(FIT).parts[0]}
 
 
 def is_run(folder: Path) -> bool:
@@ -91,7 +92,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         return {}
     except ValueError as error:
         raise InputError(f"{path} is damaged ({error}): restore the file, or delete it to use the rest") from error
-    return _with_fit(record, folder) if isinstance(record, dict) else {}
+    return _with_files(record, folder) if isinstance(record, dict) else {}
 
 
 def write_record(folder: Path, record: Any) -> None:  # noqa: ANN401  (a JSON object)
@@ -180,7 +181,7 @@ def _read_strictly(path: Path, remedy: str = "name another --output, or delete t
             f"{path}: expected the record of a run, with a recipe under the keys recipe and resolved, found other "
             f"content: {remedy}"
         )
-    return _with_fit(known, path.parent)
+    return _with_files(known, path.parent)
 
 
 def _is_recipe(value: Any) -> bool:  # noqa: ANN401  (any JSON value)
@@ -188,13 +189,20 @@ def _is_recipe(value: Any) -> bool:  # noqa: ANN401  (any JSON value)
     return isinstance(value, dict) and all(isinstance(value.get(part, {}), dict) for part in _RECIPE_PARTS)
 
 
-def _with_fit(record: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return ``record`` with the teacher's fit in ``folder``, which may have moved since the record was written."""
+def _with_files(record: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return ``record`` with the files of the run in ``folder``, which may have moved since the record was written.
+
+    The files are what the teacher learned from the first texts, and the tokens that the student keeps.
+    """
     resolved = record.get("resolved")
-    teacher = resolved.get("teacher") if isinstance(resolved, dict) else None
-    if isinstance(resolved, dict) and isinstance(teacher, dict) and (folder / FIT).is_file():
-        record = {**record, "resolved": {**resolved, "teacher": with_fit(teacher, folder / FIT)}}
-    return record
+    if not isinstance(resolved, dict):
+        return record
+    teacher, student = (resolved.get(part) for part in ("teacher", "student"))
+    if isinstance(teacher, dict) and (folder / FIT).is_file():
+        resolved = {**resolved, "teacher": with_fit(teacher, folder / FIT)}
+    if isinstance(student, dict) and student.get("tokens") and (folder / VOCABULARY).is_file():
+        resolved = {**resolved, "student": {**student, "tokens": str(folder / VOCABULARY)}}
+    return {**record, "resolved": resolved}
 
 
 def _numbered(value: Any) -> Any:  # noqa: ANN401  (any JSON value)

@@ -21,7 +21,9 @@ from leaf_st.pipeline.exclude import excluded_contents
 from leaf_st.pipeline.plan_types import Cycle, ModelSpeeds, Plan, ServiceCosts
 from leaf_st.pipeline.survey import SAMPLE, SourceRows, survey
 from leaf_st.pipeline.text_length import cut_to, tokens_to_embed
+from leaf_st.pipeline.vocabulary import count_sample, require_counted_texts
 from leaf_st.recipe import PAPER, Recipe, TeacherSpec
+from leaf_st.run_folder import VOCABULARY
 from leaf_st.student.new import new_student
 from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.protocol import Fingerprint, Fitted, Service, Table, Teacher
@@ -51,12 +53,16 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
         held_out_count(require_texts(recipe.texts, most=HELD_OUT_SHARE, excluded=excluded), recipe.training)
     if recipe.general is not None:
         require_texts(recipe.general, "general")
+    require_counted_texts(recipe)
     with tempfile.TemporaryDirectory(prefix="leaf-st-plan-") as temporary:
         loadable, random_weights = _loadable(recipe, Path(temporary))
         teacher = open_teacher(loadable.teacher)
         student = new_student(loadable, teacher.fingerprint)  # reports an invalid student before counting
         cut = cut_to(tokens_to_embed(recipe, teacher, student), student, teacher.fingerprint.prompts)
         texts, sample = survey(recipe.texts, prompts=teacher.prompts, skipped=skipped, excluded=excluded, cut=cut)
+        vocabulary = None
+        if loadable.student.needs_tokens:
+            loadable, vocabulary = count_sample(loadable, student, sample, Path(temporary) / VOCABULARY)
         general, _ = survey(recipe.general, "general", cut=cut) if recipe.general else ((), ())
         held_out, watched = _validation_rows(recipe, texts, general)
         spec = replace(recipe.training, held_out_rows=max(1, held_out + watched))
@@ -80,6 +86,7 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
         general=tuple(general),
         held_out=held_out,
         excluded=skipped[EXCLUDED],
+        vocabulary=vocabulary,
         speed=speed,
         cycles=tuple(_cycles(schedule(recipe.training, args, rows, steps), args.learning_rate)),
         batch=args.train_batch_size * args.world_size * args.gradient_accumulation_steps,
@@ -153,6 +160,8 @@ def _loadable(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
         random_weights[name], shape = missing
         made = save_random_weights(folder / "student", shape)
         student = replace(student, start=None, backbone=str(made), revision=None)
+    if random_weights:  # whose tokenizers have other tokens than those of a file
+        student = replace(student, tokens=None)
     return replace(recipe, teacher=teacher, student=student), random_weights
 
 

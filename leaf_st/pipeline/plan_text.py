@@ -21,6 +21,7 @@ def format_plan(plan: Plan) -> str:
         "",
         *_exclusion(plan),
         *(f"evaluation set {name} does not exist: it is left out of the evaluation" for name in missing_sets(spec)),
+        *_vocabulary(plan),
         *([f"licences   not all open: {closed}"] if closed else []),
         *([f"texts      less than {_gb(plan.fetched_bytes)}, fetched and compressed"] if plan.fetched_bytes else []),
         f"store      {_gb(plan.vector_bytes)} of vectors ({speed.dimension} x {spec.teacher.store_dtype}) and "
@@ -62,6 +63,14 @@ def _exclusion(plan: Plan) -> list[str]:
     number = "the rows" if spec.source == PAPER else f"{plan.excluded:,} rows"
     compared = ", which are counted above" if spec.source == PAPER else ""
     return [f"left out   {number} that equal a text of {', '.join(spec.exclude)}{compared}"]
+
+
+def _vocabulary(plan: Plan) -> list[str]:
+    """Return a line about the tokens that the student keeps, if their number is limited."""
+    if plan.vocabulary is None:
+        return []
+    most = f"at most {plan.recipe.student.vocabulary:,} tokens"
+    return [f"vocabulary {most}; an estimate from a sample: {plan.vocabulary}"]
 
 
 def _price(plan: Plan) -> list[str]:

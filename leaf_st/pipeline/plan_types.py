@@ -8,6 +8,7 @@ import numpy as np
 
 from leaf_st.pipeline.survey import SourceRows
 from leaf_st.recipe import PAPER, Recipe
+from leaf_st.student.vocabulary_figures import VocabularyFigures
 from leaf_st.training.budget import Pace
 
 # Per row of a store: number, two hashes, and the offsets of text, kind and sentences. The hashes of the sentences of
@@ -83,6 +84,8 @@ class Plan:
         general: Texts of the general domain by source and kind.
         held_out: Number of held-out texts.
         excluded: Rows that equal a text of the evaluation sets, if the texts are read.
+        vocabulary: What the student keeps of its vocabulary for a sample of the texts; None if it keeps all tokens or
+            those of a file.
         speed: The measured speed of the models.
         cycles: Cycles of the learning rate.
         batch: Texts per optimizer step.
@@ -97,6 +100,7 @@ class Plan:
     general: tuple[SourceRows, ...]
     held_out: int
     excluded: int
+    vocabulary: VocabularyFigures | None
     speed: ModelSpeeds
     cycles: tuple[Cycle, ...]
     batch: int

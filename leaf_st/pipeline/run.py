@@ -3,6 +3,7 @@
 recipe.json   the recipe as written and as resolved, and library versions
 store/        texts and targets
 general/      texts and targets of the general domain, if the recipe names one
+vocabulary.json  the tokens that the student keeps, if the recipe limits their number
 checkpoints/  written by the trainer
 model/        the student, for plain SentenceTransformer(...)
 results/      measurements as JSON rows
@@ -37,8 +38,10 @@ from leaf_st.models.tokens import copy_tokenizer, max_length_of, unread_end
 from leaf_st.pipeline.exclude import excluded_contents, existing_sets, missing_sets
 from leaf_st.pipeline.record import resolved_recipe, run_record
 from leaf_st.pipeline.text_length import cut_to, tokens_to_embed
+from leaf_st.pipeline.vocabulary import count_training_texts, require_counted_texts
 from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, TextsSpec
-from leaf_st.run_folder import FIT, GENERAL, MODEL, RESULTS, STORE, TEXTS, write_record
+from leaf_st.run_folder import FIT, GENERAL, MODEL, RESULTS, STORE, TEXTS, VOCABULARY, write_record
+from leaf_st.student.kept_tokens import read_kept
 from leaf_st.teacher.open import kind_of, open_teacher, require_teacher, usable_texts
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fingerprint, Fitted, NoVectorError, Service, Teacher
@@ -182,6 +185,7 @@ class Run:
             held_out_count(texts, self.recipe.training)
         if self.recipe.general is not None:
             require_texts(self.recipe.general, "general")
+        require_counted_texts(self.recipe)
 
     def _local_texts(self, student: SentenceTransformer) -> TextsSpec:
         """Return the texts to read; the paper's are downloaded first, cut to the tokens that ``student`` reads."""
@@ -280,8 +284,21 @@ class Run:
             device = self._processes.device.type
             training_arguments(self.recipe, self.folder, device)
             try_arguments(self.recipe, fingerprint, device)
-            self._student = initial_student(self.recipe, fingerprint, self._device)
+            student = initial_student(self.recipe, fingerprint, self._device)
+            if self.recipe.student.needs_tokens:
+                self._count_tokens(student, fingerprint)
+                student = initial_student(self.recipe, fingerprint, self._device)
+            self._student = student
         return self._student
+
+    def _count_tokens(self, student: SentenceTransformer, fingerprint: Fingerprint) -> None:
+        """Count the tokens of the texts, once per run, in the first process."""
+        self._write_record(fingerprint, student)
+        if self._excluded is None:
+            self._excluded = excluded_contents(self.recipe.texts)
+        texts = self._local_texts(student)
+        with self._processes.main_process_first():
+            self.recipe = count_training_texts(self.recipe, student, texts, self._excluded, self.folder / VOCABULARY)
 
     def _open_store(self) -> EmbeddingStore:
         if not (self.folder / STORE).is_dir():
@@ -360,6 +377,8 @@ class Run:
         record = run_record(self._asked, self.recipe, self.folder, fingerprint, device, processes)
         if self._store is not None and self.recipe.texts.exclude:
             record["excluded"] = self._store.skipped.get(EXCLUDED, 0)
+        if self.recipe.student.tokens is not None:
+            record["vocabulary"] = read_kept(Path(self.recipe.student.tokens)).figures.model_dump()
         return record
 
     def _write_record(self, fingerprint: Fingerprint, student: SentenceTransformer) -> None:

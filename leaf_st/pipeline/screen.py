@@ -22,7 +22,9 @@ from leaf_st.pipeline.screening.closed_form import ClosedForm, layers_of, measur
 from leaf_st.pipeline.screening.prediction import Case, Fit
 from leaf_st.pipeline.survey import SourceRows, survey
 from leaf_st.pipeline.text_length import cut_to, tokens_to_embed
+from leaf_st.pipeline.vocabulary import count_sample
 from leaf_st.recipe import PAPER, Recipe
+from leaf_st.run_folder import VOCABULARY
 from leaf_st.teacher.open import open_teacher, usable_texts
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fitted, Service, Teacher
@@ -116,6 +118,9 @@ def screen(recipe: Recipe, sample: int | None = None) -> Screening:
         texts, rows = survey(
             recipe.texts, prompts=teacher.prompts, size=size, skipped=skipped, excluded=excluded, cut=cut
         )
+        if recipe.student.needs_tokens:
+            recipe, _ = count_sample(recipe, student, rows, folder / VOCABULARY)
+            student = initial_student(recipe, teacher.fingerprint)
         if recipe.teacher.needs_fit:
             assert isinstance(teacher, Fitted)  # TeacherSpec.needs_fit
             teacher.fit(rows, folder / "fit.safetensors")

@@ -18,6 +18,7 @@ from leaf_st.teacher.open import kind_of
 
 _logger = logging.getLogger(__name__)
 _TEXTS = 1024
+_TOKENS = 1000
 
 
 def smoke(recipe: Recipe, folder: Path) -> Recipe:
@@ -87,4 +88,10 @@ def _small_student(spec: StudentSpec, start: Path, backbone: str) -> StudentSpec
     if spec.static:
         return StudentSpec(static=True, closed_form_rows=64)
     layers = [layer for layer in spec.layers or () if layer < LAYERS]
-    return StudentSpec(backbone=spec.backbone and backbone, layers=layers or (0, 2), closed_form_rows=64)
+    # The tiny tokenizer has few tokens, of which none can be left out.
+    return StudentSpec(
+        backbone=spec.backbone and backbone,
+        layers=layers or (0, 2),
+        vocabulary=spec.vocabulary and _TOKENS,
+        closed_form_rows=64,
+    )

@@ -18,6 +18,7 @@ from leaf_st.evaluation.sizes import MODELS, Size
 from leaf_st.models.identity import local_name
 from leaf_st.recipe import Recipe
 from leaf_st.run_folder import MODEL, RECIPE, RESULTS, read_run
+from leaf_st.student.vocabulary_figures import VocabularyFigures
 
 R = TypeVar("R")
 
@@ -32,6 +33,7 @@ class RunRecord(BaseModel):
         versions: Versions by library.
         sources: Data set, commit and licence by source of training texts.
         excluded: Number of rows that were left out because they equal a text of the evaluation sets, if compared.
+        vocabulary: What the student keeps of its vocabulary, and what the texts lose, if it is limited.
     """
 
     resolved: dict[str, Any]
@@ -40,6 +42,7 @@ class RunRecord(BaseModel):
     versions: dict[str, str] = {}
     sources: dict[str, dict[str, str | None]] = {}
     excluded: int | None = None
+    vocabulary: VocabularyFigures | None = None
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
 from leaf_st.recipe.part import CONFIG, Conflict, part
+from leaf_st.recipe.texts import PAPER
 from leaf_st.recipe.type_names import value_name
-from leaf_st.recipe.types import AtLeast0, AtLeast2, Layers, ModelName, NonEmpty
+from leaf_st.recipe.types import AtLeast0, AtLeast1, AtLeast2, Layers, LocalPath, ModelName, NonEmpty, TextSource
 
 
 @part("student")
@@ -19,6 +20,14 @@ class StudentSpec:
     """Commit, branch or tag of the backbone or the start on the hub."""
     layers: Layers | None = None
     """Encoder layers of the backbone to keep, such as 0,4,5; all layers if None."""
+    vocabulary: AtLeast1 | None = None
+    """Number of tokens to keep, the most frequent ones in the texts; fewer if the texts use fewer; all tokens if None.
+    A word whose token is left out is split into shorter tokens."""
+    vocabulary_from: TextSource | None = None
+    """Texts in which the tokens are counted, in a form of texts.source; the training texts if None."""
+    tokens: LocalPath | None = None
+    """File of the kept tokens, from a run with the same vocabulary; if None, a run counts the tokens and records its
+    own file."""
     static: bool = False
     """Whether to train a table of token vectors instead of an encoder (see `leaf_st.student.static`)."""
     max_length: AtLeast2 | None = None
@@ -34,20 +43,42 @@ class StudentSpec:
     @model_validator(mode="after")
     def _check_kind_of_student(self) -> "StudentSpec":
         if self.start is not None:
-            self._require_unset("start", ("backbone", "layers", "static"), "a trained student already has its modules")
+            self._require_unset(
+                "start",
+                ("backbone", "layers", "vocabulary", "static"),
+                "a trained student already has its modules",
+            )
         elif self.static:
             self._require_unset(
                 "static",
-                ("backbone", "revision", "layers", "max_length"),
+                ("backbone", "revision", "layers", "vocabulary", "max_length"),
                 "a static student is a table of the teacher's tokens and reads complete texts",
             )
-        elif self.backbone is None and self.layers is None:
+        elif self.backbone is None and self.layers is None and self.vocabulary is None:
             raise Conflict(
                 "",
-                "expected backbone, layers, static or start, found none of them, so the student would equal the "
-                "teacher: set a smaller backbone, the layers to keep, or static",
+                "expected backbone, layers, vocabulary, static or start, found none of them, so the student would "
+                "equal the teacher: set a smaller backbone, the layers to keep, or static",
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_vocabulary(self) -> "StudentSpec":
+        for name in ("vocabulary_from", "tokens"):
+            if self.vocabulary is None and (value := getattr(self, name)) is not None:
+                raise Conflict(
+                    name,
+                    f"expected None without student.vocabulary, found {value!r}: set the number of tokens to keep in "
+                    "student.vocabulary, or remove the field",
+                )
+        if self.vocabulary_from == PAPER:
+            raise Conflict("vocabulary_from", f"expected a local file or folder, found {PAPER}: set texts.source to it")
+        return self
+
+    @property
+    def needs_tokens(self) -> bool:
+        """Whether the tokens of texts must be counted before the student can be built."""
+        return self.vocabulary is not None and self.tokens is None
 
     def _require_unset(self, key: str, others: tuple[str, ...], reason: str) -> None:
         for name in others:

@@ -6,6 +6,7 @@ from leaf_st.errors import InputError
 from leaf_st.models.tokens import max_length_of
 from leaf_st.recipe import Recipe
 from leaf_st.student.build import build_student
+from leaf_st.student.kept_tokens import read_tokens, require_vocabulary
 from leaf_st.student.start import load_start
 from leaf_st.student.static import build_static
 from leaf_st.teacher.protocol import Fingerprint
@@ -14,10 +15,14 @@ from leaf_st.teacher.protocol import Fingerprint
 def new_student(recipe: Recipe, fingerprint: Fingerprint, device: str | None = None) -> SentenceTransformer:
     """Build or load the student that ``recipe`` names, for the teacher of ``fingerprint``.
 
+    A student whose tokens are not counted yet (`StudentSpec.needs_tokens`) has its complete vocabulary.
+
     Raises:
         InputError: If the student cannot be built or cannot encode, or reads fewer tokens than the training.
     """
     student = _student(recipe, fingerprint, device)
+    if recipe.student.vocabulary is not None and recipe.student.needs_tokens:
+        require_vocabulary(student, recipe.student.vocabulary)
     asked, length = recipe.training.max_length, max_length_of(student)
     if asked is not None and length is not None and asked > length:
         raise InputError(
@@ -53,6 +58,7 @@ def _student(recipe: Recipe, fingerprint: Fingerprint, device: str | None) -> Se
         dimension=fingerprint.dimension,
         normalized=fingerprint.normalized,
         layers=spec.layers,
+        tokens=read_tokens(spec),
         # A student of the teacher's layers reads as many tokens as the teacher by default.
         max_length=spec.max_length or (fingerprint.max_length if layers_of_teacher else None),
         teacher_max_length=fingerprint.max_length,

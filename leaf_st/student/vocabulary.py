@@ -140,7 +140,7 @@ def _keep_rows(transformer: Transformer, rows: Sequence[int], numbers: Mapping[i
     model.resize_token_embeddings(len(rows))
     for module in model.modules():
         if isinstance(padding := getattr(module, "padding_idx", None), int):
-            module.padding_idx = numbers.get(padding, padding)
+            setattr(module, "padding_idx", numbers.get(padding, padding))  # noqa: B010  (a module types its attributes)
     for key, old in _token_ids(transformer).items():
         new = [numbers.get(number, number) for number in old]
         setattr(model.config, key, new if isinstance(getattr(model.config, key), list | tuple) else new[0])
@@ -149,9 +149,14 @@ def _keep_rows(transformer: Transformer, rows: Sequence[int], numbers: Mapping[i
 @torch.no_grad()
 def _encoded(transformer: Transformer) -> tuple[list[str], torch.Tensor]:
     """Return tokens and hidden states of a text of single letters."""
-    features = {key: value.to(transformer.model.device) for key, value in transformer.preprocess([_TEXT]).items()
-                if isinstance(value, torch.Tensor)}
-    tokens = cast(PreTrainedTokenizerFast, transformer.tokenizer).convert_ids_to_tokens(features["input_ids"][0])
+    features = {
+        key: value.to(transformer.model.device)
+        for key, value in transformer.preprocess([_TEXT]).items()
+        if isinstance(value, torch.Tensor)
+    }
+    tokens = cast(PreTrainedTokenizerFast, transformer.tokenizer).convert_ids_to_tokens(
+        features["input_ids"][0].tolist()
+    )
     return cast(list[str], tokens), transformer(features)["token_embeddings"][0]
 
 

@@ -135,7 +135,7 @@ def test_without_an_output_the_student_stays(tiny_teacher_folder, tmp_path, monk
 @pytest.mark.parametrize(
     ("texts", "changes", "message"),
     [
-        (TEXTS, {"layers": None}, "student: expected backbone, layers, static or start, found none of them"),
+        (TEXTS, {"layers": None}, "student: expected backbone, layers, vocabulary, static or start, found none"),
         (TEXTS, {"learning_rate": 0}, "learning_rate: expected a number above 0"),
         (TEXTS, {"learn_rate": 1e-4}, "learn_rate"),
         (TEXTS, {"minutes": -1}, r"training\.budget_minutes"),

@@ -51,6 +51,12 @@ def test_a_smoke_run_of_a_table_is_a_table(recipe, tmp_path):
     assert (tmp_path / "smoke" / "model" / "0_StaticEmbedding" / "model.safetensors").is_file()
 
 
+def test_a_smoke_run_counts_tokens(recipe, tmp_path):
+    small = smoke(replace(recipe, student=StudentSpec(vocabulary=15_000, tokens="mine.json")), tmp_path / "smoke")
+    Run(small, tmp_path / "smoke").embed()
+    assert (tmp_path / "smoke" / "vocabulary.json").is_file()
+
+
 def test_a_smoke_run_leaves_a_foreign_folder_alone(recipe, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()

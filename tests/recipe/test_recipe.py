@@ -196,7 +196,7 @@ def test_a_value_out_of_range_is_named(setting, expected):
         assert value in message
 
 
-@pytest.mark.parametrize("other", [{"backbone": "us/small"}, {"layers": (0, 2)}, {"static": True}])
+@pytest.mark.parametrize("other", [{"backbone": "us/small"}, {"layers": (0, 2)}, {"vocabulary": 9}, {"static": True}])
 def test_the_start_of_further_training_is_not_built_again(other):
     with pytest.raises(
         InputError, match=rf"student\.{next(iter(other))}: expected no value with student\.start"
@@ -276,8 +276,10 @@ def test_a_published_record_is_read():
     record = json.loads(path.read_text(encoding="utf-8"))
     for key in ("recipe", "resolved"):
         recipe = Recipe.from_dict(record[key])
-        texts = {"exclude": None, **record[key]["texts"]}  # the recipe of a version without this field
-        assert json.loads(json.dumps(recipe.to_dict())) == {**record[key], "texts": texts}
+        # The recipe of a version without these fields.
+        texts = {"exclude": None, **record[key]["texts"]}
+        student = {"vocabulary": None, "vocabulary_from": None, "tokens": None, **record[key]["student"]}
+        assert json.loads(json.dumps(recipe.to_dict())) == {**record[key], "texts": texts, "student": student}
     assert recipe.texts.limit == {"document": 32768}
     assert recipe.student.layers == (0, 4, 5)
 
@@ -314,12 +316,32 @@ def test_a_recipe_survives_json(recipe):
 
 
 @pytest.mark.parametrize(
-    ("part", "found"), [("backbone", "'us/small'"), ("layers", r"\(0, 2\)"), ("max_length", "9"), ("revision", "'a1'")]
+    ("part", "found"),
+    [
+        ("backbone", "'us/small'"),
+        ("layers", r"\(0, 2\)"),
+        ("vocabulary", "9"),
+        ("max_length", "9"),
+        ("revision", "'a1'"),
+    ],
 )
 def test_a_static_student_is_only_a_table(part, found):
-    value = {"backbone": "us/small", "layers": (0, 2), "max_length": 9, "revision": "a1"}[part]
+    values = {"backbone": "us/small", "layers": (0, 2), "vocabulary": 9, "max_length": 9, "revision": "a1"}
+    value = values[part]
     with pytest.raises(InputError, match=rf"student\.{part}: expected no value with student\.static, found {found}"):
         StudentSpec(static=True, **{part: value})
+
+
+def test_a_smaller_vocabulary_makes_a_student_of_the_teacher():
+    assert StudentSpec(vocabulary=900).needs_tokens
+    assert not StudentSpec(vocabulary=900, tokens="vocabulary.json").needs_tokens
+    asked = override(RECIPE, ["student.vocabulary=15000", "student.vocabulary_from=my.txt"]).student
+    assert (asked.vocabulary, asked.vocabulary_from) == (15000, "my.txt")
+    for name in ("vocabulary_from", "tokens"):
+        with pytest.raises(InputError, match=rf"student\.{name}: expected None without student\.vocabulary, found 'a'"):
+            StudentSpec(layers=(0, 2), **{name: "a"})
+    with pytest.raises(InputError, match=r"student\.vocabulary_from: expected a local file or folder, found paper"):
+        StudentSpec(vocabulary=900, vocabulary_from="paper")
 
 
 def test_a_static_student_reads_all_tokens_in_training():

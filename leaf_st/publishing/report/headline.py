@@ -54,20 +54,24 @@ def _shape(student: StudentSpec) -> str:
         return f"{student.start}, trained further"
     if student.static:
         return "a static model, which is a table of token vectors"
+    backbone = student.backbone or "the teacher"
+    trimmed = "" if student.vocabulary is None else f" with at most {student.vocabulary:,} tokens"
     if student.layers is None:
-        return str(student.backbone)
+        return f"{backbone}{trimmed}"
     noun = "layer" if len(student.layers) == 1 else "layers"
-    return f"{noun} {', '.join(map(str, student.layers))} of {student.backbone or 'the teacher'}"
+    return f"{noun} {', '.join(map(str, student.layers))} of {backbone}{trimmed}"
 
 
 def facts(results: Results) -> list[str]:
-    """Return the duration of the training, the distances to the teacher, and how much the student does not read."""
+    """Return the duration of the training, the distances to the teacher, and what the student does not read."""
     found = []
     ended = [row for row in results.rows(TRAINING) if row.train_runtime is not None]
     if ended and ended[-1].train_runtime is not None:
         found.append(f"{ended[-1].step:,} steps in {_duration(ended[-1].train_runtime)}")
     for row in results.rows(ALIGNMENT):
         found.append(f"mean L2 {row.l2:.4f} and cosine {row.cosine:.4f} to the teacher on {row.rows:,} {row.set}")
+    if results.record.vocabulary is not None:
+        found.append(str(results.record.vocabulary))
     return [*found, *filter(None, [unread_texts(results.sizes)])]
 
 
