@@ -52,7 +52,8 @@ def count_training_texts(
     if kept is None or kept.asked != asked:
         kept = count_tokens(student, _counted_texts(recipe, texts, excluded), asked)
         write_tokens(path, kept)
-    _logger.info("vocabulary: %s", kept.figures)
+    used = "; the texts use no others" if kept.figures.lost_tokens == 0 else ""
+    _logger.info("vocabulary: %s%s", kept.figures, used)
     return _with_file(recipe, path)
 
 

@@ -23,5 +23,5 @@ class VocabularyFigures(BaseModel):
     def __str__(self) -> str:
         return (
             f"{self.kept:,} of {self.of:,} tokens are kept; {self.lost_tokens:.2%} of the tokens in {self.texts:,} "
-            f"texts are replaced by shorter ones, in {self.lost_texts:.1%} of the texts"
+            f"texts are replaced by others, in {self.lost_texts:.1%} of the texts"
         )

@@ -21,8 +21,9 @@ from leaf_st.pipeline.run import Run
 from leaf_st.pipeline.screen import screen
 from leaf_st.publishing.report.headline import facts, lead
 from leaf_st.publishing.results import read_results
-from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.recipe import PAPER, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.student.kept_tokens import read_kept
+from leaf_st.texts.paper.sources import SOURCES
 
 SIZE = 500
 
@@ -116,7 +117,18 @@ def test_tokens_come_from_other_texts_or_another_run(recipe, folder, tmp_path):
     assert same.recipe.student.tokens == str(folder / "vocabulary.json")
 
 
-def test_the_exported_graph_has_the_same_vectors(folder, tmp_path):
+def test_the_paper_s_source_of_tokens_has_all_of_them(recipe, tmp_path):
+    others = [name for name, source in SOURCES.items() if source.hub_id]
+    paper = replace(recipe, texts=TextsSpec(PAPER, leave_out=others))
+    store = Run(paper, tmp_path / "run").embed()
+    tokens = {row.text for row in store.texts(range(len(store)))}
+    assert len(tokens) > SIZE
+    assert {"return", "##ing", "\u043c\u0438\u0440"} <= tokens
+    assert read_kept(tmp_path / "run" / "vocabulary.json").figures.kept == SIZE
+    assert len(Run(paper, tmp_path / "run").embed()) == len(store)
+
+
+def test_the_exported_graph_has_the_same_vectors(folder, tmp_path, quick_graph):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     model = shutil.copytree(folder / "model", tmp_path / "model")
