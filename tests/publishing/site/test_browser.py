@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+from letters import words
 
 from leaf_st.evaluation.search import search
 from leaf_st.models.load import load_model
@@ -14,6 +15,7 @@ from leaf_st.publishing.site import index
 from leaf_st.publishing.site.build import GRAPH, build_site
 from leaf_st.publishing.site.runtime import CDN, RUNTIME
 from leaf_st.teacher.open import open_teacher, teacher_spec
+from leaf_st.texts.documents import Document
 
 _BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(_BROWSER is None, reason="Chromium not found: apt-get install chromium")
@@ -124,7 +126,8 @@ def _require_near(page, query, wanted, documents):
 
 def _separate(documents, expected):
     """Return documents of which each two differ in their scores, for every query, by more than the rounding."""
-    scores = np.array([[hit.score for hit in sorted(expected(q, k=200), key=lambda hit: hit.row)] for q in _QUERIES])
+    found = [expected(query, k=len(documents), among=documents) for query in _QUERIES]
+    scores = np.array([[hit.score for hit in sorted(hits, key=lambda hit: hit.row)] for hits in found])
     kept = []
     for row in range(len(documents)):
         if np.all(np.abs(scores[:, kept] - scores[:, [row]]) > _NEARLY_EQUAL):
@@ -135,8 +138,10 @@ def _separate(documents, expected):
 def test_the_ten_documents_are_those_of_the_search_command(
     finished, documents, expected, node_modules, visit, tmp_path
 ):
-    separate = _separate(documents, expected)
-    assert len(separate) > 15
+    draw = np.random.default_rng(4)
+    more = (words(draw, length) for length in draw.integers(2, 30, 800))
+    separate = _separate([*documents, *(Document(text, "", text) for text in more)], expected)
+    assert len(separate) > 12  # more than are shown
     page = visit(build_site(finished, separate, tmp_path / "page", vendor=node_modules).parent)
     for query in _QUERIES:
         texts, scores = _hits(page, query)
