@@ -14,9 +14,10 @@ _REMEDY = "build the page again with `leaf-st site`"
 def is_site(folder: Path) -> bool:
     """Return whether ``folder`` is a search page."""
     try:
-        return "indexes" in read_json(folder / MANIFEST)
-    except (OSError, ValueError, TypeError):
+        manifest = read_json(folder / MANIFEST)
+    except (OSError, ValueError):
         return False
+    return isinstance(manifest, dict) and all(isinstance(manifest.get(key), dict) for key in ("indexes", "files"))
 
 
 def hashes_of(folder: Path) -> dict[str, dict[str, int | str]]:

@@ -9,6 +9,7 @@ import pytest
 from hub_account import REPO
 
 from leaf_st.cli.main import main
+from leaf_st.errors import InputError
 from leaf_st.models.load import load_model
 from leaf_st.publishing.site.build import build_site
 from leaf_st.publishing.site.check import check_site
@@ -98,6 +99,10 @@ def test_bad_input_is_one_line(finished, table, page, tmp_path, capsys):
         "found no manifest.json of a page": ["push", finished, "--site", "--repo-id", REPO, "--dry-run"],
     }
     (page / "page.js").write_text("changed")
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "manifest.json").write_text('{"indexes": {}}')
+    with pytest.raises(InputError, match=r"found no manifest\.json of a page"):
+        check_site(tmp_path / "half")
     for message, arguments in cases.items():
         assert message in _refused(capsys, *arguments)
     assert not (tmp_path / "new").exists()
