@@ -9,9 +9,9 @@ the time of the process without imports; the memory is the largest resident memo
 script runs on Linux.
 
 Result:   2 cores, 1M rows: 19.2 s, 213 MB/s; 260 MB resident, of which 107 MB after the imports. `leaf-st embed` needs
-          about 400 MB more, because it also builds the student. In the same runs, texts found in the index one by one
-          and folded without the fast path of ASCII texts gave 188 MB/s. While the disk still wrote the table, which
-          the script now waits for, the rate was 150 MB/s.
+          about 400 MB more, because it also builds the student. With one statement of SQLite per text, and without the
+          fast path for ASCII texts, the rate was 188 MB/s on the same table. The rate is 150 MB/s if the script does
+          not wait until the disk has written the table.
 """
 
 import argparse
