@@ -39,6 +39,7 @@ from leaf_st.training.cpu import ReusedGradients, attention_kernel
 from leaf_st.training.loss import TeacherAlignedLoss
 from leaf_st.training.sampler import LengthGroupedBatchSampler, Lengths, token_lengths
 from leaf_st.training.schedule import schedule
+from leaf_st.training.threads import ThreadsByLoad
 from leaf_st.training.tokenization import Tokenization
 
 HELD_OUT_SHARE = 10  # at most one row in ten is held out: most of a small store is needed for training
@@ -97,7 +98,15 @@ class LeafTrainer(SentenceTransformerTrainer):
             eval_dataset=validation if general is None else {DOMAIN: validation, GENERAL: general.to_dataset()},
             loss=TeacherAlignedLoss(student, spec.distance),
             evaluator=evaluator,
-            callbacks=[MarkComplete(), SaveByTheClock(), RemoveOld(), self._stop, ReusedGradients(), *callbacks],
+            callbacks=[
+                MarkComplete(),
+                SaveByTheClock(),
+                RemoveOld(),
+                self._stop,
+                ReusedGradients(),
+                ThreadsByLoad(),
+                *callbacks,
+            ],
         )
 
     @property
