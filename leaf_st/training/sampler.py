@@ -5,7 +5,7 @@ In each epoch the row numbers are cut into chunks and the chunks are shuffled. W
 gathered, shuffled, sorted by length and cut into batches, and the batches of a window are shuffled. Each row is thus
 mixed with the rows of ``chunks_per_window`` random chunks, and batches of one length never follow each other for long.
 Memory is O(chunks + rows of a window). Sorting all rows instead would need a permutation of all rows. With 1024 x 64
-rows per window, about 3 % of the tokens are padding.
+rows per window and batches of 32, about 3 % of the tokens are padding.
 
 Processes that train together iterate over the same batches. A batch contains the rows of one step of all processes, and
 each process takes its part of every batch. What the student learns depends on the rows of a step, not on the number of
@@ -35,6 +35,7 @@ from leaf_st.teacher.store import EmbeddingStore
 
 _LONGEST = np.iinfo(np.uint16).max
 _ROWS = 8192  # rows tokenized at once
+_CHUNKS = 64  # at least, in a window
 _LABELS = ("label", "labels", "score", "scores")
 
 
@@ -68,7 +69,8 @@ class LengthGroupedBatchSampler(SetEpochMixin, BatchSampler):
         leave_out: Rows that never occur, such as held-out rows, in ascending order, shape (k,).
         part: (i, n): yield part i of n of each batch.
         rows_per_chunk: Consecutive rows that are moved together.
-        chunks_per_window: Chunks whose rows are mixed.
+        chunks_per_window: Chunks whose rows are mixed; None for 64, or half of ``batch_size`` if that is more. The rows
+            of a large batch would otherwise differ in length, and processes would wait for the longest part.
 
     Raises:
         InputError: If a data set has neither a column ``length`` nor a column of texts.
@@ -86,7 +88,7 @@ class LengthGroupedBatchSampler(SetEpochMixin, BatchSampler):
         leave_out: NDArray[np.int64] | None = None,
         part: tuple[int, int] = (0, 1),
         rows_per_chunk: int = 1024,
-        chunks_per_window: int = 64,
+        chunks_per_window: int | None = None,
     ) -> None:
         # BatchSampler.__init__ requires a sampler of single rows, which would need a permutation of all rows.
         self.epoch = 0
@@ -99,7 +101,7 @@ class LengthGroupedBatchSampler(SetEpochMixin, BatchSampler):
         self._seed = seed
         self._leave_out = np.empty(0, np.int64) if leave_out is None else leave_out
         self._rows_per_chunk = rows_per_chunk
-        self._chunks_per_window = chunks_per_window
+        self._chunks_per_window = chunks_per_window or max(_CHUNKS, batch_size // 2)
 
     def __len__(self) -> int:
         full, rest = divmod(len(self._lengths) - len(self._leave_out), self.batch_size)

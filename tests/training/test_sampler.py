@@ -154,3 +154,10 @@ def test_another_maximum_has_another_file(own_store, tiny_student):
     second = token_lengths(own_store, tiny_student)
     assert len(_files(own_store)) == 2
     assert np.array_equal(second, np.minimum(first, 10))
+
+
+def test_the_parts_of_a_large_batch_are_similar_in_length():
+    lengths = np.random.default_rng(0).lognormal(4, 0.7, 300_000).astype(np.uint16)
+    batches = list(LengthGroupedBatchSampler(lengths, 2048, drop_last=True))
+    padded = lengths[np.array(batches)].reshape(len(batches), 64, 32).max(axis=2)
+    assert padded.mean() > 0.97 * padded.max(axis=1).mean()  # a step lasts as long as its longest part
