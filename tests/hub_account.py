@@ -24,6 +24,7 @@ _STEPS = {
     "info": ("GET", f"{_API}(/revision/{_REVISION})?"),
     "refs": ("GET", f"{_API}/refs"),
     "tree": ("GET", f"{_API}/tree/{_REVISION}"),
+    "commits": ("GET", f"{_API}/commits/{_REVISION}"),
     "discussions": ("GET", f"{_API}/discussions"),
     "preupload": ("POST", f"{_API}/preupload/{_REVISION}"),
     "batch": ("POST", f"/(spaces/)?{_ID}[.]git/info/lfs/objects/batch"),
@@ -54,6 +55,7 @@ class Repository:
         branches: Commit by name.
         tags: Commit by name.
         pulls: Title and commit of each pull request.
+        titles: Titles of each commit and the commits before it, the last commit first.
     """
 
     folder: Path
@@ -61,6 +63,7 @@ class Repository:
     branches: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     pulls: list[tuple[str, str]] = field(default_factory=list)
+    titles: dict[str, list[str]] = field(default_factory=dict)
 
     def at(self, revision: str) -> Path:
         """Return the files of a branch, a tag, a commit, or a pull request."""
@@ -68,13 +71,14 @@ class Repository:
             revision = self.pulls[int(revision.rpartition("/")[2]) - 1][1]
         return self.folder / (self.branches.get(revision) or self.tags.get(revision) or revision)
 
-    def commit(self, parent: str | None, change) -> str:
+    def commit(self, parent: str | None, change, title: str = "") -> str:
         """Let ``change`` change a copy of ``parent``; returns the name of the new commit."""
         name = hashlib.sha1(f"{self.folder}{len(list(self.folder.glob('*')))}".encode()).hexdigest()
         (self.folder / name).mkdir(parents=True)
         if parent:
             shutil.copytree(self.folder / parent, self.folder / name, dirs_exist_ok=True)
         change(self.folder / name)
+        self.titles[name] = [title, *self.titles.get(parent, ())]
         return name
 
 
@@ -104,7 +108,7 @@ class Account:
             for file, text in {".gitattributes": "*.safetensors filter=lfs\n", **(files or {})}.items():
                 (folder / file).write_text(text)
 
-        made.branches["main"] = made.commit(None, fill)
+        made.branches["main"] = made.commit(None, fill, "initial commit")
         return made
 
     def answer(self, handler, body: bool) -> bool:
@@ -162,8 +166,8 @@ class _Answer:
         name = f"{asked['organization']}/{asked['name']}"
         if name in self.account.repositories:
             return 409, "You already created this model repo"
-        example = {"README.md": "an example", "index.html": "an example"} if asked.get("sdk") == "static" else {}
-        self.account.create(name, asked.get("visibility") == "private", example)
+        example = ("README.md", "index.html", "style.css") if asked.get("sdk") == "static" else ()
+        self.account.create(name, asked.get("visibility") == "private", dict.fromkeys(example, "an example"))
         return {"url": f"{self.handler.served.url}/{name}"}
 
     def _yaml(self):
@@ -197,6 +201,13 @@ class _Answer:
     def _tree(self):
         files = sorted(path for path in self._files().rglob("*") if path.is_file())
         return [self._entry(path) for path in files]
+
+    def _commits(self):
+        date = "2026-01-01T00:00:00.000Z"
+        return [
+            {"id": str(place), "title": title, "message": "", "authors": [{"user": "us"}], "date": date}
+            for place, title in enumerate(self.repository.titles[self._files().name])
+        ]
 
     def _entry(self, path):
         content = path.read_bytes()
@@ -270,7 +281,7 @@ class _Answer:
                 content = base64.b64decode(value["content"]) if key == "file" else self.account.large[value["oid"]]
                 path.write_bytes(content)
 
-        made = self.repository.commit(parent, change)
+        made = self.repository.commit(parent, change, header["value"]["summary"])
         url = f"{self.handler.served.url}/{self.named['id']}"
         answer = {"commitUrl": f"{url}/commit/{made}", "commitOid": made}
         if self.query.get("create_pr") == ["1"]:

@@ -34,6 +34,11 @@ from leaf_st.hub.target import MAIN, Target
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# The hub fills a new static Space with an example page, in a commit of this title. The commit is made before the first
+# upload, so an upload that failed after it can be repeated.
+_EXAMPLE = {".gitattributes", "README.md", "index.html", "style.css"}
+_FIRST_COMMIT = "initial commit"
+
 _logger = logging.getLogger(__name__)
 
 
@@ -70,7 +75,6 @@ class Hub:
             raise InputError("no token for the hub: log in with `hf auth login`, or set HF_TOKEN")
         self._target = target
         self._sent = 0
-        self._is_new = False  # whether this client created a Space, which the hub fills with an example
         self._warned: set[str] = set()
         self._api = HfApi(token=self._token, library_name="leaf_st", library_version=version("leaf-st"))
 
@@ -142,7 +146,6 @@ class Hub:
             # None leaves the choice to the settings of the owner.
             private, sdk = target.private or None, "static" if kind == "space" else None
             ask(api.create_repo, target.repo_id, private=private, repo_type=kind, space_sdk=sdk, exist_ok=True)
-            self._is_new = kind == "space"
         title = f"leaf-st {manifest.tag}"
         if target.pull_request and (url := self._open_pull_request(title, local)):
             return Published(url, None, self._sent)
@@ -169,8 +172,16 @@ class Hub:
         if MANIFEST in remote:
             previous = self._previous(head, remote[MANIFEST])
         where = f"{self._target.repo_id} ({head[:8]})"
-        replace = self._target.replace or self._is_new
+        replace = self._target.replace or self._is_example(remote, head)
         return compare_files(local, remote, previous, replace=replace, where=where)
+
+    def _is_example(self, remote: Mapping[str, RepoFile], head: str) -> bool:
+        """Return whether a commit of a Space is the hub's own first commit, and nobody has committed since."""
+        if self._target.repo_type != "space" or not remote.keys() <= _EXAMPLE:
+            return False
+        name, kind = self._target.repo_id, self._target.repo_type
+        commits = self._ask_about(head, self._api.list_repo_commits, name, repo_type=kind, revision=head)
+        return [commit.title for commit in commits] == [_FIRST_COMMIT]
 
     def _previous(self, head: str, listed: RepoFile) -> Manifest:
         """Return the manifest in the repository, without the hub's cache: a wrong file would stay there."""

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hub_account import REPO
+from hub_account import REPO, at
 
 from leaf_st.cli.main import main
 from leaf_st.errors import InputError
@@ -121,3 +121,26 @@ def test_push_site_makes_a_static_space(hub, page, capsys):
             assert (pushed / path.relative_to(page)).read_bytes() == path.read_bytes()
     main(command)
     assert "0 files sent" in capsys.readouterr().out
+
+
+def test_a_push_that_failed_after_the_creation_of_the_space_can_be_repeated(hub, page, capsys):
+    command = ["push", page, "--site", "--repo-id", REPO]
+    hub.faults.append(at("preupload", 403))
+    _refused(capsys, *command)
+    repository = hub.account.repositories[REPO]
+    assert repository.titles[repository.branches["main"]] == ["initial commit"]
+    main([str(argument) for argument in command])
+    assert (repository.at("main") / "index.html").read_bytes() == (page / "index.html").read_bytes()
+
+
+@pytest.mark.parametrize("files", [{"index.html": "mine"}, {"README.md": "mine", "mine.js": ""}])
+def test_a_space_with_files_of_somebody_is_not_overwritten(hub, page, capsys, files):
+    repository = hub.account.create(REPO, files={"README.md": "an example", "index.html": "an example"})
+
+    def edit(folder):
+        for name, text in files.items():
+            (folder / name).write_text(text)
+
+    repository.branches["main"] = repository.commit(repository.branches["main"], edit, "my page")
+    assert "which this command did not write" in _refused(capsys, "push", page, "--site", "--repo-id", REPO)
+    assert (repository.at("main") / next(iter(files))).read_text() == "mine"
