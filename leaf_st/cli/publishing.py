@@ -6,7 +6,7 @@ from pathlib import Path
 
 from leaf_st.cli.arguments import SubParsers, at_least_1
 from leaf_st.cli.console import quieten
-from leaf_st.cli.documents import add_documents, options_named, read
+from leaf_st.cli.documents import add_documents, read_titled
 from leaf_st.errors import InputError
 from leaf_st.evaluation.modes import STUDENT_MODES
 
@@ -101,21 +101,18 @@ def _add_site(commands: SubParsers) -> None:
 
 def _site(options: argparse.Namespace) -> None:
     from leaf_st.publishing.site.build import build_site
-    from leaf_st.texts.documents import with_titles
 
     quieten()
-    documents = read(options)
-    with options_named():
-        titled = with_titles(documents, options.documents, options.text_column, options.title_column)
+    documents = read_titled(options)
     page = build_site(
         options.run,
-        titled,
+        documents,
         options.output,
         modes=options.modes,
         dimensions=options.dimensions,
         vendor=options.vendor,
     )
-    print(f"{len(titled):,} documents; the page is {page}")
+    print(f"{len(documents):,} documents; the page is {page}")
     print(f"to open the page: python -m http.server --bind 127.0.0.1 --directory {options.output}")
 
 

@@ -212,10 +212,10 @@ def _site(run: Path, search_set: Path) -> str:
     The names of the functions are the titles.
     """
     from leaf_st.publishing.site.build import build_site
-    from leaf_st.texts.documents import read_documents, with_titles
+    from leaf_st.texts.documents import read_titled_documents
 
     corpus = search_set / "corpus.parquet"
-    documents = with_titles(read_documents(corpus, "text", Counter()), corpus, "text", "_id")
+    documents = read_titled_documents(corpus, "text", Counter(), "_id")
     try:
         page = build_site(run, documents, run / SITE)
     except InputError as error:  # such as a missing onnx: everything else is done

@@ -1,7 +1,6 @@
 """The documents of a search: the texts of a source that are not queries, and their titles."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,31 +36,35 @@ def read_documents(source: Path, text_column: str, skipped: Counter[str]) -> lis
     return documents
 
 
-def with_titles(
-    documents: Sequence[str], source: Path, text_column: str, title_column: str | None = None
+def read_titled_documents(
+    source: Path, text_column: str, skipped: Counter[str], title_column: str | None = None
 ) -> list[Document]:
-    """Return ``documents`` from `read_documents` with their titles.
+    """Return the usable documents of ``source`` with their titles.
 
-    In a BEIR folder, a model reads the title and the text. In a table, it reads only the text.
+    In a BEIR folder, a model reads the title and the text. In a table, it reads only the text. Documents of equal text
+    and different titles are different documents.
 
     Args:
-        documents: The documents.
-        source: Their source.
+        source: The source.
         text_column: The column of the texts.
+        skipped: Counts the other rows by reason.
         title_column: The column of the titles; if None, ``title`` if the source has such a column.
 
     Raises:
-        FieldError: If the source has no such column.
+        FieldError: If the source cannot be read, contains no usable text, or has no such column.
     """
-    titles = dict(_titles(source, text_column, title_column))
-    return [Document(text, *titles.get(text, ("", text))) for text in documents]
+    texts = read_documents(source, text_column, skipped)
+    shown = _shown(source, text_column, title_column)
+    documents = [Document(text, *each) for text in texts for each in shown.get(text, [("", text)])]
+    skipped -= Counter(duplicate=len(documents) - len(texts))  # rows of equal text and another title
+    return documents
 
 
-def _titles(source: Path, text_column: str, title_column: str | None) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield what a model reads of each row, with title and text; of equal rows, the first comes last."""
-    found = []
+def _shown(source: Path, text_column: str, title_column: str | None) -> dict[str, dict[tuple[str, str], None]]:
+    """Return the different titles and texts that a page shows, by what a model reads of them, in their order."""
+    found: dict[str, dict[tuple[str, str], None]] = {}
     for embedded, title, text in titled_blocks(local_source(str(source)), text_column, title_column):
         if isinstance(embedded, str) and isinstance(text, str):
             shown = "" if title is None else " ".join(str(title).split())
-            found.append((embedded.strip(), (shown, text.strip())))
-    return reversed(found)
+            found.setdefault(embedded.strip(), {})[shown, text.strip()] = None
+    return found

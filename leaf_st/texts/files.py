@@ -31,6 +31,7 @@ class Rows(NamedTuple):
 
 
 _ABOUT = (".md", ".json", ".yaml", ".yml", ".py", ".sh")
+_KIND = "kind"  # the column that names the kind of a row, unless a recipe names another column
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # the folder of rows without a value
 
 
@@ -125,16 +126,19 @@ def titled_blocks(path: Path, text_column: str, title_column: str | None) -> Ite
         FieldError: If a file cannot be read or lacks a column.
     """
     parts, shown = table_files(path), title_column or "title"
-    names = dict.fromkeys((text_column, shown, "title"))
+    names = dict.fromkeys((text_column, shown, "title", _KIND))
     for part in parts or table_files(_beir_table(path, "corpus", "texts")):
         source = open_source(part, text_column, "texts", ReadProgress())
         if title_column is not None:
             source = source._replace(column=title_column, setting=("texts", "title_column"))
         others = [name for name in names if name != source.column]
+        stated = _partition(part.relative_to(path), _KIND)
         for block in read_blocks(source, others, Counter()):
             columns = dict(zip((source.column, *others), block, strict=True))
-            for title, text, read in zip(columns[shown], columns[text_column], columns["title"], strict=True):
-                yield text if parts else _with_title(text, read), title, text
+            rows = zip(columns[shown], columns[text_column], columns["title"], columns[_KIND], strict=True)
+            for title, text, read, kind in rows:
+                if (kind or stated or "document") == "document":
+                    yield text if parts else _with_title(text, read), title, text
 
 
 def _beir_rows(folder: Path, skipped: Counter[str], key: str, progress: ReadProgress) -> Iterator[Rows]:
