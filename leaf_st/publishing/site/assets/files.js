@@ -1,6 +1,18 @@
 // Files of the page and of the runtime: each is checked against the hash in the manifest, and kept by the browser.
 
-const CACHE = "leaf-st";
+// Returns the results of all promises. A failure is thrown after all have ended, so that a later attempt finds what the
+// others have loaded.
+export async function settled(promises) {
+  const ended = await Promise.allSettled(promises);
+  const failed = ended.find(({ status }) => status === "rejected");
+  if (failed) throw failed.reason;
+  return ended.map(({ value }) => value);
+}
+
+// Returns a hash of the manifest as a request names it.
+export function integrity({ sha256 }) {
+  return `sha256-${btoa(String.fromCharCode(...sha256.match(/../g).map((pair) => parseInt(pair, 16))))}`;
+}
 
 export class Files {
   #base;
@@ -8,9 +20,9 @@ export class Files {
   #cache = null;
   #inMemory = new Map();
 
-  // listed: size and hash by path or address; paths are relative to base.
+  // listed: size and hash by path or address; paths are relative to base, the page.
   constructor(base, listed) {
-    this.#base = base;
+    this.#base = new URL("./", base).href; // the same for / and /index.html
     this.#listed = listed;
   }
 
@@ -18,10 +30,10 @@ export class Files {
   async open() {
     if (!globalThis.caches) return; // an address that is neither https nor localhost
     try {
-      this.#cache = await caches.open(CACHE);
+      this.#cache = await caches.open(`leaf-st ${this.#base}`); // pages in other folders of the host have their own
       const current = new Set(Object.keys(this.#listed).map((path) => this.#address(path)));
       for (const { url } of await this.#cache.keys()) {
-        if (url.startsWith(this.#base) && !current.has(url)) await this.#cache.delete(url);
+        if (!current.has(url)) await this.#cache.delete(url);
       }
     } catch {
       this.#cache = null; // a private window or a full disk: the files are then only in memory
@@ -84,16 +96,17 @@ export class Files {
 
   async #download(path, address, onBytes) {
     const { bytes: size, sha256 } = this.#listed[path];
-    const store = this.#cache ? "no-store" : "force-cache"; // not twice on the disk
+    const cache = this.#cache ? "no-store" : "force-cache"; // not twice on the disk
     // Without https, scripts have no hash function, but the browser checks hashes itself, after the last byte.
-    const integrity = globalThis.crypto.subtle ? undefined : `sha256-${base64(sha256)}`;
-    const response = await fetch(address, { cache: store, credentials: "omit", integrity }).catch((error) => {
-      throw new Error(`${path} cannot be loaded (${error.message}): check the connection and load the page again`);
-    });
-    if (!response.ok) throw new Error(`${path} cannot be loaded: the server answered ${response.status}`);
-    const content = await read(response, size, onBytes);
-    if (integrity === undefined && (await digest(content)) !== sha256) {
-      throw new Error(`${path} differs from the manifest: load the page again, or publish the folder again`);
+    const checks = globalThis.crypto.subtle ? {} : { integrity: integrity(this.#listed[path]) };
+    const failed = ({ message }) => {
+      throw new Error(`${path} cannot be loaded (${message}); check the connection`);
+    };
+    const response = await fetch(address, { cache, credentials: "omit", ...checks }).catch(failed);
+    if (!response.ok) throw new Error(`${path} cannot be loaded (the server answered ${response.status})`);
+    const content = await read(response, size, onBytes).catch(failed);
+    if (globalThis.crypto.subtle && (await digest(content)) !== sha256) {
+      throw new Error(`${path} differs from the manifest; load the page again, or publish the folder again`);
     }
     return content;
   }
@@ -105,7 +118,7 @@ async function read(response, size, onBytes) {
   for (const reader = response.body.getReader(); ; ) {
     const { done, value } = await reader.read();
     if (done) break;
-    if (place + value.length > size) throw new Error(`${response.url} is longer than the manifest says`);
+    if (place + value.length > size) throw new Error("the file is longer than the manifest says");
     content.set(value, place);
     place += value.length;
     onBytes(value.length);
@@ -116,8 +129,4 @@ async function read(response, size, onBytes) {
 async function digest(content) {
   const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
   return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-function base64(hex) {
-  return btoa(String.fromCharCode(...hex.match(/../g).map((pair) => parseInt(pair, 16))));
 }

@@ -1,5 +1,6 @@
 // The page: sends queries to the worker and draws what it finds. Texts become text nodes, never HTML.
 
+import { integrity } from "./files.js";
 import { marked } from "./highlight.js";
 
 const PAUSE = 120; // milliseconds without a key before a query is sent
@@ -7,26 +8,47 @@ const PAUSE = 120; // milliseconds without a key before a query is sent
 const at = (id) => document.getElementById(id);
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e6 ? 2 : 1)} MB`;
 const number = (value) => value.toLocaleString("en");
-const state = { worker: null, manifest: null, mode: "", shown: "", busy: true, timer: 0 };
+const state = { worker: null, manifest: null, mode: "", isLoaded: false, shown: "", busy: false, timer: 0 };
 
+// Loads what a query needs; after a failure, the next query calls this function again.
 async function start() {
-  listen();
-  const response = await fetch("manifest.json", { cache: "no-cache" });
-  if (!response.ok) throw new Error(`manifest.json cannot be loaded: the server answered ${response.status}`);
-  state.manifest = await response.json();
-  [state.mode] = Object.keys(state.manifest.indexes);
-  describe();
-  state.worker = openWorker();
-  state.worker.onmessage = ({ data }) => answers[data.type](data);
-  state.worker.onerror = () => answers.error({ message: "the worker of this page cannot be loaded" });
-  state.worker.postMessage({ type: "load", base: document.baseURI, manifest: state.manifest, mode: state.mode });
+  state.busy = true;
+  say("Loading");
+  try {
+    state.worker ??= await openWorker();
+    state.worker.postMessage({ type: "load", base: document.baseURI, manifest: state.manifest, mode: state.mode });
+  } catch (error) {
+    answers.error(error);
+  }
 }
 
-// A worker from a blob has the Content-Security-Policy of this page; one from a file would have none.
-function openWorker() {
+async function openWorker() {
+  state.manifest = await (await load("manifest.json")).json().catch(() => {
+    throw new Error("manifest.json is damaged; publish the folder again");
+  });
+  state.mode ||= Object.keys(state.manifest.indexes)[0];
+  describe();
+  await Promise.all(state.manifest.scripts.map((path) => load(path, state.manifest.files[path])));
+  // A worker from a blob has the Content-Security-Policy of this page; one from a file would have none.
   const module = `import ${JSON.stringify(new URL("worker.js", document.baseURI).href)};`;
   const address = URL.createObjectURL(new Blob([module], { type: "text/javascript" }));
-  return new Worker(address, { type: "module" });
+  const worker = new Worker(address, { type: "module" });
+  worker.onmessage = ({ data }) => answers[data.type](data);
+  worker.onerror = () => {
+    Object.assign(state, { worker: null, isLoaded: false });
+    answers.error({ message: "The program that searches cannot be loaded; check the connection" });
+  };
+  return worker;
+}
+
+// Loads a small file of the page. The browser compares it with the listed hash, and keeps it for an import.
+async function load(path, listed) {
+  const checks = listed ? { integrity: integrity(listed) } : {};
+  const response = await fetch(path, { cache: "no-cache", ...checks }).catch(({ message }) => {
+    throw new Error(`${path} cannot be loaded, or differs from the manifest (${message}); check the connection`);
+  });
+  if (!response.ok) throw new Error(`${path} cannot be loaded (the server answered ${response.status})`);
+  return response;
 }
 
 function describe() {
@@ -49,19 +71,26 @@ function listen() {
   });
   at("modes").addEventListener("change", (event) => {
     state.mode = event.target.value;
-    describe();
+    if (state.manifest) describe();
     ask();
   });
+  at("retry").addEventListener("click", ask);
+  addEventListener("resize", drawExpanders);
 }
 
 // Sends the query in the box, if it is not the one that is shown; only one query is under way at a time.
 function ask() {
   clearTimeout(state.timer);
+  if (state.busy) return;
+  if (!state.isLoaded) return start();
   const query = at("query").value.trim();
   const key = JSON.stringify([state.mode, query]);
-  if (state.busy || key === state.shown) return;
+  if (key === state.shown) return;
   state.shown = key;
-  if (query === "") return draw([], "");
+  if (query === "") {
+    draw([], "");
+    return say("Ready: type a query.");
+  }
   state.busy = true;
   state.query = query;
   state.worker.postMessage({ type: "search", query, mode: state.mode });
@@ -69,40 +98,56 @@ function ask() {
 
 const answers = {
   progress({ loaded, total }) {
-    if (at("status").className === "error") return; // other files may still arrive
+    at("progress").hidden = false;
     at("progress").value = loaded / total;
-    at("status").textContent = `Loading the model: ${megabytes(loaded)} of ${megabytes(total)}`;
+    say(`Loading: ${megabytes(loaded)} of ${megabytes(total)}`);
   },
   ready() {
-    at("progress").hidden = true;
-    at("status").textContent = "Ready. The model runs in this browser; queries are not sent anywhere.";
-    state.busy = false;
+    finish();
+    state.isLoaded = true;
     ask();
   },
   results({ hits, encode, rank }) {
+    finish();
     draw(hits, state.query);
-    at("status").textContent = `${hits.length} of ${number(state.manifest.count)} documents, best first`;
+    say(`${hits.length} of ${number(state.manifest.count)} documents, best first`);
     at("time").textContent = `${encode.toFixed(1)} ms to encode, ${rank.toFixed(1)} ms to rank`;
-    state.busy = false;
     ask(); // the query may have changed in the meantime
   },
   error({ message }) {
-    at("progress").hidden = true;
-    at("status").textContent = `Error: ${message}`;
-    at("status").className = "error";
-    state.busy = false;
+    finish();
+    draw([], "");
+    say(`${message}.`, "error");
+    at("retry").hidden = false;
     state.shown = "";
   },
 };
 
+function finish() {
+  state.busy = false;
+  at("progress").hidden = true;
+}
+
+function say(text, className = "") {
+  at("status").textContent = text;
+  at("status").className = className;
+  at("retry").hidden = true;
+}
+
 function draw(hits, query) {
   at("results").replaceChildren(...hits.map((hit) => item(hit, query)));
   at("results").dataset.query = query;
-  for (const body of document.querySelectorAll(".text")) {
-    if (body.scrollHeight > body.clientHeight) body.after(expander(body)); // only some lines are shown
+  drawExpanders();
+}
+
+// Gives a button to each text that is cut, which depends on the width of the page.
+function drawExpanders() {
+  for (const body of document.querySelectorAll(".text.cut")) {
+    const button = body.nextElementSibling;
+    const isCut = body.scrollHeight > body.clientHeight;
+    if (isCut && !button) body.after(expander(body));
+    if (!isCut) button?.remove();
   }
-  at("status").className = "";
-  if (query === "") at("status").textContent = "Type a query.";
 }
 
 function item({ score, title, text }, query) {
@@ -132,4 +177,5 @@ function element(name, className, children) {
   return made;
 }
 
-start().catch((error) => answers.error(error));
+listen();
+start();
