@@ -5,7 +5,9 @@ Command:  leaf-st site RUN --documents FILE --output PAGE --vendor MODULES
 
 PAGE is served from loopback and opened in a new profile, three times. FILE has a query on each line. The same page is
 then timed over generated vectors, once as int8 and once as one bit per coordinate with int8 rescoring. The student and
-the ranking run in one thread of WebAssembly or JavaScript. Needs Chromium and the package playwright.
+the ranking run in one thread of WebAssembly or JavaScript. The last column is what the server sends for each of the
+first ten queries: texts, and codes for rescoring. Generated vectors have no neighbours, so no two of the best documents
+lie in the same file by anything but chance. Needs Chromium and the package playwright.
 
 Result:   recipes/benchmarks/README.md has the table.
 """
@@ -23,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -31,21 +33,30 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from leaf_st.atomic import read_json
 from leaf_st.models.vectors import normalized
 from leaf_st.publishing.site import index
-from leaf_st.publishing.site.check import MANIFEST, hashes_of
+from leaf_st.publishing.site.build import TEXTS_PER_FILE
+from leaf_st.publishing.site.manifest import MANIFEST, hashes_of, write_manifest
 from leaf_st.tables import aligned
 
 _LOADS = 3
+_FIRST = 10  # queries
 _DOCUMENTS_AND_INDEX = ("documents/", "vectors/")
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
+class _Counting(http.server.SimpleHTTPRequestHandler):
+    sent = 0  # bytes of files, over all requests
+
+    def copyfile(self, source: IO[bytes], outputfile: IO[bytes]) -> None:
+        content = source.read()
+        _Counting.sent += len(content)
+        outputfile.write(content)
+
     def log_message(self, *_: object) -> None:
         pass
 
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Counting, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
@@ -65,10 +76,9 @@ def with_generated_vectors(page: Path, folder: Path, count: int, most_int8: int)
     index.MOST_INT8 = most_int8
     entry = index.write_index(folder, "asymmetric", vectors, index.Shape(manifest["dimension"], manifest["unit"]))
     (folder / "documents").mkdir()
-    for number in range(-(-count // index.CHUNK)):
-        (folder / "documents" / f"{number:05}.json").write_text(json.dumps([["", "a text"]] * index.CHUNK))
-    manifest |= {"count": count, "indexes": {"asymmetric": entry}, "files": hashes_of(folder)}
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    for number in range(-(-count // TEXTS_PER_FILE)):
+        (folder / "documents" / f"{number:05}.json").write_text(json.dumps([["", "a text"]] * TEXTS_PER_FILE))
+    write_manifest(folder, manifest | {"count": count, "indexes": {"asymmetric": entry}})
     return folder
 
 
@@ -82,16 +92,17 @@ def first_result(browser: Browser, url: str, query: str) -> tuple[float, Page]:
     return time.perf_counter() - start, page
 
 
-def query_times(page: Page, queries: Sequence[str]) -> tuple[list[float], list[float]]:
-    """Return the milliseconds of encoding and of ranking."""
-    times = []
+def query_costs(page: Page, queries: Sequence[str]) -> tuple[list[float], ...]:
+    """Return the milliseconds of encoding and of ranking, and the megabytes that the server sent, of each query."""
+    costs = []
     for query in queries:
+        before = _Counting.sent
         page.fill("#query", query)
         page.press("#query", "Enter")
         page.wait_for_function("query => document.getElementById('results').dataset.query === query", arg=query)
         words = page.inner_text("#time").split()
-        times.append((float(words[0]), float(words[4])))
-    return [each[0] for each in times], [each[1] for each in times]
+        costs.append((float(words[0]), float(words[4]), (_Counting.sent - before) / 1e6))
+    return tuple(map(list, zip(*costs, strict=True)))
 
 
 def shown(times: Sequence[float], unit: str) -> str:
@@ -104,8 +115,9 @@ def measure(browser: Browser, name: str, folder: Path, queries: Sequence[str]) -
         for _ in range(_LOADS):
             seconds, page = first_result(browser, url, queries[0])
             loads.append(seconds)
-        encode, rank = query_times(page, queries[1:])
-    return name, shown(loads, "s"), shown(encode, "ms"), shown(rank, "ms")
+        encode, rank, sent = query_costs(page, queries[1:])
+    mean = statistics.mean(sent[:_FIRST])
+    return name, shown(loads, "s"), shown(encode, "ms"), shown(rank, "ms"), f"{mean:.2f} MB"
 
 
 def compressed_megabytes(folder: Path) -> float:
@@ -122,7 +134,7 @@ def main() -> None:
     options = parser.parse_args()
     queries = list(dict.fromkeys(line.strip() for line in options.queries.read_text().splitlines() if line.strip()))
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
-    rows = [("page, fastest / median", "first result", "encode", "rank")]
+    rows = [("page, fastest / median", "first result", "encode", "rank", "sent for a query")]
     with TemporaryDirectory() as work, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         rows.append(measure(browser, str(options.page), options.page, queries))

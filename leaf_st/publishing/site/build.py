@@ -176,7 +176,9 @@ def _fill(
         "runtime": runtime,
         "scripts": [name for name in _ASSETS if name.endswith(".js")],
     }
-    remote = {file.url: {"bytes": file.bytes, "sha256": file.sha256} for file in RUNTIME.values()}
+    remote: dict[str, dict[str, int | str]] = {
+        file.url: {"bytes": file.bytes, "sha256": file.sha256} for file in RUNTIME.values()
+    }
     write_manifest(folder, settings, remote if vendor is None else None)
 
 
