@@ -38,7 +38,7 @@ def write_weight_only(model: "ModelProto", path: Path) -> None:
             weights += _coded(weight, weight.dims)
             nodes = [new for node in nodes for new in (_looked_up(node) if node in readers else [node])]
         else:
-            weights += _coded(weight, (weight.dims[0], -1, _BLOCK))
+            weights += [*_coded(weight, (weight.dims[0], -1, _BLOCK)), _shape(weight)]
             nodes = [*_decoded(weight), *nodes]
     for field, values in ((model.graph.node, nodes), (model.graph.initializer, weights)):
         del field[:]
@@ -62,7 +62,12 @@ def _coded(weight: "TensorProto", shape: Sequence[int]) -> Iterator["TensorProto
     scales = np.where(largest > 0, largest / np.float32(_LARGEST_CODE), np.float32(1))
     yield numpy_helper.from_array(np.rint(values / scales).astype(np.int8), f"{weight.name}.codes")
     yield numpy_helper.from_array(scales, f"{weight.name}.scales")
-    yield numpy_helper.from_array(np.array(weight.dims), f"{weight.name}.shape")
+
+
+def _shape(weight: "TensorProto") -> "TensorProto":
+    from onnx import numpy_helper
+
+    return numpy_helper.from_array(np.array(weight.dims), f"{weight.name}.shape")
 
 
 def _looked_up(node: "NodeProto") -> Iterator["NodeProto"]:

@@ -10,12 +10,14 @@ from hub_account import REPO, at
 
 from leaf_st.cli.main import main
 from leaf_st.errors import InputError
+from leaf_st.export.encoder import OnnxEncoder
 from leaf_st.models.load import load_model
 from leaf_st.publishing.site import build
 from leaf_st.publishing.site.build import build_site
 from leaf_st.publishing.site.index import CODES_PER_FILE, neighbours_together
 from leaf_st.publishing.site.manifest import check_site
 from leaf_st.publishing.site.runtime import RUNTIME
+from leaf_st.student.static import build_static
 from leaf_st.teacher.open import open_teacher, teacher_spec
 from leaf_st.texts.documents import read_titled_documents
 
@@ -113,6 +115,11 @@ def test_titles_of_tables_and_beir_folders(table, beir, tmp_path):
     assert read_titled_documents(lines, "text", Counter())[1] == ("two", "", "two")
 
 
+def test_onnxruntime_reports_nothing_about_the_graph(page, finished, capfd):
+    OnnxEncoder(page / build.GRAPH, load_model(str(finished / "model")))
+    assert "onnxruntime" not in capfd.readouterr().err
+
+
 def test_one_document(finished, documents, tmp_path):
     build_site(finished, documents[:1], tmp_path / "site")
 
@@ -173,8 +180,9 @@ def test_a_page_that_was_changed_is_not_pushed(page, change, message):
         check_site(page)
 
 
-def test_a_static_student_has_no_page(finished, documents, tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "is_static", lambda student: True)
+def test_a_static_student_has_no_page(finished, documents, tiny_teacher_folder, tmp_path, monkeypatch):
+    static = build_static(tiny_teacher_folder, dimension=32, normalized=True, device="cpu")
+    monkeypatch.setattr(build, "load_model", lambda folder: static)
     with pytest.raises(InputError, match="site: expected a student with a transformer, found a static student"):
         build_site(finished, documents, tmp_path / "site")
 
