@@ -19,6 +19,7 @@ from leaf_st.cli.main import main
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import load_beir
 from leaf_st.evaluation.measurements import export as measurement
+from leaf_st.evaluation.measurements import export_sets
 from leaf_st.evaluation.measurements.export import ExportRow, measure_export
 from leaf_st.evaluation.rows import read_rows
 from leaf_st.export import export as exporting
@@ -361,7 +362,7 @@ def test_the_snippet_on_a_card_runs_unchanged_without_torch(exported, bare, tmp_
 
 
 def test_without_data_a_sample_of_the_recipe_s_sets_is_searched(exported, quick_graph, tmp_path, beir, monkeypatch):
-    monkeypatch.setattr(measurement, "_SAMPLED", 39)  # of 40
+    monkeypatch.setattr(export_sets, "SAMPLED", 39)  # of 40
     run = shutil.copytree(exported[0].parent, tmp_path / "run")
     recipe = Recipe(name="tiny", student=StudentSpec(layers=(0, 5)), evaluate_on=(str(beir),)).to_dict()
     save_portable(load_model(str(exported[0])), run / "model", {"recipe": recipe, "resolved": recipe})

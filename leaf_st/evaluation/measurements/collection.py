@@ -86,8 +86,10 @@ class Survey:
     revision: str
 
 
-def held_out_collection(name: str, store: EmbeddingStore, spec: TrainingSpec) -> Collection:
-    """Return the held-out queries and documents of a run's ``store``, with training documents up to `DOCUMENTS`.
+def held_out_collection(
+    name: str, store: EmbeddingStore, spec: TrainingSpec, most_queries: int = QUERIES, most_documents: int = DOCUMENTS
+) -> Collection:
+    """Return the held-out queries and documents of a run's ``store``, with training documents up to ``most_documents``.
 
     Training documents make the search harder; without them, a small run has too few documents. Without held-out
     queries, the held-out documents search the other documents.
@@ -98,11 +100,12 @@ def held_out_collection(name: str, store: EmbeddingStore, spec: TrainingSpec) ->
         documents = np.arange(len(store))
     queries = np.setdiff1d(held_out, documents)
     unseen, trained = np.intersect1d(held_out, documents), np.setdiff1d(documents, untrained_rows(store, spec))
-    trained = _draw(trained, DOCUMENTS - len(unseen))
+    unseen = _draw(unseen, most_documents)
+    trained = _draw(trained, most_documents - len(unseen))
     return Collection(
         name=name,
         store=store,
-        queries=_draw(queries if len(queries) else unseen, QUERIES),
+        queries=_draw(queries if len(queries) else unseen, most_queries),
         documents=np.union1d(unseen, trained),
         trained=len(trained),
     )

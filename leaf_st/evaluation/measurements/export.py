@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leaf_st.errors import InputError
+from leaf_st.evaluation.measurements.export_sets import SAMPLED, sample_error, sets_to_search
 from leaf_st.evaluation.measurements.latency import texts_words
 from leaf_st.evaluation.measurements.latency_rows import LatencyRow
 from leaf_st.evaluation.measurements.measurement import (
@@ -20,7 +21,7 @@ from leaf_st.evaluation.measurements.measurement import (
     Table,
     data_argument,
 )
-from leaf_st.evaluation.measurements.over_sets import find_sets, recorded_recipe
+from leaf_st.evaluation.measurements.over_sets import recorded_recipe
 from leaf_st.evaluation.rows import write_rows
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TextsSpec
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     from leaf_st.export.parity import TextsByKind
 
 _BATCH_SIZES = (1, 16)
-_SAMPLED = 1000  # documents of all sets together: one core encodes them in less than a minute
-_SAMPLE_ERROR = 2.0  # percent points; a sample of four sets was 1.1 and 1.4 above the complete sets
-_NOT_SEARCHED = "nDCG@10 was not measured: no BEIR folder is available, name one with --data"
 
 _logger = logging.getLogger(__name__)
 
@@ -167,9 +165,22 @@ def rate(row: LatencyRow) -> float:
 
 
 def format_export(rows: Sequence[ExportRow]) -> str:
-    """Return `export_lines` as an aligned table."""
+    """Return `export_lines` as an aligned table, and the limits that the forms were checked against."""
     lines = aligned(export_lines(rows), left=2)
-    return f"{lines}\nmedians; the backends were timed alternately, on {rows[0].processor} ({rows[0].threads} threads)"
+    times = f"medians; the backends were timed alternately, on {rows[0].processor} ({rows[0].threads} threads)"
+    return f"{lines}\n{times}\n{_limits(rows[0])}"
+
+
+def _limits(row: ExportRow) -> str:
+    """Return which limits were checked, and which limit was not."""
+    from leaf_st.export.forms import APPROXIMATE, EXACT
+
+    checked = f"limits: float32, error {EXACT.max_error:.0e}; quantized, cosine {APPROXIMATE.min_cosine}"
+    if not row.sets:
+        return f"{checked}; nDCG@10 was not checked, because no set was searched"
+    assert APPROXIMATE.min_ndcg_kept is not None
+    least = APPROXIMATE.min_ndcg_kept - sample_error(row.sampled)
+    return f"{checked} and {least:g}% of nDCG@10 on {'a sample of ' * row.sampled}{', '.join(row.sets)}"
 
 
 def export_lines(rows: Sequence[ExportRow]) -> list[list[str]]:
@@ -196,17 +207,15 @@ def _measure(options: argparse.Namespace) -> list[ExportRow]:
     from leaf_st.models.identity import identify
     from leaf_st.models.load import load_model
 
-    sets = find_sets(options.model, options.data)
     student = load_model(options.model)
     check_exportable(student)
     models: Models = {"student": (identify(student), student)}
     require_same_sizes(options.output, models)
     spec = _texts_of(options.model, options.texts)
     texts = latency_texts(spec, "--texts" if options.texts else None)
-    loaded = _load_sets(sets, sample=not options.data)
-    names, sampled = [beir.name for beir in loaded], bool(sets) and not options.data
-    error = _SAMPLE_ERROR if sampled else 0.0
-    made, problems = measure_export(student, find_model(options.model), texts, loaded, error)
+    sets = sets_to_search(options.model, options.data)
+    names, sampled = [beir.name for beir in sets], bool(sets) and not options.data
+    made, problems = measure_export(student, find_model(options.model), texts, sets, sample_error(sampled))
     rows = [replace(row, texts=spec.source, sets=names, sampled=sampled) for row in made]
     path = options.output / EXPORT.file
     write_rows(path, rows)
@@ -215,24 +224,6 @@ def _measure(options: argparse.Namespace) -> list[ExportRow]:
         _logger.info("%s", f"{format_export(rows)}\nsaved in {path}")
         raise InputError(f"not written: {'; '.join(problems)}: use torch or another form")
     return rows
-
-
-def _load_sets(folders: Sequence[Path], sample: bool) -> "list[BeirSet]":
-    """Return the sets in ``folders``, or a sample of `_SAMPLED` documents that contains a part of each."""
-    from leaf_st.evaluation.beir import load_beir
-    from leaf_st.evaluation.beir_sample import sampled
-
-    sets = [load_beir(folder) for folder in folders]
-    names = ", ".join(beir.name for beir in sets)
-    if not sets:
-        _logger.info(_NOT_SEARCHED)
-    elif not sample:
-        _logger.info("searched: %s", names)
-    else:
-        sets = [sampled(beir, _SAMPLED // len(sets)) for beir in sets]
-        found = sum(len(beir.corpus) for beir in sets)
-        _logger.info("searched: a sample of %s documents of %s; --data searches complete sets", f"{found:,}", names)
-    return sets
 
 
 def _texts_of(model: str, named: str | None) -> TextsSpec:
@@ -247,11 +238,10 @@ def _texts_of(model: str, named: str | None) -> TextsSpec:
 
 def _section(rows: Sequence[ExportRow]) -> Section:
     header, *lines = export_lines(rows)
-    searched = f", on a sample of {', '.join(rows[0].sets)}" if rows[0].sampled else ""
     text = (
         "Error: largest difference of a coordinate to torch. Cosine: mean cosine to torch. nDCG@10 kept: the share of "
-        f"the nDCG@10 in float32{searched}. Speeds are medians of batches, encoded alternately, on {rows[0].processor} "
-        f"({rows[0].threads} threads)."
+        f"the nDCG@10 in float32; {_limits(rows[0])}. Speeds are medians of batches, encoded alternately, "
+        f"on {rows[0].processor} ({rows[0].threads} threads)."
     )
     return Section([text], tables=[Table("files", header, lines, left=2)])
 
@@ -280,7 +270,10 @@ EXPORT = Measurement(
                 "(default: the texts of the recipe, or documentation strings)",
             },
         ),
-        data_argument(default=f"a sample of {_SAMPLED:,} documents of the recipe's sets that exist"),
+        data_argument(
+            default=f"a sample of {SAMPLED:,} documents of the recipe's sets that exist, else of the demo's search "
+            "set, else of the held-out texts of the run"
+        ),
     ),
     measure=_measure,
     table=format_export,

@@ -174,13 +174,12 @@ def test_large_texts_are_searched_with_some_of_their_queries(trained, tmp_path, 
         assert row.overlap == pytest.approx(again[mode].overlap)
 
 
-def test_a_run_of_few_held_out_documents_is_completed_with_training_documents(local_teacher, tmp_path, monkeypatch):
-    monkeypatch.setattr(collection, "DOCUMENTS", 20)
+def test_a_run_of_few_held_out_documents_is_completed_with_training_documents(local_teacher, tmp_path):
     draw = np.random.default_rng(0)
     texts = [Text(words(draw, 5), ("query", "document")[number % 2]) for number in range(100)]
     store = precompute(texts, local_teacher, tmp_path / "store", rows_per_shard=16)
     held = set(store.held_out(10).tolist())
-    found = held_out_collection("all", store, TrainingSpec(held_out_rows=10))
+    found = held_out_collection("all", store, TrainingSpec(held_out_rows=10), most_documents=20)
     assert len(found.documents) == 20
     assert found.trained == len(set(found.documents.tolist()) - held)
     assert {texts[row].kind for row in found.documents.tolist()} == {"document"}
@@ -188,7 +187,7 @@ def test_a_run_of_few_held_out_documents_is_completed_with_training_documents(lo
     assert {row for row in held if texts[row].kind == "document"} <= set(found.documents.tolist())
     assert (found.own == -1).all()
     store = precompute([Text(row.text, "document") for row in texts], local_teacher, tmp_path / "documents")
-    found = held_out_collection("documents", store, TrainingSpec(held_out_rows=10))
+    found = held_out_collection("documents", store, TrainingSpec(held_out_rows=10), most_documents=20)
     assert (found.asked, set(found.queries.tolist())) == ("document", held)
     assert found.documents[found.own].tolist() == found.queries.tolist()
 
