@@ -1,8 +1,9 @@
-"""The environments of three benchmarks: folders of pinned packages, each built once.
+"""The environments of four benchmarks: folders of pinned packages, each built once, and programs that run there.
 
-The benchmarks are `consumers.py`, `integrations.py` and `where_forms_run.py`.
+The benchmarks are `consumers.py`, `integrations.py`, `where_forms_run.py` and `without_vnni.py`.
 """
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -63,6 +64,25 @@ class Skipped(Exception):
 
 class Failed(Exception):
     """A consumer returned no vectors or wrong vectors; the message names the reason."""
+
+
+def benchmark_parser(description: str | None, work: Path = Path("build/consumers")) -> argparse.ArgumentParser:
+    """Return a parser with the option ``--work``, the folder of the environments."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--work", type=Path, default=work, metavar="DIR", help="folder of the environments (default: %(default)s)"
+    )
+    return parser
+
+
+def run_in(environment: str, work: Path, program: Path, *arguments: str | Path) -> str:
+    """Run ``program`` in an environment, which is built in ``work`` if it is missing; return its standard output.
+
+    Raises:
+        Skipped: If the environment cannot be built here.
+        Failed: If the program fails.
+    """
+    return call([*prepare(environment, work), program, *arguments], work / environment)
 
 
 def prepare(name: str, work: Path) -> list[str | Path]:

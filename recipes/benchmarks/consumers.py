@@ -10,7 +10,6 @@ sentence-transformers in this process. Exit code 1: a consumer failed, or differ
 Result:   All nine consumers agree within 1.8e-7; recipes/benchmarks/README.md has the table.
 """
 
-import argparse
 import json
 import sys
 from collections import Counter
@@ -21,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from _environments import Failed, Skipped, call, prepare
+from _environments import Failed, Skipped, benchmark_parser, run_in
 from numpy.typing import ArrayLike, NDArray
 from sentence_transformers import SentenceTransformer
 
@@ -189,10 +188,9 @@ def consult(consumer: Consumer, folder: Path, given: Exercise, work: Path) -> Ou
     try:
         if consumer.graph and not (folder / _GRAPH).is_file():
             raise Skipped(f"{folder} has no {_GRAPH.as_posix()}: run `leaf-st export {folder}`")
-        runner = prepare(consumer.environment, work)
         with TemporaryDirectory(prefix="leaf-st-consumers-") as temporary:
             vectors = Path(temporary) / "vectors.json"
-            call([*runner, _PROGRAMS / consumer.program, folder, given.file, vectors], work / consumer.environment)
+            run_in(consumer.environment, work, _PROGRAMS / consumer.program, folder, given.file, vectors)
             written = json.loads(vectors.read_text(encoding="utf-8"))
     except Skipped as error:
         return Outcome(consumer.name, "skipped", reason=str(error))
@@ -214,7 +212,7 @@ def format_outcomes(outcomes: Sequence[Outcome]) -> str:
 
 def main() -> None:
     """Print one row for each consumer."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument(
         "folder",
         nargs="?",
@@ -228,13 +226,6 @@ def main() -> None:
         default=DOCSTRINGS,
         metavar="FILE",
         help="BEIR folder or table with a column `kind` (default: documentation strings)",
-    )
-    parser.add_argument(
-        "--work",
-        type=Path,
-        default=Path("build/consumers"),
-        metavar="DIR",
-        help="folder of the environments (default: %(default)s)",
     )
     options = parser.parse_args()
     try:

@@ -4,13 +4,12 @@ Command:  make integrations  or  python recipes/benchmarks/integrations.py [RUN]
 
 RUN is a run of leaf_st, by default the run of the demo, which `make integrations` makes if it is missing. The documents
 are the corpus of the BEIR folder FOLDER (by default the demo's search set) and up to `STORE_DOCUMENTS` documents of the
-run's store. The recipes in recipes/search run in one environment of pinned packages, which is built once in DIR (3 GB
-with torch for the CPU). Exit code 1: a recipe failed, or found less than exact search or than the teacher's queries.
+run's store. The recipes in recipes/search run in one environment of pinned packages, which is built once in DIR (2
+GB with torch for the CPU). Exit code 1: a recipe failed, or found less than exact search or than the teacher's queries.
 
 Result:   On the demo, every database and framework finds what exact search finds; docs/integrations.md has the tables.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -20,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _environments import Failed, call, prepare
+from _environments import Failed, benchmark_parser, run_in
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
-from leaf_st.atomic import replace_folder
+from leaf_st.atomic import replace_folder, write_json
 from leaf_st.cli.console import quieten
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import document_text, load_beir
@@ -42,10 +41,12 @@ from leaf_st.teacher.protocol import Teacher
 from leaf_st.teacher.store import EmbeddingStore
 
 STORE_DOCUMENTS = 10_000
+EMBEDDED_DOCUMENTS = 200  # that a framework embeds by itself
 STATIC_ROWS = 8_192  # of the store, to which the table of the static student is fitted
 LEAST_EXACT = 0.95  # share of the documents of exact search that a database finds
 LEAST_SHARE = 0.95  # share of the right documents that student queries find, divided by that of teacher queries
-_PROGRAMS = Path(__file__).resolve().parents[1] / "search"
+_RECIPES = Path(__file__).resolve().parents[1] / "search"
+_PROGRAM = Path(__file__).resolve().with_name("_search_recipe.py")
 
 
 @dataclass(frozen=True)
@@ -55,25 +56,32 @@ class Database:
     Attributes:
         name: Name in the table.
         program: File in recipes/search.
+        packages: Packages whose versions are in the table.
         index: The index and its settings; the student's and the teacher's queries use the same index.
         server: Environment variable with the URL of a server, without which the recipe does not run.
     """
 
     name: str
     program: str
+    packages: tuple[str, ...]
     index: str
     server: str | None = None
 
 
 DATABASES = (
-    Database("pgvector", "with_pgvector.py", "HNSW, ef_search 128"),
-    Database("Qdrant", "with_qdrant.py", "local mode: all vectors"),
-    Database("LanceDB", "with_lancedb.py", "HNSW of int8 codes, refined"),
-    Database("sqlite-vec", "with_sqlite_vec.py", "all vectors"),
-    Database("DuckDB vss", "with_duckdb.py", "HNSW, ef_search 128"),
-    Database("Elasticsearch", "with_elasticsearch.py", "HNSW, 128 candidates", server="ELASTICSEARCH"),
+    Database("pgvector", "with_pgvector.py", ("psycopg",), "HNSW, ef_search 128"),
+    Database("Qdrant", "with_qdrant.py", ("qdrant-client",), "local mode: all vectors"),
+    Database("LanceDB", "with_lancedb.py", ("lancedb",), "HNSW of int8 codes, refined"),
+    Database("sqlite-vec", "with_sqlite_vec.py", ("sqlite-vec",), "all vectors"),
+    Database("DuckDB vss", "with_duckdb.py", ("duckdb", "duckdb-extension-vss"), "HNSW, ef_search 128"),
+    Database("Elasticsearch", "with_elasticsearch.py", ("elasticsearch",), "HNSW, 128 candidates", "ELASTICSEARCH"),
 )
-FRAMEWORKS = {"LangChain": "with_langchain.py", "LlamaIndex": "with_llama_index.py", "Haystack": "with_haystack.py"}
+# Recipe and package of each framework.
+FRAMEWORKS = {
+    "LangChain": ("with_langchain.py", "langchain-huggingface"),
+    "LlamaIndex": ("with_llama_index.py", "llama-index-core"),
+    "Haystack": ("with_haystack.py", "haystack-ai"),
+}
 # Published folders of student and teacher, by the kind of student.
 STUDENTS = {"encoder": "asymmetric", "static": "asymmetric-static"}
 
@@ -118,19 +126,19 @@ def write_example(run: Path, data: Path, folder: Path) -> None:
     queries = [row["text"] for row in beir.queries]
     more, more_vectors = _store_documents(store)
     places = {row["id"]: place for place, row in enumerate(beir.corpus)}
-    example = {
-        "documents": [*corpus, *more],
-        "queries": queries,
-        "relevant": [_relevant(beir.qrels[row["id"]], places) for row in beir.queries],
-        "student": str((run / MODEL).resolve()),
-    }
+    documents = [*corpus, *more]
+    relevant = [_relevant(beir.qrels[row["id"]], places) for row in beir.queries]
     static = _static(spec, teacher, store)
     vectors = np.concatenate([normalized(teacher.encode_document(corpus)), normalized(more_vectors)])
 
     def fill(fresh: Path) -> None:
         fresh.mkdir(parents=True)
-        (fresh / "example.json").write_text(json.dumps(example), encoding="utf-8")
-        np.savez(fresh / "vectors.npz", vectors=vectors, teacher_queries=normalized(teacher.encode_query(queries)))
+        write_json(fresh / "documents.json", documents)
+        write_json(fresh / "few.json", documents[:EMBEDDED_DOCUMENTS])
+        write_json(fresh / "queries.json", {"queries": queries, "relevant": relevant})
+        np.save(fresh / "vectors.npy", vectors)
+        np.save(fresh / "teacher_queries.npy", normalized(teacher.encode_query(queries)))
+        save_portable(student, fresh / "student")
         save_portable(pair, fresh / STUDENTS["encoder"])
         save_portable(static, fresh / "static")
         save_portable(with_teacher(static, spec), fresh / STUDENTS["static"])
@@ -171,20 +179,19 @@ def run_database(database: Database, example: Path, work: Path) -> Outcome:
     if database.server and database.server not in os.environ:
         reason = f"set {database.server} to the URL of a server"
         return Outcome(database.name, database.index, "not run", reason=reason)
-    return _outcome(database.name, database.index, database.program, example, work)
+    recipe = [_RECIPES / database.program, example / "student", example, *database.packages]
+    return _outcome(database.name, database.index, work, "database", *recipe)
 
 
-def run_framework(name: str, program: str, kind: str, example: Path, work: Path) -> Outcome:
+def run_framework(name: str, kind: str, example: Path, work: Path) -> Outcome:
     """Run the recipe of a framework with the published folder of the student of ``kind``."""
-    return _outcome(name, kind, program, example, work, example / STUDENTS[kind])
+    program, package = FRAMEWORKS[name]
+    return _outcome(name, kind, work, "framework", _RECIPES / program, example / STUDENTS[kind], example, package)
 
 
-def _outcome(name: str, setting: str, program: str, example: Path, work: Path, *models: Path) -> Outcome:
+def _outcome(name: str, setting: str, work: Path, *arguments: str | Path) -> Outcome:
     try:
-        python = prepare("integrations", work)[0]
-        # Without PYTHONPATH and the user's packages, but with the recipe's folder, which contains what recipes share.
-        output = call([python, "-E", "-s", _PROGRAMS / program, example, *models], work / "integrations")
-        measured = json.loads(output.splitlines()[-1])
+        measured = json.loads(run_in("integrations", work, _PROGRAM, *arguments).splitlines()[-1])
     except Failed as error:
         return Outcome(name, setting, "failed", reason=str(error))
     reason = _problem(measured)
@@ -239,18 +246,11 @@ def _table(head: Sequence[str], outcomes: Sequence[Outcome], cells: Callable[[Ma
 
 def main() -> None:
     """Print a row for each database, and for each framework and kind of student."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__, Path("build/integrations"))
     parser.add_argument(
         "run", nargs="?", type=Path, default=Path("runs/leaf-demo"), metavar="RUN", help="run (default: %(default)s)"
     )
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="BEIR folder (default: RUN's held-out functions)")
-    parser.add_argument(
-        "--work",
-        type=Path,
-        default=Path("build/integrations"),
-        metavar="DIR",
-        help="folder of the environment and the texts (default: %(default)s)",
-    )
     options = parser.parse_args()
     quieten()
     try:
@@ -266,7 +266,7 @@ def _run(run: Path, data: Path, work: Path) -> list[Outcome]:
     write_example(run, data, example)
     databases = [run_database(database, example, work) for database in tqdm(DATABASES, "databases", leave=False)]
     print(format_databases(databases) + "\n")
-    pairs = [(name, program, kind) for name, program in FRAMEWORKS.items() for kind in STUDENTS]
+    pairs = [(name, kind) for name in FRAMEWORKS for kind in STUDENTS]
     frameworks = [run_framework(*pair, example, work) for pair in tqdm(pairs, "frameworks", leave=False)]
     print(format_frameworks(frameworks))
     return [*databases, *frameworks]

@@ -12,7 +12,6 @@ Result:   docs/compression.md has the table: the quantized graph runs everywhere
           in the packed graphs, or returns NaN.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _environments import Failed, Skipped, call, prepare
+from _environments import Failed, Skipped, benchmark_parser, run_in
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
@@ -67,11 +66,8 @@ RUNTIMES = (
 
 def main() -> None:
     """Print a row for each form."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("model", metavar="MODEL", help="model folder with exported files")
-    parser.add_argument(
-        "--work", type=Path, default=Path("build/consumers"), metavar="DIR", help="folder of the environments"
-    )
     options = parser.parse_args()
     try:
         folder = find_model(options.model).resolve()
@@ -140,9 +136,8 @@ def _cell(
 
 
 def _run(runtime: Runtime, graph: Path, batches: Path, work: Path) -> dict[str, Any]:
-    runner = prepare(runtime.environment, work)
     vectors = batches.with_name("vectors.json")
-    call([*runner, PROGRAMS / runtime.program, graph, batches, vectors], work / runtime.environment)
+    run_in(runtime.environment, work, PROGRAMS / runtime.program, graph, batches, vectors)
     read: dict[str, Any] = json.loads(vectors.read_text(encoding="utf-8"))
     return read
 

@@ -11,7 +11,6 @@ processor needs VNNI, or both columns are of the same kind. nDCG@10 is measured 
 Result:   docs/compression.md has the table: eight signed bits saturate, seven bits and unsigned bytes do not.
 """
 
-import argparse
 import json
 import shutil
 import sys
@@ -21,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from _environments import Failed, Skipped, call, prepare
+from _environments import Failed, Skipped, benchmark_parser, call, prepare
 from tqdm import tqdm
 from where_forms_run import PROGRAMS, distances, padded_batches
 
@@ -53,13 +52,10 @@ class _Row:
 
 def main() -> None:
     """Print a row for each kind of weights."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("model", metavar="MODEL", help="model folder with onnx/model.onnx")
     parser.add_argument("--data", type=Path, nargs="+", default=[], metavar="FOLDER", help="BEIR folders to search")
     parser.add_argument("--cpu", default="Haswell", help="processor that qemu emulates (default: %(default)s)")
-    parser.add_argument(
-        "--work", type=Path, default=Path("build/consumers"), metavar="DIR", help="folder of the environment"
-    )
     options = parser.parse_args()
     try:
         print(_table(find_model(options.model), options.data, options.cpu, options.work.resolve()))

@@ -1,32 +1,37 @@
 """LanceDB: the teacher's vectors in a table with an HNSW index, the student's vectors as queries.
 
 Install:  pip install lancedb sentence-transformers
-Command:  python recipes/search/with_lancedb.py EXAMPLE
+Command:  python recipes/search/with_lancedb.py STUDENT DOCUMENTS.json VECTORS.npy "a query"
 """
 
-from collections.abc import Iterator
+import json
+import sys
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import lancedb
-from _example import Vectors, read_example
+import numpy as np
 from sentence_transformers import SentenceTransformer
 
-example = read_example()
-student = SentenceTransformer(example.student, device="cpu")
+student = SentenceTransformer(sys.argv[1])
+documents = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
+vectors = np.load(sys.argv[3])  # the teacher's vectors of the documents, shape (n, d)
+
 folder = TemporaryDirectory(prefix="leaf-st-lancedb-")
 database = lancedb.connect(folder.name)
-
-rows = zip(example.documents, example.vectors, strict=True)
+rows = enumerate(zip(documents, vectors, strict=True))
 table = database.create_table(
-    "documents", [{"id": place, "text": text, "vector": vector} for place, (text, vector) in enumerate(rows)]
+    "documents", [{"id": place, "body": body, "vector": vector} for place, (body, vector) in rows]
 )
 table.create_index(metric="cosine", index_type="IVF_HNSW_SQ", num_partitions=1)
 
 
-def search(vector: Vectors) -> Iterator[int]:
+def search(vector: np.ndarray) -> list[int]:
     """Return the ids of the ten nearest documents."""
     found = table.search(vector).distance_type("cosine").ef(128).refine_factor(3).limit(10).select(["id", "_distance"])
-    return (row["id"] for row in found.to_list())
+    return [row["id"] for row in found.to_list()]
 
 
-example.check(student.encode_query, search, "lancedb")
+if __name__ == "__main__":
+    for place in search(student.encode_query(sys.argv[4])):
+        print(documents[place])

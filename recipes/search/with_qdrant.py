@@ -1,37 +1,40 @@
 """Qdrant: the teacher's vectors in a collection, the student's vectors as queries.
 
 Install:  pip install qdrant-client sentence-transformers
-Command:  python recipes/search/with_qdrant.py EXAMPLE    (QDRANT=URL names a server, such as http://localhost:6333)
+Command:  python recipes/search/with_qdrant.py STUDENT DOCUMENTS.json VECTORS.npy "a query"
 
-Without a server, Qdrant's local mode keeps the vectors in this process and compares all of them.
+QDRANT=http://localhost:6333 names your server. Without it, Qdrant's local mode keeps the vectors in this process and
+compares all of them.
 """
 
+import json
 import os
-from collections.abc import Iterator
+import sys
+from pathlib import Path
 
-from _example import Vectors, read_example
+import numpy as np
 from qdrant_client import QdrantClient
 from qdrant_client.models import Distance, VectorParams
 from sentence_transformers import SentenceTransformer
 
-example = read_example()
-student = SentenceTransformer(example.student, device="cpu")
+COLLECTION = "leaf_st_documents"
+
+student = SentenceTransformer(sys.argv[1])
+documents = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
+vectors = np.load(sys.argv[3])  # the teacher's vectors of the documents, shape (n, d)
+
 client = QdrantClient(os.environ.get("QDRANT", ":memory:"))
-
-client.delete_collection("leaf_st_documents")
-client.create_collection("leaf_st_documents", VectorParams(size=example.vectors.shape[1], distance=Distance.COSINE))
-client.upload_collection(
-    "leaf_st_documents",
-    vectors=example.vectors,
-    payload=[{"text": text} for text in example.documents],
-    ids=range(len(example.documents)),
-)
+client.delete_collection(COLLECTION)
+client.create_collection(COLLECTION, VectorParams(size=vectors.shape[1], distance=Distance.COSINE))
+payload = [{"body": body} for body in documents]
+client.upload_collection(COLLECTION, vectors=vectors, payload=payload, ids=range(len(documents)))
 
 
-def search(vector: Vectors) -> Iterator[int]:
+def search(vector: np.ndarray) -> list[int]:
     """Return the ids of the ten nearest documents."""
-    found = client.query_points("leaf_st_documents", query=vector, limit=10)
-    return (point.id for point in found.points)
+    return [point.id for point in client.query_points(COLLECTION, query=vector, limit=10).points]
 
 
-example.check(student.encode_query, search, "qdrant-client")
+if __name__ == "__main__":
+    for place in search(student.encode_query(sys.argv[4])):
+        print(documents[place])

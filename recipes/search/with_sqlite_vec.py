@@ -1,37 +1,41 @@
 """sqlite-vec: the teacher's vectors in a virtual table of SQLite, the student's vectors as queries.
 
 Install:  pip install sqlite-vec apsw sentence-transformers
-Command:  python recipes/search/with_sqlite_vec.py EXAMPLE
+Command:  python recipes/search/with_sqlite_vec.py STUDENT DOCUMENTS.json VECTORS.npy "a query"
 
 sqlite-vec compares a query with all vectors. APSW is SQLite with extensions in every Python; the module sqlite3 of some
 Pythons cannot load extensions.
 """
 
-from collections.abc import Iterator
+import json
+import sys
+from pathlib import Path
 
 import apsw
+import numpy as np
 import sqlite_vec
-from _example import Vectors, read_example
 from sentence_transformers import SentenceTransformer
 
-example = read_example()
-student = SentenceTransformer(example.student, device="cpu")
+student = SentenceTransformer(sys.argv[1])
+documents = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
+vectors = np.load(sys.argv[3])  # the teacher's vectors of the documents, shape (n, d)
+
 database = apsw.Connection(":memory:")
 database.enable_load_extension(True)
 database.load_extension(sqlite_vec.loadable_path())
-
-database.execute("CREATE TABLE documents (id INTEGER PRIMARY KEY, text TEXT)")
-database.execute(
-    f"CREATE VIRTUAL TABLE vectors USING vec0(embedding float[{example.vectors.shape[1]}] distance_metric=cosine)"
-)
-database.executemany("INSERT INTO documents VALUES (?, ?)", enumerate(example.documents))
-database.executemany("INSERT INTO vectors (rowid, embedding) VALUES (?, ?)", enumerate(example.vectors))
+column = f"embedding float[{vectors.shape[1]}] distance_metric=cosine"
+database.execute("CREATE TABLE documents (id INTEGER PRIMARY KEY, body TEXT)")
+database.execute(f"CREATE VIRTUAL TABLE vectors USING vec0({column})")
+database.executemany("INSERT INTO documents VALUES (?, ?)", enumerate(documents))
+database.executemany("INSERT INTO vectors (rowid, embedding) VALUES (?, ?)", enumerate(vectors))
 
 
-def search(vector: Vectors) -> Iterator[int]:
+def search(vector: np.ndarray) -> list[int]:
     """Return the ids of the ten nearest documents."""
     found = database.execute("SELECT rowid FROM vectors WHERE embedding MATCH ? AND k = 10 ORDER BY distance", [vector])
-    return (place for (place,) in found)
+    return [place for (place,) in found]
 
 
-example.check(student.encode_query, search, "sqlite-vec", SQLite=apsw.sqlite_lib_version())
+if __name__ == "__main__":
+    for place in search(student.encode_query(sys.argv[4])):
+        print(documents[place])

@@ -39,7 +39,7 @@ def expected():
 
 
 @pytest.fixture
-def consult(consumers, expected, monkeypatch, tmp_path):
+def consult(consumers, environments, expected, monkeypatch, tmp_path):
     """Run a program of these lines as a consumer would be, in this Python."""
 
     def consult(lines, **consumer):
@@ -47,7 +47,7 @@ def consult(consumers, expected, monkeypatch, tmp_path):
         (tmp_path / "texts.json").write_text(json.dumps({"query": ["a", "b", "c"]}))
         (tmp_path / "here").mkdir()
         monkeypatch.setattr(consumers, "_PROGRAMS", tmp_path)
-        monkeypatch.setattr(consumers, "prepare", lambda name, work: [sys.executable, "-I"])
+        monkeypatch.setattr(environments, "prepare", lambda name, work: [sys.executable, "-I"])
         made = consumers.Consumer("theirs", "program.py", "here", **consumer)
         return consumers.consult(made, tmp_path, consumers.Exercise(tmp_path / "texts.json", expected), tmp_path)
 
@@ -179,12 +179,12 @@ def test_a_text_is_uncut_if_it_fits_into_the_model_with_its_prompt(consumers, ti
         consumers.uncut_texts(model, {"query": ["a"], "document": ["a b c d"]})
 
 
-def test_a_model_is_read_with_its_prompts(consumers, monkeypatch, capsys, tiny_teacher_folder, tmp_path):
+def test_a_model_is_read_with_its_prompts(consumers, environments, monkeypatch, capsys, tiny_teacher_folder, tmp_path):
     model = SentenceTransformer(str(tiny_teacher_folder), device="cpu")
     model.prompts = {"query": "find: ", "document": ""}
     model.save_pretrained(str(tmp_path / "model"), create_model_card=False)
     pq.write_table(pa.table({"text": ["a", "b c"], "kind": ["query", "document"]}), tmp_path / "texts.parquet")
-    monkeypatch.setattr(consumers, "prepare", lambda name, work: [sys.executable, "-I"])
+    monkeypatch.setattr(environments, "prepare", lambda name, work: [sys.executable, "-I"])
     monkeypatch.setattr(consumers, "CONSUMERS", consumers.CONSUMERS[:1])
     (tmp_path / "work" / "sentence-transformers").mkdir(parents=True)
     arguments = [tmp_path / "model", "--texts", tmp_path / "texts.parquet", "--work", tmp_path / "work"]

@@ -26,26 +26,11 @@ def integrations(monkeypatch):
 
 
 @pytest.fixture
-def examples(monkeypatch):
-    monkeypatch.syspath_prepend(SEARCH)
-    import _example
+def program(monkeypatch):
+    monkeypatch.syspath_prepend(RECIPES / "benchmarks")
+    import _search_recipe
 
-    return _example
-
-
-@pytest.fixture
-def example(examples):
-    """Forty documents with orthogonal vectors, and four queries that the last documents answer."""
-    vectors = np.eye(40, dtype=np.float32)
-    return examples.Example(
-        documents=[str(place) for place in range(40)],
-        vectors=vectors,
-        queries=["36", "37", "38", "39"],
-        teacher_queries=_tilted(vectors[36:]),
-        relevant=[[36], [37], [38], [39]],
-        student="",
-        asymmetric="",
-    )
+    return _search_recipe
 
 
 def _tilted(vectors):
@@ -53,48 +38,59 @@ def _tilted(vectors):
     return vectors + np.linspace(0.2, 0.1, vectors.shape[1], dtype=np.float32)
 
 
+def _imported(statement):
+    """Return the packages that a statement imports."""
+    if isinstance(statement, ast.ImportFrom):
+        return {statement.module.partition(".")[0]}
+    return {name.name.partition(".")[0] for name in statement.names} if isinstance(statement, ast.Import) else set()
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_recipe_is_short_and_imports_only_clients_and_sentence_transformers(name):
+def test_a_recipe_is_one_short_file_that_needs_no_other(name):
     assert len(PROGRAMS[name].splitlines()) <= 60
-    imported = {
-        (node.module if isinstance(node, ast.ImportFrom) else node.names[0].name).partition(".")[0]
-        for node in ast.walk(ast.parse(PROGRAMS[name]))
-        if isinstance(node, ast.Import | ast.ImportFrom)
-    }
-    assert "_example" in imported
-    assert not imported & {"leaf_st", "torch", "transformers"}
+    imported = set().union(*map(_imported, ast.walk(ast.parse(PROGRAMS[name]))))
+    assert not imported & {"leaf_st", "torch", "transformers", *(path.stem for path in SEARCH.iterdir())}
 
 
 def test_every_recipe_runs_in_make_integrations(integrations):
     databases = {database.program for database in integrations.DATABASES}
-    frameworks = set(integrations.FRAMEWORKS.values())
+    frameworks = {program for program, _ in integrations.FRAMEWORKS.values()}
     assert databases | frameworks == PROGRAMS.keys()
 
 
 def test_a_framework_takes_at_most_15_lines(integrations):
-    for name in integrations.FRAMEWORKS.values():
-        _, *code, _ = ast.parse(PROGRAMS[name]).body  # between the docstring and the check
-        lines = {line for part in code for line in range(part.lineno, part.end_lineno + 1)}
+    for name, _ in integrations.FRAMEWORKS.values():
+        _, *body, _ = ast.parse(PROGRAMS[name]).body  # between the docstring and the lines that print
+        code = [statement for statement in body if not _imported(statement) & sys.stdlib_module_names]
+        lines = {line for statement in code for line in range(statement.lineno, statement.end_lineno + 1)}
         assert len(lines) <= 15, name
 
 
-def test_a_database_is_compared_with_exact_search_and_with_the_teacher(example, capsys):
+# Forty documents with orthogonal vectors, and four queries that the last documents answer.
+DOCUMENTS = np.eye(40, dtype=np.float32)
+QUERIES = ["36", "37", "38", "39"]
+
+
+def test_a_database_is_compared_with_exact_search_and_with_the_teacher(program):
     def encode(query):
-        return _tilted(example.vectors[[20 if query == "39" else int(query)]])[0]
+        return _tilted(DOCUMENTS[[20 if query == "39" else int(query)]])[0]
 
-    example.check(encode, lambda vector: np.argsort(-(example.vectors @ vector))[:10], "numpy", server="1")
-    printed = json.loads(capsys.readouterr().out)
-    assert printed["versions"] == {"numpy": np.__version__, "server": "1"}
-    assert (printed["exact"], printed["teacher"], printed["student"]) == (1.0, 1.0, 0.75)
-    assert printed["same"] == pytest.approx((3 + 0.9) / 4)  # nine of the ten documents of query 39
+    def search(vector):
+        return np.argsort(-(DOCUMENTS @ vector))[:10].tolist()
+
+    teacher = _tilted(DOCUMENTS[36:])
+    found = program.compare(encode, search, QUERIES, [[36], [37], [38], [39]], teacher, DOCUMENTS)
+    assert (found["exact"], found["teacher"], found["student"]) == (1.0, 1.0, 0.75)
+    assert found["same"] == pytest.approx((3 + 0.9) / 4)  # nine of the ten documents of query 39
 
 
-def test_a_database_that_misses_documents_is_not_exact(example, capsys):
-    def encode(query):
-        return _tilted(example.vectors[[int(query)]])[0]
+def test_a_database_that_misses_documents_is_not_exact(program):
+    def search(vector):
+        return np.argsort(-(DOCUMENTS @ vector))[5:15].tolist()
 
-    example.check(encode, lambda vector: np.argsort(-(example.vectors @ vector))[5:15])
-    assert json.loads(capsys.readouterr().out)["exact"] == 0.5
+    vectors = _tilted(DOCUMENTS[36:])
+    found = program.compare(lambda query: vectors[int(query) - 36], search, QUERIES, [[0]] * 4, vectors, DOCUMENTS)
+    assert found["exact"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -128,30 +124,34 @@ def written(integrations, monkeypatch, trained, search_set, tmp_path):
     return tmp_path / "example"
 
 
-@pytest.fixture
-def sqlite_vec(examples, written, monkeypatch, capsys):
-    """What the recipe for sqlite-vec prints."""
-    monkeypatch.setattr(sys, "argv", ["with_sqlite_vec.py", str(written)])
-    monkeypatch.setattr(examples.torch, "set_num_threads", lambda _: None)
-    runpy.run_path(str(SEARCH / "with_sqlite_vec.py"))
-    return json.loads(capsys.readouterr().out.splitlines()[-1])
+def test_sqlite_vec_finds_what_exact_search_finds(program, written, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [])  # the program sets the arguments of the recipe
+    found = program.measure_database(SEARCH / "with_sqlite_vec.py", written / "student", written)
+    assert found["exact"] == 1.0
+    assert 0 < found["student"] <= 1
+    assert found["versions"].keys() == {"SQLite"}
 
 
-def test_sqlite_vec_finds_what_exact_search_finds(sqlite_vec):
-    assert sqlite_vec["exact"] == 1.0
-    assert 0 < sqlite_vec["student"] <= 1
-    assert {"sqlite-vec", "SQLite"} == sqlite_vec["versions"].keys()
+def test_a_recipe_prints_documents_for_a_query(written, monkeypatch, capsys):
+    arguments = [str(written / name) for name in ("student", "documents.json", "vectors.npy")]
+    query, *_ = json.loads((written / "queries.json").read_text())["queries"]
+    monkeypatch.setattr(sys, "argv", ["with_sqlite_vec.py", *arguments, query])
+    runpy.run_path(str(SEARCH / "with_sqlite_vec.py"), run_name="__main__")
+    documents = json.loads((written / "documents.json").read_text())
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 10
+    assert set(printed) <= set(documents)
 
 
-def test_the_example_has_the_set_and_documents_of_the_store_with_the_teachers_vectors(examples, written):
-    texts = json.loads((written / "example.json").read_text())
-    vectors = np.load(written / "vectors.npz")
-    assert len(texts["documents"]) == len(vectors["vectors"]) > 20  # the set's 20, then the store's
-    assert len(texts["queries"]) == len(texts["relevant"]) == len(vectors["teacher_queries"]) == 6
+def test_the_example_has_the_set_and_documents_of_the_store_with_the_teachers_vectors(written):
+    documents, asked = (json.loads((written / f"{name}.json").read_text()) for name in ("documents", "queries"))
+    vectors, teacher_queries = (np.load(written / f"{name}.npy") for name in ("vectors", "teacher_queries"))
+    assert len(documents) == len(vectors) > 20  # the set's 20, then the store's
+    assert len(asked["queries"]) == len(asked["relevant"]) == len(teacher_queries) == 6
     for name in ("asymmetric", "asymmetric-static"):
         model = SentenceTransformer(str(written / name), device="cpu")
-        np.testing.assert_allclose(model.encode_document(texts["documents"][:20]), vectors["vectors"][:20], atol=1e-5)
-        assert not np.allclose(model.encode_query(texts["queries"]), vectors["teacher_queries"], atol=1e-3)
+        np.testing.assert_allclose(model.encode_document(documents[:20]), vectors[:20], atol=1e-5)
+        assert not np.allclose(model.encode_query(asked["queries"]), teacher_queries, atol=1e-3)
 
 
 def test_a_folder_that_is_no_run_is_named(integrations, search_set, tmp_path):
