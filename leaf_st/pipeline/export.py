@@ -19,7 +19,8 @@ def export(
 ) -> list[Path]:
     """Write the ONNX forms of a student into its folder, in ``onnx/``.
 
-    Each form is compared with torch first; a form that differs too much is not written.
+    Each form is compared with torch first; a form that differs too much is not written. nDCG@10 is not measured:
+    ``leaf-st export`` measures it.
 
     Args:
         model: A run folder, a model folder, a name from ``leaf-st models``, a hub id, or a loaded model.
