@@ -168,14 +168,14 @@ def format_export(rows: Sequence[ExportRow]) -> str:
     """Return `export_lines` as an aligned table, and the limits that the forms were checked against."""
     lines = aligned(export_lines(rows), left=2)
     times = f"medians; the backends were timed alternately, on {rows[0].processor} ({rows[0].threads} threads)"
-    return f"{lines}\n{times}\n{_limits(rows[0])}"
+    return f"{lines}\n{times}\nlimits: {_limits(rows[0])}"
 
 
 def _limits(row: ExportRow) -> str:
     """Return which limits were checked, and which limit was not."""
     from leaf_st.export.forms import APPROXIMATE, EXACT
 
-    checked = f"limits: float32, error {EXACT.max_error:.0e}; quantized, cosine {APPROXIMATE.min_cosine}"
+    checked = f"float32, error {EXACT.max_error:.0e}; quantized, cosine {APPROXIMATE.min_cosine}"
     if not row.sets:
         return f"{checked}; nDCG@10 was not checked, because no set was searched"
     assert APPROXIMATE.min_ndcg_kept is not None
@@ -240,7 +240,7 @@ def _section(rows: Sequence[ExportRow]) -> Section:
     header, *lines = export_lines(rows)
     text = (
         "Error: largest difference of a coordinate to torch. Cosine: mean cosine to torch. nDCG@10 kept: the share of "
-        f"the nDCG@10 in float32; {_limits(rows[0])}. Speeds are medians of batches, encoded alternately, "
+        f"the nDCG@10 in float32. Limits: {_limits(rows[0])}. Speeds are medians of batches, encoded alternately, "
         f"on {rows[0].processor} ({rows[0].threads} threads)."
     )
     return Section([text], tables=[Table("files", header, lines, left=2)])
