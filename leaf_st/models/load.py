@@ -21,8 +21,8 @@ from leaf_st.models.intact import require_intact
 from leaf_st.models.kind import require_dense
 from leaf_st.models.missing import missing_weights
 from leaf_st.models.precision import dtype_of
-from leaf_st.models.safety import damaged_settings, own_code, require_safe
-from leaf_st.models.tokens import max_length_of, positions_of
+from leaf_st.models.safety import damaged_settings, length_setting, own_code, parts_of, require_safe
+from leaf_st.models.tokens import max_length_of, positions_of, special_tokens_of
 from leaf_st.recipe import Precision
 from leaf_st.zoo import ZOO
 
@@ -105,6 +105,8 @@ def load_model(
     with _failures_named(f"{role} {name} cannot encode a text", role):
         _accept_texts_without_tokens(model)
     set_max_length(model, max_length, role, name)
+    if max_length is None:
+        _require_own_length(model, folder, role, name)
     require_encoding(model, role, name)
     return model
 
@@ -141,7 +143,8 @@ def set_max_length(model: SentenceTransformer, max_length: int | None, role: str
         name: The model's name.
 
     Raises:
-        InputError: If the model has fewer positions, or always reads complete texts.
+        InputError: If the model has fewer positions, adds more special tokens to a text, or always reads complete
+            texts.
     """
     transformers = [module for module in modules_of(model) if isinstance(module, Transformer)]
     key = _LENGTH_OF.get(role, "max_length")
@@ -156,9 +159,29 @@ def set_max_length(model: SentenceTransformer, max_length: int | None, role: str
                 f"{key}: {name} reads at most {positions} tokens, found {max_length}: set {positions} or less"
             )
         if max_length is not None:
+            # At exactly this length the model encodes nothing but special tokens: `require_room` names the prompt too.
+            if max_length < (special := special_tokens_of(transformer)):
+                raise InputError(
+                    f"{key}: expected more tokens than the {special} special ones of each text of {name}, found "
+                    f"{max_length}: raise {key}"
+                )
             transformer.max_seq_length = max_length
         elif own is not None and positions is not None and own > positions:
             transformer.max_seq_length = positions
+
+
+def _require_own_length(model: SentenceTransformer, folder: Path, role: str, name: str) -> None:
+    """Refuse a model whose files set a length at which it reads nothing of a text but its special tokens."""
+    for transformer in (module for module in modules_of(model) if isinstance(module, Transformer)):
+        own, special = max_length_of(transformer), special_tokens_of(transformer)
+        if own is None or own > special:
+            continue
+        settings = (length_setting(part) for part, _ in parts_of(folder))
+        place = next((str(found) for found in settings if found and found.value == own), f"the length of {folder}")
+        raise InputError(
+            f"{role} {name} cannot encode a text: expected {place} to be more than the {special} special tokens of "
+            f"each text, found {own}: correct the number"
+        )
 
 
 def require_encoding(model: SentenceTransformer, role: str, name: str) -> None:

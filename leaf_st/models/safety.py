@@ -8,15 +8,17 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from leaf_st.atomic import read_json
 from leaf_st.errors import ModelError
 from leaf_st.models.find import PICKLED, commit_of, files_of_vectors, pickle_problem
 from leaf_st.models.lfs import is_lfs_pointer
+from leaf_st.models.tokens import UNLIMITED
 
 # The settings of sentence-transformers that become arguments of transformers' loaders, by their new and old names.
-_ARGUMENTS = ("model_kwargs", "model_args", "processor_kwargs", "tokenizer_args", "config_kwargs", "config_args")
+_ARGUMENTS_OF_TOKENIZERS = ("processor_kwargs", "tokenizer_args")
+_ARGUMENTS = ("model_kwargs", "model_args", *_ARGUMENTS_OF_TOKENIZERS, "config_kwargs", "config_args")
 _WEIGHTS = "model.safetensors"
 _VOCABULARIES = ("tokenizer.json", "vocab*", "*.model", "*.spm", "*.tiktoken", "*.codes", "*.vocab", "bpe*")
 _OF_BYTES = ("ByT5", "Canine", "Perceiver")
@@ -57,6 +59,7 @@ def require_safe(folder: Path, name: str) -> None:
             )
         _require_weights(part, name)
         _require_files(part, kind, name)
+        _require_length(part, name)
         _require_own_settings(part, name)
 
 
@@ -78,6 +81,37 @@ def own_code(folder: Path) -> str | None:
         if (code := _own_class(config)) is not None:
             return f"expected a model type of transformers, found custom code ({code})"
     return None
+
+
+class LengthSetting(NamedTuple):
+    """The setting of a model folder that determines how many tokens of a text the model reads.
+
+    Attributes:
+        field: Name of the setting.
+        path: The file.
+        value: The value, which may be of any type.
+    """
+
+    field: str
+    path: Path
+    value: Any
+
+    def __str__(self) -> str:
+        return f"{self.field} in {self.path}"
+
+
+def length_setting(part: Path) -> LengthSetting | None:
+    """Return the setting in the folder ``part`` of a module that determines the length; None if no file sets it."""
+    configs = {path: _read(path) for path in sorted(part.glob("sentence_*_config.json"))}
+    for path, config in configs.items():  # these replace the tokenizer's own setting
+        arguments = [_mapping(config.get(group)) for group in _ARGUMENTS_OF_TOKENIZERS]
+        named = [("model_max_length", group.get("model_max_length")) for group in arguments]
+        for field, value in [*named, ("max_seq_length", config.get("max_seq_length"))]:
+            if value is not None:
+                return LengthSetting(field, path, value)
+    path = part / "tokenizer_config.json"
+    value = _read(path).get("model_max_length")
+    return None if value is None else LengthSetting("model_max_length", path, value)
 
 
 def damaged_settings(folder: Path) -> str | None:
@@ -185,17 +219,23 @@ def _require_weights(part: Path, name: str) -> None:
                 )
 
 
+def _require_length(part: Path, name: str) -> None:
+    """Check that the length that the files in ``part`` set is a number of tokens."""
+    if (found := length_setting(part)) is None:
+        return
+    # A tokenizer without a limit has 1e30, which some programs write as a float.
+    is_whole = type(found.value) is int or (type(found.value) is float and found.value >= UNLIMITED)
+    if not is_whole or found.value < 1:
+        raise ModelError(
+            name,
+            f"expected {found} to be a whole number of at least 1, or null, found {found.value!r}: correct the number",
+        )
+
+
 def _require_own_settings(part: Path, name: str) -> None:
-    """Check that the settings of sentence-transformers in ``part`` name a usable length, and no file elsewhere."""
+    """Check that the settings of sentence-transformers in ``part`` name no file elsewhere."""
     for path in part.glob("sentence_*_config.json"):
         config = _read(path)
-        length = config.get("max_seq_length")
-        if length is not None and (type(length) is not int or length < 1):
-            raise ModelError(
-                name,
-                f"expected max_seq_length in {path} to be a whole number of at least 1, or null, found {length!r}: "
-                "correct the number",
-            )
         arguments = {key: value for group in _ARGUMENTS for key, value in _mapping(config.get(group)).items()}
         named = {key: value for key, value in arguments.items() if isinstance(value, str) and set(value) & set("/\\")}
         named |= {key: value for key, value in config.items() if key == "tokenizer_name_or_path" and value}

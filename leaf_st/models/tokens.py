@@ -16,17 +16,23 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 # A tokenizer without a maximum has 1e30, and a static model has infinity.
-_UNLIMITED = 1e9
+UNLIMITED = 1e9
 
 
 def known_length(max_length: float | None) -> int | None:
     """Return ``max_length`` as a number of tokens; None if the value means no limit."""
-    return None if max_length is None or max_length > _UNLIMITED else int(max_length)
+    return None if max_length is None or max_length > UNLIMITED else int(max_length)
 
 
 def max_length_of(model: "SentenceTransformer | Transformer") -> int | None:
     """Return how many tokens of a text ``model`` reads; None if it has no limit."""
     return known_length(model.max_seq_length)
+
+
+def special_tokens_of(transformer: "Transformer") -> int:
+    """Return how many tokens the tokenizer of ``transformer`` adds to every text."""
+    count = getattr(transformer.tokenizer, "num_special_tokens_to_add", None)
+    return 0 if count is None else int(count())
 
 
 def unread_end(student: int | None, teacher: int | None) -> str | None:

@@ -158,6 +158,43 @@ def test_a_length_that_is_no_number_of_tokens_is_named(tiny_teacher_folder, leng
         _load(path.parent)
 
 
+@pytest.mark.parametrize("length", ["64", 0, -1, 64.0, True])
+def test_a_length_of_the_tokenizer_that_is_no_number_of_tokens_is_named(tiny_teacher_folder, length, tmp_path):
+    folder = shutil.copytree(tiny_teacher_folder, tmp_path / "model")
+    path, own = folder / "tokenizer_config.json", folder / "sentence_bert_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": length}))
+    settings = {key: value for key, value in json.loads(own.read_text()).items() if key != "max_seq_length"}
+    own.write_text(json.dumps(settings))
+    with pytest.raises(InputError, match=rf"model_max_length in {path} to be a whole number .* found {length!r}: corr"):
+        _load(folder)
+    own.write_text(json.dumps({**settings, "max_seq_length": 9}))  # replaces the tokenizer's
+    assert _load(folder).max_seq_length == 9
+
+
+@pytest.mark.parametrize("length", [1e30, int(1e30), None])
+def test_a_tokenizer_may_have_no_limit(tiny_teacher_folder, length, tmp_path):
+    folder = shutil.copytree(tiny_teacher_folder, tmp_path / "model")
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": length}))
+    (folder / "sentence_bert_config.json").write_text("{}")
+    assert _load(folder).max_seq_length == _load(folder)[0].model.config.max_position_embeddings
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_a_length_without_room_for_a_token_of_the_text_is_refused(tiny_teacher_folder, length, tmp_path):
+    path = shutil.copytree(tiny_teacher_folder, tmp_path / "model") / "sentence_bert_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "max_seq_length": length}))
+    message = rf"max_seq_length in {path} to be more than the 2 special tokens of each text, found {length}: correct"
+    with pytest.raises(InputError, match=message):
+        open_teacher(TeacherSpec(model=str(path.parent), precision="float32"), "cpu")
+    message = (
+        r"^teacher\.max_length: expected more tokens than the 2 special ones .* found 1: raise teacher\.max_length"
+    )
+    with pytest.raises(InputError, match=message):
+        _load(path.parent, role="teacher", max_length=1)
+    assert _load(path.parent, max_length=3).max_seq_length == 3
+
+
 def test_prompts_and_precision_are_those_asked_for(tiny_teacher, tmp_path):
     tiny_teacher.prompts = {"query": "find: ", "document": "doc: ", "sts": "compare: "}
     save_portable(tiny_teacher, tmp_path / "model")
