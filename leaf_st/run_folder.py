@@ -41,6 +41,11 @@ def is_run(folder: Path) -> bool:
     return (folder / RECIPE).is_file() and (folder / MODEL / "modules.json").is_file()
 
 
+def has_begun_training(folder: Path) -> bool:
+    """Return whether a student was trained, or is being trained, in the run folder ``folder``."""
+    return any((folder / name).exists() for name in (CHECKPOINTS, MODEL))
+
+
 def require_run(folder: Path) -> None:
     """Check that ``folder`` is a run with a trained model.
 
@@ -155,7 +160,7 @@ def _used_parts(folder: Path, asked: Recipe) -> list[str]:
     parts = ["texts", "teacher"]
     if (folder / GENERAL).exists():
         parts.append("general")
-    if any((folder / name).exists() for name in (CHECKPOINTS, MODEL)):
+    if has_begun_training(folder):
         parts += ["general", "student", "training"]
     elif asked.teacher.model == TEACHER_OF_START:
         parts.append("student")

@@ -5,18 +5,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from leaf_st.errors import InputError
 from leaf_st.hub.dataset_files import dataset_commit
 from leaf_st.hub.dataset_url import is_dataset_url
-from leaf_st.models.find import commit_of, find_model, published_as
+from leaf_st.models.find import commit_of, content_hash, find_model, published_as
 from leaf_st.pipeline.exclude import with_excluded_sets
 from leaf_st.recipe import PAPER, TEACHER_OF_START, Recipe, TextsSpec
-from leaf_st.run_folder import TEXTS, differences, known_record, read_record
+from leaf_st.run_folder import TEXTS, differences, has_begun_training, known_record, read_record
 from leaf_st.teacher.open import kind_of, teacher_spec
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.texts.files import local_source
 from leaf_st.texts.paper.fetch import provenance
 from leaf_st.training.arguments import named_arguments
 
+_STUDENT = "student_revision"  # hash of the files of the student's start or backbone; earlier versions had none
 _LIBRARIES = ("leaf-st", "sentence-transformers", "transformers", "torch", "datasets", "accelerate", "mteb")
 
 
@@ -69,9 +71,34 @@ def run_record(
         "processes": processes,
         "teacher": fingerprint.to_dict(),
         "commits": _commits(resolved),
+        **({_STUDENT: student} if (student := _student_revision(resolved)) else {}),
         **({"sources": sources} if sources else {}),
         "versions": {name: version(name) for name in _LIBRARIES},
     }
+
+
+def require_same_student(recipe: Recipe, folder: Path) -> None:
+    """Check that the files of the student's start or backbone are those that the training in ``folder`` began with.
+
+    Raises:
+        InputError: If the files have changed.
+    """
+    if not has_begun_training(folder):
+        return
+    expected, found = read_record(folder).get(_STUDENT), _student_revision(recipe)
+    if expected is not None and found is not None and found != expected:
+        part = "backbone" if recipe.student.start is None else "start"
+        name = recipe.student.start or recipe.student.backbone
+        raise InputError(
+            f"run {folder} was made from another student.{part}: expected files of {name} with the hash {expected}, "
+            f"found {found}: name another output folder, or restore the files of student.{part}"
+        )
+
+
+def _student_revision(recipe: Recipe) -> str | None:
+    """Return the hash of the files of the student's start or backbone; None if the recipe names neither."""
+    name = recipe.student.start or recipe.student.backbone
+    return content_hash(find_model(name, recipe.student.revision)) if name else None
 
 
 def _sources(recipe: Recipe, folder: Path) -> dict[str, Any]:

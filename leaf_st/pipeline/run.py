@@ -36,7 +36,7 @@ from leaf_st.lock import only_process
 from leaf_st.models.load import load_model
 from leaf_st.models.tokens import copy_tokenizer, max_length_of, unread_end
 from leaf_st.pipeline.exclude import excluded_contents, existing_sets, missing_sets
-from leaf_st.pipeline.record import resolved_recipe, run_record
+from leaf_st.pipeline.record import require_same_student, resolved_recipe, run_record
 from leaf_st.pipeline.text_length import cut_to, tokens_to_embed
 from leaf_st.pipeline.vocabulary import count_training_texts, require_counted_texts
 from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, TextsSpec
@@ -106,6 +106,7 @@ class Run:
             InputError: If a part of the recipe cannot be used. Everything that only training needs is checked before
                 the first text is embedded.
         """
+        require_same_student(self.recipe, self.folder)
         self._existing_sets()
         self._read_excluded()
         self._require_texts()
@@ -244,8 +245,8 @@ class Run:
             evaluator: Evaluator of sentence-transformers, called at each validation.
 
         Raises:
-            InputError: If ``store/`` is missing, damaged, or from another teacher, or another process uses the
-                run folder.
+            InputError: If ``store/`` is missing, damaged, or from another teacher, if the student's backbone or start
+                has changed since the training began, or if another process uses the run folder.
         """
         with only_process(self.folder) if self._processes.is_main_process else nullcontext():
             return self._train(callbacks, evaluator)
@@ -253,6 +254,7 @@ class Run:
     def _train(self, callbacks: Sequence[TrainerCallback], evaluator: BaseEvaluator | None) -> SentenceTransformer:
         store = self._open_store()
         require_teacher(self.recipe.teacher, store.fingerprint, f"store {store.folder}")
+        require_same_student(self.recipe, self.folder)
         if (self.folder / MODEL).is_dir():
             return load_model(str(self.folder / MODEL))
         general = self._open_general(store)

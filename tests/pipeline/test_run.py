@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -8,10 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from families import save_family
+from safetensors.torch import load_file, save_file
 from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
+from leaf_st.hub.downloads import _hashes_of
 from leaf_st.lock import only_process
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import TEACHER_OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
@@ -151,6 +154,48 @@ def test_what_was_embedded_serves_another_training(recipe, tmp_path):
     other.train()
     record = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert record["resolved"]["training"]["distance"] == "mse"
+
+
+@pytest.mark.parametrize("part", ["backbone", "start"])
+def test_a_student_s_model_that_changed_is_refused_like_a_changed_teacher(recipe, going_on, tmp_path, part):
+    source = going_on.student.start if part == "start" else recipe.teacher.model
+    folder, run = shutil.copytree(source, tmp_path / "model"), tmp_path / "run"
+    if part == "start":
+        _forget_checksums(folder)
+    student = StudentSpec(**{part: str(folder)}, closed_form_rows=8)
+    recipe = replace(going_on if part == "start" else recipe, student=student, general=None)
+    Run(recipe, run).embed()
+    _change_weights(folder)  # nothing is trained yet
+    Run(recipe, run).embed()
+    before = Run(recipe, run).train().encode("a text")
+    _change_weights(folder)
+    for command in (Run.embed, Run.train):
+        with pytest.raises(InputError, match=rf"made from another student\.{part}: .*: name another output folder"):
+            command(Run(recipe, run))
+    shutil.rmtree(run / "model")  # in the middle of the training
+    with pytest.raises(InputError, match=rf"made from another student\.{part}"):
+        Run(recipe, run).embed()
+    record = json.loads((run / "recipe.json").read_text())
+    del record["student_revision"], record["checksum"]  # as an earlier version wrote it
+    (run / "recipe.json").write_text(json.dumps(record))
+    Run(recipe, run).embed()
+    np.testing.assert_array_equal(Run(recipe, run).train().encode("a text"), before)
+
+
+def _forget_checksums(folder):
+    record = json.loads((folder / "recipe.json").read_text())
+    del record["file_checksums"], record["checksum"]
+    (folder / "recipe.json").write_text(json.dumps(record))
+
+
+def _change_weights(folder):
+    """Change the weights in ``folder`` without a change of the file's size and time."""
+    path = folder / "model.safetensors"
+    before = path.stat()
+    save_file({name: weight * 1.01 for name, weight in load_file(path).items()}, path, {"format": "pt"})
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    _hashes_of.cache_clear()  # of this process
 
 
 def test_a_damaged_shard_is_named_before_the_budget_is_tried(recipe, tmp_path):
