@@ -1,7 +1,8 @@
 """Training arguments: the defaults of leaf_st, the arguments that a recipe cannot set, and checks before any work."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import fields
 from difflib import get_close_matches
 from enum import Enum
@@ -94,6 +95,8 @@ _FEW = 8  # values that a message lists
 
 # Integrations whose availability check in transformers has a different name.
 _CHECKED_AS = {"azure_ml": "azureml", "comet_ml": "comet", "flyte": "flytekit"}
+# Settings that transformers documents for some optimizers; others have no effect on the rest.
+_OF_OPTIMIZERS = ("adam_beta1", "adam_beta2", "adam_epsilon", "optim_target_modules")
 _NEED_THE_MODEL = ("galore", "apollo", "lomo")  # their optimizers select layers of the model
 
 
@@ -144,6 +147,8 @@ def named_arguments(recipe: Recipe, device: str) -> dict[str, Any]:
     given = recipe.training.arguments
     arguments = {
         "bf16": bfloat16_is_fast(torch.device(device)) and not given.get("fp16"),
+        # The filter hides losses that are NaN, and lets a GPU wait at each step. A step in fp16 may overflow.
+        "logging_nan_inf_filter": bool(given.get("fp16")),
         **DEFAULTS,
         **(_DEFAULTS_WITH_GENERAL if recipe.general else {}),
         **given,
@@ -311,6 +316,42 @@ def _check_optimizer(arguments: SentenceTransformerTrainingArguments, given: Map
             f"optim: expected an optimizer that works here, found {name!r}, which failed with: {error}; "
             f"set optim={DEFAULTS['optim']}, or install its package"
         ) from error
+    for key, shown in _unread_settings(arguments, given):
+        name = str(getattr(arguments.optim, "value", arguments.optim))
+        raise InputError(
+            f"{key}: expected a setting that the optimizer {name} reads, found {shown}, which has no effect: remove "
+            "the setting, or set another optim"
+        )
+
+
+def _unread_settings(
+    arguments: SentenceTransformerTrainingArguments, given: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+    """Yield name and value of each setting in ``given`` that transformers does not pass to the optimizer.
+
+    transformers reads the settings in the function that returns the class and options of the optimizer. A setting that
+    the function reads changes the options, or fails there, if its value is one that no optimizer has.
+    """
+    for key in _OF_OPTIMIZERS:
+        if key in given and not _reads(arguments, **{key: object()}):
+            yield key, value_name(given[key])
+    for pair in filter(None, (arguments.optim_args or "").replace(" ", "").split(",")):
+        if not _reads(arguments, optim_args=f"{pair.partition('=')[0]}=no_such_value"):
+            yield "optim_args", pair
+
+
+def _reads(arguments: SentenceTransformerTrainingArguments, **changed: object) -> bool:
+    """Return whether the options of the optimizer depend on the values ``changed``."""
+    options = []
+    for values in ({name: getattr(arguments, name) for name in changed if name != "optim_args"}, changed):
+        copied = copy(arguments)
+        for name, value in {"optim_args": None, **values}.items():
+            setattr(copied, name, value)
+        try:
+            options.append(Trainer.get_optimizer_cls_and_kwargs(copied))
+        except Exception:  # of the many ways to read a value
+            return True
+    return options[0] != options[1]
 
 
 @cache

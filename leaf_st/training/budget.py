@@ -26,6 +26,7 @@ from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.texts import Text
 from leaf_st.training.arguments import training_arguments
+from leaf_st.training.divergence import StopIfDiverged
 from leaf_st.training.trainer import LeafTrainer, held_out_rows
 
 # A trial runs complete epochs, because batches differ in length and a few of them would not be representative. Only
@@ -159,8 +160,8 @@ def _trial(
     trainer = LeafTrainer(student, store, trial.training, training_arguments(trial, folder, student.device.type))
     clock = _EpochClock()
     trainer.add_callback(clock)
-    for printing in (ProgressCallback, PrinterCallback):  # the losses of a trial are meaningless
-        trainer.remove_callback(printing)
+    for callback in (ProgressCallback, PrinterCallback, StopIfDiverged):  # the losses of a trial are meaningless
+        trainer.remove_callback(callback)
     trainer.train()
     first, second = clock.ends
     started = time.perf_counter()

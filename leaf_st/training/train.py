@@ -24,6 +24,7 @@ from leaf_st.teacher.protocol import Fingerprint, Teacher
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.arguments import named_arguments, training_arguments
 from leaf_st.training.checkpoints import last_complete_checkpoint
+from leaf_st.training.divergence import DivergedError, require_finite
 from leaf_st.training.loss import TeacherAlignedLoss
 from leaf_st.training.trainer import DOMAIN, GENERAL, LeafTrainer
 
@@ -94,7 +95,8 @@ def train(
 
     Raises:
         InputError: If the store is too small or damaged or has the same vector for all texts, an argument is
-            wrong, the teacher of a static student is missing, or a different number of processes wrote the checkpoint.
+            wrong, the teacher of a static student is missing, a different number of processes wrote the checkpoint, or
+            the training diverges.
         KeyboardInterrupt: On Ctrl-C, after the current batch and a checkpoint.
     """
     max_length = student.max_seq_length
@@ -118,8 +120,12 @@ def train(
         )
     if checkpoint is None and recipe.student.start is None:
         _fit_start(student, recipe, store, trainer.sample(recipe.student.closed_form_rows), teacher)
-    with full_disk_named(run):
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    try:
+        with full_disk_named(run):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        require_finite(student, trainer.state, arguments)
+    except DivergedError as error:
+        raise InputError(f"{error}; then delete {run / 'checkpoints'} and run the same command again") from error
     trainer.accelerator.unwrap_model(student, keep_fp32_wrapper=False)  # the student would stay under autocast
     if recipe.training.max_length is not None:
         student.max_seq_length = max_length

@@ -36,6 +36,7 @@ from leaf_st.recipe import TrainingSpec
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.checkpoints import MarkComplete, RemoveOld, SaveByTheClock, Stop, stop_on_ctrl_c
 from leaf_st.training.cpu import ReusedGradients, attention_kernel
+from leaf_st.training.divergence import StopIfDiverged
 from leaf_st.training.loss import TeacherAlignedLoss
 from leaf_st.training.sampler import LengthGroupedBatchSampler, Lengths, token_lengths
 from leaf_st.training.schedule import schedule
@@ -99,6 +100,7 @@ class LeafTrainer(SentenceTransformerTrainer):
             loss=TeacherAlignedLoss(student, spec.distance),
             evaluator=evaluator,
             callbacks=[
+                StopIfDiverged(),
                 MarkComplete(),
                 SaveByTheClock(),
                 RemoveOld(),
@@ -130,6 +132,7 @@ class LeafTrainer(SentenceTransformerTrainer):
         From such a checkpoint the base class would take one more step, if the last step is not the end of an epoch.
 
         Raises:
+            DivergedError: If a loss is NaN or infinite.
             KeyboardInterrupt: On Ctrl-C, after the current batch and a checkpoint. On a second Ctrl-C, or with several
                 processes, immediately.
         """

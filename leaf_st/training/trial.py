@@ -20,6 +20,7 @@ from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.texts import Text
 from leaf_st.training.arguments import DEFAULTS, training_arguments
 from leaf_st.training.budget import RandomTeacher
+from leaf_st.training.divergence import DivergedError
 from leaf_st.training.trainer import LeafTrainer
 
 # Most recipes set only these, which need no trial. Tests train with each of them.
@@ -62,9 +63,9 @@ def try_arguments(recipe: Recipe, fingerprint: Fingerprint, device: str) -> None
             redirect_stderr(progress_and_logs),
         ):
             _train(recipe, replace(fingerprint, dimension=WIDTH, normalized=True), device, Path(folder))
-    except InputError:
-        raise
     except Exception as error:  # arguments reach code of transformers, accelerate and torch
+        if isinstance(error, InputError) and not isinstance(error, DivergedError):
+            raise
         reason = (str(error).strip().splitlines() or [""])[0].rstrip(".")
         if "exited unexpectedly" in reason:  # the child has printed its own error
             reason += "; a script that uses workers needs `if __name__ == '__main__':`"

@@ -151,6 +151,41 @@ def test_a_student_without_layers_has_nothing_to_compute_again(tmp_path):
         check_arguments(replace(recipe, student=StudentSpec(static=True)))
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"optim_args": "foo=bar"},
+            "optim_args: .* the optimizer adamw_torch_fused reads, found foo=bar, which has no",
+        ),
+        (
+            {"optim": "adamw_torch", "optim_args": "momentum=0.9"},
+            "optim_args: .* adamw_torch reads, found momentum=0.9",
+        ),
+        ({"optim": "sgd", "optim_args": "momentum=0.9, eps=1"}, "optim_args: .* sgd reads, found eps=1"),
+        ({"optim": "sgd", "adam_beta1": 0.8}, "adam_beta1: .* sgd reads, found 0.8, which has no effect: remove the"),
+        ({"optim": "adafactor", "adam_epsilon": 1e-6}, "adam_epsilon: .* adafactor reads, found 1e-06"),
+        ({"optim_target_modules": ["dense"]}, r"optim_target_modules: .* adamw_torch_fused reads, found \['dense'\]"),
+    ],
+)
+def test_a_setting_that_the_optimizer_does_not_read_is_refused(tmp_path, values, message):
+    with pytest.raises(InputError, match=message):
+        training_arguments(_given(**values), tmp_path, "cpu")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"optim": "adamw_torch", "adam_beta1": 0.9, "adam_beta2": 0.99, "adam_epsilon": 1e-8},  # two are the defaults
+        {"optim": "sgd", "optim_args": "momentum=0,nesterov=false", "weight_decay": 0.1},
+        {"optim": "rmsprop", "optim_args": "alpha=0.9,centered=true"},
+        {"optim": "adagrad", "optim_args": "lr_decay=0.1"},
+    ],
+)
+def test_settings_that_the_optimizer_reads_are_accepted(tmp_path, values):
+    training_arguments(_given(**values), tmp_path, "cpu")
+
+
 @pytest.mark.parametrize("optim", ["adamw_torch", "adamw_torch_fused", "sgd", "adafactor", "rmsprop", "adagrad"])
 def test_optimizers_of_torch_and_transformers_work(tmp_path, optim):
     assert training_arguments(_given(optim=optim), tmp_path, "cpu").optim == optim

@@ -21,6 +21,7 @@ from leaf_st.training.train import train as train_student
 from leaf_st.training.trainer import LeafTrainer
 
 HELD_OUT = 20
+WITHOUT_VALIDATION = {"max_steps": 1, "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
 
 
 def test_the_kernel_of_attention_does_not_change_the_loss(recipe, changed, store, tmp_path, monkeypatch):
@@ -237,3 +238,36 @@ def test_a_part_of_the_student_can_have_its_own_learning_rate(recipe, changed, s
     trainer = LeafTrainer(student, store, own.training, training_arguments(own, tmp_path, "cpu"))
     rates = {group["lr"] for group in trainer.create_optimizer().param_groups if group["params"]}
     assert rates == {0.0625, training_arguments(own, tmp_path, "cpu").learning_rate}
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({"learning_rate": 1e30, "logging_steps": 2}, r"loss nan at step 2: lower learning_rate \(1e\+30\)"),
+        ({"learning_rate": 1e30}, r"eval_loss nan at step 5: lower learning_rate"),
+        ({"adam_epsilon": 0.0, **WITHOUT_VALIDATION}, "NaN or infinite values in the weight .*embeddings.weight at"),
+        ({"learning_rate": 1e30, **WITHOUT_VALIDATION}, "NaN or infinite values in a vector of the student at step 1"),
+    ],
+)
+def test_a_training_that_diverges_leaves_no_student(tmp_path, recipe, store, changed, values, found):
+    message = rf"^the training diverged: .* found {found}.*; then delete {tmp_path}/checkpoints and run the same"
+    with pytest.raises(InputError, match=message):
+        train(changed(recipe, **values), store, tmp_path)
+    assert not (tmp_path / "model").exists()
+    assert not [path for path in tmp_path.glob("checkpoints/*") if (path / "complete.json").exists()]
+
+
+def test_a_validation_loss_that_is_nan_for_one_text_is_seen(recipe, store, tmp_path, monkeypatch):
+    trainer = LeafTrainer(
+        initial_student(recipe, store.fingerprint), store, recipe.training, training_arguments(recipe, tmp_path, "cpu")
+    )
+    losses = iter([float("nan")])  # of the first batch only
+    prediction = trainer.prediction_step
+
+    def first_is_nan(*arguments, **more):
+        loss, *others = prediction(*arguments, **more)
+        return loss * next(losses, 1), *others
+
+    monkeypatch.setattr(trainer, "prediction_step", first_is_nan)
+    with pytest.raises(InputError, match=r"the training diverged: .* found eval_loss nan at step 0"):
+        trainer.evaluate()
