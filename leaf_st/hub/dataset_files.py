@@ -20,6 +20,7 @@ from leaf_st.hub.explain import explain_download
 from leaf_st.hub.retry import retry
 from leaf_st.hub.settings import check_download
 
+_LISTS = ("state.json", "dataset_dict.json", "_delta_log/*.json")  # see `leaf_st.texts.table_formats`
 _SHOWN = 8  # files of a data set in an error
 
 
@@ -41,10 +42,11 @@ def dataset_files(url: str, of_file: tuple[str, ...], of_folder: tuple[str, ...]
     part = parse_dataset_url(url)
     below = f"{part.path}/" if part.path else ""
     patterns = [f"{below}*{ending}" for ending in of_folder]
+    lists = [f"{below}*{name}" for name in _LISTS]
     if part.path.endswith(of_file):  # or a folder with such a name, as Spark and Dask write tables
         patterns.insert(0, part.path)
     try:
-        folder = _from_cache(part, patterns) or _from_hub(part, patterns)
+        folder = _from_cache(part, [*patterns, *lists]) or _from_hub(part, [*patterns, *lists])
     except InputError:
         raise
     except (OSError, HTTPError, AnswerError) as error:

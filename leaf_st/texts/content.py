@@ -1,9 +1,11 @@
 """What a file is, by its first bytes: the encoding of a text, or a content that its name does not announce."""
 
 import codecs
+import csv
 import json
 import re
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,6 +79,12 @@ _ARROW = _renamed("an Arrow file", ".arrow", ".feather")
 _JSON_LINES = _renamed("JSON lines", ".jsonl")
 _ARRAY = Content("one JSON array", "write each element as one line, for example with `jq -c '.[]'`")
 _DOCUMENT = Content("JSON over several lines", "write each object as one line, for example with `jq -c .`")
+_SEPARATED = {
+    ",": _renamed("a table of comma-separated values with a header", ".csv"),
+    "\t": _renamed("a table of tab-separated values with a header", ".tsv"),
+}
+_COLUMN = re.compile(r"\w[\w.-]*")
+_COLUMNS = {"text", "id", "_id", "query", "document", "passage", "sentence", "content", "title", "label", "kind"}
 _ZIP = re.compile(rb"PK(\x03\x04|\x05\x06|\x07\x08)")
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _TEXTUAL = (
@@ -169,6 +177,8 @@ def _content(head: bytes, ending: str) -> Content | None:
         return found
     if ending in _COLUMNAR:
         return _text(head)
+    if ending == ".txt" and (found := _separated(text, is_cut=len(head) == _HEAD_BYTES)) is not None:
+        return found
     return _unmarked(head) if encoding.start == 0 else None
 
 
@@ -195,6 +205,28 @@ def _text(head: bytes) -> Content | None:
     except UnicodeDecodeError:
         return None
     return None if _CONTROL.search(head) else _renamed("text", ".csv", ".tsv", ".jsonl", ".txt")
+
+
+def _separated(text: str, is_cut: bool) -> Content | None:
+    """Return the form of a table at the beginning ``text`` of a file of lines; None if the lines may be texts.
+
+    Lines of a table have the same number of cells, and the first line consists of names of columns, among them a usual
+    one. Prose does not begin with such a line.
+    """
+    for separator, content in _SEPARATED.items():
+        rows: list[list[str]] = []
+        try:
+            rows.extend(filter(None, csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)))
+            whole = rows[:-1] if is_cut else rows
+        except csv.Error:  # the end may be within quotes
+            if not is_cut:
+                continue
+            whole = rows
+        names = {name.strip().lower() for name in whole[0]} if len(whole) > 1 else set()
+        is_header = len(names) > 1 and all(map(_COLUMN.fullmatch, names)) and not names.isdisjoint(_COLUMNS)
+        if is_header and all(len(row) == len(whole[0]) for row in whole):
+            return content
+    return None
 
 
 def _json(text: str) -> Content | None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -54,20 +55,26 @@ def read_file(
     if not parts:
         yield from _beir_rows(path, skipped, key, progress)
         return
-    if others := _other_tables(path, parts):
-        skipped["not a file of the form that is read"] += others
+    skipped.update(map(partial(_reason, parts), _other_tables(path, parts)))
     for source in [open_source(part, spec.text_column, key, progress) for part in parts]:
         stated = _partition(source.path.relative_to(path), spec.kind_column) or spec.kind
         for texts, kinds in read_blocks(source, (spec.kind_column,), skipped):
             yield Rows(texts, [stated if kind in (None, "") else kind for kind in kinds], source.progress)
 
 
-def _other_tables(path: Path, parts: Sequence[Path]) -> int:
-    """Return the number of files in the folder ``path`` that are not among its ``parts`` and may hold rows."""
+def _other_tables(path: Path, parts: Sequence[Path]) -> list[Path]:
+    """Return the files in the folder ``path`` that are not among its ``parts`` and may hold rows."""
     if not path.is_dir():
-        return 0
+        return []
     read = {*parts}
-    return sum(part not in read and not _is_about_the_data(part) for part in visible_files(path))
+    return [part for part in visible_files(path) if part not in read and not _is_about_the_data(part)]
+
+
+def _reason(parts: Sequence[Path], other: Path) -> str:
+    """Return the reason why the file ``other`` of the same folder as ``parts`` is not read."""
+    if other.suffix.lower() == parts[0].suffix.lower():
+        return "not a file that the table lists"
+    return "not a file of the form that is read"
 
 
 def _is_about_the_data(file: Path) -> bool:

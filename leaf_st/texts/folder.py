@@ -2,38 +2,57 @@
 
 Files and folders whose names begin with a dot or an underscore are left out: macOS, Jupyter, Spark and this package
 write such files beside the data. Folders in the folder are followed, also links to folders and folders that are named
-like a file (``x.parquet/part.0.parquet``, as Dask and Spark write tables).
+like a file (``x.parquet/part.0.parquet``, as Dask and Spark write tables). Of a table that lists its own files
+(`leaf_st.texts.table_formats`), only the listed files are read.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from leaf_st.texts.columnar import FORMATS
+from leaf_st.texts.table_formats import listed_files, listed_folders
 
 
 def table_files(path: Path) -> list[Path]:
     """Return the files that hold the rows of ``path``, in order; an empty list for a BEIR folder.
 
     The files below a folder are its parquet files or, if it has none, its Arrow files, in order of their paths.
+
+    Raises:
+        InputError: If the folder is a table of a format that is not read.
     """
     if not path.is_dir():
         return [path]
     if any(path.glob("corpus.*")) or any(path.glob("queries.*")):
         return []
-    files = list(visible_files(path))
+    files = list(_files(path, listed=True))
     found = (sorted(part for part in files if part.suffix.lower() == ending) for ending in FORMATS)
     return next(filter(None, found), [])
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
     """Yield the files below ``folder``; each folder is entered once, so a link to a folder above it does no harm."""
+    return _files(folder, listed=False)
+
+
+def _files(folder: Path, listed: bool) -> Iterator[Path]:
+    """Yield the files below ``folder``; if ``listed``, of a table with a list of its files only the files in the list.
+
+    Raises:
+        InputError: If a folder is a table of a format that is not read.
+    """
     entered, folders = {folder.resolve()}, [folder]
     while folders:
-        for path in sorted(folders.pop().iterdir()):
-            if path.name.startswith((".", "_")):
+        place = folders.pop()
+        if listed and (files := listed_files(place)) is not None:
+            yield from files
+            continue
+        known = listed_folders(place) if listed else None
+        for path in sorted(place.iterdir()):
+            if path.name.startswith((".", "_")) or (known is not None and path not in known):
                 continue
             if not path.is_dir():  # a link to nothing too, which its reader reports
                 yield path
-            elif (place := path.resolve()) not in entered:
-                entered.add(place)
+            elif (target := path.resolve()) not in entered:
+                entered.add(target)
                 folders.append(path)

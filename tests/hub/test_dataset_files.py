@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -101,6 +102,16 @@ def test_a_folder_with_the_name_of_a_file(published, tmp_path, monkeypatch):
     with serve({}, published) as hub:
         connect(monkeypatch, hub.url, tmp_path / "home")
         assert len(_texts(f"{URL}/en.parquet")) == 2 * ROWS
+
+
+def test_a_saved_data_set_on_the_hub_is_what_its_state_lists(published, tmp_path, monkeypatch):
+    datasets.Dataset.from_dict({"text": ["stale"]}).save_to_disk(published[NAME] / "saved")
+    stale = published[NAME] / "saved" / "data-00000-of-00001.arrow"
+    stale.rename(stale.with_name("cache-0.arrow"))
+    datasets.Dataset.from_dict({"text": ["cats", "dogs"]}).save_to_disk(published[NAME] / "saved")
+    with serve({}, published) as hub:
+        connect(monkeypatch, hub.url, tmp_path / "home")
+        assert _texts(f"{URL}/saved") == ["cats", "dogs"]
 
 
 def test_a_complete_folder_in_the_cache_needs_no_hub(published, tmp_path, monkeypatch):

@@ -173,3 +173,44 @@ def test_lines_without_the_column_are_counted_wherever_they_are(tmp_path):
         assert read(path) == (["cats", "größe"], Counter({"without a text": 1}))
     with pytest.raises(InputError, match=r"expected a column 'body' in .*a\.jsonl, found text, version: name"):
         read(path, text_column="body")
+
+
+@pytest.mark.parametrize(
+    ("content", "ending"),
+    [
+        ('id,text\n0,"cats, and dogs"\n1,snow\n', "csv"),
+        ('text,label\r\n"two\nlines",1\r\n"a ""quoted"" word",0\r\n', "csv"),
+        ("_id\ttitle\ttext\n1\tcats\tCats sleep.\n\n2\tdogs\tDogs bark.\n", "tsv"),
+        ("\ufeffquery,pos\n" + "what is it,a cat\n" * 9000, "csv"),  # longer than what is looked at
+        ('id,text\n0,"' + "long " * 20000 + '"\n', None),  # the header alone is no proof
+    ],
+)
+def test_a_table_with_a_header_is_no_file_of_texts(tmp_path, content, ending):
+    (tmp_path / "a.txt").write_text(content, newline="")
+    if ending is None:
+        read(tmp_path / "a.txt")
+        return
+    with pytest.raises(
+        InputError, match=rf"a\.txt: expected one text per line, found a table of .*: rename .*\.{ending}"
+    ):
+        read(tmp_path / "a.txt")
+    (tmp_path / "a.txt").rename(tmp_path / f"a.{ending}")
+    assert read(tmp_path / f"a.{ending}", text_column="query" if "query" in content else "text")[0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "cats, dogs\nsnow, rain\n",
+        "text, id\nand a text, with two commas, here\n",
+        "In the text,however\nthe id,too\n",
+        'id,text\nan unclosed "quote, here\n"so',
+        "text\nid\n",
+        "id,text\n",
+        "title,title\ncats,dogs\n",
+        "a text\twith a tab\nand another\tone\n",
+    ],
+)
+def test_texts_with_commas_and_tabs_are_texts(tmp_path, content):
+    (tmp_path / "a.txt").write_text(content)
+    assert read(tmp_path / "a.txt")[0] == list(dict.fromkeys(content.splitlines()))

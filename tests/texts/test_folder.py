@@ -1,5 +1,8 @@
+import json
+import shutil
 from collections import Counter
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -90,3 +93,104 @@ def test_beir_folder_with_tables_of_several_files(tmp_path):
     write(tmp_path / "corpus.parquet" / "part.1.parquet", "dogs")
     write(tmp_path / "queries.parquet", "animals")
     assert rows(tmp_path)[0] == [("cats", "document"), ("animals", "query"), ("dogs", "document")]
+
+
+def _saved(path, *texts, shards=1):
+    datasets.Dataset.from_dict({"text": list(texts)}).save_to_disk(path, num_shards=shards)
+    return datasets.load_from_disk(path)
+
+
+def test_a_saved_data_set_is_what_its_state_lists(tmp_path):
+    _saved(tmp_path / "old", "old cats", "old dogs", "old snow", shards=3)
+    data = _saved(tmp_path / "new", "cats", "dogs")
+    for shard in (tmp_path / "old").glob("*.arrow"):  # as copying the new data set over the old one leaves them
+        shutil.copy(shard, tmp_path / "new")
+    data.map(lambda row: {"text": row["text"].upper()})
+    data.shuffle(seed=1)
+    caches = len(list((tmp_path / "new").glob("cache-*.arrow")))
+    assert caches
+    unlisted = Counter({"not a file that the table lists": 3 + caches})
+    assert rows(tmp_path / "new") == ([("cats", "document"), ("dogs", "document")], unlisted)
+    (tmp_path / "new" / "data-00000-of-00001.arrow").unlink()
+    with pytest.raises(InputError, match=r"data-00000-of-00001\.arrow: expected the file, which .*state\.json lists"):
+        rows(tmp_path / "new")
+
+
+def test_saved_splits_are_those_that_the_data_set_names(tmp_path):
+    split = datasets.Dataset.from_dict({"text": ["cats"]})
+    datasets.DatasetDict({"train": split, "test": split.map(lambda _: {"text": "dogs"})}).save_to_disk(tmp_path)
+    _saved(tmp_path / "removed", "snow")
+    assert rows(tmp_path) == (
+        [("dogs", "document"), ("cats", "document")],
+        Counter({"not a file that the table lists": 1}),
+    )
+
+
+def test_a_selection_of_rows_of_an_early_version_is_refused(tmp_path):
+    _saved(tmp_path, "cats", "dogs")
+    state = json.loads((tmp_path / "state.json").read_text()) | {"_indices_data_files": [{"filename": "indices.arrow"}]}
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    with pytest.raises(InputError, match=r"found rows and a selection of them, .*: save the data set again"):
+        rows(tmp_path)
+
+
+def _commit(table, number, *actions):
+    path = table / "_delta_log" / f"{number:020}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(action) + "\n" for action in actions))
+
+
+def test_deleted_rows_of_a_delta_table_are_not_read(tmp_path):
+    write(tmp_path / "old.parquet", "cats", "dogs")
+    write(tmp_path / "kind=query" / "a b.parquet", "what is a cat")
+    write(tmp_path / "new.parquet", "cats")
+    write(tmp_path / "uncommitted.parquet", "snow")
+    _commit(tmp_path, 0, {"metaData": {"configuration": {}}}, {"add": {"path": "old.parquet"}})
+    _commit(tmp_path, 1, {"commitInfo": {}}, {"remove": {"path": "old.parquet"}}, {"add": {"path": "new.parquet"}})
+    _commit(tmp_path, 2, {"add": {"path": "kind=query/a%20b.parquet"}})
+    unlisted = Counter({"not a file that the table lists": 2})
+    assert rows(tmp_path) == ([("what is a cat", "query"), ("cats", "document")], unlisted)
+
+
+@pytest.mark.parametrize(
+    ("number", "action", "found"),
+    [
+        (2, {"add": {"path": "a.parquet"}}, "a log without its first commits, which checkpoints replace"),
+        (0, {"add": {"path": "a.parquet", "deletionVector": {"storageType": "u"}}}, r"\(deletion vectors\)"),
+        (0, {"add": {"path": "s3://bucket/a.parquet"}}, r"a file outside its folder \(s3://bucket/a\.parquet\)"),
+        (0, {"metaData": {"configuration": {"delta.columnMapping.mode": "name"}}}, r"\(column mapping\)"),
+    ],
+)
+def test_a_delta_table_that_needs_more_than_its_commits_is_refused(tmp_path, number, action, found):
+    write(tmp_path / "a.parquet", "cats")
+    _commit(tmp_path, number, action)
+    with pytest.raises(InputError, match=rf"Delta table .*found .*{found}.*: write the current rows .*deltalake$"):
+        rows(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"[1]\n{", b"\xff", b'{"add": {"size": 1}}', b'{"remove": {"path": 1}}'])
+def test_a_damaged_commit_of_a_delta_table_is_named(tmp_path, content):
+    _commit(tmp_path, 0)
+    (tmp_path / "_delta_log" / f"{0:020}.json").write_bytes(content)
+    with pytest.raises(InputError, match=rf"{0:020}\.json is damaged .*: copy the table again"):
+        rows(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "format"),
+    [
+        (".hoodie/hoodie.properties", "hoodie.table.name=a\n", "Hudi"),
+        ("metadata/v1.metadata.json", '{"format-version": 2, "table-uuid": "1"}', "Iceberg"),
+    ],
+)
+def test_tables_of_other_formats_are_refused(tmp_path, name, content, format):
+    write(tmp_path / "data" / "a.parquet", "cats")
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_text("{}")
+    if format == "Iceberg":  # another file of this name is no table
+        assert texts(tmp_path) == ["cats"]
+    (tmp_path / name).write_text(content)
+    with pytest.raises(
+        InputError, match=f"found a table of Apache {format}, which is not read: write the current rows"
+    ):
+        rows(tmp_path)

@@ -1,0 +1,120 @@
+"""The files of a table whose folder states by itself which files belong to it: `datasets`, Delta Lake.
+
+A folder of such a table may hold further files, with rows that were deleted or that another program keeps beside the
+table. The formats of Iceberg and Hudi are recognised, and refused with a remedy.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from leaf_st.atomic import read_json
+from leaf_st.errors import InputError
+
+_STATE, _SPLITS = "state.json", "dataset_dict.json"  # of `datasets`: written by save_to_disk
+_LOG = "_delta_log"
+_COMMIT = re.compile(r"\d{20}\.json")
+_EXPORT = "write the current rows as parquet into another folder"
+
+
+def listed_files(folder: Path) -> list[Path] | None:
+    """Return the files of the table in ``folder``; None if the folder does not state its files.
+
+    Raises:
+        InputError: If the table has a format that is not read, or its list of files is damaged.
+    """
+    if (state := _mapping(folder / _STATE)) and isinstance(state.get("_data_files"), list):
+        return _files_of_state(folder, state)
+    if (folder / _LOG).is_dir():
+        return _files_of_log(folder)
+    if (folder / ".hoodie" / "hoodie.properties").is_file():
+        raise InputError(
+            f"{folder}: expected parquet files, found a table of Apache Hudi, which is not read: {_EXPORT}"
+        )
+    if any("format-version" in _mapping(path) for path in (folder / "metadata").glob("*.metadata.json")):
+        raise InputError(
+            f"{folder}: expected parquet files, found a table of Apache Iceberg, which is not read: {_EXPORT}, for "
+            "example with pyiceberg"
+        )
+    return None
+
+
+def listed_folders(folder: Path) -> list[Path] | None:
+    """Return the folders of the splits that `datasets` saved in ``folder``; None if the folder has no such list."""
+    splits = _mapping(folder / _SPLITS).get("splits")
+    return [folder / str(name) for name in splits] if isinstance(splits, list) else None
+
+
+def _files_of_state(folder: Path, state: dict[str, Any]) -> list[Path]:
+    if state.get("_indices_data_files"):
+        raise InputError(
+            f"{folder}: expected the rows of a data set, found rows and a selection of them, as early versions of "
+            "`datasets` saved shuffled or filtered rows: save the data set again with a current version"
+        )
+    names = [str(file.get("filename")) for file in state["_data_files"] if isinstance(file, dict)]
+    return _existing([folder / name for name in names], folder / _STATE)
+
+
+def _files_of_log(folder: Path) -> list[Path]:
+    """Return the files that the commits of a Delta table have added and not removed."""
+    log = folder / _LOG
+    commits = sorted(path for path in log.iterdir() if _COMMIT.fullmatch(path.name))
+    if [int(path.stem) for path in commits] != list(range(len(commits))) or not commits:
+        raise _unread_delta(folder, f"a log without its first commits, which checkpoints replace, in {log}")
+    active: dict[str, None] = {}
+    for action in _actions(commits):
+        settings = (action.get("metaData") or {}).get("configuration") or {}
+        if settings.get("delta.columnMapping.mode", "none") != "none":
+            raise _unread_delta(folder, "columns with other names in the files than in the table (column mapping)")
+        if removed := action.get("remove"):
+            active.pop(removed["path"], None)
+        if added := action.get("add"):
+            if added.get("deletionVector"):
+                raise _unread_delta(folder, "files with deleted rows (deletion vectors)")
+            if re.match(r"[a-z0-9]+:|/", added["path"]):
+                raise _unread_delta(folder, f"a file outside its folder ({added['path']})")
+            active[added["path"]] = None
+    return _existing([folder / unquote(path) for path in active], log)
+
+
+def _actions(commits: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    for path in commits:
+        try:
+            actions = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        except ValueError as error:
+            raise _damaged(path, error) from error
+        for action in actions:
+            files = [action.get(name, {"path": ""}) for name in ("add", "remove")] if isinstance(action, dict) else []
+            if not files or not all(isinstance(file, dict) and isinstance(file.get("path"), str) for file in files):
+                raise _damaged(path, f"{action!r} is no action on a file")
+            yield action
+
+
+def _damaged(path: Path, reason: object) -> InputError:
+    return InputError(f"{path} is damaged ({reason}): copy the table again")
+
+
+def _existing(files: list[Path], where: Path) -> list[Path]:
+    for path in files:
+        if not path.is_file():
+            raise InputError(f"{path}: expected the file, which {where} lists, found none: copy the table again")
+    return files
+
+
+def _unread_delta(folder: Path, found: str) -> InputError:
+    return InputError(
+        f"{folder}: expected a Delta table whose log lists complete parquet files, found {found}: {_EXPORT}, for "
+        "example with DeltaTable(...).to_pyarrow_table() of deltalake"
+    )
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    """Return the JSON object in ``path``; empty if the file is missing or something else."""
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
