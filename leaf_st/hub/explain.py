@@ -19,6 +19,7 @@ from leaf_st.hub.target import Target
 
 _REFUSED_FILES = "LFS batch API returned errors"  # how huggingface_hub begins the list of files that the hub refuses
 _AGAIN = "then run the same command again to resume"
+_OF_TOKENS = (401, 403, 404)  # statuses of an answer that may be another one with another token
 _REJECTED = (
     "the hub rejects the publication, and no partial publication is left: correct what the hub names, then run the "
     "same command again"
@@ -62,6 +63,8 @@ def _explain_status(cause: BaseException, status: int, message: str, target: Tar
         )
     if status == 403:
         return _explain_refusal(message, target)
+    if status == 404 and not _is_of_hub(cause):
+        return f"{_not_a_hub(cause)}, {_AGAIN}; {answer}"
     if status == 404:
         return (
             f"{target.repo_id}: the hub has no such repository or branch, or hides it from this token: check "
@@ -95,6 +98,11 @@ def explain_download(error: Exception, what: str, others: str) -> str:
         return (
             f"the hub has no such {what} or revision, or hides it from this token: {others}; the hub answered: {reason}"
         )
+    statuses = {status: cause for cause, status in causes_with_status(error)}
+    if 404 in statuses and not _is_of_hub(statuses[404]):
+        return f"{_not_a_hub(error)}; the server answered: {reason}"
+    if is_refused(error) and statuses.keys().isdisjoint(_OF_TOKENS):
+        return f"the hub refuses to send this {what}: {others}; the hub answered: {reason}"
     if is_refused(error):
         return (
             f"the hub refuses the token, or refuses the token for this {what}: log in with `hf auth login`, or set "
@@ -133,5 +141,21 @@ def _without_token(text: str) -> str:
 
 
 def is_refused(error: BaseException) -> bool:
-    """Return whether the hub has no such repository, or refuses it or the token."""
-    return any(status in (401, 403, 404) for _, status in causes_with_status(error))
+    """Return whether the hub has no such repository, or refuses it or the token, so that waiting does not help."""
+    return any(
+        status is not None and 400 <= status < 500 and not is_temporary(cause, status)
+        for cause, status in causes_with_status(error)
+    )
+
+
+def _is_of_hub(cause: BaseException) -> bool:
+    """Return whether the hub sent the answer of ``cause``: the hub states what it does not have. True if unknown."""
+    response = getattr(cause, "response", None)
+    return response is None or any(name in response.headers for name in ("X-Error-Code", "X-Error-Message"))
+
+
+def _not_a_hub(error: BaseException) -> str:
+    """Return that another server than the hub answered, and the remedy."""
+    if constants.ENDPOINT != constants._HF_DEFAULT_ENDPOINT:
+        return "HF_ENDPOINT names a server that does not answer as a hub does: correct or unset HF_ENDPOINT"
+    return f"the server that answered does not answer as a hub does: {connection_remedy(error)}"

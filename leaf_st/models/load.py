@@ -3,9 +3,10 @@
 The loader encodes a short and a long text, so that a model that cannot encode fails here, with an error of one line.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,12 +20,14 @@ from leaf_st.errors import InputError, ModelError
 from leaf_st.models.find import find_model
 from leaf_st.models.intact import require_intact
 from leaf_st.models.kind import require_dense
-from leaf_st.models.missing import missing_weights
+from leaf_st.models.missing import load_report
 from leaf_st.models.precision import dtype_of
 from leaf_st.models.safety import damaged_settings, length_setting, own_code, parts_of, require_safe
 from leaf_st.models.tokens import max_length_of, positions_of, special_tokens_of
 from leaf_st.recipe import Precision
 from leaf_st.zoo import ZOO
+
+_logger = logging.getLogger(__name__)
 
 # Tokens of the long probe for a model without a table of positions: a longer probe finds no other error and takes
 # seconds.
@@ -82,7 +85,7 @@ def load_model(
     _require_device(device)
     dtype = dtype_of(precision, torch.device(device))
     failures = _failures_named(f"{role} {name} cannot be loaded from {folder}", role, folder)
-    with failures, missing_weights() as missing:
+    with failures, load_report() as report:
         model = SentenceTransformer(
             str(folder),
             device=device,
@@ -93,10 +96,16 @@ def load_model(
         for module in modules_of(model):
             if not isinstance(module, Transformer):  # a Transformer has the dtype, except weights that need float32
                 module.to(dtype)
-    if missing:
+    if report.missing:
         raise InputError(
-            f"{role} {name} cannot be loaded from {folder}: expected all weights, found none for {', '.join(missing)}, "
-            f"which would be random: download or save the model again, or name another {role}"
+            f"{role} {name} cannot be loaded from {folder}: expected all weights, {report.problem}, or name another "
+            f"{role}"
+        )
+    encoders = [module.model for module in modules_of(model) if isinstance(module, Transformer)]
+    if unused := report.unused_layers({weight for encoder in encoders for weight, _ in encoder.named_parameters()}):
+        _warn_once(
+            f"{role} {name} is used without {unused} of the layers in its files: the number of layers in its "
+            "config.json is lower; if this is not what you want, correct config.json"
         )
     # Results use this name. A static model does not know its folder, and other models know only the hub's cache.
     model.model_card_data.set_model_id(ZOO[name].hub_id if name in ZOO and not Path(name).is_dir() else name)
@@ -109,6 +118,12 @@ def load_model(
         _require_own_length(model, folder, role, name)
     require_encoding(model, role, name)
     return model
+
+
+@cache
+def _warn_once(message: str) -> None:
+    """Log ``message`` as a warning, once in a process: a run loads a model several times."""
+    _logger.warning(message)
 
 
 def _require_device(device: str) -> None:

@@ -1,43 +1,102 @@
-"""Weights that a model's files lack, which transformers replaces by random ones with a warning."""
+"""Weights that a model lacks in its files, which transformers replaces by random ones, and layers that it does not use.
+
+transformers reports both only in a log message.
+"""
 
 import logging
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from transformers.utils import logging as transformers_logging
 
-_ROW = re.compile(r"^(?P<name>[\w.{}, -]+?)\s*\|\s*MISSING\b", re.MULTILINE)
+_ROW = re.compile(r"^(?P<name>[\w.{}, -]+?)\s*\|\s*(?P<status>MISSING|UNEXPECTED)\b", re.MULTILINE)
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _UNUSED = "pooler"  # sentence-transformers pools the vectors of tokens itself
+_SHOWN = 4  # names in a message
+# The report names weights of several layers together: "layer.{0, 1}.bias", or "layer.{0...11}.bias" for many.
+_LAYERS = re.compile(r"(?P<stack>.*?\.)(?:\{(?P<several>[^}]*)\}|(?P<one>\d+))\.")
 
 
-class _Report(logging.Handler):
-    """Keeps the names of weights that transformers reports as missing."""
+@dataclass
+class LoadReport:
+    """What transformers reports about the files of models.
 
-    def __init__(self) -> None:
+    Attributes:
+        missing: Names of the weights that the files lack.
+        unexpected: Names of the weights in the files that no model has.
+    """
+
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+
+    @property
+    def problem(self) -> str:
+        """What was found in place of the missing weights, and the remedy."""
+        pairs = ((name, other) for name in self.missing for other in self.unexpected)
+        prefixes = Counter(other.removesuffix(name) for name, other in pairs if other.endswith(f".{name}"))
+        if prefixes:
+            prefix = max(prefixes, key=lambda found: prefixes[found])
+            wrapped = ", as DataParallel names the weights of a model that it wraps" if prefix == "module." else ""
+            return (
+                f"found names that begin with {prefix!r}{wrapped}: remove {prefix!r} from the names in the safetensors "
+                "file, or save the model itself and not its wrapper"
+            )
+        others = len(self.missing) - _SHOWN
+        shown = ", ".join(self.missing[:_SHOWN]) + (f" and {others} others" if others > 0 else "")
+        return f"found none for {shown}, which would be random: download or save the model again"
+
+    def unused_layers(self, names: Collection[str]) -> int:
+        """Return how many layers of the files a model with weights of these ``names`` does not have.
+
+        Other weights, such as those of a pooler or of a head, are no layers of the model.
+        """
+        unused: set[tuple[str, int]] = set()
+        for match in filter(None, map(_LAYERS.match, self.unexpected)):
+            stack = match["stack"]
+            known = {int(found[1]) for name in names if (found := re.match(rf"{re.escape(stack)}(\d+)\.", name))}
+            if known:
+                unused |= {(stack, number) for number in _numbers(match["several"] or match["one"]) - known}
+        return len(unused)
+
+
+def _numbers(text: str) -> set[int]:
+    first, is_range, last = text.partition("...")
+    return set(range(int(first), int(last) + 1)) if is_range else set(map(int, text.split(",")))
+
+
+class _Handler(logging.Handler):
+    """Adds what transformers logs to a report."""
+
+    def __init__(self, report: LoadReport) -> None:
         super().__init__(logging.WARNING)
-        self.names: list[str] = []
+        self._report = report
 
     def emit(self, record: logging.LogRecord) -> None:
-        found = _ROW.finditer(_COLOURS.sub("", record.getMessage()))
-        self.names += [row["name"] for row in found if _UNUSED not in row["name"]]
+        for row in _ROW.finditer(_COLOURS.sub("", record.getMessage())):
+            if row["status"] == "UNEXPECTED":
+                self._report.unexpected.append(row["name"])
+            elif _UNUSED not in row["name"]:
+                self._report.missing.append(row["name"])
 
 
 @contextmanager
-def missing_weights() -> Iterator[list[str]]:
-    """Yield a list that receives the names of the weights missing in the files of models loaded in the block.
+def load_report() -> Iterator[LoadReport]:
+    """Yield a report that receives what transformers reports about the models loaded in the block.
 
-    transformers reports them only by a log message. The message is not printed.
+    The log message of transformers is not printed.
     """
     logger = transformers_logging.get_logger("transformers.modeling_utils")
-    report, level, propagates = _Report(), logger.level, logger.propagate
-    logger.addHandler(report)
+    report = LoadReport()
+    handler, level, propagates = _Handler(report), logger.level, logger.propagate
+    logger.addHandler(handler)
     logger.setLevel(logging.WARNING)
     logger.propagate = False
     try:
-        yield report.names
+        yield report
     finally:
-        logger.removeHandler(report)
+        logger.removeHandler(handler)
         logger.setLevel(level)
         logger.propagate = propagates

@@ -239,6 +239,13 @@ DOWNLOADS = {
     "repository deleted in between": Kind(
         _one("resolve", answer(404, X_Error_Code="RepoNotFound"), ALWAYS), "the hub has no such model or revision"
     ),
+    "another server than a hub": Kind(
+        _one("info", page(404), ALWAYS),
+        "HF_ENDPOINT names a server that does not answer as a hub does: correct or unset HF_ENDPOINT; .*404",
+    ),
+    "unavailable for legal reasons": Kind(
+        _one("info", 451, ALWAYS), "the hub refuses to send this model: name a folder, .*; the hub answered: .*451"
+    ),
     "renamed repository": Kind(_renamed(307, lambda path: path.replace(REPO, RENAMED))),
     "downloads from storage": Kind(_to_storage),
     "token in the answer": Kind(_one("info", answer(401, f"{TOKEN} is unknown"), ALWAYS), r"the hub answered: "),

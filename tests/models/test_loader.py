@@ -235,6 +235,42 @@ def test_a_missing_weight_is_named(tiny_teacher_folder, tmp_path, caplog, role):
     assert "transformers.modeling_utils" not in {record.name for record in caplog.records}
 
 
+@pytest.mark.parametrize("prefix", ["module.", "encoder_q."])
+def test_weights_with_another_prefix_are_named_by_the_prefix(tiny_teacher_folder, tmp_path, prefix):
+    folder = shutil.copytree(tiny_teacher_folder, tmp_path / "model")
+    weights = {f"{prefix}{name}": weight for name, weight in load_file(folder / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    message = f"expected all weights, found names that begin with '{prefix}'.*: remove '{prefix}' from the names in the"
+    with pytest.raises(InputError, match=message) as raised:
+        _load(folder)
+    assert ("DataParallel" in str(raised.value)) == (prefix == "module.")
+
+
+def test_a_long_list_of_missing_weights_is_shortened(tiny_teacher_folder, tmp_path):
+    folder = shutil.copytree(tiny_teacher_folder, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: weight for name, weight in weights.items() if "layer.5" not in name}
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(
+        InputError, match=r"found none for (encoder\.layer\.5\.[\w.]+(, | and )){4}12 others, which would"
+    ):
+        _load(folder)
+
+
+@pytest.mark.parametrize("kept", [1, 4, 6])
+def test_layers_of_the_files_that_are_not_used_are_counted(tiny_teacher_folder, tmp_path, caplog, kept):
+    folder = shutil.copytree(tiny_teacher_folder, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    head = {"cls.predictions.bias": torch.zeros(1), "mtp.layers.0.bias": torch.zeros(1)}
+    save_file(weights | head, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text()) | {"num_hidden_layers": kept}
+    (folder / "config.json").write_text(json.dumps(config))
+    _load(folder)
+    _load(folder)
+    said = [f"model {folder} is used without {6 - kept} of the layers in its files"] if kept < 6 else []
+    assert [message.partition(":")[0] for message in caplog.messages] == said
+
+
 def test_the_weights_of_an_unused_pooler_may_be_missing(tiny_teacher_folder, tmp_path):
     folder = shutil.copytree(tiny_teacher_folder, tmp_path / "model")
     weights = load_file(folder / "model.safetensors")
