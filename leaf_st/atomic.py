@@ -29,6 +29,10 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         # Another writer of `path` took the file for one that a kill left. Its content has then replaced ours.
         if temporary.exists() or not path.exists():
             raise
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # unlike opening, a write names no file
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     for leftover in path.parent.glob(f".{escape(path.name)}.{'?' * 8}.tmp"):

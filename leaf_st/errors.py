@@ -127,6 +127,11 @@ def exit_on_error(program: str, resume_hint: str) -> Iterator[None]:
         if not cannot_write(error):
             raise
         remedy = "free some space or choose another path, then run the same command again"
+        if error.errno == errno.EFBIG:
+            remedy = (
+                "raise the limit for the size of files (ulimit -f), or choose a file system that holds larger files, "
+                "then run the same command again"
+            )
         if _is_unreadable(error):
             remedy = "this file cannot be read: change its permissions or use another file"
         _exit(program, f"{error.strerror}: {error.filename2 or error.filename or 'output'}; {remedy}")
@@ -153,7 +158,10 @@ def _exit(program: str, message: str) -> NoReturn:
     line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
     if "tqdm" in sys.modules:
         # A progress bar that is still open would share its line with the message. tqdm.write would draw the bars again.
-        for bar in tuple(sys.modules["tqdm"].tqdm._instances):
+        bars = sys.modules["tqdm"].tqdm
+        with bars.get_lock():  # threads may still open and close bars
+            opened = tuple(bars._instances)
+        for bar in opened:
             bar.clear()
     print(f"{program}: {line}", file=sys.stderr)
     sys.exit(2)

@@ -7,7 +7,7 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.embedder import Embedder
-from leaf_st.evaluation.modes import ROLES, Mode
+from leaf_st.evaluation.modes import ROLES, Mode, role_of
 from leaf_st.tables import aligned
 from leaf_st.teacher.protocol import Teacher
 
@@ -72,6 +72,11 @@ def format_hits(hits: Mapping[Mode, Sequence[Hit]], width: int) -> str:
 
 def _search(query: str, documents: Sequence[str], embedder: Embedder, mode: Mode, k: int) -> list[Hit]:
     asked = embedder.embed(mode, "query", [query])
+    if not asked.any():
+        raise InputError(
+            f"search: expected a query with a token that the {role_of(mode, 'query')} knows, found {query!r}, whose "
+            "vector is zero: ask in other words, or name another model"
+        )
     stored = embedder.embed(mode, "document", documents)
     scores = embedder.document_model(mode).similarity(asked, stored)[0]
     best = scores.topk(min(k, len(documents)))

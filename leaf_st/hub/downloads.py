@@ -4,6 +4,8 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+from huggingface_hub import constants
+
 from leaf_st.errors import InputError
 from leaf_st.hub.manifest import Hashes, file_hashes
 
@@ -27,10 +29,13 @@ def require_undamaged(snapshot: Path, repo_id: str) -> None:
         file.unlink()
         link.unlink()
     forget_listing(snapshot)
+    again = "run the same command again, which repeats the download"
+    if constants.is_offline_mode():
+        again = f"unset HF_HUB_OFFLINE, and {again}"
     names = ", ".join(link.relative_to(snapshot).as_posix() for link in damaged)
     raise InputError(
         f"{repo_id}: expected the content that the hub's checksum names, found other content in the hub's cache for "
-        f"{names}, which was deleted: run the same command again, which repeats the download"
+        f"{names}, which was deleted: {again}"
     )
 
 

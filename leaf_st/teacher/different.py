@@ -25,9 +25,16 @@ def require_different(teacher: str, vectors: NDArray[np.floating[Any]], whole: b
         return
     with np.errstate(invalid="ignore"):  # infinite numbers, which the store refuses
         same = bool((np.ptp(vectors, axis=0) <= _NOISE * np.abs(vectors).max()).all())
+    shown = f"all {'' if whole else 'of the first '}{len(vectors):,} texts"
+    if not np.any(vectors):
+        raise InputError(
+            f"teacher {teacher}: expected vectors that differ, found zeros for {shown}, as models give them for texts "
+            "without a token that they know: name other texts, such as texts in the languages of the teacher, or name "
+            "another teacher"
+        )
     if same:
         raise InputError(
-            f"teacher {teacher}: expected vectors that differ, found the same vector for all "
-            f"{'' if whole else 'of the first '}{len(vectors):,} texts: check the teacher, such as the address of an "
+            f"teacher {teacher}: expected vectors that differ, found the same vector for {shown}: "
+            "check the teacher, such as the address of an "
             "API, the column of given vectors or the weights of a model, or name another teacher"
         )

@@ -35,6 +35,8 @@ def record_rounding(folder: Path, teacher: Targets, rows: list[Text]) -> None:
         return
     vectors, exact = (embed_rows(each, rows[:_TEXTS]) for each in (teacher, precise))
     distances, norms = np.linalg.norm(vectors - exact, axis=1), np.linalg.norm(exact, axis=1)
+    if not norms.any():  # the texts have no tokens, and `require_different` names them
+        return
     found = round(float(distances.mean() / norms.mean()), 4)
     write_sealed(folder / FINGERPRINT, {**header, ROUNDING: found})
     if not found <= _LARGEST:  # also if a vector is not finite

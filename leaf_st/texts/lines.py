@@ -13,6 +13,8 @@ _CSV_FIELD_CHARACTERS = 1 << 24  # the csv module's default limit of 128 KiB is 
 
 EXTRA_CELLS = "with more cells than the header"  # the reason under which such rows of a csv file are counted
 
+_NO_OBJECT = "not a JSON object"
+_JSON_KINDS: dict[type, str] = {str: "a string", list: "an array", bool: "true or false", type(None): "null"}
 _SEPARATORS = ",;\t|"
 _SHOWN = 20  # columns in an error
 _MARKED = "leaf_st.marked"  # handler of bytes that are not in the encoding of the file
@@ -42,19 +44,24 @@ def read_jsonl(source: SourceFile, columns: Sequence[str], skipped: Counter[str]
 def _records(source: SourceFile, skipped: Counter[str]) -> Iterator[Record]:
     for line in filter(str.strip, _lines(source)):
         record = _parse(line)
-        if record is None:
-            skipped["not a JSON object"] += 1
+        if isinstance(record, str):
+            skipped[record] += 1
             continue
         yield record
 
 
-def _parse(line: str) -> Record | None:
-    """Return the JSON object on ``line``, or None if the line is not a JSON object."""
+def _parse(line: str) -> Record | str:
+    """Return the JSON object on ``line``, or the reason why the line has none."""
     try:
         record = json.loads(line)
+    except json.JSONDecodeError as error:
+        if error.msg != "Extra data" or not line.lstrip().startswith("{"):
+            return _NO_OBJECT
+        several = line[error.pos :].startswith("{")
+        return f"{_NO_OBJECT} but several" if several else f"{_NO_OBJECT} but one with other characters after it"
     except (ValueError, RecursionError):
-        return None
-    return record if isinstance(record, dict) else None
+        return _NO_OBJECT
+    return record if isinstance(record, dict) else f"{_NO_OBJECT} but {_JSON_KINDS.get(type(record), 'a number')}"
 
 
 def read_csv(

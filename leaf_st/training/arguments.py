@@ -362,6 +362,14 @@ def _check_compile(device: str, backend: str | None, mode: str | None) -> None:
         torch.compile(layer, backend=backend or "inductor", mode=mode)(torch.ones(2, 2, device=device))
     except Exception as error:  # backends fail in different ways
         reason = str(error).partition("\n")[0]
+        wrong = {"InvalidBackend": ("torch_compile_backend", backend)}.get(type(error).__name__)
+        if mode is not None and reason.startswith("Unrecognized mode"):
+            wrong = "torch_compile_mode", mode
+        if wrong is not None:
+            name, value = wrong
+            raise InputError(
+                f"{name}: expected one that torch has, found {value!r} ({reason}): correct or remove the argument"
+            ) from error
         raise InputError(
             f"torch_compile: does not work on this machine ({type(error).__name__}: {reason}): set torch_compile=false"
         ) from error

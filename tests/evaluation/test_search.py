@@ -31,6 +31,14 @@ def test_without_a_teacher_there_is_one_list(tiny_student):
     assert len(found["standard"]) == len(DOCUMENTS)
 
 
+def test_a_query_without_a_token_is_refused(tiny_student, monkeypatch):
+    monkeypatch.setattr(tiny_student, "encode_query", lambda texts, **_: np.zeros((len(texts), 32), np.float32))
+    with pytest.raises(
+        InputError, match="a query with a token that the student knows, found '123', whose vector is zero"
+    ):
+        search("123", DOCUMENTS, student=tiny_student, teacher=None)
+
+
 def test_no_documents_is_an_error(tiny_student):
     with pytest.raises(InputError, match="expected documents, found none"):
         search("ab", [], student=tiny_student, teacher=None)

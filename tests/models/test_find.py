@@ -197,7 +197,16 @@ def test_weights_that_changed_in_the_cache_are_named_and_fetched_again(published
         assert damaged.startswith("InputError us/tiny: expected the content that the hub's checksum names, found other")
         assert "model.safetensors, which was deleted: run the same command again" in damaged
         assert _resolve(hub.url, home, "us/tiny").stdout == f"{weights.parent}\n"
-    assert weights.read_bytes() == before
+        assert weights.read_bytes() == before
+        weights.write_bytes(flipped)
+        offline = forked.run(_print_offline, hub.url, home, "us/tiny").stdout
+        assert "which was deleted: unset HF_HUB_OFFLINE, and run the same command again" in offline
+
+
+def _print_offline(*arguments):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huggingface_hub.constants.is_offline_mode", lambda: True)
+        _print_model(*arguments)
 
 
 def _print_known_model(*arguments):

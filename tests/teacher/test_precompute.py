@@ -270,6 +270,25 @@ class Collapsed(FixedTeacher):
         return np.full(8, 0.5, dtype=np.float32) + np.float32(1e-7) * (self.texts % 2)
 
 
+class Wordless(FixedTeacher):
+    """A teacher in bfloat16 that has no token for any text."""
+
+    def __init__(self):
+        super().__init__(precision="bfloat16")
+
+    def vector(self, text, kind):
+        return np.zeros(8, dtype=np.float32)
+
+    def in_float32(self):
+        return self
+
+
+def test_texts_without_a_token_are_named(tmp_path, caplog):
+    with pytest.raises(InputError, match="found zeros for all of the first 4 texts, as models give them for texts"):
+        embed(tmp_path, teacher=Wordless())
+    assert not caplog.messages
+
+
 @pytest.mark.parametrize(("number", "found"), [(38, "all of the first 4 texts"), (3, "all 3 texts")])
 def test_a_teacher_of_one_vector_is_refused_after_the_first_block(tmp_path, number, found):
     teacher = Collapsed()

@@ -147,7 +147,26 @@ def test_binary_columns_are_texts_in_utf8(tmp_path, kind):
 def test_jsonl_lines_that_are_no_objects_are_counted(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('["x"]\n{"text": "good"\n{"text": "good"}\n\n' + "[" * 100_000 + '\n{"kind": "query"}\n')
-    assert rows(path) == ([("good", "document"), (None, "query")], Counter({"not a JSON object": 3}))
+    reasons = {"not a JSON object": 2, "not a JSON object but an array": 1}
+    assert rows(path) == ([("good", "document"), (None, "query")], Counter(reasons))
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ('"cats"', "a string"),
+        ("1.5", "a number"),
+        ("null", "null"),
+        ("true", "true or false"),
+        ('{"text": "a"} {"text": "b"}', "several"),
+        (' {"text": "a"}{"text": "b"}', "several"),
+        ('{"text": "a"},', "one with other characters after it"),
+    ],
+)
+def test_what_a_jsonl_line_is_in_place_of_an_object_is_counted(tmp_path, line, found):
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{{"text": "good"}}\n{line}\n')
+    assert rows(path)[1] == Counter({f"not a JSON object but {found}": 1})
 
 
 @pytest.mark.parametrize(("name", "head", "tail"), [("a.txt", b"", b"\n"), ("a.csv", b"text\n", b"\n")])

@@ -130,7 +130,11 @@ def test_an_argument_that_would_have_no_effect_is_refused_with_the_remedy(tmp_pa
         ({"ddp_find_unused_parameters": "x"}, "expected true or false, or None, found 'x'"),
         ({"deepspeed": "ds.json"}, "deepspeed: expected the package deepspeed, found none"),
         ({"fp16": True}, "fp16: expected a GPU, found the device cpu"),
-        ({"torch_compile": True, "torch_compile_backend": "no_such"}, "torch_compile: does not work on this machine"),
+        (
+            {"torch_compile_backend": "no_such"},
+            "^torch_compile_backend: expected one .* found 'no_such' .*: correct or",
+        ),
+        ({"torch_compile_mode": "no_such"}, "^torch_compile_mode: expected one that torch has, found 'no_such'"),
         ({"metric_for_best_model": "eval_ndcg"}, "metric_for_best_model: expected loss, found 'eval_ndcg'"),
         ({"eval_strategy": "often"}, "eval_strategy: expected one of no, steps, epoch, found 'often'"),
         ({"eval_strategy": "no"}, "^eval_strategy: expected steps, the save_strategy, .* found no: set both"),
