@@ -78,15 +78,19 @@ def require_file(path: Path) -> None:
 def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:
     """Call ``fill`` with the path of a new folder, then replace ``folder`` with the new folder.
 
-    A kill between the two renames leaves no ``folder``, never an incomplete one.
+    A kill between the two renames leaves no ``folder``, never an incomplete one. If ``folder`` is a link to a folder,
+    the new folder replaces that folder, and the link stays.
     """
+    folder = folder.resolve() if folder.is_symlink() else folder
     fresh, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("new", "old"))
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
     try:
         fill(fresh)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(fresh, ignore_errors=True)  # frees the space if the disk is full
+        if isinstance(error, FileNotFoundError) and error.filename == str(fresh) and folder.parent.is_dir():
+            raise InputError(f"{folder} cannot be made ({error.strerror}): name another folder") from error
         raise
     if folder.exists():
         folder.replace(old)

@@ -146,8 +146,8 @@ def _open_closed_streams() -> None:
 
 def _is_unreadable(error: OSError) -> bool:
     """Return whether ``error`` is about an existing file or folder without permission to read."""
-    path = Path(error.filename) if isinstance(error.filename, str) else None
-    return path is not None and path.exists() and not os.access(path, os.R_OK)
+    name = error.filename  # os.path.exists, because Path.exists raises for a name that is too long
+    return isinstance(name, str) and os.path.exists(name) and not os.access(name, os.R_OK)
 
 
 def _exit(program: str, message: str) -> NoReturn:

@@ -1,8 +1,11 @@
 import json
+import sys
+from pathlib import Path
 
 import pytest
 
 from leaf_st.atomic import is_temporary, read_json, replace_folder, write_json, write_whole
+from leaf_st.errors import InputError
 
 
 def _fail_after(content):
@@ -99,3 +102,20 @@ def test_what_is_no_json_is_a_value_error(content, tmp_path):
     (tmp_path / "any.json").write_bytes(content)
     with pytest.raises(ValueError):  # noqa: PT011  (the message is json's)
         read_json(tmp_path / "any.json")
+
+
+def test_a_link_to_a_folder_stays_a_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("disk")
+    for content in ("first", "second"):
+        replace_folder(link, lambda folder, content=content: (folder.mkdir(), (folder / "a").write_text(content)))
+        assert link.is_symlink()
+        assert (tmp_path / "disk" / "a").read_text() == content
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "link"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no /proc")
+def test_a_place_without_folders_is_named():
+    with pytest.raises(InputError, match=r"/proc/x cannot be made .*: name another folder"):
+        replace_folder(Path("/proc/x"), Path.mkdir)

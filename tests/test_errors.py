@@ -115,3 +115,10 @@ def test_the_line_is_not_continued_from_a_progress_bar(capsys):
 def test_errors_pass_between_processes(error):
     found = pickle.loads(pickle.dumps(error))
     assert (type(found), str(found), vars(found)) == (type(error), str(error), vars(error))
+
+
+def test_a_name_that_is_too_long_is_reported(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended, exit_on_error("program", "hint"):
+        (tmp_path / ("x" * 300)).mkdir()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("program: File name too long: ")

@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options = build_parser().parse_args(arguments)
         if os.environ.get("RANK", "0") != "0":
             os.environ["TQDM_DISABLE"] = "1"  # the first process shows the progress of all processes
+        # A notebook sets its own backend for the commands of its shell too, and matplotlib refuses an unknown one.
+        os.environ["MPLBACKEND"] = "svg"
         os.environ.setdefault("TQDM_DELAY", _SECONDS_WITHOUT_BAR)  # read when tqdm is imported
         if not _has_home():  # mteb makes a folder for its cache when it is imported
             os.environ.setdefault("MTEB_CACHE", str(Path(tempfile.gettempdir(), "mteb")))

@@ -146,7 +146,18 @@ def _find(folder: Path, patterns: Sequence[str]) -> Path:
         if found:
             return found[0]
     part = patterns[0].partition(".")[0]
-    others = [str(path.relative_to(folder)) for way in (f"{part}*", f"{part}/*") for path in _visible(folder, way)]
+    for path in folder.glob(f"{part}*"):
+        if path.is_symlink() and not path.exists():
+            raise InputError(
+                f"retrieval set {folder}: {path.name} is a link to {path.readlink()}, which does not "
+                "exist: restore that file, or remove the link"
+            )
+    others = [
+        str(path.relative_to(folder))
+        for way in ("*", "*/*")
+        for path in _visible(folder, way)
+        if str(path.relative_to(folder)).lower().startswith(part)
+    ]
     found_names, remedy = (", ".join(others[:_SHOWN]), "add or rename") if others else ("none", "add")
     raise InputError(
         f"retrieval set {folder}: expected {' or '.join(patterns)}, found {found_names}: {remedy} the file"

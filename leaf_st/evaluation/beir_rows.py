@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
+from typing import TextIO
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.set_files import Row, parquet_rows, require_content, shortened, unreadable
 from leaf_st.texts.content import encoding_of
+from leaf_st.texts.lines import bounded_lines
 
 QRELS = ("query-id", "corpus-id", "score")
 _COLUMNS = ("_id", "id", "title", "text", *QRELS)  # other columns may be large
@@ -74,7 +76,7 @@ def _read_parquet(path: Path) -> Iterator[Row]:
 
 def _read_jsonl(path: Path) -> Iterator[Row]:
     with _open(path) as lines:
-        yield from (shortened(json.loads(line)) for line in lines if line.strip())
+        yield from (shortened(json.loads(line)) for line in bounded_lines(lines) if line.strip())
 
 
 @contextmanager
@@ -99,9 +101,9 @@ def _read_tsv(path: Path) -> Iterator[Row]:
     yield from (dict(zip(names, record, strict=False)) for record in records)
 
 
-def _records(lines: Iterator[str]) -> Iterator[list[str]]:
+def _records(lines: TextIO) -> Iterator[list[str]]:
     """Yield the cells of each line that is not blank; TREC's tools also separate cells by spaces."""
-    for line in filter(str.strip, lines):
+    for line in filter(str.strip, bounded_lines(lines)):
         cells = line.rstrip("\n").split("\t") if "\t" in line else line.split()
         yield [_unquoted(cell) for cell in cells]
 

@@ -18,6 +18,7 @@ from leaf_st.hub.settings import connection_settings, find_token
 from leaf_st.hub.target import Target
 
 _REFUSED_FILES = "LFS batch API returned errors"  # how huggingface_hub begins the list of files that the hub refuses
+_OF_PROXY = 407  # a proxy that wants a password, so the request has not reached the hub
 _AGAIN = "then run the same command again to resume"
 _OF_TOKENS = (401, 403, 404)  # statuses of an answer that may be another one with another token
 _REJECTED = (
@@ -143,7 +144,7 @@ def _without_token(text: str) -> str:
 def is_refused(error: BaseException) -> bool:
     """Return whether the hub has no such repository, or refuses it or the token, so that waiting does not help."""
     return any(
-        status is not None and 400 <= status < 500 and not is_temporary(cause, status)
+        status is not None and 400 <= status < 500 and status != _OF_PROXY and not is_temporary(cause, status)
         for cause, status in causes_with_status(error)
     )
 

@@ -82,6 +82,7 @@ class EmbeddingStore:
 
     def __init__(self, folder: Path, fingerprint: Fingerprint | None = None, verified: bool = False) -> None:
         self.folder = folder
+        self._place = folder.absolute()  # also for a process with another current folder
         self.header = read_header(folder)
         if fingerprint is not None:
             fingerprint.require_same(self.header["fingerprint"], f"store {folder}")
@@ -117,7 +118,7 @@ class EmbeddingStore:
 
     def __reduce__(self) -> tuple[type["EmbeddingStore"], tuple[Path]]:
         # `datasets` pickles the objects that a transform refers to. Pickling mapped shards would read them into memory.
-        return EmbeddingStore, (self.folder,)
+        return EmbeddingStore, (self._place,)
 
     def shard(self, index: int) -> Shard:
         """Return shard ``index``, mapped; the `OPEN_SHARDS` shards that were read last stay mapped.
@@ -126,7 +127,7 @@ class EmbeddingStore:
             InputError: If the shard is missing.
         """
         if index not in self._open:
-            path = self.folder / self._names[index]
+            path = self._place / self._names[index]
             if not path.is_file():
                 raise InputError(f"shard {path} is missing: run `leaf-st embed` again to write the shard again")
             self._open[index] = open_shard(path)

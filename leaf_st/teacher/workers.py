@@ -3,6 +3,7 @@
 The launchers are `torchrun` and `accelerate launch`.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,6 +20,7 @@ from leaf_st.teacher.store import EmbeddingStore
 # How long a process waits for the others. One process may embed for hours while the others have finished their shards.
 # If a process fails, the launcher ends all of them.
 _TIMEOUT = timedelta(days=7)
+_OF_LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 Make = Callable[[Callable[[int], bool]], EmbeddingStore | None]
 
@@ -28,9 +30,19 @@ def join(use_cpu: bool = False) -> PartialState:
 
     Args:
         use_cpu: Use the CPU even if a GPU is available.
+
+    Raises:
+        InputError: If the environment contains only some variables of a launcher, or wrong values.
     """
-    asked = parse_flag_from_env("ACCELERATE_USE_CPU")
-    return PartialState(cpu=asked or use_cpu or get_device_name() == "cpu", timeout=_TIMEOUT)
+    found = ", ".join(f"{name}={os.environ[name]}" for name in _OF_LAUNCHER if name in os.environ) or "none"
+    try:
+        asked = parse_flag_from_env("ACCELERATE_USE_CPU")
+        return PartialState(cpu=asked or use_cpu or get_device_name() == "cpu", timeout=_TIMEOUT)
+    except ValueError as error:
+        raise InputError(
+            f"the variables of a launcher cannot be used ({error}): expected {', '.join(_OF_LAUNCHER)}, as torchrun "
+            f"sets them, found {found}: start the command with torchrun, or unset these variables"
+        ) from error
 
 
 class Engine(Protocol):

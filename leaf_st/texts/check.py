@@ -10,6 +10,7 @@ from typing import cast
 from leaf_st.recipe import KINDS
 
 NOT_UTF_8 = "not UTF-8"
+NOT_TEXT = "not text"
 
 _MAX_BYTES = 1_000_000  # longer than any teacher reads: probably a file mistaken for a text
 _BYTES_PER_CHARACTER = 4  # the most that UTF-8 uses
@@ -27,7 +28,7 @@ def flaw(text: object, kind: object) -> str | None:
     if text is None:
         return "without a text"
     if not isinstance(text, str):
-        return "not text"
+        return NOT_TEXT
     stripped = text.strip()
     if "\0" in stripped:
         return "with a NUL character"

@@ -250,7 +250,9 @@ def _json(text: str) -> Content | None:
 
 
 def _unmarked(head: bytes) -> Content | None:
-    """Return the content of a text in UTF-16 or UTF-32 without a byte-order mark."""
+    """Return the content of a text in UTF-16 or UTF-32 without a byte-order mark, or of a file without content."""
+    if head and not head.strip(b"\0"):
+        return Content("NUL bytes, as an interrupted copy leaves them", "copy or create the file again")
     for name in _wide_encodings(head):
         width = 4 if "32" in name else 2
         try:

@@ -33,6 +33,7 @@ class Rows(NamedTuple):
 
 _ABOUT = (".md", ".json", ".yaml", ".yml", ".py", ".sh")
 _KIND = "kind"  # the column that names the kind of a row, unless a recipe names another column
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z")
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # the folder of rows without a value
 
 
@@ -176,11 +177,14 @@ def _beir_table(folder: Path, name: str, key: str) -> Path:
         if table_files(path) and path.exists():
             return path
     expected = " or ".join(path.name for path in candidates)
-    found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+    names = sorted(path.name for path in folder.iterdir())
+    found = ", ".join(names[:8]) or "nothing"
+    is_packed = any(name.lower().endswith(_PACKED) for name in names)
     raise FieldError(
         key,
         "source",
-        f"expected parquet files, or a BEIR folder with {expected}, found {found}: name a file of the folder instead",
+        f"expected parquet files, or a BEIR folder with {expected}, found {found}: "
+        + ("unpack the files" if is_packed else "name a file of the folder instead"),
         folder,
     )
 

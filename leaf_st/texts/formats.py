@@ -8,6 +8,7 @@ surrogates, which `leaf_st.texts.check` leaves out. Binary columns contain UTF-8
 write texts. Compressed text files are not supported, because parquet compresses.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -28,7 +29,7 @@ def open_source(path: Path, column: str, key: str, progress: ReadProgress) -> So
     if path.is_symlink() and not path.exists():
         raise source.error(f"a link to {path.readlink()}, which does not exist: restore that file, or remove the link")
     if not path.is_file():
-        raise source.error("no such file: name an existing file or folder")
+        raise source.error(_not_a_file(path))
     ending, size = path.suffix.lower(), path.stat().st_size
     known = f"a file that ends in {', '.join(READERS)}, or a BEIR folder"
     if ending in READERS and size == 0:
@@ -40,6 +41,15 @@ def open_source(path: Path, column: str, key: str, progress: ReadProgress) -> So
     if ending in FORMATS:
         return source._replace(progress=progress.add(size, sum(open_columns(path, key, "source").sizes)))
     return source._replace(progress=progress.add(size), encoding=encoding_of(path))
+
+
+def _not_a_file(path: Path) -> str:
+    """Return what is wrong with ``path``, and the remedy."""
+    if path.exists():
+        return "a pipe or device, which cannot be read twice: write its content to a file, and name the file"
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
+        return f"no such file: name an existing file or folder, or a data set on the hub as hf://datasets/{path}"
+    return "no such file: name an existing file or folder"
 
 
 def read_blocks(source: SourceFile, others: Sequence[str], skipped: Counter[str]) -> Iterator[Block]:
@@ -60,6 +70,7 @@ def read_blocks(source: SourceFile, others: Sequence[str], skipped: Counter[str]
 def _columns(source: SourceFile, columns: Sequence[str], _: Counter[str]) -> Iterator[Block]:
     file = open_columns(source.path, source.key, "source")
     source.require(file.schema.names)
+    source.refuse_similar(file.schema.names, columns)
     present = [name for name in columns if name in file.schema.names]
     for piece in range(len(file.sizes)):
         with broken_columns(source.path, f"{file.kind} {piece}", source.key, "source"):

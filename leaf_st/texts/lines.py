@@ -6,16 +6,18 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from io import TextIOWrapper
+from typing import TextIO
 
 from leaf_st.texts.source import Block, SourceFile
 
 _CSV_FIELD_CHARACTERS = 1 << 24  # the csv module's default limit of 128 KiB is shorter than many documents
 
 EXTRA_CELLS = "with more cells than the header"  # the reason under which such rows of a csv file are counted
+NOT_OBJECT = "not a JSON object"
 
-_NO_OBJECT = "not a JSON object"
 _JSON_KINDS: dict[type, str] = {str: "a string", list: "an array", bool: "true or false", type(None): "null"}
 _SEPARATORS = ",;\t|"
+LONGEST_LINE = 1 << 26  # characters; a gap in a damaged file, or a file without line ends, would fill the memory
 _SHOWN = 20  # columns in an error
 _MARKED = "leaf_st.marked"  # handler of bytes that are not in the encoding of the file
 
@@ -33,6 +35,8 @@ def read_jsonl(source: SourceFile, columns: Sequence[str], skipped: Counter[str]
     record: Record | None = None
     is_found, found = False, dict[str, None]()
     for record in _records(source, skipped):
+        if not found and not is_found:
+            source.refuse_similar(record, [name for name in columns if name != source.column])
         is_found = is_found or source.column in record
         if not is_found and len(found) < _SHOWN:
             found.update(dict.fromkeys(record))
@@ -56,12 +60,12 @@ def _parse(line: str) -> Record | str:
         record = json.loads(line)
     except json.JSONDecodeError as error:
         if error.msg != "Extra data" or not line.lstrip().startswith("{"):
-            return _NO_OBJECT
+            return NOT_OBJECT
         several = line[error.pos :].startswith("{")
-        return f"{_NO_OBJECT} but several" if several else f"{_NO_OBJECT} but one with other characters after it"
+        return f"{NOT_OBJECT} but several" if several else f"{NOT_OBJECT} but one with other characters after it"
     except (ValueError, RecursionError):
-        return _NO_OBJECT
-    return record if isinstance(record, dict) else f"{_NO_OBJECT} but {_JSON_KINDS.get(type(record), 'a number')}"
+        return NOT_OBJECT
+    return record if isinstance(record, dict) else f"{NOT_OBJECT} but {_JSON_KINDS.get(type(record), 'a number')}"
 
 
 def read_csv(
@@ -78,6 +82,7 @@ def read_csv(
     try:
         _require_separated(source, records.fieldnames or (), delimiter)
         source.require(records.fieldnames or ())
+        source.refuse_similar(records.fieldnames or (), columns)
         _require_once(source, records.fieldnames or (), columns)
         for record in records:
             # A text that contains separators and has no quotes would be cut at the first separator.
@@ -86,6 +91,9 @@ def read_csv(
                 continue
             yield _row(record, columns)
     except csv.Error as error:
+        # The header itself is broken csv if its names are in quotes, and separated in another way.
+        if delimiter not in (header := next(_lines(source), "")):
+            _require_separated(source, [header], delimiter)
         raise source.error(
             f"broken csv ({error}): close every quoted text, and double the quotes inside a text",
             f", after line {records.line_num}",
@@ -125,6 +133,29 @@ def _lines(source: SourceFile, newline: str | None = None) -> Iterator[str]:
         TextIOWrapper(file, encoding=source.encoding.name, errors=_MARKED, newline=newline) as lines,
     ):
         file.seek(source.encoding.start)
-        for line in lines:
-            source.progress.done = file.tell()
-            yield line
+        try:
+            for line in bounded_lines(lines):
+                source.progress.done = file.tell()
+                yield line
+        except LongLineError as error:
+            raise source.error(f"{error}: write one row per line, or copy or create the file again") from error
+
+
+class LongLineError(ValueError):
+    """A line that is too long for a file of rows."""
+
+
+def bounded_lines(file: TextIO) -> Iterator[str]:
+    """Yield the lines of ``file``.
+
+    Raises:
+        LongLineError: If a line has more than `LONGEST_LINE` characters.
+    """
+    number = 0
+    while line := file.readline(LONGEST_LINE):
+        number += 1
+        if len(line) == LONGEST_LINE and not line.endswith(("\n", "\r")):
+            raise LongLineError(
+                f"expected lines of less than {LONGEST_LINE:,} characters, found more in line {number:,}"
+            )
+        yield line

@@ -11,17 +11,19 @@ from itertools import islice
 from leaf_st.errors import FieldError
 from leaf_st.recipe import DOCSTRINGS, TextsSpec
 from leaf_st.texts import Text
-from leaf_st.texts.check import NOT_UTF_8, in_words
+from leaf_st.texts.check import NOT_TEXT, NOT_UTF_8, in_words
 from leaf_st.texts.dedupe import Deduplicator
 from leaf_st.texts.docstrings import docstring_texts
 from leaf_st.texts.exclude import EXCLUDED, Contents
 from leaf_st.texts.files import Rows, read_file
-from leaf_st.texts.lines import EXTRA_CELLS
+from leaf_st.texts.lines import EXTRA_CELLS, NOT_OBJECT
 from leaf_st.texts.progress import PartProgress, ReadProgress
 from leaf_st.texts.select import Cut, Selection, total_limit
 
 _REMEDIES = {
     NOT_UTF_8: "convert the file to UTF-8",
+    NOT_OBJECT: "write one JSON object per line",
+    NOT_TEXT: "name a column of strings",
     EXTRA_CELLS: "put texts that contain the separator in quotes",
     EXCLUDED: "texts.exclude=[] keeps the texts of the evaluation sets",
 }
@@ -85,7 +87,9 @@ def require_texts(spec: TextsSpec, key: str = "texts", most: int = 1, excluded: 
 
 
 def _no_texts(spec: TextsSpec, skipped: Counter[str], key: str) -> FieldError:
-    remedies = ["name another source or column", *(remedy for reason, remedy in _REMEDIES.items() if skipped[reason])]
+    # Some reasons say more, such as "not a JSON object but a string".
+    given = [remedy for reason, remedy in _REMEDIES.items() if any(found.startswith(reason) for found in skipped)]
+    remedies = ["name another source or column", *given]
     return FieldError(
         key,
         "source",

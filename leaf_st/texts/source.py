@@ -46,6 +46,22 @@ class SourceFile(NamedTuple):
         """
         require_column(self.path, self.column, found, *self.setting)
 
+    def refuse_similar(self, found: Iterable[str], columns: Iterable[str]) -> None:
+        """Check that no optional column is written in another way, because the column would count as missing.
+
+        Args:
+            found: The columns of the file.
+            columns: The columns to read.
+
+        Raises:
+            FieldError: If the file lacks one of ``columns``, but has the name in other case or with spaces around it.
+        """
+        names = list(found)
+        for column in columns:
+            similar = [name for name in names if name.strip().casefold() == column.casefold()]
+            if similar and column not in names:
+                raise self.error(f"expected the column {column!r} or none, found {similar[0]!r}: rename that column")
+
 
 def require_column(path: Path, column: str, found: Iterable[str], part: str, field: str) -> None:
     """Check that ``column`` is one of the columns ``found`` in the file ``path``.

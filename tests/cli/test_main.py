@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from forked import CONTEXT
@@ -371,3 +372,18 @@ def test_a_disk_without_room_is_one_line(recipe):
     assert [path.name for path in Path("out/store").iterdir()] == ["fingerprint.json"]
     _run("embed", recipe, "--output", "out")
     assert Path("out/store/manifest.json").is_file()
+
+
+def _embed_with(variables, recipe, folder):
+    os.environ.update(variables)
+    os.chdir(folder)
+    main(["embed", str(recipe), "--output", "run"])
+
+
+@pytest.mark.parametrize("variables", [{"RANK": "abc", "WORLD_SIZE": "2"}, {"WORLD_SIZE": "4"}, {"LOCAL_RANK": "0"}])
+def test_variables_of_a_launcher_without_a_launcher(recipe, tmp_path, variables):
+    done = forked.run(_embed_with, variables, recipe, tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("leaf-st: the variables of a launcher cannot be used (")
+    assert ", ".join(f"{name}={value}" for name, value in variables.items()) in done.stderr
+    assert done.stderr.endswith("start the command with torchrun, or unset these variables\n")

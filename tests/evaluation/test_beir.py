@@ -245,3 +245,27 @@ def test_queries_without_judgements_are_kept_if_asked_for(tmp_path):
     assert [row["id"] for row in kept.queries] == [*(row["_id"] for row in QUERIES), "d1"]
     assert kept.own["d1"] == 0  # a document that is the query itself
     assert "d1" not in [row["id"] for row in load_beir(tmp_path).queries]
+
+
+def test_a_link_to_nothing_is_named(tmp_path):
+    folder = _write(tmp_path)
+    (folder / "corpus.jsonl").unlink()
+    (folder / "corpus.jsonl").symlink_to("elsewhere.jsonl")
+    with pytest.raises(InputError, match=r"corpus\.jsonl is a link to elsewhere\.jsonl, which does not exist"):
+        load_beir(folder)
+
+
+def test_a_file_with_a_name_in_other_case_is_shown(tmp_path):
+    folder = _write(tmp_path)
+    (folder / "corpus.jsonl").rename(folder / "Corpus.jsonl")
+    with pytest.raises(InputError, match=r"found Corpus\.jsonl: add or rename the file"):
+        load_beir(folder)
+
+
+def test_a_gap_in_a_file_ends_at_the_longest_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("leaf_st.texts.lines.LONGEST_LINE", 1000)
+    folder = _write(tmp_path)
+    with (folder / "corpus.jsonl").open("ab") as file:
+        file.truncate(1 << 32)  # sparse: needs no space on the disk
+    with pytest.raises(InputError, match="expected lines of less than 1,000 characters, found more in line 3"):
+        load_beir(folder)

@@ -168,3 +168,25 @@ def test_only_a_folder_is_pulled_into(tiny_teacher_folder, tmp_path):
     for name, found in (("link", "a link to nothing: remove the link"), ("file", "a file: name another one")):
         with pytest.raises(InputError, match=rf"^--output .*{name}: expected a folder to create, found {found}"):
             pull(str(tiny_teacher_folder), tmp_path / name)
+
+
+@pytest.mark.parametrize("status", [410, 423, 451])
+def test_a_model_that_the_hub_refuses_for_good_is_not_pulled_from_the_cache(published, connect_to, tmp_path, status):
+    name = ZOO["leaf-ir"].hub_id
+    with serve(published) as hub:
+        connect_to(hub.url)
+        pull(name, tmp_path / "first")
+        hub.fail_with = status
+        with pytest.raises(InputError, match=f"the hub refuses this model: correct .*; the hub answered: .*{status}"):
+            pull(name, tmp_path / "second")
+    assert not (tmp_path / "second").exists()
+
+
+def test_a_proxy_that_wants_a_password_is_not_the_hub(published, connect_to, tmp_path):
+    name = ZOO["leaf-ir"].hub_id
+    with serve(published) as hub:
+        connect_to(hub.url)
+        pull(name, tmp_path / "first")
+        hub.fail_with = 407
+        pull(name, tmp_path / "second")
+    assert (tmp_path / "second" / "model.safetensors").is_file()

@@ -1,8 +1,10 @@
 import json
+import os
 import re
 import shlex
 import shutil
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -335,3 +337,12 @@ def test_the_commands_say_where_it_is(whole, tmp_path, capsys):
     assert f"saved in {folder / 'results' / 'alignment.json'}" in said
     assert said.endswith(f"the report is {folder / 'report' / 'report.html'}\n")
     assert Path(folder / "report" / "report.html").is_file()
+
+
+def test_the_backend_of_a_notebook_does_not_stop_the_report(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
+    command = [sys.executable, "-m", "leaf_st", "report", str(tmp_path / "run")]
+    variables = {**os.environ, "MPLBACKEND": "module://some_notebook.backend"}
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "run" / "report" / "report.html").is_file()

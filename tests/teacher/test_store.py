@@ -268,3 +268,12 @@ def test_texts_of_the_store_are_found_by_content_unless_an_earlier_version_made_
     store.header["held_out_by"] = "text"
     assert store.include(asked) == [True, False, False]
     assert store.include([]) == []
+
+
+def test_a_store_in_a_relative_folder_is_found_from_another_folder(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(store.folder.parent)
+    relative = EmbeddingStore(Path(store.folder.name))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    np.testing.assert_array_equal(relative.embeddings([0, 1]), store.embeddings([0, 1]))
+    assert len(pickle.loads(pickle.dumps(relative))) == len(store)

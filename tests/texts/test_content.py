@@ -218,3 +218,21 @@ def test_a_table_with_a_header_is_no_file_of_texts(tmp_path, content, ending):
 def test_texts_with_commas_and_tabs_are_texts(tmp_path, content):
     (tmp_path / "a.txt").write_text(content)
     assert read(tmp_path / "a.txt")[0] == list(dict.fromkeys(content.splitlines()))
+
+
+def test_a_file_of_nul_bytes_is_no_utf_32(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(bytes(4096))
+    with pytest.raises(InputError, match="found NUL bytes, as an interrupted copy leaves them: copy or create"):
+        read(path)
+
+
+def test_rows_of_another_form_come_with_a_remedy(tmp_path):
+    array = tmp_path / "a.jsonl"
+    array.write_text('{"text": "a"},\n{"text": "b"},\n')
+    with pytest.raises(InputError, match=r"2 not a JSON object.*; write one JSON object per line"):
+        read(array)
+    lists = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": [["a"], ["b"]]}), lists)
+    with pytest.raises(InputError, match=r"2 not text.*; name a column of strings"):
+        read(lists)

@@ -1,4 +1,5 @@
 import json
+import os
 from collections import Counter
 
 import pyarrow as pa
@@ -228,3 +229,56 @@ def test_csv_rows_with_more_cells_than_the_header_are_counted_and_left_out(tmp_p
     path = tmp_path / "a.csv"
     path.write_text('id,text\n1,hello there, and more\n2,"hello there, and more"\n')
     assert rows(path) == ([("hello there, and more", "document")], Counter({"with more cells than the header": 1}))
+
+
+@pytest.mark.parametrize("header", ['"text";"kind"', '"text"\t"kind"', '"text"|"kind"'])
+def test_a_header_of_quoted_names_and_another_separator_is_named(tmp_path, header):
+    path = tmp_path / "a.csv"
+    path.write_text(f'{header}\n"a b";"query"\n')
+    with pytest.raises(InputError, match=r"expected columns separated by ',', found '(;|\|)|expected .* '\\t'"):
+        rows(path)
+
+
+@pytest.mark.parametrize("name", ["Kind", " kind", "KIND "])
+@pytest.mark.parametrize("ending", ["parquet", "jsonl", "csv"])
+def test_a_kind_column_that_is_written_in_another_way_is_not_ignored(tmp_path, ending, name):
+    path, record = tmp_path / f"a.{ending}", {"text": "a b", name: "query"}
+    if ending == "csv":
+        path.write_text(f"text,{name}\na b,query\n")
+    else:
+        (write_parquet if ending == "parquet" else write_jsonl)(path, [record])
+    with pytest.raises(InputError, match=f"expected the column 'kind' or none, found '{name}': rename that column"):
+        rows(path)
+
+
+@pytest.mark.parametrize("ending", ["txt", "jsonl", "csv"])
+def test_a_gap_in_a_file_ends_at_the_longest_line(tmp_path, monkeypatch, ending):
+    monkeypatch.setattr("leaf_st.texts.lines.LONGEST_LINE", 1000)
+    path = tmp_path / f"a.{ending}"
+    head = {"txt": "", "jsonl": "", "csv": "text\n"}[ending]
+    row = '{"text": "a"}\n' if ending == "jsonl" else "a b\n"
+    path.write_text(head + row * 999)
+    assert len(rows(path)[0]) == 999
+    with path.open("ab") as file:
+        file.truncate(path.stat().st_size + (1 << 32))  # sparse: needs no space on the disk
+    line = 1000 + bool(head)
+    with pytest.raises(InputError, match=f"lines of less than 1,000 characters, found more in line {line:,}: write"):
+        rows(path)
+
+
+def test_a_pipe_is_no_missing_file(tmp_path):
+    os.mkfifo(tmp_path / "a.jsonl")
+    with pytest.raises(InputError, match="a pipe or device, which cannot be read twice: write its content to a file"):
+        rows(tmp_path / "a.jsonl")
+
+
+def test_the_name_of_a_data_set_on_the_hub_needs_its_scheme():
+    with pytest.raises(InputError, match=r"no such file: .*, or a data set on the hub as hf://datasets/some/data"):
+        rows("some/data")
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl.gz", "part-0.jsonl.zst"])
+def test_a_folder_of_compressed_files(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\x1f\x8b")
+    with pytest.raises(InputError, match=f"found {name}: unpack the files"):
+        rows(tmp_path)
