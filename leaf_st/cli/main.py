@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # A notebook sets its own backend for the commands of its shell too, and matplotlib refuses an unknown one.
         os.environ["MPLBACKEND"] = "svg"
         os.environ.setdefault("TQDM_DELAY", _SECONDS_WITHOUT_BAR)  # read when tqdm is imported
+        _require_progress_bars()
         if not _has_home():  # mteb makes a folder for its cache when it is imported
             os.environ.setdefault("MTEB_CACHE", str(Path(tempfile.gettempdir(), "mteb")))
         _require_local(options)
@@ -62,6 +63,15 @@ def _require_current_folder() -> None:
         os.getcwd()
     except FileNotFoundError:  # torch and transformers cannot be imported there
         raise InputError("the current folder does not exist any more: change to another folder") from None
+
+
+def _require_progress_bars() -> None:
+    """Check that tqdm can be imported, which reads numbers from variables with these names."""
+    try:
+        import tqdm  # noqa: F401
+    except ValueError as error:
+        names = ", ".join(sorted(name for name in os.environ if name.startswith("TQDM_")))
+        raise InputError(f"{names}: expected values of tqdm, {error}: correct or unset these variables") from None
 
 
 def _require_local(options: argparse.Namespace) -> None:

@@ -19,12 +19,14 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir_rows import QRELS, as_grade, as_id, read_rows
-from leaf_st.evaluation.set_files import warn_shortened
+from leaf_st.evaluation.set_files import open_parquet, warn_shortened
 from leaf_st.models.identity import hash_files
+from leaf_st.texts.content import PACKED
 from leaf_st.texts.fold import folded
 
 _TEXT_FILES = {name: (f"{name}.parquet", f"{name}.jsonl", f"{name}/*.parquet") for name in ("corpus", "queries")}
@@ -159,6 +161,8 @@ def _find(folder: Path, patterns: Sequence[str]) -> Path:
         if str(path.relative_to(folder)).lower().startswith(part)
     ]
     found_names, remedy = (", ".join(others[:_SHOWN]), "add or rename") if others else ("none", "add")
+    if any(name.lower().endswith(PACKED) for name in others):
+        remedy = "unpack"
     raise InputError(
         f"retrieval set {folder}: expected {' or '.join(patterns)}, found {found_names}: {remedy} the file"
     )
@@ -204,6 +208,8 @@ def _require_text(path: Path, key: str, name: str, value: object) -> None:
 
 
 def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
+    if path.suffix == ".parquet":
+        _require_no_other_grade(path)
     qrels: dict[str, dict[str, int]] = {}
     for number, row in enumerate(read_rows(path, QRELS if path.suffix == ".tsv" else QRELS[:2]), start=1):
         query, document = (_id(path, number, row, column) for column in QRELS[:2])
@@ -216,6 +222,20 @@ def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
     if not any(grade > 0 for judged in qrels.values() for grade in judged.values()):
         raise InputError(f"{path}: no score is above 0, expected at least one relevant document: add a judgement")
     return qrels
+
+
+def _require_no_other_grade(path: Path) -> None:
+    """Check that a parquet file of judgements without ``score`` has no column of another name that may be the grade."""
+    schema = open_parquet(path).schema
+    if "score" in schema.names:
+        return
+    for column in schema:
+        is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+        if is_number and column.name not in QRELS and not column.name.startswith("__"):  # the index of a DataFrame
+            raise InputError(
+                f"{path}: expected a column score or only relevant documents, found the column {column.name}: rename "
+                "the column to score, or remove the column"
+            )
 
 
 def _with_texts(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.set_files import Row, parquet_rows, require_content, shortened, unreadable
+from leaf_st.evaluation.set_files import Row, open_parquet, parquet_rows, require_content, shortened, unreadable
 from leaf_st.texts.content import encoding_of
 from leaf_st.texts.lines import bounded_lines
 
@@ -32,6 +32,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
         raise
     except (OSError, ValueError, RecursionError) as error:
         raise unreadable(path, error) from error
+    _require_title(path, rows)
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise InputError(
@@ -43,6 +44,15 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
                     f"{path}: row {number} has no {column!r}, expected {', '.join(columns)}: correct the row"
                 )
     return rows
+
+
+def _require_title(path: Path, rows: Sequence[Row]) -> None:
+    """Check that no column is called Title, for example, because the titles would be left out without a word."""
+    first = rows[0] if rows and isinstance(rows[0], dict) else {}
+    names = open_parquet(path).schema.names if path.suffix == ".parquet" else list(first)
+    similar = [name for name in names if name.strip().casefold() == "title"]
+    if similar and "title" not in names:
+        raise InputError(f"{path}: expected the column 'title' or none, found {similar[0]!r}: rename that column")
 
 
 def as_id(value: object) -> str | None:

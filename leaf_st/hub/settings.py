@@ -14,6 +14,7 @@ from leaf_st.errors import InputError
 
 # huggingface_hub reads the environment when it is imported, so that the functions import it after `check_numbers`.
 _NUMBERS = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT")
+_LONGEST = 10**6  # seconds; the system refuses the wait of a larger number
 _CACHES = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME")  # in the client's order
 _ORIGIN = "HF_HUB_USER_AGENT_ORIGIN"
 _PROXIED = ("all", "https", "http")
@@ -31,7 +32,7 @@ def check_numbers() -> None:
             seconds = int(os.environ.get(name, "10"))
         except ValueError as error:
             raise InputError(f"{name}: expected seconds, such as 10, {error}: correct or unset {name}") from None
-        if seconds < 1:
+        if not 1 <= seconds <= _LONGEST:
             raise InputError(f"{name}: expected seconds, such as 10, found {seconds}: correct or unset {name}")
     if not os.environ.get(_ORIGIN, "").isascii():
         raise InputError(f"{_ORIGIN}: expected ASCII characters, found others: correct or unset {_ORIGIN}")

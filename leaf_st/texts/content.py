@@ -23,6 +23,7 @@ _EXPECTED = {
     ".txt": "one text per line",
 }
 _COLUMNAR = (".parquet", ".arrow", ".feather")
+PACKED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".7z")  # endings of compressed files
 _TABLE = "write the table as parquet or csv"
 
 

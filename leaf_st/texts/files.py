@@ -11,6 +11,7 @@ from leaf_st.errors import FieldError
 from leaf_st.hub.dataset_url import is_dataset_url
 from leaf_st.recipe import TextsSpec
 from leaf_st.texts.columnar import FORMATS
+from leaf_st.texts.content import PACKED
 from leaf_st.texts.folder import table_files, visible_files
 from leaf_st.texts.formats import READERS, open_source, read_blocks
 from leaf_st.texts.progress import PartProgress, ReadProgress
@@ -33,7 +34,6 @@ class Rows(NamedTuple):
 
 _ABOUT = (".md", ".json", ".yaml", ".yml", ".py", ".sh")
 _KIND = "kind"  # the column that names the kind of a row, unless a recipe names another column
-_PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z")
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # the folder of rows without a value
 
 
@@ -172,14 +172,14 @@ def _queries(sources: Sequence[SourceFile], skipped: Counter[str]) -> Iterator[R
 
 
 def _beir_table(folder: Path, name: str, key: str) -> Path:
-    candidates = (folder / f"{name}.parquet", folder / f"{name}.jsonl")
+    candidates = (folder / f"{name}.parquet", folder / f"{name}.jsonl", folder / name)
     for path in candidates:
         if table_files(path) and path.exists():
             return path
-    expected = " or ".join(path.name for path in candidates)
+    expected = " or ".join(path.name for path in candidates[:2])
     names = sorted(path.name for path in folder.iterdir())
     found = ", ".join(names[:8]) or "nothing"
-    is_packed = any(name.lower().endswith(_PACKED) for name in names)
+    is_packed = any(name.lower().endswith(PACKED) for name in names)
     raise FieldError(
         key,
         "source",

@@ -23,11 +23,16 @@ def table_files(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    if any(path.glob("corpus.*")) or any(path.glob("queries.*")):
+    if any(path.glob("corpus.*")) or any(path.glob("queries.*")) or _has_folders_of_beir(path):
         return []
     files = list(_files(path, listed=True))
     found = (sorted(part for part in files if part.suffix.lower() == ending) for ending in FORMATS)
     return next(filter(None, found), [])
+
+
+def _has_folders_of_beir(path: Path) -> bool:
+    """Return whether ``path`` has a folder for each part of a retrieval set, as NanoBEIR's data sets on the hub."""
+    return all((path / part).is_dir() for part in ("corpus", "queries", "qrels"))
 
 
 def visible_files(folder: Path) -> Iterator[Path]:

@@ -47,7 +47,7 @@ def _not_a_file(path: Path) -> str:
     """Return what is wrong with ``path``, and the remedy."""
     if path.exists():
         return "a pipe or device, which cannot be read twice: write its content to a file, and name the file"
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) and path.suffix.lower() not in READERS:
         return f"no such file: name an existing file or folder, or a data set on the hub as hf://datasets/{path}"
     return "no such file: name an existing file or folder"
 

@@ -36,7 +36,7 @@ def read_jsonl(source: SourceFile, columns: Sequence[str], skipped: Counter[str]
     is_found, found = False, dict[str, None]()
     for record in _records(source, skipped):
         if not found and not is_found:
-            source.refuse_similar(record, [name for name in columns if name != source.column])
+            source.refuse_similar(record, columns)
         is_found = is_found or source.column in record
         if not is_found and len(found) < _SHOWN:
             found.update(dict.fromkeys(record))

@@ -1,6 +1,6 @@
 """A file to read, and the errors about it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -46,7 +46,7 @@ class SourceFile(NamedTuple):
         """
         require_column(self.path, self.column, found, *self.setting)
 
-    def refuse_similar(self, found: Iterable[str], columns: Iterable[str]) -> None:
+    def refuse_similar(self, found: Iterable[str], columns: Sequence[str]) -> None:
         """Check that no optional column is written in another way, because the column would count as missing.
 
         Args:
@@ -56,10 +56,10 @@ class SourceFile(NamedTuple):
         Raises:
             FieldError: If the file lacks one of ``columns``, but has the name in other case or with spaces around it.
         """
-        names = list(found)
+        names, read = list(found), set(columns)
         for column in columns:
-            similar = [name for name in names if name.strip().casefold() == column.casefold()]
-            if similar and column not in names:
+            similar = [name for name in names if name.strip().casefold() == column.casefold() and name not in read]
+            if similar and column not in names and column != self.column:
                 raise self.error(f"expected the column {column!r} or none, found {similar[0]!r}: rename that column")
 
 

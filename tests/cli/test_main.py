@@ -375,7 +375,7 @@ def test_a_disk_without_room_is_one_line(recipe):
 
 
 def _embed_with(variables, recipe, folder):
-    os.environ.update(variables)
+    os.environ.update(variables, OMP_NUM_THREADS="1")  # or accelerate warns
     os.chdir(folder)
     main(["embed", str(recipe), "--output", "run"])
 
@@ -387,3 +387,12 @@ def test_variables_of_a_launcher_without_a_launcher(recipe, tmp_path, variables)
     assert done.stderr.startswith("leaf-st: the variables of a launcher cannot be used (")
     assert ", ".join(f"{name}={value}" for name, value in variables.items()) in done.stderr
     assert done.stderr.endswith("start the command with torchrun, or unset these variables\n")
+
+
+def test_a_variable_that_tqdm_cannot_read_is_named(tmp_path):
+    variables = {**os.environ, "TQDM_MININTERVAL": "often"}
+    command = [sys.executable, "-m", "leaf_st", "models"]
+    done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("leaf-st: TQDM_DELAY, TQDM_MININTERVAL: expected values of tqdm, could not convert")
+    assert done.stderr.count("\n") == 1

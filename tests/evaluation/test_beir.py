@@ -255,6 +255,13 @@ def test_a_link_to_nothing_is_named(tmp_path):
         load_beir(folder)
 
 
+def test_a_compressed_file_is_to_unpack(tmp_path):
+    folder = _write(tmp_path)
+    (folder / "corpus.jsonl").rename(folder / "corpus.jsonl.gz")
+    with pytest.raises(InputError, match=r"found corpus\.jsonl\.gz: unpack the file"):
+        load_beir(folder)
+
+
 def test_a_file_with_a_name_in_other_case_is_shown(tmp_path):
     folder = _write(tmp_path)
     (folder / "corpus.jsonl").rename(folder / "Corpus.jsonl")
@@ -268,4 +275,25 @@ def test_a_gap_in_a_file_ends_at_the_longest_line(tmp_path, monkeypatch):
     with (folder / "corpus.jsonl").open("ab") as file:
         file.truncate(1 << 32)  # sparse: needs no space on the disk
     with pytest.raises(InputError, match="expected lines of less than 1,000 characters, found more in line 3"):
+        load_beir(folder)
+
+
+@pytest.mark.parametrize("name", ["relevance", "Score"])
+def test_a_parquet_file_of_judgements_with_another_name_of_the_grade(tmp_path, name):
+    folder = _write(tmp_path, qrels=None)
+    table = pa.table({"query-id": ["q1", "q1"], "corpus-id": ["d1", "d2"], name: [1, 0]})
+    pq.write_table(table, folder / "qrels.parquet")
+    with pytest.raises(InputError, match=f"expected a column score .*, found the column {name}: rename"):
+        load_beir(folder)
+    pq.write_table(table.drop_columns(name), folder / "qrels.parquet")
+    assert load_beir(folder).qrels == {"q1": {"d1": 1, "d2": 1}}
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_titles_under_another_name_are_not_left_out(tmp_path, form):
+    rows = [{"_id": "d1", "Title": "A title", "text": "a text"}]
+    folder = _write(tmp_path, corpus=rows)
+    if form == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), folder / "corpus.parquet")
+    with pytest.raises(InputError, match=f"corpus.{form}: expected the column 'title' or none, found 'Title': rename"):
         load_beir(folder)

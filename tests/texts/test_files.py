@@ -9,7 +9,7 @@ import pytest
 from leaf_st.errors import InputError
 from leaf_st.recipe import TextsSpec
 from leaf_st.texts import Text
-from leaf_st.texts.files import read_file
+from leaf_st.texts.files import read_file, titled_blocks
 
 RECORDS = [
     {"text": "what is a leaf", "kind": "query"},
@@ -282,3 +282,21 @@ def test_a_folder_of_compressed_files(tmp_path, name):
     (tmp_path / name).write_bytes(b"\x1f\x8b")
     with pytest.raises(InputError, match=f"found {name}: unpack the files"):
         rows(tmp_path)
+
+
+def test_a_title_column_may_be_named_in_any_way(tmp_path):
+    path = write_jsonl(tmp_path / "a.jsonl", [{"text": "a b", "Title": "c"}])
+    assert list(titled_blocks(path, "text", "Title")) == [("a b", "c", "a b")]
+
+
+def test_a_retrieval_set_of_the_hub_has_a_folder_for_each_part(tmp_path):
+    for name, kind in (("corpus", "document"), ("queries", "query"), ("qrels", "none")):
+        (tmp_path / name).mkdir()
+        table = {"query-id": ["q"]} if name == "qrels" else {"_id": ["1", "2"], "text": [f"a {kind}", f"{kind} b"]}
+        pq.write_table(pa.table(table), tmp_path / name / "train-00000-of-00001.parquet")
+    assert rows(tmp_path)[0] == [
+        Text("a document", "document"),
+        Text("a query", "query"),
+        Text("document b", "document"),
+        Text("query b", "query"),
+    ]
