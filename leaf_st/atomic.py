@@ -124,7 +124,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        if cannot_write(error):
+        if cannot_write(error) and error.errno != errno.EEXIST:
             raise
         raise InputError(
             f"{error.filename or folder} cannot be made ({error.strerror}): name another folder"

@@ -19,6 +19,7 @@ _CANNOT_WRITE = {
     errno.ENOTDIR,
     errno.ENAMETOOLONG,
     errno.EISDIR,
+    errno.EEXIST,
     errno.ELOOP,
 }
 _LONGEST = 2000  # characters of an error; a value of the input may have millions
@@ -132,7 +133,9 @@ def exit_on_error(program: str, resume_hint: str) -> Iterator[None]:
                 "raise the limit for the size of files (ulimit -f), or choose a file system that holds larger files, "
                 "then run the same command again"
             )
-        if _is_unreadable(error):
+        elif error.errno == errno.EEXIST:
+            remedy = "expected a folder or nothing there: move the file or link, then run the same command again"
+        elif _is_unreadable(error):
             remedy = "this file cannot be read: change its permissions or use another file"
         _exit(program, f"{error.strerror}: {error.filename2 or error.filename or 'output'}; {remedy}")
 

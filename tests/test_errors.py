@@ -122,3 +122,13 @@ def test_a_name_that_is_too_long_is_reported(tmp_path, capsys):
         (tmp_path / ("x" * 300)).mkdir()
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith("program: File name too long: ")
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path, capsys):
+    (tmp_path / "report").write_text("mine")
+    with pytest.raises(SystemExit) as ended, exit_on_error("program", "hint"):
+        (tmp_path / "report").mkdir(exist_ok=True)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(
+        f"program: File exists: {tmp_path / 'report'}; expected a folder or nothing"
+    )
