@@ -238,7 +238,7 @@ def _json(text: str) -> Content | None:
         value, end = json.JSONDecoder().raw_decode(text)
     except json.JSONDecodeError as error:
         value, end = None, error.pos
-    except RecursionError:
+    except (RecursionError, ValueError):  # nested too deeply, or an integer of thousands of digits
         return None
     spans_lines = "\n" in text[:end].strip()
     if text[0] == "{":

@@ -58,7 +58,10 @@ def read_file(
         return
     skipped.update(map(partial(_reason, parts), _other_tables(path, parts)))
     for source in [open_source(part, spec.text_column, key, progress) for part in parts]:
-        stated = _partition(source.path.relative_to(path), spec.kind_column) or spec.kind
+        partition = _partition(source.path.relative_to(path), spec.kind_column)
+        stated = partition or spec.kind
+        if spec.kind_column != _KIND and not partition:
+            source = source._replace(kind_column=spec.kind_column)
         for texts, kinds in read_blocks(source, (spec.kind_column,), skipped):
             yield Rows(texts, [stated if kind in (None, "") else kind for kind in kinds], source.progress)
 
@@ -86,7 +89,7 @@ def _is_about_the_data(file: Path) -> bool:
 def _partition(part: Path, column: str) -> str:
     """Return the value of ``column`` that a folder such as ``kind=query`` states for the file ``part``, as in Spark."""
     names = [name.partition("=") for name in part.parts[:-1]]
-    return next((value for key, _, value in names if key == column and value != _NO_VALUE), "")
+    return next((value for key, _, value in names if key.casefold() == column.casefold() and value != _NO_VALUE), "")
 
 
 def local_source(source: str, key: str = "texts") -> Path:

@@ -70,6 +70,7 @@ def read_blocks(source: SourceFile, others: Sequence[str], skipped: Counter[str]
 def _columns(source: SourceFile, columns: Sequence[str], _: Counter[str]) -> Iterator[Block]:
     file = open_columns(source.path, source.key, "source")
     source.require(file.schema.names)
+    source.require_kinds(file.schema.names)
     source.refuse_similar(file.schema.names, columns)
     present = [name for name in columns if name in file.schema.names]
     for piece in range(len(file.sizes)):

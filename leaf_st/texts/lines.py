@@ -19,6 +19,7 @@ _JSON_KINDS: dict[type, str] = {str: "a string", list: "an array", bool: "true o
 _SEPARATORS = ",;\t|"
 LONGEST_LINE = 1 << 26  # characters; a gap in a damaged file, or a file without line ends, would fill the memory
 _SHOWN = 20  # columns in an error
+_FIRST = 1000  # rows of a jsonl file whose columns are compared with the columns of the recipe
 _MARKED = "leaf_st.marked"  # handler of bytes that are not in the encoding of the file
 
 codecs.register_error(_MARKED, lambda error: ("\udcff", error.end))  # type: ignore[attr-defined]
@@ -30,19 +31,25 @@ def read_jsonl(source: SourceFile, columns: Sequence[str], skipped: Counter[str]
     """Yield the rows of a jsonl file; ``skipped`` counts the lines that are no JSON object.
 
     Raises:
-        FieldError: If no row has the source's column. A row may lack the column.
+        FieldError: If no row has the source's column, or none of the first rows has the column of kinds that the recipe
+            names. A row may lack both.
     """
     record: Record | None = None
-    is_found, found = False, dict[str, None]()
-    for record in _records(source, skipped):
-        if not found and not is_found:
-            source.refuse_similar(record, columns)
+    is_found, found, first = False, dict[str, None](), dict[str, None]()
+    for number, record in enumerate(_records(source, skipped), start=1):
+        if number <= _FIRST:
+            first.update(dict.fromkeys(record))
+            source.refuse_similar(first, columns)
+        if number == _FIRST:
+            source.require_kinds(first)
         is_found = is_found or source.column in record
         if not is_found and len(found) < _SHOWN:
             found.update(dict.fromkeys(record))
         yield _row(record, columns)
     if record is not None and not is_found:
         source.require(found)
+    if record is not None:
+        source.require_kinds(first)
 
 
 def _records(source: SourceFile, skipped: Counter[str]) -> Iterator[Record]:
@@ -56,6 +63,7 @@ def _records(source: SourceFile, skipped: Counter[str]) -> Iterator[Record]:
 
 def _parse(line: str) -> Record | str:
     """Return the JSON object on ``line``, or the reason why the line has none."""
+    line = line.removeprefix("\ufeff")  # of files that were joined
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
@@ -82,6 +90,7 @@ def read_csv(
     try:
         _require_separated(source, records.fieldnames or (), delimiter)
         source.require(records.fieldnames or ())
+        source.require_kinds(records.fieldnames or ())
         source.refuse_similar(records.fieldnames or (), columns)
         _require_once(source, records.fieldnames or (), columns)
         for record in records:

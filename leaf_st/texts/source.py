@@ -25,6 +25,7 @@ class SourceFile(NamedTuple):
         progress: How far the file has been read; the consumer of the rows counts them.
         setting: Part and field of the recipe that name the column.
         encoding: Encoding of a text file.
+        kind_column: The column of kinds, if the recipe names the column, which then must exist.
     """
 
     path: Path
@@ -33,6 +34,7 @@ class SourceFile(NamedTuple):
     progress: PartProgress
     setting: tuple[str, str]
     encoding: Encoding = UTF_8
+    kind_column: str | None = None
 
     def error(self, problem: str, place: str = "") -> FieldError:
         """Return an error about this file, or about ``place`` in this file."""
@@ -45,6 +47,15 @@ class SourceFile(NamedTuple):
             FieldError: If the column is missing.
         """
         require_column(self.path, self.column, found, *self.setting)
+
+    def require_kinds(self, found: Iterable[str]) -> None:
+        """Check that the column of kinds is one of the columns ``found``, if the recipe names a column.
+
+        Raises:
+            FieldError: If the column is missing.
+        """
+        if self.kind_column is not None:
+            require_column(self.path, self.kind_column, found, self.key, "kind_column")
 
     def refuse_similar(self, found: Iterable[str], columns: Sequence[str]) -> None:
         """Check that no optional column is written in another way, because the column would count as missing.

@@ -300,3 +300,40 @@ def test_a_retrieval_set_of_the_hub_has_a_folder_for_each_part(tmp_path):
         Text("document b", "document"),
         Text("query b", "query"),
     ]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "jsonl", "csv"])
+def test_a_column_of_kinds_that_the_recipe_names_must_exist(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    if ending == "csv":
+        path.write_text("text,type\na b,query\n")
+    else:
+        (write_parquet if ending == "parquet" else write_jsonl)(path, [{"text": "a b", "type": "query"}])
+    assert rows(path, kind_column="type")[0] == [Text("a b", "query")]
+    with pytest.raises(InputError, match=r"texts\.kind_column: expected a column 'role' in .*, found text, type"):
+        rows(path, kind_column="role")
+
+
+def test_a_missing_column_of_kinds_is_found_in_the_first_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr("leaf_st.texts.lines._FIRST", 2)
+    path = write_jsonl(tmp_path / "a.jsonl", [{"text": "a"}, {"text": "b", "role": "query"}, {"text": "c"}])
+    assert [row.kind for row in rows(path, kind_column="role")[0]] == ["document", "query", "document"]
+    read = read_file(TextsSpec(source=str(path), kind_column="other"), Counter())
+    assert next(read).texts == ["a"]
+    with pytest.raises(InputError, match="expected a column 'other'"):
+        next(read)
+
+
+@pytest.mark.parametrize("name", ["kind=query", "Kind=query"])
+def test_a_folder_states_the_kind_in_any_case(tmp_path, name):
+    (tmp_path / name).mkdir()
+    write_parquet(tmp_path / name / "a.parquet", [{"text": "a b"}])
+    assert rows(tmp_path)[0] == [Text("a b", "query")]
+
+
+def test_a_number_of_thousands_of_digits_and_a_mark_before_a_line(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a", "n": ' + "9" * 5000 + '}\n\ufeff{"text": "b"}\n', encoding="utf-8")
+    found, skipped = rows(path)
+    assert found == [Text("b", "document")]
+    assert skipped == {"not a JSON object": 1}
