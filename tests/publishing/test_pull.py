@@ -177,7 +177,7 @@ def test_a_model_that_the_hub_refuses_for_good_is_not_pulled_from_the_cache(publ
         connect_to(hub.url)
         pull(name, tmp_path / "first")
         hub.fail_with = status
-        with pytest.raises(InputError, match=f"the hub refuses this model: correct .*; the hub answered: .*{status}"):
+        with pytest.raises(InputError, match=f"the hub refuses to send this model: .*; the hub answered: .*{status}"):
             pull(name, tmp_path / "second")
     assert not (tmp_path / "second").exists()
 
