@@ -57,9 +57,13 @@ def _settings(family: str, tokens: int) -> tuple[str, dict]:
         "albert": ("Albert", plain | {"embedding_size": 8, "num_hidden_layers": 2}),  # the export unrolls them
         "bert": ("Bert", plain),
         "byt5": ("T5Encoder", t5 | {"vocab_size": 384}),
+        "canine": ("Canine", plain | {"local_transformer_stride": 8, "downsampling_rate": 2}),
+        "convbert": ("ConvBert", plain | {"embedding_size": WIDTH}),
         "deberta-v2": ("DebertaV2", plain | shared | {"share_att_key": True, "norm_rel_ebd": "layer_norm"}),
         "distilbert": ("DistilBert", {"vocab_size": tokens, "max_position_embeddings": POSITIONS} | dim),
         "electra": ("Electra", plain | {"embedding_size": 8}),
+        "esm": ("Esm", plain | {"position_embedding_type": "rotary"}),
+        "fnet": ("FNet", {key: value for key, value in plain.items() if key != "num_attention_heads"}),
         "gemma3": ("Gemma3Text", grouped | {"sliding_window": 8, "layer_types": kinds}),
         "gpt2": ("GPT2", {"vocab_size": tokens, "n_embd": WIDTH, "n_layer": 2, "n_head": 2, "n_positions": POSITIONS}),
         "gpt-neo": ("GPTNeo", neo),

@@ -17,12 +17,15 @@ from sentence_transformers.util import get_device_name
 from torch import nn
 
 from leaf_st.errors import InputError, ModelError
+from leaf_st.models.damage import damaged_file
 from leaf_st.models.find import find_model
 from leaf_st.models.intact import require_intact
 from leaf_st.models.kind import require_dense
-from leaf_st.models.missing import load_report
+from leaf_st.models.missing import OtherShapesError, load_report
+from leaf_st.models.padding import require_masked_padding
 from leaf_st.models.precision import dtype_of
-from leaf_st.models.safety import damaged_settings, length_setting, own_code, parts_of, require_safe
+from leaf_st.models.safety import length_setting, own_code, parts_of, require_safe
+from leaf_st.models.settings import require_settings
 from leaf_st.models.tokens import max_length_of, positions_of, special_tokens_of
 from leaf_st.recipe import Precision
 from leaf_st.zoo import ZOO
@@ -73,6 +76,7 @@ def load_model(
     try:
         folder = find_model(name, revision, code=trust_remote_code)
         require_safe(folder, name)
+        require_settings(folder, name)
     except ModelError as error:
         raise InputError(f"{role} {name} cannot be loaded: {error.problem}") from error
     require_intact(folder)
@@ -109,6 +113,7 @@ def load_model(
         )
     # Results use this name. A static model does not know its folder, and other models know only the hub's cache.
     model.model_card_data.set_model_id(ZOO[name].hub_id if name in ZOO and not Path(name).is_dir() else name)
+    _require_reader_first(model, role, name)
     _refuse_tokens_without_row(model, role, name)
     _add_pad_token(model, role, name)
     with _failures_named(f"{role} {name} cannot encode a text", role):
@@ -117,6 +122,7 @@ def load_model(
     if max_length is None:
         _require_own_length(model, folder, role, name)
     require_encoding(model, role, name)
+    require_masked_padding(model, role, name)
     return model
 
 
@@ -124,6 +130,16 @@ def load_model(
 def _warn_once(message: str) -> None:
     """Log ``message`` as a warning, once in a process: a run loads a model several times."""
     _logger.warning(message)
+
+
+def _require_reader_first(model: SentenceTransformer, role: str, name: str) -> None:
+    """Refuse a model whose first module reads no texts, which sentence-transformers would say in terms of its code."""
+    if not any(hasattr(model[0], method) for method in ("preprocess", "tokenize")):
+        kinds = ", ".join(type(module).__name__ for module in model)
+        raise InputError(
+            f"{role} {name} cannot encode a text: expected a first module that reads texts, such as Transformer, found "
+            f"the order {kinds}: correct the order in modules.json, or name another {role}"
+        )
 
 
 def _require_device(device: str) -> None:
@@ -325,7 +341,7 @@ def _failures_named(what: str, role: str, folder: Path | None = None) -> Iterato
     # Loading runs code of transformers, of tokenizers (which raise plain exceptions) and of the model itself.
     except Exception as error:
         # Libraries name neither the file that they parse nor the type that they expect.
-        reason = (folder and damaged_settings(folder)) or _reason(error)
+        reason = (folder and damaged_file(folder, error)) or _reason(error)
         raise InputError(f"{what}: {reason}; {_remedy(error, role)}, or name another {role}") from error
 
 
@@ -345,6 +361,10 @@ def _reason(error: Exception) -> str:
     """Return the type and the first line of ``error``, with the second line where the first one ends in a colon."""
     if "trust_remote_code" in str(error):
         return "expected a model type of transformers, found custom code"
+    if isinstance(error, OtherShapesError):
+        return str(error)
+    if isinstance(error, KeyError) and error.args == ("sentence_embedding",):
+        return "expected a module that makes one vector of a text's tokens, such as Pooling, found none in modules.json"
     lines = [line.strip() for line in str(error).strip().splitlines()] or [""]
     first = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
     return f"{type(error).__name__}: {first.rstrip('.')}"

@@ -1,6 +1,6 @@
 """Weights that a model lacks in its files, which transformers replaces by random ones, and layers that it does not use.
 
-transformers reports both only in a log message.
+transformers reports both only in a log message, and so the weights whose shapes make loading fail.
 """
 
 import logging
@@ -13,11 +13,20 @@ from dataclasses import dataclass, field
 from transformers.utils import logging as transformers_logging
 
 _ROW = re.compile(r"^(?P<name>[\w.{}, -]+?)\s*\|\s*(?P<status>MISSING|UNEXPECTED)\b", re.MULTILINE)
+_OTHER_SHAPE = re.compile(
+    r"^(?P<name>[\w.{}, -]+?)\s*\|\s*MISMATCH\b.*"
+    r"ckpt: (?:torch\.Size)?(?P<found>.+?) vs model: ?(?:torch\.Size)?(?P<expected>[^|\n]+)",
+    re.MULTILINE,
+)
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _UNUSED = "pooler"  # sentence-transformers pools the vectors of tokens itself
 _SHOWN = 4  # names in a message
 # The report names weights of several layers together: "layer.{0, 1}.bias", or "layer.{0...11}.bias" for many.
 _LAYERS = re.compile(r"(?P<stack>.*?\.)(?:\{(?P<several>[^}]*)\}|(?P<one>\d+))\.")
+
+
+class OtherShapesError(ValueError):
+    """The weights of a model have other shapes than its config.json states."""
 
 
 @dataclass
@@ -27,10 +36,12 @@ class LoadReport:
     Attributes:
         missing: Names of the weights that the files lack.
         unexpected: Names of the weights in the files that no model has.
+        shapes: The weights of other shapes, with both shapes.
     """
 
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
+    shapes: list[str] = field(default_factory=list)
 
     @property
     def problem(self) -> str:
@@ -75,7 +86,12 @@ class _Handler(logging.Handler):
         self._report = report
 
     def emit(self, record: logging.LogRecord) -> None:
-        for row in _ROW.finditer(_COLOURS.sub("", record.getMessage())):
+        message = _COLOURS.sub("", record.getMessage())
+        self._report.shapes += [
+            f"{row['name']} {row['found'].strip()} instead of {row['expected'].strip()}"
+            for row in _OTHER_SHAPE.finditer(message)
+        ]
+        for row in _ROW.finditer(message):
             if row["status"] == "UNEXPECTED":
                 self._report.unexpected.append(row["name"])
             elif _UNUSED not in row["name"]:
@@ -87,6 +103,9 @@ def load_report() -> Iterator[LoadReport]:
     """Yield a report that receives what transformers reports about the models loaded in the block.
 
     The log message of transformers is not printed.
+
+    Raises:
+        OtherShapesError: If loading fails because weights have other shapes.
     """
     logger = transformers_logging.get_logger("transformers.modeling_utils")
     report = LoadReport()
@@ -96,6 +115,11 @@ def load_report() -> Iterator[LoadReport]:
     logger.propagate = False
     try:
         yield report
+    except RuntimeError as error:
+        if not report.shapes:
+            raise
+        found = ", ".join(report.shapes[:_SHOWN])
+        raise OtherShapesError(f"expected weights of the shapes that config.json states, found {found}") from error
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
