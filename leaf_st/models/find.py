@@ -69,7 +69,15 @@ def find_model(
             setting of the hub's client cannot work.
     """
     if Path(name).is_dir():
+        if revision is not None and name not in ZOO:
+            raise ModelError(
+                name, f"expected no revision with a folder, which has only one, found {revision!r}: remove the revision"
+            )
         return _complete(_model_folder(Path(name)), name)
+    if Path(name).is_file():
+        raise ModelError(
+            name, "expected the folder of a model or a hub id, found a file: name the folder that contains the model"
+        )
     if name in ZOO:
         hub_id, pinned = ZOO[name].hub_id, ZOO[name].revision
         return find_model(hub_id, revision or pinned, code=code, files=files, newest=newest)
@@ -81,9 +89,7 @@ def find_model(
         _require_known(folder, name, revision, "name a revision to use the weights of another commit")
         return folder
     except HFValidationError:
-        raise ModelError(
-            name, f"neither an existing folder nor a hub id: name a folder, a hub id, or {' or '.join(ZOO)}"
-        ) from None
+        raise ModelError(name, _not_an_id(name)) from None
     except (OSError, HTTPError, AnswerError, InputError) as error:
         if (packaged := _packaged(name, revision)) is not None:
             return packaged
@@ -224,8 +230,22 @@ def _complete(folder: Path, name: str) -> Path:
         if pickled := sorted(path for path in folder.glob("*") if path.suffix in PICKLED):
             raise ModelError(name, pickle_problem(pickled[0]))
         missing = "model.safetensors" if any(folder.glob("*.json")) else "config.json"
-        raise ModelError(name, f"expected a model, found no {missing} in {folder}: name a folder that contains a model")
+        inside = next((path.parent for path in sorted(folder.glob("*/config.json"))), None)
+        inside = next((path.parent for path in sorted(folder.glob("snapshots/*/config.json"))), inside)
+        remedy = (
+            "name a folder that contains a model" if inside is None or missing != "config.json" else f"name {inside}"
+        )
+        raise ModelError(name, f"expected a model, found no {missing} in {folder}: {remedy}")
     return folder
+
+
+def _not_an_id(name: str) -> str:
+    """Return what is wrong with ``name``, which is neither a folder nor a hub id."""
+    written = re.fullmatch(r"(?:hf\.co/|huggingface\.co/)?([\w.-]+/[\w.-]+)(?:(?:/tree/|@|:)(.+))?/?", name)
+    if written is None or name.startswith((".", "/", "~")):
+        return f"neither an existing folder nor a hub id: name a folder, a hub id, or {' or '.join(ZOO)}"
+    revision = f", and the revision {written[2]} in the field for the revision" if written[2] else ""
+    return f"neither an existing folder nor a hub id: write the hub id {written[1]}{revision}, or name a folder"
 
 
 def pickle_problem(path: Path) -> str:

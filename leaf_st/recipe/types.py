@@ -14,6 +14,8 @@ from leaf_st.hub.dataset_url import is_dataset_url, parse_dataset_url
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # at least two letters: C:/ is a drive
 
+_HUB_PAGE = re.compile(r"(?:https?://(?:huggingface\.co|hf\.co)|hf:/)/([\w.-]+/[\w.-]+)")
+
 
 @dataclass(frozen=True)
 class Named:
@@ -67,6 +69,14 @@ def _to_local_path(value: object) -> object:
     return os.path.expanduser(value)  # unlike Path.expanduser, keeps ~NAME if no such user exists
 
 
+def _to_model(value: object) -> object:
+    """Return the name of a model; the address of a model on the hub gets the hub id as the remedy."""
+    value = _to_text(value)
+    if isinstance(value, str) and (page := _HUB_PAGE.match(value)):
+        raise ValueError(f"expected a hub id or a local path, found the address {value!r}: write {page[1]}")
+    return _to_local_path(value)
+
+
 def _to_source(value: object) -> object:
     value = _to_text(value)
     if not isinstance(value, str) or not is_dataset_url(value):
@@ -90,7 +100,7 @@ def _to_numbers(value: object) -> object:
 NonEmpty = Annotated[str, BeforeValidator(_to_text), Field(min_length=1)]
 LocalPath = Annotated[str, BeforeValidator(_to_local_path), Field(min_length=1), Named("path")]
 TextSource = Annotated[str, BeforeValidator(_to_source), Field(min_length=1), Named("path or hf://datasets/OWNER/NAME")]
-ModelName = Annotated[str, BeforeValidator(_to_local_path), Field(min_length=1), Named("hub id or path")]
+ModelName = Annotated[str, BeforeValidator(_to_model), Field(min_length=1), Named("hub id or path")]
 AtLeast0 = Annotated[int, Field(ge=0)]
 AtLeast1 = Annotated[int, Field(ge=1)]
 AtLeast2 = Annotated[int, Field(ge=2)]

@@ -21,6 +21,36 @@ def test_a_folder_without_a_model_is_named(tmp_path):
         find_model(str(tmp_path))
 
 
+def test_a_file_is_no_model(tiny_teacher_folder):
+    with pytest.raises(InputError, match="found a file: name the folder that contains the model"):
+        find_model(str(tiny_teacher_folder / "model.safetensors"))
+
+
+def test_a_folder_has_no_revisions(tiny_teacher_folder):
+    with pytest.raises(InputError, match=r"expected no revision with a folder, .* found 'v2': remove the revision"):
+        find_model(str(tiny_teacher_folder), "v2")
+
+
+@pytest.mark.parametrize("inside", ["final", f"snapshots/{COMMIT}"])
+def test_the_model_inside_of_a_folder_is_named(inside, tiny_teacher_folder, tmp_path):
+    shutil.copytree(tiny_teacher_folder, tmp_path / inside)
+    with pytest.raises(InputError, match=rf"found no config\.json in {tmp_path}: name {tmp_path / inside}$"):
+        find_model(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("hf.co/us/small", "write the hub id us/small, or"),
+        ("us/small/tree/main", "write the hub id us/small, and the revision main in the field for the revision"),
+        ("us/small@v2", "write the hub id us/small, and the revision v2"),
+    ],
+)
+def test_the_hub_id_in_another_form_of_the_name_is_named(name, expected):
+    with pytest.raises(InputError, match=expected):
+        find_model(name)
+
+
 @pytest.mark.parametrize("name", ["no/such/folder", "/no/such/folder", "two words", "a//b", "-x"])
 def test_a_name_that_is_no_hub_id_is_called_a_missing_folder(name):
     with pytest.raises(InputError, match="neither an existing folder nor a hub id"):
