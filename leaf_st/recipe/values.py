@@ -33,6 +33,9 @@ def parse_value(text: str, hint: Any) -> Any:  # noqa: ANN401  (any annotation, 
         if (items := _split(text)) is not None and (len(items) != 1 or not texts):
             item = get_args(unwrapped(kind)[0])[0]
             return [parse_value(entry, item) for entry in items]
+    mapping = next((literal for literal in literals if isinstance(literal, dict)), None)
+    if mapping is not None and any(dict in (kind, get_origin(kind)) for kind in others):
+        return mapping  # of other types than the field's
     return text if texts or not literals else literals[0]
 
 

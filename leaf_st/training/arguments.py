@@ -178,6 +178,7 @@ def check_arguments(recipe: Recipe) -> None:
         if recipe.training.arguments.get(name) and is_alone:
             raise InputError(f"{name}: expected several processes, found one: start torchrun, or remove the argument")
     _check_reports(recipe.training.arguments.get("report_to"))
+    _check_rates(recipe.training.arguments.get("learning_rate_mapping"))
     _check_metric(recipe)
 
 
@@ -247,7 +248,8 @@ def _check_positive(name: str, value: object) -> None:
 def _check_reports(report_to: str | Iterable[str] | None) -> None:
     """Check that the packages of the integrations that the training reports to are installed."""
     known = integration_utils.INTEGRATION_TO_CALLBACK
-    for name in [report_to] if isinstance(report_to, str) else report_to or []:
+    reports = [report_to] if isinstance(report_to, str) else list(report_to or [])
+    for name in reports:
         if name in ("none", "all"):  # "all" means all that are installed
             continue
         if name not in known:
@@ -257,6 +259,18 @@ def _check_reports(report_to: str | Iterable[str] | None) -> None:
             raise InputError(
                 f"report_to: expected an installed integration, found {name!r}, whose package is missing: "
                 "install the package, or set report_to=none"
+            )
+    if len(reports) > 1 and (alone := {"none", "all"} & {*reports}):
+        raise InputError(f"report_to: expected {min(alone)} alone, found {', '.join(reports)}: remove the other values")
+
+
+def _check_rates(mapping: object) -> None:
+    """Check the learning rates by pattern; the trainer takes a negative one, which increases the loss."""
+    for pattern, rate in mapping.items() if isinstance(mapping, Mapping) else ():
+        if not fits(rate, float) or not rate >= 0:
+            raise InputError(
+                f"learning_rate_mapping: expected a number of at least 0 for {pattern!r}, found {value_name(rate)}: "
+                "change the value"
             )
 
 

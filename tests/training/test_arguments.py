@@ -218,3 +218,25 @@ def test_arguments_of_a_recipe_file_are_checked_as_well(tmp_path):
     )
     with pytest.raises(InputError, match="push_to_hub: a recipe cannot set"):
         load_recipe(path)
+
+
+@pytest.mark.parametrize("value", ["none,all", "all,none"])
+def test_a_report_to_nothing_or_to_all_stands_alone(value):
+    with pytest.raises(InputError, match=r"report_to: expected (none|all) alone, found .*,"):
+        check_arguments(override(RECIPE, [f"report_to={value}"]))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ('{"linear": -1.0}', r"learning_rate_mapping: expected a number of at least 0 for 'linear', found -1"),
+        ('{"linear": "high"}', r"learning_rate_mapping: expected .* found \{'linear': 'high'\}: change the value"),
+    ],
+)
+def test_learning_rates_by_pattern_are_numbers_of_at_least_0(value, expected):
+    with pytest.raises(InputError, match=expected):
+        check_arguments(override(RECIPE, [f"learning_rate_mapping={value}"]))
+
+
+def test_a_learning_rate_of_0_keeps_a_part_of_the_student():
+    check_arguments(override(RECIPE, ['learning_rate_mapping={"linear": 0}']))
