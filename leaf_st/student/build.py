@@ -66,7 +66,10 @@ def build_student(
     loaded = load_model(backbone, role=BACKBONE, revision=revision, device=device, trust_remote_code=trust_remote_code)
     transformer = loaded[0]
     if not isinstance(transformer, Transformer):
-        raise InputError(f"{BACKBONE} {name}: expected a model with a Transformer, found {type(transformer).__name__}")
+        raise InputError(
+            f"{BACKBONE} {name}: expected a model with a Transformer, found {type(transformer).__name__}: name another "
+            "student.backbone"
+        )
     require_portable(transformer, BACKBONE, name)
     if layers is not None:
         transformer.model = keep_layers(transformer.model, layers)

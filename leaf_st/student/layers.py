@@ -46,7 +46,7 @@ def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedMode
     kept = _renumbered(model.state_dict(), name, layers)
     with torch.random.fork_rng():  # random weights that are replaced below must not change later random weights
         made: PreTrainedModel = type(model)(config)
-    _require_same_weights(kept, made.state_dict(), config.model_type, layers)
+    _require_same_weights(kept, made.state_dict(), config.model_type, layers, name)
     made.load_state_dict(kept)
     nn.Module.to(made, device=model.device, dtype=model.dtype)
     made.train(model.training)
@@ -81,14 +81,14 @@ def _renumbered(weights: dict[str, torch.Tensor], stack: str, layers: Sequence[i
 
 
 def _require_same_weights(
-    kept: dict[str, torch.Tensor], made: dict[str, torch.Tensor], model_type: str, layers: Sequence[int]
+    kept: dict[str, torch.Tensor], made: dict[str, torch.Tensor], model_type: str, layers: Sequence[int], stack: str
 ) -> None:
     """Check that the picked weights have the names and shapes of a model of the changed config."""
     shapes = [{name: weight.shape for name, weight in weights.items()} for weights in (kept, made)]
     different = sorted({name for name, _ in set(shapes[0].items()) ^ set(shapes[1].items())})
     if not different:
         return
-    if layers[0] != 0:
+    if layers[0] != 0 and all(name.startswith(f"{stack}.0.") for name in different):
         raise InputError(
             f"student.layers: expected layer 0 among the layers, because layer 0 of model type {model_type} has other "
             f"weights than the other layers ({different[0]}), found {_listed(layers)}: keep layer 0"

@@ -65,3 +65,9 @@ def test_training_mode_adds_no_noise_in_any_family(family, tmp_path):
     student = _build(save_family(family, tmp_path)).train()
     first, second = (student(student.preprocess(TEXTS))["sentence_embedding"] for _ in range(2))
     assert torch.equal(first, second)
+
+
+def test_weights_outside_of_the_layers_are_no_reason_to_keep_layer_0(tmp_path):
+    folder = save_family("esm", tmp_path)
+    with pytest.raises(InputError, match=r"found esm, whose model of 2 layers has different weights \(contact_head"):
+        _build(folder, (1, 3))

@@ -7,7 +7,7 @@ import pytest
 from fixed import FixedTeacher, embed
 from sentence_transformers import SentenceTransformer
 
-from leaf_st import Text, open_teacher, precompute
+from leaf_st import InputError, Text, open_teacher, precompute
 from leaf_st.recipe import TeacherSpec
 from leaf_st.teacher import local
 from leaf_st.teacher.ensemble.paid import PaidEnsemble
@@ -55,6 +55,20 @@ def test_an_error_above_two_percent_is_a_warning(factor, distance, warns, tmp_pa
         "teacher fixed: expected vectors within 0.02 of its vectors in float32, found a mean distance of 0.03 in "
         "bfloat16 (4 texts, relative to the norm)"
     ] * warns
+
+
+class Zeros(Rough):
+    def vector(self, text, kind):
+        return np.zeros_like(super().vector(text, kind))
+
+    def in_float32(self):
+        return self
+
+
+def test_vectors_of_zeros_have_no_error_to_divide_by_their_norm(tmp_path, caplog):
+    with pytest.raises(InputError, match="found the same vector for all"):
+        embed(tmp_path, teacher=Zeros(1))
+    assert not caplog.records
 
 
 def test_the_error_is_measured_once_by_the_worker_of_the_first_shard(tmp_path):
