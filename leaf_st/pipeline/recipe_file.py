@@ -15,6 +15,8 @@ from leaf_st.recipe import GENERAL_ROWS, PAPER, PARTS, Recipe, TextsSpec
 from leaf_st.recipe.type_names import type_name
 from leaf_st.recipe.values import parse_value
 
+_NOT_PYTHON = {".json", ".jsonl", ".yaml", ".yml", ".toml", ".ipynb"}
+
 
 class RecipeField(NamedTuple):
     """A field of a recipe, as help and documentation show it.
@@ -47,6 +49,11 @@ def load_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
     if not path.is_file():
         found = "found a folder" if path.is_dir() else "no such file"
         raise InputError(f"recipe {path}: {found}: name an existing recipe, such as recipes/leaf_mini.py")
+    if path.suffix in _NOT_PYTHON:  # JSON runs as Python, up to its first null
+        raise InputError(
+            f"recipe {path}: expected a Python file with `recipe = Recipe(...)`, found a {path.suffix} file: name the "
+            "recipe, such as recipes/leaf_mini.py"
+        )
     try:
         namespace = runpy.run_path(str(path))
     except InputError as error:

@@ -179,6 +179,7 @@ def check_arguments(recipe: Recipe) -> None:
             raise InputError(f"{name}: expected several processes, found one: start torchrun, or remove the argument")
     _check_reports(recipe.training.arguments.get("report_to"))
     _check_rates(recipe.training.arguments.get("learning_rate_mapping"))
+    _check_end(recipe)
     _check_metric(recipe)
 
 
@@ -272,6 +273,16 @@ def _check_rates(mapping: object) -> None:
                 f"learning_rate_mapping: expected a number of at least 0 for {pattern!r}, found {value_name(rate)}: "
                 "change the value"
             )
+
+
+def _check_end(recipe: Recipe) -> None:
+    """Check that the learning rate does not rise: the default end is above the rate of a careful further training."""
+    rate = recipe.training.arguments.get("learning_rate", DEFAULTS["learning_rate"])
+    if rate is not None and recipe.training.end_learning_rate > rate:
+        raise InputError(
+            f"training.end_learning_rate: expected at most learning_rate ({rate:g}), so that the rate falls, "
+            f"found {recipe.training.end_learning_rate:g}: set training.end_learning_rate={rate / 10:g}"
+        )
 
 
 def _check_metric(recipe: Recipe) -> None:

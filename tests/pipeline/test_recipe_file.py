@@ -79,3 +79,10 @@ def test_sets_of_a_setting_have_to_exist(tmp_path):
     assert load_recipe(path, [f"evaluate_on={tmp_path / 'one'}"]).evaluate_on == (str(tmp_path / "one"),)
     with pytest.raises(InputError, match=r"evaluate_on: expected existing .*, found no .*two: correct the path"):
         load_recipe(path, [f"evaluate_on={tmp_path / 'one'},{tmp_path / 'two'}"])
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "recipe.yaml"])
+def test_a_file_of_another_language_is_no_recipe(name, tmp_path):
+    (tmp_path / name).write_text('{"name": null}')
+    with pytest.raises(InputError, match=rf"expected a Python file with .*, found a {Path(name).suffix} file: name"):
+        load_recipe(tmp_path / name)

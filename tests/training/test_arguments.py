@@ -240,3 +240,16 @@ def test_learning_rates_by_pattern_are_numbers_of_at_least_0(value, expected):
 
 def test_a_learning_rate_of_0_keeps_a_part_of_the_student():
     check_arguments(override(RECIPE, ['learning_rate_mapping={"linear": 0}']))
+
+
+@pytest.mark.parametrize(
+    ("settings", "end"), [(["learning_rate=5e-6"], "1e-05"), (["training.end_learning_rate=0.1"], "0.1")]
+)
+def test_the_learning_rate_does_not_rise(settings, end):
+    expected = rf"training\.end_learning_rate: expected at most learning_rate \(.*\), .* found {end}: set training"
+    with pytest.raises(InputError, match=expected):
+        check_arguments(override(RECIPE, settings))
+
+
+def test_a_constant_learning_rate_is_accepted():
+    check_arguments(override(RECIPE, ["learning_rate=1e-5", "training.end_learning_rate=1e-5"]))
