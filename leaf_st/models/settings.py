@@ -52,11 +52,12 @@ def _is_bool(value: object) -> bool:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+    """Return whether ``value`` is text in UTF-8: JSON can hold half of a pair of surrogates."""
+    return isinstance(value, str) and value.encode(errors="ignore").decode() == value
 
 
 def _are_prompts(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(prompt, str | None) for prompt in value.values())
+    return isinstance(value, dict) and all(prompt is None or _is_text(prompt) for prompt in value.values())
 
 
 def _is_similarity(value: object) -> bool:

@@ -1,6 +1,6 @@
 """What the parts of a recipe share: their pydantic configuration, and errors that name the field."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from functools import wraps
 from typing import Any, TypeVar, get_type_hints
@@ -35,11 +35,35 @@ def part(name: str) -> Callable[[type[_Part]], type[_Part]]:
                 validate(self, *args, **kwargs)
             except ValidationError as error:
                 raise _field_error(cls, name, error, args, kwargs) from error
+            except UnicodeEncodeError:  # pydantic could not write its message
+                _require_utf8(cls, name, args, kwargs)
+                raise
+            _require_utf8(cls, name, args, kwargs)
 
         cls.__init__ = init  # type: ignore[method-assign, assignment]
         return cls
 
     return decorate
+
+
+def _require_utf8(cls: type[Any], part: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Check that all texts can be recorded: JSON, and arguments in other encodings, can hold half of a character."""
+    for key, value in [*zip((item.name for item in fields(cls)), args, strict=False), *kwargs.items()]:
+        if (text := next(_not_utf8(value), None)) is not None:
+            raise FieldError(part, key, f"expected text in UTF-8, found {text!r}: correct the text")
+
+
+def _not_utf8(value: object) -> Iterator[str]:
+    """Yield each text in ``value``, or in a list or mapping, that is not UTF-8."""
+    if isinstance(value, str):
+        if value.encode(errors="ignore").decode() != value:
+            yield value
+    elif isinstance(value, Mapping):
+        for item in (*value, *value.values()):
+            yield from _not_utf8(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _not_utf8(item)
 
 
 def _field_error(

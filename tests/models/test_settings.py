@@ -32,6 +32,7 @@ def _refused(model, expected):
         (GENERAL, "prompts", None),
         (GENERAL, "prompts", ["query: "]),
         (GENERAL, "prompts", {"query": 5}),
+        (GENERAL, "prompts", {"query": "half \ud83d"}),
         (GENERAL, "default_prompt_name", 1),
         (GENERAL, "similarity_fn_name", "dot_score"),
         (GENERAL, "truncate_dim", "8"),

@@ -153,6 +153,9 @@ def test_a_setting_needs_a_key_and_a_value(setting, found):
         ("student.static=yes", "true or false"),
         ("teacher.prompts={'query': 5}", "mapping from query or document to text"),
         ("teacher.prompts=q", "mapping from query or document to text"),
+        ("teacher.prompts={'query': '\\ud83d'}", "expected text in UTF-8, found '\\ud83d': correct the text"),
+        ("name=\udcff", "expected text in UTF-8"),
+        ("teacher.vector_column=\udcff", "expected text in UTF-8"),
         ("teacher.prompts={'both': ''}", "one of query, document"),
         ("teacher.precision=float8", "one of auto, float32, bfloat16"),
         ("teacher.store_dtype=bfloat16", "one of float16, float32"),
@@ -195,7 +198,9 @@ def test_a_value_out_of_range_is_named(setting, expected):
     message = str(raised.value)
     assert key.rpartition(".")[2] in message
     assert expected in message
-    if value not in ("None", "1e999", "()", "a,b", "0,True", "[5]") and "{" not in value:  # shown as Python reads it
+    if (
+        value.isprintable() and value not in ("None", "1e999", "()", "a,b", "0,True", "[5]") and "{" not in value
+    ):  # shown as Python reads it
         assert value in message
 
 
@@ -384,3 +389,8 @@ def test_a_table_goes_with_its_column_of_vectors():
     with pytest.raises(InputError, match=r"^teacher\.table: expected None without teacher\.vector_column"):
         TeacherSpec(table={"source": "docstrings"})
     assert TeacherSpec(table={"source": "docstrings"}, vector_column="v").table.source == "docstrings"
+
+
+def test_training_arguments_are_utf_8():
+    with pytest.raises(InputError, match=r"training\.arguments: expected text in UTF-8, found .*udcff"):
+        override(RECIPE, ["run_name=\udcff"])
