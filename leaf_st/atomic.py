@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,17 @@ from typing import Any
 from leaf_st.errors import InputError, cannot_write
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[Path], None], leftovers: Iterable[Path] | None = None) -> None:
     """Call ``write`` with a temporary path in the folder of ``path``, sync the file to disk, and rename it to ``path``.
 
     The temporary name is random, so two writers never share a file, even on different machines. If the process is
     killed, the temporary file remains until the next call with the same ``path``.
+
+    Args:
+        path: The file.
+        write: Writes the content to a path.
+        leftovers: Temporary files of killed processes, to remove afterwards; by default those of ``path``, for which
+            the folder is listed.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -35,7 +41,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         raise
     finally:
         temporary.unlink(missing_ok=True)
-    for leftover in path.parent.glob(f".{escape(path.name)}.{'?' * 8}.tmp"):
+    for leftover in path.parent.glob(f".{escape(path.name)}.{'?' * 8}.tmp") if leftovers is None else leftovers:
         leftover.unlink(missing_ok=True)
     _sync_folder(path.parent)
 

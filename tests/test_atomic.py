@@ -40,6 +40,16 @@ def test_what_a_kill_leaves_is_removed_by_the_next_write(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [".file.json.0a1b2c3d.tmp", "file"]
 
 
+def test_known_leftovers_are_removed_without_a_listing(tmp_path, monkeypatch):
+    leftover, other = (tmp_path / f".{name}.0a1b2c3d.tmp" for name in ("older", "file"))
+    for path in (leftover, other):
+        path.write_text("half")
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.glob", None)
+        write_whole(tmp_path / "file", lambda path: path.write_text("whole"), [leftover, tmp_path / "gone"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "file"]
+
+
 def test_a_writer_whose_temporary_file_another_writer_removed(tmp_path):
     path = tmp_path / "file"
 

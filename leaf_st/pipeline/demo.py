@@ -32,8 +32,8 @@ from leaf_st.recipe import DOCSTRINGS, Recipe, StudentSpec, TeacherSpec, TextsSp
 from leaf_st.run_folder import HELD_OUT, MODEL, RESULTS, SITE, read_record
 from leaf_st.tables import aligned
 from leaf_st.teacher.open import open_teacher
-from leaf_st.teacher.precompute import ROWS_PER_SHARD
 from leaf_st.teacher.protocol import Teacher
+from leaf_st.teacher.shard_rows import ROWS_PER_SHARD
 from leaf_st.texts.docstrings import Documented, documented_functions, is_held_out
 from leaf_st.texts.fold import text_id
 from leaf_st.zoo import MINILM

@@ -161,6 +161,7 @@ class Run:
             own=own,
             skipped=skipped,
             total=progress.expected_texts,
+            rows_per_shard=self.recipe.teacher.rows_per_shard,
             cut_at=cut_at,
         )
 

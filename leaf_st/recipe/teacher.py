@@ -19,6 +19,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 TEACHER_OF_START = "student.start"
 
 _LIMITS = {"teacher.batch_size", *(f"teacher.api.{name}" for name in API_LIMITS)}
+_OPTIONAL = ("api", "batch_size", "rows_per_shard", "ensemble", "dimensions", "axes")  # recorded if set
 _MEMBER = re.compile(r"^teacher\.ensemble\.\d+\.")  # the beginning of a field of a member
 
 
@@ -64,10 +65,13 @@ class TeacherSpec:
     """Precision of the weights while embedding; "auto" is bfloat16 on devices with hardware support, else float32."""
     store_dtype: Literal["float16", "float32"] = "float16"
     """Number format of the stored targets."""
+    rows_per_shard: AtLeast1 | None = None
+    """Number of texts in each file of the store, which is also the number that a kill loses at most; if None, 1,024 for
+    up to 2M texts, and more for more texts, up to 64 MB."""
     max_length: AtLeast2 | None = None
     """Maximum number of tokens per text; the model's own maximum if None."""
     batch_size: AtLeast1 | None = None
-    """Number of texts that a local model embeds at a time, at most 1,024; if None, 32 on a CPU and 256 on a GPU."""
+    """Number of texts that a local model embeds at a time, at most a shard; if None, 32 on a CPU and 256 on a GPU."""
     trust_remote_code: bool = False
     """Whether to run Python code from the model's repository."""
     api: Annotated[
@@ -240,7 +244,7 @@ def teacher_values(values: Mapping[str, Any], is_member: bool = False) -> dict[s
     Records of version 0.1 have neither an API nor given vectors nor an ensemble.
     """
     unused = {"model"} if values["api"] is not None or values["ensemble"] else set[str]()
-    unused |= {name for name in ("api", "batch_size", "ensemble", "dimensions", "axes") if not values.get(name)}
+    unused |= {name for name in _OPTIONAL if not values.get(name)}
     unused |= set() if is_member else {"weight"}
     if values["vector_column"] is None:
         unused |= {"vector_column", "table"}

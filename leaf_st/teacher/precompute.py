@@ -9,9 +9,11 @@ read while the previous block is written, and are embedded only after it was wri
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from leaf_st.atomic import is_temporary, make_folder
@@ -23,7 +25,8 @@ from leaf_st.teacher.different import require_different
 from leaf_st.teacher.embed import embed_rows
 from leaf_st.teacher.protocol import GIVEN, Fingerprint, Service, Targets
 from leaf_st.teacher.rounding import record_rounding
-from leaf_st.teacher.shard import find_shards, is_intact, open_shard, write_shard
+from leaf_st.teacher.shard import find_leftovers, find_shards, is_intact, open_shard, write_shard
+from leaf_st.teacher.shard_rows import ROWS_PER_SHARD, default_rows_per_shard
 from leaf_st.teacher.store import (
     CUT_AT,
     FINGERPRINT,
@@ -38,8 +41,7 @@ from leaf_st.texts import Text
 from leaf_st.texts.check import left_out
 from leaf_st.texts.fold import text_id
 
-# A kill loses at most one block, which takes some seconds on two cores. 1M rows are 977 shards.
-ROWS_PER_SHARD = 1024
+Total = int | Callable[[int], int | None] | None
 
 
 def precompute(
@@ -50,8 +52,8 @@ def precompute(
     dtype: str = "float16",
     own: Callable[[int], bool] = lambda number: True,
     skipped: Counter[str] | None = None,
-    total: int | Callable[[int], int | None] | None = None,
-    rows_per_shard: int = ROWS_PER_SHARD,
+    total: Total = None,
+    rows_per_shard: int | None = None,
     cut_at: int | None = None,
 ) -> EmbeddingStore | None:
     """Embed ``texts`` with ``teacher`` into the store at ``folder``.
@@ -64,7 +66,8 @@ def precompute(
         own: Whether this worker makes the shard of a number; all shards by default.
         skipped: Reasons and counts of the rows that ``texts`` leaves out, for the manifest.
         total: Number of all texts, or a function that estimates it from the number of texts read, for the progress bar.
-        rows_per_shard: Rows of a block.
+        rows_per_shard: Rows of a shard; if None, those of the existing store or, for a new one, a number that follows
+            from ``total`` (see `default_rows_per_shard`).
         cut_at: Tokens to which ``texts`` were cut, for the header of the store; None if they are complete.
 
     Returns:
@@ -74,11 +77,14 @@ def precompute(
         InputError: If the folder is a URL or holds something else, another teacher's vectors or other texts, or if the
             teacher gives vectors that are not finite or the same for all texts, has changed, or is not paid for.
     """
-    _prepare(local_folder(folder), teacher, dtype, rows_per_shard, cut_at)
+    local_folder(folder)
+    if rows_per_shard is None:
+        rows_per_shard, texts = _choose_rows_per_shard(texts, teacher, folder, dtype, total)
+    _prepare(folder, teacher, dtype, rows_per_shard, cut_at)
     service = teacher if isinstance(teacher, Service) else None
     if service is not None:
         service.require_unchanged(folder)
-    there = find_shards(folder)
+    there, leftovers = find_shards(folder), find_leftovers(folder)
     shards: list[Path | Future[Path] | None] = []
     rows = 0
     with tqdm(unit=" texts", desc="embedding", smoothing=0.1) as progress, ThreadPoolExecutor(1) as writer:
@@ -87,7 +93,7 @@ def precompute(
                 record_rounding(folder, teacher, block)
             # This block was read while the previous one was written. It is embedded only after that.
             shards[-1:] = map(_written, shards[-1:])
-            progress.total = total(rows + len(block)) if callable(total) else total
+            progress.total = _expected(total, rows + len(block))
             shard: Path | Future[Path] | None = _existing(there.get(number), block, verify=own(number))
             if shard is not None:
                 if not progress.disable:  # a disabled bar has no attribute `initial`
@@ -99,7 +105,8 @@ def precompute(
                 if number == 0:  # before a service is paid for more
                     require_different(teacher.fingerprint.teacher, vectors, whole=len(block) < rows_per_shard)
                 remedy = _remedy(teacher.fingerprint, skipped or Counter())
-                shard = writer.submit(write_shard, folder, number, rows, block, vectors, dtype, remedy)
+                others = leftovers.get(number, ())
+                shard = writer.submit(write_shard, folder, number, rows, block, vectors, dtype, remedy, others)
             if shard is not None:
                 progress.update(len(block))
             shards.append(shard)
@@ -120,6 +127,27 @@ def precompute(
     manifest = {"rows": rows, "skipped": dict(skipped or {}), "shards": [path.name for path in paths if path]}
     write_sealed(folder / STORE_MANIFEST, manifest)
     return EmbeddingStore(folder)
+
+
+def _expected(total: Total, rows: int) -> int | None:
+    """Return the expected number of all texts, of which ``rows`` have been read."""
+    return total(rows) if callable(total) else total
+
+
+def _choose_rows_per_shard(
+    texts: Iterable[Text], teacher: Targets, folder: Path, dtype: str, total: Total
+) -> tuple[int, Iterable[Text]]:
+    """Return the rows per shard of the store at ``folder``, or a number for a new store; and the texts, from the first.
+
+    The number depends only on the texts, so workers that start at the same time choose the same.
+    """
+    if (folder / FINGERPRINT).is_file():
+        return read_header(folder)["rows_per_shard"], texts
+    rest = iter(texts)
+    first = list(islice(rest, ROWS_PER_SHARD))
+    rows = _expected(total, len(first)) if len(first) == ROWS_PER_SHARD else len(first)
+    size = default_rows_per_shard(rows, first, teacher.fingerprint.dimension * np.dtype(dtype).itemsize)
+    return size, chain(first, rest)
 
 
 def _remedy(fingerprint: Fingerprint, skipped: Counter[str]) -> str:

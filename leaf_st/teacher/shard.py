@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from leaf_st.atomic import write_whole
+from leaf_st.atomic import is_temporary, write_whole
 from leaf_st.errors import InputError
 from leaf_st.texts import Text
 from leaf_st.texts.fold import content_id, text_id
@@ -47,6 +47,14 @@ def find_shards(folder: Path) -> dict[int, Path]:
     return {int(path.name.split("-")[1]): path for path in folder.glob("shard-*-*.arrow") if path.is_file()}
 
 
+def find_leftovers(folder: Path) -> dict[int, list[Path]]:
+    """Return the temporary files that killed processes left of their shards, by shard number."""
+    found: dict[int, list[Path]] = {}
+    for path in filter(is_temporary, folder.glob(".shard-*-*.tmp")):
+        found.setdefault(int(path.name.split("-")[1]), []).append(path)
+    return found
+
+
 def write_shard(
     folder: Path,
     index: int,
@@ -55,6 +63,7 @@ def write_shard(
     vectors: NDArray[np.float32],
     dtype: str,
     remedy: str,
+    leftovers: Sequence[Path] = (),
 ) -> Path:
     """Write shard ``index``, completely or not at all, and return its file.
 
@@ -66,6 +75,7 @@ def write_shard(
         vectors: The vectors of the texts, shape (n, d).
         dtype: "float16" or "float32".
         remedy: What to do if a vector is not finite, for the error.
+        leftovers: Temporary files of this shard, to remove. Looking for them at each shard would list all shards.
 
     Raises:
         InputError: If a vector is not finite in that dtype. Nothing is written then (docs/architecture.md, contract 3).
@@ -86,7 +96,7 @@ def write_shard(
         writer.write_batch(batch)
     content = sink.getvalue()
     path = folder / f"shard-{index:08d}-{_checksum(content)}.arrow"
-    write_whole(path, lambda temporary: _write_bytes(temporary, content))
+    write_whole(path, lambda temporary: _write_bytes(temporary, content), leftovers)
     return path
 
 

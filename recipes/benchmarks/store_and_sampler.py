@@ -25,8 +25,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from leaf_st.teacher.precompute import ROWS_PER_SHARD, precompute
+from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fingerprint
+from leaf_st.teacher.shard_rows import ROWS_PER_SHARD
 from leaf_st.teacher.store import STORE_MANIFEST, EmbeddingStore
 from leaf_st.texts import Text
 

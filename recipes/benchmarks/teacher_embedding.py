@@ -24,7 +24,7 @@ from leaf_st.models.precision import bfloat16_is_fast
 from leaf_st.recipe import TeacherSpec, TextsSpec
 from leaf_st.tables import aligned
 from leaf_st.teacher.open import open_teacher
-from leaf_st.teacher.precompute import ROWS_PER_SHARD
+from leaf_st.teacher.shard_rows import ROWS_PER_SHARD
 from leaf_st.texts.read import read_texts
 from leaf_st.zoo import MINILM
 

@@ -45,6 +45,16 @@ def test_partitions_make_one_store(recipe, tmp_path):
     assert len(Run(fifty, tmp_path / "split").embed(Partition(0, 2))) == 50
 
 
+def test_the_recipe_may_set_the_rows_of_a_shard(recipe, tmp_path):
+    assert "rows_per_shard" not in recipe.to_dict()["teacher"]  # as in records of earlier versions
+    sized = replace(recipe, teacher=replace(recipe.teacher, rows_per_shard=16))
+    assert Recipe.from_dict(json.loads(json.dumps(sized.to_dict()))) == sized
+    store = Run(sized, tmp_path / "run").embed()
+    assert [len(ids) for ids in store.ids()] == [16, 16, 16, 12]
+    with pytest.raises(InputError, match=r"teacher\.rows_per_shard was 16, is None"):
+        Run(recipe, tmp_path / "run")
+
+
 def test_training_needs_the_store(recipe, tmp_path):
     with pytest.raises(InputError, match="store is missing: run `leaf-st embed` first"):
         Run(recipe, tmp_path / "run").train()

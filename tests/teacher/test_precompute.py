@@ -3,6 +3,7 @@ import resource
 import signal
 import time
 from functools import partial
+from pathlib import Path
 
 import forked
 import numpy as np
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from leaf_st.errors import InputError
 from leaf_st.teacher import precompute as precompute_module
 from leaf_st.teacher.store import STORE_MANIFEST, EmbeddingStore
+from leaf_st.texts import Text
 
 
 def _shards(folder):
@@ -64,6 +66,39 @@ def test_temporary_files_of_a_kill_are_no_shards_and_no_foreign_files(tmp_path, 
     for name in (".fingerprint.json.0a1b2c3d.tmp", ".shard-00000000-0123456789abcdef.arrow.0a1b2c3d.tmp"):
         (tmp_path / name).write_bytes(b"half")
     assert embed(tmp_path).damaged() == []
+    assert _shards(tmp_path) == complete
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".shard")]
+
+
+def test_the_folder_is_not_listed_for_each_shard(tmp_path, monkeypatch):
+    listed, glob = [], Path.glob
+    monkeypatch.setattr(Path, "glob", lambda *arguments: listed.append(arguments) or glob(*arguments))
+    embed(tmp_path / "few", TEXTS[:8])
+    few = len(listed)
+    embed(tmp_path / "more", TEXTS)
+    assert len(listed) == 2 * few
+
+
+_MANY = [Text(f"text {number}", "query") for number in range(5000)]
+
+
+@pytest.mark.parametrize("total", [5_000_000, lambda rows: 1000 * rows + 4_000_000 if rows == 1024 else rows])
+def test_a_large_store_has_larger_shards(tmp_path, total):
+    store = embed(tmp_path, _MANY, rows_per_shard=None, total=total)
+    assert [len(ids) for ids in store.ids()] == [4096, 904]
+    assert store.texts([4095, 4096]) == _MANY[4095:4097]
+    again = embed(tmp_path, _MANY, Unwilling(), rows_per_shard=None)  # whatever the expected number of texts
+    assert again.header["rows_per_shard"] == 4096
+
+
+def test_a_small_store_has_shards_of_1024_rows(tmp_path):
+    assert [len(ids) for ids in embed(tmp_path, _MANY, rows_per_shard=None).ids()] == [1024] * 4 + [904]
+
+
+def test_a_store_with_other_shards_is_resumed(tmp_path, complete):
+    first = embed(tmp_path, partition=(0, 2))
+    assert first is None
+    assert embed(tmp_path, rows_per_shard=None, total=10**9).rows == len(TEXTS)
     assert _shards(tmp_path) == complete
 
 

@@ -70,7 +70,8 @@ class EnsembleKind(TeacherKind):
     def with_teacher_of_start(self, asked: TeacherSpec, spec: TeacherSpec) -> TeacherSpec:
         """Return ``spec``, the ensemble, with the ``asked`` format of the store."""
         require_unset(asked, ("max_length", "precision", "trust_remote_code"), spec)
-        return replace(spec, prompts=asked.prompts or spec.prompts, store_dtype=asked.store_dtype)
+        form = {name: getattr(asked, name) for name in ("store_dtype", "rows_per_shard")}
+        return replace(spec, prompts=asked.prompts or spec.prompts, **form)
 
     def small(self, spec: TeacherSpec, model: str, width: int) -> TeacherSpec:
         """Return an ensemble of as many members, each of which is ``model``."""
