@@ -6,8 +6,10 @@ A shard is mapped when it is first read. Memory is O(shards): texts and vectors 
 their pages (docs/architecture.md, contract 5).
 """
 
+import logging
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -33,14 +35,22 @@ STORE_MANIFEST = "manifest.json"
 FINGERPRINT = "fingerprint.json"
 FORMAT = 1
 LENGTHS = "lengths.arrow"
+ROWS = "rows.arrow"
+# Bytes of vectors above which a training does not compare all shards with their checksums before it starts: reading 64
+# GiB takes about a minute, and a billion rows half an hour. The embedding has compared each shard.
+_COMPARED_AT_START = 64 << 30
 # Linux lets a process map 65,530 files; every open shard is one of them.
 OPEN_SHARDS = 1024
+_ROWS_AT_ONCE = 1 << 20  # of a file with the number of each row
 # Mean distance of the vectors to those of the same teacher in float32, relative to their mean norm; None if the teacher
 # ran in float32, or the distance was not measured.
 ROUNDING = "distance_to_float32"
 
 # Tokens of the student to which the texts were cut; None if they are complete, as in stores of earlier versions.
 CUT_AT = "cut_at_tokens"
+
+
+_logger = logging.getLogger(__name__)
 
 
 class _Fingerprint(TypedDict):
@@ -113,6 +123,16 @@ class EmbeddingStore:
         """Prompt that the teacher put before the texts, by kind."""
         return dict(self.header["fingerprint"]["prompts"])
 
+    @property
+    def vector_bytes(self) -> int:
+        """Size of all vectors."""
+        return self.rows * self.dimension * int(np.dtype(self.header["dtype"]).itemsize)
+
+    @property
+    def paths(self) -> list[Path]:
+        """Files of the shards, in order."""
+        return [self.folder / name for name in self._names]
+
     def __len__(self) -> int:
         return self.rows
 
@@ -127,18 +147,25 @@ class EmbeddingStore:
             InputError: If the shard is missing.
         """
         if index not in self._open:
-            path = self._place / self._names[index]
-            if not path.is_file():
-                raise InputError(f"shard {path} is missing: run `leaf-st embed` again to write the shard again")
-            self._open[index] = open_shard(path)
+            self._open[index] = self._map(index)
             if len(self._open) > OPEN_SHARDS:
                 self._open.popitem(last=False)
         self._open.move_to_end(index)
         return self._open[index]
 
+    def _map(self, index: int) -> Shard:
+        path = self._place / self._names[index]
+        if not path.is_file():
+            raise InputError(f"shard {path} is missing: run `leaf-st embed` again to write the shard again")
+        return open_shard(path)
+
+    def shards(self) -> Iterator[Shard]:
+        """Yield all shards in order; no shard stays mapped, because pages of mapped files are memory of the process."""
+        return map(self._map, range(len(self._names)))
+
     def ids(self) -> Iterator[NDArray[np.int64]]:
         """Yield the `text_id` of all rows, a shard at a time."""
-        return (self.shard(index).ids for index in range(len(self._names)))
+        return (shard.ids for shard in self.shards())
 
     def include(self, texts: Sequence[str]) -> list[bool]:
         """Return whether each of n texts is in the store, whatever its kind.
@@ -179,9 +206,11 @@ class EmbeddingStore:
         best = np.empty((0, 2), dtype=np.int64)
         if count < 1:
             return best[:, 1]
+        largest = np.iinfo(np.int64).max
         for index, ids in enumerate(self._selecting_ids()):
-            rows = np.arange(len(ids)) + index * self._rows_per_shard
-            best = np.concatenate([best, np.stack([ids, rows], axis=1)])
+            offsets = np.flatnonzero(ids <= largest)
+            rows = offsets + index * self._rows_per_shard
+            best = np.concatenate([best, np.stack([ids[offsets], rows], axis=1)])
             if len(best) > count:
                 largest = np.partition(best[:, 0], count - 1)[count - 1]
                 best = best[best[:, 0] <= largest]
@@ -202,9 +231,10 @@ class EmbeddingStore:
             assert shard.sentences is not None
             whole.add(int(shard.contents[offset]))
             parts.update(shard.sentences[offset].as_py())
+        sets = [pa.array(sorted(contents), pa.int64()) for contents in (whole, parts)]
         found = [held_out]
-        for index in range(len(self._names)):
-            found.append(_related(self.shard(index), list(whole), list(parts)) + index * self._rows_per_shard)
+        for index, shard in enumerate(self.shards()):
+            found.append(_related(shard, *sets) + index * self._rows_per_shard)
         return np.unique(np.concatenate(found))
 
     def _selecting_ids(self) -> Iterator[NDArray[np.int64]]:
@@ -212,35 +242,44 @@ class EmbeddingStore:
         if self.header["held_out_by"] != HELD_OUT_BY_CONTENT:
             yield from self.ids()
             return
-        for index in range(len(self._names)):
-            contents = self.shard(index).contents
-            assert contents is not None  # the header says so
-            yield contents
+        for shard in self.shards():
+            assert shard.contents is not None  # the header says so
+            yield shard.contents
 
     def damaged(self) -> list[Path]:
         """Read every shard; return the shards that are missing or whose checksum is wrong."""
-        paths = [self.folder / name for name in self._names]
-        return [path for path in paths if not path.is_file() or not is_intact(path)]
+        with ThreadPoolExecutor() as readers:
+            intact = readers.map(lambda path: path.is_file() and is_intact(path), self.paths)
+            return [path for path, is_whole in zip(self.paths, intact, strict=True) if not is_whole]
 
     def require_intact(self) -> None:
-        """Compare the checksums of all shards, unless they were compared before.
+        """Compare the checksums of all shards, unless they were compared before or have more than 64 GiB of vectors.
 
         Raises:
             InputError: If a shard is missing or damaged.
         """
-        if not self._verified and (damaged := self.damaged()):
+        if self._verified:
+            return
+        if self.vector_bytes > _COMPARED_AT_START:
+            size = f"{self.vector_bytes / 1e9:,.0f} GB"
+            _logger.info("%s: %s are not compared with their checksums; `leaf-st store verify` does", self.folder, size)
+            return
+        if damaged := self.damaged():
             raise InputError(f"{damaged[0]} is damaged: run `leaf-st embed` again to write the shard again")
         self._verified = True
 
-    def to_dataset(self) -> "datasets.Dataset":
+    def to_dataset(self, with_lengths: bool = True) -> "datasets.Dataset":
         """Return the rows as a data set for a trainer: ``text``, with its prompt, and ``label``, a float32 vector.
 
         Texts and vectors are read from the shards when a batch is made. The table of the data set is one file with the
         number and the length of each row, which is written at the first call: a sampler reads the lengths, and the
         number of mapped files does not grow with the store.
+
+        Args:
+            with_lengths: Whether the table has the lengths, for which all texts are read once.
         """
-        path = self.folder / LENGTHS
-        write_once(path, self._write_lengths)
+        path = self.folder / (LENGTHS if with_lengths else ROWS)
+        write_once(path, self._write_lengths if with_lengths else self._write_rows)
         import datasets  # imports pandas, which embedding does not need
 
         return datasets.Dataset.from_file(str(path)).with_transform(self._read, columns=["row"])
@@ -249,10 +288,17 @@ class EmbeddingStore:
         """Write number and length in characters of each row to ``path``, a record batch for each shard."""
         schema = pa.schema([("row", pa.int64()), ("length", pa.int32())])
         with pa.ipc.new_stream(str(path), schema) as writer:
-            for index in range(len(self._names)):
-                texts = self.shard(index).texts
-                rows = np.arange(len(texts)) + index * self._rows_per_shard
-                writer.write_batch(pa.record_batch([pa.array(rows), pc.utf8_length(texts)], schema=schema))
+            for index, shard in enumerate(self.shards()):
+                rows = np.arange(len(shard.texts)) + index * self._rows_per_shard
+                writer.write_batch(pa.record_batch([pa.array(rows), pc.utf8_length(shard.texts)], schema=schema))
+
+    def _write_rows(self, path: Path) -> None:
+        """Write the number of each row to ``path``."""
+        schema = pa.schema([("row", pa.int64())])
+        with pa.ipc.new_stream(str(path), schema) as writer:
+            for start in range(0, self.rows, _ROWS_AT_ONCE):
+                rows = np.arange(start, min(start + _ROWS_AT_ONCE, self.rows))
+                writer.write_batch(pa.record_batch([pa.array(rows)], schema=schema))
 
     def _read(self, batch: dict[str, list[int]]) -> dict[str, Any]:
         """Return the texts of n rows, and their vectors of shape (n, d) in float32."""
@@ -279,14 +325,14 @@ def intact_store(folder: Path, fingerprint: Fingerprint | None = None) -> Embedd
     return store
 
 
-def _related(shard: Shard, whole: list[int], parts: list[int]) -> NDArray[np.int64]:
+def _related(shard: Shard, whole: pa.Array, parts: pa.Array) -> NDArray[np.int64]:
     """Return the rows of ``shard`` whose text is one of ``parts``, or with a sentence that is one of ``whole``."""
     assert shard.contents is not None
     assert shard.sentences is not None
-    parents = pc.list_parent_indices(shard.sentences).to_numpy()
-    sentences = pc.list_flatten(shard.sentences).to_numpy()
-    documents: NDArray[np.int64] = parents[np.isin(sentences, whole)]
-    return np.union1d(np.flatnonzero(np.isin(shard.contents, parts)), documents)
+    among_whole = pc.is_in(pc.list_flatten(shard.sentences), value_set=whole)
+    documents = pc.filter(pc.list_parent_indices(shard.sentences), among_whole).to_numpy()
+    among_parts = pc.is_in(pa.array(shard.contents), value_set=parts)
+    return np.union1d(pc.indices_nonzero(among_parts).to_numpy(), documents).astype(np.int64)
 
 
 def read_header(folder: Path) -> dict[str, Any]:

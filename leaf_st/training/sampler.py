@@ -12,9 +12,7 @@ each process takes its part of every batch. What the student learns depends on t
 processes.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import datasets
@@ -22,19 +20,11 @@ import numpy as np
 import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.sampler import SetEpochMixin
 from torch.utils.data import BatchSampler
-from tqdm import tqdm
 
 from leaf_st.errors import InputError
-from leaf_st.models.tokens import forget_last_call, token_counts
-from leaf_st.sealed import write_once
-from leaf_st.student.static import is_static
-from leaf_st.teacher.store import EmbeddingStore
 
-_LONGEST = np.iinfo(np.uint16).max
-_ROWS = 8192  # rows tokenized at once
 _CHUNKS = 64  # at least, in a window
 _LABELS = ("label", "labels", "score", "scores")
 
@@ -164,39 +154,3 @@ class _DatasetLengths:
 
 def _is_text(feature: object) -> bool:
     return isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string")
-
-
-def token_lengths(store: EmbeddingStore, student: SentenceTransformer) -> NDArray[np.uint16]:
-    """Return the number of tokens of each row as a memory map, shape (rows,), cut at the student's maximum length.
-
-    Characters are a worse measure: with open question answers and abstracts mixed in batches of 32, one sixth of the
-    tokens is padding if batches are grouped by bytes, and 3 % if grouped by tokens. Counting takes one pass of the
-    tokenizer and two bytes per row on disk. The file is next to the shards; its name depends on tokenizer and maximum.
-
-    A static student does not pad, so random batches are best for it: all lengths are 0 and nothing is counted.
-    """
-    if is_static(student):
-        return np.broadcast_to(np.uint16(0), len(store))
-    forget_last_call(student)  # the file's name must not depend on earlier calls
-    identity = f"{len(store)} {student.max_seq_length} {student.tokenizer.backend_tokenizer.to_str()}"
-    path = store.folder / f"tokens-{hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()}.npy"
-    write_once(path, lambda temporary: _write_lengths(temporary, store, student))
-    counted: NDArray[np.uint16] = np.load(path, mmap_mode="r")
-    return counted
-
-
-def _write_lengths(path: Path, store: EmbeddingStore, student: SentenceTransformer) -> None:
-    # Written piece by piece: a full disk would end a process that writes to a mapped file without a message.
-    with path.open("wb") as file:
-        header = {"descr": "<u2", "fortran_order": False, "shape": (len(store),)}
-        np.lib.format.write_array_header_1_0(file, header)
-        for counts in _count_tokens(store, student):
-            file.write(counts.astype("<u2").tobytes())
-
-
-def _count_tokens(store: EmbeddingStore, student: SentenceTransformer) -> Iterator[NDArray[np.int64]]:
-    with tqdm(desc="counting tokens", unit=" texts", total=len(store)) as bar:
-        for start in range(0, len(store), _ROWS):
-            rows = range(start, min(start + _ROWS, len(store)))
-            yield np.minimum(token_counts(student, store.prompted(rows)), _LONGEST)
-            bar.update(len(rows))

@@ -38,9 +38,10 @@ from leaf_st.training.checkpoints import MarkComplete, RemoveOld, SaveByTheClock
 from leaf_st.training.cpu import ReusedGradients, attention_kernel
 from leaf_st.training.divergence import StopIfDiverged
 from leaf_st.training.loss import TeacherAlignedLoss
-from leaf_st.training.sampler import LengthGroupedBatchSampler, Lengths, token_lengths
+from leaf_st.training.sampler import LengthGroupedBatchSampler, Lengths
 from leaf_st.training.schedule import schedule
 from leaf_st.training.threads import ThreadsByLoad
+from leaf_st.training.token_lengths import lengths_of, token_lengths
 from leaf_st.training.tokenization import Tokenization
 
 HELD_OUT_SHARE = 10  # at most one row in ten is held out: most of a small store is needed for training
@@ -85,18 +86,20 @@ class LeafTrainer(SentenceTransformerTrainer):
         with args.main_process_first(local=False):
             self._lengths = token_lengths(store, student)
             # Lengths of the rows of each validation set, by its name.
-            self._validation_lengths: dict[str, Lengths] = {DOMAIN: self._lengths[self._held_out]}
+            self._validation_lengths: dict[str, Lengths] = {DOMAIN: lengths_of(self._lengths, self._held_out)}
             if general is not None:
                 self._validation_lengths[GENERAL] = token_lengths(general, student)
         require_full_batch(self.training_rows, args)
-        rows = store.to_dataset()
-        validation = rows.select(self._held_out)
+        rows = store.to_dataset(with_lengths=False)
+        validation: Any = rows.select(self._held_out)
+        if general is not None:
+            validation = {DOMAIN: validation, GENERAL: general.to_dataset(with_lengths=False)}
         self._stop = Stop()
         super().__init__(
             model=student,
             args=args,
             train_dataset=rows,
-            eval_dataset=validation if general is None else {DOMAIN: validation, GENERAL: general.to_dataset()},
+            eval_dataset=validation,
             loss=TeacherAlignedLoss(student, spec.distance),
             evaluator=evaluator,
             callbacks=[

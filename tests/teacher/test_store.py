@@ -137,6 +137,33 @@ def test_a_store_of_many_shards_maps_few_of_them(tmp_path, monkeypatch):
     assert _mapped_files(store.folder) <= 5 + 1  # the shards, and the table of the data set
 
 
+def test_a_data_set_without_lengths_reads_no_text(store, monkeypatch):
+    monkeypatch.setattr(store_module, "_ROWS_AT_ONCE", 7)
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "open_shard", lambda path: pytest.fail(f"{path} was read"))
+        dataset = store.to_dataset(with_lengths=False)
+    assert dataset.data.column("row").to_pylist() == list(range(len(store)))
+    assert dataset[:]["text"] == store.prompted(range(len(store)))
+
+
+def test_passes_over_all_rows_leave_no_shard_mapped(store):
+    held_out = store.held_out(4)
+    store.untrained(held_out[:1])
+    assert sum(map(len, store.ids())) == len(store)
+    assert _mapped_files(store.folder) == 1  # of the held-out row
+
+
+def test_only_shards_of_small_stores_are_compared_before_each_training(store, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(store_module, "_COMPARED_AT_START", 38 * 8 * 2 - 1)
+    next(store.folder.glob("shard-00000002-*")).write_bytes(b"x")
+    store.require_intact()
+    assert "are not compared with their checksums; `leaf-st store verify` does" in caplog.text
+    monkeypatch.setattr(store_module, "_COMPARED_AT_START", 38 * 8 * 2)
+    with pytest.raises(InputError, match=r"shard-00000002-.* is damaged"):
+        store.require_intact()
+
+
 def test_checksums_are_compared_once(store, monkeypatch):
     store.require_intact()
     monkeypatch.setattr(EmbeddingStore, "damaged", lambda self: pytest.fail("compared again"))

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from leaf_st.models.random_weights import WIDTH
 from leaf_st.student.static import build_static
 from leaf_st.teacher.precompute import precompute
-from leaf_st.training.sampler import LengthGroupedBatchSampler, token_lengths
+from leaf_st.training import token_lengths as token_lengths_module
+from leaf_st.training.sampler import LengthGroupedBatchSampler
+from leaf_st.training.token_lengths import lengths_of, token_lengths
 
 
 @st.composite
@@ -139,6 +141,25 @@ def test_the_file_is_made_once(own_store, tiny_student):
     content[-1] ^= 1
     path.write_bytes(content)
     assert token_lengths(own_store, tiny_student).max() < 256  # counted again
+
+
+def test_a_large_store_counts_the_tokens_that_are_asked_for(own_store, tiny_student, monkeypatch):
+    expected = np.array(token_lengths(own_store, tiny_student))
+    monkeypatch.setattr(token_lengths_module, "_COUNTED_AT_START", 39)
+    counted, count = [], token_lengths_module.token_counts
+    monkeypatch.setattr(token_lengths_module, "token_counts", lambda *given: counted.append(given[1]) or count(*given))
+    lengths = token_lengths(own_store, tiny_student)
+    assert not counted
+    assert len(lengths) == 40
+    assert lengths[3:20].tolist() == expected[3:20].tolist()
+    assert counted == [own_store.prompted(range(3, 20))]
+    again = token_lengths(own_store, tiny_student)  # as after a restart
+    assert again[5:12].tolist() == expected[5:12].tolist()
+    assert len(counted) == 1
+    rows = np.array([30, 4, 39])
+    assert lengths_of(again, rows).tolist() == lengths_of(expected, rows).tolist() == expected[rows].tolist()
+    batches = [list(LengthGroupedBatchSampler(known, 8, seed=3, rows_per_chunk=4)) for known in (again, expected)]
+    assert batches[0] == batches[1]
 
 
 def test_a_table_pads_nothing_so_nothing_is_counted(own_store, tiny_teacher_folder):
