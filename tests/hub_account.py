@@ -15,7 +15,7 @@ REPO = "us/tiny"
 TOKEN = "hf_" + "tokenOfTheTests" * 3
 FOREIGN_TOKEN = "hf_" + "tokenOfSomebody" * 3  # may read, and not write
 _ID = r"(?P<id>[^/]+/[^/]+)"
-_API = f"/api/(models|spaces)/{_ID}"
+_API = f"/api/(models|spaces|datasets)/{_ID}"
 _REVISION = "(?P<revision>[^/]+)"
 _STEPS = {
     "whoami": ("GET", "/api/whoami-v2"),
@@ -27,12 +27,12 @@ _STEPS = {
     "commits": ("GET", f"{_API}/commits/{_REVISION}"),
     "discussions": ("GET", f"{_API}/discussions"),
     "preupload": ("POST", f"{_API}/preupload/{_REVISION}"),
-    "batch": ("POST", f"/(spaces/)?{_ID}[.]git/info/lfs/objects/batch"),
+    "batch": ("POST", f"/(spaces/|datasets/)?{_ID}[.]git/info/lfs/objects/batch"),
     "upload": ("PUT", "/large/(?P<sha>[0-9a-f]+)"),
     "commit": ("POST", f"{_API}/commit/{_REVISION}"),
     "branch": ("POST", f"{_API}/branch/{_REVISION}"),
     "tag": ("POST", f"{_API}/tag/{_REVISION}"),
-    "resolve": ("GET|HEAD", f"/(spaces/)?{_ID}/resolve/{_REVISION}/(?P<name>.+)"),
+    "resolve": ("GET|HEAD", f"/(spaces/|datasets/)?{_ID}/resolve/{_REVISION}/(?P<name>.+)"),
 }
 _WRITES = {"create", "preupload", "batch", "upload", "commit", "branch", "tag"}
 
@@ -239,7 +239,7 @@ class _Answer:
             "files": [
                 {
                     "path": name,
-                    "uploadMode": "lfs" if name.endswith((".safetensors", ".onnx")) else "regular",
+                    "uploadMode": "lfs" if name.endswith((".safetensors", ".onnx", ".arrow")) else "regular",
                     "shouldIgnore": name in self.account.ignored,
                 }
                 for name in files

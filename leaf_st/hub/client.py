@@ -20,7 +20,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
     HTTPError,  # the error type of its HTTP library
     RepositoryNotFoundError,
 )
-from huggingface_hub.hf_api import GitRefs, ModelInfo, RepoFile, SpaceInfo
+from huggingface_hub.hf_api import DatasetInfo, GitRefs, ModelInfo, RepoFile, SpaceInfo
 
 from leaf_st.errors import InputError, cannot_write
 from leaf_st.hub.answers import AnswerError, ask
@@ -112,7 +112,7 @@ class Hub:
                 "token with write permission"
             )
 
-    def _find_repository(self) -> ModelInfo | SpaceInfo | None:
+    def _find_repository(self) -> ModelInfo | SpaceInfo | DatasetInfo | None:
         target = self._target
         try:
             repository = self._ask_for_repository()
@@ -134,9 +134,11 @@ class Hub:
             )
         return repository
 
-    def _ask_for_repository(self) -> ModelInfo | SpaceInfo:
+    def _ask_for_repository(self) -> ModelInfo | SpaceInfo | DatasetInfo:
         if self._target.repo_type == "space":
             return ask(self._api.space_info, self._target.repo_id)
+        if self._target.repo_type == "dataset":
+            return ask(self._api.dataset_info, self._target.repo_id)
         return ask(self._api.model_info, self._target.repo_id)
 
     def _publish(self, folder: Path, manifest: Manifest, local: Mapping[str, Hashes]) -> Published:

@@ -24,7 +24,7 @@ class Target:
         private: Whether the repository is visible to its owners only.
         pull_request: Whether to open a pull request on main instead of committing.
         replace: Whether files from another source may be overwritten.
-        repo_type: A model, or a page (Space).
+        repo_type: A model, a page (Space), or a data set.
     """
 
     repo_id: str
@@ -32,12 +32,12 @@ class Target:
     private: bool = False
     pull_request: bool = False
     replace: bool = False
-    repo_type: Literal["model", "space"] = "model"
+    repo_type: Literal["model", "space", "dataset"] = "model"
 
     @property
     def path(self) -> str:
         """The path of the repository on the hub."""
-        return f"spaces/{self.repo_id}" if self.repo_type == "space" else self.repo_id
+        return self.repo_id if self.repo_type == "model" else f"{self.repo_type}s/{self.repo_id}"
 
     def __post_init__(self) -> None:
         """Check the values."""

@@ -38,7 +38,7 @@ _PROBE_SECONDS = 600.0  # between two comparisons of the probes while texts are 
 _CUT = 1e-3  # relative L2 distance below which two vectors are equal, so that the API ignores what differs
 _READ_CHARACTERS = 400  # every model reads as many
 _GROWTH = 1.25  # factor between the lengths at which the end of a text is checked
-_PROBE_FILE = "probes.npy"  # in the folder of a store
+PROBE_FILE = "probes.npy"  # in the folder of a store
 
 _logger = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class ApiTeacher(RemoteTeacher):
         Raises:
             InputError: If the vectors differ by more than rounding.
         """
-        path = folder / _PROBE_FILE
+        path = folder / PROBE_FILE
         if not path.is_file():
             write_whole(path, self._write_probes)
             return

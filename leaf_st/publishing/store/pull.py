@@ -1,0 +1,145 @@
+"""`leaf-st store pull`: a store that was published as a data set, byte for byte."""
+
+import re
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypeVar
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+from tqdm import tqdm
+
+from leaf_st.atomic import is_temporary, make_folder
+from leaf_st.errors import InputError, cannot_write
+from leaf_st.hub.answers import AnswerError, ask
+from leaf_st.hub.explain import explain_download
+from leaf_st.hub.retry import TemporaryError, retry
+from leaf_st.hub.settings import check_download
+from leaf_st.teacher.api.teacher import PROBE_FILE
+from leaf_st.teacher.shard import is_intact
+from leaf_st.teacher.store import FINGERPRINT, STORE_MANIFEST, EmbeddingStore
+
+_DOWNLOADS = ".pull.tmp"  # in the folder of the store
+_CONNECTIONS = 8
+_PROBES = re.compile(rf"(member-\d+/)?{re.escape(PROBE_FILE)}")
+_SHARD = re.compile(r"shard-\d{8}-[0-9a-f]{16}\.arrow")
+
+T = TypeVar("T")
+
+
+def pull_store(repo_id: str, folder: Path, revision: str | None = None) -> EmbeddingStore:
+    """Download the store ``repo_id`` of `push_store` into ``folder``.
+
+    Each shard is compared with its checksum. The manifest comes last, so an interrupted download is an incomplete
+    store, which the same call completes.
+
+    Args:
+        repo_id: OWNER/NAME of the data set.
+        folder: A new or empty folder, or a folder of an interrupted download.
+        revision: Branch, tag or commit; main by default.
+
+    Returns:
+        The store.
+
+    Raises:
+        InputError: If the data set is no store, the folder holds something else, or the hub cannot be reached.
+    """
+    check_download()
+    source = _Source(repo_id, revision)
+    make_folder(folder)
+    downloads = folder / _DOWNLOADS
+    known = source.fetch_store(downloads)
+    _require_room(folder, known)
+    (downloads / FINGERPRINT).replace(folder / FINGERPRINT)
+    names = [path.name for path in known.paths]
+    with ThreadPoolExecutor(_CONNECTIONS) as pool, tqdm(total=len(names), desc="downloading", unit=" shards") as bar:
+        for _ in pool.map(partial(source.fetch_shard, downloads, folder), names):
+            bar.update()
+    for name in source.probes:
+        make_folder((folder / name).parent)
+        source.fetch(name, downloads).replace(folder / name)
+    (downloads / STORE_MANIFEST).replace(folder / STORE_MANIFEST)
+    shutil.rmtree(downloads)
+    return EmbeddingStore(folder, verified=True)
+
+
+class _Source:
+    """One commit of a data set on the hub."""
+
+    def __init__(self, repo_id: str, revision: str | None) -> None:
+        self._repo_id = repo_id
+        self._api = HfApi(library_name="leaf_st", library_version=version("leaf-st"))
+        self._commit = self._call(partial(self._api.dataset_info, repo_id, revision=revision)).sha
+        listing = partial(self._api.list_repo_files, repo_id, repo_type="dataset", revision=self._commit)
+        self._files: list[str] = self._call(listing)
+
+    @property
+    def probes(self) -> list[str]:
+        """Files with the vectors by which a change of an API, or of an API in an ensemble, is noticed."""
+        return [name for name in self._files if _PROBES.fullmatch(name)]
+
+    def fetch_store(self, folder: Path) -> EmbeddingStore:
+        """Download the two files that describe the store to ``folder``."""
+        for name in (FINGERPRINT, STORE_MANIFEST):
+            if name not in self._files:
+                raise InputError(
+                    f"{self._repo_id}: expected a data set of `leaf-st store push` with {name}, found no such file: "
+                    "name another data set, or use its rows by texts.source and teacher.vector_column"
+                )
+            self.fetch(name, folder)
+        store = EmbeddingStore(folder)
+        if wrong := next((path.name for path in store.paths if not _SHARD.fullmatch(path.name)), None):
+            raise InputError(f"{self._repo_id}: expected names of shards in {STORE_MANIFEST}, found {wrong!r}")
+        return store
+
+    def fetch_shard(self, downloads: Path, folder: Path, name: str) -> None:
+        """Download the shard ``name`` by way of ``downloads`` to ``folder``, unless an intact one is there."""
+        path = folder / name
+        if path.is_file() and is_intact(path):
+            return
+
+        def fetch() -> Path:
+            fetched = Path(ask(self._download, name, downloads))
+            if not is_intact(fetched):  # the next attempt must not take this file for complete
+                fetched.unlink()
+                raise TemporaryError(f"{self._repo_id}: the hub sends {name} with other content than its name says")
+            return fetched
+
+        self._explained(lambda: retry(fetch)).replace(path)
+
+    def fetch(self, name: str, folder: Path) -> Path:
+        """Download the file ``name`` to ``folder``."""
+        return Path(self._call(partial(self._download, name, folder)))
+
+    def _download(self, name: str, folder: Path) -> str:
+        path: str = self._api.hf_hub_download(
+            self._repo_id, name, repo_type="dataset", revision=self._commit, local_dir=folder
+        )
+        return path
+
+    def _call(self, call: Callable[[], T]) -> T:
+        return self._explained(lambda: retry(lambda: ask(call)))
+
+    def _explained(self, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except (OSError, HTTPError, AnswerError) as error:
+            if cannot_write(error):
+                raise
+            problem = explain_download(error, "data set", "correct the name")
+            raise InputError(f"{self._repo_id}: {problem}") from error
+
+
+def _require_room(folder: Path, store: EmbeddingStore) -> None:
+    """Check that ``folder`` is empty or an incomplete copy of ``store``."""
+    header = folder / FINGERPRINT
+    if header.is_file():
+        if header.read_bytes() == (store.folder / FINGERPRINT).read_bytes():
+            return
+        raise InputError(f"{folder} contains another store: name another --output, or delete the folder")
+    if other := next((path.name for path in folder.iterdir() if not is_temporary(path)), None):
+        raise InputError(f"{folder} is not empty, and contains {other}: name another --output, or delete the folder")

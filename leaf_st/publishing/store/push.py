@@ -1,0 +1,103 @@
+"""`leaf-st store push`: a store as a data set on the hub, whose shards `datasets.load_dataset` reads as they are."""
+
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from leaf_st.errors import InputError
+from leaf_st.hub.client import Hub, Published
+from leaf_st.hub.manifest import write_manifest
+from leaf_st.hub.target import MAIN, Target, check_repo_id
+from leaf_st.publishing.prepare import CARD
+from leaf_st.publishing.push import describe
+from leaf_st.publishing.results import strip_paths
+from leaf_st.publishing.store.card import UNKNOWN, store_card
+from leaf_st.publishing.store.summary import store_folder
+from leaf_st.sealed import read_sealed, write_sealed
+from leaf_st.teacher.api.teacher import PROBE_FILE
+from leaf_st.teacher.store import FINGERPRINT, STORE_MANIFEST, EmbeddingStore
+
+_MOST_FILES = 10_000  # in a folder of a repository on the hub
+_LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+
+
+def push_store(
+    store: str | Path,
+    repo_id: str,
+    *,
+    licence: str = UNKNOWN,
+    private: bool = False,
+    create_pr: bool = False,
+    revision: str | None = None,
+    replace: bool = False,
+    token: str | None = None,
+) -> Published:
+    """Upload a store to the hub as a data set, in one commit with a tag.
+
+    The same call completes an upload that failed. `describe_push` shows what would be sent.
+
+    Args:
+        store: A store, or a run folder with a store.
+        repo_id: OWNER/NAME of the data set; created if it does not exist.
+        licence: The licence of the texts, as the hub names licences, such as "cc-by-4.0".
+        private: Create the data set as private.
+        create_pr: Open a pull request instead of committing to main.
+        revision: A branch other than main; created from main if it does not exist.
+        replace: Overwrite files in the data set that `push_store` did not write.
+        token: The access token; by default HF_TOKEN, or the token that `hf auth login` stored.
+
+    Returns:
+        The publication.
+
+    Raises:
+        InputError: If the store is incomplete or damaged, or the hub rejects the upload.
+    """
+    target = Target(repo_id, MAIN if revision is None else revision, private, create_pr, replace, repo_type="dataset")
+    hub = Hub(target, token)
+    hub.check()
+    with _prepared(store, repo_id, licence) as folder:
+        return hub.publish(folder)
+
+
+def describe_push(store: str | Path, repo_id: str, licence: str = UNKNOWN) -> str:
+    """Return a table of the files that `push_store` would send, for a dry run."""
+    check_repo_id(repo_id)
+    with _prepared(store, repo_id, licence) as folder:
+        return describe(folder, repo_id)
+
+
+@contextmanager
+def _prepared(place: str | Path, repo_id: str, licence: str) -> Iterator[Path]:
+    """Yield a temporary folder with the card and the files of a store; shards are links."""
+    if not _LICENCE.fullmatch(licence):
+        raise InputError(f"--licence {licence}: expected a name of the hub's list of licences, such as cc-by-4.0")
+    store = EmbeddingStore(store_folder(Path(place)))
+    if len(store.paths) > _MOST_FILES:
+        raise InputError(
+            f"{store.folder}: expected at most {_MOST_FILES:,} files, which the hub allows in a folder, found "
+            f"{len(store.paths):,} shards: embed with a larger teacher.rows_per_shard"
+        )
+    if damaged := store.damaged():
+        raise InputError(f"{damaged[0]} is damaged: run `leaf-st embed` again to write the shard again")
+    with tempfile.TemporaryDirectory(prefix="leaf-st-store-") as temporary:
+        folder = Path(temporary)
+        for path in (*store.paths, store.folder / STORE_MANIFEST, *store.folder.rglob(PROBE_FILE)):
+            link = folder / path.relative_to(store.folder)
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(path.resolve())
+        _write_header(store.folder / FINGERPRINT, folder / FINGERPRINT)
+        (folder / CARD).write_text(store_card(EmbeddingStore(folder), repo_id, licence), encoding="utf-8")
+        write_manifest(folder)
+        yield folder
+
+
+def _write_header(source: Path, target: Path) -> None:
+    """Copy the header of a store; if the teacher is a folder of this machine, the copy has the folder's name only."""
+    header = read_sealed(source)
+    fingerprint = header["fingerprint"]
+    if (name := strip_paths(fingerprint["teacher"])) == fingerprint["teacher"]:
+        target.write_bytes(source.read_bytes())
+    else:
+        write_sealed(target, {**header, "fingerprint": {**fingerprint, "teacher": name}})

@@ -1,0 +1,75 @@
+"""What a store contains: for `leaf-st store info` and the card of the data set."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from leaf_st.errors import InputError
+from leaf_st.recipe import KINDS
+from leaf_st.run_folder import STORE
+from leaf_st.tables import aligned
+from leaf_st.teacher.shard import find_shards
+from leaf_st.teacher.store import CUT_AT, FINGERPRINT, ROUNDING, STORE_MANIFEST, EmbeddingStore, read_header
+from leaf_st.texts.check import in_words
+
+
+def store_folder(folder: Path) -> Path:
+    """Return ``folder`` if it is a store, or the store of the run ``folder``.
+
+    Raises:
+        InputError: If the folder is neither.
+    """
+    for place in (folder, folder / STORE):
+        if (place / FINGERPRINT).is_file():
+            return place
+    raise InputError(
+        f"{folder}: expected a store with {FINGERPRINT}, or a run folder with {STORE}/, found neither: name another "
+        "folder"
+    )
+
+
+def describe_store(folder: Path) -> str:
+    """Return a table of the teacher, the rows and the files of the store at ``folder``, complete or not.
+
+    Raises:
+        InputError: If the folder is no store.
+    """
+    header, shards = read_header(folder), find_shards(folder)
+    lines = settings_of(header)
+    if (folder / STORE_MANIFEST).is_file():
+        store = EmbeddingStore(folder)
+        lines.append(("texts", f"{len(store):,}"))
+        lines.append(("rows left out", in_words(Counter(store.skipped)) or "none"))
+    else:
+        lines.append(("texts", f"incomplete, about {len(shards) * header['rows_per_shard']:,} so far"))
+    lines.append(("shards", f"{len(shards):,} of {header['rows_per_shard']:,} texts"))
+    lines.append(("bytes", f"{sum(path.stat().st_size for path in shards.values()):,}"))
+    return aligned(lines, left=2)
+
+
+def settings_of(header: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return names and values of the settings in ``header``, the value of `read_header`, that shape the vectors."""
+    teacher = header["fingerprint"]
+    prompts = ", ".join(f"{kind}: {prompt!r}" for kind, prompt in teacher["prompts"].items())
+    lengths = {"tokens the teacher reads": teacher.get("max_length"), "texts cut at tokens": header[CUT_AT]}
+    return [
+        ("teacher", teacher["teacher"]),
+        ("revision", teacher["revision"]),
+        ("prompts", prompts or "none"),
+        *((name, "no limit known" if value is None else f"{value:,}") for name, value in lengths.items()),
+        ("pooling", teacher.get("pooling", "unknown")),
+        ("precision of the teacher", teacher.get("precision", "unknown")),
+        ("mean distance to float32", "not measured" if header[ROUNDING] is None else f"{header[ROUNDING]:g}"),
+        ("vectors", f"{teacher['dimension']:,} x {header['dtype']}{', norm 1' if teacher.get('normalized') else ''}"),
+    ]
+
+
+def rows_by_kind(store: EmbeddingStore) -> dict[str, int]:
+    """Return the number of texts of each kind that occurs; all shards are read."""
+    counts: Counter[str] = Counter()
+    for shard in store.shards():
+        for entry in pc.value_counts(shard.kinds).to_pylist():
+            counts[entry["values"]] += entry["counts"]
+    return {kind: counts[kind] for kind in KINDS if counts[kind]}
