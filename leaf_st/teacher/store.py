@@ -7,11 +7,11 @@ their pages (docs/architecture.md, contract 5).
 """
 
 import logging
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +41,7 @@ ROWS = "rows.arrow"
 _COMPARED_AT_START = 64 << 30
 # Linux lets a process map 65,530 files; every open shard is one of them.
 OPEN_SHARDS = 1024
+_READERS = 8  # threads of a pass over all shards
 _ROWS_AT_ONCE = 1 << 20  # of a file with the number of each row
 # Mean distance of the vectors to those of the same teacher in float32, relative to their mean norm; None if the teacher
 # ran in float32, or the distance was not measured.
@@ -49,6 +50,8 @@ ROUNDING = "distance_to_float32"
 # Tokens of the student to which the texts were cut; None if they are complete, as in stores of earlier versions.
 CUT_AT = "cut_at_tokens"
 
+
+_T = TypeVar("_T")
 
 _logger = logging.getLogger(__name__)
 
@@ -159,13 +162,24 @@ class EmbeddingStore:
             raise InputError(f"shard {path} is missing: run `leaf-st embed` again to write the shard again")
         return open_shard(path)
 
-    def shards(self) -> Iterator[Shard]:
-        """Yield all shards in order; no shard stays mapped, because pages of mapped files are memory of the process."""
-        return map(self._map, range(len(self._names)))
+    def each_shard(self, read: Callable[[Shard], _T]) -> Iterator[_T]:
+        """Yield the result of ``read`` for all shards in order.
+
+        No shard stays mapped, because pages of mapped files are memory of the process, so a result must be a copy.
+        Threads read ahead: a disk answers a page that is not in memory after milliseconds.
+        """
+        with ThreadPoolExecutor(_READERS) as readers:
+            coming: deque[Future[_T]] = deque()
+            for index in range(len(self._names)):
+                coming.append(readers.submit(lambda number: read(self._map(number)), index))
+                if len(coming) > 2 * _READERS:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
 
     def ids(self) -> Iterator[NDArray[np.int64]]:
         """Yield the `text_id` of all rows, a shard at a time."""
-        return (shard.ids for shard in self.shards())
+        return self.each_shard(lambda shard: shard.ids.copy())
 
     def include(self, texts: Sequence[str]) -> list[bool]:
         """Return whether each of n texts is in the store, whatever its kind.
@@ -208,7 +222,7 @@ class EmbeddingStore:
             return best[:, 1]
         largest = np.iinfo(np.int64).max
         for index, ids in enumerate(self._selecting_ids()):
-            offsets = np.flatnonzero(ids <= largest)
+            offsets = np.flatnonzero(ids <= largest)  # most shards have none or a few
             rows = offsets + index * self._rows_per_shard
             best = np.concatenate([best, np.stack([ids[offsets], rows], axis=1)])
             if len(best) > count:
@@ -233,18 +247,14 @@ class EmbeddingStore:
             parts.update(shard.sentences[offset].as_py())
         sets = [pa.array(sorted(contents), pa.int64()) for contents in (whole, parts)]
         found = [held_out]
-        for index, shard in enumerate(self.shards()):
-            found.append(_related(shard, *sets) + index * self._rows_per_shard)
+        for index, rows in enumerate(self.each_shard(lambda shard: _related(shard, *sets))):
+            found.append(rows + index * self._rows_per_shard)
         return np.unique(np.concatenate(found))
 
     def _selecting_ids(self) -> Iterator[NDArray[np.int64]]:
-        """Yield the hashes of texts that select the held-out rows and find equal texts, a shard at a time."""
-        if self.header["held_out_by"] != HELD_OUT_BY_CONTENT:
-            yield from self.ids()
-            return
-        for shard in self.shards():
-            assert shard.contents is not None  # the header says so
-            yield shard.contents
+        """Return the hashes of texts that select the held-out rows and find equal texts, a shard at a time."""
+        by_content = self.header["held_out_by"] == HELD_OUT_BY_CONTENT
+        return self.each_shard(_contents) if by_content else self.ids()
 
     def damaged(self) -> list[Path]:
         """Read every shard; return the shards that are missing or whose checksum is wrong."""
@@ -288,9 +298,9 @@ class EmbeddingStore:
         """Write number and length in characters of each row to ``path``, a record batch for each shard."""
         schema = pa.schema([("row", pa.int64()), ("length", pa.int32())])
         with pa.ipc.new_stream(str(path), schema) as writer:
-            for index, shard in enumerate(self.shards()):
-                rows = np.arange(len(shard.texts)) + index * self._rows_per_shard
-                writer.write_batch(pa.record_batch([pa.array(rows), pc.utf8_length(shard.texts)], schema=schema))
+            for index, lengths in enumerate(self.each_shard(lambda shard: pc.utf8_length(shard.texts))):
+                rows = np.arange(len(lengths)) + index * self._rows_per_shard
+                writer.write_batch(pa.record_batch([pa.array(rows), lengths], schema=schema))
 
     def _write_rows(self, path: Path) -> None:
         """Write the number of each row to ``path``."""
@@ -323,6 +333,11 @@ def intact_store(folder: Path, fingerprint: Fingerprint | None = None) -> Embedd
     store = EmbeddingStore(folder, fingerprint)
     store.require_intact()
     return store
+
+
+def _contents(shard: Shard) -> NDArray[np.int64]:
+    assert shard.contents is not None  # the header says so
+    return shard.contents.copy()
 
 
 def _related(shard: Shard, whole: pa.Array, parts: pa.Array) -> NDArray[np.int64]:

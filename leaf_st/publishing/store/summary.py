@@ -69,7 +69,7 @@ def settings_of(header: dict[str, Any]) -> list[tuple[str, str]]:
 def rows_by_kind(store: EmbeddingStore) -> dict[str, int]:
     """Return the number of texts of each kind that occurs; all shards are read."""
     counts: Counter[str] = Counter()
-    for shard in store.shards():
-        for entry in pc.value_counts(shard.kinds).to_pylist():
+    for entries in store.each_shard(lambda shard: pc.value_counts(shard.kinds).to_pylist()):
+        for entry in entries:
             counts[entry["values"]] += entry["counts"]
     return {kind: counts[kind] for kind in KINDS if counts[kind]}
