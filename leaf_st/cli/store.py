@@ -4,8 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from leaf_st.cli.arguments import SubParsers
+from leaf_st.cli.arguments import SubParsers, at_least_1
 from leaf_st.cli.console import quieten
+from leaf_st.errors import InputError
 
 _STORE = "store, or run folder with a store"
 
@@ -53,11 +54,11 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _add_push(commands: SubParsers) -> None:
-    parser = commands.add_parser("push", help="upload a store to the hub as a data set")
+    parser = commands.add_parser("push", help="upload a store to the hub as a data set, or to object storage")
     parser.add_argument("store", type=Path, metavar="STORE", help=_STORE)
-    parser.add_argument(
-        "--repo-id", required=True, metavar="ID", help="OWNER/NAME on the hub; created if it does not exist"
-    )
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--repo-id", metavar="ID", help="OWNER/NAME on the hub; created if it does not exist")
+    place.add_argument("--url", metavar="URL", help="folder that fsspec writes, such as s3://BUCKET/FOLDER")
     parser.add_argument(
         "--licence",
         default="unknown",
@@ -76,9 +77,16 @@ def _add_push(commands: SubParsers) -> None:
 
 
 def _push(options: argparse.Namespace) -> None:
-    from leaf_st.publishing.store.push import describe_push, push_store
+    from leaf_st.publishing.store.push import copy_store, describe_push, push_store
 
     quieten()
+    if options.url is not None:
+        for name in ("private", "create_pr", "revision", "dry_run", "replace"):
+            if getattr(options, name):
+                flag = name.replace("_", "-")
+                raise InputError(f"--{flag}: expected --repo-id, found --url: leave out --{flag}")
+        print(f"{copy_store(options.store, options.url):,} files sent to {options.url}")
+        return
     if options.dry_run:
         print(describe_push(options.store, options.repo_id, options.licence))
         return
@@ -91,18 +99,41 @@ def _push(options: argparse.Namespace) -> None:
 
 
 def _add_pull(commands: SubParsers) -> None:
-    parser = commands.add_parser("pull", help="download a store from the hub")
-    parser.add_argument("repo_id", metavar="ID", help="OWNER/NAME of a data set that `leaf-st store push` made")
+    parser = commands.add_parser("pull", help="download a store, or fetch its shards when they are read")
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="OWNER/NAME of a data set that `leaf-st store push` made; with --stream-gb, a URL such as "
+        "s3://BUCKET/FOLDER or hf://datasets/OWNER/NAME",
+    )
     parser.add_argument("--revision", metavar="NAME", help="branch, tag or commit on the hub (default: main)")
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="new folder; RUN/store, to train on the store"
+    )
+    parser.add_argument(
+        "--stream-gb",
+        type=at_least_1,
+        metavar="N",
+        help="download no shard now; fetch shards when they are read, and keep at most N GB of them",
     )
     parser.set_defaults(func=_pull)
 
 
 def _pull(options: argparse.Namespace) -> None:
-    from leaf_st.publishing.store.pull import pull_store
+    from leaf_st.publishing.store.pull import link_store, pull_store
 
     quieten()
-    store = pull_store(options.repo_id, options.output, options.revision)
-    print(f"{options.repo_id} is in {options.output}: {len(store):,} texts with vectors by {store.fingerprint.teacher}")
+    is_url = "://" in options.source
+    if is_url != (options.stream_gb is not None):
+        raise InputError(
+            f"{options.source}: expected OWNER/NAME, or a URL with --stream-gb: add --stream-gb or name a data set"
+            if is_url
+            else f"--stream-gb: expected a URL, found {options.source}: name hf://datasets/{options.source}"
+        )
+    if is_url:
+        if options.revision is not None:
+            raise InputError("--revision: expected OWNER/NAME, found a URL: put @REVISION behind the name in the URL")
+        store = link_store(options.source, options.output, options.stream_gb * 10**9)
+    else:
+        store = pull_store(options.source, options.output, options.revision)
+    print(f"{options.source} is in {options.output}: {len(store):,} texts with vectors by {store.fingerprint.teacher}")

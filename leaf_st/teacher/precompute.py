@@ -24,6 +24,7 @@ from leaf_st.teacher.blocks import blocks
 from leaf_st.teacher.different import require_different
 from leaf_st.teacher.embed import embed_rows
 from leaf_st.teacher.protocol import GIVEN, Fingerprint, Service, Targets
+from leaf_st.teacher.remote_shards import SOURCE
 from leaf_st.teacher.rounding import record_rounding
 from leaf_st.teacher.shard import find_leftovers, find_shards, is_intact, open_shard, write_shard
 from leaf_st.teacher.shard_rows import ROWS_PER_SHARD, default_rows_per_shard
@@ -177,6 +178,8 @@ def _prepare(folder: Path, teacher: Targets, dtype: str, rows_per_shard: int, cu
         "held_out_by": HELD_OUT_BY_CONTENT,
         CUT_AT: cut_at,
     }
+    if (folder / SOURCE).is_file():
+        raise InputError(f"{folder}: expected all shards, found a store whose shards are fetched: run `leaf-st train`")
     # Read before the fingerprint is looked up, because another worker may be creating the same store.
     used = folder.exists() and (not folder.is_dir() or not all(map(is_temporary, folder.iterdir())))
     if not (folder / FINGERPRINT).is_file():

@@ -6,6 +6,7 @@ A shard is mapped when it is first read. Memory is O(shards): texts and vectors 
 their pages (docs/architecture.md, contract 5).
 """
 
+import hashlib
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 from leaf_st.errors import InputError
 from leaf_st.sealed import read_sealed, write_once
 from leaf_st.teacher.protocol import Fingerprint
+from leaf_st.teacher.remote_shards import remote_shards
 from leaf_st.teacher.shard import Shard, is_intact, open_shard
 from leaf_st.texts import Text
 from leaf_st.texts.fold import content_id, text_id
@@ -41,6 +43,7 @@ ROWS = "rows.arrow"
 _COMPARED_AT_START = 64 << 30
 # Linux lets a process map 65,530 files; every open shard is one of them.
 OPEN_SHARDS = 1024
+_CHOSEN_AGAIN = 1 << 24  # rows up to which rows are chosen at each start
 _READERS = 8  # threads of a pass over all shards
 _ROWS_AT_ONCE = 1 << 20  # of a file with the number of each row
 # Mean distance of the vectors to those of the same teacher in float32, relative to their mean norm; None if the teacher
@@ -95,7 +98,6 @@ class EmbeddingStore:
 
     def __init__(self, folder: Path, fingerprint: Fingerprint | None = None, verified: bool = False) -> None:
         self.folder = folder
-        self._place = folder.absolute()  # also for a process with another current folder
         self.header = read_header(folder)
         if fingerprint is not None:
             fingerprint.require_same(self.header["fingerprint"], f"store {folder}")
@@ -110,6 +112,9 @@ class EmbeddingStore:
         self._rows_per_shard: int = self.header["rows_per_shard"]
         self._open: OrderedDict[int, Shard] = OrderedDict()  # least recently read first
         self._verified = verified
+        self._remote = remote_shards(folder)
+        # An absolute path is right also for a process with another current folder.
+        self._place = folder.absolute() if self._remote is None else folder
 
     @property
     def dimension(self) -> int:
@@ -157,6 +162,8 @@ class EmbeddingStore:
         return self._open[index]
 
     def _map(self, index: int) -> Shard:
+        if self._remote is not None:
+            return self._remote.open(self._names[index])
         path = self._place / self._names[index]
         if not path.is_file():
             raise InputError(f"shard {path} is missing: run `leaf-st embed` again to write the shard again")
@@ -215,8 +222,11 @@ class EmbeddingStore:
 
         The choice depends only on the texts. Texts that differ only in case, punctuation or spaces, or in their kind,
         are held out together, so the result may have more rows than ``count``. The method reads 8 bytes per row and
-        keeps O(count + rows of a shard) in memory.
+        keeps O(count + rows of a shard) in memory. A large store keeps the result in a file.
         """
+        return self._kept(f"held-out-{count}.npy", lambda: self._held_out(count))
+
+    def _held_out(self, count: int) -> NDArray[np.int64]:
         best = np.empty((0, 2), dtype=np.int64)
         if count < 1:
             return best[:, 1]
@@ -235,10 +245,14 @@ class EmbeddingStore:
 
         These are the sentences of held-out documents, and the documents that contain a held-out text as a sentence.
         In a store of an earlier version, the result is ``held_out``. The method reads 8 bytes per text and sentence
-        and keeps O(held-out rows + rows of a shard) in memory.
+        and keeps O(held-out rows + rows of a shard) in memory. A large store keeps the result in a file.
         """
         if self.header["held_out_by"] != HELD_OUT_BY_CONTENT:
             return held_out
+        digest = hashlib.blake2b(held_out.tobytes(), digest_size=8).hexdigest()
+        return self._kept(f"untrained-{digest}.npy", lambda: self._untrained(held_out))
+
+    def _untrained(self, held_out: NDArray[np.int64]) -> NDArray[np.int64]:
         whole, parts = set[int](), set[int]()
         for shard, offset in self._locate(held_out.tolist()):
             assert shard.contents is not None
@@ -251,16 +265,29 @@ class EmbeddingStore:
             found.append(rows + index * self._rows_per_shard)
         return np.unique(np.concatenate(found))
 
+    def _kept(self, name: str, choose: Callable[[], NDArray[np.int64]]) -> NDArray[np.int64]:
+        """Return chosen rows; a store that is large or elsewhere keeps them in a file, because a pass takes minutes."""
+        if self.rows <= _CHOSEN_AGAIN and self._remote is None:
+            return choose()
+        path = self.folder / name
+        write_once(path, lambda temporary: _save(temporary, choose()))
+        rows: NDArray[np.int64] = np.load(path)
+        return rows
+
     def _selecting_ids(self) -> Iterator[NDArray[np.int64]]:
         """Return the hashes of texts that select the held-out rows and find equal texts, a shard at a time."""
         by_content = self.header["held_out_by"] == HELD_OUT_BY_CONTENT
         return self.each_shard(_contents) if by_content else self.ids()
 
     def damaged(self) -> list[Path]:
-        """Read every shard; return the shards that are missing or whose checksum is wrong."""
+        """Read every shard; return the shards that are missing or whose checksum is wrong.
+
+        Shards that are elsewhere are compared when they are fetched, and only the fetched ones are read here.
+        """
+        paths = [path for path in self.paths if self._remote is None or path.is_file()]
         with ThreadPoolExecutor() as readers:
-            intact = readers.map(lambda path: path.is_file() and is_intact(path), self.paths)
-            return [path for path, is_whole in zip(self.paths, intact, strict=True) if not is_whole]
+            intact = readers.map(lambda path: path.is_file() and is_intact(path), paths)
+            return [path for path, is_whole in zip(paths, intact, strict=True) if not is_whole]
 
     def require_intact(self) -> None:
         """Compare the checksums of all shards, unless they were compared before or have more than 64 GiB of vectors.
@@ -333,6 +360,11 @@ def intact_store(folder: Path, fingerprint: Fingerprint | None = None) -> Embedd
     store = EmbeddingStore(folder, fingerprint)
     store.require_intact()
     return store
+
+
+def _save(path: Path, rows: NDArray[np.int64]) -> None:
+    with path.open("wb") as file:  # numpy would change another name
+        np.save(file, rows)
 
 
 def _contents(shard: Shard) -> NDArray[np.int64]:

@@ -60,6 +60,34 @@ def test_a_pulled_store_trains_to_the_same_weights(hub, recipe: Recipe, finished
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
+def test_a_store_whose_shards_are_fetched_trains_to_the_same_weights(recipe, finished, tmp_path, capsys):
+    url = f"memory://{tmp_path.name}/store"
+    main(["store", "push", str(finished), "--url", url])
+    assert f"3 files sent to {url}" in capsys.readouterr().out
+    main(["store", "pull", url, "--stream-gb", "1", "--output", str(tmp_path / "again" / "store")])
+    assert f"{url} is in" in capsys.readouterr().out
+    assert not _shards(tmp_path / "again" / "store")
+    Run(recipe, tmp_path / "again").train()
+    weights = [path / "model" / "model.safetensors" for path in (tmp_path / "again", finished)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["pull", "s3://bucket/store", "--output", "x"], "expected OWNER/NAME, or a URL with --stream-gb"),
+        (["pull", REPO, "--stream-gb", "1", "--output", "x"], f"name hf://datasets/{REPO}"),
+        (["pull", "hf://datasets/a/b", "--stream-gb", "1", "--revision", "v1", "--output", "x"], "@REVISION"),
+        (["push", "runs/x", "--url", "s3://bucket/store", "--private"], "--private: expected --repo-id, found --url"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(arguments, problem, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["store", *arguments])
+    assert ended.value.code == 2
+    assert problem in capsys.readouterr().err
+
+
 def test_datasets_reads_the_rows_without_this_package(hub, finished, tmp_path):
     push_store(finished, REPO, licence="mit")
     done = run_python(hub.url, tmp_path, "-c", _READ)

@@ -1,4 +1,4 @@
-"""`leaf-st store pull`: a store that was published as a data set, byte for byte."""
+"""`leaf-st store pull`: a store that was published, byte for byte, or only its header, with shards that follow."""
 
 import re
 import shutil
@@ -20,6 +20,7 @@ from leaf_st.hub.explain import explain_download
 from leaf_st.hub.retry import TemporaryError, retry
 from leaf_st.hub.settings import check_download
 from leaf_st.teacher.api.teacher import PROBE_FILE
+from leaf_st.teacher.remote_shards import RemoteFolder, write_source
 from leaf_st.teacher.shard import is_intact
 from leaf_st.teacher.store import FINGERPRINT, STORE_MANIFEST, EmbeddingStore
 
@@ -67,6 +68,35 @@ def pull_store(repo_id: str, folder: Path, revision: str | None = None) -> Embed
     return EmbeddingStore(folder, verified=True)
 
 
+def link_store(url: str, folder: Path, most_bytes: int) -> EmbeddingStore:
+    """Copy header and manifest of the store at ``url`` into ``folder``; its shards are fetched when they are read.
+
+    Args:
+        url: Address of a folder that fsspec reads, such as ``s3://BUCKET/FOLDER`` or ``hf://datasets/OWNER/NAME``.
+        folder: A new or empty folder, or a folder with the same store.
+        most_bytes: Size of the fetched shards together. The shards that were read first are removed first.
+
+    Returns:
+        The store.
+
+    Raises:
+        InputError: If there is no store at the address, or the folder holds something else.
+    """
+    remote = RemoteFolder(url)
+    make_folder(folder)
+    downloads = folder / _DOWNLOADS
+    make_folder(downloads)
+    for name in (FINGERPRINT, STORE_MANIFEST):
+        remote.get(name, downloads)
+    _require_names(known := EmbeddingStore(downloads), url)
+    _require_room(folder, known)
+    write_source(folder, {"url": url, "most_bytes": most_bytes})
+    for name in (FINGERPRINT, STORE_MANIFEST):
+        (downloads / name).replace(folder / name)
+    shutil.rmtree(downloads)
+    return EmbeddingStore(folder)
+
+
 class _Source:
     """One commit of a data set on the hub."""
 
@@ -92,8 +122,7 @@ class _Source:
                 )
             self.fetch(name, folder)
         store = EmbeddingStore(folder)
-        if wrong := next((path.name for path in store.paths if not _SHARD.fullmatch(path.name)), None):
-            raise InputError(f"{self._repo_id}: expected names of shards in {STORE_MANIFEST}, found {wrong!r}")
+        _require_names(store, self._repo_id)
         return store
 
     def fetch_shard(self, downloads: Path, folder: Path, name: str) -> None:
@@ -132,6 +161,14 @@ class _Source:
                 raise
             problem = explain_download(error, "data set", "correct the name")
             raise InputError(f"{self._repo_id}: {problem}") from error
+
+
+def _require_names(store: EmbeddingStore, place: str) -> None:
+    """Check that the manifest names files of the folder, and not files elsewhere on this machine."""
+    if wrong := next(
+        (path for path in store.paths if path.parent != store.folder or not _SHARD.fullmatch(path.name)), 0
+    ):
+        raise InputError(f"{place}: expected names of shards in {STORE_MANIFEST}, found {str(wrong)!r}")
 
 
 def _require_room(folder: Path, store: EmbeddingStore) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tqdm import tqdm
+
 from leaf_st.errors import InputError
 from leaf_st.hub.client import Hub, Published
 from leaf_st.hub.manifest import write_manifest
@@ -17,6 +19,7 @@ from leaf_st.publishing.store.card import UNKNOWN, store_card
 from leaf_st.publishing.store.summary import store_folder
 from leaf_st.sealed import read_sealed, write_sealed
 from leaf_st.teacher.api.teacher import PROBE_FILE
+from leaf_st.teacher.remote_shards import SOURCE, RemoteFolder
 from leaf_st.teacher.store import FINGERPRINT, STORE_MANIFEST, EmbeddingStore
 
 _MOST_FILES = 10_000  # in a folder of a repository on the hub
@@ -61,6 +64,27 @@ def push_store(
         return hub.publish(folder)
 
 
+def copy_store(store: str | Path, url: str) -> int:
+    """Copy a store to a folder of fsspec, such as ``s3://BUCKET/FOLDER``, and return the number of files sent.
+
+    The manifest comes last, so an interrupted copy is an incomplete store, which the same call completes: files of the
+    same name and size are not sent again.
+
+    Args:
+        store: A store, or a run folder with a store.
+        url: Address of the folder.
+
+    Raises:
+        InputError: If the store is incomplete or damaged, or the address cannot be written.
+    """
+    opened, remote = _intact(store), RemoteFolder(url)
+    with tempfile.TemporaryDirectory(prefix="leaf-st-store-") as temporary:
+        header = Path(temporary, FINGERPRINT)
+        _write_header(opened.folder / FINGERPRINT, header)
+        paths = [header, *opened.paths, opened.folder / STORE_MANIFEST]
+        return sum(remote.put(path) for path in tqdm(paths, desc="sending", unit=" files"))
+
+
 def describe_push(store: str | Path, repo_id: str, licence: str = UNKNOWN) -> str:
     """Return a table of the files that `push_store` would send, for a dry run."""
     check_repo_id(repo_id)
@@ -73,14 +97,12 @@ def _prepared(place: str | Path, repo_id: str, licence: str) -> Iterator[Path]:
     """Yield a temporary folder with the card and the files of a store; shards are links."""
     if not _LICENCE.fullmatch(licence):
         raise InputError(f"--licence {licence}: expected a name of the hub's list of licences, such as cc-by-4.0")
-    store = EmbeddingStore(store_folder(Path(place)))
+    store = _intact(place)
     if len(store.paths) > _MOST_FILES:
         raise InputError(
             f"{store.folder}: expected at most {_MOST_FILES:,} files, which the hub allows in a folder, found "
             f"{len(store.paths):,} shards: embed with a larger teacher.rows_per_shard"
         )
-    if damaged := store.damaged():
-        raise InputError(f"{damaged[0]} is damaged: run `leaf-st embed` again to write the shard again")
     with tempfile.TemporaryDirectory(prefix="leaf-st-store-") as temporary:
         folder = Path(temporary)
         for path in (*store.paths, store.folder / STORE_MANIFEST, *store.folder.rglob(PROBE_FILE)):
@@ -91,6 +113,15 @@ def _prepared(place: str | Path, repo_id: str, licence: str) -> Iterator[Path]:
         (folder / CARD).write_text(store_card(EmbeddingStore(folder), repo_id, licence), encoding="utf-8")
         write_manifest(folder)
         yield folder
+
+
+def _intact(place: str | Path) -> EmbeddingStore:
+    store = EmbeddingStore(store_folder(Path(place)))
+    if (store.folder / SOURCE).is_file():
+        raise InputError(f"{store.folder}: expected all shards, found a store whose shards are fetched: pull the store")
+    if damaged := store.damaged():
+        raise InputError(f"{damaged[0]} is damaged: run `leaf-st embed` again to write the shard again")
+    return store
 
 
 def _write_header(source: Path, target: Path) -> None:

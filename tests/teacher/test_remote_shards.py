@@ -1,0 +1,175 @@
+"""Stores whose shards are elsewhere. fsspec's file system in memory stands for an object storage."""
+
+import json
+import shutil
+from collections import Counter
+
+import fsspec
+import numpy as np
+import pytest
+from fixed import TEXTS, embed
+from hub import serve
+
+from leaf_st.errors import InputError
+from leaf_st.publishing.store.pull import link_store
+from leaf_st.publishing.store.push import copy_store
+from leaf_st.sealed import read_sealed, write_sealed
+from leaf_st.teacher.remote_shards import SOURCE, RemoteFolder
+from leaf_st.teacher.shard import find_shards
+from leaf_st.teacher.store import FINGERPRINT, STORE_MANIFEST, EmbeddingStore
+
+URL = "memory://bucket/store"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return embed(tmp_path / "store")
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """The file system in memory, empty, with the names of the files that were read in ``fetched``."""
+    system = fsspec.filesystem("memory")
+    system.store.clear()
+    fetched, get = Counter(), type(system).get_file
+    monkeypatch.setattr(
+        type(system), "get_file", lambda self, name, *given: fetched.update([name]) or get(self, name, *given)
+    )
+    system.fetched = fetched
+    return system
+
+
+def _size(folder):
+    return sum(path.stat().st_size for path in find_shards(folder).values())
+
+
+def test_shards_are_fetched_when_they_are_read(store, bucket, tmp_path):
+    assert copy_store(store.folder, URL) == 10 + 2
+    assert copy_store(store.folder, URL) == 0
+    linked = link_store(URL, tmp_path / "linked", 10**9)
+    assert not find_shards(linked.folder)
+    assert linked.texts([5, 37]) == store.texts([5, 37])
+    assert sorted(find_shards(linked.folder)) == [1, 9]
+    everything = range(len(store))
+    np.testing.assert_array_equal(linked.embeddings(everything), store.embeddings(everything))
+    assert linked.held_out(5).tolist() == store.held_out(5).tolist()
+    assert linked.prompted(everything) == store.prompted(everything)
+    assert set(bucket.fetched.values()) == {1}
+    again = EmbeddingStore(linked.folder)
+    again.require_intact()
+    assert again.texts(everything) == TEXTS
+    assert set(bucket.fetched.values()) == {1}
+
+
+def test_rows_are_chosen_once(store, bucket, tmp_path):
+    copy_store(store.folder, URL)
+    linked = link_store(URL, tmp_path / "linked", 1)
+    held_out = linked.held_out(5)
+    untrained = linked.untrained(held_out)
+    bucket.fetched.clear()
+    again = EmbeddingStore(linked.folder)
+    assert again.held_out(5).tolist() == held_out.tolist() == store.held_out(5).tolist()
+    assert again.untrained(held_out).tolist() == untrained.tolist() == store.untrained(held_out).tolist()
+    assert not bucket.fetched
+    assert again.held_out(6).tolist() == store.held_out(6).tolist()
+    assert bucket.fetched
+
+
+def test_fetched_shards_stay_within_the_limit(store, bucket, tmp_path):
+    copy_store(store.folder, URL)
+    limit = 3 * max(path.stat().st_size for path in find_shards(store.folder).values())
+    linked = link_store(URL, tmp_path / "linked", limit)
+    for row in range(len(store)):
+        assert linked.texts([row]) == store.texts([row])
+        assert _size(linked.folder) <= limit
+    assert sorted(find_shards(linked.folder)) == [7, 8, 9]
+    assert linked.held_out(5).tolist() == store.held_out(5).tolist()  # by several threads
+    assert linked.untrained(linked.held_out(5)).tolist() == store.untrained(store.held_out(5)).tolist()
+    assert _size(linked.folder) <= limit
+    again = EmbeddingStore(linked.folder)
+    assert again.texts(range(len(store))) == TEXTS
+    assert _size(linked.folder) <= limit
+    smallest = link_store(URL, tmp_path / "smallest", 1)
+    assert smallest.texts(range(len(store))) == TEXTS
+    assert len(find_shards(smallest.folder)) == 1
+
+
+def test_the_manifest_comes_last(store, bucket, monkeypatch):
+    sent, put = [], RemoteFolder.put
+    monkeypatch.setattr(RemoteFolder, "put", lambda self, path: sent.append(path.name) or put(self, path))
+    copy_store(store.folder, URL)
+    assert sent[0] == FINGERPRINT
+    assert sent[-1] == STORE_MANIFEST
+    assert len(sent) == 12
+
+
+def test_an_interrupted_copy_is_resumed(store, bucket, tmp_path, monkeypatch):
+    put, sent = type(bucket).put_file, []
+
+    def fail(self, path, *given):
+        sent.append(path)
+        if len(sent) == 5:
+            raise ConnectionError("lost")
+        return put(self, path, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(bucket), "put_file", fail)
+        with pytest.raises(InputError, match=r"cannot be written \(lost\): .* run the same command again to resume"):
+            copy_store(store.folder, URL)
+    with pytest.raises(InputError, match=r"memory://bucket/store: expected manifest\.json, found no such file"):
+        link_store(URL, tmp_path / "early", 10**9)
+    partial = next(name for name in bucket.store if "shard" in name)
+    bucket.pipe_file(partial, b"half")
+    assert copy_store(store.folder, URL) == 12 - 4 + 1
+    assert link_store(URL, tmp_path / "linked", 10**9).texts(range(len(TEXTS))) == TEXTS
+
+
+def test_a_damaged_shard_is_named_and_not_kept(store, bucket, tmp_path):
+    copy_store(store.folder, URL)
+    name = store.paths[2].name
+    content = bucket.cat_file(f"/bucket/store/{name}")
+    bucket.pipe_file(f"/bucket/store/{name}", content[:-8] + b"damaged!")
+    linked = link_store(URL, tmp_path / "linked", 10**9)
+    with pytest.raises(InputError, match=f"{URL}/{name} is damaged"):
+        linked.texts([8])
+    assert 2 not in find_shards(linked.folder)
+    bucket.rm(f"/bucket/store/{name}")
+    with pytest.raises(InputError, match=f"{URL}: expected {name}, found no such file"):
+        linked.texts([8])
+    assert not [path for path in linked.folder.iterdir() if path.name.startswith(".")]
+
+
+def test_shards_on_the_hub_are_fetched_too(store, connect_to, tmp_path):
+    with serve({}, datasets={"us/tiny": store.folder}) as hub:
+        connect_to(hub.url)
+        linked = link_store("hf://datasets/us/tiny", tmp_path / "linked", 10**9)
+        assert linked.texts([5, 37]) == store.texts([5, 37])
+        assert sorted(find_shards(linked.folder)) == [1, 9]
+
+
+def test_a_store_of_fetched_shards_is_not_embedded_into(store, bucket, tmp_path):
+    copy_store(store.folder, URL)
+    linked = link_store(URL, tmp_path / "linked", 10**9)
+    with pytest.raises(InputError, match="found a store whose shards are fetched: run `leaf-st train`"):
+        embed(linked.folder)
+    with pytest.raises(InputError, match="found a store whose shards are fetched: pull the store"):
+        copy_store(linked.folder, "memory://bucket/again")
+
+
+def test_what_cannot_be_opened_is_named(store, bucket, tmp_path):
+    for url, problem in (
+        ("nowhere://bucket", "nowhere://bucket cannot be opened"),
+        ("https://me:secret@example.org/store", "expected an address without password"),
+    ):
+        with pytest.raises(InputError, match=problem) as caught:
+            link_store(url, tmp_path / "linked", 1)
+        assert "secret" not in str(caught.value)
+    copy_store(store.folder, URL)
+    write_sealed(tmp_path / STORE_MANIFEST, {**read_sealed(store.folder / STORE_MANIFEST), "shards": ["/etc/passwd"]})
+    bucket.put_file(str(tmp_path / STORE_MANIFEST), f"/bucket/store/{STORE_MANIFEST}")
+    with pytest.raises(InputError, match=r"expected names of shards in manifest\.json"):
+        link_store(URL, tmp_path / "linked", 1)
+    copied = shutil.copytree(store.folder, tmp_path / "copied")
+    (copied / SOURCE).write_text(json.dumps({"url": 3}))
+    with pytest.raises(InputError, match=r"source\.json is damaged"):
+        EmbeddingStore(copied)
