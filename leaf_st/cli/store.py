@@ -1,7 +1,6 @@
 """Commands for stores of texts and vectors: store info, verify, push, pull."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from leaf_st.cli.arguments import SubParsers, at_least_1
@@ -44,12 +43,10 @@ def _verify(options: argparse.Namespace) -> None:
     store = EmbeddingStore(store_folder(options.store))
     if damaged := store.damaged():
         print("\n".join(f"{path} is damaged or missing" for path in damaged))
-        print(
-            f"leaf-st: {len(damaged):,} of {len(store.paths):,} shards are damaged: run `leaf-st embed` again to write "
-            "them again",
-            file=sys.stderr,
+        raise InputError(
+            f"{len(damaged):,} of {len(store.paths):,} shards are damaged: run `leaf-st embed` again to write the "
+            "shards again"
         )
-        sys.exit(1)
     print(f"all {len(store.paths):,} shards with {len(store):,} texts are intact")
 
 

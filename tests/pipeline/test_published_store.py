@@ -202,6 +202,6 @@ def test_a_store_is_shown_and_verified(finished, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["store", "verify", str(finished)])
     written = capsys.readouterr()
-    assert ended.value.code == 1
+    assert ended.value.code == 2
     assert f"{path} is damaged or missing" in written.out
     assert "1 of 1 shards are damaged" in written.err
