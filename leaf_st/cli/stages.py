@@ -12,6 +12,7 @@ from leaf_st.pipeline.recipe_file import describe_fields, load_recipe
 
 if TYPE_CHECKING:
     from leaf_st.pipeline.run import Run
+    from leaf_st.teacher.workers import Engine
 
 
 def add_commands(commands: SubParsers) -> None:
@@ -65,21 +66,53 @@ def _run(options: argparse.Namespace) -> None:
 
 def _add_embed(parser: argparse.ArgumentParser) -> None:
     _add_recipe(parser)
-    parser.add_argument("--partition", default="0/1", metavar="I/N", help="embed part I of N, counted from 0")
+    engine = parser.add_mutually_exclusive_group()
+    engine.add_argument("--partition", default="0/1", metavar="I/N", help="embed part I of N, counted from 0")
+    engine.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="embed with the workers of a Ray cluster, or of Ray on this machine if no cluster is found",
+    )
+    parser.add_argument(
+        "--workers", type=at_least_1, metavar="N", help="with --ray: workers (default: one per GPU or node)"
+    )
+    parser.add_argument(
+        "--gpus-per-worker", type=float, metavar="X", help="with --ray: GPUs of each worker, such as 0.5"
+    )
+    parser.add_argument("--cpus-per-worker", type=float, metavar="X", help="with --ray: CPU cores of each worker")
     _add_budget(parser)
     parser.set_defaults(func=_embed)
 
 
 def _embed(options: argparse.Namespace) -> None:
+    engine = _engine(options)
+    run = _open(options)
+    store = run.embed(engine)
+    if run.leave_group():
+        print(f"{len(store):,} rows in {store.folder}" if store else "other partitions are not embedded yet")
+
+
+def _engine(options: argparse.Namespace) -> "Engine":
+    """Return the engine that the arguments name."""
+    resources = {
+        "--workers": options.workers,
+        "--gpus-per-worker": options.gpus_per_worker,
+        "--cpus-per-worker": options.cpus_per_worker,
+    }
+    if options.ray is not None:
+        from leaf_st.teacher.ray_workers import RayWorkers
+
+        return RayWorkers(options.ray or None, *resources.values())
+    if given := [name for name, value in resources.items() if value is not None]:
+        raise InputError(f"{given[0]}: expected --ray, found no --ray: add --ray, or leave out {given[0]}")
     from leaf_st.teacher.workers import Partition
 
     index, _, count = options.partition.partition("/")
     if not (index.isdecimal() and count.isdecimal()):
         raise InputError(f"--partition {options.partition}: expected I/N, such as 0/4")
-    run = _open(options)
-    store = run.embed(Partition(int(index), int(count)))
-    if run.leave_group():
-        print(f"{len(store):,} rows in {store.folder}" if store else "other partitions are not embedded yet")
+    return Partition(int(index), int(count))
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:

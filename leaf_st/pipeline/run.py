@@ -46,7 +46,7 @@ from leaf_st.teacher.open import kind_of, open_teacher, require_teacher, usable_
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fingerprint, Fitted, NoVectorError, Service, Teacher
 from leaf_st.teacher.store import CUT_AT, FINGERPRINT, UNIQUE_BY_KIND, EmbeddingStore, read_header
-from leaf_st.teacher.workers import WHOLE, Engine, join
+from leaf_st.teacher.workers import WHOLE, Engine, MakerOf, join
 from leaf_st.texts.check import left_out
 from leaf_st.texts.cut import Cutter
 from leaf_st.texts.exclude import EXCLUDED, Contents
@@ -146,23 +146,31 @@ class Run:
         self.recipe = replace(self.recipe, teacher=self.recipe.teacher.with_fit(path))
 
     def _make_shards(
-        self, spec: TextsSpec, skipped: Counter[str], cut: Cut, cut_at: int | None, own: Callable[[int], bool]
+        self,
+        spec: TextsSpec,
+        skipped: Counter[str],
+        cut: Cut,
+        cut_at: int | None,
+        own: Callable[[int], bool],
+        maker_of: MakerOf | None = None,
     ) -> EmbeddingStore | None:
-        """Read the texts and make the shards that ``own`` selects; each call reads the texts from the beginning."""
+        """Read the texts and make the shards that ``own`` selects, as `leaf_st.teacher.workers.Make`."""
         skipped.clear()
         progress = ReadProgress()
         prompts = self._prompts_of_duplicates()
         texts = read_texts(spec, skipped, prompts=prompts, progress=progress, excluded=self._excluded, cut=cut)
+        store = self.folder / STORE
         return precompute(
             usable_texts(self.teacher, texts, skipped),
             self.teacher,
-            self.folder / STORE,
+            store,
             dtype=self.recipe.teacher.store_dtype,
             own=own,
             skipped=skipped,
             total=progress.expected_texts,
             rows_per_shard=self.recipe.teacher.rows_per_shard,
             cut_at=cut_at,
+            maker=None if maker_of is None else maker_of(self.recipe.teacher, self.teacher, store),
         )
 
     def _read_excluded(self) -> None:

@@ -1,14 +1,14 @@
 """Embedding of texts into a store (paper 2.2: targets are computed once and kept).
 
 The texts are cut into blocks, in order. A block is embedded, then written as one shard. A shard is determined by its
-number, so any number of workers, on one machine or many, make the same store; `workers` decides who makes which shard.
-A kill loses the block in flight, and the same command resumes after the last complete shard. The texts of a block are
-read while the previous block is written, and are embedded only after it was written.
+number, so any number of workers, on one machine or many, make the same store; `workers` decides who makes which shard,
+and a `maker` makes it. A kill loses the blocks in flight, and the same command makes the missing shards. The texts of a
+block are read while previous blocks are embedded or written.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,12 @@ from leaf_st.atomic import is_temporary, make_folder
 from leaf_st.errors import InputError
 from leaf_st.recipe.types import local_folder
 from leaf_st.sealed import write_sealed
-from leaf_st.teacher.blocks import blocks
-from leaf_st.teacher.different import require_different
-from leaf_st.teacher.embed import embed_rows
+from leaf_st.teacher.blocks import blocks, read_ahead
+from leaf_st.teacher.maker import Block, LocalMaker, Maker
 from leaf_st.teacher.protocol import GIVEN, Fingerprint, Service, Targets
 from leaf_st.teacher.remote_shards import SOURCE
 from leaf_st.teacher.rounding import record_rounding
-from leaf_st.teacher.shard import find_leftovers, find_shards, is_intact, open_shard, write_shard
+from leaf_st.teacher.shard import find_leftovers, find_shards, is_intact, open_shard
 from leaf_st.teacher.shard_rows import ROWS_PER_SHARD, default_rows_per_shard
 from leaf_st.teacher.store import (
     CUT_AT,
@@ -56,6 +55,7 @@ def precompute(
     total: Total = None,
     rows_per_shard: int | None = None,
     cut_at: int | None = None,
+    maker: Maker | None = None,
 ) -> EmbeddingStore | None:
     """Embed ``texts`` with ``teacher`` into the store at ``folder``.
 
@@ -70,6 +70,7 @@ def precompute(
         rows_per_shard: Rows of a shard; if None, those of the existing store or, for a new one, a number that follows
             from ``total`` (see `default_rows_per_shard`).
         cut_at: Tokens to which ``texts`` were cut, for the header of the store; None if they are complete.
+        maker: Makes the shards; by default, this process embeds with ``teacher``.
 
     Returns:
         The store, or None if shards of other workers are missing.
@@ -86,31 +87,29 @@ def precompute(
     if service is not None:
         service.require_unchanged(folder)
     there, leftovers = find_shards(folder), find_leftovers(folder)
-    shards: list[Path | Future[Path] | None] = []
+    shards: list[Path | None] = []
     rows = 0
-    with tqdm(unit=" texts", desc="embedding", smoothing=0.1) as progress, ThreadPoolExecutor(1) as writer:
-        for number, block in enumerate(blocks(texts, rows_per_shard)):
+    read = blocks(texts, rows_per_shard)
+    with (
+        tqdm(unit=" texts", desc="embedding", smoothing=0.1) as progress,
+        maker or LocalMaker(teacher, folder) as making,
+    ):
+        for number, block in enumerate(read if maker is None else read_ahead(read)):
             if number == 0 and own(number):
                 record_rounding(folder, teacher, block)
-            # This block was read while the previous one was written. It is embedded only after that.
-            shards[-1:] = map(_written, shards[-1:])
             progress.total = _expected(total, rows + len(block))
-            shard: Path | Future[Path] | None = _existing(there.get(number), block, verify=own(number))
-            if shard is not None:
+            shards.append(_existing(there.get(number), block, verify=own(number)))
+            if shards[number] is not None:
                 if not progress.disable:  # a disabled bar has no attribute `initial`
                     progress.initial += len(block)  # earlier shards must not count in the rate
-            elif own(number):
-                if service is not None:
-                    service.require_budget(block)
-                vectors = embed_rows(teacher, block)
-                if number == 0:  # before a service is paid for more
-                    require_different(teacher.fingerprint.teacher, vectors, whole=len(block) < rows_per_shard)
-                remedy = _remedy(teacher.fingerprint, skipped or Counter())
-                others = leftovers.get(number, ())
-                shard = writer.submit(write_shard, folder, number, rows, block, vectors, dtype, remedy, others)
-            if shard is not None:
                 progress.update(len(block))
-            shards.append(shard)
+            elif own(number):
+                remedy = _remedy(teacher.fingerprint, skipped or Counter())
+                whole = len(block) < rows_per_shard
+                making.make(
+                    Block(number, rows, block, dtype, whole, remedy, leftovers.get(number, ())),
+                    partial(_made, shards, number, progress, len(block)),
+                )
             rows += len(block)
     if not shards:
         reasons = skipped or Counter[str]()
@@ -122,7 +121,7 @@ def precompute(
     there = find_shards(folder)
     if beyond := there.get(len(shards)):
         raise _other_texts(beyond)
-    paths = [_written(shard) or there.get(number) for number, shard in enumerate(shards)]
+    paths = [shard or there.get(number) for number, shard in enumerate(shards)]
     if not all(paths):
         return None
     manifest = {"rows": rows, "skipped": dict(skipped or {}), "shards": [path.name for path in paths if path]}
@@ -162,9 +161,10 @@ def _remedy(fingerprint: Fingerprint, skipped: Counter[str]) -> str:
     )
 
 
-def _written(shard: Path | Future[Path] | None) -> Path | None:
-    """Return the path of a shard, after it was written."""
-    return shard.result() if isinstance(shard, Future) else shard
+def _made(shards: list[Path | None], number: int, progress: tqdm, texts: int, path: Path) -> None:
+    """Take note of a shard that was made."""
+    shards[number] = path
+    progress.update(texts)
 
 
 def _prepare(folder: Path, teacher: Targets, dtype: str, rows_per_shard: int, cut_at: int | None) -> None:

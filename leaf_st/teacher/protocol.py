@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from torch import Tensor
 
+    from leaf_st.teacher.api.usage import Report
+
 Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 Vectors: TypeAlias = "NDArray[Any] | Tensor"
 
@@ -158,6 +160,30 @@ class Service(Protocol):
 
         Raises:
             InputError: If it does not.
+        """
+
+    def divide_limits(self, processes: int) -> None:
+        """Keep to an equal part of the limits of the service, because as many ``processes`` use the service."""
+
+    def report(self) -> "tuple[Report, ...]":
+        """Return what this process asked since its last report, to be passed to `settle` in another process."""
+
+    def reserve(self, rows: Sequence[Text]) -> tuple[int, ...]:
+        """Reserve a part of the budget for ``rows``, which another process embeds; returns what `settle` needs.
+
+        Raises:
+            InputError: If the budget does not allow them.
+        """
+
+    def settle(self, reserved: Sequence[int], reports: "Sequence[Report] | None") -> None:
+        """Count what another process asked in place of what was ``reserved``.
+
+        Args:
+            reserved: The result of `reserve`.
+            reports: The reports of the process; None if the process was lost, so that all of the texts may be paid for.
+
+        Raises:
+            InputError: If that process uses another version of the service.
         """
 
     def seconds_at_limits(self, rows: Sequence[Text]) -> float | None:

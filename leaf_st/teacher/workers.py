@@ -1,6 +1,6 @@
 """Which process makes which shard: one process, the processes of a launcher, or partitions started by hand.
 
-The launchers are `torchrun` and `accelerate launch`.
+The launchers are `torchrun` and `accelerate launch`. `ray_workers` has the engine of Ray.
 """
 
 import os
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 from accelerate import PartialState
@@ -15,6 +16,9 @@ from accelerate.utils import gather_object, parse_flag_from_env
 from sentence_transformers.util import get_device_name
 
 from leaf_st.errors import InputError
+from leaf_st.recipe import TeacherSpec
+from leaf_st.teacher.maker import Maker
+from leaf_st.teacher.protocol import Teacher
 from leaf_st.teacher.store import EmbeddingStore
 
 # How long a process waits for the others. One process may embed for hours while the others have finished their shards.
@@ -22,7 +26,7 @@ from leaf_st.teacher.store import EmbeddingStore
 _TIMEOUT = timedelta(days=7)
 _OF_LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
-Make = Callable[[Callable[[int], bool]], EmbeddingStore | None]
+MakerOf = Callable[[TeacherSpec, Teacher, Path], Maker]
 
 
 def join(use_cpu: bool = False) -> PartialState:
@@ -45,6 +49,27 @@ def join(use_cpu: bool = False) -> PartialState:
         ) from error
 
 
+class Make(Protocol):
+    """Makes shards of a store; each call reads the texts from the beginning."""
+
+    def __call__(self, own: Callable[[int], bool], maker_of: MakerOf | None = None) -> EmbeddingStore | None:
+        """Make the shards for whose number ``own`` returns True.
+
+        Args:
+            own: Whether to make the shard of a number.
+            maker_of: Returns the maker of the shards for a teacher, as the recipe names it and as this process has
+                opened it, and the folder of the store. If None, this process embeds.
+
+        Returns:
+            The store, or None if shards of other workers are missing.
+        """
+
+
+def all_shards(number: int) -> bool:
+    """Return True: the shard ``number`` is to be made."""
+    return True
+
+
 class Engine(Protocol):
     """Decides who makes which shard of a store."""
 
@@ -57,8 +82,7 @@ class Engine(Protocol):
 
         Args:
             processes: The processes of this launch; each of them calls this method.
-            make: Makes the shards for whose number the given function returns True, in this process; returns the store,
-                or None if shards of other workers are missing. An engine may call the function several times.
+            make: Makes shards. An engine may call the function several times.
         """
 
 

@@ -63,13 +63,16 @@ class ApiClient:
             )
         self._client = _client(api, self._key)
         weakref.finalize(self, self._client.close)
-        processes = int(os.environ.get("WORLD_SIZE", "1"))
-        limits = (api.requests_per_minute, api.tokens_per_minute)
-        self.pace = Pace(*(None if limit is None else limit / processes for limit in limits))
+        self.divide_limits(int(os.environ.get("WORLD_SIZE", "1")))
         self.usage = Usage()
         self._lock = threading.Lock()  # of `usage` and `_most_items`
         self._most_items = api.max_items
         self._width: int | None = api.dimensions
+
+    def divide_limits(self, processes: int) -> None:
+        """Keep to an equal part of the limits, because as many ``processes`` share the account."""
+        limits = (self._api.requests_per_minute, self._api.tokens_per_minute)
+        self.pace = Pace(*(None if limit is None else limit / processes for limit in limits))
 
     def embed(self, texts: Sequence[str], tokens: NDArray[np.int64], kind: Kind) -> NDArray[np.float32]:
         """Embed n texts with the input type of ``kind``; returns shape (n, d), row i for text i.

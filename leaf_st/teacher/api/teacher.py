@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from leaf_st.recipe import KINDS, ApiSpec, Kind, TeacherSpec
 from leaf_st.teacher.api.client import ApiClient
 from leaf_st.teacher.api.probes import PROBES, PROBES_HASH, require_same_vectors
 from leaf_st.teacher.api.tokens import ApiTokens
+from leaf_st.teacher.api.usage import Report, Usage
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.remote import RemoteTeacher
 from leaf_st.texts import Text
@@ -64,6 +65,7 @@ class ApiTeacher(RemoteTeacher):
         self._read = _READ_CHARACTERS  # length of the longest text whose end is known to have an effect
         self._probes, self._probed = self._embed_probes(), time.monotonic()
         self._asked = False  # whether texts were embedded since the probes
+        self._reported = Usage()  # when `report` was called last
         norms = np.linalg.norm(self._probes, axis=1)
         self._normalized = bool(np.abs(norms - 1).max() < _NORM)
         self.fingerprint = Fingerprint(
@@ -146,6 +148,52 @@ class ApiTeacher(RemoteTeacher):
             usage = self._client.usage
             _logger.info("%s: %s%s", self._api.url, usage, self._tokens.price_in_words(usage.tokens))
             self._asked = False
+
+    def divide_limits(self, processes: int) -> None:
+        """Keep to an equal part of the API's limits, because as many ``processes`` ask the API."""
+        self._client.divide_limits(processes)
+
+    def report(self) -> tuple[Report, ...]:
+        """Return what this process asked since its last report."""
+        usage = self._client.usage
+        asked, self._reported = usage.since(self._reported), replace(usage, seconds=[])
+        return (Report(asked, self._probes),)
+
+    def reserve(self, rows: Sequence[Text]) -> tuple[int, ...]:
+        """Reserve a part of the budget for ``rows``, which another process embeds.
+
+        Returns:
+            The reserved number of tokens: those of the texts, of the probes, and of the check of the longest text.
+
+        Raises:
+            InputError: If the budget does not allow them.
+        """
+        tokens, probes = self._tokens_of(rows), self.token_counts(PROBES)
+        longest = int(tokens.max()) if rows else 0
+        expected = int(tokens.sum() + probes.sum()) + 2 * longest
+        self._tokens.require(np.array([expected]))
+        self._client.usage.reserved += expected
+        return (expected,)
+
+    def settle(self, reserved: Sequence[int], reports: Sequence[Report] | None) -> None:
+        """Count what another process asked in place of what was reserved.
+
+        Args:
+            reserved: The result of `reserve`.
+            reports: The reports of the process; None if the process was lost. The reserved tokens are counted then.
+
+        Raises:
+            InputError: If the API gives that process other vectors of the probes.
+        """
+        usage = self._client.usage
+        usage.reserved -= sum(reserved)
+        self._asked = True
+        if reports is None:
+            usage.add_lost(sum(reserved))
+            return
+        for report in reports:
+            usage.add(report.usage)
+            require_same_vectors(self._probes, report.probes, "in the process that started the workers")
 
     @property
     def address(self) -> str:

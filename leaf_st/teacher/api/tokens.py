@@ -77,7 +77,7 @@ class ApiTokens:
             InputError: If the budget does not allow them.
         """
         usage, most = self._usage, self._most
-        expected = round(int(tokens.sum()) * max(1.0, usage.tokens_per_estimate))
+        expected = round((int(tokens.sum()) + usage.reserved) * max(1.0, usage.tokens_per_estimate))
         if self._tokenizer is None:
             expected = round(expected * _MARGIN)
         if most is not None and usage.tokens + expected > most:

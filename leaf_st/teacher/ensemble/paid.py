@@ -1,9 +1,11 @@
 """An ensemble with members that are APIs, whose budgets and checks it passes on."""
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from leaf_st.recipe import TeacherSpec
+from leaf_st.teacher.api.usage import Report
 from leaf_st.teacher.ensemble.teacher import Ensemble
 from leaf_st.teacher.protocol import Service, Teacher
 from leaf_st.texts import Text
@@ -36,6 +38,32 @@ class PaidEnsemble(Ensemble):
                 place = folder / f"member-{number}"
                 place.mkdir(exist_ok=True)
                 member.require_unchanged(place)
+
+    def divide_limits(self, processes: int) -> None:
+        """Keep to an equal part of the limits of each API, because as many ``processes`` ask the APIs."""
+        for service in self._services:
+            service.divide_limits(processes)
+
+    def report(self) -> tuple[Report, ...]:
+        """Return what this process asked each API since its last report."""
+        return tuple(chain.from_iterable(service.report() for service in self._services))
+
+    def reserve(self, rows: Sequence[Text]) -> tuple[int, ...]:
+        """Reserve a part of the budget of each API for ``rows``; returns the number of tokens for each API.
+
+        Raises:
+            InputError: If a budget does not allow them.
+        """
+        return tuple(chain.from_iterable(service.reserve(rows) for service in self._services))
+
+    def settle(self, reserved: Sequence[int], reports: Sequence[Report] | None) -> None:
+        """Count what another process asked each API in place of what was reserved; see `ApiTeacher.settle`.
+
+        Raises:
+            InputError: If an API gives that process other vectors of the probes.
+        """
+        for place, (service, tokens) in enumerate(zip(self._services, reserved, strict=True)):
+            service.settle([tokens], None if reports is None else [reports[place]])
 
     def seconds_at_limits(self, rows: Sequence[Text]) -> float | None:
         """Return None: the members that are local models have no stated speed, so the speed is measured."""
