@@ -8,6 +8,7 @@ block are read while previous blocks are embedded or written.
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -92,9 +93,10 @@ def precompute(
     read = blocks(texts, rows_per_shard)
     with (
         tqdm(unit=" texts", desc="embedding", smoothing=0.1) as progress,
+        closing(read if maker is None else read_ahead(read)) as all_blocks,
         maker or LocalMaker(teacher, folder) as making,
     ):
-        for number, block in enumerate(read if maker is None else read_ahead(read)):
+        for number, block in enumerate(all_blocks):
             if number == 0 and own(number):
                 record_rounding(folder, teacher, block)
             progress.total = _expected(total, rows + len(block))

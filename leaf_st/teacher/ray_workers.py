@@ -35,6 +35,8 @@ from leaf_st.teacher.protocol import Service, Teacher
 from leaf_st.teacher.ray_actor import Actor
 from leaf_st.teacher.workers import Make, all_shards
 
+# Of a Ray that is started here. At Ray's own niceness of 15, any other busy process leaves the workers without time.
+_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 _ATTEMPTS = 3  # at a shard, or at loading the teacher without a success
 _SHOWN = 400  # characters of Ray's own message
 
@@ -201,9 +203,9 @@ class RayMaker:
         import ray
 
         if not ray.is_initialized():
-            _connect(self.engine.address)
+            connect(self.engine.address)
             self._connected_here = True
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
         self._workers, self._resources = _plan(self.engine, nodes, loaded=bool(self.spec.models))
         needed = " and ".join(f"{count:g} {name}" for name, count in self._resources.items())
         _logger.info("Ray: %d workers with %s each", self._workers, needed)
@@ -320,8 +322,14 @@ class RayMaker:
             self._waiting.appendleft(call.job)
 
 
-def _connect(address: str | None) -> None:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray starts
+def connect(address: str | None) -> None:
+    """Connect to the cluster at ``address``, or start Ray here; see `RayWorkers.address`. Nothing is sent about usage.
+
+    Raises:
+        InputError: If there is no such cluster.
+    """
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
     import ray
 
     try:

@@ -32,7 +32,8 @@ class Deduplicator:
 
     def __init__(self) -> None:
         self._count = 0  # pairs so far
-        self._database = sqlite3.connect("", isolation_level=None)
+        # One thread at a time uses the object: often a thread that reads ahead, and at the end the main thread.
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         # One transaction that is never committed: no other process reads the file, and the file ends with the process.
         # A commit for each row would take three times as long.
         self._database.executescript(
