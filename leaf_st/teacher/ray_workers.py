@@ -17,7 +17,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -260,7 +260,7 @@ class RayMaker:
         """Give waiting shards to idle workers."""
         while self._idle and self._waiting:
             worker, job = self._idle.popleft(), self._waiting.popleft()
-            self._calls[worker.actor.make.remote(job.block)] = _Call(worker, job)
+            self._calls[worker.actor.make.remote(replace(job.block, leftovers=()))] = _Call(worker, job)
 
     def _advance(self) -> None:
         """Wait until a call ends, and give the worker another shard before the result is written."""
@@ -290,7 +290,7 @@ class RayMaker:
             call.worker.node, self._failed_to_open = values[0], 0
             return
         name, content = values
-        write_whole(self.folder / name, lambda temporary: _write(temporary, content))
+        write_whole(self.folder / name, lambda temporary: _write(temporary, content), call.job.block.leftovers)
         call.job.made(self.folder / name)
 
     def _replace(self, call: _Call, reason: str) -> None:
