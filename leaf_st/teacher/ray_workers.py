@@ -334,7 +334,7 @@ def connect(address: str | None) -> None:
 
     try:
         ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises plain exceptions, such as one if its own start takes more than 30 s
         named = "" if address is None else f" {address}"
         raise InputError(
             f"--ray{named}: expected a Ray cluster, found none that can be used ({_reason(error)}): start one with "
