@@ -35,14 +35,16 @@ if TYPE_CHECKING:
 
 STORE_MANIFEST = "manifest.json"
 FINGERPRINT = "fingerprint.json"
+PROBE_FILE = "probes.npy"  # of an API, by which a later change of its vectors is noticed
 FORMAT = 1
 LENGTHS = "lengths.arrow"
 ROWS = "rows.arrow"
 # Bytes of vectors above which a training does not compare all shards with their checksums before it starts: reading 64
 # GiB takes about a minute, and a billion rows half an hour. The embedding has compared each shard.
 _COMPARED_AT_START = 64 << 30
-# Linux lets a process map 65,530 files; every open shard is one of them.
-OPEN_SHARDS = 1024
+# Linux lets a process map 65,530 files, and the pages that were read of a mapped file are memory of the process: about
+# 0.3 MB of a shard. A window of the training sampler has the rows of 64 shards, or more if a batch is large.
+OPEN_SHARDS = 256
 _CHOSEN_AGAIN = 1 << 24  # rows up to which rows are chosen at each start
 _READERS = 8  # threads of a pass over all shards
 _ROWS_AT_ONCE = 1 << 20  # of a file with the number of each row

@@ -21,7 +21,6 @@ from leaf_st.publishing.card.card import card_text
 from leaf_st.publishing.report.report import write_report
 from leaf_st.recipe import StudentSpec, TeacherSpec, TextsSpec
 from leaf_st.sealed import read_sealed, write_sealed
-from leaf_st.teacher import precompute as precompute_module
 from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.teacher.workers import Partition
@@ -110,15 +109,8 @@ def test_sentences_are_compared_too(mixed, search_set, tmp_path):
     assert _texts(all_texts) == [*KEPT[3:], document, SENTENCE, equal, one_sentence(equal)]
 
 
-def test_a_resumed_run_leaves_out_the_same_texts(mixed, search_set, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        precompute_module.precompute,
-        "__kwdefaults__",
-        {
-            **precompute_module.precompute.__kwdefaults__,
-            "rows_per_shard": 8,
-        },
-    )
+def test_a_resumed_run_leaves_out_the_same_texts(mixed, search_set, tmp_path):
+    mixed = replace(mixed, teacher=replace(mixed.teacher, rows_per_shard=8))
     folder = tmp_path / "run"
     assert Run(mixed, folder).embed(Partition(0, 2)) is None
     other = replace(mixed, evaluate_on=())  # the store keeps its sets, whatever is evaluated now

@@ -289,7 +289,7 @@ def test_a_table_of_one_vector_is_refused_before_training(recipe, tmp_path, monk
     with pytest.raises(InputError, match=refusal):
         screen(same)
     with monkeypatch.context() as patch:
-        patch.setattr("leaf_st.teacher.precompute.require_different", lambda *_, **__: None)
+        patch.setattr("leaf_st.teacher.maker.require_different", lambda *_, **__: None)
         Run(same, tmp_path / "earlier").embed()
     with pytest.raises(InputError, match=refusal):
         Run(same, tmp_path / "earlier").train()

@@ -19,10 +19,9 @@ from leaf_st.hub.answers import AnswerError, ask
 from leaf_st.hub.explain import explain_download
 from leaf_st.hub.retry import TemporaryError, retry
 from leaf_st.hub.settings import check_download
-from leaf_st.teacher.api.teacher import PROBE_FILE
 from leaf_st.teacher.remote_shards import RemoteFolder, write_source
 from leaf_st.teacher.shard import is_intact
-from leaf_st.teacher.store import FINGERPRINT, STORE_MANIFEST, EmbeddingStore
+from leaf_st.teacher.store import FINGERPRINT, PROBE_FILE, STORE_MANIFEST, EmbeddingStore
 
 _DOWNLOADS = ".pull.tmp"  # in the folder of the store
 _CONNECTIONS = 8

@@ -18,9 +18,8 @@ from leaf_st.publishing.results import strip_paths
 from leaf_st.publishing.store.card import UNKNOWN, store_card
 from leaf_st.publishing.store.summary import store_folder
 from leaf_st.sealed import read_sealed, write_sealed
-from leaf_st.teacher.api.teacher import PROBE_FILE
 from leaf_st.teacher.remote_shards import SOURCE, RemoteFolder
-from leaf_st.teacher.store import FINGERPRINT, STORE_MANIFEST, EmbeddingStore
+from leaf_st.teacher.store import FINGERPRINT, PROBE_FILE, STORE_MANIFEST, EmbeddingStore
 
 _MOST_FILES = 10_000  # in a folder of a repository on the hub
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")

@@ -29,6 +29,7 @@ from leaf_st.teacher.api.tokens import ApiTokens
 from leaf_st.teacher.api.usage import Report, Usage
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.remote import RemoteTeacher
+from leaf_st.teacher.store import PROBE_FILE
 from leaf_st.texts import Text
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ _PROBE_SECONDS = 600.0  # between two comparisons of the probes while texts are 
 _CUT = 1e-3  # relative L2 distance below which two vectors are equal, so that the API ignores what differs
 _READ_CHARACTERS = 400  # every model reads as many
 _GROWTH = 1.25  # factor between the lengths at which the end of a text is checked
-PROBE_FILE = "probes.npy"  # in the folder of a store
 
 _logger = logging.getLogger(__name__)
 

@@ -75,10 +75,10 @@ def counted_file(ground: Ground) -> Path:
 
 def count_embedded(file: Path) -> None:
     """Let this process write the size of each block to ``file`` before the block is embedded."""
-    from leaf_st.teacher import precompute
+    from leaf_st.teacher import maker
     from leaf_st.teacher.local import LocalTeacher
 
-    embed_rows = precompute.embed_rows
+    embed_rows = maker.embed_rows
 
     def counted(teacher, rows):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         if isinstance(teacher, LocalTeacher):  # and not the random targets of a trial
@@ -86,7 +86,7 @@ def count_embedded(file: Path) -> None:
                 opened.write(f"{len(rows)}\n")
         return embed_rows(teacher, rows)
 
-    precompute.embed_rows = counted
+    maker.embed_rows = counted
 
 
 def time_one_batch() -> None:

@@ -195,7 +195,7 @@ def test_a_run_of_few_held_out_documents_is_completed_with_training_documents(lo
 @pytest.fixture
 def embedded(monkeypatch):
     """Counts the texts that teachers embed; the fourth block is interrupted once."""
-    from leaf_st.teacher import precompute as module
+    from leaf_st.teacher import maker as module
 
     counted, embed, blocks = Counter(), module.embed_rows, []
 
