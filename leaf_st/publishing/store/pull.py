@@ -117,7 +117,7 @@ class _Source:
             if name not in self._files:
                 raise InputError(
                     f"{self._repo_id}: expected a data set of `leaf-st store push` with {name}, found no such file: "
-                    "name another data set, or use its rows by texts.source and teacher.vector_column"
+                    "name another data set, or train on its vectors as given vectors, see docs/given-vectors.md"
                 )
             self.fetch(name, folder)
         store = EmbeddingStore(folder)
