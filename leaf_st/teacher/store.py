@@ -47,7 +47,8 @@ _COMPARED_AT_START = 64 << 30
 OPEN_SHARDS = 256
 _CHOSEN_AGAIN = 1 << 24  # rows up to which rows are chosen at each start
 _READERS = 8  # threads of a pass over all shards
-_ROWS_AT_ONCE = 1 << 20  # of a file with the number of each row
+# Of a file with the number of each row. When the file is opened, the first pages of each batch are read.
+_ROWS_AT_ONCE = 1 << 23
 # Mean distance of the vectors to those of the same teacher in float32, relative to their mean norm; None if the teacher
 # ran in float32, or the distance was not measured.
 ROUNDING = "distance_to_float32"
@@ -171,6 +172,10 @@ class EmbeddingStore:
             raise InputError(f"shard {path} is missing: run `leaf-st embed` again to write the shard again")
         return open_shard(path)
 
+    def unmap(self) -> None:
+        """Unmap the shards that were read; a later read maps a shard again."""
+        self._open.clear()
+
     def each_shard(self, read: Callable[[Shard], _T]) -> Iterator[_T]:
         """Yield the result of ``read`` for all shards in order.
 
@@ -199,8 +204,8 @@ class EmbeddingStore:
         identity = content_id if self.header["held_out_by"] == HELD_OUT_BY_CONTENT else text_id
         wanted = [identity(text) for text in texts]
         distinct, found = np.unique(np.array(wanted, dtype=np.int64)), set[int]()
-        for ids in self._selecting_ids():
-            found.update(np.intersect1d(ids, distinct).tolist())
+        for known in self.each_shard(lambda shard: np.intersect1d(self._selecting_ids(shard), distinct)):
+            found.update(known.tolist())
         return [identity in found for identity in wanted]
 
     def texts(self, rows: Sequence[int]) -> list[Text]:
@@ -233,10 +238,14 @@ class EmbeddingStore:
         if count < 1:
             return best[:, 1]
         largest = np.iinfo(np.int64).max
-        for index, ids in enumerate(self._selecting_ids()):
-            offsets = np.flatnonzero(ids <= largest)  # most shards have none or a few
-            rows = offsets + index * self._rows_per_shard
-            best = np.concatenate([best, np.stack([ids[offsets], rows], axis=1)])
+
+        def smallest(shard: Shard) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+            ids = self._selecting_ids(shard)
+            offsets = np.flatnonzero(ids <= largest)  # none or a few, after the first shards
+            return ids[offsets], offsets
+
+        for index, (ids, offsets) in enumerate(self.each_shard(smallest)):
+            best = np.concatenate([best, np.stack([ids, offsets + index * self._rows_per_shard], axis=1)])
             if len(best) > count:
                 largest = np.partition(best[:, 0], count - 1)[count - 1]
                 best = best[best[:, 0] <= largest]
@@ -256,7 +265,9 @@ class EmbeddingStore:
 
     def _untrained(self, held_out: NDArray[np.int64]) -> NDArray[np.int64]:
         whole, parts = set[int](), set[int]()
-        for shard, offset in self._locate(held_out.tolist()):
+        for row in held_out.tolist():
+            index, offset = divmod(row, self._rows_per_shard)
+            shard = self._map(index)  # most held-out rows of a large store are in shards of their own
             assert shard.contents is not None
             assert shard.sentences is not None
             whole.add(int(shard.contents[offset]))
@@ -265,6 +276,7 @@ class EmbeddingStore:
         found = [held_out]
         for index, rows in enumerate(self.each_shard(lambda shard: _related(shard, *sets))):
             found.append(rows + index * self._rows_per_shard)
+        pa.default_memory_pool().release_unused()  # a pool of each thread keeps memory otherwise
         return np.unique(np.concatenate(found))
 
     def _kept(self, name: str, choose: Callable[[], NDArray[np.int64]]) -> NDArray[np.int64]:
@@ -276,10 +288,12 @@ class EmbeddingStore:
         rows: NDArray[np.int64] = np.load(path)
         return rows
 
-    def _selecting_ids(self) -> Iterator[NDArray[np.int64]]:
-        """Return the hashes of texts that select the held-out rows and find equal texts, a shard at a time."""
-        by_content = self.header["held_out_by"] == HELD_OUT_BY_CONTENT
-        return self.each_shard(_contents) if by_content else self.ids()
+    def _selecting_ids(self, shard: Shard) -> NDArray[np.int64]:
+        """Return the hashes of the texts of ``shard`` that select the held-out rows and find equal texts."""
+        if self.header["held_out_by"] != HELD_OUT_BY_CONTENT:
+            return shard.ids
+        assert shard.contents is not None  # the header says so
+        return shard.contents
 
     def damaged(self) -> list[Path]:
         """Read every shard; return the shards that are missing or whose checksum is wrong.
@@ -367,11 +381,6 @@ def intact_store(folder: Path, fingerprint: Fingerprint | None = None) -> Embedd
 def _save(path: Path, rows: NDArray[np.int64]) -> None:
     with path.open("wb") as file:  # numpy would change another name
         np.save(file, rows)
-
-
-def _contents(shard: Shard) -> NDArray[np.int64]:
-    assert shard.contents is not None  # the header says so
-    return shard.contents.copy()
 
 
 def _related(shard: Shard, whole: pa.Array, parts: pa.Array) -> NDArray[np.int64]:

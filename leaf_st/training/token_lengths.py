@@ -56,6 +56,7 @@ class TokenLengths:
             if counts.all():
                 return counts
             counts = _cut(token_counts(self._student, self._store.prompted(range(start, stop))))
+            self._store.unmap()  # each chunk of rows is in another shard, whose read pages are memory of this process
             file.seek(2 * start)
             file.write(counts.tobytes())
         return counts

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixed import FixedTeacher, embed
+from fixed import TEXTS, FixedTeacher, embed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -150,7 +150,12 @@ def test_passes_over_all_rows_leave_no_shard_mapped(store):
     held_out = store.held_out(4)
     store.untrained(held_out[:1])
     assert sum(map(len, store.ids())) == len(store)
-    assert _mapped_files(store.folder) == 1  # of the held-out row
+    assert _mapped_files(store.folder) == 0
+    store.texts([0])
+    assert _mapped_files(store.folder) == 1
+    store.unmap()
+    assert _mapped_files(store.folder) == 0
+    assert store.texts([0]) == TEXTS[:1]
 
 
 def test_only_shards_of_small_stores_are_compared_before_each_training(store, monkeypatch, caplog):
