@@ -69,6 +69,8 @@ def _content(name: str) -> str:
         return _students()
     if name == "chaos":
         return _chaos()
+    if name == "gpu_training":
+        return _gpu_training()
     if name == "agreement_and_retention":
         return _agreement_and_retention()
     if name == "onnx_snippet":
@@ -118,6 +120,21 @@ def _chaos() -> str:
     total = {"part": "all", **{key: sum(row[key] for row in rows) for key in ("trials", "wrong", "seconds")}}
     lines = [[f"{row.get(key, '')}" for key in rows[0]] for row in (*rows, total)]
     return _table([list(rows[0]), ["---", *["---:"] * (len(rows[0]) - 1)], *lines])
+
+
+def _gpu_training() -> str:
+    """Return the table of the ways that recipes/benchmarks/gpu_training.py has measured."""
+    rows = json.loads((ROOT / "docs" / "measured" / "gpu_training.json").read_text(encoding="utf-8"))
+    head = ["way", "batch", "samples/s", "tokens/s", "MFU", "hours for 192M samples", "GPU busy", "the kernels' time"]
+    lines = [
+        [
+            *(row["way"], f"{row['batch']:,}", f"{row['samples']:,}", f"{row['tokens']:,}", f"{row['mfu']:.1f} %"),
+            *(f"{row['hours']:.1f}", f"{row['busy']:.0f} %"),
+            ", ".join(f"{part} {share:.0f} %" for part, share in row["parts"].items() if share >= 1),
+        ]
+        for row in rows
+    ]
+    return _table([head, ["---", *["---:"] * (len(head) - 2), "---"], *lines])
 
 
 def _students() -> str:

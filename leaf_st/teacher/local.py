@@ -192,21 +192,22 @@ class LocalTeacher:
 
         With lengths in characters, one token in six would be padding.
         """
-        width = self._model.get_embedding_dimension() or 0
-        vectors = np.empty((len(texts), width), dtype=np.float32)
+        vectors = np.empty((len(texts), self._model.get_embedding_dimension() or 0), dtype=np.float32)
         if not texts:
             return vectors
         order = np.argsort(self.token_counts([prompt + text for text in texts]), kind="stable")[::-1]
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            batch = encode(
-                [texts[row] for row in rows],
+        batches = [
+            encode(
+                [texts[row] for row in order[start : start + self.batch_size]],
                 prompt=prompt,
                 batch_size=self.batch_size,
                 convert_to_tensor=True,
                 show_progress_bar=False,
             )
-            vectors[rows] = batch.float().cpu().numpy()
+            for start in range(0, len(order), self.batch_size)
+        ]
+        # Copied only now: a GPU computes a batch while the next one is tokenized.
+        vectors[order] = torch.cat(batches).float().cpu().numpy()
         return normalized(vectors) if self._normalized else vectors
 
 

@@ -6,7 +6,7 @@ two bytes per row on disk.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +20,13 @@ from leaf_st.sealed import write_once
 from leaf_st.student.static import is_static
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.sampler import Lengths
+from leaf_st.training.token_ids import TokenIds, can_keep_ids, write_ids
 
 # Counting more rows before the first step would take ten minutes on two cores, and a billion rows ten hours.
 _COUNTED_AT_START = 1 << 24
 _LONGEST = np.iinfo(np.uint16).max
 _ROWS = 8192  # rows tokenized at once
+_NO_LIMIT = 1 << 30
 
 
 class TokenLengths:
@@ -74,16 +76,32 @@ def token_lengths(store: EmbeddingStore, student: SentenceTransformer) -> Length
 
     A static student does not pad, so random batches are best for it: all lengths are 0 and nothing is counted.
     """
+    return tokens_of(store, student)[0]
+
+
+def tokens_of(store: EmbeddingStore, student: SentenceTransformer) -> tuple[Lengths, TokenIds | None]:
+    """Return the number of tokens of each row as `token_lengths` does, and the token ids, if a file can hold them."""
     if is_static(student):
-        return np.broadcast_to(np.uint16(0), len(store))
+        return np.broadcast_to(np.uint16(0), len(store)), None
     forget_last_call(student)  # the file's name must not depend on earlier calls
     identity = f"{len(store)} {student.max_seq_length} {student.tokenizer.backend_tokenizer.to_str()}"
     path = store.folder / f"tokens-{hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()}.npy"
     if len(store) > _COUNTED_AT_START:
-        return TokenLengths(store, student, path.with_suffix(".u2"))
-    write_once(path, lambda temporary: _write_lengths(temporary, store, student))
-    counted: NDArray[np.uint16] = np.load(path, mmap_mode="r")
-    return counted
+        return TokenLengths(store, student, path.with_suffix(".u2")), None
+    counts: list[NDArray[np.uint16]] = []
+    ids_path = (
+        path.with_suffix(".ids")
+        if (student.max_seq_length or _NO_LIMIT) <= _LONGEST and can_keep_ids(student)
+        else None
+    )
+    if ids_path is not None:
+        write_once(ids_path, lambda temporary: counts.append(write_ids(temporary, store, student)))
+    write_once(path, lambda temporary: _write_lengths(temporary, len(store), counts or _count_tokens(store, student)))
+    lengths: NDArray[np.uint16] = np.load(path, mmap_mode="r")
+    if ids_path is None:
+        return lengths, None
+    ids = TokenIds(ids_path, lengths, student)
+    return lengths, ids if ids.agree_with(store, student) else None
 
 
 def lengths_of(lengths: Lengths, rows: NDArray[np.int64]) -> NDArray[np.integer]:
@@ -94,13 +112,12 @@ def lengths_of(lengths: Lengths, rows: NDArray[np.int64]) -> NDArray[np.integer]
     return np.concatenate(each) if each else np.empty(0, np.uint16)
 
 
-def _write_lengths(path: Path, store: EmbeddingStore, student: SentenceTransformer) -> None:
+def _write_lengths(path: Path, rows: int, counts: Iterable[NDArray[np.uint16]]) -> None:
     # Written piece by piece: a full disk would end a process that writes to a mapped file without a message.
     with path.open("wb") as file:
-        header = {"descr": "<u2", "fortran_order": False, "shape": (len(store),)}
-        np.lib.format.write_array_header_1_0(file, header)
-        for counts in _count_tokens(store, student):
-            file.write(counts.tobytes())
+        np.lib.format.write_array_header_1_0(file, {"descr": "<u2", "fortran_order": False, "shape": (rows,)})
+        for part in counts:
+            file.write(part.tobytes())
 
 
 def _count_tokens(store: EmbeddingStore, student: SentenceTransformer) -> Iterator[NDArray[np.uint16]]:

@@ -37,15 +37,18 @@ from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.checkpoints import MarkComplete, RemoveOld, SaveByTheClock, Stop, stop_on_ctrl_c
 from leaf_st.training.cpu import ReusedGradients, attention_kernel
 from leaf_st.training.divergence import StopIfDiverged
+from leaf_st.training.graphs import GraphedPasses, graphs_apply
 from leaf_st.training.loss import TeacherAlignedLoss
 from leaf_st.training.sampler import LengthGroupedBatchSampler, Lengths
 from leaf_st.training.schedule import schedule
 from leaf_st.training.threads import ThreadsByLoad
-from leaf_st.training.token_lengths import lengths_of, token_lengths
+from leaf_st.training.token_ids import Batches, RowNumbers
+from leaf_st.training.token_lengths import lengths_of, tokens_of
 from leaf_st.training.tokenization import Tokenization
 
 HELD_OUT_SHARE = 10  # at most one row in ten is held out: most of a small store is needed for training
 DOMAIN, GENERAL = "domain", "general"  # names of the validation sets, if there are two
+TRAINING = "training"
 
 
 class LeafTrainer(SentenceTransformerTrainer):
@@ -84,11 +87,18 @@ class LeafTrainer(SentenceTransformerTrainer):
         self._held_out = held_out_rows(store, spec)
         self._untrained = store.untrained(self._held_out)
         with args.main_process_first(local=False):
-            self._lengths = token_lengths(store, student)
+            self._lengths, ids = tokens_of(store, student)
             # Lengths of the rows of each validation set, by its name.
             self._validation_lengths: dict[str, Lengths] = {DOMAIN: lengths_of(self._lengths, self._held_out)}
+            # Rows of a store and their batches, by the name of a set, if batches need no tokenizer.
+            self._tokenized = {}
+            if ids is not None:
+                batches = Batches(store, ids)
+                self._tokenized = {TRAINING: (range(len(store)), batches), DOMAIN: (self._held_out, batches)}
             if general is not None:
-                self._validation_lengths[GENERAL] = token_lengths(general, student)
+                self._validation_lengths[GENERAL], ids = tokens_of(general, student)
+                if ids is not None:
+                    self._tokenized[GENERAL] = (range(len(general)), Batches(general, ids))
         require_full_batch(self.training_rows, args)
         rows = store.to_dataset(with_lengths=False)
         validation: Any = rows.select(self._held_out)
@@ -112,6 +122,9 @@ class LeafTrainer(SentenceTransformerTrainer):
                 ThreadsByLoad(),
                 *callbacks,
             ],
+        )
+        self._graphed = (
+            GraphedPasses(self._graphed_loss, student, args.train_batch_size) if graphs_apply(student, args) else None
         )
 
     @property
@@ -156,6 +169,21 @@ class LeafTrainer(SentenceTransformerTrainer):
         with attention_kernel(inputs, self.args):
             return super().compute_loss(model, inputs, *others, **more)
 
+    def training_step(self, model: Any, inputs: dict[str, Any], *others: Any, **more: Any) -> Any:  # noqa: ANN401
+        """Compute the gradients of a batch, on a GPU with a CUDA graph, and return the loss."""
+        if self._graphed is not None:
+            model.train()
+            inputs = self._prepare_inputs(inputs)
+            loss = self._graphed(inputs)
+            if loss is not None:
+                return loss
+        return super().training_step(model, inputs, *others, **more)
+
+    def _graphed_loss(self, inputs: dict[str, Any]) -> torch.Tensor:
+        with self.compute_loss_context_manager():
+            loss: torch.Tensor = self.compute_loss(self.model_wrapped, inputs)
+        return loss
+
     def sample(self, count: int) -> list[int]:
         """Return about ``count`` random rows that are trained on, in ascending order."""
         rows = np.random.default_rng(self.args.seed).integers(len(self._lengths), size=count)
@@ -166,7 +194,7 @@ class LeafTrainer(SentenceTransformerTrainer):
         """Return this process's part of the training batches."""
         args = self.args
         batches = self._batches(self._lengths, args.train_batch_size, self.untrained_rows, args.dataloader_drop_last)
-        return self._loader(self.train_dataset, batches)
+        return self._loader(TRAINING, self.train_dataset, batches)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:  # noqa: ANN401
         """Return this process's part of the validation batches.
@@ -177,7 +205,7 @@ class LeafTrainer(SentenceTransformerTrainer):
         name = eval_dataset if isinstance(eval_dataset, str) else DOMAIN
         sets: Any = self.eval_dataset
         dataset = sets[name] if isinstance(sets, dict) else sets
-        return self._loader(dataset, self._batches(self._validation_lengths[name], self.args.eval_batch_size))
+        return self._loader(name, dataset, self._batches(self._validation_lengths[name], self.args.eval_batch_size))
 
     def _batches(
         self,
@@ -196,11 +224,12 @@ class LeafTrainer(SentenceTransformerTrainer):
             part=(self.args.process_index, processes),
         )
 
-    def _loader(self, dataset: datasets.Dataset, batches: LengthGroupedBatchSampler) -> DataLoader[Any]:
+    def _loader(self, name: str, dataset: datasets.Dataset, batches: LengthGroupedBatchSampler) -> DataLoader[Any]:
+        rows, collate = self._tokenized.get(name, (None, self.data_collator))
         loader: DataLoader[Any] = DataLoader(
-            dataset,
+            dataset if rows is None else RowNumbers(rows),  # type: ignore[arg-type]  # stubs ask for torch's class
             batch_sampler=batches,
-            collate_fn=self.data_collator,
+            collate_fn=collate,
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
             persistent_workers=self.args.dataloader_persistent_workers,

@@ -209,12 +209,15 @@ def test_validation_sets_of_equal_size_are_told_apart(tmp_path, recipe, changed,
     expected = {"domain": small.prompted(small.held_out(4).tolist()), "general": general.prompted(range(4))}
     for name, prompted in expected.items():
         loader = trainer.get_eval_dataloader(name)
-        rows = [row for batch in loader.batch_sampler for row in batch]
-        assert sorted(loader.dataset[row]["text"] for row in rows) == sorted(prompted)
+        read = [
+            ids[mask.bool()].tolist()
+            for batch in loader
+            for ids, mask in zip(batch["text_input_ids"], batch["text_attention_mask"], strict=True)
+        ]
+        tokens = student.tokenizer(prompted, truncation=True, max_length=student.max_seq_length)["input_ids"]
+        assert sorted(read) == sorted(tokens)
         lengths = loader.batch_sampler._lengths
-        assert [int(lengths[row : row + 1][0]) for row in range(4)] == student.tokenizer(
-            loader.dataset[:]["text"], return_length=True
-        )["length"]
+        assert [int(lengths[row : row + 1][0]) for row in range(4)] == list(map(len, tokens))
 
 
 @pytest.mark.parametrize(

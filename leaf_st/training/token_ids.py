@@ -1,0 +1,151 @@
+"""The token ids of all rows of a store, in a file, from which batches are made without a tokenizer.
+
+A row is tokenized once, when its tokens are counted, and not again in each epoch. The file has two bytes per token, or
+four for a vocabulary of more than 65,536 tokens: about a tenth of a store with 384 dimensions. On a GPU, a step of a
+small student takes less time than the tokenization of its batch.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Transformer
+from tokenizers import Tokenizer
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from leaf_st.models.tokens import max_length_of
+from leaf_st.teacher.store import EmbeddingStore
+
+COLUMN = "text"  # the column of a store's data set, and the first part of the names of features
+_KNOWN = {"input_ids", "attention_mask", "token_type_ids", "modality"}
+_ROWS = 8192  # rows tokenized at once
+_COMPARED = 32  # rows whose batch is compared with the tokenizer's
+_GROUP = 256  # rows; the place of the first token is kept in memory for one row of each group
+
+
+class TokenIds:
+    """Token ids by row, and the batches that a student's tokenizer would make of them.
+
+    Args:
+        path: The file that `write_ids` wrote.
+        lengths: Number of tokens of each row, shape (rows,).
+        student: The student, whose tokenizer pads.
+    """
+
+    def __init__(self, path: Path, lengths: NDArray[np.uint16], student: SentenceTransformer) -> None:
+        tokenizer = student.tokenizer
+        self._ids = np.memmap(path, dtype_of(student), "r")
+        self._lengths = lengths
+        sums = np.add.reduceat(lengths, np.arange(0, len(lengths), _GROUP), dtype=np.int64)
+        self._starts = np.concatenate([[0], np.cumsum(sums)])
+        self._pad = int(tokenizer.pad_token_id or 0)
+        self._pads_left = tokenizer.padding_side == "left"
+        features = _tokenize(student, ["a"])
+        self._has_types = "token_type_ids" in features
+        self._others = {name: value for name, value in features.items() if not isinstance(value, torch.Tensor)}
+
+    def features(self, rows: Sequence[int]) -> dict[str, Any]:
+        """Return the features of n rows: tensors of shape (n, tokens of the longest row), as a tokenizer names them."""
+        texts = [self._row(row) for row in rows]
+        counts = np.array([len(ids) for ids in texts])
+        longest = int(counts.max())
+        places = np.arange(longest)
+        mask = places >= (longest - counts)[:, None] if self._pads_left else places < counts[:, None]
+        ids = np.full(mask.shape, self._pad, np.int64)
+        ids[mask] = np.concatenate(texts)  # row by row, as a mask selects
+        made = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
+        if self._has_types:
+            made["token_type_ids"] = torch.zeros_like(made["input_ids"])
+        return {**made, **self._others}
+
+    def _row(self, row: int) -> NDArray[np.unsignedinteger[Any]]:
+        group = row // _GROUP
+        start = int(self._starts[group]) + int(self._lengths[group * _GROUP : row].sum(dtype=np.int64))
+        return self._ids[start : start + int(self._lengths[row])]
+
+    def agree_with(self, store: EmbeddingStore, student: SentenceTransformer) -> bool:
+        """Return whether the first rows have the features that the student's tokenizer makes of their texts."""
+        rows = range(min(_COMPARED, len(store)))
+        ours, expected = self.features(rows), _tokenize(student, store.prompted(rows))
+        return ours.keys() == expected.keys() and all(
+            torch.equal(ours[name], value) if isinstance(value, torch.Tensor) else ours[name] == value
+            for name, value in expected.items()
+        )
+
+
+class Batches:
+    """Makes the batches of rows of a store, as sentence-transformers' data collator would.
+
+    Args:
+        store: The targets.
+        ids: The token ids of the store.
+    """
+
+    def __init__(self, store: EmbeddingStore, ids: TokenIds) -> None:
+        self._store, self._ids = store, ids
+
+    def __call__(self, rows: Sequence[int]) -> dict[str, Any]:
+        """Return the features of n rows and ``label``, the targets, shape (n, d), float32."""
+        targets = self._store.embeddings(rows).astype(np.float32, copy=False)
+        features = {f"{COLUMN}_{name}": value for name, value in self._ids.features(rows).items()}
+        return {"label": torch.from_numpy(targets), **features}
+
+
+class RowNumbers(Dataset[int]):
+    """A data set whose items are numbers of rows of a store.
+
+    Args:
+        rows: The rows of the store, shape (n,).
+    """
+
+    def __init__(self, rows: NDArray[np.int64] | range) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, place: int) -> int:
+        return int(self._rows[place])
+
+
+def dtype_of(student: SentenceTransformer) -> np.dtype[Any]:
+    """Return the type of the numbers in the file of token ids."""
+    return np.dtype("<u2" if len(student.tokenizer) <= 1 << 16 else "<u4")
+
+
+def can_keep_ids(student: SentenceTransformer) -> bool:
+    """Return whether the student reads token ids, a mask and token types of 0, from a fast tokenizer."""
+    if not isinstance(student[0], Transformer):
+        return False
+    if not isinstance(getattr(student.tokenizer, "backend_tokenizer", None), Tokenizer):
+        return False
+    features = _tokenize(student, ["a b"])
+    types = features.get("token_type_ids")
+    return features.keys() <= _KNOWN and "input_ids" in features and (types is None or not types.any())
+
+
+def write_ids(path: Path, store: EmbeddingStore, student: SentenceTransformer) -> NDArray[np.uint16]:
+    """Write the token ids of all rows to ``path``, each cut at the student's maximum; returns their numbers."""
+    tokenizer, longest = student.tokenizer.backend_tokenizer, max_length_of(student)
+    counts = np.empty(len(store), np.uint16)
+    with path.open("wb") as file, tqdm(desc="tokenizing", unit=" texts", total=len(store)) as bar:
+        for start in range(0, len(store), _ROWS):
+            rows = range(start, min(start + _ROWS, len(store)))
+            tokenizer.no_padding()  # transformers sets padding and truncation at each call
+            tokenizer.no_truncation() if longest is None else tokenizer.enable_truncation(longest)
+            encoded = [tokens.ids for tokens in tokenizer.encode_batch_fast(store.prompted(rows))]
+            counts[start : rows.stop] = [len(ids) for ids in encoded]
+            file.write(np.concatenate(encoded).astype(dtype_of(student)).tobytes())
+            bar.update(len(rows))
+    return counts
+
+
+def _tokenize(student: SentenceTransformer, texts: list[str]) -> dict[str, Any]:
+    first: Any = student[0]
+    features: dict[str, Any] = first.preprocess(texts)
+    return features
