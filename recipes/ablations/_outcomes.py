@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from leaf_st.teacher.store import EmbeddingStore
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Scores = Mapping[str, Mapping[str, float]]
 MODES = [mode for mode in ROLES if mode != "teacher"]
 
 
@@ -38,6 +39,7 @@ class Outcome:
         l2: Mean L2 on the held-out texts after the last step, for "all" and by kind.
         curve: (samples, mean L2 on the held-out texts) during training.
         ndcg: nDCG@10 in percent, by set and mode.
+        agreement: Agreement@10 in percent, by set and mode; empty if not measured.
     """
 
     name: str
@@ -47,11 +49,16 @@ class Outcome:
     seconds: float
     l2: Mapping[str, float]
     curve: Sequence[Sequence[float]]
-    ndcg: Mapping[str, Mapping[str, float]]
+    ndcg: Scores
+    agreement: Scores = field(default_factory=dict)
 
     def mean_ndcg(self, mode: str) -> float:
         """Return the mean over the sets; at least one set is required."""
         return float(np.mean([scores[mode] for scores in self.ndcg.values()]))
+
+    def mean_agreement(self, mode: str) -> float:
+        """Return the mean agreement@10 over the sets; at least one set is required."""
+        return float(np.mean([scores[mode] for scores in self.agreement.values()]))
 
 
 def measure_alignment(student: SentenceTransformer, store: EmbeddingStore, rows: NDArray[np.int64]) -> dict[str, float]:
@@ -63,12 +70,11 @@ def measure_alignment(student: SentenceTransformer, store: EmbeddingStore, rows:
     return {name: float(distances[chosen].mean()) for name, chosen in groups.items() if chosen.any()}
 
 
-def measure_retrieval(
-    student: SentenceTransformer, teacher: Teacher, sets: Sequence[Path]
-) -> dict[str, dict[str, float]]:
-    """Return nDCG@10 by set and mode; the student runs in bfloat16 where bfloat16 is fast, as the teacher does."""
-    if not sets:
-        return {}
+def measure_retrieval(student: SentenceTransformer, teacher: Teacher, sets: Sequence[Path]) -> tuple[Scores, Scores]:
+    """Return nDCG@10 by set and mode, and no agreement.
+
+    The student runs in bfloat16 where bfloat16 is fast, as the teacher does.
+    """
     from leaf_st.evaluation.tasks.find import find_tasks
     from leaf_st.evaluation.tasks.runner import evaluate_tasks  # imports mteb, which takes seconds
 
@@ -77,7 +83,7 @@ def measure_retrieval(
     found: dict[str, dict[str, float]] = {}
     for result in evaluate_tasks(find_tasks(list(map(str, sets))), teacher=teacher, student=student, modes=list(ROLES)):
         found.setdefault(result.set, {})[result.mode] = result.score
-    return found
+    return found, {}
 
 
 def cache_vectors(teacher: Teacher, folder: Path) -> None:
@@ -103,15 +109,18 @@ def format_table(outcomes: Sequence[Outcome]) -> str:
     """Return the outcomes as a Markdown table, with the teacher's nDCG@10 in the last row."""
     searched = all(outcome.ndcg for outcome in outcomes)
     header = ["variant", "texts", "samples", "steps", "minutes", "L2", *(f"L2, {kind}" for kind in KINDS)]
-    lines = [header + [f"nDCG@10, {mode}" for mode in MODES if searched]]
+    compared = all(outcome.agreement for outcome in outcomes)
+    header_of_scores = [f"nDCG@10, {mode}" for mode in MODES if searched]
+    lines = [header + header_of_scores + [f"agreement@10, {mode}" for mode in MODES if compared]]
     for outcome in outcomes:
         counts = [f"{count:,}" for count in (outcome.rows, outcome.samples, outcome.steps)]
         distances = [f"{outcome.l2[name]:.4f}" if name in outcome.l2 else "-" for name in ("all", *KINDS)]
         scores = [f"{outcome.mean_ndcg(mode):.2f}" for mode in MODES if searched]
-        lines.append([outcome.name, *counts, f"{outcome.seconds / 60:.1f}", *distances, *scores])
+        shares = [f"{outcome.mean_agreement(mode):.1f}" for mode in MODES if compared]
+        lines.append([outcome.name, *counts, f"{outcome.seconds / 60:.1f}", *distances, *scores, *shares])
     if searched:
         score = f"{outcomes[0].mean_ndcg('teacher'):.2f}"
-        lines.append(["teacher", *[""] * (len(header) - 1), *[score] * len(MODES)])
+        lines.append(["teacher", *[""] * (len(header) - 1), *[score] * len(MODES), *["100.0"] * len(MODES) * compared])
     lines.insert(1, ["---", *["---:"] * (len(lines[0]) - 1)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from _command import common_parser, common_recipe, exit_on_input_error
-from _outcomes import Outcome, cache_vectors, format_table, measure_alignment, measure_retrieval, save_figure
+from _outcomes import Outcome, Scores, cache_vectors, format_table, measure_alignment, measure_retrieval, save_figure
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 
@@ -89,6 +89,7 @@ class Variant:
         student: Function that changes the student before the projection is fitted.
         loss: Function from a student to its loss.
         trainer: Class of the trainer.
+        layers: Layers of the teacher that the student keeps, if they differ from the recipe's.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Variant:
     student: Callable[[SentenceTransformer], None] = lambda student: None
     loss: Callable[[SentenceTransformer], TeacherAlignedLoss] = TeacherAlignedLoss
     trainer: type[StudyTrainer] = StudyTrainer
+    layers: tuple[int, ...] | None = None
 
     @property
     def batch(self) -> int:
@@ -154,12 +156,14 @@ class Study:
         variants: Function from the setting to the variants.
         draw: Function that draws the outcomes.
         retrieval: Whether to measure nDCG@10.
+        measure: Function from student, teacher and sets to nDCG@10 and agreement@10, by set and mode.
     """
 
     name: str
     variants: Callable[[Setting], list[Variant]]
     draw: Callable[["Axes", Sequence[Outcome]], None]
     retrieval: bool = True
+    measure: Callable[[SentenceTransformer, Teacher, Sequence[Path]], tuple[Scores, Scores]] = measure_retrieval
 
 
 def main(study: Study, description: str | None, arguments: Sequence[str] | None = None) -> None:
@@ -210,7 +214,7 @@ def _run_study(study: Study, setting: Setting, variants: Sequence[Variant]) -> N
         path = results / f"{_identity(variant, setting, store)}.json"
         if not path.is_file():
             print(f"{study.name}: {variant.name}", flush=True)
-            outcome = _train(variant, setting, store)
+            outcome = _train(study, variant, setting, store)
             write_json(path, asdict(outcome))
         outcomes.append(Outcome(**{**json.loads(path.read_text(encoding="utf-8")), "name": variant.name}))
     print(f"\n{format_table(outcomes)}")
@@ -227,18 +231,21 @@ def _identity(variant: Variant, setting: Setting, store: EmbeddingStore) -> str:
         "training": asdict(variant.training),
         "samples": variant.samples,
         "change": variant.change,
+        **({} if variant.layers is None else {"layers": variant.layers}),
         "sets": sorted(folder.name for folder in setting.sets),
     }
     return blake2b(json.dumps(shaped, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def _train(variant: Variant, setting: Setting, store: EmbeddingStore) -> Outcome:
+def _train(study: Study, variant: Variant, setting: Setting, store: EmbeddingStore) -> Outcome:
     arguments = {
         "max_steps": variant.samples // variant.batch,
         **variant.training.arguments,
     }  # --smoke sets its own
     spec = replace(variant.training, arguments=arguments)
     recipe = replace(setting.run.recipe, training=spec)
+    if variant.layers is not None:
+        recipe = replace(recipe, student=replace(recipe.student, layers=variant.layers))
     rows = np.setdiff1d(np.arange(len(store)), untrained_rows(store, spec))
     if variant.rows is not None:
         rows = variant.rows(store, rows)
@@ -259,5 +266,5 @@ def _train(variant: Variant, setting: Setting, store: EmbeddingStore) -> Outcome
     curve = [(row["step"] * variant.batch, row["eval_loss"]) for row in checked]
     steps = trainer.state.global_step
     l2 = measure_alignment(student, store, held_out_rows(store, spec))
-    ndcg = measure_retrieval(student, setting.teacher, setting.sets)
-    return Outcome(variant.name, len(rows), steps * variant.batch, steps, seconds, l2, curve, ndcg)
+    ndcg, agreement = study.measure(student, setting.teacher, setting.sets) if setting.sets else ({}, {})
+    return Outcome(variant.name, len(rows), steps * variant.batch, steps, seconds, l2, curve, ndcg, agreement)
