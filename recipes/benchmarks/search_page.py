@@ -6,8 +6,9 @@ Command:  leaf-st site RUN --documents FILE --output PAGE --vendor MODULES
 PAGE is served from loopback and opened in a new profile, three times. FILE has a query on each line. The same page is
 then timed over generated vectors, once as int8 and once as one bit per coordinate with int8 rescoring. The student and
 the ranking run in one thread of WebAssembly or JavaScript. The last column is what the server sends for each of the
-first ten queries: texts, and codes for rescoring. Generated vectors have no neighbours, so no two of the best documents
-lie in the same file by anything but chance. Needs Chromium and the package playwright.
+first ten queries: texts, and codes for rescoring. Generated vectors form groups of 64 neighbours (cosine 0.64), as
+documents of one subject do, and neighbours lie in the same file, as in a page of `leaf-st site`. Needs Chromium and the
+package playwright.
 
 Result:   recipes/benchmarks/README.md has the table.
 """
@@ -39,6 +40,7 @@ from leaf_st.tables import aligned
 
 _LOADS = 3
 _FIRST = 10  # queries
+_GROUP, _SPREAD = 64, 0.75  # neighbours of a generated vector, and their distance from the middle of their group
 _DOCUMENTS_AND_INDEX = ("documents/", "vectors/")
 
 
@@ -68,11 +70,14 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def with_generated_vectors(page: Path, folder: Path, count: int, most_int8: int) -> Path:
-    """Return a copy of ``page`` in ``folder`` over ``count`` documents of random vectors."""
+    """Return a copy of ``page`` in ``folder`` over ``count`` documents with generated vectors."""
     shutil.copytree(page, folder, ignore=shutil.ignore_patterns("documents", "vectors"))
     manifest = read_json(folder / MANIFEST)
     draw = np.random.default_rng(0)
-    vectors = normalized(draw.standard_normal((count, manifest["dimension"]), dtype=np.float32))
+    width = manifest["dimension"]
+    groups = normalized(draw.standard_normal((-(-count // _GROUP), width), dtype=np.float32))
+    spread = _SPREAD / width**0.5 * draw.standard_normal((count, width), dtype=np.float32)
+    vectors = normalized(groups.repeat(_GROUP, axis=0)[:count] + spread)
     index.MOST_INT8 = most_int8
     entry = index.write_index(folder, "asymmetric", vectors, index.Shape(manifest["dimension"], manifest["unit"]))
     (folder / "documents").mkdir()
