@@ -7,8 +7,8 @@ MODEL is a folder of a student. A student with an encoder runs with sentence-tra
 tokenizers and safetensors. FOLDER is a BEIR folder, or a table with a column `kind`. Each form runs in new processes,
 which encode the same queries one by one. "start" is the time from the start of a process to its first vector.
 
-Result:   docs/deployment.md has the table: from 9.7 ms and 633 MB with sentence-transformers to 0.9 ms and 94 MB
-          with ONNX int8, and 0.04 ms and 125 MB for a static student with NumPy.
+Result:   docs/deployment.md has the table: from 10.1 ms and 645 MB with sentence-transformers to 0.8 ms and 95 MB
+          with ONNX int8, and 0.05 ms and 126 MB for a static student with NumPy.
 """
 
 import argparse
