@@ -3,10 +3,13 @@
 A separate counting pass would read and deduplicate all texts twice. The footer of a parquet file states its number of
 rows. For other files, the estimate is the size of the file divided by the mean size of the rows read so far. Unusable
 rows, duplicates and sentences make the number of texts differ from the number of rows, so the estimate is the expected
-rows times the texts per row so far. Once all rows are read, the estimate is exact.
+rows times the texts of each kind per row so far, up to the limit of the kind. Once all rows are read, the estimate is
+exact.
 """
 
 import math
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -39,10 +42,14 @@ class ReadProgress:
 
     Attributes:
         limit: Largest number of texts that the reader returns.
+        limits: Largest number of texts of each kind.
+        selected: Number of texts of each kind that the reader has returned.
     """
 
     def __init__(self) -> None:
         self.limit = math.inf
+        self.limits: Mapping[str, float] = {}
+        self.selected: Counter[str] = Counter()
         self._parts: list[PartProgress] = []
 
     def add(self, size: int, total: int | None = None) -> PartProgress:
@@ -57,6 +64,9 @@ class ReadProgress:
         known = [rows for rows in expected if rows is not None]
         if not known or len(known) < len(expected):
             return None
-        read = sum(part.rows for part in self._parts)
-        texts_per_row = texts / read if read and texts else 1.0
-        return max(texts, round(min(self.limit, sum(known) * texts_per_row)))
+        read, rows = sum(part.rows for part in self._parts), sum(known)
+        if not read or not texts:
+            return max(texts, round(min(self.limit, rows)))
+        # A kind whose limit is reached has no further texts, although its rows are read.
+        by_kind = (min(self.limits.get(kind, math.inf), count * rows / read) for kind, count in self.selected.items())
+        return max(texts, round(min(self.limit, sum(by_kind))))

@@ -18,7 +18,7 @@ from leaf_st.texts.exclude import EXCLUDED, Contents
 from leaf_st.texts.files import Rows, read_file
 from leaf_st.texts.lines import EXTRA_CELLS, NOT_OBJECT
 from leaf_st.texts.progress import PartProgress, ReadProgress
-from leaf_st.texts.select import Cut, Selection, total_limit
+from leaf_st.texts.select import Cut, Selection, limits_by_kind, total_limit
 
 _REMEDIES = {
     NOT_UTF_8: "convert the file to UTF-8",
@@ -54,9 +54,9 @@ def read_texts(
         InputError: If the source cannot be read or contains no usable text.
     """
     progress = progress or ReadProgress()
-    progress.limit = total_limit(spec)
+    progress.limit, progress.limits = total_limit(spec), limits_by_kind(spec)
     with Deduplicator() as seen:
-        selection = Selection(spec, skipped, prompts, seen, excluded, cut)
+        selection = Selection(spec, skipped, prompts, seen, excluded, cut, progress.selected)
         for rows in _rows(spec, skipped, key, progress):
             yield from selection.texts(rows)
             if selection.is_full:

@@ -18,10 +18,10 @@ Cut = Callable[[Sequence[Text]], list[Text]]
 
 def total_limit(spec: TextsSpec) -> float:
     """Return the maximum number of all texts of ``spec``."""
-    return spec.limit if isinstance(spec.limit, int) else sum(_limits(spec).values())
+    return spec.limit if isinstance(spec.limit, int) else sum(limits_by_kind(spec).values())
 
 
-def _limits(spec: TextsSpec) -> dict[str, float]:
+def limits_by_kind(spec: TextsSpec) -> dict[str, float]:
     """Return the maximum number of texts of each kind."""
     given = spec.limit if isinstance(spec.limit, Mapping) else {}
     return {kind: math.inf if (limit := given.get(kind)) is None else limit for kind in KINDS}
@@ -37,6 +37,7 @@ class Selection:
         seen: The texts that were selected before.
         excluded: Texts that must not be selected, none if None. A document among them gives no sentence either.
         cut: Shortens texts before they are compared with each other.
+        selected: Counts the selected texts of each kind.
     """
 
     def __init__(
@@ -47,13 +48,14 @@ class Selection:
         seen: Deduplicator,
         excluded: Contents | None = None,
         cut: Cut = list,
+        selected: Counter[str] | None = None,
     ) -> None:
-        self._limits, self._total = _limits(spec), total_limit(spec)
+        self._limits, self._total = limits_by_kind(spec), total_limit(spec)
         self._sentences = SentenceFinder() if spec.sentences else None
         self._skipped, self._seen, self._excluded = skipped, seen, excluded
         self._cut = cut
         self._prompts = prompts if prompts is not None else {kind: kind for kind in KINDS}
-        self._selected: Counter[str] = Counter()
+        self._selected = Counter[str]() if selected is None else selected
 
     @property
     def is_empty(self) -> bool:

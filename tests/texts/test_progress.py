@@ -66,6 +66,15 @@ def test_the_estimate_is_at_most_the_limit(tmp_path, limit):
     assert set(_estimates(TextsSpec(source=_write(tmp_path, "parquet"), limit=limit))) == {500}
 
 
+def test_the_estimate_knows_the_limit_of_one_kind(tmp_path):
+    rows = [{"text": f"text {number}", "kind": "query" if number % 4 else "document"} for number in range(8000)]
+    path = tmp_path / "texts.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    estimates = _estimates(TextsSpec(source=str(path), limit={"query": 500}))
+    assert estimates[-1] == pytest.approx(2500, abs=1)  # three rows are read after the last text
+    assert estimates[600] == pytest.approx(2500, rel=0.05)
+
+
 def test_sentences_raise_the_estimate(tmp_path):
     path = tmp_path / "texts.txt"
     path.write_text("".join(f"The wing number {n} is long. The tail number {n} is short.\n" for n in range(5000)))
