@@ -17,7 +17,7 @@ def tokens_to_embed(recipe: Recipe, teacher: Teacher, student: SentenceTransform
     """Return the number of the student's tokens to which texts are cut; None if texts stay complete.
 
     Texts stay complete if the student reads complete texts, if the vectors are given, or if the teacher has the
-    student's tokenizer and reads no more tokens.
+    student's tokenizer, reads no more tokens and keeps the start of a long text, as the student does.
 
     Raises:
         InputError: If a prompt leaves no token for a text.
@@ -32,7 +32,9 @@ def tokens_to_embed(recipe: Recipe, teacher: Teacher, student: SentenceTransform
         return None
     if tokens is None or known is None or known > tokens or not isinstance(teacher, Loaded):
         return tokens
-    return None if same_tokenizer(teacher.sentence_transformer, student) else tokens
+    model = teacher.sentence_transformer
+    reads_ends = getattr(model.tokenizer, "truncation_side", "right") != "right"  # the student reads starts
+    return tokens if reads_ends or not same_tokenizer(model, student) else None
 
 
 def cut_to(tokens: int | None, student: SentenceTransformer, prompts: Mapping[str, str]) -> Cut:

@@ -5,6 +5,7 @@ can load. ``layers`` keeps some of the backbone's encoder layers. A student made
 closer to the teacher than a student with another backbone.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from leaf_st.student.vocabulary import trim_vocabulary
 from leaf_st.teacher.protocol import Similarity
 
 BACKBONE = "student backbone"
+
+_logger = logging.getLogger(__name__)
 
 
 def build_student(
@@ -77,6 +80,7 @@ def build_student(
     shortest = min((length for length in (own, teacher_max_length) if length is not None), default=None)
     set_max_length(loaded, max_length or shortest, BACKBONE, name)
     disable_dropout(transformer)
+    read_starts(loaded, name)
     if tokens is not None:
         trim_vocabulary(transformer, tokens, name)
     width = transformer.get_embedding_dimension()
@@ -88,6 +92,16 @@ def build_student(
     )
     require_encoding(student, BACKBONE, name)
     return student
+
+
+def read_starts(student: SentenceTransformer, name: str) -> None:
+    """Let the tokenizer of ``student`` keep the start of a long text, if it keeps the end.
+
+    Programs that read only tokenizer.json keep the start, and texts are cut so before the teacher embeds them.
+    """
+    if student.tokenizer.truncation_side != "right":
+        _logger.warning("%s keeps the end of a long text; the student keeps the start", name)
+        student.tokenizer.truncation_side = "right"
 
 
 def disable_dropout(module: nn.Module) -> None:

@@ -20,6 +20,9 @@ from leaf_st.texts import Text
 from leaf_st.texts.fold import content_id, text_id
 from leaf_st.texts.sentence import sentences_of
 
+_SMALL_NORM = 1e-3  # of a vector that float16 may not hold
+_LARGEST_LOSS = 0.01
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -78,7 +81,8 @@ def write_shard(
         leftovers: Temporary files of this shard, to remove. Looking for them at each shard would list all shards.
 
     Raises:
-        InputError: If a vector is not finite in that dtype. Nothing is written then (docs/architecture.md, contract 3).
+        InputError: If a vector is not finite in that dtype, or too small for it. Nothing is written then
+            (docs/architecture.md, contract 3).
     """
     with np.errstate(over="ignore"):
         values = vectors.astype(dtype)
@@ -90,6 +94,7 @@ def write_shard(
             f"rows {first_row} to {first_row + len(rows) - 1} of the store, first for row {first_row + int(bad[0])}, "
             f"{rows[bad[0]].text[:80]!r}{remedy}"
         )
+    _require_precise(vectors, values, first_row, rows)
     batch = _record_batch(first_row, rows, values)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
@@ -107,6 +112,28 @@ def _not_finite(vectors: NDArray[np.float32], values: NDArray[np.floating[Any]])
     if not vectors.size or (vectors.max() <= largest and vectors.min() >= -largest):
         return np.empty(0, dtype=np.int64)
     return np.flatnonzero(~np.isfinite(values).all(axis=1))
+
+
+def _require_precise(
+    vectors: NDArray[np.float32], values: NDArray[np.floating[Any]], first_row: int, rows: Sequence[Text]
+) -> None:
+    """Check that rounding keeps small vectors: below 6e-5, a number in float16 has fewer than three digits.
+
+    Raises:
+        InputError: If a vector loses more than ``_LARGEST_LOSS`` of its length.
+    """
+    norms = np.linalg.norm(vectors, axis=1)
+    small = np.flatnonzero((norms > 0) & (norms < _SMALL_NORM))
+    if values.dtype == vectors.dtype or not small.size:
+        return
+    lost = np.linalg.norm(values[small].astype(np.float32) - vectors[small], axis=1) / norms[small]
+    if lost.max() > _LARGEST_LOSS:
+        worst = small[int(lost.argmax())]
+        raise InputError(
+            f"teacher: expected vectors that {values.dtype} can hold, found a vector of norm {norms[worst]:.1e} that "
+            f"loses {lost.max():.0%} of its length, in row {first_row + int(worst)} of the store, "
+            f"{rows[worst].text[:80]!r}: set teacher.store_dtype='float32'"
+        )
 
 
 def open_shard(path: Path) -> Shard:

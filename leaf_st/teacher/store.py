@@ -11,6 +11,7 @@ import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -172,6 +173,11 @@ class EmbeddingStore:
             raise InputError(f"shard {path} is missing: run `leaf-st embed` again to write the shard again")
         return open_shard(path)
 
+    @cached_property
+    def digest(self) -> str:
+        """Hash of all texts and vectors, from the names of the shards, which contain checksums."""
+        return hashlib.blake2b("\n".join(self._names).encode(), digest_size=8).hexdigest()
+
     def unmap(self) -> None:
         """Unmap the shards that were read; a later read maps a shard again."""
         self._open.clear()
@@ -231,7 +237,7 @@ class EmbeddingStore:
         are held out together, so the result may have more rows than ``count``. The method reads 8 bytes per row and
         keeps O(count + rows of a shard) in memory. A large store keeps the result in a file.
         """
-        return self._kept(f"held-out-{count}.npy", lambda: self._held_out(count))
+        return self._kept(f"held-out-{count}", lambda: self._held_out(count))
 
     def _held_out(self, count: int) -> NDArray[np.int64]:
         best = np.empty((0, 2), dtype=np.int64)
@@ -261,7 +267,7 @@ class EmbeddingStore:
         if self.header["held_out_by"] != HELD_OUT_BY_CONTENT:
             return held_out
         digest = hashlib.blake2b(held_out.tobytes(), digest_size=8).hexdigest()
-        return self._kept(f"untrained-{digest}.npy", lambda: self._untrained(held_out))
+        return self._kept(f"untrained-{digest}", lambda: self._untrained(held_out))
 
     def _untrained(self, held_out: NDArray[np.int64]) -> NDArray[np.int64]:
         whole, parts = set[int](), set[int]()
@@ -283,7 +289,7 @@ class EmbeddingStore:
         """Return chosen rows; a store that is large or elsewhere keeps them in a file, because a pass takes minutes."""
         if self.rows <= _CHOSEN_AGAIN and self._remote is None:
             return choose()
-        path = self.folder / name
+        path = self.folder / f"{name}-{self.digest}.npy"
         write_once(path, lambda temporary: _save(temporary, choose()))
         rows: NDArray[np.int64] = np.load(path)
         return rows

@@ -76,6 +76,7 @@ REFUSED = {
     "use_liger_kernel": _NO_SUPPORT,
     "liger_kernel_config": _NO_SUPPORT,
     "label_smoothing_factor": _NO_EFFECT,
+    "include_num_input_tokens_seen": _NO_EFFECT,  # transformers counts none of sentence-transformers' inputs
     "router_mapping": _NO_EFFECT,
 }
 _LEAST_INTEGERS = {

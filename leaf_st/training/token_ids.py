@@ -5,6 +5,7 @@ four for a vocabulary of more than 65,536 tokens: about a tenth of a store with 
 small student takes less time than the tokenization of its batch.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,10 @@ from leaf_st.teacher.store import EmbeddingStore
 COLUMN = "text"  # the column of a store's data set, and the first part of the names of features
 _KNOWN = {"input_ids", "attention_mask", "token_type_ids", "modality"}
 _ROWS = 8192  # rows tokenized at once
-_COMPARED = 32  # rows whose batch is compared with the tokenizer's
+_COMPARED = 32  # first, shortest and longest rows, each, whose features are compared with the tokenizer's
 _GROUP = 256  # rows; the place of the first token is kept in memory for one row of each group
+
+_logger = logging.getLogger(__name__)
 
 
 class TokenIds:
@@ -69,8 +72,14 @@ class TokenIds:
         return self._ids[start : start + int(self._lengths[row])]
 
     def agree_with(self, store: EmbeddingStore, student: SentenceTransformer) -> bool:
-        """Return whether the first rows have the features that the student's tokenizer makes of their texts."""
-        rows = range(min(_COMPARED, len(store)))
+        """Return whether some rows have the features that the student's tokenizer makes of their texts.
+
+        Among these rows are the first, the longest and the shortest ones.
+        """
+        by_length = np.argsort(self._lengths, kind="stable")
+        rows = np.unique(
+            np.concatenate([np.arange(len(store))[:_COMPARED], by_length[:_COMPARED], by_length[-_COMPARED:]])
+        ).tolist()
         ours, expected = self.features(rows), _tokenize(student, store.prompted(rows))
         return ours.keys() == expected.keys() and all(
             torch.equal(ours[name], value) if isinstance(value, torch.Tensor) else ours[name] == value
@@ -115,7 +124,8 @@ class RowNumbers(Dataset[int]):
 
 def dtype_of(student: SentenceTransformer) -> np.dtype[Any]:
     """Return the type of the numbers in the file of token ids."""
-    return np.dtype("<u2" if len(student.tokenizer) <= 1 << 16 else "<u4")
+    largest = max(student.tokenizer.get_vocab().values())  # a vocabulary may have gaps
+    return np.dtype("<u2" if largest < 1 << 16 else "<u4")
 
 
 def can_keep_ids(student: SentenceTransformer) -> bool:
@@ -142,6 +152,9 @@ def write_ids(path: Path, store: EmbeddingStore, student: SentenceTransformer) -
             counts[start : rows.stop] = [len(ids) for ids in encoded]
             file.write(np.concatenate(encoded).astype(dtype_of(student)).tobytes())
             bar.update(len(rows))
+    unread = int((counts <= tokenizer.num_special_tokens_to_add(is_pair=False)).sum())
+    if unread:
+        _logger.warning("%s of %s texts have no token in the student's vocabulary", f"{unread:,}", f"{len(store):,}")
     return counts
 
 

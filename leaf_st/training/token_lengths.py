@@ -71,7 +71,8 @@ class TokenLengths:
 def token_lengths(store: EmbeddingStore, student: SentenceTransformer) -> Lengths:
     """Return the number of tokens of each row, cut at the student's maximum length.
 
-    The numbers are a memory map of a file next to the shards, whose name depends on tokenizer and maximum. In a store
+    The numbers are a memory map of a file next to the shards, whose name depends on the
+    rows, the tokenizer and the maximum. In a store
     of more than 16M rows, they are counted when they are read.
 
     A static student does not pad, so random batches are best for it: all lengths are 0 and nothing is counted.
@@ -84,7 +85,7 @@ def tokens_of(store: EmbeddingStore, student: SentenceTransformer) -> tuple[Leng
     if is_static(student):
         return np.broadcast_to(np.uint16(0), len(store)), None
     forget_last_call(student)  # the file's name must not depend on earlier calls
-    identity = f"{len(store)} {student.max_seq_length} {student.tokenizer.backend_tokenizer.to_str()}"
+    identity = f"{store.digest} {student.max_seq_length} {student.tokenizer.backend_tokenizer.to_str()}"
     path = store.folder / f"tokens-{hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()}.npy"
     if len(store) > _COUNTED_AT_START:
         return TokenLengths(store, student, path.with_suffix(".u2")), None

@@ -28,6 +28,7 @@ _USUAL = {*DEFAULTS, "max_steps", "num_train_epochs", "use_cpu", "bf16", "gradie
 # Arguments that would slow the trial, send its losses elsewhere, or name parameters of the real student.
 _REPLACED = {
     "max_steps": 1,
+    "per_device_train_batch_size": 8,  # which the texts of the trial fill
     "eval_steps": 1,
     "save_steps": 1,
     "logging_steps": 1,

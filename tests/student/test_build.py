@@ -1,3 +1,5 @@
+import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -110,3 +112,14 @@ def test_the_student_has_the_similarity_of_the_teacher(tiny_teacher_folder, tmp_
     student.save_pretrained(str(tmp_path), create_model_card=False)
     assert SentenceTransformer(str(tmp_path), device="cpu").similarity_fn_name == "dot"
     assert _build(tiny_teacher_folder).similarity_fn_name == "cosine"
+
+
+def test_a_tokenizer_that_keeps_the_end_keeps_the_start(tiny_teacher_folder, tmp_path, caplog):
+    folder = tmp_path / "left"
+    shutil.copytree(tiny_teacher_folder, folder)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "truncation_side": "left"}))
+    text = "a b c d e f g h i j k l m n o p"
+    student, expected = _build(folder, max_length=6), _build(tiny_teacher_folder, max_length=6)
+    assert student.preprocess([text])["input_ids"].tolist() == expected.preprocess([text])["input_ids"].tolist()
+    assert "keeps the end of a long text; the student keeps the start" in caplog.text

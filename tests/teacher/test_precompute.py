@@ -245,6 +245,19 @@ class Broken(FixedTeacher):
         return np.where(np.arange(len(vector)) == 5, self.value, vector) if text == "text 6" else vector
 
 
+class _SmallVectors(FixedTeacher):
+    def vector(self, text, kind):
+        return 1e-7 * super().vector(text, kind)
+
+
+def test_vectors_that_are_too_small_for_float16_never_enter(tmp_path):
+    with pytest.raises(
+        InputError, match=r"found a vector of norm .*e-0\d that loses \d+% of its length.*store_dtype='float32'"
+    ):
+        embed(tmp_path / "store", teacher=_SmallVectors())
+    assert embed(tmp_path / "float32", teacher=_SmallVectors(), dtype="float32").rows
+
+
 @pytest.mark.parametrize(
     ("value", "dtype"),
     [(np.nan, "float16"), (np.inf, "float32"), (-np.inf, "float16"), (7e4, "float16")],

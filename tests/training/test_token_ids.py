@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -49,10 +51,28 @@ def test_a_damaged_file_is_written_again(own_store, tiny_student):
     assert torch.equal(tokens_of(own_store, tiny_student)[1].features(ROWS)["input_ids"], before)
 
 
-def test_a_large_vocabulary_needs_four_bytes(tiny_student, monkeypatch):
+def test_a_large_id_needs_four_bytes(tiny_student, monkeypatch):
     assert dtype_of(tiny_student) == np.dtype("<u2")
-    monkeypatch.setattr(type(tiny_student.tokenizer), "__len__", lambda _: 65_537)
+    monkeypatch.setattr(tiny_student.tokenizer, "get_vocab", lambda: {"[CLS]": 1, "after a gap": 65_536})
     assert dtype_of(tiny_student) == np.dtype("<u4")
+
+
+def test_ids_of_another_store_are_not_used(tmp_path, teacher, texts, tiny_student):
+    first = precompute(texts[:40], teacher, tmp_path / "first")
+    tokens_of(first, tiny_student)
+    other = precompute([*texts[:20], *texts[60:80]], teacher, tmp_path / "other")
+    for path in first.folder.glob("tokens-*"):  # as after a store was deleted and embedded again, except these files
+        shutil.copy(path, other.folder)
+    _, ids = tokens_of(other, tiny_student)
+    expected = tiny_student[0].preprocess(other.prompted(range(40)))["input_ids"]
+    assert torch.equal(ids.features(range(40))["input_ids"], expected)
+
+
+def test_texts_without_a_token_are_counted(tmp_path, teacher, texts, tiny_student, caplog, monkeypatch):
+    monkeypatch.setattr("leaf_st.teacher.store.EmbeddingStore.prompted", lambda self, rows: ["" for _ in rows])
+    store = precompute(texts[:40], teacher, tmp_path / "store")
+    tokens_of(store, tiny_student)
+    assert "40 of 40 texts have no token in the student's vocabulary" in caplog.text
 
 
 def test_a_table_has_no_ids(own_store, tiny_teacher_folder):
@@ -73,12 +93,15 @@ def test_batches_from_ids_train_the_student_of_batches_from_texts(
     assert same_model(tmp_path / "ids", tmp_path / "texts")
 
 
-def test_ids_that_differ_from_the_tokenizer_s_are_not_used(own_store, tiny_student, monkeypatch):
+@pytest.mark.parametrize("shape", [min, max])
+def test_ids_that_differ_from_the_tokenizer_s_are_not_used(own_store, tiny_student, monkeypatch, shape):
+    """Only the shortest or the longest text differs."""
     first = tiny_student[0]
     preprocess = first.preprocess
+    chosen = shape(own_store.prompted(range(40)), key=lambda text: len(first.tokenizer(text)["input_ids"]))
 
-    def lower(texts, **options):
-        return preprocess([text[::-1] for text in texts], **options)
+    def other(texts, **options):
+        return preprocess([text[::-1] if text == chosen else text for text in texts], **options)
 
-    monkeypatch.setattr(first, "preprocess", lower)
+    monkeypatch.setattr(first, "preprocess", other)
     assert tokens_of(own_store, tiny_student)[1] is None

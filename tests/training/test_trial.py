@@ -35,7 +35,13 @@ def test_arguments_that_only_training_refuses_are_named(arguments, reason, capfd
 
 @pytest.mark.parametrize("general", [None, TextsSpec(limit=64)])
 def test_arguments_that_work_are_tried_silently(general, capfd, caplog):
-    recipe = _with(adam_beta1=0.8, eval_delay=7, learning_rate_mapping={"no_such": 0.1})
+    recipe = _with(
+        adam_beta1=0.8,
+        eval_delay=7,
+        learning_rate_mapping={"no_such": 0.1},
+        dataloader_drop_last=True,  # the trial has fewer texts than the batch
+        per_device_train_batch_size=256,
+    )
     try_arguments(replace(recipe, general=general), FINGERPRINT, "cpu")
     assert not any(capfd.readouterr())
     assert not caplog.messages
