@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ _CANNOT_WRITE = {
     errno.EEXIST,
     errno.ELOOP,
 }
+_OF_PYARROW = re.compile(r"Failed to open local file '(?P<name>.+?)'")
 _LONGEST = 2000  # characters of an error; a value of the input may have millions
 
 
@@ -137,7 +139,12 @@ def exit_on_error(program: str, resume_hint: str) -> Iterator[None]:
             remedy = "expected a folder or nothing there: move the file or link, then run the same command again"
         elif _is_unreadable(error):
             remedy = "this file cannot be read: change its permissions or use another file"
-        _exit(program, f"{error.strerror}: {error.filename2 or error.filename or 'output'}; {remedy}")
+        reason, name = error.strerror, error.filename2 or error.filename or "output"
+        if not error.filename and (opened := _OF_PYARROW.match(str(error.strerror))):
+            name, reason = opened["name"], os.strerror(error.errno or 0)
+            if not os.access(name, os.R_OK):
+                remedy = "this file cannot be read: change its permissions or use another file"
+        _exit(program, f"{reason}: {name}; {remedy}")
 
 
 def _open_closed_streams() -> None:

@@ -63,6 +63,18 @@ def test_a_file_without_permission_to_read_has_its_own_remedy(tmp_path, capsys, 
     )
 
 
+def test_a_shard_without_permission_to_read_is_named(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "shard.arrow"
+    path.touch()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    message = f"Failed to open local file '{path}'. Detail: [errno 13] Permission denied"
+    _, text = _line(capsys, PermissionError(errno.EACCES, message))  # as pyarrow raises it
+    assert (
+        text
+        == f"leaf-st: Permission denied: {path}; this file cannot be read: change its permissions or use another file\n"
+    )
+
+
 def test_other_errors_keep_their_traceback():
     with pytest.raises(ZeroDivisionError), exit_on_error("leaf-st", ""):
         raise ZeroDivisionError

@@ -1,6 +1,7 @@
-"""Environment variables with which no request to the hub can succeed, found before the first request.
+"""Environment variables with which no request to the hub can succeed, or a library cannot be imported.
 
-Values are not shown: the address of a proxy or of the hub can contain a password.
+The variables are checked before the first request. Values are not shown: the address of a proxy or of the hub can
+contain a password.
 """
 
 import os
@@ -14,6 +15,8 @@ from leaf_st.errors import InputError
 
 # huggingface_hub reads the environment when it is imported, so that the functions import it after `check_numbers`.
 _NUMBERS = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT")
+_IN_MEMORY = "HF_DATASETS_IN_MEMORY_MAX_SIZE"
+_KEYS = "SSLKEYLOGFILE"
 _LONGEST = 10**6  # seconds; the system refuses the wait of a larger number
 _CACHES = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME")  # in the client's order
 _ORIGIN = "HF_HUB_USER_AGENT_ORIGIN"
@@ -22,11 +25,18 @@ _SOCKS = ("socks5", "socks5h")
 
 
 def check_numbers() -> None:
-    """Check the variables without which huggingface_hub cannot be imported.
+    """Check the variables without which huggingface_hub or datasets cannot be imported.
 
     Raises:
-        InputError: If a timeout is no positive integer, or a value cannot be sent.
+        InputError: If a number cannot be read, a timeout is not positive, or a value cannot be sent.
     """
+    try:
+        float(os.environ.get(_IN_MEMORY, "0"))
+    except ValueError:
+        raise InputError(
+            f"{_IN_MEMORY}: expected a number of bytes, such as 1000000000, found {os.environ[_IN_MEMORY]!r}: correct "
+            f"or unset {_IN_MEMORY}"
+        ) from None
     for name in _NUMBERS:
         try:
             seconds = int(os.environ.get(name, "10"))
@@ -82,9 +92,11 @@ def check_connection() -> None:
     for scheme in _PROXIED:
         if proxies.get(scheme):
             _check_proxy(scheme, proxies[scheme])
-    if file := os.environ.get("SSL_CERT_FILE"):
-        _check_certificates(file)
-    elif (folder := os.environ.get("SSL_CERT_DIR")) and not any(map(os.path.isdir, folder.split(os.pathsep))):
+    file = os.environ.get("SSL_CERT_FILE")
+    if file or os.environ.get(_KEYS):
+        _check_certificates(file or None)
+    folder = None if file else os.environ.get("SSL_CERT_DIR")
+    if folder and not any(map(os.path.isdir, folder.split(os.pathsep))):
         raise InputError("SSL_CERT_DIR: expected a folder of certificates, found none: correct or unset SSL_CERT_DIR")
 
 
@@ -143,10 +155,16 @@ def _check_proxy(scheme: str, value: str) -> None:
         raise InputError(f"{name}: a SOCKS proxy needs a package: pip install socksio, or unset {name}")
 
 
-def _check_certificates(file: str) -> None:
+def _check_certificates(file: str | None) -> None:
     try:
         ssl.create_default_context(cafile=file)
     except OSError as error:  # also if the file contains no certificate
+        keys = os.environ.get(_KEYS)  # opened for every context
+        if keys and error.filename == keys:
+            raise InputError(
+                f"{_KEYS}: expected a file that can be written, found {keys} ({error.strerror}): correct or unset "
+                f"{_KEYS}"
+            ) from error
         raise InputError(
             f"SSL_CERT_FILE: expected a file of certificates (PEM), found {file} ({error.strerror or error}): correct "
             "or unset SSL_CERT_FILE"

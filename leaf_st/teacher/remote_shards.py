@@ -79,7 +79,7 @@ class RemoteFolder:
             temporary.unlink(missing_ok=True)
 
     def put(self, path: Path) -> bool:
-        """Copy the file ``path`` into the folder, unless a file of this name and size exists; return whether it did.
+        """Copy the file ``path`` into the folder, unless the same file is there; return whether it did.
 
         Raises:
             InputError: If the address cannot be written.
@@ -87,7 +87,7 @@ class RemoteFolder:
         target = f"{self._root}/{path.name}"
         try:
             system = self._connect()
-            if system.exists(target) and system.size(target) == path.stat().st_size:
+            if system.exists(target) and _is_same(system, target, path):
                 return False
             system.makedirs(self._root, exist_ok=True)
             system.put_file(str(path), target)
@@ -107,6 +107,13 @@ class RemoteFolder:
                 raise InputError(f"{self.url} cannot be opened ({_first_line(error)})") from error
             self._process = os.getpid()
         return self._system
+
+
+def _is_same(system: Any, target: str, path: Path) -> bool:  # noqa: ANN401
+    """Return whether ``target`` has the content of ``path``; the name of a shard contains its checksum."""
+    if system.size(target) != path.stat().st_size:
+        return False
+    return path.name.startswith("shard-") or bool(system.cat_file(target) == path.read_bytes())
 
 
 class RemoteShards:

@@ -38,8 +38,8 @@ STORE_MANIFEST = "manifest.json"
 FINGERPRINT = "fingerprint.json"
 PROBE_FILE = "probes.npy"  # of an API, by which a later change of its vectors is noticed
 FORMAT = 1
-LENGTHS = "lengths.arrow"
-ROWS = "rows.arrow"
+LENGTHS = "lengths"
+ROWS = "rows"
 # Bytes of vectors above which a training does not compare all shards with their checksums before it starts: reading 64
 # GiB takes about a minute, and a billion rows half an hour. The embedding has compared each shard.
 _COMPARED_AT_START = 64 << 30
@@ -337,7 +337,7 @@ class EmbeddingStore:
         Args:
             with_lengths: Whether the table has the lengths, for which all texts are read once.
         """
-        path = self.folder / (LENGTHS if with_lengths else ROWS)
+        path = self.folder / f"{LENGTHS if with_lengths else ROWS}-{self.digest}.arrow"
         write_once(path, self._write_lengths if with_lengths else self._write_rows)
         import datasets  # imports pandas, which embedding does not need
 

@@ -98,6 +98,7 @@ _FEW = 8  # values that a message lists
 _CHECKED_AS = {"azure_ml": "azureml", "comet_ml": "comet", "flyte": "flytekit"}
 # Settings that transformers documents for some optimizers; others have no effect on the rest.
 _OF_OPTIMIZERS = ("adam_beta1", "adam_beta2", "adam_epsilon", "optim_target_modules")
+_PRECISION = "ACCELERATE_MIXED_PRECISION"
 _NEED_THE_MODEL = ("galore", "apollo", "lomo")  # their optimizers select layers of the model
 
 
@@ -170,6 +171,7 @@ def check_arguments(recipe: Recipe) -> None:
     for name, value in recipe.training.arguments.items():
         _check_name(name)
         _check_value(name, value)
+    _check_environment()
     if recipe.student.static and recipe.training.arguments.get("gradient_checkpointing"):
         raise InputError(
             "gradient_checkpointing: expected a student with layers, found student.static=true: remove the argument"
@@ -182,6 +184,16 @@ def check_arguments(recipe: Recipe) -> None:
     _check_rates(recipe.training.arguments.get("learning_rate_mapping"))
     _check_end(recipe)
     _check_metric(recipe)
+
+
+def _check_environment() -> None:
+    """Check the precision that accelerate reads from the environment, where its launcher or a shell has left it."""
+    found = os.environ.get(_PRECISION, "no").lower()
+    if found not in ("no", "bf16", "fp16"):
+        raise InputError(
+            f"{_PRECISION}: expected no, bf16 or fp16, found {found}: unset {_PRECISION}, or set the argument bf16 or "
+            "fp16"
+        )
 
 
 def _check_value(name: str, value: object) -> None:

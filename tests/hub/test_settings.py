@@ -22,6 +22,7 @@ BROKEN = [
     ("HTTPS_PROXY", "http://[::1", "expected the address of a proxy"),
     ("SSL_CERT_FILE", "/no/file.pem", "expected a file of certificates .PEM., found /no/file.pem"),
     ("SSL_CERT_FILE", os.devnull, "expected a file of certificates .PEM., found"),
+    ("SSLKEYLOGFILE", "/no/keys.log", "expected a file that can be written, found /no/keys.log"),
     ("HF_TOKEN", "hf_schlüssel", "contains whitespace or invalid characters"),
     ("HF_TOKEN", "hf_two words", "contains whitespace or invalid characters"),
 ]
@@ -108,6 +109,12 @@ def test_timeouts_are_numbers(monkeypatch):
             check_numbers()
     monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "10s")
     with pytest.raises(InputError, match=r"HF_HUB_DOWNLOAD_TIMEOUT: expected seconds, such as 10, .*'10s'"):
+        check_numbers()
+
+
+def test_datasets_takes_a_number_of_bytes(monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_IN_MEMORY_MAX_SIZE", "1GB")
+    with pytest.raises(InputError, match=r"^HF_DATASETS_IN_MEMORY_MAX_SIZE: expected a number of bytes, .*'1GB'"):
         check_numbers()
 
 

@@ -103,6 +103,21 @@ def test_the_manifest_comes_last(store, bucket, monkeypatch):
     assert len(sent) == 12
 
 
+def test_a_copy_over_another_store_has_the_new_manifest(store, bucket, tmp_path):
+    copy_store(store.folder, URL)
+    reversed_texts = [text._replace(text=text.text[::-1]) for text in TEXTS]
+    other = embed(tmp_path / "other", reversed_texts)
+    assert (other.folder / STORE_MANIFEST).stat().st_size == (store.folder / STORE_MANIFEST).stat().st_size
+    copy_store(other.folder, URL)
+    assert link_store(URL, tmp_path / "linked", 10**9).texts(range(len(TEXTS))) == reversed_texts
+    linked = link_store(URL, tmp_path / "again", 10**9)
+    copy_store(store.folder, URL)
+    with pytest.raises(InputError, match="again contains another store"):
+        link_store(URL, tmp_path / "again", 10**9)
+    assert linked.texts([0]) == reversed_texts[:1]
+    assert not list((tmp_path / "again").glob(".*"))
+
+
 def test_an_interrupted_copy_is_resumed(store, bucket, tmp_path, monkeypatch):
     put, sent = type(bucket).put_file, []
 

@@ -82,6 +82,12 @@ def test_an_argument_that_would_have_no_effect_is_refused_with_the_remedy(tmp_pa
         training_arguments(_given(**{name: 1}), tmp_path, "cpu")
 
 
+def test_a_precision_that_a_launcher_left_is_named(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
+    with pytest.raises(InputError, match=r"^ACCELERATE_MIXED_PRECISION: expected no, bf16 or fp16, found fp8: unset"):
+        check_arguments(Recipe(name="x"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

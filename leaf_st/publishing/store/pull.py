@@ -171,10 +171,18 @@ def _require_names(store: EmbeddingStore, place: str) -> None:
 
 
 def _require_room(folder: Path, store: EmbeddingStore) -> None:
-    """Check that ``folder`` is empty or an incomplete copy of ``store``."""
-    header = folder / FINGERPRINT
-    if header.is_file():
-        if header.read_bytes() == (store.folder / FINGERPRINT).read_bytes():
+    """Check that ``folder`` is empty or a copy of ``store``, complete or not; otherwise delete the two new files."""
+    try:
+        _require_same(folder, store)
+    except InputError:
+        shutil.rmtree(store.folder)
+        raise
+
+
+def _require_same(folder: Path, store: EmbeddingStore) -> None:
+    if (folder / FINGERPRINT).is_file():
+        there = [name for name in (FINGERPRINT, STORE_MANIFEST) if (folder / name).is_file()]
+        if all((folder / name).read_bytes() == (store.folder / name).read_bytes() for name in there):
             return
         raise InputError(f"{folder} contains another store: name another --output, or delete the folder")
     if other := next((path.name for path in folder.iterdir() if not is_temporary(path)), None):
