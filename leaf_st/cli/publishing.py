@@ -100,9 +100,10 @@ def _add_site(commands: SubParsers) -> None:
 
 
 def _site(options: argparse.Namespace) -> None:
-    from leaf_st.publishing.site.build import build_site
+    from leaf_st.publishing.site.build import build_site, check_place
 
     quieten()
+    check_place(options.run, options.output, options.modes, options.vendor)
     documents = read_titled(options)
     page = build_site(
         options.run,
@@ -112,7 +113,7 @@ def _site(options: argparse.Namespace) -> None:
         dimensions=options.dimensions,
         vendor=options.vendor,
     )
-    print(f"{len(documents):,} documents; the page is {page}")
+    print(f"{len(documents):,} document{'s' * (len(documents) != 1)}; the page is {page}")
     print(f"to open the page: python -m http.server --bind 127.0.0.1 --directory {options.output}")
 
 

@@ -76,7 +76,9 @@ def build_site(
     Raises:
         InputError: If the run, the documents, the output, the dimensions or the libraries cannot be used.
     """
-    _check(run, documents, output, modes, vendor)
+    check_place(run, output, modes, vendor)
+    if not documents:
+        raise InputError("site: expected documents, found none: name a file with texts")
     student = load_model(str(run / MODEL))
     _check_student(student)
     teacher = None
@@ -100,10 +102,13 @@ def build_site(
     return output / "index.html"
 
 
-def _check(run: Path, documents: Sequence[Document], output: Path, modes: Sequence[Mode], vendor: Path | None) -> None:
+def check_place(run: Path, output: Path, modes: Sequence[Mode], vendor: Path | None) -> None:
+    """Check the arguments of `build_site` for which no document needs to be read.
+
+    Raises:
+        InputError: If one of them cannot be used.
+    """
     require_run(run)
-    if not documents:
-        raise InputError("site: expected documents, found none: name a file with texts")
     if unknown := [mode for mode in modes if mode not in STUDENT_MODES] or not modes:
         raise InputError(f"--modes: expected some of {', '.join(STUDENT_MODES)}, found {unknown}: correct the modes")
     if len(set(modes)) < len(modes):

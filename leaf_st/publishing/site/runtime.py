@@ -74,7 +74,9 @@ def check_vendor(modules: Path) -> None:
     Raises:
         InputError: If a package is missing, or has another version or content.
     """
-    install = "npm install " + " ".join(sorted({f"{file.package}@{file.version}" for file in RUNTIME.values()}))
+    install = "npm install --ignore-scripts " + " ".join(
+        sorted({f"{file.package}@{file.version}" for file in RUNTIME.values()})
+    )
     for file in RUNTIME.values():
         found = _version(modules / file.package)
         if found != file.version:

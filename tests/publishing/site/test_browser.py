@@ -165,12 +165,27 @@ def test_both_indexes_and_no_other_host(vendored, visit, expected, documents):
 
 
 def test_texts_are_never_html_and_words_are_marked(finished, documents, node_modules, visit, tmp_path):
-    page = visit(build_site(finished, documents[:9], tmp_path / "page", vendor=node_modules).parent)  # all are shown
+    japanese = Document("日本の首都は東京です", "", "日本の首都は東京です")
+    page = visit(build_site(finished, [*documents[:8], japanese], tmp_path / "page", vendor=node_modules).parent)
     texts, _ = _hits(page, "abc")
     assert documents[0].text in texts
     assert page.locator("#results b, #results i, #results script").count() == 0
     assert "abc" in page.locator("#results mark").all_inner_texts()
     assert "<i>abc</i>" in page.locator("#results h2").all_inner_texts()
+    _hits(page, "東京の天気")  # no space separates the words
+    assert page.locator("#results mark").all_inner_texts() == ["東京"]
+
+
+def test_the_address_keeps_the_query(vendored, visit):
+    page = visit(vendored)
+    texts, _ = _hits(page, "abc & def")
+    assert page.url.endswith("?q=abc+%26+def")
+    page.reload()
+    page.wait_for_selector("#results > li", timeout=_WAIT)
+    assert page.input_value("#query") == "abc & def"
+    assert page.locator("#results .text").evaluate_all("texts => texts.map((text) => text.textContent)") == texts
+    page.fill("#query", "")
+    page.wait_for_function("!location.search", timeout=_WAIT)
 
 
 def test_the_keyboard_is_enough_and_a_phone_does_not_scroll_sideways(vendored, visit):

@@ -126,11 +126,16 @@ def test_one_document(finished, documents, tmp_path):
 
 def test_bad_input_is_one_line(finished, table, page, tmp_path, capsys):
     site = ["site", finished, "--documents", table, "--output", tmp_path / "new"]
+    lines = tmp_path / "lines.txt"
+    lines.write_text("a text\n")
     cases = {
         "--title-column: expected a column 'name'": [*site, "--title-column", "name"],
+        "--title-column: expected a table, found lines of text": [
+            *(*site[:3], lines, *site[4:], "--title-column", "title"),
+        ],
         "--dimensions 33: expected 1 to 32": [*site, "--dimensions", 33],
         "expected each mode once": [*site, "--modes", "standard", "standard"],
-        "found no such package: run `npm install": [*site, "--vendor", tmp_path],
+        "found no such package: run `npm install --ignore-scripts": [*site, "--vendor", tmp_path],
         "found other files": [*site[:-1], finished],
         "page.js is not as manifest.json lists": ["push", page, "--site", "--repo-id", REPO, "--dry-run"],
         "--site: a page has no model card": ["push", page, "--site", "--repo-id", REPO, "--asymmetric"],

@@ -3,20 +3,56 @@
 const WORD = /[\p{L}\p{N}]+/gu;
 const SHORTEST = 3; // letters of a word that is marked
 const ENDING = 3; // letters that a form of the same word may have more, such as "read" and "reading"
+// Scripts without spaces between words: two letters of the query that stand together are marked.
+const UNSPACED =
+  /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]+/gu;
 
 export function marked(text, query) {
-  const words = (query.toLowerCase().match(WORD) ?? []).filter((word) => word.length >= SHORTEST);
   const parts = [];
   let end = 0;
-  for (const { 0: found, index } of text.matchAll(WORD)) {
-    if (!words.some((word) => isForm(found.toLowerCase(), word))) continue;
+  for (const [start, stop] of merged([...words(text, query), ...pairs(text, query)])) {
     const mark = document.createElement("mark");
-    mark.textContent = found;
-    parts.push(text.slice(end, index), mark);
-    end = index + found.length;
+    mark.textContent = text.slice(start, stop);
+    parts.push(text.slice(end, start), mark);
+    end = stop;
   }
   parts.push(text.slice(end));
   return parts;
+}
+
+function* words(text, query) {
+  const wanted = (query.toLowerCase().match(WORD) ?? []).filter((word) => word.length >= SHORTEST);
+  for (const { 0: found, index } of text.matchAll(WORD)) {
+    if (wanted.some((word) => isForm(found.toLowerCase(), word))) yield [index, index + found.length];
+  }
+}
+
+function* pairs(text, query) {
+  const wanted = new Set([...neighbours(query)].map(([pair]) => pair));
+  for (const [pair, start] of neighbours(text)) {
+    if (wanted.has(pair)) yield [start, start + pair.length];
+  }
+}
+
+function* neighbours(text) {
+  for (const { 0: run, index } of text.matchAll(UNSPACED)) {
+    const letters = [...run];
+    let start = index;
+    for (let place = 0; place + 1 < letters.length; place += 1) {
+      yield [letters[place] + letters[place + 1], start];
+      start += letters[place].length;
+    }
+  }
+}
+
+function merged(spans) {
+  const found = [];
+  for (const [start, stop] of spans.sort((one, other) => one[0] - other[0])) {
+    const last = found.at(-1);
+    if (last && start <= last[1]) last[1] = Math.max(last[1], stop);
+    else found.push([start, stop]);
+  }
+  return found;
 }
 
 function isForm(found, word) {

@@ -61,6 +61,7 @@ function describe() {
 }
 
 function listen() {
+  at("query").value ||= new URL(document.URL).searchParams.get("q") ?? "";
   at("search").addEventListener("submit", (event) => {
     event.preventDefault();
     ask();
@@ -89,6 +90,7 @@ function ask() {
   state.shown = key;
   if (query === "") {
     draw([], "");
+    remember("");
     return say("Ready: type a query.");
   }
   state.busy = true;
@@ -110,6 +112,7 @@ const answers = {
   results({ hits, encode, rank }) {
     finish();
     draw(hits, state.query);
+    remember(state.query);
     say(`${hits.length} of ${number(state.manifest.count)} documents, best first`);
     at("time").textContent = `${encode.toFixed(1)} ms to encode, ${rank.toFixed(1)} ms to rank`;
     ask(); // the query may have changed in the meantime
@@ -122,6 +125,14 @@ const answers = {
     state.shown = "";
   },
 };
+
+// Keeps the query in the address, so that a reload or a copied address shows the same results.
+function remember(query) {
+  const address = new URL(document.URL);
+  if (query) address.searchParams.set("q", query);
+  else address.searchParams.delete("q");
+  history.replaceState(null, "", address);
+}
 
 function finish() {
   state.busy = false;
