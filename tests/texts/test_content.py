@@ -152,7 +152,7 @@ def test_iso_2022_jp_is_named(tmp_path, ending):
     path = tmp_path / f"a.{ending}"
     lines = {"jsonl": '{"text": "猫が寝る"}', "txt": "text,id\n猫が寝る,1"}
     path.write_bytes((lines.get(ending, "text\n猫が寝る") + "\n").encode("iso2022_jp"))
-    with pytest.raises(InputError, match="found ISO-2022-JP: convert the file to UTF-8.*iconv -f ISO-2022-JP"):
+    with pytest.raises(InputError, match=r"found ISO-2022-JP: convert the file to UTF-8.*iconv -f ISO-2022-JP"):
         read(path)
 
 
