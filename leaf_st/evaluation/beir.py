@@ -31,6 +31,7 @@ from leaf_st.texts.fold import folded
 
 _TEXT_FILES = {name: (f"{name}.parquet", f"{name}.jsonl", f"{name}/*.parquet") for name in ("corpus", "queries")}
 _QRELS_FILES = ("qrels.parquet", "qrels/test.tsv", "qrels.tsv", "qrels/*.parquet")
+_UNREAD_QRELS = {".jsonl", ".json", ".csv"}  # endings of qrels in forms that are not read
 _SHOWN = 8  # files in an error
 _RELEVANT = 1  # the grade of a document in a file without scores
 
@@ -142,9 +143,7 @@ def _find(folder: Path, patterns: Sequence[str]) -> Path:
     for pattern in patterns:
         found = _visible(folder, pattern)
         if len(found) > 1:
-            raise InputError(
-                f"retrieval set {folder}: expected one file {pattern}, found {len(found)}: merge them into one file"
-            )
+            raise _several_files(folder, pattern, found)
         if found:
             return found[0]
     part = patterns[0].partition(".")[0]
@@ -163,9 +162,20 @@ def _find(folder: Path, patterns: Sequence[str]) -> Path:
     found_names, remedy = (", ".join(others[:_SHOWN]), "add or rename") if others else ("none", "add")
     if any(name.lower().endswith(PACKED) for name in others):
         remedy = "unpack"
-    raise InputError(
-        f"retrieval set {folder}: expected {' or '.join(patterns)}, found {found_names}: {remedy} the file"
-    )
+    remedy = f"{remedy} the file"
+    endings = {Path(name).suffix.lower() for name in others}
+    if patterns == _QRELS_FILES and endings & _UNREAD_QRELS and not endings & {".tsv", ".parquet"}:
+        remedy = f"convert the file to a tsv or parquet file with the columns {', '.join(QRELS)}"
+    raise InputError(f"retrieval set {folder}: expected {' or '.join(patterns)}, found {found_names}: {remedy}")
+
+
+def _several_files(folder: Path, pattern: str, found: Sequence[Path]) -> InputError:
+    """Return the error about several files for a part of a set, which may be splits or pieces of one split."""
+    remedy = "merge them into one file"
+    splits = sorted({path.stem.partition("-")[0] for path in found})
+    if pattern in _QRELS_FILES and len(splits) > 1:
+        remedy = f"keep the split that is to be evaluated, of {', '.join(splits[:_SHOWN])}, and move the others away"
+    return InputError(f"retrieval set {folder}: expected one file {pattern}, found {len(found)}: {remedy}")
 
 
 def _visible(folder: Path, pattern: str) -> list[Path]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, get_type_hints
 from leaf_st.errors import FieldError, InputError
 from leaf_st.recipe import GENERAL_ROWS, PAPER, PARTS, Recipe, TextsSpec
 from leaf_st.recipe.type_names import type_name
-from leaf_st.recipe.values import parse_value
+from leaf_st.recipe.values import parse_value, repeated_key
 
 _NOT_PYTHON = {".json", ".jsonl", ".yaml", ".yml", ".toml", ".ipynb"}
 
@@ -103,9 +103,9 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
             arguments = training.get("arguments", recipe.training.arguments)
             training["arguments"] = {**arguments, key: _parse_training_argument(key, text)}
         elif dot:
-            parts.setdefault(part, {})[name] = parse_value(text, known.hint)
+            parts.setdefault(part, {})[name] = _parsed(key, text, known.hint)
         else:
-            changed[key] = parse_value(text, known.hint)
+            changed[key] = _parsed(key, text, known.hint)
     for key in [key for key in parts if "." in key]:  # a part of a part, such as the API of a teacher
         outer, _, inner = key.rpartition(".")
         values = parts.setdefault(outer, {})
@@ -223,7 +223,17 @@ def _similar(key: str, known: Sequence[str]) -> list[str]:
 def _parse_training_argument(name: str, text: str) -> Any:  # noqa: ANN401  (any value)
     from leaf_st.training.arguments import argument_types
 
-    return parse_value(text, argument_types()[name])
+    return _parsed(name, text, argument_types()[name])
+
+
+def _parsed(key: str, text: str, hint: Any) -> Any:  # noqa: ANN401  (any annotation, any value)
+    value = parse_value(text, hint)
+    if isinstance(value, dict | list) and (repeated := repeated_key(text)) is not None:
+        raise InputError(
+            f"--set {key}: expected each key of a mapping once, found {repeated!r} more than once in {text}: remove "
+            "all but one of them"
+        )
+    return value
 
 
 def _values_to_reset(before: Any, values: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401  (any part)

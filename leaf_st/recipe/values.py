@@ -51,6 +51,24 @@ def fits(value: object, hint: Any) -> bool:  # noqa: ANN401  (any annotation)
     return True
 
 
+def repeated_key(text: str) -> str | None:
+    """Return a key that a mapping in ``text`` has several times, of which parsing keeps the last value; None if none.
+
+    The syntax of JSON's mappings is also valid in Python, so one parser finds the keys of both.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):  # as in `_literals`
+            parsed = ast.parse(text.strip(), mode="eval")
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    for mapping in ast.walk(parsed):
+        keys = [key.value for key in getattr(mapping, "keys", ()) if isinstance(key, ast.Constant)]
+        for place, key in enumerate(keys):
+            if key in keys[:place]:
+                return str(key)
+    return None
+
+
 def _literals(text: str) -> Iterator[Any]:
     """Yield ``text`` parsed as JSON and as a Python literal, if it is valid, and floats without a fraction as ints."""
     for read in (json.loads, ast.literal_eval):

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from io import StringIO
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -128,9 +129,12 @@ _ZIPPED = (
     (_ZIP, "a zip archive", "unpack the archive, and name the unpacked file or folder"),
 )
 _MARKUP = (
-    (re.compile(r"<(!doctype html|html|head|body)\b", re.IGNORECASE), "HTML page"),
+    # A line of a text may begin with another element, as in "<body> onload fires twice".
+    (re.compile(r"<(!doctype html|html)\b", re.IGNORECASE), "HTML page"),
     (re.compile(r"<\?xml\b"), "XML document"),
 )
+# The change to Kanji and Kana. The change back, ESC ( B, also occurs in the output of terminals.
+_ISO_2022_JP = re.compile(rb"\x1b\$[@B]")
 _NULS = 4  # in a text without a byte-order mark; fewer may be damage
 
 
@@ -174,13 +178,14 @@ def _content(head: bytes, ending: str) -> Content | None:
     for pattern, name in _MARKUP:
         if pattern.match(text):
             return Content(f"an {name}", "extract its texts, or download the file again if the address was wrong")
-    if (found := _json(text)) is not None:
+    is_cut = len(head) == _HEAD_BYTES
+    if (found := _json(text, is_cut)) is not None:
         return found
     if ending in _COLUMNAR:
         return _text(head)
-    if ending == ".txt" and (found := _separated(text, is_cut=len(head) == _HEAD_BYTES)) is not None:
+    if encoding.start == 0 and (found := _unmarked(head)) is not None:
         return found
-    return _unmarked(head) if encoding.start == 0 else None
+    return _separated(text, is_cut) if ending == ".txt" else None
 
 
 def _by_magic(head: bytes) -> Content | None:
@@ -230,10 +235,12 @@ def _separated(text: str, is_cut: bool) -> Content | None:
     return None
 
 
-def _json(text: str) -> Content | None:
-    """Return the form of JSON at the beginning ``text`` of a file; None if the first line is no JSON."""
+def _json(text: str, is_cut: bool) -> Content | None:
+    """Return the form of JSON at the beginning ``text`` of a file; None if the first lines are no JSON."""
     if text[:1] not in ("[", "{"):
         return None
+    if _has_json_lines(text, is_cut):
+        return _JSON_LINES
     try:
         value, end = json.JSONDecoder().raw_decode(text)
     except json.JSONDecodeError as error:
@@ -242,29 +249,52 @@ def _json(text: str) -> Content | None:
         return None
     spans_lines = "\n" in text[:end].strip()
     if text[0] == "{":
-        return _DOCUMENT if spans_lines else _JSON_LINES if value is not None else None
+        return _DOCUMENT if spans_lines else None
     if value is None:
-        is_cut = "\n" not in text and re.match(r'\[\s*[{\["]', text) is not None
-        return _ARRAY if spans_lines or is_cut else None
-    has_rows = any(isinstance(element, dict) for element in value)
-    return _ARRAY if spans_lines or has_rows or not text[end:].strip() else None
+        is_long = "\n" not in text and re.match(r'\[\s*[{\["]', text) is not None
+        return _ARRAY if spans_lines or is_long else None
+    rest = text[end:].lstrip(" \t\r")
+    has_rows = any(isinstance(element, dict) for element in value) and rest.startswith("\n")
+    return _ARRAY if spans_lines or has_rows or not rest.strip() else None
+
+
+def _has_json_lines(text: str, is_cut: bool) -> bool:
+    """Return whether the first two lines of ``text``, or the only line, are JSON objects; blank lines do not count.
+
+    One object is no proof in a file of several lines: a text may begin with ``{}``, or be an object itself.
+    """
+    lines = list(islice(filter(str.strip, StringIO(text, newline=None)), 3))
+    if is_cut and len(lines) < 3:  # the last line is incomplete
+        lines.pop()
+    return bool(lines) and all(map(_is_object, lines[:2]))
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (RecursionError, ValueError):
+        return False
 
 
 def _unmarked(head: bytes) -> Content | None:
-    """Return the content of a text in UTF-16 or UTF-32 without a byte-order mark, or of a file without content."""
+    """Return the content of a text in another encoding without a byte-order mark, or of a file without content."""
     if head and not head.strip(b"\0"):
         return Content("NUL bytes, as an interrupted copy leaves them", "copy or create the file again")
+    if _ISO_2022_JP.search(head) and head.isascii():
+        return _encoded("ISO-2022-JP")
     for name in _wide_encodings(head):
         width = 4 if "32" in name else 2
         try:
             head[: len(head) // width * width].decode(name)
         except UnicodeDecodeError:
             continue
-        return Content(
-            f"{name.upper()} without a byte-order mark",
-            f"convert the file to UTF-8, for example with `iconv -f {name.upper()} -t UTF-8`",
-        )
+        return _encoded(name.upper(), " without a byte-order mark")
     return None
+
+
+def _encoded(encoding: str, without: str = "") -> Content:
+    remedy = f"convert the file to UTF-8, for example with `iconv -f {encoding} -t UTF-8`"
+    return Content(f"{encoding}{without}", remedy)
 
 
 def _wide_encodings(head: bytes) -> Iterator[str]:

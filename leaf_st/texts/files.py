@@ -16,6 +16,7 @@ from leaf_st.texts.folder import table_files, visible_files
 from leaf_st.texts.formats import READERS, open_source, read_blocks
 from leaf_st.texts.progress import PartProgress, ReadProgress
 from leaf_st.texts.source import SourceFile
+from leaf_st.texts.table_formats import is_cached_copy
 
 
 class Rows(NamedTuple):
@@ -54,7 +55,7 @@ def read_file(
     path, progress = local_source(spec.source, key), progress or ReadProgress()
     parts = table_files(path)
     if not parts:
-        yield from _beir_rows(path, skipped, key, progress)
+        yield from _beir_rows(path, spec.text_column, skipped, key, progress)
         return
     skipped.update(map(partial(_reason, parts), _other_tables(path, parts)))
     for source in [open_source(part, spec.text_column, key, progress) for part in parts]:
@@ -76,6 +77,8 @@ def _other_tables(path: Path, parts: Sequence[Path]) -> list[Path]:
 
 def _reason(parts: Sequence[Path], other: Path) -> str:
     """Return the reason why the file ``other`` of the same folder as ``parts`` is not read."""
+    if is_cached_copy(other):
+        return "a file that `datasets` cached"
     if other.suffix.lower() == parts[0].suffix.lower():
         return "not a file that the table lists"
     return "not a file of the form that is read"
@@ -152,10 +155,14 @@ def titled_blocks(path: Path, text_column: str, title_column: str | None) -> Ite
                     yield text if parts else _with_title(text, read), title, text
 
 
-def _beir_rows(folder: Path, skipped: Counter[str], key: str, progress: ReadProgress) -> Iterator[Rows]:
+def _beir_rows(
+    folder: Path, text_column: str, skipped: Counter[str], key: str, progress: ReadProgress
+) -> Iterator[Rows]:
     """Yield documents and queries alternately, then the rest of the longer file, so that a limit keeps some of each."""
     tables = [_beir_table(folder, name, key) for name in ("corpus", "queries")]
-    corpus, queries = ([open_source(path, "text", key, progress) for path in table_files(table)] for table in tables)
+    corpus, queries = (
+        [open_source(path, text_column, key, progress) for path in table_files(table)] for table in tables
+    )
     for pair in zip_longest(_documents(corpus, skipped), _queries(queries, skipped)):
         yield from (row for row in pair if row is not None)
 

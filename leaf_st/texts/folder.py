@@ -3,14 +3,14 @@
 Files and folders whose names begin with a dot or an underscore are left out: macOS, Jupyter, Spark and this package
 write such files beside the data. Folders in the folder are followed, also links to folders and folders that are named
 like a file (``x.parquet/part.0.parquet``, as Dask and Spark write tables). Of a table that lists its own files
-(`leaf_st.texts.table_formats`), only the listed files are read.
+(`leaf_st.texts.table_formats`), only the listed files are read. Copies of rows that `datasets` cached are left out.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from leaf_st.texts.columnar import FORMATS
-from leaf_st.texts.table_formats import listed_files, listed_folders
+from leaf_st.texts.table_formats import is_cached_copy, listed_files, listed_folders
 
 
 def table_files(path: Path) -> list[Path]:
@@ -31,8 +31,11 @@ def table_files(path: Path) -> list[Path]:
 
 
 def _has_folders_of_beir(path: Path) -> bool:
-    """Return whether ``path`` has a folder for each part of a retrieval set, as NanoBEIR's data sets on the hub."""
-    return all((path / part).is_dir() for part in ("corpus", "queries", "qrels"))
+    """Return whether ``path`` has folders of documents and of queries, as NanoBEIR's data sets on the hub.
+
+    A folder of judgements is not needed: texts are read without the judgements.
+    """
+    return all((path / part).is_dir() for part in ("corpus", "queries"))
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
@@ -41,7 +44,7 @@ def visible_files(folder: Path) -> Iterator[Path]:
 
 
 def _files(folder: Path, listed: bool) -> Iterator[Path]:
-    """Yield the files below ``folder``; if ``listed``, of a table with a list of its files only the files in the list.
+    """Yield the files below ``folder``; if ``listed``, only those that belong to a table.
 
     Raises:
         InputError: If a folder is a table of a format that is not read.
@@ -57,7 +60,8 @@ def _files(folder: Path, listed: bool) -> Iterator[Path]:
             if path.name.startswith((".", "_")) or (known is not None and path not in known):
                 continue
             if not path.is_dir():  # a link to nothing too, which its reader reports
-                yield path
+                if not (listed and is_cached_copy(path)):
+                    yield path
             elif (target := path.resolve()) not in entered:
                 entered.add(target)
                 folders.append(path)

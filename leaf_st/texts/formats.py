@@ -69,6 +69,8 @@ def read_blocks(source: SourceFile, others: Sequence[str], skipped: Counter[str]
 
 def _columns(source: SourceFile, columns: Sequence[str], _: Counter[str]) -> Iterator[Block]:
     file = open_columns(source.path, source.key, "source")
+    if not file.schema.names and not sum(file.sizes):  # an empty DataFrame, such as a piece that Dask left empty
+        return
     source.require(file.schema.names)
     source.require_kinds(file.schema.names)
     source.refuse_similar(file.schema.names, columns)

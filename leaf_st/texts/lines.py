@@ -81,6 +81,8 @@ def read_csv(
 ) -> Iterator[Block]:
     """Yield the rows of a csv file; ``skipped`` counts the rows with more cells than the header.
 
+    The header is the first line that is not blank.
+
     Raises:
         FieldError: If the header lacks the source's column or names one of ``columns`` twice, or the file is broken.
     """
@@ -88,6 +90,8 @@ def read_csv(
     # Strict, because an unclosed quote would otherwise turn the rest of the file into one text.
     records = csv.DictReader(_lines(source, newline=""), strict=True, delimiter=delimiter)
     try:
+        while records.fieldnames is not None and not "".join(records.fieldnames).strip():
+            records.fieldnames = None  # a blank line: the next line is the header
         _require_separated(source, records.fieldnames or (), delimiter)
         source.require(records.fieldnames or ())
         source.require_kinds(records.fieldnames or ())

@@ -1,7 +1,8 @@
 """The files of a table whose folder states by itself which files belong to it: `datasets`, Delta Lake.
 
 A folder of such a table may hold further files, with rows that were deleted or that another program keeps beside the
-table. The formats of Iceberg and Hudi are recognised, and refused with a remedy.
+table. The cache of `datasets` has no list of its files, but its copies of rows have names of their own. The formats of
+Iceberg and Hudi are recognised, and refused with a remedy.
 """
 
 import json
@@ -15,6 +16,9 @@ from leaf_st.atomic import read_json
 from leaf_st.errors import InputError
 
 _STATE, _SPLITS = "state.json", "dataset_dict.json"  # of `datasets`: written by save_to_disk
+_INFO = "dataset_info.json"  # of `datasets`: in its cache and beside saved data sets
+# What `map`, `filter` and `shuffle` of `datasets` write beside the data: rows again, or the numbers of rows.
+_CACHED_COPY = re.compile(r"cache-[0-9a-f]{16}.*\.arrow")
 _LOG = "_delta_log"
 _COMMIT = re.compile(r"\d{20}\.json")
 _EXPORT = "write the current rows as parquet into another folder"
@@ -40,6 +44,11 @@ def listed_files(folder: Path) -> list[Path] | None:
             "example with pyiceberg"
         )
     return None
+
+
+def is_cached_copy(path: Path) -> bool:
+    """Return whether `datasets` wrote the file ``path`` beside the data to cache a result."""
+    return _CACHED_COPY.fullmatch(path.name) is not None and (path.parent / _INFO).is_file()
 
 
 def listed_folders(folder: Path) -> list[Path] | None:

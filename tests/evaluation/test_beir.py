@@ -231,6 +231,35 @@ def test_missing_judgements_name_the_files_of_other_splits(tmp_path):
         load_beir(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("names", "remedy"),
+    [
+        (
+            ("test-00000-of-00001", "train-00000-of-00001"),
+            "keep the split that is to be evaluated, of test, train, and move the others away",
+        ),
+        (("test-00000-of-00002", "test-00001-of-00002"), "merge them into one file"),
+    ],
+)
+def test_several_files_of_judgements_are_splits_or_pieces(tmp_path, names, remedy):
+    folder = _write(tmp_path, qrels=None)
+    (folder / "qrels").mkdir()
+    for name in names:
+        pq.write_table(pa.Table.from_pylist(QRELS), folder / "qrels" / f"{name}.parquet")
+    with pytest.raises(InputError, match=rf"expected one file qrels/\*\.parquet, found 2: {remedy}$"):
+        load_beir(folder)
+
+
+@pytest.mark.parametrize("name", ["qrels/test.jsonl", "qrels.jsonl", "qrels/test.csv"])
+def test_judgements_in_another_form_are_to_convert(tmp_path, name):
+    folder = _write(tmp_path, qrels=None)
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("".join(json.dumps(row) + "\n" for row in QRELS))
+    remedy = "convert the file to a tsv or parquet file with the columns query-id, corpus-id, score"
+    with pytest.raises(InputError, match=rf"expected qrels\.parquet or .*, found {name}: {remedy}$"):
+        load_beir(folder)
+
+
 @pytest.mark.parametrize("header", ["query-id,corpus-id,score\n", ""])
 def test_judgements_separated_by_commas_are_reported(tmp_path, header):
     _write(tmp_path)

@@ -129,6 +129,25 @@ def test_a_setting_needs_a_key_and_a_value(setting, found):
 
 
 @pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        ('texts.limit={"query": 10, "query": 40}', "query"),
+        ("texts.limit={'query': 10, 'document': None, 'query': 40}", "query"),
+        ('lr_scheduler_kwargs={"a": {"b": true, "b": null}}', "b"),
+    ],
+)
+def test_a_repeated_key_of_a_mapping_is_an_error(setting, key):
+    field = setting.partition("=")[0]
+    with pytest.raises(InputError, match=f"^--set {field}: expected each key .* once, found '{key}' more than once in"):
+        override(RECIPE, [setting])
+
+
+def test_a_text_may_repeat_a_key():
+    text = '{"a": 1, "a": 2}'
+    assert override(RECIPE, [f"texts.text_column={text}"]).texts.text_column == text
+
+
+@pytest.mark.parametrize(
     ("setting", "expected"),
     [
         ("name=a/b", "plain name"),

@@ -147,9 +147,39 @@ def test_wide_encodings_without_a_mark_are_named(tmp_path, encoding):
         read(path)
 
 
+@pytest.mark.parametrize("ending", ["txt", "csv", "tsv", "jsonl"])
+def test_iso_2022_jp_is_named(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    lines = {"jsonl": '{"text": "猫が寝る"}', "txt": "text,id\n猫が寝る,1"}
+    path.write_bytes((lines.get(ending, "text\n猫が寝る") + "\n").encode("iso2022_jp"))
+    with pytest.raises(InputError, match=r"found ISO-2022-JP: convert the file to UTF-8.*iconv -f ISO-2022-JP"):
+        read(path)
+
+
+@pytest.mark.parametrize("text", ["\x1b(B\x1b[mcats", "猫 ESC \x1b$B"])
+def test_a_text_with_a_character_of_iso_2022_jp_is_a_text(tmp_path, text):
+    path = tmp_path / "a.txt"
+    path.write_text(f"{text}\n", encoding="utf-8")
+    assert read(path)[0] == [text]
+
+
 @pytest.mark.parametrize(
     "text",
-    ["PARENT: cats", "BZh is a magic", "ORCHARD", "[1] a reference", "[Illustration: cats]", "<b>bold</b>", "{x}"],
+    [
+        "PARENT: cats",
+        "BZh is a magic",
+        "ORCHARD",
+        "[1] a reference",
+        "[Illustration: cats]",
+        "[{}] * 3 shares the dict: why?",
+        "<b>bold</b>",
+        "<body> onload fires twice in Firefox",
+        "<head> or <body>: where do scripts belong?",
+        "{x}",
+        "{} or dict() in Python: which one is faster?",
+        '{"a": 1} is a JSON object',
+        '{"a": 1}',
+    ],
 )
 def test_texts_that_begin_like_something_else_are_texts(tmp_path, text):
     path = tmp_path / "a.txt"

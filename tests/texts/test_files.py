@@ -284,6 +284,23 @@ def test_a_folder_of_compressed_files(tmp_path, name):
         rows(tmp_path)
 
 
+def test_a_file_of_an_empty_data_frame_has_no_rows(tmp_path):
+    write_parquet(tmp_path / "a.parquet", [{"text": "a b"}])
+    pq.write_table(pa.table({}), tmp_path / "b.parquet")
+    pq.write_table(pa.table({"text": ["c d"]}), tmp_path / "c.parquet")
+    assert rows(tmp_path)[0] == [Text("a b", "document"), Text("c d", "document")]
+
+
+@pytest.mark.parametrize("blank", ["\n", "\r\n\n", "  \n", ",\n"])
+def test_blank_lines_above_the_header_are_left_out(tmp_path, blank):
+    path = tmp_path / "a.csv"
+    path.write_text(f"{blank}text,kind\na b,query\n", newline="")
+    assert rows(path)[0] == [Text("a b", "query")]
+    path.write_text(blank, newline="")
+    with pytest.raises(InputError, match=r"expected a column 'text' in .*, found none"):
+        rows(path)
+
+
 def test_a_title_column_may_be_named_in_any_way(tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl", [{"text": "a b", "Title": "c"}])
     assert list(titled_blocks(path, "text", "Title")) == [("a b", "c", "a b")]

@@ -1,6 +1,7 @@
 import json
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import datasets
 import pyarrow as pa
@@ -17,9 +18,9 @@ def write(path, *texts):
     pq.write_table(pa.table({"text": list(texts)}), path)
 
 
-def rows(path):
+def rows(path, **spec):
     skipped = Counter()
-    blocks = read_file(TextsSpec(source=str(path)), skipped)
+    blocks = read_file(TextsSpec(source=str(path), **spec), skipped)
     return [row for block in blocks for row in zip(block.texts, block.kinds, strict=True)], skipped
 
 
@@ -88,6 +89,21 @@ def test_a_folder_of_rows_without_a_kind_states_no_kind(tmp_path):
     assert rows(tmp_path) == ([("cats", "document")], Counter())
 
 
+@pytest.mark.parametrize("column", ["text", "body"])
+def test_folders_of_documents_and_queries_are_a_beir_folder_without_judgements(tmp_path, column):
+    for name, table in (
+        ("corpus", {"_id": ["1", "2"], "title": ["Cats", None], column: ["sleep", "dogs"]}),
+        ("queries", {"_id": ["a"], column: ["animals"]}),
+    ):
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table(table), tmp_path / name / "train-00000-of-00001.parquet")
+    assert rows(tmp_path, text_column=column)[0] == [
+        ("Cats sleep", "document"),
+        ("animals", "query"),
+        ("dogs", "document"),
+    ]
+
+
 def test_beir_folder_with_tables_of_several_files(tmp_path):
     write(tmp_path / "corpus.parquet" / "part.0.parquet", "cats")
     write(tmp_path / "corpus.parquet" / "part.1.parquet", "dogs")
@@ -109,11 +125,28 @@ def test_a_saved_data_set_is_what_its_state_lists(tmp_path):
     data.shuffle(seed=1)
     caches = len(list((tmp_path / "new").glob("cache-*.arrow")))
     assert caches
-    unlisted = Counter({"not a file that the table lists": 3 + caches})
+    unlisted = Counter({"not a file that the table lists": 3, "a file that `datasets` cached": caches})
     assert rows(tmp_path / "new") == ([("cats", "document"), ("dogs", "document")], unlisted)
     (tmp_path / "new" / "data-00000-of-00001.arrow").unlink()
     with pytest.raises(InputError, match=r"data-00000-of-00001\.arrow: expected the file, which .*state\.json lists"):
         rows(tmp_path / "new")
+
+
+def test_results_that_datasets_cached_beside_the_data_are_left_out(tmp_path):
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in ("cats", "dogs")))
+    data = datasets.load_dataset(
+        "json", data_files=str(tmp_path / "a.jsonl"), cache_dir=str(tmp_path / "cache"), split="train"
+    )
+    folder = Path(data.cache_files[0]["filename"]).parent
+    data.map(lambda row: {"text": row["text"].upper()})
+    (copy,) = folder.glob("cache-*.arrow")
+    copy.rename(folder / f"{copy.stem}_00000_of_00002.arrow")  # as with several processes
+    data.filter(lambda row: row["text"] == "dogs")
+    left_out = Counter({"a file that `datasets` cached": 2})
+    assert rows(folder) == ([("cats", "document"), ("dogs", "document")], left_out)
+    (folder / "dataset_info.json").unlink()  # then the names may be the user's
+    with pytest.raises(InputError, match=r"expected a column 'text' in .*cache-[0-9a-f]{16}\.arrow, found indices"):
+        rows(folder)
 
 
 def test_saved_splits_are_those_that_the_data_set_names(tmp_path):
