@@ -185,7 +185,7 @@ def test_the_address_keeps_the_query(vendored, visit):
     assert page.input_value("#query") == "abc & def"
     assert page.locator("#results .text").evaluate_all("texts => texts.map((text) => text.textContent)") == texts
     page.fill("#query", "")
-    page.wait_for_function("!location.search", timeout=_WAIT)
+    page.wait_for_function("() => location.search === ''", timeout=_WAIT)
 
 
 def test_the_keyboard_is_enough_and_a_phone_does_not_scroll_sideways(vendored, visit):
@@ -208,9 +208,9 @@ def test_the_browser_keeps_model_and_index_of_each_folder(vendored, visit, tmp_p
     shutil.copytree(vendored, root)
     shutil.copytree(vendored, root / "sub")
     page, asked = visit(root), []
-    _hits(page, "abc")
     url = page.url
-    page.evaluate("async () => (await caches.open(`leaf-st ${location}`)).put('earlier.onnx', new Response(''))")
+    _hits(page, "abc")
+    page.evaluate("async (url) => (await caches.open(`leaf-st ${url}`)).put('earlier.onnx', new Response(''))", url)
     page.goto(f"{url}sub/")
     _hits(page, "abc")
     page.context.on("request", lambda request: asked.append(request.url))

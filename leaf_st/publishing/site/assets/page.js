@@ -16,7 +16,7 @@ async function start() {
   say("Loading");
   try {
     state.worker ??= await openWorker();
-    state.worker.postMessage({ type: "load", base: document.baseURI, manifest: state.manifest, mode: state.mode });
+    state.worker.postMessage({ type: "load", base: new URL(".", document.baseURI).href, manifest: state.manifest, mode: state.mode });
   } catch (error) {
     answers.error(error);
   }
