@@ -158,11 +158,14 @@ def titled_blocks(path: Path, text_column: str, title_column: str | None) -> Ite
 def _beir_rows(
     folder: Path, text_column: str, skipped: Counter[str], key: str, progress: ReadProgress
 ) -> Iterator[Rows]:
-    """Yield documents and queries alternately, then the rest of the longer file, so that a limit keeps some of each."""
-    tables = [_beir_table(folder, name, key) for name in ("corpus", "queries")]
-    corpus, queries = (
-        [open_source(path, text_column, key, progress) for path in table_files(table)] for table in tables
-    )
+    """Yield documents and queries alternately, then the rest of the longer file, so that a limit keeps some of each.
+
+    A folder with documents alone is what a search needs.
+    """
+    names = ["corpus", "queries"] if _find_beir_table(folder, "queries") else ["corpus"]
+    tables = [table_files(_beir_table(folder, name, key)) for name in names]
+    corpus, *others = ([open_source(path, text_column, key, progress) for path in table] for table in tables)
+    queries = others[0] if others else []
     for pair in zip_longest(_documents(corpus, skipped), _queries(queries, skipped)):
         yield from (row for row in pair if row is not None)
 
@@ -182,21 +185,23 @@ def _queries(sources: Sequence[SourceFile], skipped: Counter[str]) -> Iterator[R
 
 
 def _beir_table(folder: Path, name: str, key: str) -> Path:
-    candidates = (folder / f"{name}.parquet", folder / f"{name}.jsonl", folder / name)
-    for path in candidates:
-        if table_files(path) and path.exists():
-            return path
-    expected = " or ".join(path.name for path in candidates[:2])
+    if path := _find_beir_table(folder, name):
+        return path
     names = sorted(path.name for path in folder.iterdir())
     found = ", ".join(names[:8]) or "nothing"
     is_packed = any(name.lower().endswith(PACKED) for name in names)
     raise FieldError(
         key,
         "source",
-        f"expected parquet files, or a BEIR folder with {expected}, found {found}: "
+        f"expected parquet files, or a BEIR folder with {name}.parquet or {name}.jsonl, found {found}: "
         + ("unpack the files" if is_packed else "name a file of the folder instead"),
         folder,
     )
+
+
+def _find_beir_table(folder: Path, name: str) -> Path | None:
+    candidates = (folder / f"{name}.parquet", folder / f"{name}.jsonl", folder / name)
+    return next((path for path in candidates if table_files(path) and path.exists()), None)
 
 
 def _with_title(text: object, title: object) -> object:

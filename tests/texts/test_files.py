@@ -65,6 +65,11 @@ def test_dictionary_and_large_string_columns(tmp_path):
         assert [row.text for row in rows(tmp_path / "a.parquet")[0]] == ["a", None, "a"]
 
 
+def test_beir_folder_with_documents_alone(tmp_path):
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "d", "title": "Wings", "text": "They lift."}\n')
+    assert rows(tmp_path)[0] == [("Wings They lift.", "document")]
+
+
 def test_beir_folder_alternates_documents_with_titles_and_queries(tmp_path):
     corpus = [{"_id": "1", "title": "Leaf", "text": "Green."}, {"_id": "2", "title": None, "text": "Thin."}]
     write_parquet(tmp_path / "corpus.parquet", [*corpus, {"_id": "3", "title": "Bark", "text": "Brown."}])
@@ -77,7 +82,7 @@ def test_beir_folder_alternates_documents_with_titles_and_queries(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("files", [[], ["corpus.jsonl"], ["queries.parquet", "other.txt"]])
+@pytest.mark.parametrize("files", [[], ["corpus.txt"], ["queries.parquet", "other.txt"]])
 def test_folder_that_is_no_beir_folder(tmp_path, files):
     for name in files:
         (tmp_path / name).touch()
