@@ -31,6 +31,10 @@ Result:   51,200 queries and 12,288 documents of the mix in leaf-mini's card (te
           Climate-FEVER 56.6 (37.3)    76.9 (89.4)   not measured                 not measured
           In asymmetric mode, the third student agrees with the teacher as much as the second (means 77.0 and 76.0 %)
           and keeps as much nDCG@10 (means 95.1 and 94.9 %). In standard mode, its means are lower.
+          A fourth student learned 56,320 texts of kind query that resemble the queries of CISI and Cranfield: sentences
+          and pieces of arXiv abstracts, titles, questions (40 tokens on average, batches of 32,
+          student.vocabulary=24000, 6,993 steps in 38 minutes beside other work). This student keeps less: in asymmetric
+          mode 98.3, 92.3 and 90.3 % of nDCG@10 (mean 93.6 %), with agreement@10 of 86.8, 67.4 and 69.8 %.
           An open model behind an API is the best backbone for its own student. `leaf-st screen` shows before training
           how hard a teacher is for a backbone: the linear map from all-MiniLM-L6-v2 explains 28 % of this teacher's
           variance, and 63 % of the variance of all-MiniLM-L6-v2 itself.
