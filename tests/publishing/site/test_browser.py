@@ -176,6 +176,24 @@ def test_texts_are_never_html_and_words_are_marked(finished, documents, node_mod
     assert page.locator("#results mark").all_inner_texts() == ["東京"]
 
 
+_SCORES = """
+async ([query, codes, low, step]) => {
+  const { int8Scores } = await import("./ranking.js");
+  return Array.from(int8Scores(Float32Array.from(query), Int8Array.from(codes), { low, step }));
+}
+"""
+
+
+@pytest.mark.parametrize(("rows", "width"), [(3, 5), (90_000, 3), (900, 384), (40, 1027)])
+def test_scores_of_codes_are_those_of_the_decoded_vectors(vendored, visit, rows, width):
+    draw = np.random.default_rng(rows)
+    query, low, step = draw.normal(size=width), draw.normal(size=width), draw.uniform(0.5, 1, width) / 100
+    codes = draw.integers(-128, 128, (rows, width))
+    found = visit(vendored).evaluate(_SCORES, [query.tolist(), codes.ravel().tolist(), low.tolist(), step.tolist()])
+    expected = (low + (codes + 128.5) * step) @ query
+    assert found == pytest.approx(expected.tolist(), abs=2e-4 * np.linalg.norm(query))
+
+
 def test_the_address_keeps_the_query(vendored, visit):
     page = visit(vendored)
     texts, _ = _hits(page, "abc & def")
