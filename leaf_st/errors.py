@@ -23,7 +23,7 @@ _CANNOT_WRITE = {
     errno.EEXIST,
     errno.ELOOP,
 }
-_OF_PYARROW = re.compile(r"Failed to open local file '(?P<name>.+?)'")
+_FILE_IN_PYARROW_ERROR = re.compile(r"Failed to open local file '(?P<name>.+?)'")
 _LONGEST = 2000  # characters of an error; a value of the input may have millions
 
 
@@ -129,6 +129,11 @@ def exit_on_error(program: str, resume_hint: str) -> Iterator[None]:
     except OSError as error:
         if not cannot_write(error):
             raise
+        reason, name = error.strerror, error.filename2 or error.filename or "output"
+        unreadable = error.filename
+        if not error.filename and (opened := _FILE_IN_PYARROW_ERROR.match(str(error.strerror))):
+            reason, name = os.strerror(error.errno or 0), opened["name"]
+            unreadable = name
         remedy = "free some space or choose another path, then run the same command again"
         if error.errno == errno.EFBIG:
             remedy = (
@@ -137,13 +142,8 @@ def exit_on_error(program: str, resume_hint: str) -> Iterator[None]:
             )
         elif error.errno == errno.EEXIST:
             remedy = "expected a folder or nothing there: move the file or link, then run the same command again"
-        elif _is_unreadable(error):
+        elif _is_unreadable(unreadable):
             remedy = "this file cannot be read: change its permissions or use another file"
-        reason, name = error.strerror, error.filename2 or error.filename or "output"
-        if not error.filename and (opened := _OF_PYARROW.match(str(error.strerror))):
-            name, reason = opened["name"], os.strerror(error.errno or 0)
-            if not os.access(name, os.R_OK):
-                remedy = "this file cannot be read: change its permissions or use another file"
         _exit(program, f"{reason}: {name}; {remedy}")
 
 
@@ -154,9 +154,9 @@ def _open_closed_streams() -> None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  (open until the process ends)
 
 
-def _is_unreadable(error: OSError) -> bool:
-    """Return whether ``error`` is about an existing file or folder without permission to read."""
-    name = error.filename  # os.path.exists, because Path.exists raises for a name that is too long
+def _is_unreadable(name: object) -> bool:
+    """Return whether ``name`` is an existing file or folder without permission to read."""
+    # os.path.exists, because Path.exists raises for a name that is too long
     return isinstance(name, str) and os.path.exists(name) and not os.access(name, os.R_OK)
 
 

@@ -100,10 +100,10 @@ def _add_site(commands: SubParsers) -> None:
 
 
 def _site(options: argparse.Namespace) -> None:
-    from leaf_st.publishing.site.build import build_site, check_place
+    from leaf_st.publishing.site.build import build_site, check_options
 
     quieten()
-    check_place(options.run, options.output, options.modes, options.vendor)
+    check_options(options.run, options.output, options.modes, options.vendor)
     documents = read_titled(options)
     page = build_site(
         options.run,

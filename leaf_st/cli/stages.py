@@ -104,7 +104,7 @@ def _engine(options: argparse.Namespace) -> "Engine":
     if options.ray is not None:
         from leaf_st.teacher.ray_workers import RayWorkers
 
-        return RayWorkers(options.ray or None, *resources.values())
+        return RayWorkers(options.ray or None, options.workers, options.gpus_per_worker, options.cpus_per_worker)
     if given := [name for name, value in resources.items() if value is not None]:
         raise InputError(f"{given[0]}: expected --ray, found no --ray: add --ray, or leave out {given[0]}")
     from leaf_st.teacher.workers import Partition

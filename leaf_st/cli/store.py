@@ -47,6 +47,10 @@ def _verify(options: argparse.Namespace) -> None:
             f"{len(damaged):,} of {len(store.paths):,} shards are damaged: run `leaf-st embed` again to write the "
             "shards again"
         )
+    fetched = sum(path.is_file() for path in store.paths)
+    if fetched < len(store.paths):  # shards in object storage are compared with their checksums when they are fetched
+        print(f"{fetched:,} of {len(store.paths):,} shards are on this disk and intact")
+        return
     print(f"all {len(store.paths):,} shards with {len(store):,} texts are intact")
 
 
@@ -123,7 +127,8 @@ def _pull(options: argparse.Namespace) -> None:
     is_url = "://" in options.source
     if is_url != (options.stream_gb is not None):
         raise InputError(
-            f"{options.source}: expected OWNER/NAME, or a URL with --stream-gb: add --stream-gb or name a data set"
+            f"{options.source}: expected OWNER/NAME, or a URL with --stream-gb, found a URL alone: add --stream-gb, or "
+            "name a data set"
             if is_url
             else f"--stream-gb: expected a URL, found {options.source}: name hf://datasets/{options.source}"
         )

@@ -47,7 +47,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
 
 
 def _require_title(path: Path, rows: Sequence[Row]) -> None:
-    """Check that no column is called Title, for example, because the titles would be left out without a word."""
+    """Check that no column is named "title" in other case or with spaces: its titles would be left out silently."""
     first = rows[0] if rows and isinstance(rows[0], dict) else {}
     names = open_parquet(path).schema.names if path.suffix == ".parquet" else list(first)
     similar = [name for name in names if name.strip().casefold() == "title"]

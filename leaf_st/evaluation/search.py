@@ -75,7 +75,7 @@ def _search(query: str, documents: Sequence[str], embedder: Embedder, mode: Mode
     if not asked.any():
         raise InputError(
             f"search: expected a query with a token that the {role_of(mode, 'query')} knows, found {query!r}, whose "
-            "vector is zero: ask in other words, or name another model"
+            "vector is zero: rephrase the query, or name another model"
         )
     stored = embedder.embed(mode, "document", documents)
     scores = embedder.document_model(mode).similarity(asked, stored)[0]

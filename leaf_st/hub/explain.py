@@ -18,9 +18,9 @@ from leaf_st.hub.settings import connection_settings, find_token
 from leaf_st.hub.target import Target
 
 _REFUSED_FILES = "LFS batch API returned errors"  # how huggingface_hub begins the list of files that the hub refuses
-_OF_PROXY = 407  # a proxy that wants a password, so the request has not reached the hub
+_OF_PROXY = 407  # the proxy asks for a password: the request did not reach the hub
 _AGAIN = "then run the same command again to resume"
-_OF_TOKENS = (401, 403, 404)  # statuses of an answer that may be another one with another token
+_OF_TOKENS = (401, 403, 404)  # statuses that another token may change
 _REJECTED = (
     "the hub rejects the publication, and no partial publication is left: correct what the hub names, then run the "
     "same command again"
@@ -142,7 +142,7 @@ def _without_token(text: str) -> str:
 
 
 def is_refused(error: BaseException) -> bool:
-    """Return whether the hub has no such repository, or refuses it or the token, so that waiting does not help."""
+    """Return whether the hub answered with a client error (4xx), which a later request would get again."""
     return any(
         status is not None and 400 <= status < 500 and status != _OF_PROXY and not is_temporary(cause, status)
         for cause, status in causes_with_status(error)
@@ -150,7 +150,10 @@ def is_refused(error: BaseException) -> bool:
 
 
 def _is_of_hub(cause: BaseException) -> bool:
-    """Return whether the hub sent the answer of ``cause``: the hub states what it does not have. True if unknown."""
+    """Return whether the answer in ``cause`` is from the hub, which names its errors in a header.
+
+    The result is True if there is no answer.
+    """
     response = getattr(cause, "response", None)
     return response is None or any(name in response.headers for name in ("X-Error-Code", "X-Error-Message"))
 

@@ -1,4 +1,4 @@
-"""Environment variables with which no request to the hub can succeed, or a library cannot be imported.
+"""Environment variables that make every request to the hub, or the import of a library, fail.
 
 The variables are checked before the first request. Values are not shown: the address of a proxy or of the hub can
 contain a password.
@@ -28,7 +28,7 @@ def check_numbers() -> None:
     """Check the variables without which huggingface_hub or datasets cannot be imported.
 
     Raises:
-        InputError: If a number cannot be read, a timeout is not positive, or a value cannot be sent.
+        InputError: If a number cannot be read, a timeout is too small or too large, or a value cannot be sent.
     """
     try:
         float(os.environ.get(_IN_MEMORY, "0"))

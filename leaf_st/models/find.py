@@ -230,11 +230,9 @@ def _complete(folder: Path, name: str) -> Path:
         if pickled := sorted(path for path in folder.glob("*") if path.suffix in PICKLED):
             raise ModelError(name, pickle_problem(pickled[0]))
         missing = "model.safetensors" if any(folder.glob("*.json")) else "config.json"
-        inside = next((path.parent for path in sorted(folder.glob("*/config.json"))), None)
-        inside = next((path.parent for path in sorted(folder.glob("snapshots/*/config.json"))), inside)
-        remedy = (
-            "name a folder that contains a model" if inside is None or missing != "config.json" else f"name {inside}"
-        )
+        inside = [*sorted(folder.glob("snapshots/*/config.json")), *sorted(folder.glob("*/config.json"))]
+        is_above = inside and missing == "config.json"
+        remedy = f"name {inside[0].parent}" if is_above else "name a folder that contains a model"
         raise ModelError(name, f"expected a model, found no {missing} in {folder}: {remedy}")
     return folder
 

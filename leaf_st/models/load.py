@@ -133,7 +133,7 @@ def _warn_once(message: str) -> None:
 
 
 def _require_reader_first(model: SentenceTransformer, role: str, name: str) -> None:
-    """Refuse a model whose first module reads no texts, which sentence-transformers would say in terms of its code."""
+    """Refuse a model whose first module reads no texts; the error of sentence-transformers names only its own code."""
     if not any(hasattr(model[0], method) for method in ("preprocess", "tokenize")):
         kinds = ", ".join(type(module).__name__ for module in model)
         raise InputError(
@@ -190,7 +190,7 @@ def set_max_length(model: SentenceTransformer, max_length: int | None, role: str
                 f"{key}: {name} reads at most {positions} tokens, found {max_length}: set {positions} or less"
             )
         if max_length is not None:
-            # At exactly this length the model encodes nothing but special tokens: `require_room` names the prompt too.
+            # `require_room` refuses a length of exactly the special tokens, and its error also names the prompt.
             if max_length < (special := special_tokens_of(transformer)):
                 raise InputError(
                     f"{key}: expected more tokens than the {special} special ones of each text of {name}, found "

@@ -1,6 +1,6 @@
 """Weights that a model lacks in its files, which transformers replaces by random ones, and layers that it does not use.
 
-transformers reports both only in a log message, and so the weights whose shapes make loading fail.
+transformers reports these weights, and weights whose shapes make loading fail, only in a log message.
 """
 
 import logging
@@ -36,7 +36,7 @@ class LoadReport:
     Attributes:
         missing: Names of the weights that the files lack.
         unexpected: Names of the weights in the files that no model has.
-        shapes: The weights of other shapes, with both shapes.
+        shapes: Weights whose shape differs from that of config.json, each with both shapes.
     """
 
     missing: list[str] = field(default_factory=list)

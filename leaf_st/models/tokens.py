@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from leaf_st.errors import InputError
 
@@ -76,17 +76,23 @@ def token_counts(model: "SentenceTransformer", texts: Sequence[str]) -> NDArray[
     """
     if not callable(model.tokenizer):
         return np.array([len(text) for text in texts], dtype=np.int64)
+    if isinstance(getattr(model.tokenizer, "backend_tokenizer", None), Tokenizer):
+        return np.array([len(tokens) for tokens in encodings(model, texts)], dtype=np.int64)
     longest = max_length_of(model)
-    tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
-    if isinstance(tokenizer, Tokenizer):
-        tokenizer.no_padding()  # transformers sets padding and truncation at each call
-        if longest is None:
-            tokenizer.no_truncation()
-        else:
-            tokenizer.enable_truncation(longest)
-        return np.array([len(tokens) for tokens in tokenizer.encode_batch_fast(list(texts))], dtype=np.int64)
     encoded = model.tokenizer(list(texts), truncation=longest is not None, max_length=longest)
     return np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)
+
+
+def encodings(model: "SentenceTransformer", texts: Sequence[str]) -> list[Encoding]:
+    """Return the tokens of each text, cut at the model's maximum, from the fast tokenizer of ``model``."""
+    tokenizer = cast("PreTrainedTokenizerFast", model.tokenizer).backend_tokenizer
+    tokenizer.no_padding()  # transformers sets padding and truncation at each call
+    if (longest := max_length_of(model)) is None:
+        tokenizer.no_truncation()
+    else:
+        tokenizer.enable_truncation(longest)
+    found: list[Encoding] = tokenizer.encode_batch_fast(list(texts))
+    return found
 
 
 def copy_tokenizer(model: "SentenceTransformer") -> Tokenizer:

@@ -80,7 +80,7 @@ def build_student(
     shortest = min((length for length in (own, teacher_max_length) if length is not None), default=None)
     set_max_length(loaded, max_length or shortest, BACKBONE, name)
     disable_dropout(transformer)
-    read_starts(loaded, name)
+    truncate_right(loaded, name)
     if tokens is not None:
         trim_vocabulary(transformer, tokens, name)
     width = transformer.get_embedding_dimension()
@@ -94,10 +94,11 @@ def build_student(
     return student
 
 
-def read_starts(student: SentenceTransformer, name: str) -> None:
-    """Let the tokenizer of ``student`` keep the start of a long text, if it keeps the end.
+def truncate_right(student: SentenceTransformer, name: str) -> None:
+    """Set the tokenizer of ``student`` to keep the start of a long text, where the tokenizer keeps the end.
 
-    Programs that read only tokenizer.json keep the start, and texts are cut so before the teacher embeds them.
+    Programs that read only tokenizer.json keep the start. Texts are also cut at their end before the teacher embeds
+    them.
     """
     if student.tokenizer.truncation_side != "right":
         _logger.warning("%s keeps the end of a long text; the student keeps the start", name)

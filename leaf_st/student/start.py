@@ -14,7 +14,7 @@ from leaf_st.models.prompts import prompt_for
 from leaf_st.recipe import KINDS
 from leaf_st.run_folder import read_record
 from leaf_st.student.backbone import require_portable
-from leaf_st.student.build import disable_dropout, read_starts
+from leaf_st.student.build import disable_dropout, truncate_right
 from leaf_st.student.static import is_static
 from leaf_st.teacher.protocol import GIVEN, Fingerprint
 
@@ -47,7 +47,7 @@ def load_start(
     if fingerprint.similarity_fn_name is not None:
         student.similarity_fn_name = fingerprint.similarity_fn_name
     disable_dropout(student)
-    read_starts(student, name)
+    truncate_right(student, name)
     return student
 
 

@@ -28,13 +28,13 @@ def require_different(teacher: str, vectors: NDArray[np.floating[Any]], whole: b
     shown = f"all {'' if whole else 'of the first '}{len(vectors):,} texts"
     if not np.any(vectors):
         raise InputError(
-            f"teacher {teacher}: expected vectors that differ, found zeros for {shown}, as models give them for texts "
-            "without a token that they know: name other texts, such as texts in the languages of the teacher, or name "
+            f"teacher {teacher}: expected vectors that differ, found zeros for {shown}, as a model gives for texts "
+            "in which it knows no token: name other texts, such as texts in the languages of the teacher, or name "
             "another teacher"
         )
     if same:
         raise InputError(
             f"teacher {teacher}: expected vectors that differ, found the same vector for {shown}: "
-            "check the teacher, such as the address of an "
-            "API, the column of given vectors or the weights of a model, or name another teacher"
+            "check the teacher, such as the address of an API, the column of given vectors or the weights of a model, "
+            "or name another teacher"
         )

@@ -41,7 +41,7 @@ class Block:
 
         Raises:
             InputError: If a text cannot be embedded, or the vectors of the first shard are all the same. The function
-                raises the error if a vector is not finite.
+                raises the error if a vector is not finite, or is too small for the dtype.
         """
         vectors = embed_rows(teacher, list(self.rows))
         if self.number == 0:  # before a service is paid for more

@@ -67,7 +67,8 @@ def precompute(
         dtype: Dtype of the stored vectors, "float16" or "float32".
         own: Whether this worker makes the shard of a number; all shards by default.
         skipped: Reasons and counts of the rows that ``texts`` leaves out, for the manifest.
-        total: Number of all texts, or a function that estimates it from the number of texts read, for the progress bar.
+        total: Number of all texts, or a function that estimates it from the number of texts read. The progress bar and
+            the default of ``rows_per_shard`` need this number.
         rows_per_shard: Rows of a shard; if None, those of the existing store or, for a new one, a number that follows
             from ``total`` (see `default_rows_per_shard`).
         cut_at: Tokens to which ``texts`` were cut, for the header of the store; None if they are complete.

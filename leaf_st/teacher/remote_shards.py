@@ -1,7 +1,7 @@
 """Shards that are elsewhere, such as in object storage, and are fetched into the folder of a store when they are read.
 
 The folder contains the header, the manifest and ``source.json`` with the address and the size that the fetched shards
-may have together. The shards that were read first are removed first. Addresses are those of fsspec: ``s3://``,
+may have together. The least recently read shards are removed first. Addresses are those of fsspec: ``s3://``,
 ``gs://``, ``hf://datasets/OWNER/NAME``, ``https://`` and others.
 """
 
@@ -104,7 +104,9 @@ class RemoteFolder:
             try:
                 self._system, self._root = fsspec.core.url_to_fs(self.url, skip_instance_cache=True)
             except (ImportError, ValueError) as error:
-                raise InputError(f"{self.url} cannot be opened ({_first_line(error)})") from error
+                raise InputError(
+                    f"{self.url} cannot be opened ({_first_line(error)}): correct the address, or install its package"
+                ) from error
             self._process = os.getpid()
         return self._system
 
@@ -144,7 +146,7 @@ class RemoteShards:
             with self._lock:
                 if path.is_file():
                     shard = open_shard(path)
-                    self._remove_oldest(path)
+                    self._remove_least_recent(path)
                     return shard
 
     def _fetch(self, path: Path) -> None:
@@ -153,8 +155,8 @@ class RemoteShards:
             path.unlink()
             raise InputError(f"{self._remote.url}/{path.name} is damaged: publish the store again")
 
-    def _remove_oldest(self, path: Path) -> None:
-        """Remove the shards that were read first while there are too many bytes; ``path`` was read last."""
+    def _remove_least_recent(self, path: Path) -> None:
+        """Remove the least recently read shards while there are too many bytes; ``path`` was read last."""
         self._sizes[path.name] = path.stat().st_size
         self._sizes.move_to_end(path.name)
         total = sum(self._sizes.values())

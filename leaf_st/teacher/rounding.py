@@ -35,7 +35,7 @@ def record_rounding(folder: Path, teacher: Targets, rows: list[Text]) -> None:
         return
     vectors, exact = (embed_rows(each, rows[:_TEXTS]) for each in (teacher, precise))
     distances, norms = np.linalg.norm(vectors - exact, axis=1), np.linalg.norm(exact, axis=1)
-    if not norms.any():  # the texts have no tokens, and `require_different` names them
+    if not norms.any():  # the texts have no known tokens; `require_different` raises the error
         return
     found = round(float(distances.mean() / norms.mean()), 4)
     write_sealed(folder / FINGERPRINT, {**header, ROUNDING: found})

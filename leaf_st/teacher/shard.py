@@ -122,9 +122,11 @@ def _require_precise(
     Raises:
         InputError: If a vector loses more than ``_LARGEST_LOSS`` of its length.
     """
+    if values.dtype == vectors.dtype:
+        return
     norms = np.linalg.norm(vectors, axis=1)
     small = np.flatnonzero((norms > 0) & (norms < _SMALL_NORM))
-    if values.dtype == vectors.dtype or not small.size:
+    if not small.size:
         return
     lost = np.linalg.norm(values[small].astype(np.float32) - vectors[small], axis=1) / norms[small]
     if lost.max() > _LARGEST_LOSS:

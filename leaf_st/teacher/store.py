@@ -38,15 +38,14 @@ STORE_MANIFEST = "manifest.json"
 FINGERPRINT = "fingerprint.json"
 PROBE_FILE = "probes.npy"  # of an API, by which a later change of its vectors is noticed
 FORMAT = 1
-LENGTHS = "lengths"
-ROWS = "rows"
+LENGTHS, ROWS = "lengths", "rows"  # beginnings of names of files; the rest is the hash of the shards
 # Bytes of vectors above which a training does not compare all shards with their checksums before it starts: reading 64
 # GiB takes about a minute, and a billion rows half an hour. The embedding has compared each shard.
 _COMPARED_AT_START = 64 << 30
 # Linux lets a process map 65,530 files, and the pages that were read of a mapped file are memory of the process: about
 # 0.3 MB of a shard. A window of the training sampler has the rows of 64 shards, or more if a batch is large.
 OPEN_SHARDS = 256
-_CHOSEN_AGAIN = 1 << 24  # rows up to which rows are chosen at each start
+_MOST_CHOSEN_AGAIN = 1 << 24  # rows of a store above which the chosen rows are kept in a file
 _READERS = 8  # threads of a pass over all shards
 # Of a file with the number of each row. When the file is opened, the first pages of each batch are read.
 _ROWS_AT_ONCE = 1 << 23
@@ -287,7 +286,7 @@ class EmbeddingStore:
 
     def _kept(self, name: str, choose: Callable[[], NDArray[np.int64]]) -> NDArray[np.int64]:
         """Return chosen rows; a store that is large or elsewhere keeps them in a file, because a pass takes minutes."""
-        if self.rows <= _CHOSEN_AGAIN and self._remote is None:
+        if self.rows <= _MOST_CHOSEN_AGAIN and self._remote is None:
             return choose()
         path = self.folder / f"{name}-{self.digest}.npy"
         write_once(path, lambda temporary: _save(temporary, choose()))
@@ -331,11 +330,12 @@ class EmbeddingStore:
         """Return the rows as a data set for a trainer: ``text``, with its prompt, and ``label``, a float32 vector.
 
         Texts and vectors are read from the shards when a batch is made. The table of the data set is one file with the
-        number and the length of each row, which is written at the first call: a sampler reads the lengths, and the
-        number of mapped files does not grow with the store.
+        number of each row, which is written at the first call, so the number of mapped files does not grow with the
+        store.
 
         Args:
-            with_lengths: Whether the table has the lengths, for which all texts are read once.
+            with_lengths: Whether the table also has the length of each text, for a sampler of another trainer. All
+                texts are read once.
         """
         path = self.folder / f"{LENGTHS if with_lengths else ROWS}-{self.digest}.arrow"
         write_once(path, self._write_lengths if with_lengths else self._write_rows)

@@ -277,7 +277,7 @@ def _is_object(line: str) -> bool:
 
 
 def _unmarked(head: bytes) -> Content | None:
-    """Return the content of a text in another encoding without a byte-order mark, or of a file without content."""
+    """Return the content of a file of NUL bytes, or of a text in another encoding without a byte-order mark."""
     if head and not head.strip(b"\0"):
         return Content("NUL bytes, as an interrupted copy leaves them", "copy or create the file again")
     if _ISO_2022_JP.search(head) and head.isascii():
@@ -292,9 +292,9 @@ def _unmarked(head: bytes) -> Content | None:
     return None
 
 
-def _encoded(encoding: str, without: str = "") -> Content:
+def _encoded(encoding: str, suffix: str = "") -> Content:
     remedy = f"convert the file to UTF-8, for example with `iconv -f {encoding} -t UTF-8`"
-    return Content(f"{encoding}{without}", remedy)
+    return Content(f"{encoding}{suffix}", remedy)
 
 
 def _wide_encodings(head: bytes) -> Iterator[str]:

@@ -56,7 +56,7 @@ def read_titled_documents(
     """
     if title_column is not None and ".txt" in source.suffixes:
         raise FieldError(
-            "texts", "title_column", "expected a table, found lines of text, which have no titles: remove it"
+            "texts", "title_column", "expected a table, found lines of text, which have no titles: remove this setting"
         )
     texts = read_documents(source, text_column, skipped)
     shown = _shown(source, text_column, title_column)

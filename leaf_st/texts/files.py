@@ -141,7 +141,7 @@ def titled_blocks(path: Path, text_column: str, title_column: str | None) -> Ite
     """
     parts, shown = table_files(path), title_column or "title"
     names = dict.fromkeys((text_column, shown, "title", _KIND))
-    for part in parts or table_files(_beir_table(path, "corpus", "texts")):
+    for part in parts or table_files(_corpus_table(path, "texts")):
         source = open_source(part, text_column, "texts", ReadProgress())
         if title_column is not None:
             source = source._replace(column=title_column, setting=("texts", "title_column"))
@@ -160,12 +160,13 @@ def _beir_rows(
 ) -> Iterator[Rows]:
     """Yield documents and queries alternately, then the rest of the longer file, so that a limit keeps some of each.
 
-    A folder with documents alone is what a search needs.
+    The queries may be missing, because a search needs only documents.
     """
-    names = ["corpus", "queries"] if _find_beir_table(folder, "queries") else ["corpus"]
-    tables = [table_files(_beir_table(folder, name, key)) for name in names]
-    corpus, *others = ([open_source(path, text_column, key, progress) for path in table] for table in tables)
-    queries = others[0] if others else []
+    tables = [_corpus_table(folder, key), _find_beir_table(folder, "queries")]
+    corpus, queries = (
+        [open_source(path, text_column, key, progress) for path in (table_files(table) if table else ())]
+        for table in tables
+    )
     for pair in zip_longest(_documents(corpus, skipped), _queries(queries, skipped)):
         yield from (row for row in pair if row is not None)
 
@@ -184,8 +185,8 @@ def _queries(sources: Sequence[SourceFile], skipped: Counter[str]) -> Iterator[R
                 yield Rows([text], ["query"], source.progress)
 
 
-def _beir_table(folder: Path, name: str, key: str) -> Path:
-    if path := _find_beir_table(folder, name):
+def _corpus_table(folder: Path, key: str) -> Path:
+    if path := _find_beir_table(folder, "corpus"):
         return path
     names = sorted(path.name for path in folder.iterdir())
     found = ", ".join(names[:8]) or "nothing"
@@ -193,7 +194,7 @@ def _beir_table(folder: Path, name: str, key: str) -> Path:
     raise FieldError(
         key,
         "source",
-        f"expected parquet files, or a BEIR folder with {name}.parquet or {name}.jsonl, found {found}: "
+        f"expected parquet files, or a BEIR folder with corpus.parquet or corpus.jsonl, found {found}: "
         + ("unpack the files" if is_packed else "name a file of the folder instead"),
         folder,
     )

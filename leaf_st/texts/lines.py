@@ -63,7 +63,7 @@ def _records(source: SourceFile, skipped: Counter[str]) -> Iterator[Record]:
 
 def _parse(line: str) -> Record | str:
     """Return the JSON object on ``line``, or the reason why the line has none."""
-    line = line.removeprefix("\ufeff")  # of files that were joined
+    line = line.removeprefix("\ufeff")  # a byte-order mark, which joined files have in the middle
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:

@@ -87,7 +87,7 @@ def require_texts(spec: TextsSpec, key: str = "texts", most: int = 1, excluded: 
 
 
 def _no_texts(spec: TextsSpec, skipped: Counter[str], key: str) -> FieldError:
-    # Some reasons say more, such as "not a JSON object but a string".
+    # A reason may continue after its beginning, as in "not a JSON object but a string".
     given = [remedy for reason, remedy in _REMEDIES.items() if any(found.startswith(reason) for found in skipped)]
     remedies = ["name another source or column", *given]
     return FieldError(

@@ -1,4 +1,4 @@
-"""The files of a table whose folder states by itself which files belong to it: `datasets`, Delta Lake.
+"""Tables whose folder lists the files that belong to the table: those of `datasets` and Delta Lake.
 
 A folder of such a table may hold further files, with rows that were deleted or that another program keeps beside the
 table. The cache of `datasets` has no list of its files, but its copies of rows have names of their own. The formats of

@@ -1,8 +1,7 @@
 """Training arguments: the defaults of leaf_st, the arguments that a recipe cannot set, and checks before any work."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from copy import copy
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
 from enum import Enum
@@ -15,7 +14,6 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import torch
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-from transformers import Trainer
 from transformers.integrations import integration_utils
 
 from leaf_st.errors import InputError
@@ -23,6 +21,7 @@ from leaf_st.models.precision import bfloat16_is_fast
 from leaf_st.recipe import Recipe
 from leaf_st.recipe.type_names import type_name, value_name
 from leaf_st.recipe.values import fits
+from leaf_st.training.optimizer import check_compile, check_optimizer
 from leaf_st.training.trainer import DOMAIN, GENERAL
 
 DEFAULTS: dict[str, Any] = {
@@ -96,10 +95,7 @@ _FEW = 8  # values that a message lists
 
 # Integrations whose availability check in transformers has a different name.
 _CHECKED_AS = {"azure_ml": "azureml", "comet_ml": "comet", "flyte": "flytekit"}
-# Settings that transformers documents for some optimizers; others have no effect on the rest.
-_OF_OPTIMIZERS = ("adam_beta1", "adam_beta2", "adam_epsilon", "optim_target_modules")
 _PRECISION = "ACCELERATE_MIXED_PRECISION"
-_NEED_THE_MODEL = ("galore", "apollo", "lomo")  # their optimizers select layers of the model
 
 
 @cache
@@ -138,9 +134,9 @@ def training_arguments(recipe: Recipe, run: Path, device: str) -> SentenceTransf
         made = SentenceTransformerTrainingArguments(output_dir=str(run / "checkpoints"), **arguments)
     except (TypeError, ValueError, ImportError, OSError, RuntimeError) as error:
         raise InputError(f"training arguments: {error}: change or remove the argument") from error
-    _check_optimizer(made, recipe.training.arguments)
+    check_optimizer(made, recipe.training.arguments, default=DEFAULTS["optim"])
     if made.torch_compile and (device != "cpu" or trains_on_cpu):
-        _check_compile(device, made.torch_compile_backend, made.torch_compile_mode)
+        check_compile(device, made.torch_compile_backend, made.torch_compile_mode)
     return made
 
 
@@ -331,83 +327,3 @@ def _check_steps(arguments: Mapping[str, Any]) -> None:
         raise InputError(
             f"save_steps: expected eval_steps ({between:g}) or a multiple, found {saved:g}: set both to the same value"
         )
-
-
-def _check_optimizer(arguments: SentenceTransformerTrainingArguments, given: Mapping[str, Any]) -> None:
-    """Create the optimizer for one parameter, because its packages are imported only on creation."""
-    try:
-        optimizer, options = Trainer.get_optimizer_cls_and_kwargs(arguments)
-        optimizer([torch.nn.Parameter(torch.zeros(1, device=arguments.device))], **options)
-    except Exception as error:  # optimizers of many packages fail in different ways
-        name = str(getattr(arguments.optim, "value", arguments.optim))
-        needs_model = any(part in name for part in _NEED_THE_MODEL)
-        if needs_model and not isinstance(error, ImportError):
-            return
-        settings = [key for key in given if key == "optim_args" or key.startswith("adam_")]
-        if settings and not isinstance(error, ImportError):
-            form = ", and write optim_args as name=value,name=value" if "optim_args" in settings else ""
-            raise InputError(
-                f"{', '.join(settings)}: expected settings that the optimizer {name} accepts, but creating it failed "
-                f"with: {error}; change or remove the setting{form}"
-            ) from error
-        raise InputError(
-            f"optim: expected an optimizer that works here, found {name!r}, which failed with: {error}; "
-            f"set optim={DEFAULTS['optim']}, or install its package"
-        ) from error
-    for key, shown in _unread_settings(arguments, given):
-        name = str(getattr(arguments.optim, "value", arguments.optim))
-        raise InputError(
-            f"{key}: expected a setting that the optimizer {name} reads, found {shown}, which has no effect: remove "
-            "the setting, or set another optim"
-        )
-
-
-def _unread_settings(
-    arguments: SentenceTransformerTrainingArguments, given: Mapping[str, Any]
-) -> Iterator[tuple[str, str]]:
-    """Yield name and value of each setting in ``given`` that transformers does not pass to the optimizer.
-
-    transformers reads the settings in the function that returns the class and options of the optimizer. A setting that
-    the function reads changes the options, or fails there, if its value is one that no optimizer has.
-    """
-    for key in _OF_OPTIMIZERS:
-        if key in given and not _reads(arguments, **{key: object()}):
-            yield key, value_name(given[key])
-    for pair in filter(None, (arguments.optim_args or "").replace(" ", "").split(",")):
-        if not _reads(arguments, optim_args=f"{pair.partition('=')[0]}=no_such_value"):
-            yield "optim_args", pair
-
-
-def _reads(arguments: SentenceTransformerTrainingArguments, **changed: object) -> bool:
-    """Return whether the options of the optimizer depend on the values ``changed``."""
-    options = []
-    for values in ({name: getattr(arguments, name) for name in changed if name != "optim_args"}, changed):
-        copied = copy(arguments)
-        for name, value in {"optim_args": None, **values}.items():
-            setattr(copied, name, value)
-        try:
-            options.append(Trainer.get_optimizer_cls_and_kwargs(copied))
-        except Exception:  # of the many ways to read a value
-            return True
-    return options[0] != options[1]
-
-
-@cache
-def _check_compile(device: str, backend: str | None, mode: str | None) -> None:
-    """Compile a layer, since the compiler that torch.compile calls may be missing."""
-    try:
-        layer = torch.nn.Linear(2, 2).to(device)
-        torch.compile(layer, backend=backend or "inductor", mode=mode)(torch.ones(2, 2, device=device))
-    except Exception as error:  # backends fail in different ways
-        reason = str(error).partition("\n")[0]
-        wrong = {"InvalidBackend": ("torch_compile_backend", backend)}.get(type(error).__name__)
-        if mode is not None and reason.startswith("Unrecognized mode"):
-            wrong = "torch_compile_mode", mode
-        if wrong is not None:
-            name, value = wrong
-            raise InputError(
-                f"{name}: expected one that torch has, found {value!r} ({reason}): correct or remove the argument"
-            ) from error
-        raise InputError(
-            f"torch_compile: does not work on this machine ({type(error).__name__}: {reason}): set torch_compile=false"
-        ) from error

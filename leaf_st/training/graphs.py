@@ -1,8 +1,8 @@
 """The forward and backward pass of a training step as one CUDA graph.
 
 A step of six layers on 32 short texts launches hundreds of kernels, and Python takes several times as long to launch
-them as a GPU takes to compute them. A CUDA graph launches all of them at once. The sampler makes batches of similar
-length, so a graph for every eighth length serves all batches, with little more padding.
+them as a GPU takes to compute them. A CUDA graph launches all of them at once. Batches are padded to
+multiples of eight tokens, so a few graphs serve all batches.
 
 A graph computes with the kernels of an ordinary step. Clipping, the optimizer, the schedule, logging and checkpoints
 remain the trainer's.
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from leaf_st.student.static import is_static
 
-_MULTIPLE = 8  # tokens; each length that occurs has a graph
+_MULTIPLE = 8  # tokens to which a batch is padded; each length that occurs has a graph of its own
 _PADDED = ("input_ids", "attention_mask", "token_type_ids")
 _WARM_UP = 2  # ordinary passes before a capture, in which libraries allocate their workspaces
 
@@ -94,7 +94,9 @@ class GraphedPasses:
             except RuntimeError as error:
                 self._is_refused = True
                 self._forget_gradients()
-                _logger.warning("training runs without CUDA graphs, which this student does not allow: %s", error)
+                _logger.warning(
+                    "training runs without CUDA graphs, because the student's passes cannot be captured: %s", error
+                )
                 return None
         return self._passes[length].replay(tensors)
 
@@ -125,7 +127,7 @@ class GraphedPasses:
 
 
 def graphs_apply(student: SentenceTransformer, args: SentenceTransformerTrainingArguments) -> bool:
-    """Return whether the steps of a training can be graphs.
+    """Return whether the passes of a training can be CUDA graphs.
 
     Other processes, accumulated gradients, a scaled loss, compiled models and recomputed activations need work between
     the kernels of a pass. A static student reads texts of different lengths in one row.

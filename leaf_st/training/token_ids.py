@@ -1,7 +1,7 @@
 """The token ids of all rows of a store, in a file, from which batches are made without a tokenizer.
 
 A row is tokenized once, when its tokens are counted, and not again in each epoch. The file has two bytes per token, or
-four for a vocabulary of more than 65,536 tokens: about a tenth of a store with 384 dimensions. On a GPU, a step of a
+four if an id exceeds 65,535: about a tenth of a store with 384 dimensions. On a GPU, a step of a
 small student takes less time than the tokenization of its batch.
 """
 
@@ -19,13 +19,13 @@ from tokenizers import Tokenizer
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from leaf_st.models.tokens import max_length_of
+from leaf_st.models.tokens import encodings
 from leaf_st.teacher.store import EmbeddingStore
 
-COLUMN = "text"  # the column of a store's data set, and the first part of the names of features
+ROWS_AT_ONCE = 8192  # tokenized together
+_COLUMN = "text"  # the column of a store's data set, and the first part of the names of features
 _KNOWN = {"input_ids", "attention_mask", "token_type_ids", "modality"}
-_ROWS = 8192  # rows tokenized at once
-_COMPARED = 32  # first, shortest and longest rows, each, whose features are compared with the tokenizer's
+_COMPARED = 32  # first rows, shortest rows and longest rows whose features are compared with the tokenizer's
 _GROUP = 256  # rows; the place of the first token is kept in memory for one row of each group
 
 _logger = logging.getLogger(__name__)
@@ -72,10 +72,7 @@ class TokenIds:
         return self._ids[start : start + int(self._lengths[row])]
 
     def agree_with(self, store: EmbeddingStore, student: SentenceTransformer) -> bool:
-        """Return whether some rows have the features that the student's tokenizer makes of their texts.
-
-        Among these rows are the first, the longest and the shortest ones.
-        """
+        """Return whether the first, the shortest and the longest rows have the features that the tokenizer makes."""
         by_length = np.argsort(self._lengths, kind="stable")
         rows = np.unique(
             np.concatenate([np.arange(len(store))[:_COMPARED], by_length[:_COMPARED], by_length[-_COMPARED:]])
@@ -101,12 +98,12 @@ class Batches:
     def __call__(self, rows: Sequence[int]) -> dict[str, Any]:
         """Return the features of n rows and ``label``, the targets, shape (n, d), float32."""
         targets = self._store.embeddings(rows).astype(np.float32, copy=False)
-        features = {f"{COLUMN}_{name}": value for name, value in self._ids.features(rows).items()}
+        features = {f"{_COLUMN}_{name}": value for name, value in self._ids.features(rows).items()}
         return {"label": torch.from_numpy(targets), **features}
 
 
 class RowNumbers(Dataset[int]):
-    """A data set whose items are numbers of rows of a store.
+    """A data set of row numbers, of which `Batches` makes batches.
 
     Args:
         rows: The rows of the store, shape (n,).
@@ -140,19 +137,17 @@ def can_keep_ids(student: SentenceTransformer) -> bool:
 
 
 def write_ids(path: Path, store: EmbeddingStore, student: SentenceTransformer) -> NDArray[np.uint16]:
-    """Write the token ids of all rows to ``path``, each cut at the student's maximum; returns their numbers."""
-    tokenizer, longest = student.tokenizer.backend_tokenizer, max_length_of(student)
+    """Write the token ids of all rows to ``path``, and return the number of tokens of each row, shape (rows,)."""
+    dtype = dtype_of(student)
     counts = np.empty(len(store), np.uint16)
     with path.open("wb") as file, tqdm(desc="tokenizing", unit=" texts", total=len(store)) as bar:
-        for start in range(0, len(store), _ROWS):
-            rows = range(start, min(start + _ROWS, len(store)))
-            tokenizer.no_padding()  # transformers sets padding and truncation at each call
-            tokenizer.no_truncation() if longest is None else tokenizer.enable_truncation(longest)
-            encoded = [tokens.ids for tokens in tokenizer.encode_batch_fast(store.prompted(rows))]
+        for start in range(0, len(store), ROWS_AT_ONCE):
+            rows = range(start, min(start + ROWS_AT_ONCE, len(store)))
+            encoded = [tokens.ids for tokens in encodings(student, store.prompted(rows))]
             counts[start : rows.stop] = [len(ids) for ids in encoded]
-            file.write(np.concatenate(encoded).astype(dtype_of(student)).tobytes())
+            file.write(np.concatenate(encoded).astype(dtype).tobytes())
             bar.update(len(rows))
-    unread = int((counts <= tokenizer.num_special_tokens_to_add(is_pair=False)).sum())
+    unread = int((counts <= student.tokenizer.backend_tokenizer.num_special_tokens_to_add(is_pair=False)).sum())
     if unread:
         _logger.warning("%s of %s texts have no token in the student's vocabulary", f"{unread:,}", f"{len(store):,}")
     return counts

@@ -20,13 +20,11 @@ from leaf_st.sealed import write_once
 from leaf_st.student.static import is_static
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.sampler import Lengths
-from leaf_st.training.token_ids import TokenIds, can_keep_ids, write_ids
+from leaf_st.training.token_ids import ROWS_AT_ONCE, TokenIds, can_keep_ids, write_ids
 
 # Counting more rows before the first step would take ten minutes on two cores, and a billion rows ten hours.
 _COUNTED_AT_START = 1 << 24
 _LONGEST = np.iinfo(np.uint16).max
-_ROWS = 8192  # rows tokenized at once
-_NO_LIMIT = 1 << 30
 
 
 class TokenLengths:
@@ -68,20 +66,17 @@ class TokenLengths:
             file.truncate(2 * len(self))  # takes no space until numbers are written
 
 
-def token_lengths(store: EmbeddingStore, student: SentenceTransformer) -> Lengths:
-    """Return the number of tokens of each row, cut at the student's maximum length.
+def tokens_of(store: EmbeddingStore, student: SentenceTransformer) -> tuple[Lengths, TokenIds | None]:
+    """Return the number of tokens of each row, cut at the student's maximum length, and the token ids of each row.
 
-    The numbers are a memory map of a file next to the shards, whose name depends on the
-    rows, the tokenizer and the maximum. In a store
-    of more than 16M rows, they are counted when they are read.
+    Both are memory maps of files next to the shards. The names of the files depend on the rows, the tokenizer and the
+    maximum. In a store of more than 16M rows, the tokens are counted when they are needed, and there are no ids.
 
     A static student does not pad, so random batches are best for it: all lengths are 0 and nothing is counted.
+
+    Returns:
+        The lengths, and the ids; None in place of the ids if batches need the student's own tokenization.
     """
-    return tokens_of(store, student)[0]
-
-
-def tokens_of(store: EmbeddingStore, student: SentenceTransformer) -> tuple[Lengths, TokenIds | None]:
-    """Return the number of tokens of each row as `token_lengths` does, and the token ids, if a file can hold them."""
     if is_static(student):
         return np.broadcast_to(np.uint16(0), len(store)), None
     forget_last_call(student)  # the file's name must not depend on earlier calls
@@ -90,12 +85,9 @@ def tokens_of(store: EmbeddingStore, student: SentenceTransformer) -> tuple[Leng
     if len(store) > _COUNTED_AT_START:
         return TokenLengths(store, student, path.with_suffix(".u2")), None
     counts: list[NDArray[np.uint16]] = []
-    ids_path = (
-        path.with_suffix(".ids")
-        if (student.max_seq_length or _NO_LIMIT) <= _LONGEST and can_keep_ids(student)
-        else None
-    )
-    if ids_path is not None:
+    longest, ids_path = student.max_seq_length, None
+    if longest is not None and longest <= _LONGEST and can_keep_ids(student):
+        ids_path = path.with_suffix(".ids")
         write_once(ids_path, lambda temporary: counts.append(write_ids(temporary, store, student)))
     write_once(path, lambda temporary: _write_lengths(temporary, len(store), counts or _count_tokens(store, student)))
     lengths: NDArray[np.uint16] = np.load(path, mmap_mode="r")
@@ -123,8 +115,8 @@ def _write_lengths(path: Path, rows: int, counts: Iterable[NDArray[np.uint16]]) 
 
 def _count_tokens(store: EmbeddingStore, student: SentenceTransformer) -> Iterator[NDArray[np.uint16]]:
     with tqdm(desc="counting tokens", unit=" texts", total=len(store)) as bar:
-        for start in range(0, len(store), _ROWS):
-            rows = range(start, min(start + _ROWS, len(store)))
+        for start in range(0, len(store), ROWS_AT_ONCE):
+            rows = range(start, min(start + ROWS_AT_ONCE, len(store)))
             yield _cut(token_counts(student, store.prompted(rows)))
             bar.update(len(rows))
 

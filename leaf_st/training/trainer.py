@@ -48,7 +48,7 @@ from leaf_st.training.tokenization import Tokenization
 
 HELD_OUT_SHARE = 10  # at most one row in ten is held out: most of a small store is needed for training
 DOMAIN, GENERAL = "domain", "general"  # names of the validation sets, if there are two
-TRAINING = "training"
+TRAINING = "training"  # name of the training set
 
 
 class LeafTrainer(SentenceTransformerTrainer):
@@ -90,7 +90,7 @@ class LeafTrainer(SentenceTransformerTrainer):
             self._lengths, ids = tokens_of(store, student)
             # Lengths of the rows of each validation set, by its name.
             self._validation_lengths: dict[str, Lengths] = {DOMAIN: lengths_of(self._lengths, self._held_out)}
-            # Rows of a store and their batches, by the name of a set, if batches need no tokenizer.
+            # The rows of each set and the function that makes batches of them, where batches need no tokenizer.
             self._tokenized = {}
             if ids is not None:
                 batches = Batches(store, ids)

@@ -110,8 +110,9 @@ def format_table(outcomes: Sequence[Outcome]) -> str:
     searched = all(outcome.ndcg for outcome in outcomes)
     header = ["variant", "texts", "samples", "steps", "minutes", "L2", *(f"L2, {kind}" for kind in KINDS)]
     compared = all(outcome.agreement for outcome in outcomes)
-    header_of_scores = [f"nDCG@10, {mode}" for mode in MODES if searched]
-    lines = [header + header_of_scores + [f"agreement@10, {mode}" for mode in MODES if compared]]
+    of_scores = [f"nDCG@10, {mode}" for mode in MODES if searched]
+    of_agreement = [f"agreement@10, {mode}" for mode in MODES if compared]
+    lines = [header + of_scores + of_agreement]
     for outcome in outcomes:
         counts = [f"{count:,}" for count in (outcome.rows, outcome.samples, outcome.steps)]
         distances = [f"{outcome.l2[name]:.4f}" if name in outcome.l2 else "-" for name in ("all", *KINDS)]
@@ -120,7 +121,9 @@ def format_table(outcomes: Sequence[Outcome]) -> str:
         lines.append([outcome.name, *counts, f"{outcome.seconds / 60:.1f}", *distances, *scores, *shares])
     if searched:
         score = f"{outcomes[0].mean_ndcg('teacher'):.2f}"
-        lines.append(["teacher", *[""] * (len(header) - 1), *[score] * len(MODES), *["100.0"] * len(MODES) * compared])
+        lines.append(
+            ["teacher", *[""] * (len(header) - 1), *[score] * len(MODES), *("100.0" for _ in MODES if compared)]
+        )
     lines.insert(1, ["---", *["---:"] * (len(lines[0]) - 1)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -211,7 +211,7 @@ def _run_study(study: Study, setting: Setting, variants: Sequence[Variant]) -> N
     cache_vectors(setting.run.teacher, results)
     outcomes = []
     for variant in variants:
-        path = results / f"{_identity(variant, setting, store)}.json"
+        path = results / f"{_identity(study, variant, setting, store)}.json"
         if not path.is_file():
             print(f"{study.name}: {variant.name}", flush=True)
             outcome = _train(study, variant, setting, store)
@@ -223,7 +223,7 @@ def _run_study(study: Study, setting: Setting, variants: Sequence[Variant]) -> N
     save_figure(lambda axes: study.draw(axes, outcomes), report / f"{study.name}.svg")
 
 
-def _identity(variant: Variant, setting: Setting, store: EmbeddingStore) -> str:
+def _identity(study: Study, variant: Variant, setting: Setting, store: EmbeddingStore) -> str:
     """Return a hash of everything that shapes an outcome; the manifest holds the checksums of all shards."""
     shaped = {
         "store": (store.folder / STORE_MANIFEST).read_text(encoding="utf-8"),
@@ -232,6 +232,7 @@ def _identity(variant: Variant, setting: Setting, store: EmbeddingStore) -> str:
         "samples": variant.samples,
         "change": variant.change,
         **({} if variant.layers is None else {"layers": variant.layers}),
+        **({} if study.measure is measure_retrieval else {"measure": study.name}),
         "sets": sorted(folder.name for folder in setting.sets),
     }
     return blake2b(json.dumps(shaped, sort_keys=True).encode(), digest_size=8).hexdigest()

@@ -1,10 +1,10 @@
-"""What else comes closer to the teacher with the same work: averaged weights, rates, losses, phases, layers.
+"""Which training comes closest to the teacher: averaged weights, rates, losses, phases and layers at equal samples.
 
 Command:  python recipes/ablations/objective.py --texts FILE --data FOLDER ... [--samples N] [--output DIR] [--smoke]
-Result:   README.md in this folder.
+Result:   none yet; only --smoke was run.
 
-Every variant trains on as many samples as the baseline, so all of them take the same time, except those whose texts
-or batches differ. Half of the queries of each set choose between the variants: those whose id has an even hash. The
+Every variant trains on as many samples as the baseline. All variants take the same time, except those with other texts,
+batches or layers. Half of the queries of each set choose between the variants: queries whose id has an even hash. The
 other half is left for a final measurement. Retrieval is exact search, without mteb; agreement@10 is the share of the
 teacher's ten nearest documents that the student finds.
 """
@@ -30,7 +30,7 @@ from torch.utils.data import BatchSampler, DataLoader
 from transformers import TrainerCallback
 
 from leaf_st.evaluation.beir import BeirSet, document_text, load_beir
-from leaf_st.evaluation.measurements.list_agreement import Search
+from leaf_st.evaluation.measurements.list_agreement import Search, similarities
 from leaf_st.evaluation.ranking import exact_ndcg
 from leaf_st.teacher.protocol import Teacher
 from leaf_st.teacher.store import EmbeddingStore
@@ -110,7 +110,7 @@ class Phases(SetEpochMixin, BatchSampler):
 
 
 class QueriesLastTrainer(StudyTrainer):
-    """Trains on queries alone in the last 20 % of the steps."""
+    """Trains only on queries in the last 20 % of the steps."""
 
     share = 0.2
 
@@ -265,13 +265,8 @@ def measure(student: SentenceTransformer, teacher: Teacher, sets: Sequence[Path]
         own_queries = student.encode_query(texts[0], show_progress_bar=False, batch_size=256)
         own_documents = student.encode_document(texts[1], show_progress_bar=False, batch_size=256)
         search = Search(beir.own_places, len(documents))
-        search.add(
-            {
-                "teacher": np.asarray(teacher.similarity(queries, documents)),
-                "standard": np.asarray(student.similarity(own_queries, own_documents)),
-                "asymmetric": np.asarray(teacher.similarity(own_queries, documents)),
-            }
-        )
+        sides = (queries, own_queries), (documents, own_documents)
+        search.add(similarities(teacher.similarity, student.similarity, *sides))
         lists = search.nearest()
         agreement[beir.name] = {mode: 100 * float(search.compare(lists, mode).recalls[10].mean()) for mode in MODES}
         scores[beir.name] = {

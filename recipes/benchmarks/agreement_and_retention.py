@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from leaf_st.evaluation.beir import BeirSet, check_folders, document_text, load_beir, revision_of
 from leaf_st.evaluation.embedder import BLOCK, QueriesAndDocuments, require_finite
-from leaf_st.evaluation.measurements.list_agreement import Search
+from leaf_st.evaluation.measurements.list_agreement import Search, similarities
 from leaf_st.evaluation.measurements.over_sets import load_pair
 from leaf_st.evaluation.modes import STUDENT_MODES, Mode
 from leaf_st.evaluation.ranking import exact_ndcg
@@ -106,13 +106,8 @@ def _measure(
     search = Search(beir.own_places, len(documents))
     for start in range(0, len(documents), BLOCK):
         targets, own = documents[start : start + BLOCK], own_documents[start : start + BLOCK]
-        search.add(
-            {
-                "teacher": np.asarray(teacher.similarity(queries, targets)),
-                "standard": np.asarray(student.similarity(own_queries, own)),
-                "asymmetric": np.asarray(teacher.similarity(own_queries, targets)),
-            }
-        )
+        sides = (queries, own_queries), (targets, own)
+        search.add(similarities(teacher.similarity, student.similarity, *sides))
     scores: dict[Mode, float] = {
         "teacher": exact_ndcg(beir, queries, documents, teacher),
         "standard": exact_ndcg(beir, own_queries, own_documents, student),

@@ -4,14 +4,15 @@ Command:  python recipes/benchmarks/billion_rows.py FOLDER [--rows 1000000000]
 
 The script simulates a store of 768-dimensional float16 vectors, as `leaf-st embed` would write it: 32,768 rows a shard,
 1.5 TB in 30,518 files. The files are sparse: only the hashes by which rows are held out are on the disk (8 GB), the
-texts are empty, and all vectors are zero. Nothing is compared with checksums, as in any store of more than 64 GiB. Each
+texts are empty, and all vectors are zero. No checksums are compared, as for any store of more than 64 GiB. Each
 part runs in a new process. Memory is the peak of the process (VmHWM), with the pages of mapped files; the imports of
 torch and sentence-transformers are a part of the memory of sampling and training. The script runs on Linux.
 
-Result:   Two cores of an EPYC with a load of 20, so that elapsed times are longer than alone. Opening takes
+Result:   Two cores of an EPYC at a load of 20: elapsed times are longer than on an idle machine. Opening takes
           0.2 s and 97 MB, listing the shards 5 s, choosing 2,048 held-out rows 297 s (144 s of CPU), and finding the
-          rows that overlap them 622 s (170 s of CPU, 400 MB). With these kept in files, a training makes its trainer in
-          553 s (15 s of CPU) and its first step in 20 s, with 946 MB at most, of which torch and the student have 605.
+          rows that overlap them 622 s (170 s of CPU, 400 MB). Both results are kept in files. With these files, a
+          training makes its trainer in 553 s (15 s of CPU) and its first step in 20 s, with 946 MB at most, of which
+          torch and the student have 605.
 """
 
 import argparse
@@ -198,7 +199,7 @@ def measure_train(folder: Path) -> None:
     recipe = Recipe("billion", training=training)
     arguments = training_arguments(recipe, folder.with_name(f"{folder.name}-run"), "cpu")
     arguments.eval_on_start = False
-    timed("import torch, build the student", lambda: None)
+    timed("memory after the imports and the student", lambda: None)
     store = EmbeddingStore(folder)
     trainer = timed("make the trainer", lambda: LeafTrainer(student, store, training, arguments))
     trainer.args.max_steps = 1

@@ -5,13 +5,14 @@ Command:  python recipes/benchmarks/gpu_training.py --texts TEXTS.parquet [--row
 The student has the shape of the paper's leaf-ir: six layers of width 384 and a projection to 768. The teacher is
 all-MiniLM-L6-v2 with a rotation into 768 dimensions, because only the shape of a target matters for the speed. Texts
 have the kinds of a real run: queries, sentences and documents. Each way trains for a fixed number of steps; the first
-steps, in which graphs are captured, are not counted. The script also prints the hours of the paper's 192M samples.
+steps, in which graphs are captured, are not counted. The script also prints the hours that the paper's 192M samples
+take.
 
-- The way of sentence-transformers is the recipe of EmbedDistillLoss with default arguments, and with bf16.
+- "sentence-transformers" trains as EmbedDistillLoss documents, with default arguments and with bf16.
 - "one by one" is leaf_st with a launch of each kernel; "graphs" is leaf_st's default on a GPU.
-- MFU is the rate of the products that the texts' tokens need, without padding, as a share of the rate of a large
-  bfloat16 product on the same GPU.
-- "GPU busy" is the share of time in which a kernel runs, from torch's profiler in a run of its own.
+- MFU is the rate of the floating-point operations that the tokens of the texts need, without padding, as a share of
+  the rate in a large bfloat16 product on the same GPU.
+- "GPU busy" is the share of time in which a kernel runs, from torch's profiler in the steps after the timed ones.
 
 Result:   H200: 5.3x as many samples/s as sentence-transformers' recipe with batches of 32 (3,036 and 573), 14.6x with
           batches of 2,048. docs/benchmarks.md has the table, and what was not measured.
@@ -55,7 +56,7 @@ from leaf_st.training.trainer import LeafTrainer
 from leaf_st.zoo import MINILM
 
 WIDTH = 768
-PAPER_SAMPLES = 192_000_000  # paper 3: 30 epochs of 6.4M samples
+PAPER_SAMPLES = 30 * 200_000 * 32  # leaf-ir: epochs, steps of an epoch, batch size
 WARM_UP, PROFILED = 100, 40
 # Names of kernels, in lower case, by the part of a step that they compute.
 PARTS = {
@@ -302,7 +303,7 @@ def main() -> None:
                 for batch in options.batches
             ),
             ("leaf_st, one by one", leaf_way, 32, options.steps // 2, {"graphs": False}),
-            # Its targets are lists of numbers, so a step is slow, and few steps are enough.
+            # Targets that are lists of numbers make steps slow, so these ways have few steps.
             ("sentence-transformers, bf16", sentence_transformers_way, 32, options.steps // 8, {"bf16": True}),
             ("sentence-transformers, default", sentence_transformers_way, 32, options.steps // 8, {}),
         ]

@@ -18,6 +18,7 @@ from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.arguments import training_arguments
 
 README = Path(__file__).parents[2] / "recipes" / "ablations" / "README.md"
+MODES = ("standard", "asymmetric")
 VARIANTS = {
     "pooling": ["mean", "cls", "max"],
     "learning_rate": [f"{name} x 1" for name in ("constant", "linear by step", "linear by epoch", "cosine by step")],
@@ -74,6 +75,18 @@ def test_the_sets_are_searched_and_the_teacher_once(run, texts, beir, searched, 
     assert len(kept) == 2  # queries and documents
     outcomes = json.loads((searched / "report" / "pooling.json").read_text())
     assert [list(outcome["ndcg"]) for outcome in outcomes] == [["letters"]] * 2
+
+
+def test_the_objective_is_measured_by_scores_and_by_agreement(run, texts, beir, tmp_path):
+    names = ["baseline", "mean of the last 50 %", "warm-up of 5 %", "queries last", "L2 + prefixes", "layers 0,5"]
+    arguments = ("--smoke", "--texts", texts, "--output", tmp_path / "run", "--data", beir)
+    header, _, *rows, teacher = _table(run("objective", *arguments, "--variants", *names))
+    assert header[-4:] == [f"{value}, {mode}" for value in ("nDCG@10", "agreement@10") for mode in MODES]
+    assert [row[0] for row in rows] == names
+    assert all(0 <= float(cell) <= 100 for row in rows for cell in row[-4:])
+    assert teacher[-2:] == ["100.0", "100.0"]
+    losses = {row[0]: float(row[5]) for row in rows}
+    assert losses["L2 + prefixes"] != losses["baseline"] != losses["layers 0,5"]
 
 
 def test_a_figure_has_axes_with_units(run, texts, output):

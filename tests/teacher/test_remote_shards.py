@@ -10,6 +10,7 @@ import pytest
 from fixed import TEXTS, embed
 from hub import serve
 
+from leaf_st.cli.main import main
 from leaf_st.errors import InputError
 from leaf_st.publishing.store.pull import link_store
 from leaf_st.publishing.store.push import copy_store
@@ -59,6 +60,14 @@ def test_shards_are_fetched_when_they_are_read(store, bucket, tmp_path):
     again.require_intact()
     assert again.texts(everything) == TEXTS
     assert set(bucket.fetched.values()) == {1}
+
+
+def test_only_fetched_shards_are_verified(store, bucket, tmp_path, capsys):
+    copy_store(store.folder, URL)
+    linked = link_store(URL, tmp_path / "linked", 10**9)
+    linked.texts([5, 37])
+    main(["store", "verify", str(linked.folder)])
+    assert "2 of 10 shards are on this disk and intact" in capsys.readouterr().out
 
 
 def test_rows_are_chosen_once(store, bucket, tmp_path):

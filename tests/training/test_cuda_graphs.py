@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from leaf_st.training.arguments import training_arguments
 from leaf_st.training.graphs import GraphedPasses, fill, graphs_apply, padded_length
 from leaf_st.training.loss import TeacherAlignedLoss
 
@@ -22,8 +23,6 @@ def test_a_batch_is_padded_and_nothing_of_an_earlier_batch_remains():
 
 
 def test_a_cpu_trains_without_graphs(recipe, tiny_student, tmp_path):
-    from leaf_st.training.arguments import training_arguments
-
     assert not graphs_apply(tiny_student, training_arguments(recipe, tmp_path, "cpu"))
 
 

@@ -12,7 +12,7 @@ from leaf_st.student.static import build_static
 from leaf_st.teacher.precompute import precompute
 from leaf_st.training import token_lengths as token_lengths_module
 from leaf_st.training.sampler import LengthGroupedBatchSampler
-from leaf_st.training.token_lengths import lengths_of, token_lengths
+from leaf_st.training.token_lengths import lengths_of, tokens_of
 
 
 @st.composite
@@ -123,37 +123,37 @@ def _files(store):
 
 def test_counts_are_the_tokenizer_s(own_store, tiny_student):
     tiny_student.max_seq_length = 20
-    counts = token_lengths(own_store, tiny_student)
+    counts = tokens_of(own_store, tiny_student)[0]
     expected = [int(tiny_student.preprocess([text])["attention_mask"].sum()) for text in own_store.prompted(range(40))]
     assert counts.tolist() == expected
     assert max(expected) == 20
 
 
 def test_the_file_is_made_once(own_store, tiny_student):
-    token_lengths(own_store, tiny_student)
+    tokens_of(own_store, tiny_student)
     (path,) = _files(own_store)
     before = path.stat().st_mtime_ns
     tiny_student.encode(["a tokenizer that has worked is the same tokenizer"])
-    token_lengths(own_store, tiny_student)
+    tokens_of(own_store, tiny_student)
     assert _files(own_store) == [path]
     assert path.stat().st_mtime_ns == before
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    assert token_lengths(own_store, tiny_student).max() < 256  # counted again
+    assert tokens_of(own_store, tiny_student)[0].max() < 256  # counted again
 
 
 def test_a_large_store_counts_the_tokens_that_are_asked_for(own_store, tiny_student, monkeypatch):
-    expected = np.array(token_lengths(own_store, tiny_student))
+    expected = np.array(tokens_of(own_store, tiny_student)[0])
     monkeypatch.setattr(token_lengths_module, "_COUNTED_AT_START", 39)
     counted, count = [], token_lengths_module.token_counts
     monkeypatch.setattr(token_lengths_module, "token_counts", lambda *given: counted.append(given[1]) or count(*given))
-    lengths = token_lengths(own_store, tiny_student)
+    lengths = tokens_of(own_store, tiny_student)[0]
     assert not counted
     assert len(lengths) == 40
     assert lengths[3:20].tolist() == expected[3:20].tolist()
     assert counted == [own_store.prompted(range(3, 20))]
-    again = token_lengths(own_store, tiny_student)  # as after a restart
+    again = tokens_of(own_store, tiny_student)[0]  # as after a restart
     assert again[5:12].tolist() == expected[5:12].tolist()
     assert len(counted) == 1
     rows = np.array([30, 4, 39])
@@ -164,15 +164,15 @@ def test_a_large_store_counts_the_tokens_that_are_asked_for(own_store, tiny_stud
 
 def test_a_table_pads_nothing_so_nothing_is_counted(own_store, tiny_teacher_folder):
     static = build_static(tiny_teacher_folder, dimension=WIDTH, normalized=True, device="cpu")
-    assert token_lengths(own_store, static).tolist() == [0] * 40
+    assert tokens_of(own_store, static)[0].tolist() == [0] * 40
     assert not _files(own_store)
 
 
 def test_another_maximum_has_another_file(own_store, tiny_student):
     tiny_student.max_seq_length = 20
-    first = token_lengths(own_store, tiny_student)
+    first = tokens_of(own_store, tiny_student)[0]
     tiny_student.max_seq_length = 10
-    second = token_lengths(own_store, tiny_student)
+    second = tokens_of(own_store, tiny_student)[0]
     assert len(_files(own_store)) == 2
     assert np.array_equal(second, np.minimum(first, 10))
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from leaf_st.errors import InputError
 from leaf_st.evaluation.embedder import require_finite
 from leaf_st.evaluation.measurements.collection import Collection
-from leaf_st.evaluation.measurements.list_agreement import Compared, Nearest, Search
+from leaf_st.evaluation.measurements.list_agreement import Compared, Nearest, Search, similarities
 from leaf_st.evaluation.modes import STUDENT_MODES, Mode
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.texts import Text
@@ -68,13 +68,7 @@ def _search(collection: Collection, student: SentenceTransformer) -> tuple[dict[
         for start in range(0, len(documents), _BLOCK):
             rows = documents[start : start + _BLOCK]
             targets, vectors = store.embeddings(rows).astype(np.float32), _encode(student, store.texts(rows))
-            search.add(
-                {
-                    "teacher": np.asarray(similarity(expected, targets)),
-                    "standard": np.asarray(student.similarity(queries, vectors)),
-                    "asymmetric": np.asarray(similarity(queries, targets)),
-                }
-            )
+            search.add(similarities(similarity, student.similarity, (expected, queries), (targets, vectors)))
             bar.update(len(rows))
     lists = search.nearest()
     return lists, {mode: search.compare(lists, mode) for mode in STUDENT_MODES}

@@ -4,7 +4,7 @@ Documents come in blocks. For each query and mode, only the `DEPTH` nearest docu
 grow with the number of documents.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ _MODES: tuple[Mode, ...] = tuple(ROLES)
 _QUERIES = 256  # queries whose similarities to a block are sorted at a time
 
 Floats = NDArray[np.floating[Any]]
+Similarity = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +50,24 @@ class Compared:
     recalls: Mapping[int, Floats]
     overlap: Floats
     correlation: Floats
+
+
+def similarities(
+    of_teacher: Similarity, of_student: Similarity, queries: tuple[Floats, Floats], documents: tuple[Floats, Floats]
+) -> dict[Mode, Floats]:
+    """Return the similarity of each query to each document in every mode, each of shape (queries, documents).
+
+    Args:
+        of_teacher: The teacher's similarity function.
+        of_student: The student's similarity function.
+        queries: Vectors of the queries by the teacher and by the student.
+        documents: Vectors of the documents by the teacher and by the student.
+    """
+    return {
+        "teacher": np.asarray(of_teacher(queries[0], documents[0])),
+        "standard": np.asarray(of_student(queries[1], documents[1])),
+        "asymmetric": np.asarray(of_teacher(queries[1], documents[0])),
+    }
 
 
 class Search:

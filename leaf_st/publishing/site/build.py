@@ -76,7 +76,7 @@ def build_site(
     Raises:
         InputError: If the run, the documents, the output, the dimensions or the libraries cannot be used.
     """
-    check_place(run, output, modes, vendor)
+    check_options(run, output, modes, vendor)
     if not documents:
         raise InputError("site: expected documents, found none: name a file with texts")
     student = load_model(str(run / MODEL))
@@ -102,8 +102,8 @@ def build_site(
     return output / "index.html"
 
 
-def check_place(run: Path, output: Path, modes: Sequence[Mode], vendor: Path | None) -> None:
-    """Check the arguments of `build_site` for which no document needs to be read.
+def check_options(run: Path, output: Path, modes: Sequence[Mode], vendor: Path | None) -> None:
+    """Check the arguments of `build_site` that can be checked before documents are read.
 
     Raises:
         InputError: If one of them cannot be used.

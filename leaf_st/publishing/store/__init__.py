@@ -1,1 +1,1 @@
-"""Publishing a store of texts and vectors as a data set on the hub: its card, push and pull."""
+"""Publishing a store of texts and vectors, on the hub or in object storage: summary, card, push and pull."""

@@ -93,6 +93,6 @@ def _licence_text(licence: str) -> str:
     if licence == UNKNOWN:
         return (
             "Unknown: whoever published this data set did not name the licence. Name the licence with `leaf-st store "
-            "push --licence`, and do not use the texts before you know it."
+            "push --licence`, and do not use the texts before you know the licence."
         )
     return f"`{licence}`, as stated by whoever published this data set. The terms of the teacher apply to the vectors."

@@ -73,7 +73,7 @@ def link_store(url: str, folder: Path, most_bytes: int) -> EmbeddingStore:
     Args:
         url: Address of a folder that fsspec reads, such as ``s3://BUCKET/FOLDER`` or ``hf://datasets/OWNER/NAME``.
         folder: A new or empty folder, or a folder with the same store.
-        most_bytes: Size of the fetched shards together. The shards that were read first are removed first.
+        most_bytes: Size of the fetched shards together. The least recently read shards are removed first.
 
     Returns:
         The store.
@@ -164,10 +164,11 @@ class _Source:
 
 def _require_names(store: EmbeddingStore, place: str) -> None:
     """Check that the manifest names files of the folder, and not files elsewhere on this machine."""
-    if wrong := next(
-        (path for path in store.paths if path.parent != store.folder or not _SHARD.fullmatch(path.name)), 0
-    ):
-        raise InputError(f"{place}: expected names of shards in {STORE_MANIFEST}, found {str(wrong)!r}")
+    for path in store.paths:
+        if path.parent != store.folder or not _SHARD.fullmatch(path.name):
+            raise InputError(
+                f"{place}: expected names of shards in {STORE_MANIFEST}, found {str(path)!r}: name another store"
+            )
 
 
 def _require_room(folder: Path, store: EmbeddingStore) -> None:

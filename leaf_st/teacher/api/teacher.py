@@ -65,7 +65,7 @@ class ApiTeacher(RemoteTeacher):
         self._read = _READ_CHARACTERS  # length of the longest text whose end is known to have an effect
         self._probes, self._probed = self._embed_probes(), time.monotonic()
         self._asked = False  # whether texts were embedded since the probes
-        self._reported = Usage()  # when `report` was called last
+        self._reported = Usage()  # the usage at the last call of `report`
         norms = np.linalg.norm(self._probes, axis=1)
         self._normalized = bool(np.abs(norms - 1).max() < _NORM)
         self.fingerprint = Fingerprint(

@@ -46,7 +46,7 @@ class Usage:
         self.estimated += estimated
 
     def since(self, earlier: "Usage") -> "Usage":
-        """Return what was asked after the object was a copy of ``earlier``."""
+        """Return what was asked since ``earlier``, an older copy of this object."""
         return Usage(
             self.requests - earlier.requests,
             self.tokens - earlier.tokens,

@@ -16,7 +16,8 @@ async function start() {
   say("Loading");
   try {
     state.worker ??= await openWorker();
-    state.worker.postMessage({ type: "load", base: new URL(".", document.baseURI).href, manifest: state.manifest, mode: state.mode });
+    const base = new URL(".", document.baseURI).href; // without the query
+    state.worker.postMessage({ type: "load", base, manifest: state.manifest, mode: state.mode });
   } catch (error) {
     answers.error(error);
   }

@@ -29,25 +29,28 @@ function dotProducts(weights, codes, constant) {
   return scores;
 }
 
-// dots.wat, assembled. Its loop takes eight products at a time, which no loop in JavaScript does.
+// The program of dots.wat in base64. Its loop computes eight products at a time, which JavaScript cannot do.
 const PROGRAM =
   "AGFzbQEAAAABCQFgBX9/f39/AAMCAQAFAwEAFgcRAgZtZW1vcnkCAARkb3RzAAAKzQEBygECAXsEfwJAA0AgAkUNAf0MAAAAAAAA" +
   "AAAAAAAAAAAAACEFIAAhByABIANBeHFqIQggASADaiEJAkADQCABIAhPDQEgBSAH/QAEACAB/QEDAP26Af2uASEFIAdBEGohByAB" +
   "QQhqIQEMAAsLIAX9GwAgBf0bAWogBf0bAiAF/RsDamohBgJAA0AgASAJTw0BIAYgBy4BACABLAAAbGohBiAHQQJqIQcgAUEBaiEB" +
   "DAALCyAEIAY2AgAgBEEEaiEEIAJBAWshAgwACwsL";
 const kernel = assembled();
-const [CODES, BYTES] = [1 << 16, 1 << 20]; // in the memory of the program: weights, a block of codes, its results
-const MOST_ROWS = 1 << 16;
+// The memory of the program holds the weights, then a block of codes, then the sums of the block.
+const CODES = 1 << 16; // place of the codes
+const BYTES = 1 << 20; // size of a block
+const MOST_ROWS = 1 << 16; // of a block
 
 function assembled() {
   try {
-    return new WebAssembly.Instance(new WebAssembly.Module(Uint8Array.from(atob(PROGRAM), (c) => c.charCodeAt(0)))).exports;
+    const bytes = Uint8Array.from(atob(PROGRAM), (letter) => letter.charCodeAt(0));
+    return new WebAssembly.Instance(new WebAssembly.Module(bytes)).exports;
   } catch {
     return null; // a browser without these instructions
   }
 }
 
-// Rounds the weights to 16 bits, and adds in 32 bits: the scale is so small that no sum overflows.
+// Rounds the weights to 16 bits, at a scale at which no sum of 32 bits overflows.
 function dotProductsOfIntegers(weights, codes, constant) {
   const dimension = weights.length;
   const sizes = weights.map(Math.abs);
