@@ -28,8 +28,8 @@ def require_different(teacher: str, vectors: NDArray[np.floating[Any]], whole: b
     shown = f"all {'' if whole else 'of the first '}{len(vectors):,} texts"
     if not np.any(vectors):
         raise InputError(
-            f"teacher {teacher}: expected vectors that differ, found zeros for {shown}, as a model gives for texts "
-            "in which it knows no token: name other texts, such as texts in the languages of the teacher, or name "
+            f"teacher {teacher}: expected vectors that differ, found zeros for {shown}, as models give them for texts "
+            "without a known token: name other texts, such as texts in the languages of the teacher, or name "
             "another teacher"
         )
     if same:
