@@ -1,7 +1,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -9,11 +8,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 import api
+import forked
 import numpy as np
 import pytest
 from api import KEY, WIDTH, hashed, serve
 
 from leaf_st import open_teacher, precompute
+from leaf_st.cli.main import main
 from leaf_st.errors import InputError
 from leaf_st.models.random_weights import save_tiny_teacher
 from leaf_st.recipe import ApiSpec, Recipe, StudentSpec, TeacherSpec, TextsSpec
@@ -530,24 +531,27 @@ def _recipe_file(folder, url, rows):
     return folder / "recipe.py"
 
 
-def _command(folder, *words):
-    return [sys.executable, "-m", "leaf_st", *map(str, words), "--output", str(folder / "run")]
+def _leaf_st(variables, *words):
+    """Run a command in a forked process, whose variables are those of the first fork."""
+    os.environ.update({"OPENAI_API_KEY": KEY, **variables})
+    sys.exit(main([str(word) for word in words]))
 
 
 def test_a_killed_embedding_asks_again_for_no_finished_block(tmp_path):
     with serve(latency=0.15) as server:
-        command = _command(tmp_path, "embed", _recipe_file(tmp_path, server.url, 4000))
+        words = ("embed", _recipe_file(tmp_path, server.url, 4000), "--output", tmp_path / "run")
         for blocks in (1, 2):
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            while len(_shards(tmp_path)) < blocks and process.poll() is None:
+            process = forked.CONTEXT.Process(target=_leaf_st, args=({}, *words))
+            process.start()
+            while len(_shards(tmp_path)) < blocks and process.is_alive():
                 time.sleep(0.01)
             time.sleep(0.1)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            assert process.returncode == -signal.SIGKILL
+            process.kill()
+            process.join()
+            assert process.exitcode == -signal.SIGKILL
         finished, asked = len(_shards(tmp_path)), server.asked.copy()
         assert 2 <= finished < 4
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        done = forked.run(_leaf_st, {}, *words)
         assert "4,000 rows" in done.stdout, done.stderr
         texts = [f"a text, number {number}" for number in range(4000)]
         for text in texts[: 1024 * finished]:
@@ -563,23 +567,17 @@ def _shards(folder):
 
 def test_a_run_over_http_shows_the_key_nowhere(tmp_path):
     with serve(echo_key=True) as server:
-        words = ("run", _recipe_file(tmp_path, server.url, 200), "--set", "max_steps=2", "--set", "use_cpu=true")
-        stopped = subprocess.run(
-            [*_command(tmp_path, *words), "--max-tokens", "900"], capture_output=True, text=True, timeout=300
-        )
+        recipe = _recipe_file(tmp_path, server.url, 200)
+        words = ("run", recipe, "--output", tmp_path / "run", "--set", "max_steps=2", "--set", "use_cpu=true")
+        stopped = forked.run(_leaf_st, {}, *words, "--max-tokens", "900")
         assert stopped.returncode == 2
         assert "leaf-st: the budget of 900 tokens, 0.0000 USD is reached: " in stopped.stderr
-        done = subprocess.run(
-            _command(tmp_path, *words),
-            capture_output=True,
-            text=True,
-            timeout=300,
-            env={**os.environ, "OPENAI_LOG": "debug"},
-        )
+        done = forked.run(_leaf_st, {"OPENAI_LOG": "debug"}, *words)
         assert done.returncode == 0, done.stderr
         assert "requests, " in done.stdout
+        assert "Sending HTTP Request" in done.stderr  # what the client logs
         push = ("push", tmp_path / "run", "--repo-id", "me/student", "--dry-run", "--without-results")
-        pushed = subprocess.run([sys.executable, "-m", "leaf_st", *map(str, push)], capture_output=True, text=True)
+        pushed = forked.run(_leaf_st, {}, *push)
         card = (tmp_path / "run" / "publish" / "README.md").read_text()
         output = stopped.stdout + stopped.stderr + done.stdout + done.stderr + pushed.stdout + pushed.stderr
         assert pushed.returncode == 0, pushed.stderr
