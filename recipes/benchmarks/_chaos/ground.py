@@ -99,6 +99,11 @@ class Ground:
         """Return the file of a recipe, "local" or "http"."""
         return str(self.folder / f"{name}.py")
 
+    @property
+    def export(self) -> tuple[str, ...]:
+        """Arguments of an export, which searches and times the texts of `set`."""
+        return ("export", str(self.run), "--texts", str(self.set), "--data", str(self.set))
+
     def stage(self, name: str) -> Path | None:
         """Return an undisturbed run after the stage ``name``, made once: "embed", "train" or "export"."""
         if not name:
@@ -108,7 +113,7 @@ class Ground:
             earlier, arguments = {
                 "embed": ("", ("embed", self.recipe("local"), "--output", str(self.run))),
                 "train": ("embed", ("train", self.recipe("local"), "--output", str(self.run))),
-                "export": ("train", ("export", str(self.run), "--texts", str(self.set))),
+                "export": ("train", self.export),
             }[name]
             self.reset(earlier)
             self.require(self.command(*arguments))
@@ -203,9 +208,11 @@ def _text(number: int) -> str:
 
 
 def _save_set(folder: Path) -> Path:
+    """Save a set whose queries equal their documents, so that the tiny student finds them with eight bits too."""
     folder.mkdir()
-    documents = [json.dumps({"_id": f"d{number}", "text": _text(number)}) for number in range(20)]
-    queries = [json.dumps({"_id": f"q{number}", "text": f"number {number}"}) for number in range(20)]
+    texts = [" ".join(f"{letter}{number}" for letter in "abcdefghij"[number % 7 :]) for number in range(20)]
+    documents = [json.dumps({"_id": f"d{number}", "text": text}) for number, text in enumerate(texts)]
+    queries = [json.dumps({"_id": f"q{number}", "text": text}) for number, text in enumerate(texts)]
     judged = ["query-id\tcorpus-id\tscore", *(f"q{number}\td{number}\t1" for number in range(20))]
     for name, lines in (("corpus.jsonl", documents), ("queries.jsonl", queries), ("qrels.tsv", judged)):
         (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")

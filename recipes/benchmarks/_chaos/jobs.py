@@ -38,7 +38,7 @@ class Job:
         arguments = {
             "embed": ("embed", ground.recipe(self.recipe), "--output", str(ground.run)),
             "train": ("train", ground.recipe(self.recipe), "--output", str(ground.run)),
-            "export": ("export", str(ground.run), "--texts", str(ground.set)),
+            "export": ground.export,
             "push": ("push", str(ground.run), "--repo-id", REPO, "--without-results"),
         }[self.name]
         setup: dict[str, Callable[[], None]] = {
