@@ -71,6 +71,15 @@ def read_json(path: Path) -> Any:  # noqa: ANN401  (any JSON value)
         raise ValueError(str(error)) from error
 
 
+def json_or(path: Path, otherwise: Any) -> Any:  # noqa: ANN401  (any JSON value)
+    """Return the JSON value in ``path`` if its type is that of ``otherwise``; else, or on a failure, ``otherwise``."""
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        return otherwise
+    return found if isinstance(found, type(otherwise)) else otherwise
+
+
 def require_file(path: Path) -> None:
     """Check that ``path`` is not a folder, and not a pipe or device, whose reader might wait for ever.
 

@@ -1,6 +1,7 @@
 """Commands that show and publish a model: report, verify, card, site, push, models, pull."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def _site(options: argparse.Namespace) -> None:
         vendor=options.vendor,
     )
     print(f"{len(documents):,} document{'s' * (len(documents) != 1)}; the page is {page}")
-    print(f"to open the page: python -m http.server --bind 127.0.0.1 --directory {options.output}")
+    print(f"to open the page: python -m http.server --bind 127.0.0.1 --directory {shlex.quote(str(options.output))}")
 
 
 def _add_push(commands: SubParsers) -> None:

@@ -86,7 +86,17 @@ def _read_parquet(path: Path) -> Iterator[Row]:
 
 def _read_jsonl(path: Path) -> Iterator[Row]:
     with _open(path) as lines:
-        yield from (shortened(json.loads(line)) for line in bounded_lines(lines) if line.strip())
+        rows = filter(None, map(_without_mark, bounded_lines(lines)))
+        for number, line in enumerate(rows, start=1):
+            try:
+                yield shortened(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise ValueError(f"row {number}: {error.msg} at character {error.pos + 1}") from error
+
+
+def _without_mark(line: str) -> str:
+    """Return ``line`` without a byte-order mark, which joined files have in the middle, and without blanks around."""
+    return line.removeprefix("\ufeff").strip()
 
 
 @contextmanager
@@ -107,13 +117,16 @@ def _read_tsv(path: Path) -> Iterator[Row]:
         )
     names: Sequence[str] = _TREC if records and len(records[0]) == len(_TREC) else QRELS
     if records and not _is_number(records[0][-1]):
-        names = records.pop(0)
+        names = records[0]
+        records = [record for record in records if record != names]  # joined files repeat the header
     yield from (dict(zip(names, record, strict=False)) for record in records)
 
 
 def _records(lines: TextIO) -> Iterator[list[str]]:
     """Yield the cells of each line that is not blank; TREC's tools also separate cells by spaces."""
-    for line in filter(str.strip, bounded_lines(lines)):
+    for line in (line.removeprefix("\ufeff") for line in bounded_lines(lines)):
+        if not line.strip():
+            continue
         cells = line.rstrip("\n").split("\t") if "\t" in line else line.split()
         yield [_unquoted(cell) for cell in cells]
 

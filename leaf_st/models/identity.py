@@ -106,7 +106,14 @@ def _architecture(model: "SentenceTransformer") -> dict[str, Any]:
 
 
 def _tokenizer(model: "SentenceTransformer") -> Any:  # noqa: ANN401  (JSON)
-    tokenizer = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
+    from sentence_transformers.sentence_transformer.modules.tokenizer import TransformersTokenizerWrapper, WordTokenizer
+
+    tokenizer = model.tokenizer
+    if isinstance(tokenizer, TransformersTokenizerWrapper):
+        tokenizer = tokenizer.tokenizer
+    if isinstance(tokenizer, WordTokenizer):  # of sentence-transformers: words, stop words and whether case counts
+        return {name: sorted(value) if isinstance(value, set) else value for name, value in vars(tokenizer).items()}
+    tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not hasattr(tokenizer, "to_str"):  # written in Python
         return sorted(tokenizer.get_vocab().items())
     return {key: value for key, value in json.loads(tokenizer.to_str()).items() if key not in _LAST_CALL}

@@ -7,6 +7,8 @@ module writes, and new versions read it without a warning.
 
 import errno
 import json
+import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +20,7 @@ from sentence_transformers.sentence_transformer.modules import Dense, Pooling, R
 from torch import nn
 
 from leaf_st.atomic import make_folder, read_json, replace_folder, write_json
-from leaf_st.errors import InputError
+from leaf_st.errors import InputError, cannot_write
 from leaf_st.models.intact import with_checksums
 from leaf_st.models.tokens import forget_last_call, max_length_of
 from leaf_st.recipe.types import local_folder
@@ -32,6 +34,7 @@ _SINCE = {
     "StaticEmbedding": ("3.2", "StaticEmbedding came with 3.2"),
     "Dense": ("3.0", "the projection is a safetensors file, which versions before 3.0 do not read"),
 }
+_ERROR_NUMBER = re.compile(r"(?:os error |\[Errno )(\d+)")  # how safetensors, tokenizers and `copytree` name the cause
 _ALMOST_FULL = 1 << 28  # bytes; a checkpoint is about as large
 # Name of each pooling mode in the legacy layout.
 _POOLING_KEYS = {
@@ -70,7 +73,7 @@ def save_portable(
             f"{folder}: expected a model or an empty folder to replace, found other files: name another folder"
         )
     make_folder(folder.parent)
-    with full_disk_named(folder.parent):
+    with unwritable_named(folder.parent):
         replace_folder(folder, lambda fresh: _save(model, fresh, record, beside or {}))
 
 
@@ -175,15 +178,23 @@ def _settings(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def full_disk_named(folder: Path) -> Iterator[None]:
-    """Raise the errors that torch, safetensors, tokenizers and `copytree` give on a full disk as one `OSError`."""
+def unwritable_named(folder: Path) -> Iterator[None]:
+    """Raise the errors that torch, safetensors, tokenizers and `copytree` give as an `OSError`, if they cannot write.
+
+    The cause may be a full disk, a quota, or a limit for the size of a file.
+    """
     try:
         yield
     except Exception as error:  # tokenizers raises a plain exception
-        says_what_is_wrong = isinstance(error, InputError | OSError) and not isinstance(error, shutil.Error)
-        if says_what_is_wrong or shutil.disk_usage(folder).free > _ALMOST_FULL:
+        if isinstance(error, InputError | OSError) and not isinstance(error, shutil.Error):
             raise
-        raise OSError(errno.ENOSPC, "no space left on the disk", str(folder)) from error
+        stated = _ERROR_NUMBER.search(str(error))
+        number = int(stated[1]) if stated else errno.ENOSPC
+        found = OSError(number, os.strerror(number), str(folder))
+        # Without a number, a full disk is the likely cause only if little space is left.
+        if not cannot_write(found) or (stated is None and shutil.disk_usage(folder).free > _ALMOST_FULL):
+            raise
+        raise found from error
 
 
 def _move_to_subfolder(folder: Path, name: str) -> str:

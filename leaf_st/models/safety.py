@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from leaf_st.atomic import read_json
+from leaf_st.atomic import json_or, read_json
 from leaf_st.errors import ModelError
 from leaf_st.models.find import PICKLED, commit_of, files_of_vectors, pickle_problem
 from leaf_st.models.lfs import is_lfs_pointer
@@ -71,7 +71,7 @@ def own_code(folder: Path) -> str | None:
     for part, kind in parts_of(folder):
         if not kind.startswith("sentence_transformers."):
             return f"expected modules of sentence-transformers, found custom code ({kind})"
-        config = _read(part / "config.json")
+        config = json_or(part / "config.json", {})
         activation = config.get("activation_function")
         if kind.endswith(".Dense") and isinstance(activation, str) and not activation.startswith("torch."):
             return f"expected an activation function of torch, found custom code ({activation})"
@@ -102,7 +102,7 @@ class LengthSetting(NamedTuple):
 
 def length_setting(part: Path) -> LengthSetting | None:
     """Return the setting in the folder ``part`` of a module that determines the length; None if no file sets it."""
-    configs = {path: _read(path) for path in sorted(part.glob("sentence_*_config.json"))}
+    configs = {path: json_or(path, {}) for path in sorted(part.glob("sentence_*_config.json"))}
     for path, config in configs.items():  # these replace the tokenizer's own setting
         arguments = [_mapping(config.get(group)) for group in _ARGUMENTS_OF_TOKENIZERS]
         named = [("model_max_length", group.get("model_max_length")) for group in arguments]
@@ -110,7 +110,7 @@ def length_setting(part: Path) -> LengthSetting | None:
             if value is not None:
                 return LengthSetting(field, path, value)
     path = part / "tokenizer_config.json"
-    value = _read(path).get("model_max_length")
+    value = json_or(path, {}).get("model_max_length")
     return None if value is None else LengthSetting("model_max_length", path, value)
 
 
@@ -134,14 +134,14 @@ def parts_of(folder: Path) -> Iterator[tuple[Path, str]]:
 
     A folder without modules.json is a Transformer. What cannot be read is left out: loading names the reason.
     """
-    modules = _read(folder / "modules.json", [])
+    modules = json_or(folder / "modules.json", [])
     if not modules:
         yield folder, "sentence_transformers.models.Transformer"
     for module in modules:
         if isinstance(module, dict) and isinstance(module.get("path"), str) and isinstance(module.get("type"), str):
             part = folder / module["path"]
             yield part, module["type"]
-            routes = _read(part / "router_config.json") or _read(part / "config.json")
+            routes = json_or(part / "router_config.json", {}) or json_or(part / "config.json", {})
             types = routes.get("types") if module["type"].endswith((".Router", ".Asym")) else None
             yield from ((part / name, str(kind)) for name, kind in _mapping(types).items())
 
@@ -177,7 +177,10 @@ def _require_files(part: Path, kind: str, name: str) -> None:
     is_complete = module not in ("Transformer", "Dense") or {_WEIGHTS, f"{_WEIGHTS}.index.json"} & {*there}
     if not is_complete and not any(path.suffix in PICKLED for path in part.glob("*")):  # a pickle has its own message
         found = ", ".join(there) or "none"
-        raise ModelError(name, f"expected the file {part / _WEIGHTS}, found {found}: name another model")
+        remedy = "name another model"
+        if commit_of(part) or commit_of(part.parent):
+            remedy = "pickled weights are not downloaded; ask the model's owner for safetensors, or name another model"
+        raise ModelError(name, f"expected the file {part / _WEIGHTS}, found {found}: {remedy}")
     if module == "Transformer" and not _has_vocabulary(part):  # transformers would make an empty vocabulary
         raise ModelError(
             name,
@@ -188,7 +191,7 @@ def _require_files(part: Path, kind: str, name: str) -> None:
 
 def _has_vocabulary(part: Path) -> bool:
     """Return whether the folder ``part`` holds a vocabulary, or has a tokenizer of bytes, which needs none."""
-    of_bytes = str(_read(part / "tokenizer_config.json").get("tokenizer_class")).startswith(_OF_BYTES)
+    of_bytes = str(json_or(part / "tokenizer_config.json", {}).get("tokenizer_class")).startswith(_OF_BYTES)
     return of_bytes or any(path.is_file() for pattern in _VOCABULARIES for path in part.glob(pattern))
 
 
@@ -204,7 +207,7 @@ def _require_weights(part: Path, name: str) -> None:
     if pickled and not any(part.glob("*.safetensors")):
         raise ModelError(name, pickle_problem(pickled[0]))
     for index in part.glob("*.safetensors.index.json"):
-        for shard in _mapping(_read(index).get("weight_map")).values():
+        for shard in _mapping(json_or(index, {}).get("weight_map")).values():
             if Path(str(shard)).name != shard or Path(shard).suffix != ".safetensors":
                 raise ModelError(
                     name,
@@ -235,7 +238,7 @@ def _require_length(part: Path, name: str) -> None:
 def _require_own_settings(part: Path, name: str) -> None:
     """Check that the settings of sentence-transformers in ``part`` name no file elsewhere."""
     for path in part.glob("sentence_*_config.json"):
-        config = _read(path)
+        config = json_or(path, {})
         arguments = {key: value for group in _ARGUMENTS for key, value in _mapping(config.get(group)).items()}
         named = {key: value for key, value in arguments.items() if isinstance(value, str) and set(value) & set("/\\")}
         named |= {key: value for key, value in config.items() if key == "tokenizer_name_or_path" and value}
@@ -263,13 +266,3 @@ def _own_class(config: dict[str, Any]) -> str | None:
 
 def _mapping(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _read(path: Path, otherwise: Any = None) -> Any:  # noqa: ANN401  (JSON)
-    """Return the JSON in ``path`` if its type is that of ``otherwise``, a mapping by default; else ``otherwise``."""
-    otherwise = {} if otherwise is None else otherwise
-    try:
-        found = read_json(path)
-    except (OSError, ValueError):
-        return otherwise
-    return found if isinstance(found, type(otherwise)) else otherwise

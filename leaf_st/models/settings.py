@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from leaf_st.atomic import read_json
+from leaf_st.atomic import json_or
 from leaf_st.errors import ModelError
 from leaf_st.models.safety import parts_of
 
@@ -129,13 +129,13 @@ def require_settings(folder: Path, name: str) -> None:
         path = part / "config.json"
         module = kind.rpartition(".")[2]
         _require(path, _OF_MODULE.get(module, ()), name)
-        modes = {key: value for key, value in _read(path).items() if key.startswith("pooling_mode")}
+        modes = {key: value for key, value in json_or(path, {}).items() if key.startswith("pooling_mode")}
         if module == "Pooling" and modes and not any(modes.values()):
             raise ModelError(name, f"expected a mode of pooling in {path}, found only false: set one mode to true")
 
 
 def _require(path: Path, rules: tuple[_Rule, ...], name: str) -> None:
-    settings = _read(path)
+    settings = json_or(path, {})
     for rule in rules:
         for key, value in rule.broken_in(settings):
             raise ModelError(
@@ -146,7 +146,7 @@ def _require(path: Path, rules: tuple[_Rule, ...], name: str) -> None:
 def _require_different_names(path: Path, name: str) -> None:
     """Check the names in modules.json: sentence-transformers keeps only the last module of a name."""
     seen = set()
-    for module in _read(path, list):
+    for module in json_or(path, []):
         own = module.get("name") if isinstance(module, dict) else None
         if own is not None and own in seen:
             raise ModelError(
@@ -154,13 +154,3 @@ def _require_different_names(path: Path, name: str) -> None:
                 f"expected different names of modules in {path}, found {own!r} twice: give each module its own name",
             )
         seen.add(own)
-
-
-def _read(path: Path, kind: Callable[[], Any] = dict) -> Any:  # noqa: ANN401  (JSON)
-    """Return the JSON in ``path`` if it is of ``kind``, else an empty value: loading names a damaged file."""
-    empty = kind()
-    try:
-        found = read_json(path)
-    except (OSError, ValueError):
-        return empty
-    return found if isinstance(found, type(empty)) else empty

@@ -6,6 +6,7 @@ demo runs without a network.
 
 import os
 import resource
+import shlex
 import shutil
 import sys
 import time
@@ -220,7 +221,7 @@ def _site(run: Path, search_set: Path) -> str:
         page = build_site(run, documents, run / SITE)
     except InputError as error:  # such as a missing onnx: everything else is done
         return f"No search page was written: {error}"
-    command = f"python -m http.server --bind 127.0.0.1 --directory {page.parent}"
+    command = f"python -m http.server --bind 127.0.0.1 --directory {shlex.quote(str(page.parent))}"
     return f"The search page is {page}; to open it at http://127.0.0.1:8000:\n\n  {command}"
 
 

@@ -14,7 +14,7 @@ from leaf_st.hub.target import check_repo_id
 from leaf_st.models.identity import identify
 from leaf_st.models.intact import without_checksums
 from leaf_st.models.load import load_model
-from leaf_st.models.portable import add_requirement, full_disk_named, save_portable
+from leaf_st.models.portable import add_requirement, save_portable, unwritable_named
 from leaf_st.publishing.card.card import card_text, mteb_results, published_rows
 from leaf_st.publishing.card.hosted import read_hosted
 from leaf_st.publishing.leaderboard import (
@@ -91,7 +91,7 @@ def _fill(
         save_portable(model, folder)
     else:
         try:
-            with full_disk_named(run):
+            with unwritable_named(run):
                 shutil.copytree(run / MODEL, folder, ignore=_excluded)
         except shutil.Error as error:  # a list of source, target and reason
             source, _, reason = error.args[0][0]

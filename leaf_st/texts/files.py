@@ -60,11 +60,12 @@ def read_file(
     skipped.update(map(partial(_reason, parts), _other_tables(path, parts)))
     for source in [open_source(part, spec.text_column, key, progress) for part in parts]:
         partition = _partition(source.path.relative_to(path), spec.kind_column)
-        stated = partition or spec.kind
         if spec.kind_column != _KIND and not partition:
             source = source._replace(kind_column=spec.kind_column)
         for texts, kinds in read_blocks(source, (spec.kind_column,), skipped):
-            yield Rows(texts, [stated if kind in (None, "") else kind for kind in kinds], source.progress)
+            # As in Spark, the value of a folder replaces those of a column of the same name.
+            stated = [partition or (spec.kind if kind in (None, "") else kind) for kind in kinds]
+            yield Rows(texts, stated, source.progress)
 
 
 def _other_tables(path: Path, parts: Sequence[Path]) -> list[Path]:
@@ -151,7 +152,7 @@ def titled_blocks(path: Path, text_column: str, title_column: str | None) -> Ite
             columns = dict(zip((source.column, *others), block, strict=True))
             rows = zip(columns[shown], columns[text_column], columns["title"], columns[_KIND], strict=True)
             for title, text, read, kind in rows:
-                if (kind or stated or "document") == "document":
+                if (stated or kind or "document") == "document":
                     yield text if parts else _with_title(text, read), title, text
 
 

@@ -53,6 +53,8 @@ _RESUME = "the same command resumes from the last checkpoint; remove the argumen
 _NO_SUPPORT = "SentenceTransformer models do not support it; remove the argument"
 _NO_EFFECT = "it has no effect on a distillation; remove the argument"
 
+_UNDISTURBED = "a run that was killed could not resume as if nothing had happened; remove the argument"
+
 # Arguments that would cause harm or have no effect, and the remedy for each. A star matches any ending.
 REFUSED = {
     "push_to_hub*": _PUSH,
@@ -68,6 +70,8 @@ REFUSED = {
     "warmup_steps": _DECAY,
     "warmup_ratio": _DECAY,
     "resume_from_checkpoint": _RESUME,
+    "save_only_model": _UNDISTURBED,
+    "ignore_data_skip": _UNDISTURBED,
     "do_train": "run `leaf-st train` instead",
     "do_eval": "run `leaf-st evaluate` instead",
     "do_predict": "run `leaf-st evaluate` instead",

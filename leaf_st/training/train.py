@@ -12,7 +12,7 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from transformers import TrainerCallback
 
 from leaf_st.errors import InputError
-from leaf_st.models.portable import full_disk_named, save_portable
+from leaf_st.models.portable import save_portable, unwritable_named
 from leaf_st.recipe import Distance, Recipe
 from leaf_st.run_folder import FIT
 from leaf_st.sealed import write_sealed
@@ -121,7 +121,7 @@ def train(
     if checkpoint is None and recipe.student.start is None:
         _fit_start(student, recipe, store, trainer.sample(recipe.student.closed_form_rows), teacher)
     try:
-        with full_disk_named(run):
+        with unwritable_named(run):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         require_finite(student, trainer.state, arguments)
     except DivergedError as error:

@@ -165,6 +165,27 @@ def test_a_byte_order_mark_announces_the_encoding(tmp_path, encoding):
     assert load_beir(tmp_path) == expected
 
 
+def test_joined_files_have_marks_and_headers_in_the_middle(tmp_path):
+    expected = load_beir(_write(tmp_path))
+    for name in ("corpus.jsonl", "queries.jsonl"):
+        first, *others = (tmp_path / name).read_text().splitlines()
+        (tmp_path / name).write_text("\n".join(["\ufeff" + first, *("\ufeff" + line for line in others)]))
+    header, *judged = (tmp_path / "qrels" / "test.tsv").read_text().splitlines()
+    joined = (line for row in judged for line in ("\ufeff" + header, row))
+    (tmp_path / "qrels" / "test.tsv").write_text("\n".join(joined))
+    assert load_beir(tmp_path) == expected
+
+
+def test_a_broken_row_of_jsonl_is_numbered(tmp_path):
+    _write(tmp_path)
+    with (tmp_path / "corpus.jsonl").open("a") as file:
+        file.write('\n{"_id": "d9", "text": \n')
+    rows = len((tmp_path / "corpus.jsonl").read_text().split())
+    assert rows
+    with pytest.raises(InputError, match=r"corpus\.jsonl cannot be read as jsonl \(row \d+: Expecting value at char"):
+        load_beir(tmp_path)
+
+
 @pytest.mark.parametrize(
     "qrels",
     [

@@ -1,9 +1,12 @@
 import copy
 import json
 
+import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, WordEmbeddings
+from sentence_transformers.sentence_transformer.modules.tokenizer import WhitespaceTokenizer
 
 from leaf_st.models.identity import Identity, identify
 from leaf_st.models.load import load_model
@@ -76,6 +79,20 @@ def test_a_table_of_tokens_has_an_identity(tiny_teacher_folder):
     first, second = map(identify, tables)  # random
     assert first.name == second.name == "local/unnamed"
     assert first.revision != second.revision
+
+
+def _words(**settings):
+    words = ["text", "cats", "dogs"]
+    tokenizer = WhitespaceTokenizer(words, **{"stop_words": {"of", "the", "a"}, "do_lower_case": True, **settings})
+    return SentenceTransformer(modules=[WordEmbeddings(tokenizer, np.eye(3)), Pooling(3)], device="cpu")
+
+
+def test_a_table_of_words_has_an_identity():
+    assert identify(_words()) == identify(_words(stop_words={"a", "the", "of"}))
+    revisions = {
+        identify(model).revision for model in (_words(), _words(stop_words={"a"}), _words(do_lower_case=False))
+    }
+    assert len(revisions) == 3
 
 
 def test_student_and_teacher_are_a_third_model():

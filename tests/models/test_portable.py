@@ -1,5 +1,6 @@
 import errno
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -222,14 +223,29 @@ def test_code_of_a_model_s_own_is_refused(tmp_path, tiny_teacher):
 )
 def test_a_full_disk_is_named_whatever_the_library_raises(error, raised, tmp_path, monkeypatch):
     monkeypatch.setattr(portable.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
-    with pytest.raises(raised) as caught, portable.full_disk_named(tmp_path):
+    with pytest.raises(raised) as caught, portable.unwritable_named(tmp_path):
         raise error
     assert raised is InputError or caught.value.errno == errno.ENOSPC
 
 
+@pytest.mark.parametrize(
+    ("message", "number"),
+    [
+        ("Error while serializing: I/O error: File too large (os error 27)", errno.EFBIG),
+        ("I/O error: Disk quota exceeded (os error 122)", errno.EDQUOT),
+        ("[('a', 'b', \"[Errno 27] File too large: 'b'\")]", errno.EFBIG),
+    ],
+)
+def test_a_limit_of_files_is_named_with_space_on_the_disk(message, number, tmp_path, monkeypatch):
+    monkeypatch.setattr(portable.shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 40))
+    with pytest.raises(OSError, match=re.escape(str(tmp_path))) as caught, portable.unwritable_named(tmp_path):
+        raise Exception(message)
+    assert caught.value.errno == number
+
+
 def test_another_error_with_space_on_the_disk_keeps_its_type(tmp_path, monkeypatch):
     monkeypatch.setattr(portable.shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 40))
-    with pytest.raises(KeyError), portable.full_disk_named(tmp_path):
+    with pytest.raises(KeyError), portable.unwritable_named(tmp_path):
         raise KeyError("name")
 
 

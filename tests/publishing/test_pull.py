@@ -120,7 +120,11 @@ def test_a_name_without_its_owner_is_completed_in_the_error():
     [
         ("config.json", None, r"expected the file .*/config\.json, found none: name another model"),
         ("1_Pooling/config.json", None, r"expected the file .*/1_Pooling/config\.json, found none: name another model"),
-        ("2_Dense/model.safetensors", None, r"expected the file .*/2_Dense/model\.safetensors, found none"),
+        (
+            "2_Dense/model.safetensors",
+            None,
+            r"expected the file .*/2_Dense/model\.safetensors, found none: pickled weights are not downloaded",
+        ),
         ("model.safetensors", None, r"expected a model, found no model\.safetensors in "),
         ("tokenizer.json", None, r"expected a tokenizer in .*, found no file of a vocabulary: restore the file"),
         ("tokenizer.json", "<html>", r"found damaged content in .*/tokenizer\.json .*: name another revision or model"),

@@ -353,6 +353,13 @@ def test_a_folder_states_the_kind_in_any_case(tmp_path, name):
     assert rows(tmp_path)[0] == [Text("a b", "query")]
 
 
+def test_the_kind_of_a_folder_replaces_the_kind_of_a_column(tmp_path):
+    for kind in ("query", "document"):
+        (tmp_path / f"kind={kind}").mkdir()
+        write_parquet(tmp_path / f"kind={kind}" / "a.parquet", [{"text": f"a {kind}", "kind": "document"}])
+    assert rows(tmp_path)[0] == [Text("a document", "document"), Text("a query", "query")]
+
+
 def test_a_number_of_thousands_of_digits_and_a_mark_before_a_line(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "a", "n": ' + "9" * 5000 + '}\n\ufeff{"text": "b"}\n', encoding="utf-8")
