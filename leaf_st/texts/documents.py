@@ -4,7 +4,6 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from leaf_st.errors import FieldError
 from leaf_st.recipe import TextsSpec
 from leaf_st.texts.files import local_source, titled_blocks
 from leaf_st.texts.read import read_texts
@@ -54,10 +53,6 @@ def read_titled_documents(
     Raises:
         FieldError: If the source cannot be read, contains no usable text, or has no such column.
     """
-    if title_column is not None and ".txt" in source.suffixes:
-        raise FieldError(
-            "texts", "title_column", "expected a table, found lines of text, which have no titles: remove this setting"
-        )
     texts = read_documents(source, text_column, skipped)
     shown = _shown(source, text_column, title_column)
     documents = [Document(text, *each) for text in texts for each in shown.get(text, [("", text)])]

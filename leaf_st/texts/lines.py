@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from io import TextIOWrapper
 from typing import TextIO
 
+from leaf_st.errors import FieldError
 from leaf_st.texts.source import Block, SourceFile
 
 _CSV_FIELD_CHARACTERS = 1 << 24  # the csv module's default limit of 128 KiB is shorter than many documents
@@ -16,6 +17,7 @@ EXTRA_CELLS = "with more cells than the header"  # the reason under which such r
 NOT_OBJECT = "not a JSON object"
 
 _JSON_KINDS: dict[type, str] = {str: "a string", list: "an array", bool: "true or false", type(None): "null"}
+_TEXT = "text"  # the column of a table, if no setting names another
 _SEPARATORS = ",;\t|"
 LONGEST_LINE = 1 << 26  # characters; a gap in a damaged file, or a file without line ends, would fill the memory
 _SHOWN = 20  # columns in an error
@@ -131,7 +133,14 @@ def _require_once(source: SourceFile, names: Sequence[str], columns: Sequence[st
 
 
 def read_txt(source: SourceFile, columns: Sequence[str], _: Counter[str]) -> Iterator[Block]:
-    """Yield the lines of a text file."""
+    """Yield the lines of a text file.
+
+    Raises:
+        FieldError: If a setting names a column.
+    """
+    settings = [source.setting] * (source.column != _TEXT) + [(source.key, "kind_column")] * bool(source.kind_column)
+    for part, field in settings:
+        raise FieldError(part, field, f"expected a table, found lines of text in {source.path}: remove this setting")
     return (_row({source.column: line}, columns) for line in _lines(source))
 
 

@@ -28,4 +28,4 @@ def search(query: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(*search(sys.argv[3]), sep="\n")
+    print(*(f"- {found}" for found in search(sys.argv[3])), sep="\n")

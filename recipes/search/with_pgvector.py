@@ -51,4 +51,4 @@ def search(vector: np.ndarray) -> list[int]:
 
 if __name__ == "__main__":
     for place in search(student.encode_query(sys.argv[4])):
-        print(documents[place])
+        print("-", documents[place])

@@ -140,7 +140,7 @@ def test_a_recipe_prints_documents_for_a_query(written, monkeypatch, capsys):
     documents = json.loads((written / "documents.json").read_text())
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 10
-    assert set(printed) <= set(documents)
+    assert {line.removeprefix("- ") for line in printed} <= set(documents)
 
 
 def test_the_example_has_the_set_and_documents_of_the_store_with_the_teachers_vectors(written):

@@ -353,6 +353,14 @@ def test_a_folder_states_the_kind_in_any_case(tmp_path, name):
     assert rows(tmp_path)[0] == [Text("a b", "query")]
 
 
+@pytest.mark.parametrize("setting", ["text_column", "kind_column"])
+def test_lines_of_text_have_no_columns(tmp_path, setting):
+    path = tmp_path / "a.txt"
+    path.write_text("cats\ndogs\n")
+    with pytest.raises(InputError, match=rf"^texts\.{setting}: expected a table, found lines of text in .*a\.txt: rem"):
+        rows(path, **{setting: "body"})
+
+
 def test_the_kind_of_a_folder_replaces_the_kind_of_a_column(tmp_path):
     for kind in ("query", "document"):
         (tmp_path / f"kind={kind}").mkdir()

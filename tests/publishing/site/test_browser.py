@@ -5,6 +5,7 @@ import http.server
 import json
 import shutil
 import threading
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -165,8 +166,8 @@ def test_both_indexes_and_no_other_host(vendored, visit, expected, documents):
 
 
 def test_texts_are_never_html_and_words_are_marked(finished, documents, node_modules, visit, tmp_path):
-    japanese = Document("日本の首都は東京です", "", "日本の首都は東京です")
-    page = visit(build_site(finished, [*documents[:8], japanese], tmp_path / "page", vendor=node_modules).parent)
+    others = [Document(text, "", text) for text in ("日本の首都は東京です", "मेज पर किताब है", "الكتاب على الطاولة.")]
+    page = visit(build_site(finished, [*documents[:6], *others], tmp_path / "page", vendor=node_modules).parent)
     texts, _ = _hits(page, "abc")
     assert documents[0].text in texts
     assert page.locator("#results b, #results i, #results script").count() == 0
@@ -174,6 +175,12 @@ def test_texts_are_never_html_and_words_are_marked(finished, documents, node_mod
     assert "<i>abc</i>" in page.locator("#results h2").all_inner_texts()
     _hits(page, "東京の天気")  # no space separates the words
     assert page.locator("#results mark").all_inner_texts() == ["東京"]
+    _hits(page, "किताब")  # whose vowels are marks on letters
+    assert page.locator("#results mark").all_inner_texts() == ["किताब"]
+    directions = page.locator("#results .text").evaluate_all(
+        "all => all.map((text) => getComputedStyle(text).direction)"
+    )
+    assert Counter(directions) == {"ltr": 8, "rtl": 1}
 
 
 _SCORES = """

@@ -1,6 +1,6 @@
 // Marks the words of a query in a text. The result consists of text nodes and <mark> elements.
 
-const WORD = /[\p{L}\p{N}]+/gu;
+const WORD = /[\p{L}\p{M}\p{N}]+/gu; // with the signs and accents that stand on letters
 const SHORTEST = 3; // letters of a word that is marked
 const ENDING = 3; // letters that a form of the same word may have more, such as "read" and "reading"
 // Scripts without spaces between words: two letters of the query that stand together are marked.
