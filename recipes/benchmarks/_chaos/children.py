@@ -127,7 +127,7 @@ class Child:
                 os.kill(int(workers[-1]), signal.SIGKILL)
             else:
                 os.killpg(pid, signal.SIGKILL)
-        ended = self.wait()
+        ended = self.wait(time.monotonic() - self.started + _LIMIT)  # its own time may be over
         assert ended is not None
         return ended
 
