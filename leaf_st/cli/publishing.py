@@ -196,5 +196,5 @@ def pull_model(model: str, output: Path | None = None, revision: str | None = No
     pull(model, folder, revision)
     print(f'{model} is in {folder}: SentenceTransformer("{folder}")')
     if not any(folder.rglob("README.md")):
-        print("its card and licence could not be fetched: read both on the hub before you pass the model on")
+        print("the folder has no model card: read the card and the licence on the hub before you pass the model on")
     return folder

@@ -3,6 +3,7 @@
 import logging
 import os
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ from leaf_st.texts.check import left_out
 
 _GIVEN = Path(TEXTS, "given.parquet")  # in the run folder
 
+# Loading a model and choosing a kernel of attention change settings of torch that all threads share.
+_ONE_AT_A_TIME = threading.RLock()
+
 _logger = logging.getLogger(__name__)
 
 
@@ -47,6 +51,8 @@ def distill(
 
     The call runs a recipe in the run folder ``output``, as ``leaf-st run`` does. Repeating the call resumes a stopped
     run, or returns the student of a finished run. ``layers``, ``backbone`` or ``static`` is required.
+
+    A call from another thread waits until the first call has ended; use processes to distil at the same time.
 
     Args:
         texts: Training texts: strings; mappings with ``text`` and ``kind`` ("query" or "document", the default); a
@@ -73,7 +79,7 @@ def distill(
     saved = "save a loaded model with save_pretrained and name its folder"
     require_kind("teacher", teacher, str | Path | TeacherSpec, f"a folder, hub id or TeacherSpec: {saved}")
     require_kind("backbone", backbone, str | Path | None, f"a folder or hub id: {saved}")
-    with _run_folder(output) as folder:
+    with _ONE_AT_A_TIME, _run_folder(output) as folder:
         spec = teacher if isinstance(teacher, TeacherSpec) else TeacherSpec(model=str(teacher))
         column = spec.vector_column if vector_column is None else vector_column
         source, given = (str(texts), None) if isinstance(texts, str | Path) else (str(folder / _GIVEN), texts)

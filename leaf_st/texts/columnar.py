@@ -51,23 +51,35 @@ class _Parquet:
         self.schema = self._file.schema_arrow
         metadata = self._file.metadata
         self.sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        self._readable: set[tuple[str, ...]] = set()
 
     def batches(self, piece: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         _require_once(self.schema, columns)
+        self._require_readable(piece, columns)
         rows = self._rows_at_once(piece, columns)
         steps = self._file.iter_batches(rows, row_groups=[piece], columns=list(columns), use_threads=False)
         return _merged(map(_decoded, steps))
 
+    def _require_readable(self, piece: int, columns: Sequence[str]) -> None:
+        """Read a row first: pyarrow ends the process if it is asked for the size of an encrypted column."""
+        if tuple(columns) in self._readable:
+            return
+        try:
+            next(self._file.iter_batches(1, row_groups=[piece], columns=list(columns), use_threads=False), None)
+        except OSError as error:
+            if "decrypt" not in str(error).lower():
+                raise
+            names = ", ".join(columns)
+            raise pa.ArrowInvalid(f"expected columns without encryption among {names}: decrypt the file") from error
+        self._readable.add(tuple(columns))
+
     def _rows_at_once(self, piece: int, columns: Sequence[str]) -> int:
         group = self._file.metadata.row_group(piece)
-        chunks = map(group.column, range(group.num_columns))
+        schema = self._file.schema
+        chunks = [group.column(n) for n in range(group.num_columns) if schema.column(n).path.split(".")[0] in columns]
         # Repeated numbers need fewer bytes in the file than in memory.
-        stored: list[int] = [
-            max(chunk.total_uncompressed_size, 8 * chunk.num_values)
-            for chunk in chunks
-            if chunk.path_in_schema.split(".")[0] in columns
-        ]
-        return _step(sum(stored), group.num_rows)
+        stored = sum(max(chunk.total_uncompressed_size, 8 * chunk.num_values) for chunk in chunks)
+        return _step(stored, group.num_rows)
 
 
 class _Arrow:

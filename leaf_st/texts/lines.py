@@ -17,6 +17,7 @@ EXTRA_CELLS = "with more cells than the header"  # the reason under which such r
 NOT_OBJECT = "not a JSON object"
 
 _JSON_KINDS: dict[type, str] = {str: "a string", list: "an array", bool: "true or false", type(None): "null"}
+_COPIED_NULL = r"\N"  # in a format in which backslashes also stand for line ends
 _TEXT = "text"  # the column of a table, if no setting names another
 _SEPARATORS = ",;\t|"
 LONGEST_LINE = 1 << 26  # characters; a gap in a damaged file, or a file without line ends, would fill the memory
@@ -104,6 +105,12 @@ def read_csv(
             if any(record.get(records.restkey, ())):
                 skipped[EXTRA_CELLS] += 1
                 continue
+            if delimiter == "\t" and _COPIED_NULL in record.values():
+                raise source.error(
+                    f"expected quoted text, found {_COPIED_NULL}, as PostgreSQL and MySQL write a missing value: write "
+                    "the table as csv, for example with COPY ... TO ... (FORMAT csv, HEADER)",
+                    f", line {records.line_num}",
+                )
             yield _row(record, columns)
     except csv.Error as error:
         # The header itself is broken csv if its names are in quotes, and separated in another way.

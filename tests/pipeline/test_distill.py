@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import datasets
@@ -64,6 +65,18 @@ def test_callbacks_and_an_evaluator_see_the_training(tiny_teacher, tiny_teacher_
         "6 texts are held out for validation: at most one text in ten (training.held_out_rows is 4,096)" in caplog.text
     )
     assert re.search(r"the closed-form start of the student is fitted to \d\d texts", caplog.text)
+
+
+def test_calls_from_several_threads_train_as_calls_alone(tiny_teacher_folder, tmp_path):
+    def weights(name):
+        student = leaf_st.distill(TEXTS, tiny_teacher_folder, output=tmp_path / name, **QUICK)
+        return torch.cat([weight.detach().flatten() for weight in student.parameters()])
+
+    alone = weights("alone")
+    with ThreadPoolExecutor(2) as threads:
+        together = list(threads.map(weights, ("one", "other")))
+    assert all(torch.equal(alone, found) for found in together)
+    assert torch.get_default_dtype() is torch.float32
 
 
 def test_an_evaluator_needs_a_training_in_one_process():

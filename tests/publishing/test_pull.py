@@ -67,7 +67,7 @@ def test_a_model_in_the_cache_is_pulled_without_its_card(published, connect_to, 
     # The hub is out of reach now.
     main(["pull", ZOO["leaf-ir"].hub_id, "--output", "mine"])
     written = capsys.readouterr()
-    assert "its card and licence could not be fetched" in written.out
+    assert "the folder has no model card: read the card and the licence" in written.out
     assert "the hub cannot be reached, so the copy of MongoDB/mdbr-leaf-ir in its cache is used" in written.err
     assert (tmp_path / "mine" / "model.safetensors").is_file()
 

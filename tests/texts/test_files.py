@@ -1,9 +1,11 @@
+import base64
 import json
 import os
 from collections import Counter
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.parquet.encryption as encryption
 import pytest
 
 from leaf_st.errors import InputError
@@ -351,6 +353,33 @@ def test_a_folder_states_the_kind_in_any_case(tmp_path, name):
     (tmp_path / name).mkdir()
     write_parquet(tmp_path / name / "a.parquet", [{"text": "a b"}])
     assert rows(tmp_path)[0] == [Text("a b", "query")]
+
+
+class _Keys(encryption.KmsClient):
+    def wrap_key(self, key_bytes, master_key_identifier):
+        return base64.b64encode(key_bytes)
+
+    def unwrap_key(self, wrapped_key, master_key_identifier):
+        return base64.b64decode(wrapped_key)
+
+
+def test_an_encrypted_column_is_named_and_others_are_read(tmp_path):
+    factory, connection = encryption.CryptoFactory(lambda _: _Keys()), encryption.KmsConnectionConfig()
+    settings = encryption.EncryptionConfiguration(footer_key="f", column_keys={"c": ["secret"]}, plaintext_footer=True)
+    keys = factory.file_encryption_properties(connection, settings)
+    table = pa.table({"text": ["cats", "dogs"], "secret": ["a", "b"]})
+    with pq.ParquetWriter(tmp_path / "a.parquet", table.schema, encryption_properties=keys) as writer:
+        writer.write_table(table)
+    assert rows(tmp_path / "a.parquet")[0] == [Text("cats", "document"), Text("dogs", "document")]
+    with pytest.raises(InputError, match="expected columns without encryption among secret"):
+        rows(tmp_path / "a.parquet", text_column="secret")
+
+
+def test_the_text_format_of_postgres_is_refused(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text("text\tkind\ncats are\\nnice\tdocument\n\\N\tdocument\n")
+    with pytest.raises(InputError, match=r"a\.tsv, line 3: expected quoted text, found \\N, as PostgreSQL"):
+        rows(path)
 
 
 @pytest.mark.parametrize("setting", ["text_column", "kind_column"])
