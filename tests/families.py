@@ -56,6 +56,7 @@ def _settings(family: str, tokens: int) -> tuple[str, dict]:
     return {
         "albert": ("Albert", plain | {"embedding_size": 8, "num_hidden_layers": 2}),  # the export unrolls them
         "bert": ("Bert", plain),
+        "big_bird": ("BigBird", plain | {"block_size": 4, "num_random_blocks": 1}),
         "byt5": ("T5Encoder", t5 | {"vocab_size": 384}),
         "canine": ("Canine", plain | {"local_transformer_stride": 8, "downsampling_rate": 2}),
         "convbert": ("ConvBert", plain | {"embedding_size": WIDTH}),

@@ -77,9 +77,13 @@ def code(
 
 
 def _coarse(documents: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return ``documents``, shape (n, d), after coding as int8: each coordinate is the middle of its step."""
+    """Return ``documents``, shape (n, d), after coding as int8: each coordinate is the middle of its step.
+
+    A zero vector stays zero. Its decoded value is noise, which a cosine would scale to norm 1.
+    """
     codes, low, steps = int8_codes(documents)
     found: NDArray[np.float32] = low + (codes + np.float32(128.5)) * steps
+    found[~documents.any(axis=1)] = 0
     return found
 
 

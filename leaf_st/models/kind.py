@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling
 
 from leaf_st.atomic import read_json
 from leaf_st.errors import InputError
@@ -12,7 +13,7 @@ _logger = logging.getLogger(__name__)
 
 
 def require_dense(folder: Path, role: str, name: str) -> None:
-    """Refuse a model that gives no dense embeddings, and name the pooling of a model without modules.json.
+    """Refuse a model that gives no dense embeddings.
 
     Args:
         folder: The model.
@@ -39,9 +40,14 @@ def require_dense(folder: Path, role: str, name: str) -> None:
             f"{role} {name} cannot be loaded from {folder}: expected a model of embeddings, found {kinds[0]}, which "
             f"scores or labels texts, such as a reranker: name another {role}"
         )
-    _logger.warning(
-        "%s %s has no modules.json, which states the pooling: the mean of its tokens' vectors is used", role, name
-    )
+
+
+def warn_of_pooling(model: SentenceTransformer, folder: Path, role: str, name: str) -> None:
+    """Name the pooling that sentence-transformers chose for a model without modules.json, if it chose one."""
+    if not (folder / "modules.json").is_file() and any(isinstance(module, Pooling) for module in model):
+        _logger.warning(
+            "%s %s has no modules.json, which states the pooling: the mean of its tokens' vectors is used", role, name
+        )
 
 
 def _model_type(folder: Path) -> object:

@@ -20,7 +20,7 @@ from leaf_st.errors import InputError, ModelError
 from leaf_st.models.damage import damaged_file
 from leaf_st.models.find import find_model
 from leaf_st.models.intact import require_intact
-from leaf_st.models.kind import require_dense
+from leaf_st.models.kind import require_dense, warn_of_pooling
 from leaf_st.models.missing import OtherShapesError, load_report
 from leaf_st.models.padding import require_masked_padding
 from leaf_st.models.precision import dtype_of
@@ -100,6 +100,8 @@ def load_model(
         for module in modules_of(model):
             if not isinstance(module, Transformer):  # a Transformer has the dtype, except weights that need float32
                 module.to(dtype)
+    if role not in _BACKBONES:
+        warn_of_pooling(model, folder, role, name)
     if report.missing:
         raise InputError(
             f"{role} {name} cannot be loaded from {folder}: expected all weights, {report.problem}, or name another "
@@ -365,6 +367,8 @@ def _reason(error: Exception) -> str:
         return str(error)
     if isinstance(error, KeyError) and error.args == ("sentence_embedding",):
         return "expected a module that makes one vector of a text's tokens, such as Pooling, found none in modules.json"
+    if isinstance(error, KeyError) and error.args == ("token_embeddings",):
+        return "expected a model that makes a vector of each token, found none, as in models of images and texts"
     lines = [line.strip() for line in str(error).strip().splitlines()] or [""]
     first = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
     return f"{type(error).__name__}: {first.rstrip('.')}"

@@ -1,4 +1,4 @@
-"""Models that read the padding of a batch: the vector of a text would depend on the texts beside it."""
+"""Models in which the vector of a text depends on other texts: on the padding of its batch, or on earlier batches."""
 
 from typing import cast
 
@@ -29,6 +29,13 @@ def require_masked_padding(model: SentenceTransformer, role: str, name: str) -> 
     """
     if not isinstance(model[0], Transformer):
         return
+    config = getattr(model[0].model, "config", None)
+    if getattr(config, "attention_type", None) == "block_sparse":  # BigBird; short texts switch it off for good
+        raise InputError(
+            f"{role} {name}: expected a model whose vector of a text does not depend on other texts, found "
+            "attention_type=block_sparse in config.json, which ends with the first batch of short texts: set "
+            f"attention_type to original_full, or name another {role}"
+        )
     features = model.preprocess(_TEXTS)
     padding = _padding(cast(Transformer, model[0]), features)
     if padding is None or not padding.any():
@@ -38,7 +45,7 @@ def require_masked_padding(model: SentenceTransformer, role: str, name: str) -> 
     found = _vectors(model, {**features, "input_ids": ids.masked_fill(padding, int(ids[~padding].max()))})
     change = float(((expected - found).norm(dim=1) / expected.norm(dim=1).clamp(min=1e-12)).max())
     if change > _LARGEST:
-        kind = getattr(getattr(model[0].model, "config", None), "model_type", "unknown")
+        kind = getattr(config, "model_type", "unknown")
         raise InputError(
             f"{role} {name}: expected a model that ignores the padding of a batch, found a model (type {kind}) whose "
             f"vector of a text changes by {change:.1%} with the padding, so that the texts of its batch would change "

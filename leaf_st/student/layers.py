@@ -23,7 +23,12 @@ def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedMode
             weights, so that the student could not be loaded after saving.
     """
     config = model.config
-    count = config.num_hidden_layers
+    count = getattr(config, "num_hidden_layers", None)
+    if count is None:  # such as a model of texts and images, with a config for each
+        raise InputError(
+            f"student.layers: expected a model with one stack of layers, found none in the config of the model type "
+            f"{config.model_type}: set student.layers=None and name another student.backbone"
+        )
     if not layers or list(layers) != sorted(set(layers)) or layers[0] < 0 or layers[-1] >= count:
         raise InputError(
             f"student.layers: expected some of the layers 0 to {count - 1} of the {config.model_type} model in rising "

@@ -77,7 +77,7 @@ def teacher_spec(
         prompts: The student's prompts.
 
     Raises:
-        InputError: If nothing names the teacher.
+        InputError: If nothing names the teacher, or the folder of the recorded teacher holds other files now.
     """
     published = published_as(student_name)
     record = {} if published and not Path(student_name).is_dir() else _record_of(student_name, teacher)
@@ -86,6 +86,8 @@ def teacher_spec(
         spec = TeacherSpec(model=teacher, precision="float32")
     elif recorded is not None:
         spec = recorded if teacher is None else kind_of(recorded).as_model(recorded)
+        if spec == recorded:
+            _require_recorded_files(record, spec, student_name)
     elif published is not None:
         hub = published.teacher
         spec = TeacherSpec(model=hub.hub_id, revision=hub.revision, prompts=hub.prompts, precision="float32")
@@ -97,6 +99,13 @@ def teacher_spec(
     if kind_of(spec).student_shares_prompts:
         spec = replace(spec, prompts=_learned_prompts(record, spec, prompts or {}))
     return spec.with_models(trust_remote_code=False)
+
+
+def _other_revision(spec: TeacherSpec, fingerprint: Fingerprint) -> str | None:
+    """Return the revision of the teacher of ``spec`` if its files are not those of ``fingerprint``."""
+    revision, first_revision = kind_of(spec).revisions(spec)
+    here = replace(fingerprint, revision=revision, first_revision=first_revision)
+    return None if here.has_files_of(fingerprint) else revision
 
 
 def require_teacher(spec: TeacherSpec, fingerprint: Fingerprint, where: str) -> None:
@@ -111,11 +120,9 @@ def require_teacher(spec: TeacherSpec, fingerprint: Fingerprint, where: str) -> 
         InputError: If the fingerprint is of another teacher, or of this teacher with other settings.
     """
     kind = kind_of(spec)
-    revision, first_revision = kind.revisions(spec)
-    here = replace(fingerprint, revision=revision, first_revision=first_revision)
-    if not here.has_files_of(fingerprint):
-        expected_files = f"{spec.name} ({here.revision})"
-        raise other_teacher(where, "revision", expected_files, f"{fingerprint.teacher} ({fingerprint.revision})")
+    if (found := _other_revision(spec, fingerprint)) is not None:
+        files = f"{fingerprint.teacher} ({fingerprint.revision})"
+        raise other_teacher(where, "revision", f"{spec.name} ({found})", files)
     settings: dict[str, Any] = {"max_length": spec.max_length, "precision": kind.precision(spec)}
     for key, expected in settings.items():
         if expected is not None and (found := getattr(fingerprint, key)) != expected:
@@ -139,6 +146,27 @@ def _recorded_spec(record: Mapping[str, Any]) -> TeacherSpec | None:
         return Recipe.from_dict(record["resolved"]).teacher
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _require_recorded_files(record: Mapping[str, Any], spec: TeacherSpec, student_name: str) -> None:
+    """Check that a teacher in a folder of this machine still has the files that the student learned from.
+
+    A teacher on the hub is not compared: a later commit may change only its card.
+    """
+    fingerprint = record.get("teacher")
+    folders = [Path(part.model) for part in spec.models.values()]
+    if not isinstance(fingerprint, dict) or not folders or not all(map(Path.is_dir, folders)):
+        return
+    try:
+        known = Fingerprint.from_dict(fingerprint)
+    except InputError:  # of an earlier version
+        return
+    if (found := _other_revision(spec, known)) is not None:
+        raise InputError(
+            f"teacher {spec.name}: expected the files that the student {student_name} learned from (revision "
+            f"{known.revision}), found others (revision {found}): restore the files, or name a copy of that teacher "
+            "with --teacher or teacher="
+        )
 
 
 def _learned_prompts(record: Mapping[str, Any], spec: TeacherSpec, prompts: Mapping[str, str | None]) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """A text has one vector, whatever the texts beside it in a batch."""
 
+import json
+
 import pytest
 from families import save_family
 
@@ -13,6 +15,15 @@ def test_a_model_that_reads_padding_is_refused(family, role, tmp_path):
     folder = save_family(family, tmp_path)
     with pytest.raises(InputError, match=rf"{role} .*: expected a model that ignores the padding.* \(type {family}\)"):
         load_model(folder, role=role, device="cpu")
+
+
+def test_a_model_that_short_texts_change_is_refused(tmp_path):
+    folder = save_family("big_bird", tmp_path)
+    with pytest.raises(InputError, match=r"found attention_type=block_sparse in config\.json, .*: set attention_type"):
+        load_model(folder, role="teacher", device="cpu")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"attention_type": "original_full"}))
+    load_model(folder, role="teacher", device="cpu")
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "qwen3", "longformer", "deberta-v2", "modernbert", "t5"])

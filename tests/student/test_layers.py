@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 from families import save_family
+from transformers import CLIPConfig, CLIPModel
 
 from leaf_st.errors import InputError
 from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
 from leaf_st.student.build import build_student
+from leaf_st.student.layers import keep_layers
 
 # Longer than the attention windows of the families, so that a layer with a wrong window gives other vectors.
 TEXTS = ["a text of words and letters that is longer than any window", "b"]
@@ -49,6 +51,21 @@ def test_a_first_layer_with_weights_of_its_own_must_be_kept(family, tmp_path):
         InputError, match=r"^student\.layers: expected layer 0 .*other weights .* found 1,3: keep layer 0"
     ):
         _build(folder, layers=(1, 3))
+
+
+def test_a_model_of_images_and_texts_has_no_stack_of_layers():
+    text = {
+        "vocab_size": 30,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    image = {**text, "image_size": 32, "patch_size": 16}
+    with pytest.raises(
+        InputError, match=r"^student\.layers: expected a model with one stack of layers, .* type clip: set"
+    ):
+        keep_layers(CLIPModel(CLIPConfig(text_config=text, vision_config=image)), [0])
 
 
 def test_layers_that_are_scaled_by_their_number_keep_their_number(tmp_path):

@@ -1,9 +1,12 @@
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from leaf_st import Fingerprint, Text, evaluate, open_teacher, precompute
 from leaf_st.errors import InputError
@@ -79,6 +82,19 @@ def test_an_explicit_empty_prompt_holds_after_training(prompted, tiny_teacher, t
         np.testing.assert_allclose(vectors, tiny_teacher.encode(TEXTS, prompt=""), atol=1e-5)
         pair = load(folder, asymmetric=True, teacher=teacher)
         np.testing.assert_allclose(pair.encode_document(TEXTS), vectors, atol=1e-5)
+
+
+def test_a_teacher_whose_files_changed_is_not_that_of_the_student(prompted, tmp_path):
+    moved = Path(shutil.copytree(prompted, tmp_path / "copy"))
+    folder = _distilled(tmp_path / "student", TeacherSpec(model=str(moved), precision="float32"))
+    load(folder, asymmetric=True)
+    weights = load_file(moved / "model.safetensors")
+    save_file({name: value * 1.5 for name, value in weights.items()}, moved / "model.safetensors")
+    changed = rf"^teacher {moved}: expected the files that the student {folder} learned from \(revision .*restore the"
+    for teacher in (None, str(moved)):
+        with pytest.raises(InputError, match=changed):
+            load(folder, asymmetric=True, teacher=teacher)
+    load(folder, asymmetric=True, teacher=str(prompted))
 
 
 def test_a_student_without_a_record_leaves_the_teacher_its_prompts(prompted, tiny_student, tmp_path):

@@ -155,6 +155,14 @@ def test_a_zero_vector_stays_finite():
     assert code(nothing, nothing, "int8")[1].tolist() == [[0, 0]]
 
 
+def test_a_zero_document_stays_zero_in_int8():
+    draw = np.random.default_rng(0)
+    documents = np.vstack([draw.normal(size=(20, 8)), np.zeros((1, 8))]).astype(np.float32)
+    _, coded = code(documents[:3], documents, "int8")
+    assert not coded[-1].any()  # a cosine would scale the rounding to norm 1
+    np.testing.assert_allclose(coded, documents, atol=0.02)
+
+
 def test_fewer_than_ten_documents_and_one_query(tmp_path, models):
     folder = save_set(tmp_path, documents=4, queries=1)
     student = models["student"]
