@@ -4,8 +4,9 @@ Command:  python docs/generate.py
 
 A block stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. NAME is ``cli``, ``recipe``,
 ``architectures``, ``argument_defaults``, ``refused_arguments``, ``public_sets``, ``measurements``, ``benchmarks``,
-``students``, ``chaos``, ``agreement_and_retention``, ``onnx_snippet``, ``static_query``, ``MODEL/headline``, or
-``MODEL/MEASUREMENT`` for the command and the rows in ``model_cards/MODEL/results/`` or ``docs/measured/MODEL/``.
+``students``, ``chaos``, ``gpu_training``, ``scaling``, ``plans``, ``agreement_and_retention``, ``onnx_snippet``,
+``static_query``, ``MODEL/headline``, or ``MODEL/MEASUREMENT`` for the command and the rows in
+``model_cards/MODEL/results/`` or ``docs/measured/MODEL/``.
 tests/test_docs.py compares the pages with what this script writes.
 """
 
@@ -71,6 +72,10 @@ def _content(name: str) -> str:
         return _chaos()
     if name == "gpu_training":
         return _gpu_training()
+    if name == "scaling":
+        return _scaling()
+    if name == "plans":
+        return _plans()
     if name == "agreement_and_retention":
         return _agreement_and_retention()
     if name == "onnx_snippet":
@@ -131,6 +136,46 @@ def _gpu_training() -> str:
             *(row["way"], f"{row['batch']:,}", f"{row['samples']:,}", f"{row['tokens']:,}", f"{row['mfu']:.1f} %"),
             *(f"{row['hours']:.1f}", f"{row['busy']:.0f} %"),
             ", ".join(f"{part} {share:.0f} %" for part, share in row["parts"].items() if share >= 1),
+        ]
+        for row in rows
+    ]
+    return _table([head, ["---", *["---:"] * (len(head) - 2), "---"], *lines])
+
+
+def _scaling() -> str:
+    """Return the points that recipes/benchmarks/scaling.py has measured, and the laws that it has fitted."""
+    measured = json.loads((ROOT / "docs" / "measured" / "scaling.json").read_text(encoding="utf-8"))
+    head = ["layers", "width", "tokens", "ms a text", "by the law", "ms a step of 32", "by the law"]
+    lines = [
+        [
+            *(str(row[key]) for key in ("layers", "width", "tokens")),
+            *(f"{1e3 * row[key]:.2f}" for key in ("text", "text_law")),
+            *(f"{1e3 * row[key]:,.0f}" for key in ("step", "step_law")),
+        ]
+        for row in measured["points"]
+    ]
+    text, step = measured["text"], measured["step"]
+    weights = 1e9 * step["parameter"]  # ms for a million parameters; 0 if the fit finds no such cost
+    laws = [
+        f"ms a text = {1e3 * text['constant']:.2f} + work / {text['rate'] / 1e9:,.0f} million operations",
+        f"ms a step = {1e3 * step['constant']:.0f} + 96 x work / {step['rate'] / 1e9:,.0f} "
+        f"million operations" + (f" + {weights:.2f} x million parameters" if weights >= 0.005 else ""),
+    ]
+    errors = f"The root mean square errors are {100 * text['error']:.0f} % and {100 * step['error']:.0f} %."
+    return f"{_table([head, ['---:'] * len(head), *lines])}\n```text\n{chr(10).join(laws)}\n```\n\n{errors}\n"
+
+
+def _plans() -> str:
+    """Return the plans that recipes/benchmarks/scaling.py has computed."""
+    rows = json.loads((ROOT / "docs" / "measured" / "scaling.json").read_text(encoding="utf-8"))["plans"]
+    head = ["plan", "vectors", "texts", "embedding", "price", "training", "training takes", "speeds from"]
+    lines = [
+        [
+            *(row["plan"], f"{row['vectors_gb']:,.1f} GB", f"{row['texts_gb']:,.1f} GB"),
+            f"{row['embedding_hours']:,.1f} h",
+            "" if row["usd"] is None else f"{row['usd']:,.0f} USD",
+            f"{row['steps']:,} steps of {row['batch']:,}",
+            *(f"{row['training_hours']:,.1f} h", row["speeds"]),
         ]
         for row in rows
     ]
