@@ -166,8 +166,11 @@ def test_both_indexes_and_no_other_host(vendored, visit, expected, documents):
 
 
 def test_texts_are_never_html_and_words_are_marked(finished, documents, node_modules, visit, tmp_path):
-    others = [Document(text, "", text) for text in ("日本の首都は東京です", "मेज पर किताब है", "الكتاب على الطاولة.")]
-    page = visit(build_site(finished, [*documents[:6], *others], tmp_path / "page", vendor=node_modules).parent)
+    others = [
+        Document(text, "", text) for text in ("日本の首都は東京です", "मेज पर किताब है", "압축 파일", "un Café noir")
+    ]
+    others.append(Document("الكتاب على الطاولة.", "كتاب", "الكتاب على الطاولة."))
+    page = visit(build_site(finished, [*documents[:5], *others], tmp_path / "page", vendor=node_modules).parent)
     texts, _ = _hits(page, "abc")
     assert documents[0].text in texts
     assert page.locator("#results b, #results i, #results script").count() == 0
@@ -180,7 +183,10 @@ def test_texts_are_never_html_and_words_are_marked(finished, documents, node_mod
     directions = page.locator("#results .text").evaluate_all(
         "all => all.map((text) => getComputedStyle(text).direction)"
     )
-    assert Counter(directions) == {"ltr": 8, "rtl": 1}
+    assert Counter(directions) == {"ltr": 9, "rtl": 1}
+    for query, marks in (("압축", ["압축"]), ("cafe", ["Café"]), ("Cafe\u0301", ["Café"])):
+        _hits(page, query)
+        assert page.locator("#results mark").all_inner_texts() == marks
 
 
 _SCORES = """

@@ -2,6 +2,7 @@
 
 const WORD = /[\p{L}\p{M}\p{N}]+/gu; // with the signs and accents that stand on letters
 const SHORTEST = 3; // letters of a word that is marked
+const SYLLABLES = /^\p{Script=Hangul}{2}/u; // Korean words of two signs are marked too
 const ENDING = 3; // letters that a form of the same word may have more, such as "read" and "reading"
 // Scripts without spaces between words: two letters of the query that stand together are marked.
 const UNSPACED =
@@ -21,10 +22,19 @@ export function marked(text, query) {
 }
 
 function* words(text, query) {
-  const wanted = (query.toLowerCase().match(WORD) ?? []).filter((word) => word.length >= SHORTEST);
+  const wanted = (query.match(WORD) ?? []).map(plain).filter(isLong);
   for (const { 0: found, index } of text.matchAll(WORD)) {
-    if (wanted.some((word) => isForm(found.toLowerCase(), word))) yield [index, index + found.length];
+    if (wanted.some((word) => isForm(plain(found), word))) yield [index, index + found.length];
   }
+}
+
+// Returns a word in small letters and without accents, or the short vowels of Arabic.
+function plain(word) {
+  return word.normalize("NFD").replace(/\p{Script=Inherited}/gu, "").normalize("NFC").toLowerCase();
+}
+
+function isLong(word) {
+  return word.length >= SHORTEST || SYLLABLES.test(word);
 }
 
 function* pairs(text, query) {
@@ -57,5 +67,5 @@ function merged(spans) {
 
 function isForm(found, word) {
   const [shorter, longer] = found.length < word.length ? [found, word] : [word, found];
-  return shorter.length >= SHORTEST && longer.length - shorter.length <= ENDING && longer.startsWith(shorter);
+  return isLong(shorter) && longer.length - shorter.length <= ENDING && longer.startsWith(shorter);
 }

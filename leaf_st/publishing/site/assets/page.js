@@ -167,8 +167,9 @@ function item({ score, title, text }, query) {
   const value = element("span", "score", [score.toFixed(3)]);
   value.title = "similarity of query and document";
   const body = element("p", "text cut", marked(text, query));
-  for (const part of [head, body]) part.dir = "auto"; // Arabic and Hebrew run from right to left
-  return element("li", "", [element("div", "head", title === "" ? [value] : [head, value]), body]);
+  const top = element("div", "head", title === "" ? [value] : [head, value]);
+  for (const part of [top, body]) part.dir = "auto"; // Arabic and Hebrew run from right to left
+  return element("li", "", [top, body]);
 }
 
 function expander(body) {
