@@ -127,12 +127,12 @@ def _require_near(page, query, wanted, documents):
 
 
 def _separate(documents, expected):
-    """Return documents of which each two differ in their scores, for every query, by more than the rounding."""
+    """Return documents of which each two differ in their scores, for every query, by more than the rounding of both."""
     found = [expected(query, k=len(documents), among=documents) for query in _QUERIES]
     scores = np.array([[hit.score for hit in sorted(hits, key=lambda hit: hit.row)] for hits in found])
     kept = []
     for row in range(len(documents)):
-        if np.all(np.abs(scores[:, kept] - scores[:, [row]]) > _NEARLY_EQUAL):
+        if np.all(np.abs(scores[:, kept] - scores[:, [row]]) > 2 * _NEARLY_EQUAL):
             kept.append(row)
     return [documents[row] for row in kept]
 
