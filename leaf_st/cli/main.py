@@ -12,7 +12,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from leaf_st import __version__
-from leaf_st.cli import measurements, publishing, screen, stages, store
+from leaf_st.cli import measurements, publishing, screen, stages, store, sweep
 from leaf_st.cli.arguments import ArgumentParser
 from leaf_st.cli.console import messages_shown
 from leaf_st.errors import InputError, exit_on_error
@@ -89,6 +89,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (stages, screen, measurements, publishing, store):
+    for group in (stages, screen, sweep, measurements, publishing, store):
         group.add_commands(commands)
     return parser

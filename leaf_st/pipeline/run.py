@@ -345,9 +345,9 @@ class Run:
         self._processes.destroy_process_group()
         return first
 
-    def evaluate(self) -> list[Result]:
-        """Evaluate the student in ``model/`` in all modes on the sets of the recipe that exist."""
-        if not (found := self._existing_sets()):
+    def evaluate(self, tasks: Sequence[str] = ()) -> list[Result]:
+        """Evaluate the student in ``model/`` in all modes on ``tasks``, or on the sets of the recipe that exist."""
+        if not (found := tasks or self._existing_sets()):
             return []
         from leaf_st.evaluation.tasks.find import find_tasks
         from leaf_st.evaluation.tasks.runner import evaluate_tasks  # imports mteb, which takes seconds

@@ -25,6 +25,7 @@ from leaf_st.pipeline.text_length import cut_to, tokens_to_embed
 from leaf_st.pipeline.vocabulary import count_sample
 from leaf_st.recipe import PAPER, Recipe
 from leaf_st.run_folder import VOCABULARY
+from leaf_st.student.layers import last_layers
 from leaf_st.teacher.open import open_teacher, usable_texts
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fitted, Service, Teacher
@@ -90,7 +91,7 @@ def half_of_the_layers(name: str) -> tuple[int, ...]:
         count = layers_of(load_model(name))
     except AttributeError:
         raise InputError(f"teacher {name}: expected a model with encoder layers, found none: give --backbone") from None
-    return (0, *range(count - max(count // 2, 1) + 1, count))
+    return last_layers(max(count // 2, 1), count)
 
 
 def screen(recipe: Recipe, sample: int | None = None) -> Screening:

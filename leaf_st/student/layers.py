@@ -12,6 +12,11 @@ from leaf_st.errors import InputError
 _BY_LAYER = ("layer_types", "attention_window", "attention_layers", "mlp_layer_types", "no_rope_layers")
 
 
+def last_layers(count: int, of: int) -> tuple[int, ...]:
+    """Return ``count`` of the layers 0 to ``of`` - 1: the first layer and the last layers."""
+    return (0, *range(of - count + 1, of))
+
+
 def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:
     """Return ``model`` with only the encoder layers ``layers``, as a model of its changed config.
 
