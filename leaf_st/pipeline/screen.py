@@ -87,10 +87,7 @@ def half_of_the_layers(name: str) -> tuple[int, ...]:
     Raises:
         InputError: If the teacher cannot be loaded, or has no layers.
     """
-    try:
-        count = layers_of(load_model(name))
-    except AttributeError:
-        raise InputError(f"teacher {name}: expected a model with encoder layers, found none: give --backbone") from None
+    count = layers_of(load_model(name))
     return last_layers(max(count // 2, 1), count)
 
 

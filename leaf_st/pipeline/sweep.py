@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,6 +22,7 @@ from leaf_st.atomic import make_folder, replace_folder, write_whole
 from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements.candidates import latency_texts
 from leaf_st.evaluation.measurements.export import EXPORT
+from leaf_st.evaluation.measurements.latency_rows import LatencyRow
 from leaf_st.evaluation.results import NDCG, retention
 from leaf_st.evaluation.rows import write_rows
 from leaf_st.evaluation.timing import Candidate, measure_latency
@@ -44,7 +44,6 @@ ROWS, FIGURE = "sweep.json", "sweep.svg"
 STATIC = "static"
 _NAME = re.compile(r"(?P<layers>[0-9]+(?:,[0-9]+)*)(?:\+(?P<tokens>[0-9]+))?")
 _TIMED = 21  # queries, each encoded by itself
-_TORCH = "torch float32"  # the backend of a student without an exported form
 
 _logger = logging.getLogger(__name__)
 
@@ -66,17 +65,23 @@ def sweep(recipe: Recipe, names: Sequence[str], folder: Path, tasks: Sequence[st
         InputError: If a name, a task or a part of the recipe cannot be used. Everything that can be checked is checked
             before the first text is embedded.
     """
-    _require_one_process()
+    if (count := os.environ.get("WORLD_SIZE", "1")) != "1":
+        raise InputError(f"sweep: expected one process, found {count}: run the command without a launcher")
     require_matplotlib()
     if tasks:
         from leaf_st.evaluation.tasks.find import find_tasks  # imports mteb, which takes seconds
 
         find_tasks(tasks)
     recipes = members(recipe, names)
-    for name, member in recipes.items():
-        Run(member, folder / name)  # refuses a folder of another recipe
+    runs = {name: partial(Run, member, folder / name) for name, member in recipes.items()}
+    for run in runs.values():
+        run()  # refuses a folder of another recipe
     _train({folder / name: member for name, member in recipes.items()})
-    rows = _measure(recipes, folder, tasks)
+    queries, texts = _texts(recipe)
+    for name in names:
+        _export(folder / name, texts)
+    timed = _time({name: folder / name / MODEL for name in names}, queries)
+    rows = [_measure(run(), tasks, timed[name]) for name, run in runs.items()]  # a run keeps its teacher loaded
     write_rows(folder / ROWS, rows)
     text = standalone(draw(figure(rows)))
     write_whole(folder / FIGURE, lambda path: _write(path, text))
@@ -129,24 +134,10 @@ def _student(name: str, spec: StudentSpec, count: int) -> StudentSpec:
 def _layer_count(recipe: Recipe) -> int:
     """Return the number of encoder layers of the model whose layers the students keep."""
     spec, teacher = recipe.student, recipe.teacher
-    values: dict[str, Any] = {"revision": spec.revision}
-    if spec.backbone is None:
-        values = {"revision": teacher.revision, "trust_remote_code": teacher.trust_remote_code}
-    name = spec.backbone or teacher.model
-    try:
-        return layers_of(load_model(name, **values))
-    except AttributeError:
-        raise InputError(
-            f"--students: expected a model with encoder layers, found none in {name}: set student.backbone"
-        ) from None
-
-
-def _require_one_process() -> None:
-    if (count := os.environ.get("WORLD_SIZE", "1")) != "1":
-        raise InputError(
-            f"sweep: expected one process, found {count}: leave out the launcher, or train each student with "
-            "`leaf-st run`"
-        )
+    if spec.backbone is not None:
+        return layers_of(load_model(spec.backbone, revision=spec.revision))
+    code = teacher.trust_remote_code
+    return layers_of(load_model(teacher.model, revision=teacher.revision, trust_remote_code=code))
 
 
 def _train(recipes: Mapping[Path, Recipe]) -> None:
@@ -200,25 +191,7 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _measure(recipes: Mapping[str, Recipe], folder: Path, tasks: Sequence[str]) -> list[SweepRow]:
-    """Measure and export each student, then time all of them side by side."""
-    first = next(iter(recipes.values()))
-    queries, texts = _queries(first)
-    parts: dict[str, dict[str, Any]] = {}
-    for name, recipe in recipes.items():
-        _logger.info("measurements of %s", folder / name)
-        run = Run(recipe, folder / name)  # not kept, because it holds the teacher
-        agreement = {row.mode: row.recall_10 for row in run.measure_agreement() if row.group == "all"}
-        l2 = run.measure_alignment().l2
-        tasks_rows = [row for row in run.evaluate(tasks) if row.metric == NDCG]
-        _export(run.folder, texts)
-        sets = tuple(dict.fromkeys(row.set for row in tasks_rows))
-        parts[name] = {"agreement": agreement, "l2": l2, "retention": retention(tasks_rows), "sets": sets}
-    timed = _time(list(recipes), folder, queries)
-    return [SweepRow(name=name, **parts[name], **timed[name]) for name in recipes]
-
-
-def _queries(recipe: Recipe) -> tuple[list[str], str | None]:
+def _texts(recipe: Recipe) -> tuple[list[str], str | None]:
     """Return queries to time, and the source of texts for the export: None for the recipe's texts.
 
     If the recipe's texts are not local files of queries and documents, documentation strings are used.
@@ -245,36 +218,43 @@ def _export(run: Path, texts: str | None) -> None:
         _logger.warning("%s: %s", run, error)
 
 
-def _time(names: Sequence[str], folder: Path, queries: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return size and speed of each student in its recommended form, on one core."""
-    forms: dict[str, tuple[str, Path | None]] = {}
-    for name in names:
-        files = exported_files(folder / name / MODEL)
-        recommended = recommended_form(files)
-        forms[name] = (recommended.name, files[recommended.name]) if recommended else (_TORCH, None)
-    models = {name: load_model(str(folder / name / MODEL), device="cpu") for name in names}
-    candidates = [
-        Candidate(name, models[name], name, {form: path} if path else {}) for name, (form, path) in forms.items()
-    ]
+def _time(models: Mapping[str, Path], queries: Sequence[str]) -> dict[str, LatencyRow]:
+    """Return the times of single queries on one core, of each student in its recommended form, side by side."""
+    candidates = []
+    for name, model in models.items():
+        files = exported_files(model)
+        form = recommended_form(files)
+        graphs = {form.name: files[form.name]} if form else {}
+        candidates.append(Candidate(name, load_model(str(model), device="cpu"), name, graphs))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # of onnxruntime too
     try:
-        timed = measure_latency(candidates, {"query": queries}, [1], _TIMED)
+        rows = measure_latency(candidates, {"query": queries}, [1], _TIMED)
     finally:
         torch.set_num_threads(threads)
-    rows = {(row.model, row.backend): row for row in timed}
-    found = {}
-    for name, (form, path) in forms.items():
-        row, model = rows[name, form], folder / name / MODEL
-        size = path.stat().st_size if path else sum(file.stat().st_size for file in model.rglob("*.safetensors"))
-        found[name] = {
-            "form": form,
-            "parameters": row.parameters,
-            "megabytes": size / 1e6,
-            "milliseconds": 1000 * statistics.median(row.seconds),
-            "processor": row.processor,
-        }
-    return found
+    # Without a graph, the first row of a model is of torch in float32.
+    first = {row.model: row for row in reversed(rows)}
+    return first | {row.model: row for row in rows if not row.backend.startswith("torch")}
+
+
+def _measure(run: Run, tasks: Sequence[str], timed: LatencyRow) -> SweepRow:
+    """Measure what the student of ``run`` keeps."""
+    _logger.info("measurements of %s", run.folder)
+    model = run.folder / MODEL
+    graph = exported_files(model).get(timed.backend)
+    results = [row for row in run.evaluate(tasks) if row.metric == NDCG]
+    return SweepRow(
+        name=run.folder.name,
+        form=timed.backend,
+        parameters=timed.parameters,
+        megabytes=sum(file.stat().st_size for file in ([graph] if graph else model.rglob("*.safetensors"))) / 1e6,
+        milliseconds=1000 * statistics.median(timed.seconds),
+        retention=retention(results),
+        agreement={row.mode: row.recall_10 for row in run.measure_agreement() if row.group == "all"},
+        l2=run.measure_alignment().l2,
+        sets=tuple(dict.fromkeys(row.set for row in results)),
+        processor=timed.processor,
+    )
 
 
 def _write(path: Path, text: str) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
+from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements.baseline import LinearMap, backbone_of, fit_ridge, vector_blocks
+from leaf_st.models.identity import model_name
 from leaf_st.pipeline.screening.search import agreement, plan_search
 from leaf_st.pipeline.screening.spectrum import Spectrum, spectrum
 from leaf_st.recipe import Recipe
@@ -83,9 +85,19 @@ def measure_closed_form(
 
 
 def layers_of(model: SentenceTransformer) -> int:
-    """Return the number of encoder layers of ``model``, whose first module is a transformer."""
+    """Return the number of encoder layers of ``model``.
+
+    Raises:
+        InputError: If the first module of ``model`` has no layers.
+    """
     transformer: Any = model[0]  # nn.Module types its attributes as tensors or modules
-    return int(transformer.model.config.num_hidden_layers)
+    try:
+        return int(transformer.model.config.num_hidden_layers)
+    except AttributeError:
+        found = type(transformer).__name__
+        raise InputError(
+            f"model {model_name(model)}: expected encoder layers, found a {found} without layers: name another backbone"
+        ) from None
 
 
 def _vectors(
