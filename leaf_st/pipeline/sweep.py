@@ -36,7 +36,6 @@ from leaf_st.publishing.report.svg import draw, require_matplotlib, standalone
 from leaf_st.recipe import DOCSTRINGS, Recipe, StudentSpec
 from leaf_st.run_folder import FIT, GENERAL, MODEL, RESULTS, STORE, TEXTS
 from leaf_st.student.layers import last_layers
-from leaf_st.student.static import is_static
 from leaf_st.teacher.store import STORE_MANIFEST
 from leaf_st.training.train import initial_student
 
@@ -79,9 +78,11 @@ def sweep(recipe: Recipe, names: Sequence[str], folder: Path, tasks: Sequence[st
     _train({folder / name: member for name, member in recipes.items()})
     queries, texts = _texts(recipe)
     for name in names:
-        _export(folder / name, texts)
+        if name != STATIC:  # a table of token vectors, which has no ONNX form
+            _export(folder / name, texts)
     timed = _time({name: folder / name / MODEL for name in names}, queries)
-    rows = [_measure(run(), tasks, timed[name]) for name, run in runs.items()]  # a run keeps its teacher loaded
+    # Each run is opened again, because an open run keeps its teacher in memory.
+    rows = [_measure(run(), tasks, timed[name]) for name, run in runs.items()]
     write_rows(folder / ROWS, rows)
     text = standalone(draw(figure(rows)))
     write_whole(folder / FIGURE, lambda path: _write(path, text))
@@ -150,13 +151,16 @@ def _train(recipes: Mapping[Path, Recipe]) -> None:
     source = Run(recipes[first], first)
     for folder in missing:
         student = initial_student(recipes[folder], source.teacher.fingerprint)
-        if not is_static(student):
+        if not recipes[folder].student.static:
             check_exportable(student)
     source.embed()
+    teacher = source.recipe.teacher  # with the precision and the fit that were determined when it embedded
+    del source, student  # frees the memory of a large teacher
     for folder in sorted(missing, key=lambda folder: folder != first):  # the others get the first one's token ids
-        run = source if folder == first else Run(recipes[folder], folder)
-        if run is not source:
-            _share(source, run)
+        run = Run(recipes[folder], folder)
+        _share(first, folder)
+        axes = folder / FIT
+        run.recipe = replace(run.recipe, teacher=teacher.with_fit(axes) if axes.is_file() else teacher)
         _logger.info("training of %s", folder)
         run.train()
 
@@ -170,18 +174,13 @@ def _reading(student: StudentSpec) -> tuple[bool, float]:
     return student.static, student.vocabulary or float("inf")
 
 
-def _share(source: Run, run: Run) -> None:
-    """Link the texts and vectors of ``source`` into the folder of ``run``, and let ``run`` use the same teacher."""
+def _share(source: Path, run: Path) -> None:
+    """Link the texts and vectors in the run folder ``source`` into the run folder ``run``, where they are missing."""
     for part in (TEXTS, Path(FIT).parts[0], GENERAL, STORE):
-        shared, own = source.folder / part, run.folder / part
-        if shared.is_dir() and not own.is_dir():
-            make_folder(run.folder)
+        if (source / part).is_dir() and not (run / part).is_dir():
+            make_folder(run)
             ignore = shutil.ignore_patterns(".*")  # temporary files
-            replace_folder(own, partial(shutil.copytree, shared, copy_function=_link, ignore=ignore))
-    teacher = source.recipe.teacher  # with the precision and the fit that were determined when it embedded
-    if (run.folder / FIT).is_file():
-        teacher = teacher.with_fit(run.folder / FIT)
-    run.recipe = replace(run.recipe, teacher=teacher)
+            replace_folder(run / part, partial(shutil.copytree, source / part, copy_function=_link, ignore=ignore))
 
 
 def _link(source: str, target: str) -> None:
@@ -205,9 +204,9 @@ def _texts(recipe: Recipe) -> tuple[list[str], str | None]:
 
 
 def _export(run: Path, texts: str | None) -> None:
-    """Export the student of ``run``, unless it is exported or static. A form outside of its limits is logged."""
+    """Export the student of ``run``, unless it is exported already. A form outside of its limits is logged."""
     results = run / RESULTS
-    if EXPORT.read(results) or is_static(load_model(str(run / MODEL))):
+    if EXPORT.read(results):
         return
     assert EXPORT.measure is not None
     try:
@@ -220,11 +219,12 @@ def _export(run: Path, texts: str | None) -> None:
 
 def _time(models: Mapping[str, Path], queries: Sequence[str]) -> dict[str, LatencyRow]:
     """Return the times of single queries on one core, of each student in its recommended form, side by side."""
-    candidates = []
+    candidates, backends = [], {}
     for name, model in models.items():
         files = exported_files(model)
         form = recommended_form(files)
         graphs = {form.name: files[form.name]} if form else {}
+        backends[name] = form.name if form else "torch float32"
         candidates.append(Candidate(name, load_model(str(model), device="cpu"), name, graphs))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # of onnxruntime too
@@ -232,9 +232,7 @@ def _time(models: Mapping[str, Path], queries: Sequence[str]) -> dict[str, Laten
         rows = measure_latency(candidates, {"query": queries}, [1], _TIMED)
     finally:
         torch.set_num_threads(threads)
-    # Without a graph, the first row of a model is of torch in float32.
-    first = {row.model: row for row in reversed(rows)}
-    return first | {row.model: row for row in rows if not row.backend.startswith("torch")}
+    return {row.model: row for row in rows if row.backend == backends[row.model]}
 
 
 def _measure(run: Run, tasks: Sequence[str], timed: LatencyRow) -> SweepRow:
