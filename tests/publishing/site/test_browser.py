@@ -293,8 +293,9 @@ def test_a_changed_script_is_not_run(vendored, visit, tmp_path):
     page.messages.clear()
 
 
-def test_the_status_is_ready_and_long_texts_are_cut_at_every_width(vendored, visit):
-    page = visit(vendored)
+def test_the_status_is_ready_and_long_texts_are_cut_at_every_width(finished, documents, node_modules, visit, tmp_path):
+    long = [document for document in documents if 24 <= len(document.text.split()) <= 32]  # more than 4 narrow lines
+    page = visit(build_site(finished, long, tmp_path / "page", vendor=node_modules).parent)
     page.wait_for_selector("#status:text-is('Ready: type a query.')", timeout=_WAIT)
     assert not page.locator("#progress").is_visible()
     _hits(page, "abc")
