@@ -25,7 +25,7 @@ def require_masked_padding(model: SentenceTransformer, role: str, name: str) -> 
         name: The model's name.
 
     Raises:
-        InputError: If a vector changes.
+        InputError: If a vector changes, or if the attention of the model changes with the first short texts.
     """
     if not isinstance(model[0], Transformer):
         return
@@ -33,8 +33,8 @@ def require_masked_padding(model: SentenceTransformer, role: str, name: str) -> 
     if getattr(config, "attention_type", None) == "block_sparse":  # BigBird; short texts switch it off for good
         raise InputError(
             f"{role} {name}: expected a model whose vector of a text does not depend on other texts, found "
-            "attention_type=block_sparse in config.json, which ends with the first batch of short texts: set "
-            f"attention_type to original_full, or name another {role}"
+            "attention_type=block_sparse in config.json, which the first batch of short texts replaces by full "
+            f"attention: set attention_type to original_full, or name another {role}"
         )
     features = model.preprocess(_TEXTS)
     padding = _padding(cast(Transformer, model[0]), features)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from leaf_st.atomic import read_json
+from leaf_st.atomic import json_or
 from leaf_st.errors import InputError
 
 _STATE, _SPLITS = "state.json", "dataset_dict.json"  # of `datasets`: written by save_to_disk
@@ -30,7 +30,7 @@ def listed_files(folder: Path) -> list[Path] | None:
     Raises:
         InputError: If the table has a format that is not read, or its list of files is damaged.
     """
-    if (state := _mapping(folder / _STATE)) and isinstance(state.get("_data_files"), list):
+    if (state := json_or(folder / _STATE, {})) and isinstance(state.get("_data_files"), list):
         return _files_of_state(folder, state)
     if (folder / _LOG).is_dir():
         return _files_of_log(folder)
@@ -38,7 +38,7 @@ def listed_files(folder: Path) -> list[Path] | None:
         raise InputError(
             f"{folder}: expected parquet files, found a table of Apache Hudi, which is not read: {_EXPORT}"
         )
-    if any("format-version" in _mapping(path) for path in (folder / "metadata").glob("*.metadata.json")):
+    if any("format-version" in json_or(path, {}) for path in (folder / "metadata").glob("*.metadata.json")):
         raise InputError(
             f"{folder}: expected parquet files, found a table of Apache Iceberg, which is not read: {_EXPORT}, for "
             "example with pyiceberg"
@@ -53,7 +53,7 @@ def is_cached_copy(path: Path) -> bool:
 
 def listed_folders(folder: Path) -> list[Path] | None:
     """Return the folders of the splits that `datasets` saved in ``folder``; None if the folder has no such list."""
-    splits = _mapping(folder / _SPLITS).get("splits")
+    splits = json_or(folder / _SPLITS, {}).get("splits")
     return [folder / str(name) for name in splits] if isinstance(splits, list) else None
 
 
@@ -118,12 +118,3 @@ def _unread_delta(folder: Path, found: str) -> InputError:
         f"{folder}: expected a Delta table whose log lists complete parquet files, found {found}: {_EXPORT}, for "
         "example with DeltaTable(...).to_pyarrow_table() of deltalake"
     )
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    """Return the JSON object in ``path``; empty if the file is missing or something else."""
-    try:
-        found = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -53,7 +53,7 @@ _RESUME = "the same command resumes from the last checkpoint; remove the argumen
 _NO_SUPPORT = "SentenceTransformer models do not support it; remove the argument"
 _NO_EFFECT = "it has no effect on a distillation; remove the argument"
 
-_UNDISTURBED = "a run that was killed could not resume as if nothing had happened; remove the argument"
+_UNDISTURBED = "a killed run would resume to other weights than an undisturbed run; remove the argument"
 
 # Arguments that would cause harm or have no effect, and the remedy for each. A star matches any ending.
 REFUSED = {
