@@ -61,5 +61,9 @@ class _Package(ModuleType):
         if name not in _PUBLIC or not isinstance(value, ModuleType):
             super().__setattr__(name, value)
 
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        # cloudpickle, which joblib and Ray use, pickles by name only modules whose class is exactly ModuleType.
+        return import_module, (self.__name__,)
+
 
 sys.modules[__name__].__class__ = _Package

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cloudpickle
 import pytest
 
 import leaf_st
@@ -42,6 +43,11 @@ def _place(name):
 def test_the_stage_of_export_does_not_hide_the_function():
     importlib.import_module("leaf_st.export.onnx")
     assert leaf_st.export is importlib.import_module("leaf_st.pipeline.export").export
+
+
+def test_a_function_that_uses_the_package_passes_to_workers():
+    job = cloudpickle.loads(cloudpickle.dumps(lambda: leaf_st))  # as joblib and Ray do
+    assert job() is leaf_st
 
 
 def test_distill_comes_first():

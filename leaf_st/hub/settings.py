@@ -112,9 +112,10 @@ def find_token(given: str | None = None) -> str:
     try:
         token = (given or get_token() or "").strip()  # a token file can end with a line break
     except (OSError, UnicodeError) as error:
+        path = constants.HF_TOKEN_PATH
+        remedy = "name a file in HF_TOKEN_PATH" if "HF_TOKEN_PATH" in os.environ else "log in with `hf auth login`"
         raise InputError(
-            f"the token for the hub in {constants.HF_TOKEN_PATH} cannot be read ({type(error).__name__}): log in with "
-            "`hf auth login`, or set HF_TOKEN"
+            f"the token for the hub in {path} cannot be read ({type(error).__name__}): {remedy}, or set HF_TOKEN"
         ) from None  # a UnicodeError as cause would mean that the hub's answer cannot be read
     except OIDCError as error:
         raise InputError(f"HF_OIDC_RESOURCE: {error}") from error

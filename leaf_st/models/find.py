@@ -232,7 +232,11 @@ def _complete(folder: Path, name: str) -> Path:
         missing = "model.safetensors" if any(folder.glob("*.json")) else "config.json"
         inside = [*sorted(folder.glob("snapshots/*/config.json")), *sorted(folder.glob("*/config.json"))]
         is_above = inside and missing == "config.json"
-        remedy = f"name {inside[0].parent}" if is_above else "name a folder that contains a model"
+        remedy = (
+            "name a folder that contains a model" if Path(name).exists() else "name a model with safetensors weights"
+        )
+        if is_above:
+            remedy = f"name {inside[0].parent}"
         raise ModelError(name, f"expected a model, found no {missing} in {folder}: {remedy}")
     return folder
 

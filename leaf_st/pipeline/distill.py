@@ -77,7 +77,12 @@ def distill(
         InputError: If an argument or a text cannot be used, a model does not load, or ``output`` contains another run.
     """
     saved = "save a loaded model with save_pretrained and name its folder"
-    require_kind("teacher", teacher, str | Path | TeacherSpec, f"a folder, hub id or TeacherSpec: {saved}")
+    require_kind(
+        "teacher",
+        teacher,
+        str | Path | TeacherSpec,
+        f"a folder, hub id or TeacherSpec, such as TeacherSpec(api=ApiSpec(...)): {saved}",
+    )
     require_kind("backbone", backbone, str | Path | None, f"a folder or hub id: {saved}")
     with _ONE_AT_A_TIME, _run_folder(output) as folder:
         spec = teacher if isinstance(teacher, TeacherSpec) else TeacherSpec(model=str(teacher))

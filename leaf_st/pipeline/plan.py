@@ -32,7 +32,7 @@ from leaf_st.texts import Text
 from leaf_st.texts.exclude import EXCLUDED, Contents
 from leaf_st.texts.read import read_texts, require_texts
 from leaf_st.training.arguments import training_arguments
-from leaf_st.training.budget import Pace, measure_pace, steps_for_pace
+from leaf_st.training.budget import Pace, measure_pace, steps_for_pace, with_steps
 from leaf_st.training.schedule import CyclicDecay, schedule, steps_of_run, steps_per_epoch, validations_of_run
 from leaf_st.training.trainer import HELD_OUT_SHARE, held_out_count, require_full_batch
 
@@ -73,11 +73,10 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
         del teacher, student  # frees the memory of a large model
         pace = _student_pace(replace(loadable, training=spec), fingerprint, device, sample)
     speed = ModelSpeeds(device, text, pace, fingerprint.dimension, fingerprint.precision, random_weights, service)
-    if spec.budget_minutes is not None and "max_steps" not in spec.arguments:
-        arguments = {**spec.arguments, "max_steps": steps_for_pace(replace(recipe, training=spec), speed.pace)}
-        recipe = replace(recipe, training=replace(recipe.training, arguments=arguments))
-    args = training_arguments(recipe, folder, speed.device)
     rows = sum(part.rows for part in texts) - held_out
+    if spec.has_budget:
+        recipe = with_steps(recipe, steps_for_pace(replace(recipe, training=spec), speed.pace), rows)
+    args = training_arguments(recipe, folder, speed.device)
     steps = steps_of_run(rows, args)
     return Plan(
         recipe=recipe,

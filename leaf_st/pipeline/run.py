@@ -57,9 +57,9 @@ from leaf_st.texts.progress import ReadProgress
 from leaf_st.texts.read import read_texts, require_texts
 from leaf_st.texts.select import Cut
 from leaf_st.training.arguments import training_arguments
-from leaf_st.training.budget import steps_of_budget
+from leaf_st.training.budget import steps_of_budget, with_steps
 from leaf_st.training.train import initial_student, train
-from leaf_st.training.trainer import HELD_OUT_SHARE, held_out_count
+from leaf_st.training.trainer import HELD_OUT_SHARE, held_out_count, untrained_rows
 from leaf_st.training.trial import try_arguments
 
 _logger = logging.getLogger(__name__)
@@ -328,15 +328,17 @@ class Run:
     def _fix_steps(self, store: EmbeddingStore, general: EmbeddingStore | None, student: SentenceTransformer) -> bool:
         """Convert the time budget to a number of steps, once per run; returns whether the recipe changed."""
         recipe = self.recipe
-        if recipe.training.budget_minutes is None or "max_steps" in recipe.training.arguments:
+        if not recipe.training.has_budget:
             return False
         if self._processes.is_main_process:
             store.require_intact()
         self._processes.wait_for_everyone()
         steps = steps_of_budget(recipe, store, general, student)
         self._log(f"{recipe.training.budget_minutes:g} minutes allow {steps:,} steps on this machine")
-        arguments = {**recipe.training.arguments, "max_steps": steps}
-        self.recipe = replace(recipe, training=replace(recipe.training, arguments=arguments))
+        rows = len(store) - len(untrained_rows(store, recipe.training))
+        self.recipe = with_steps(recipe, steps, rows)
+        if (fewer := self.recipe.training.arguments["max_steps"]) < steps:
+            self._log(f"num_train_epochs ends the training earlier, after {fewer:,} steps")
         return True
 
     def leave_group(self) -> bool:

@@ -31,6 +31,11 @@ class TrainingSpec:
     max_length: AtLeast2 | None = None
     """Maximum number of tokens per text during training; the student's maximum if None."""
     budget_minutes: Annotated[float, Field(gt=0)] | None = None
-    """Approximate training time: a short trial determines the number of steps, unless max_steps is set."""
+    """Approximate training time, by a short trial, unless max_steps is set; num_train_epochs can end it earlier."""
     arguments: Annotated[Mapping[str, Any], AfterValidator(dict)] = field(default_factory=dict)
     """Keywords of SentenceTransformerTrainingArguments. In --set, use the keyword as the key: learning_rate=2e-5."""
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether the time budget, and not max_steps, limits the steps; -1 is no limit, as in transformers."""
+        return self.budget_minutes is not None and self.arguments.get("max_steps", -1) == -1

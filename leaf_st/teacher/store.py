@@ -99,8 +99,8 @@ class EmbeddingStore:
         InputError: If the store is missing or incomplete, or another teacher made it.
     """
 
-    def __init__(self, folder: Path, fingerprint: Fingerprint | None = None, verified: bool = False) -> None:
-        self.folder = folder
+    def __init__(self, folder: str | Path, fingerprint: Fingerprint | None = None, verified: bool = False) -> None:
+        self.folder = folder = Path(folder)
         self.header = read_header(folder)
         if fingerprint is not None:
             fingerprint.require_same(self.header["fingerprint"], f"store {folder}")

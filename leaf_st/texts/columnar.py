@@ -19,6 +19,7 @@ _BUFFER = 1 << 20
 _STEP_ROWS = 32
 _UNEVEN = 256  # the longest value of a row group is estimated as this many times its mean
 _BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
+_VIEWS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 
 
 class Pieces(Protocol):
@@ -157,10 +158,15 @@ def _decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Return ``batch`` with values in place of indices in a dictionary."""
     if not _has_dictionary(batch):
         return batch
-    columns = [
-        column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column for column in batch.columns
-    ]
+    columns = [_expanded(column) if isinstance(column, pa.DictionaryArray) else column for column in batch.columns]
     return pa.record_batch(columns, names=batch.schema.names)
+
+
+def _expanded(column: pa.DictionaryArray) -> pa.Array:
+    values = column.dictionary
+    if values.type in _VIEWS:  # polars writes categories as views, which pyarrow cannot select from
+        column = pa.DictionaryArray.from_arrays(column.indices, values.cast(_VIEWS[values.type]))
+    return column.dictionary_decode()
 
 
 def _merged(steps: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

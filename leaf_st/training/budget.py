@@ -27,6 +27,7 @@ from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.texts import Text
 from leaf_st.training.arguments import training_arguments
 from leaf_st.training.divergence import StopIfDiverged
+from leaf_st.training.schedule import steps_of_run
 from leaf_st.training.trainer import LeafTrainer, held_out_rows
 
 # A trial runs complete epochs, because batches differ in length and a few of them would not be representative. Only
@@ -135,6 +136,21 @@ def steps_for_pace(recipe: Recipe, pace: Pace) -> int:
             "training.held_out_rows"
         )
     return steps
+
+
+def with_steps(recipe: Recipe, steps: int, rows: int) -> Recipe:
+    """Return ``recipe`` with ``steps`` optimizer steps, or with those of its num_train_epochs if these are fewer.
+
+    Args:
+        recipe: A recipe with `training.budget_minutes`.
+        steps: Steps that fit into the budget.
+        rows: Number of training texts.
+    """
+    spec = recipe.training
+    if "num_train_epochs" in spec.arguments:
+        args = training_arguments(recipe, Path(), PartialState().device.type)
+        steps = min(steps, steps_of_run(rows, args))
+    return replace(recipe, training=replace(spec, arguments={**spec.arguments, "max_steps": steps}))
 
 
 def measure_pace(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], student: SentenceTransformer) -> Pace:

@@ -64,6 +64,14 @@ def test_a_token_file_that_cannot_be_read_is_named_at_once(online, monkeypatch, 
     assert (online.slept, online.account.steps) == ([], [])
 
 
+def test_the_variable_that_names_the_token_file_is_named(online, monkeypatch, tmp_path):
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path))
+    with pytest.raises(InputError, match=r"cannot be read \(IsADirectoryError\): name a file in HF_TOKEN_PATH, or set"):
+        pull(REPO, tmp_path / "pulled")
+
+
 @pytest.mark.parametrize("value", ["hf-mirror.com", "", "ftp://hub", "http://", "http://127.0.0.1:abc", "http://a b"])
 def test_an_address_that_is_no_address_of_a_hub(online, monkeypatch, value):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", value)

@@ -3,10 +3,14 @@
 import json
 
 import pytest
-from families import save_family
+from families import WIDTH, save_family
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import CNN, Pooling, Transformer
+from transformers import BertTokenizer, MobileBertConfig, MobileBertModel
 
 from leaf_st.errors import InputError
 from leaf_st.models.load import load_model
+from leaf_st.models.random_weights import save_tiny_teacher
 
 
 @pytest.mark.parametrize("family", ["fnet", "convbert", "canine"])
@@ -15,6 +19,30 @@ def test_a_model_that_reads_padding_is_refused(family, role, tmp_path):
     folder = save_family(family, tmp_path)
     with pytest.raises(InputError, match=rf"{role} .*: expected a model that ignores the padding.* \(type {family}\)"):
         load_model(folder, role=role, device="cpu")
+
+
+def test_a_module_that_reads_padding_is_refused(tmp_path):
+    modules = [Transformer(str(save_family("bert", tmp_path))), CNN(WIDTH, 8), Pooling(24, "mean")]
+    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(tmp_path / "cnn"))
+    with pytest.raises(InputError, match="expected a model that ignores the padding"):
+        load_model(tmp_path / "cnn", role="teacher", device="cpu")
+
+
+@pytest.mark.parametrize("of_pad", [0.0, 1.0])
+def test_mobilebert_reads_the_vector_of_its_padding(tmp_path, of_pad):
+    tokenizer = BertTokenizer.from_pretrained(save_tiny_teacher(tmp_path / "tokenizer"))
+    sizes = {"hidden_size": WIDTH, "embedding_size": 16, "intra_bottleneck_size": 8, "true_hidden_size": 8}
+    model = MobileBertModel(
+        MobileBertConfig(vocab_size=len(tokenizer), num_attention_heads=2, num_hidden_layers=2, **sizes)
+    )
+    model.get_input_embeddings().weight.data[tokenizer.pad_token_id] = of_pad
+    model.save_pretrained(tmp_path / "mobilebert")
+    tokenizer.save_pretrained(tmp_path / "mobilebert")
+    if not of_pad:
+        load_model(tmp_path / "mobilebert", role="teacher", device="cpu")
+        return
+    with pytest.raises(InputError, match=r"expected a model that ignores the padding.* \(type mobilebert\)"):
+        load_model(tmp_path / "mobilebert", role="teacher", device="cpu")
 
 
 def test_a_model_that_short_texts_change_is_refused(tmp_path):

@@ -104,10 +104,13 @@ def test_general_texts_are_embedded_and_validated_on(recipe, tmp_path):
 
 
 def test_a_budget_becomes_steps(recipe, tmp_path):
-    timed = replace(recipe, training=replace(recipe.training, budget_minutes=2, cycles=1))
-    planned = plan(timed, tmp_path / "run")
+    epochs = _changed(recipe, max_steps=-1)  # -1 is no limit
+    timed = replace(epochs, training=replace(epochs.training, budget_minutes=2, cycles=1))
+    endless = _changed(timed, num_train_epochs=10_000)
+    planned = plan(endless, tmp_path / "run")
     assert planned.recipe.training.arguments["max_steps"] == planned.steps
     assert 1 / 60 < planned.training_hours < 2.1 / 60
+    assert plan(timed, tmp_path / "run").steps == plan(epochs, tmp_path / "run").steps
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import re
 import shutil
@@ -245,6 +246,19 @@ def test_a_time_budget_becomes_a_number_of_steps_once(recipe, tmp_path):
     record = json.loads((tmp_path / "run" / "model" / "recipe.json").read_text())
     assert Recipe.from_dict(record["recipe"]) == timed
     assert Recipe.from_dict(record["resolved"]) == again.recipe
+
+
+def test_epochs_end_a_training_before_its_time_budget(recipe, tmp_path, caplog):
+    arguments = {"per_device_train_batch_size": 4, "num_train_epochs": 1, "max_steps": -1, "use_cpu": True}
+    timed = replace(recipe, training=TrainingSpec(budget_minutes=60, held_out_rows=4, arguments=arguments))
+    run = Run(timed, tmp_path / "run")
+    store = run.embed()
+    with caplog.at_level(logging.INFO, "leaf_st"):
+        run.train()
+    steps = -(-(len(store) - 4) // 4)
+    assert run.recipe.training.arguments["max_steps"] == steps
+    assert f"num_train_epochs ends the training earlier, after {steps} steps" in caplog.text
+    assert Run(timed, tmp_path / "run").recipe == run.recipe
 
 
 def test_going_on_is_with_the_student_s_own_teacher(going_on, tiny_teacher_folder, tmp_path):

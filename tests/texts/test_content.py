@@ -109,6 +109,8 @@ def test_tables_under_other_names(tmp_path):
         ("a.csv", "id;text\n1;cats\n", "separated by ',', found ';': write the file with ','"),
         ("a.csv", "id\ttext\n1\tcats\n", r"separated by ',', found '\\t': rename .* \.tsv"),
         ("a.tsv", "id,text\n1,cats\n", r"separated by '\\t', found ',': rename .* \.csv"),
+        ("a.csv", "sep=,\nid,text\n1,cats\n", r"expected the names of the columns, found sep=,: remove the first line"),
+        ("a.csv", "sep=;\nid;text\n1;cats\n", r"expected the names of the columns, found sep=;: remove the first line"),
     ],
 )
 def test_other_separators_are_named(tmp_path, name, text, found):

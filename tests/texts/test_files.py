@@ -4,6 +4,7 @@ import os
 from collections import Counter
 
 import pyarrow as pa
+import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as encryption
 import pytest
@@ -65,6 +66,15 @@ def test_dictionary_and_large_string_columns(tmp_path):
     for kind in (pa.large_string(), pa.dictionary(pa.int32(), pa.string())):
         pq.write_table(pa.table({"text": pa.array(["a", None, "a"]).cast(kind)}), tmp_path / "a.parquet")
         assert [row.text for row in rows(tmp_path / "a.parquet")[0]] == ["a", None, "a"]
+
+
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.binary_view()])
+def test_a_dictionary_of_views(tmp_path, kind):
+    # polars writes its types Categorical and Enum in this form.
+    values = pa.array(["a", "b"]).cast(kind)
+    table = pa.table({"text": pa.DictionaryArray.from_arrays(pa.array([0, None, 1, 0], pa.uint8()), values)})
+    feather.write_feather(table, tmp_path / "a.feather")
+    assert [row.text for row in rows(tmp_path / "a.feather")[0]] == ["a", None, "b", "a"]
 
 
 def test_beir_folder_with_documents_alone(tmp_path):

@@ -178,6 +178,12 @@ class LocalClassification(LocalTask, AbsTaskClassification):
         train, test = _read_labelled(train_file), _read_labelled(test_file)
         _require_two(train_file, "label", train["label"])
         known = set(train["label"])
+        forms = [{type(label).__name__ for label in part["label"]} for part in (train, test)]
+        if not forms[0] & forms[1]:
+            raise InputError(
+                f"{test_file}: expected labels of the type {' or '.join(sorted(forms[0]))}, as in {train_file.name}, "
+                f"found {' or '.join(sorted(forms[1]))}: write the labels of both files in the same form"
+            )
         _require_each(test_file, "label", test["label"], known.__contains__, f"one of the labels in {train_file.name}")
         classes = _numbers([*train["label"], *test["label"]])
         return {

@@ -123,6 +123,14 @@ def test_the_beginning_of_a_long_text_is_read(tmp_path, caplog):
     assert "pairs.parquet: 2 texts have 1,000,000 characters or more: the first 1,000,000 are read" in caplog.text
 
 
+def test_labels_of_different_types_are_reported(tmp_path):
+    folder = tmp_path / "classes"
+    _write(folder / "train.parquet", {"text": ["a", "b"], "label": [0, 1]})
+    _write(folder / "test.parquet", {"text": ["c", "d"], "label": ["0", "1"]})
+    with pytest.raises(InputError, match=r"test\.parquet: expected labels of the type int, as in .*, found str: write"):
+        local_task(folder).load_data()
+
+
 def test_a_test_class_without_training_texts_is_reported(tmp_path):
     folder = tmp_path / "classes"
     _write(folder / "train.parquet", {"text": ["a", "b"], "label": ["y", "z"]})
