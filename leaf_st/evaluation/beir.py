@@ -28,6 +28,7 @@ from leaf_st.evaluation.set_files import open_parquet, warn_shortened
 from leaf_st.models.identity import hash_files
 from leaf_st.texts.content import PACKED
 from leaf_st.texts.fold import folded
+from leaf_st.texts.folder import missing_pieces
 
 _TEXT_FILES = {name: (f"{name}.parquet", f"{name}.jsonl", f"{name}/*.parquet") for name in ("corpus", "queries")}
 _QRELS_FILES = ("qrels.parquet", "qrels/test.tsv", "qrels.tsv", "qrels/*.parquet")
@@ -144,6 +145,11 @@ def _find(folder: Path, patterns: Sequence[str]) -> Path:
         found = _visible(folder, pattern)
         if len(found) > 1:
             raise _several_files(folder, pattern, found)
+        if missing := missing_pieces(found):
+            raise InputError(
+                f"retrieval set {folder}: expected one file {pattern}, found a piece of it ({missing[0]}): add the "
+                "other files, and merge them into one file"
+            )
         if found:
             return found[0]
     part = patterns[0].partition(".")[0]

@@ -243,7 +243,9 @@ def _complete(folder: Path, name: str) -> Path:
 
 def _not_an_id(name: str) -> str:
     """Return what is wrong with ``name``, which is neither a folder nor a hub id."""
-    written = re.fullmatch(r"(?:hf\.co/|huggingface\.co/)?([\w.-]+/[\w.-]+)(?:(?:/tree/|@|:)(.+))?/?", name)
+    written = re.fullmatch(
+        r"(?:(?:https?://)?(?:hf\.co|huggingface\.co)/)?([\w.-]+/[\w.-]+)(?:(?:/tree/|@|:)(.+))?/?", name
+    )
     if written is None or name.startswith((".", "/", "~")):
         return f"neither an existing folder nor a hub id: name a folder, a hub id, or {' or '.join(ZOO)}"
     revision = f", and the revision {written[2]} in the field for the revision" if written[2] else ""

@@ -84,6 +84,7 @@ def distill(
         f"a folder, hub id or TeacherSpec, such as TeacherSpec(api=ApiSpec(...)): {saved}",
     )
     require_kind("backbone", backbone, str | Path | None, f"a folder or hub id: {saved}")
+    require_kind("layers", layers, Sequence | None, "layer numbers such as (0, 4, 5): name each layer")
     with _ONE_AT_A_TIME, _run_folder(output) as folder:
         spec = teacher if isinstance(teacher, TeacherSpec) else TeacherSpec(model=str(teacher))
         column = spec.vector_column if vector_column is None else vector_column

@@ -4,7 +4,7 @@ A second call must pass the same texts: `keep_texts` compares them with the file
 grow with the number of texts.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,8 +76,18 @@ def _rows(texts: Iterable[Any], vector_column: str | None) -> Iterator[_Row]:
             f"texts: expected texts, found a {type(texts).__name__}: pass one column, such as list(frame['text']), or "
             "datasets.Dataset.from_pandas(frame) for columns 'text' and 'kind'"
         )
+    elif isinstance(texts, Set):
+        raise InputError(
+            f"texts: expected texts in a fixed order, found a {type(texts).__name__}, whose order differs between "
+            "processes, so that a run could not be resumed: pass sorted(texts)"
+        )
     for number, item in enumerate(texts):
         row = _row(item, number)
+        if number == 0 and row.text is not None and _is_file(row.text):
+            raise InputError(
+                f"texts: expected texts, found the name of a file, {row.text}: pass the content of the files, or the "
+                "path of one file or folder"
+            )
         yield row if vector_column is None else row._replace(vector=_vector(item, vector_column, number))
 
 
@@ -95,6 +105,13 @@ def _row(item: object, number: int) -> _Row:
             f"texts: expected strings, or mappings with 'text' and 'kind', found {item!r:.100} at index {number}"
         )
     return _Row(text if text is not None and _is_unicode(text) else None, kind)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # too long, or with characters that no name has
+        return False
 
 
 def _is_unicode(text: str) -> bool:

@@ -6,17 +6,26 @@ like a file (``x.parquet/part.0.parquet``, as Dask and Spark write tables). Of a
 (`leaf_st.texts.table_formats`), only the listed files are read. Copies of rows that `datasets` cached are left out.
 """
 
-from collections.abc import Iterator
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from leaf_st.texts.columnar import FORMATS
 from leaf_st.texts.table_formats import is_cached_copy, listed_files, listed_folders
 
+_PIECE = re.compile(r"(?P<name>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})")  # as `datasets` and others name pieces
+
+_logger = logging.getLogger(__name__)
+
 
 def table_files(path: Path) -> list[Path]:
     """Return the files that hold the rows of ``path``, in order; an empty list for a BEIR folder.
 
-    The files below a folder are its parquet files or, if it has none, its Arrow files, in order of their paths.
+    The files below a folder are its parquet files or, if it has none, its Arrow files, in order of their paths. Files
+    that are missing by the names of the others are logged.
 
     Raises:
         InputError: If the folder is a table of a format that is not read.
@@ -27,7 +36,30 @@ def table_files(path: Path) -> list[Path]:
         return []
     files = list(_files(path, listed=True))
     found = (sorted(part for part in files if part.suffix.lower() == ending) for ending in FORMATS)
-    return next(filter(None, found), [])
+    chosen = next(filter(None, found), [])
+    for problem in missing_pieces(chosen):
+        _warn(problem)
+    return chosen
+
+
+def missing_pieces(files: Sequence[Path]) -> list[str]:
+    """Return what is missing, such as "train-*-of-00003.parquet: 2 of 3 files are here", by the names of ``files``."""
+    numbers: dict[tuple[Path, int], set[str]] = defaultdict(set)
+    for path in files:
+        if match := _PIECE.fullmatch(path.stem):
+            name = f"{match['name']}-*-of-{match['count']}{path.suffix}"
+            numbers[path.with_name(name), int(match["count"])].add(match["number"])
+    return [
+        f"{path}: {len(found)} of {count} files are here"
+        for (path, count), found in numbers.items()
+        if len(found) < count
+    ]
+
+
+@cache
+def _warn(problem: str) -> None:
+    """Log ``problem`` once: a command reads a folder several times."""
+    _logger.warning("%s; the others are not read", problem)
 
 
 def _has_folders_of_beir(path: Path) -> bool:

@@ -198,6 +198,7 @@ def variants(setting: Setting) -> list[Variant]:
         made("baseline"),
         made("baseline, seed 43", seed=43),
         made("baseline, seed 44", seed=44),
+        made("rate 2e-4 to 2e-5", learning_rate=2e-4, end_learning_rate=2e-5),
         made("rate 6e-4 to 6e-5", learning_rate=6e-4, end_learning_rate=6e-5),
         made("rate 1e-3 to 1e-4", learning_rate=1e-3, end_learning_rate=1e-4),
         made("rate 6e-4 to 0", learning_rate=6e-4, end_learning_rate=1e-8),

@@ -272,6 +272,12 @@ def test_several_files_of_judgements_are_splits_or_pieces(tmp_path, names, remed
         load_beir(folder)
 
 
+def test_a_piece_of_a_part_is_reported(tmp_path):
+    message = r"expected one file .*, found a piece of it \(.*/test-\*-of-00002\.parquet: 1 of 2 files are here\): add"
+    with pytest.raises(InputError, match=message):
+        load_beir(_write_like_nanobeir(tmp_path / "cut", ["test-00000-of-00002"]))
+
+
 @pytest.mark.parametrize("name", ["qrels/test.jsonl", "qrels.jsonl", "qrels/test.csv"])
 def test_judgements_in_another_form_are_to_convert(tmp_path, name):
     folder = _write(tmp_path, qrels=None)

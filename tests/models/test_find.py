@@ -44,6 +44,7 @@ def test_the_model_inside_of_a_folder_is_named(inside, tiny_teacher_folder, tmp_
         ("hf.co/us/small", "write the hub id us/small, or"),
         ("us/small/tree/main", "write the hub id us/small, and the revision main in the field for the revision"),
         ("us/small@v2", "write the hub id us/small, and the revision v2"),
+        ("https://huggingface.co/us/small", "write the hub id us/small, or name a folder"),
     ],
 )
 def test_the_hub_id_in_another_form_of_the_name_is_named(name, expected):

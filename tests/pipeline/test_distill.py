@@ -158,6 +158,13 @@ def test_without_an_output_the_student_stays(tiny_teacher_folder, tmp_path, monk
         ({"train": TEXTS}, {}, r"found dict: pass one of its parts"),
         (datasets.Dataset.from_dict({"body": TEXTS}), {}, "expected a column 'text', found body: rename the column"),
         ("none.txt", {}, r"none\.txt: no such file"),
+        (
+            [__file__, "a"],
+            {},
+            r"expected texts, found the name of a file, .*: pass the content of the files, or the path",
+        ),
+        ({*TEXTS}, {}, r"expected texts in a fixed order, found a set, .*: pass sorted\(texts\)"),
+        (TEXTS, {"layers": 3}, r"layers: expected layer numbers such as \(0, 4, 5\), found a int: name each layer"),
         (TEXTS[:5], {}, "expected at least 10 texts, .* found 5"),
     ],
 )

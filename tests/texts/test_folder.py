@@ -28,6 +28,16 @@ def texts(path):
     return [text for text, _ in rows(path)[0]]
 
 
+def test_a_missing_piece_is_logged_once(tmp_path, caplog):
+    for number in (0, 2):
+        write(tmp_path / f"train-{number:05d}-of-00003.parquet", f"cats {number}")
+    write(tmp_path / "test-00000-of-00001.parquet", "dogs")
+    for _ in range(2):
+        assert texts(tmp_path) == ["dogs", "cats 0", "cats 2"]
+    expected = f"{tmp_path}/train-*-of-00003.parquet: 2 of 3 files are here; the others are not read"
+    assert caplog.messages == [expected]
+
+
 def test_hidden_and_underscore_files_and_folders_are_left_out(tmp_path):
     write(tmp_path / "a.parquet", "cats")
     write(tmp_path / ".ipynb_checkpoints" / "a-checkpoint.parquet", "copy")

@@ -1,6 +1,8 @@
 import json
+import os
 from dataclasses import fields, replace
 
+import forked
 import pytest
 from sentence_transformers import SentenceTransformerTrainingArguments
 
@@ -259,3 +261,18 @@ def test_the_learning_rate_does_not_rise(settings, end):
 
 def test_a_constant_learning_rate_is_accepted():
     check_arguments(override(RECIPE, ["learning_rate=1e-5", "training.end_learning_rate=1e-5"]))
+
+
+def _compile_without_a_compiler(folder):
+    os.environ |= {"PATH": str(folder), "TORCHINDUCTOR_CACHE_DIR": str(folder)}
+    for name in ("CC", "CXX"):
+        os.environ.pop(name, None)
+    with pytest.raises(
+        InputError, match=r"^torch_compile: does not work on this machine \(.*compiler.*\): set torch_compile"
+    ):
+        training_arguments(_given(torch_compile=True), folder, "cpu")
+
+
+def test_a_missing_compiler_is_named_before_any_work(tmp_path):
+    done = forked.run(_compile_without_a_compiler, tmp_path)
+    assert done.returncode == 0, done.stderr
