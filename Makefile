@@ -46,4 +46,4 @@ integrations: .venv/.installed
 	$(BIN)/python recipes/benchmarks/integrations.py $(RUN) --work $(WORK)
 
 clean:
-	rm -rf .venv leaf-demo runs/leaf-demo build/consumers build/integrations build/site-runtime
+	rm -rf .venv leaf-demo runs/leaf-demo build/consumers build/integrations build/peers build/site-runtime

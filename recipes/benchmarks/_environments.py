@@ -1,6 +1,6 @@
-"""The environments of four benchmarks: folders of pinned packages, each built once, and programs that run there.
+"""The environments of five benchmarks: folders of pinned packages, each built once, and programs that run there.
 
-The benchmarks are `consumers.py`, `integrations.py`, `where_forms_run.py` and `without_vnni.py`.
+The benchmarks are `consumers.py`, `integrations.py`, `peers.py`, `where_forms_run.py` and `without_vnni.py`.
 """
 
 import argparse
@@ -13,6 +13,8 @@ from pathlib import Path
 
 _TORCH = ("torch==2.13.0", "numpy==2.4.6")
 _NOW = (*_TORCH, "sentence-transformers==6.2.0", "transformers==5.23.0")
+# The newest versions below 6 and 5: the packages of other distillations were written for them.
+_BEFORE_6 = (*_TORCH, "sentence-transformers==5.2.3", "transformers==4.57.6")
 _LANGCHAIN = (
     "huggingface-hub==1.33.0",  # LangChain requires a version below 2.0
     "langchain-huggingface==1.2.3",
@@ -51,6 +53,16 @@ PIP = {
         "duckdb==1.5.5",
         "duckdb-extensions==1.5.5",
         "duckdb-extension-vss==1.5.5",
+    ),
+    "peer-sentence-transformers": (*_NOW, "datasets==5.2.0", "accelerate==1.15.0"),
+    "peer-easy-small": (*_BEFORE_6, "EasySmallEmbeddingModel==0.1.0"),
+    "peer-pynife": (*_BEFORE_6, "pynife==0.1.0", "skeletoken==0.2.2", "datasets==4.8.5", "accelerate==1.15.0"),
+    "peer-tokenlearn": (
+        *_TORCH,
+        "tokenlearn==0.2.1",
+        "model2vec[distill]==0.10.0",
+        "transformers==5.3.0",  # model2vec requires a version below 5.4
+        "scikit-learn==1.7.2",  # tokenlearn imports the package without requiring it
     ),
 }
 # Packages to remove again: where torch is built for the CPU, their builds for CUDA fail. Texts need none of them.

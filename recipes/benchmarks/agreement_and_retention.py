@@ -6,7 +6,8 @@ MODEL is a run folder, model folder or hub id; FOLDER is a judged retrieval set 
 models, because they differ in quality; they need --teacher, which is opened in float32. Both values come from the same
 vectors and exact search: agreement@10 is the share of the teacher's ten nearest documents among the student's ten
 nearest; retention is the student's nDCG@10 divided by the teacher's. Each teacher embeds a set once. Each finished pair
-of model and set is kept in the output folder, so a stopped command resumes with the next pair.
+of model and set is kept in the output folder, so a stopped command resumes with the next pair. A model with fewer
+dimensions than the teacher has no asymmetric mode.
 
 Result:   The table of six students on six sets and the correlations are in docs/results.md.
 """
@@ -24,6 +25,7 @@ from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
+from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import BeirSet, check_folders, document_text, load_beir, revision_of
 from leaf_st.evaluation.embedder import BLOCK, QueriesAndDocuments, require_finite
 from leaf_st.evaluation.measurements.list_agreement import Search, similarities
@@ -103,6 +105,11 @@ def _measure(
     quiet = {"show_progress_bar": False}
     encoders = partial(student.encode_query, **quiet), partial(student.encode_document, **quiet)
     own_queries, own_documents = _embed(beir, *encoders, "the student")
+    width, modes = queries.shape[1], STUDENT_MODES
+    if own_queries.shape[1] != width:
+        # Zeros change no similarity of the student, and asymmetric similarities have no meaning.
+        own_queries, own_documents = (_widened(own, width) for own in (own_queries, own_documents))
+        modes = ("standard",)
     search = Search(beir.own_places, len(documents))
     for start in range(0, len(documents), BLOCK):
         targets, own = documents[start : start + BLOCK], own_documents[start : start + BLOCK]
@@ -114,13 +121,28 @@ def _measure(
         "asymmetric": exact_ndcg(beir, own_queries, documents, teacher),
     }
     lists, points = search.nearest(), []
-    for mode in STUDENT_MODES:
+    for mode in modes:
         compared = search.compare(lists, mode)
         # With ten documents or fewer, every list contains all documents.
         agreement = 100 * float(compared.recalls[10].mean()) if 10 in compared.recalls else 100.0
         overlap = float(compared.overlap.mean())
         points.append(Point(beir.name, name, mode, agreement, overlap, scores[mode], scores["teacher"]))
     return points
+
+
+def _widened(vectors: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    """Return n vectors with zeros as additional coordinates, shape (n, width).
+
+    Raises:
+        InputError: If the vectors are wider than ``width``.
+    """
+    missing = width - vectors.shape[1]
+    if missing < 0:
+        raise InputError(
+            f"expected a student of at most {width} dimensions, as the teacher has, found {vectors.shape[1]}: name "
+            "another MODEL"
+        )
+    return np.pad(vectors, ((0, 0), (0, missing)))
 
 
 def _embed(
@@ -152,9 +174,10 @@ def format_points(points: Sequence[Point]) -> str:
     lines = [["set", "model", "teacher nDCG@10", *values]]
     by_mode = {(point.set, point.model, point.mode): point for point in points}
     for name, model in dict.fromkeys((point.set, point.model) for point in points):
-        found = [by_mode[name, model, mode] for mode in STUDENT_MODES]
-        cells = [cell for point in found for cell in (f"{point.agreement:.1f}%", _percent(point.retention))]
-        lines.append([name, model, f"{found[0].teacher_score:.2f}", *cells])
+        found = [by_mode.get((name, model, mode)) for mode in STUDENT_MODES]
+        values_of = [(None, None) if point is None else (point.agreement, point.retention) for point in found]
+        cells = [_percent(value) for pair in values_of for value in pair]
+        lines.append([name, model, f"{by_mode[name, model, 'standard'].teacher_score:.2f}", *cells])
     return aligned(lines, left=2)
 
 

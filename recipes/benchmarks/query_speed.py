@@ -13,6 +13,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one core; the tokenizers read 
 
 import argparse
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -34,17 +35,37 @@ def main() -> None:
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 32, 256, 1024], metavar="N")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    torch.set_num_threads(1)
     spec = TextsSpec(source=str(options.queries), kind="query", limit={"document": 0})
     queries = [row.text for row in islice(read_texts(spec, Counter()), options.limit)]
-    models = {name: load_model(name) for name in options.models}
-    speeds = [encode_speed(models, queries, options.rounds, size) for size in options.batch_sizes]
+    measured = measure_models({name: name for name in options.models}, queries, options.rounds, options.batch_sizes)
     print(f"{len(queries):,} queries, one core; queries per second in batches of")
     lines = [["", "parameters", *(f"{size:,}" for size in options.batch_sizes)]]
-    for name, model in models.items():
-        parameters = sum(weight.numel() for weight in model.parameters()) / 1e6
-        lines.append([name, f"{parameters:.1f}M", *(f"{rates[name]:,.0f}" for rates in speeds)])
+    for name, (parameters, rates) in measured.items():
+        lines.append([name, f"{parameters / 1e6:.1f}M", *(f"{rate:,.0f}" for rate in rates.values())])
     print(aligned(lines))
+
+
+def measure_models(
+    models: Mapping[str, str], queries: Sequence[str], rounds: int, batch_sizes: Sequence[int]
+) -> dict[str, tuple[int, dict[int, float]]]:
+    """Return the parameters, and the queries per second on one core by batch size, of each model by name.
+
+    Args:
+        models: Folder or hub id by name.
+        queries: The queries.
+        rounds: Rounds of the timing.
+        batch_sizes: Queries per batch.
+    """
+    torch.set_num_threads(1)
+    loaded = {name: load_model(model, device="cpu") for name, model in models.items()}
+    speeds = {size: encode_speed(loaded, queries, rounds, size) for size in batch_sizes}
+    return {
+        name: (
+            sum(weight.numel() for weight in model.parameters()),
+            {size: rates[name] for size, rates in speeds.items()},
+        )
+        for name, model in loaded.items()
+    }
 
 
 if __name__ == "__main__":

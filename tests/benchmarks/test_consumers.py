@@ -146,12 +146,14 @@ def test_an_installation_that_failed_is_begun_again(environments, monkeypatch, t
 def test_every_program_stands_alone(consumers, environments):
     programs = {path.name: path.read_text() for path in (FOLDER / "consumers").iterdir() if path.is_file()}
     assert {consumer.program for consumer in consumers.CONSUMERS} == set(programs)
+    import peers
     import where_forms_run
 
     runtimes = {path.name for path in (FOLDER / "runtimes").iterdir() if path.is_file()}
     assert {runtime.program for runtime in where_forms_run.RUNTIMES} == runtimes
     used = {consumer.environment for consumer in consumers.CONSUMERS}
     used |= {runtime.environment for runtime in where_forms_run.RUNTIMES}
+    used |= {peer.environment for peer in peers.PEERS.values()}
     assert used | {"integrations"} == {*environments.PIP, *environments.NPM}
     assert not [name for name, text in programs.items() if "leaf_st" in text]
 
