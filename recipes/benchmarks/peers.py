@@ -62,7 +62,8 @@ from leaf_st.training.trainer import untrained_rows
 LEAST_QUERIES = 1024  # whose encoding is timed; the queries of small sets are repeated
 ROUNDS = 5  # of the timing, in which the models alternate
 _BATCH = 32
-_HELD_OUT = "training.held_out_rows=256"  # leaf_st validates within its minutes
+# leaf_st validates within its minutes, the other programs do not.
+_FEW_VALIDATIONS = ("training.held_out_rows=64", "eval_steps=0.5", "save_steps=0.5")
 _RECIPES = Path(__file__).resolve().parents[1]
 _PROGRAMS = Path(__file__).resolve().with_suffix("")
 # Names of leaf_st's students, and their recipes.
@@ -175,7 +176,7 @@ class Setting:
         return read_or_make(part, Trained, lambda: [train(name, program, folder)])[0]
 
     def _train_own(self, name: str, program: Path, folder: Path) -> Trained:
-        own = load_recipe(program, [_HELD_OUT, f"training.budget_minutes={self.minutes}"])
+        own = load_recipe(program, [*_FEW_VALIDATIONS, f"training.budget_minutes={self.minutes}"])
         run = Run(replace(self.base.recipe, name=own.name, student=own.student, training=own.training), folder)
         if not (folder / STORE).is_dir():
             link = partial(shutil.copytree, self.store.folder, copy_function=os.link)
@@ -239,7 +240,7 @@ def _trained(setting: Setting, name: str) -> Outcome:
     print(f"{name}: {setting.minutes:g} minutes of training", flush=True)
     try:
         return Outcome(name, setting.train(name))
-    except (Failed, Skipped) as error:
+    except (Failed, Skipped, InputError) as error:
         return Outcome(name, reasons=[str(error)])
 
 
@@ -302,7 +303,7 @@ def _cell(value: float | None, form: Callable[[float], str]) -> str:
 
 def base_recipe(texts: str, limit: str | None, sets: Sequence[Path]) -> Recipe:
     """Return the recipe of leaf_mini.py on ``texts``, without texts of the evaluation ``sets``."""
-    settings = [_HELD_OUT, f"texts.source={texts}", *([] if limit is None else [f"texts.limit={limit}"])]
+    settings = [*_FEW_VALIDATIONS, f"texts.source={texts}", *([] if limit is None else [f"texts.limit={limit}"])]
     recipe = load_recipe(_RECIPES / OWN["leaf_st"], settings)
     return replace(recipe, evaluate_on=[str(folder) for folder in sets])
 
