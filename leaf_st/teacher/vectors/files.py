@@ -18,7 +18,7 @@ from leaf_st.errors import FieldError
 from leaf_st.recipe import TextsSpec
 from leaf_st.teacher.vectors.array import Array
 from leaf_st.teacher.vectors.columns import Columns
-from leaf_st.teacher.vectors.raw import Raw
+from leaf_st.teacher.vectors.raw import FIELD, Raw
 from leaf_st.teacher.vectors.records import Records
 from leaf_st.texts.columnar import FORMATS
 from leaf_st.texts.files import local_source
@@ -63,6 +63,8 @@ def open_vectors(table: TextsSpec, column: str) -> VectorFiles:
     paths = table_files(source)
     if not paths:
         raise FieldError("texts", "source", "expected a table with vectors, found a BEIR folder: name a file", source)
+    if column.endswith(".npz"):
+        raise FieldError(*FIELD, f"expected a column or a .npy file, found {column}: save its array with np.save")
     if column.endswith(".npy"):
         return Array(Path(column).expanduser())
     endings = {path.suffix.lower() for path in paths}
