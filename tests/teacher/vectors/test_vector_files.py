@@ -184,9 +184,7 @@ def test_missing_columns_files_and_forms_are_named(tmp_path):
     np.save(tmp_path / "v.npy", np.zeros(3))
     with pytest.raises(InputError, match=r"expected floating-point numbers of shape \(rows, d\), found float64 of sha"):
         open_vectors(TextsSpec(str(tmp_path / "t.txt")), str(tmp_path / "v.npy"))
-    with pytest.raises(
-        InputError, match=r"expected a column or a \.npy file, found v\.npz: save its array with np"
-    ):
+    with pytest.raises(InputError, match=r"expected a column or a \.npy file, found v\.npz: save its array with np"):
         open_vectors(TextsSpec(str(tmp_path / "t.txt")), "v.npz")
     np.save(tmp_path / "v.npy", np.array([[0.0], [0.0, 1.0]], dtype=object))
     with pytest.raises(InputError, match=r"v\.npy: cannot be read \(.*objects.*\): name a \.npy file of numbers"):
