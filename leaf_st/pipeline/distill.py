@@ -77,12 +77,8 @@ def distill(
         InputError: If an argument or a text cannot be used, a model does not load, or ``output`` contains another run.
     """
     saved = "save a loaded model with save_pretrained and name its folder"
-    require_kind(
-        "teacher",
-        teacher,
-        str | Path | TeacherSpec,
-        f"a folder, hub id or TeacherSpec, such as TeacherSpec(api=ApiSpec(...)): {saved}",
-    )
+    api = "or pass an API as TeacherSpec(api=...)"
+    require_kind("teacher", teacher, str | Path | TeacherSpec, f"a folder, hub id or TeacherSpec: {saved}, {api}")
     require_kind("backbone", backbone, str | Path | None, f"a folder or hub id: {saved}")
     require_kind("layers", layers, Sequence | None, "layer numbers such as (0, 4, 5): name each layer")
     with _ONE_AT_A_TIME, _run_folder(output) as folder:
