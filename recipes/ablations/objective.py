@@ -1,7 +1,9 @@
 """Which training comes closest to the teacher: averaged weights, rates, losses, phases and layers at equal samples.
 
 Command:  python recipes/ablations/objective.py --texts FILE --data FOLDER ... [--samples N] [--output DIR] [--smoke]
-Result:   none yet; only --smoke was run.
+Result:   README.md has the table of the variants that were trained, with 64,000 samples each. No variant is clearly
+          better than the baseline: the mean of the last weights lowers the mean L2 by 0.0015, and other rates and
+          additional losses raise it.
 
 Every variant trains on as many samples as the baseline. All variants take the same time, except those with other texts,
 batches or layers. Half of the queries of each set choose between the variants: queries whose id has an even hash. The
@@ -198,7 +200,9 @@ def variants(setting: Setting) -> list[Variant]:
         made("baseline"),
         made("baseline, seed 43", seed=43),
         made("baseline, seed 44", seed=44),
+        made("rate 1e-4 to 1e-5", learning_rate=1e-4, end_learning_rate=1e-5),
         made("rate 2e-4 to 2e-5", learning_rate=2e-4, end_learning_rate=2e-5),
+        made("rate 2e-4 to 0", learning_rate=2e-4, end_learning_rate=1e-8),
         made("rate 6e-4 to 6e-5", learning_rate=6e-4, end_learning_rate=6e-5),
         made("rate 1e-3 to 1e-4", learning_rate=1e-3, end_learning_rate=1e-4),
         made("rate 6e-4 to 0", learning_rate=6e-4, end_learning_rate=1e-8),
@@ -232,6 +236,8 @@ def variants(setting: Setting) -> list[Variant]:
         made("batches of 64", per_device_train_batch_size=64),
         made("batches of 64, 6e-4 to 0", per_device_train_batch_size=64, learning_rate=6e-4, end_learning_rate=1e-8),
         made("queries last", change="queries last 0.2", trainer=QueriesLastTrainer),
+        made("queries last, seed 43", change="queries last 0.2", trainer=QueriesLastTrainer, seed=43),
+        made("queries last, seed 44", change="queries last 0.2", trainer=QueriesLastTrainer, seed=44),
         made("squared L2", distance="mse"),
         made("L2 + squares", change="squares 1", loss=partial(WithSquares, weight=1.0)),
         made("L2 + scores", change="scores 0.5", loss=partial(WithScores, weight=0.5)),
