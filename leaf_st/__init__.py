@@ -62,7 +62,7 @@ class _Package(ModuleType):
             super().__setattr__(name, value)
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
-        # cloudpickle, which joblib and Ray use, pickles by name only modules whose class is exactly ModuleType.
+        # cloudpickle, which joblib and Ray use, passes a module by name only if its class is exactly ModuleType.
         return import_module, (self.__name__,)
 
 

@@ -231,12 +231,11 @@ def _complete(folder: Path, name: str) -> Path:
             raise ModelError(name, pickle_problem(pickled[0]))
         missing = "model.safetensors" if any(folder.glob("*.json")) else "config.json"
         inside = [*sorted(folder.glob("snapshots/*/config.json")), *sorted(folder.glob("*/config.json"))]
-        is_above = inside and missing == "config.json"
-        remedy = (
-            "name a folder that contains a model" if Path(name).exists() else "name a model with safetensors weights"
-        )
-        if is_above:
+        if inside and missing == "config.json":
             remedy = f"name {inside[0].parent}"
+        else:
+            is_local = Path(name).exists()
+            remedy = "name a folder that contains a model" if is_local else "name a model with safetensors weights"
         raise ModelError(name, f"expected a model, found no {missing} in {folder}: {remedy}")
     return folder
 

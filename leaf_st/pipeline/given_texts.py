@@ -108,8 +108,9 @@ def _row(item: object, number: int) -> _Row:
 
 
 def _is_file(text: str) -> bool:
+    path = Path(text)
     try:
-        return Path(text).is_file()
+        return bool(path.suffix) and path.is_file()  # a word of a list may be the name of a file such as LICENSE
     except (OSError, ValueError):  # too long, or with characters that no name has
         return False
 

@@ -31,7 +31,10 @@ class TrainingSpec:
     max_length: AtLeast2 | None = None
     """Maximum number of tokens per text during training; the student's maximum if None."""
     budget_minutes: Annotated[float, Field(gt=0)] | None = None
-    """Approximate training time, by a short trial, unless max_steps is set; num_train_epochs can end it earlier."""
+    """Approximate training time: a short trial determines the number of steps, unless max_steps is set.
+
+    If num_train_epochs is set too, the lower number of steps counts.
+    """
     arguments: Annotated[Mapping[str, Any], AfterValidator(dict)] = field(default_factory=dict)
     """Keywords of SentenceTransformerTrainingArguments. In --set, use the keyword as the key: learning_rate=2e-5."""
 

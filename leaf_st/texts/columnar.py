@@ -164,7 +164,7 @@ def _decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 def _expanded(column: pa.DictionaryArray) -> pa.Array:
     values = column.dictionary
-    if values.type in _VIEWS:  # polars writes categories as views, which pyarrow cannot select from
+    if values.type in _VIEWS:  # as polars writes categories; pyarrow cannot decode a dictionary of views
         column = pa.DictionaryArray.from_arrays(column.indices, values.cast(_VIEWS[values.type]))
     return column.dictionary_decode()
 

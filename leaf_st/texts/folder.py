@@ -24,8 +24,8 @@ _logger = logging.getLogger(__name__)
 def table_files(path: Path) -> list[Path]:
     """Return the files that hold the rows of ``path``, in order; an empty list for a BEIR folder.
 
-    The files below a folder are its parquet files or, if it has none, its Arrow files, in order of their paths. Files
-    that are missing by the names of the others are logged.
+    The files below a folder are its parquet files or, if it has none, its Arrow files, in order of their paths. If
+    the names of the files show that others are missing, a warning is logged.
 
     Raises:
         InputError: If the folder is a table of a format that is not read.
@@ -59,7 +59,7 @@ def missing_pieces(files: Sequence[Path]) -> list[str]:
 @cache
 def _warn(problem: str) -> None:
     """Log ``problem`` once: a command reads a folder several times."""
-    _logger.warning("%s; the others are not read", problem)
+    _logger.warning("%s; the texts of the missing files are not read", problem)
 
 
 def _has_folders_of_beir(path: Path) -> bool:

@@ -49,7 +49,7 @@ def _not_a_file(path: Path) -> str:
         return "a pipe or device, which cannot be read twice: write its content to a file, and name the file"
     if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) and path.suffix.lower() not in READERS:
         return f"no such file: name an existing file or folder, or a data set on the hub as hf://datasets/{path}"
-    return "no such file: name an existing file, or a folder, of which all files are read"
+    return "no such file: name an existing file, or a folder of parquet or Arrow files"
 
 
 def read_blocks(source: SourceFile, others: Sequence[str], skipped: Counter[str]) -> Iterator[Block]:

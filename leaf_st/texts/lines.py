@@ -123,7 +123,7 @@ def read_csv(
 
 
 def _require_separated(source: SourceFile, names: Sequence[str], delimiter: str) -> None:
-    """Check that the header of a csv file is neither Excel's line of the separator nor separated in another way."""
+    """Check that the header of a csv file is not Excel's line ``sep=,``, and not one name with another separator."""
     if (first := delimiter.join(names)).startswith("sep=") and len(first) <= len("sep=,"):
         raise source.error(f"expected the names of the columns, found {first}: remove the first line")
     others = [separator for separator in _SEPARATORS if len(names) == 1 and separator in names[0]]

@@ -34,7 +34,9 @@ def test_a_missing_piece_is_logged_once(tmp_path, caplog):
     write(tmp_path / "test-00000-of-00001.parquet", "dogs")
     for _ in range(2):
         assert texts(tmp_path) == ["dogs", "cats 0", "cats 2"]
-    expected = f"{tmp_path}/train-*-of-00003.parquet: 2 of 3 files are here; the others are not read"
+    expected = (
+        f"{tmp_path}/train-*-of-00003.parquet: 2 of 3 files are here; the texts of the missing files are not read"
+    )
     assert caplog.messages == [expected]
 
 

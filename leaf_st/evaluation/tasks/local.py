@@ -178,12 +178,7 @@ class LocalClassification(LocalTask, AbsTaskClassification):
         train, test = _read_labelled(train_file), _read_labelled(test_file)
         _require_two(train_file, "label", train["label"])
         known = set(train["label"])
-        forms = [{type(label).__name__ for label in part["label"]} for part in (train, test)]
-        if not forms[0] & forms[1]:
-            raise InputError(
-                f"{test_file}: expected labels of the type {' or '.join(sorted(forms[0]))}, as in {train_file.name}, "
-                f"found {' or '.join(sorted(forms[1]))}: write the labels of both files in the same form"
-            )
+        _require_common_type(test_file, test["label"], train_file, train["label"])
         _require_each(test_file, "label", test["label"], known.__contains__, f"one of the labels in {train_file.name}")
         classes = _numbers([*train["label"], *test["label"]])
         return {
@@ -289,6 +284,16 @@ def _require_each(path: Path, column: str, values: Sequence[Any], fits: Callable
     for row, value in enumerate(values, start=1):
         if not fits(value):
             raise InputError(f"{path}: {column} of row {row} is {value!r}, expected {expected}: correct the row")
+
+
+def _require_common_type(path: Path, labels: Sequence[Any], other: Path, known: Sequence[Any]) -> None:
+    """Check that some labels of two files have the same type: the text "1" is not the number 1."""
+    found, expected = ({type(label).__name__ for label in of} for of in (labels, known))
+    if found.isdisjoint(expected):
+        raise InputError(
+            f"{path}: expected labels of the type {' or '.join(sorted(expected))}, as in {other.name}, found "
+            f"{' or '.join(sorted(found))}: write the labels of both files in the same form"
+        )
 
 
 def _require_two(path: Path, column: str, values: Sequence[Any]) -> None:

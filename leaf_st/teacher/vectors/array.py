@@ -48,9 +48,6 @@ class Array:
             array: NDArray[Any] = np.lib.format.open_memmap(self.paths[0], mode="r")
         # numpy parses the header as Python, and maps as many bytes as the header says.
         except (OSError, ValueError, EOFError, OverflowError, TokenError) as error:
-            raise FieldError(
-                *FIELD,
-                f"cannot be read ({error}): name a .npy file of numbers",
-                self.paths[0],
-            ) from error
+            problem = f"cannot be read ({error}): name a .npy file of numbers"
+            raise FieldError(*FIELD, problem, self.paths[0]) from error
         return array

@@ -2,9 +2,9 @@
 
 The teacher's tokenizer gets the frequent words of the texts, the table starts from the teacher's vectors of all tokens,
 and cosine loss with Matryoshka dimensions trains the table, first on documents, then at a lower rate on queries. The
-settings are those of the package's scripts. The package names no rate for the queries: they get a tenth. The scripts
-also remove the teacher's rare tokens. Removing 1,000 tokens takes minutes with skeletoken 0.2.2, and does not change
-other tokens, so this program keeps the rare tokens.
+settings are those of the package's scripts. The package names no rate for the queries, so this program uses a tenth of
+the rate for documents. The scripts also remove the teacher's rare tokens. Removing 1,000 tokens takes minutes with
+skeletoken 0.2.2, and does not change other tokens, so this program keeps the rare tokens.
 """
 
 import json
