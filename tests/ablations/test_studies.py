@@ -253,6 +253,6 @@ def test_the_readme_shows_commands_that_parse(run):
     import _command
 
     commands = re.findall(r"python recipes/ablations/(\w+)\.py(.*)", README.read_text(encoding="utf-8"))
-    assert {name for name, _ in commands} == {*VARIANTS, "matryoshka"}
+    assert {name for name, _ in commands} == {*VARIANTS, "matryoshka", "objective"}
     for _, arguments in commands:
         _command.common_parser(None, "").parse_args(shlex.split(arguments, comments=True))
