@@ -198,6 +198,8 @@ class _Handler(BaseHTTPRequestHandler):
         rows = api.change(rows)
         if api.base64 and body.get("encoding_format") == "base64":
             for row in rows:
+                if row["embedding"] is None:
+                    continue
                 packed = struct.pack(f"<{len(row['embedding'])}f", *row["embedding"])
                 row["embedding"] = base64.b64encode(packed).decode()
         return {"object": "list", "data": rows, "model": body["model"]}

@@ -3,9 +3,10 @@
 Files: ``corpus`` and ``queries`` as .parquet or .jsonl with the columns ``_id`` or ``id``, ``text`` and, optionally for
 documents, ``title``; ``qrels.parquet``, ``qrels/test.tsv`` or ``qrels.tsv`` with the columns ``query-id``,
 ``corpus-id`` and ``score``. A data set of the hub such as NanoBEIR has each of the three as one parquet file in a
-folder: ``corpus/*.parquet``, ``queries/*.parquet``, ``qrels/*.parquet``. A parquet file of qrels without ``score``
-lists only relevant documents. A tsv file may lack the header, and may have TREC's four columns. Hidden files are
-ignored.
+folder: ``corpus/*.parquet``, ``queries/*.parquet``, ``qrels/*.parquet``. Many data sets of mteb have the judgements
+in ``data/*.parquet``, because ``push_to_hub`` writes the default configuration there. A parquet file of qrels without
+``score`` lists only relevant documents. A tsv file may lack the header, and may have TREC's four columns. Hidden files
+are ignored.
 
 As in mteb, a judged document that is not in the corpus stays in the judgements, so no ranking reaches the ideal DCG,
 and a judged query without a text is left out. In some sets (ArguAna, Quora) the queries are documents too: a document
@@ -31,7 +32,8 @@ from leaf_st.texts.fold import folded
 from leaf_st.texts.folder import missing_pieces
 
 _TEXT_FILES = {name: (f"{name}.parquet", f"{name}.jsonl", f"{name}/*.parquet") for name in ("corpus", "queries")}
-_QRELS_FILES = ("qrels.parquet", "qrels/test.tsv", "qrels.tsv", "qrels/*.parquet")
+_NAMED_QRELS = ("qrels.parquet", "qrels/test.tsv", "qrels.tsv", "qrels/*.parquet")
+_QRELS_FILES = (*_NAMED_QRELS, "data/*.parquet")
 _UNREAD_QRELS = {".jsonl", ".json", ".csv"}  # endings of qrels in forms that are not read
 _SHOWN = 8  # files in an error
 _RELEVANT = 1  # the grade of a document in a file without scores
@@ -94,7 +96,7 @@ def load_beir(folder: Path, *, unjudged: bool = False) -> BeirSet:
 
 def is_beir(folder: Path) -> bool:
     """Return whether ``folder`` contains at least one file of a retrieval set."""
-    patterns = [pattern for group in (*_TEXT_FILES.values(), _QRELS_FILES) for pattern in group]
+    patterns = [pattern for group in (*_TEXT_FILES.values(), _NAMED_QRELS) for pattern in group]
     return any(_visible(folder, pattern) for pattern in patterns)
 
 

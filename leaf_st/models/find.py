@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
@@ -30,6 +30,7 @@ from leaf_st.zoo import PACKAGED, ZOO, ZooModel
 MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 DOCUMENTS = ["README.md", "LICEN[CS]E*", "NOTICE*"]
 PICKLED = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}  # endings of pickles
+_CONVERTED = {".gguf", ".onnx"}  # endings of weights in forms for other programs
 _NOT_FILES = ["onnx/*", "openvino/*"]
 COMPLETE = [*MODEL_FILES, *DOCUMENTS, "onnx/*", ".eval_results/*.yaml"]  # a copy to pass on
 # Files that can change a vector. The root of a repository may hold other files, such as the recipe of its training.
@@ -173,9 +174,8 @@ def _from_hub(name: str, revision: str | None, files: list[str], newest: bool) -
     if not _is_listed(name, revision) and not _has_its_modules(folder):
         raise OSError("the cache may hold only a part of the model")
     if not _is_complete(folder) and _is_listed(name, revision):  # pickles are not downloaded
-        paths = sorted(Path(file.path) for file in get_cached_repo_tree(name, revision=revision))
-        if pickled := [path for path in paths if path.suffix in PICKLED]:
-            raise ModelError(name, pickle_problem(pickled[0]))
+        if problem := _other_weights(Path(file.path) for file in get_cached_repo_tree(name, revision=revision)):
+            raise ModelError(name, problem)
         forget_listing(folder)
     return folder
 
@@ -227,8 +227,8 @@ def _is_transformers_config(path: Path) -> bool:
 
 def _complete(folder: Path, name: str) -> Path:
     if not _is_complete(folder):
-        if pickled := sorted(path for path in folder.glob("*") if path.suffix in PICKLED):
-            raise ModelError(name, pickle_problem(pickled[0]))
+        if problem := _other_weights([*folder.glob("*"), *folder.glob("onnx/*")]):
+            raise ModelError(name, problem)
         missing = "model.safetensors" if any(folder.glob("*.json")) else "config.json"
         inside = [*sorted(folder.glob("snapshots/*/config.json")), *sorted(folder.glob("*/config.json"))]
         if inside and missing == "config.json":
@@ -249,6 +249,19 @@ def _not_an_id(name: str) -> str:
         return f"neither an existing folder nor a hub id: name a folder, a hub id, or {' or '.join(ZOO)}"
     revision = f", and the revision {written[2]} in the field for the revision" if written[2] else ""
     return f"neither an existing folder nor a hub id: write the hub id {written[1]}{revision}, or name a folder"
+
+
+def _other_weights(paths: Iterable[Path]) -> str | None:
+    """Return what is wrong with a model that has weights among ``paths`` and no safetensors; None without weights."""
+    ordered = sorted(paths)
+    if pickled := [path for path in ordered if path.suffix in PICKLED]:
+        return pickle_problem(pickled[0])
+    if converted := [path for path in ordered if path.suffix in _CONVERTED]:
+        return (
+            f"expected weights as safetensors, found only other forms such as {converted[0]}: name the model from "
+            "which this file was made"
+        )
+    return None
 
 
 def pickle_problem(path: Path) -> str:

@@ -1,11 +1,12 @@
 import json
+import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.beir import load_beir
+from leaf_st.evaluation.beir import is_beir, load_beir
 
 CORPUS = [{"_id": "d1", "title": "A title", "text": "a text"}, {"_id": "d2", "title": "", "text": "another"}]
 QUERIES = [{"_id": "q1", "text": "judged"}, {"_id": "q2", "text": "not judged"}]
@@ -270,6 +271,16 @@ def test_several_files_of_judgements_are_splits_or_pieces(tmp_path, names, remed
         pq.write_table(pa.Table.from_pylist(QRELS), folder / "qrels" / f"{name}.parquet")
     with pytest.raises(InputError, match=rf"expected one file qrels/\*\.parquet, found 2: {remedy}$"):
         load_beir(folder)
+
+
+def test_judgements_of_the_default_configuration_of_a_data_set_are_read(tmp_path):
+    folder = _write_like_nanobeir(tmp_path / "hub")
+    expected = load_beir(folder).qrels
+    (folder / "qrels").rename(folder / "data")
+    assert load_beir(folder).qrels == expected
+    for part in ("corpus", "queries"):
+        shutil.rmtree(folder / part)
+    assert not is_beir(folder)  # a data set of training texts has such a folder too
 
 
 def test_a_piece_of_a_part_is_reported(tmp_path):

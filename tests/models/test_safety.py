@@ -82,6 +82,15 @@ def _pickled(name):
     return damage
 
 
+def _converted(name):
+    def damage(folder):
+        (folder / "model.safetensors").unlink()
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"weights in another form")
+
+    return damage
+
+
 def _shards(name):
     def damage(folder):
         weights = folder / "model.safetensors"
@@ -123,6 +132,8 @@ def _pointer(name):
         (_pickled("pytorch_model.bin"), r"as safetensors, found .*/pytorch_model\.bin, a pickle, which can run code"),
         (_pickled("model.ckpt"), r"as safetensors, found .*/model\.ckpt, a pickle, which can run code: if you trust"),
         (_pickled("2_Dense/pytorch_model.bin"), r"as safetensors, found .*/2_Dense/pytorch_model\.bin, a pickle"),
+        (_converted("model-f16.gguf"), r"as safetensors, found only other forms such as .*/model-f16\.gguf: name the"),
+        (_converted("onnx/model.onnx"), r"as safetensors, only other forms such as .*/onnx/model\.onnx: name"),
         (_shards("outside"), r"names of safetensors files beside .*, found '\.\./elsewhere\.safetensors': save"),
         (
             _shards("pytorch_model.bin"),

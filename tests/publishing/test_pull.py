@@ -87,13 +87,20 @@ def test_the_hub_is_asked_once(monkeypatch, tmp_path):
     assert asked == ["somebody/model"]
 
 
-def test_a_model_with_pickled_weights_alone_is_not_pulled(published, connect_to, tmp_path):
+@pytest.mark.parametrize(
+    ("weights", "problem"),
+    [
+        ("pytorch_model.bin", r"found pytorch_model\.bin, a pickle"),
+        ("model-f16.gguf", r"found only other forms such as model-f16\.gguf: name the model from which"),
+    ],
+)
+def test_a_model_without_safetensors_is_not_pulled(published, connect_to, tmp_path, weights, problem):
     name = ZOO["leaf-ir"].hub_id
-    (published[name] / "model.safetensors").rename(published[name] / "pytorch_model.bin")
+    (published[name] / "model.safetensors").rename(published[name] / weights)
     with serve(published) as hub:
         connect_to(hub.url)
         for _ in range(2):  # the second time, the cache has a folder of the other files
-            with pytest.raises(InputError, match=r"weights as safetensors, found pytorch_model\.bin, a pickle"):
+            with pytest.raises(InputError, match=f"weights as safetensors, {problem}"):
                 pull(name, tmp_path / "mine")
     with pytest.raises(InputError, match="the hub cannot be reached"):
         pull(name, tmp_path / "mine")

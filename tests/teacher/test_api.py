@@ -219,6 +219,14 @@ def _zero(rows):
     return [*rows[:-1], {**rows[-1], "embedding": [0.0] * WIDTH}]
 
 
+def _null(rows):
+    return [*rows[:-1], {**rows[-1], "embedding": None}]
+
+
+def _empty(rows):
+    return [*rows[:-1], {**rows[-1], "embedding": []}]
+
+
 def _longer(rows):
     return [*rows[:-1], {**rows[-1], "embedding": [2 * value for value in rows[-1]["embedding"]]}]
 
@@ -234,6 +242,8 @@ def _longer(rows):
         (_ragged, "gives no vectors for 3 texts"),
         (_nan, "NaN or infinite numbers for 1 of 3 texts, such as 'ccc'"),
         (_zero, "the zero vector for 1 of 3 texts, such as 'ccc': expected a direction, which a student can learn"),
+        (_null, "no vector for 1 of 3 texts, such as 'ccc': leave the text out"),
+        (_empty, "no vector for 1 of 3 texts, such as 'ccc': leave the text out"),
         (_longer, "a vector of norm 2.000 for 'ccc': expected norm 1"),
     ],
 )

@@ -231,7 +231,7 @@ class ApiClient:
         """Return the vectors of a response in the order of ``texts``, and count the request."""
         try:
             answer = response.parse()
-            vectors = placed(answer.data, len(texts))
+            vectors = placed(answer.data, texts)
             counted = getattr(answer.usage, "total_tokens", None) or getattr(answer.usage, "prompt_tokens", None)
         except (ValueError, TypeError, AttributeError) as error:
             raise InputError(

@@ -9,16 +9,22 @@ from numpy.typing import NDArray
 from leaf_st.errors import InputError
 
 
-def placed(data: Sequence[Any], count: int) -> NDArray[np.float32]:
-    """Return the vectors of a response in the order of their indices, shape (count, d).
+def placed(data: Sequence[Any], texts: Sequence[str]) -> NDArray[np.float32]:
+    """Return the vectors of a response in the order of ``texts``, shape (n, d).
 
     Raises:
         ValueError: If vectors are missing, repeated, or of several widths.
+        InputError: If the response has null or an empty list in place of a vector.
     """
-    places = sorted(range(len(data)), key=lambda place: data[place].index)
-    if [data[place].index for place in places] != list(range(count)):
-        raise ValueError(f"expected the indices 0 to {count - 1}, found {len(data)} vectors")
-    return np.array([data[place].embedding for place in places], dtype=np.float32).reshape(count, -1)
+    ordered = sorted(data, key=lambda row: row.index)
+    if [row.index for row in ordered] != list(range(len(texts))):
+        raise ValueError(f"expected the indices 0 to {len(texts) - 1}, found {len(data)} vectors")
+    if without := [text for row, text in zip(ordered, texts, strict=True) if row.embedding in (None, [])]:
+        raise InputError(
+            f"the API gives no vector for {len(without)} of {len(texts)} texts, such as {without[0][:60]!r}: leave the "
+            "text out, or check the server"
+        )
+    return np.array([row.embedding for row in ordered], dtype=np.float32).reshape(len(texts), -1)
 
 
 def require_usable(vectors: NDArray[np.float32], texts: Sequence[str], width: int | None) -> None:

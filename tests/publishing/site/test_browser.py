@@ -141,7 +141,7 @@ def test_the_ten_documents_are_those_of_the_search_command(
     finished, documents, expected, node_modules, visit, tmp_path
 ):
     draw = np.random.default_rng(4)
-    more = (words(draw, length) for length in draw.integers(2, 30, 800))
+    more = (words(draw, length) for length in draw.integers(2, 30, 1600))
     separate = _separate([*documents, *(Document(text, "", text) for text in more)], expected)
     assert len(separate) > 12  # more than are shown
     page = visit(build_site(finished, separate, tmp_path / "page", vendor=node_modules).parent)
