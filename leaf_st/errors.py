@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,6 +141,8 @@ def exit_on_error(program: str, resume_hint: str) -> Iterator[None]:
                 "raise the limit for the size of files (ulimit -f), or choose a file system that holds larger files, "
                 "then run the same command again"
             )
+        elif name == tempfile.gettempdir():
+            remedy = "free some space there, or set TMPDIR to a larger folder, then run the same command again"
         elif error.errno == errno.EEXIST:
             remedy = "expected a folder or nothing there: move the file or link, then run the same command again"
         elif _is_unreadable(unreadable):

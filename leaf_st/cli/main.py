@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with exit_on_error(_PROGRAM, _RESUME_HINT):
         _require_current_folder()
         options = build_parser().parse_args(arguments)
+        _require_temporary_folder()
         if os.environ.get("RANK", "0") != "0":
             os.environ["TQDM_DISABLE"] = "1"  # the first process shows the progress of all processes
         # A notebook sets its own backend for the commands of its shell too, and matplotlib refuses an unknown one.
@@ -63,6 +64,15 @@ def _require_current_folder() -> None:
         os.getcwd()
     except FileNotFoundError:  # torch and transformers cannot be imported there
         raise InputError("the current folder does not exist any more: change to another folder") from None
+
+
+def _require_temporary_folder() -> None:
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        raise InputError(
+            "temporary files: expected a folder that can be written, such as /tmp, found none: set TMPDIR to one"
+        ) from None
 
 
 def _require_progress_bars() -> None:

@@ -29,8 +29,11 @@ class KeptVectors:
         Raises:
             OSError: If the folder of temporary files is full.
         """
-        self._file.write(np.ascontiguousarray(vectors, dtype=np.float32).data)
-        self._file.flush()
+        try:
+            self._file.write(np.ascontiguousarray(vectors, dtype=np.float32).data)
+            self._file.flush()
+        except OSError as error:  # the file has no name that the error could carry
+            raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from error
         self._width = vectors.shape[1]
         self._rows.update(zip(texts, range(len(self._rows), len(self._rows) + len(texts)), strict=True))
 

@@ -1,5 +1,6 @@
 """Task results: rows in a JSON file that grows, their averages, and retention with its interval."""
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from leaf_st.models.identity import Identity
+
+_logger = logging.getLogger(__name__)
 
 V = TypeVar("V", float, "NDArray[np.float64]")  # a score, or the scores of the resamples of a bootstrap
 
@@ -45,6 +48,7 @@ class Result:
         revision: Hash of the model (`leaf_st.models.identity`).
         teacher_revision: Hash of the teacher.
         path: Path of a local set; None for mteb's own tasks, or if unknown.
+        data: Revision of the set's data, and the measured part if it is not all of them; None if unknown.
         query_scores: The metric of each query in percent, in the order of their ids, a list for each part whose mean
             counts in the score: a subset, or a task of an aggregate. None if the task has no queries, or if unknown.
     """
@@ -62,6 +66,7 @@ class Result:
     revision: str | None = None
     teacher_revision: str | None = None
     path: str | None = None
+    data: str | None = None
     query_scores: tuple[tuple[float, ...], ...] | None = field(default=None, repr=False)
 
 
@@ -145,13 +150,20 @@ def comparable(results: Sequence[Result], mode: Mode) -> list[Result]:
 def write_results(path: Path, rows: Sequence[Result]) -> None:
     """Add ``rows`` to the JSON list in ``path``, which is created if it does not exist.
 
-    A row replaces an older row of the same set, mode, metric and model, at the same position.
+    A row replaces an older row of the same set, mode, metric and model, at the same position. Older rows of other data
+    of the same set are removed, because a table would compare their scores with the scores of ``rows``.
 
     Raises:
         InputError: If the file exists and contains anything else.
     """
     before = read_rows(path, Result) if path.exists() else []
-    merged = {(row.set, row.mode, row.metric, row.model): row for row in (*before, *rows)}
+    current = {row.set: row.data for row in rows}
+    outdated = [row for row in before if row.data is not None and row.data != current.get(row.set, row.data)]
+    replaced = {(row.set, row.mode) for row in rows}
+    if lost := sorted(f"{row.set} in {row.mode} mode" for row in outdated if (row.set, row.mode) not in replaced):
+        _logger.warning("removed from %s, because the data of the set have changed: %s", path, ", ".join(lost))
+    kept = [row for row in before if row not in outdated]
+    merged = {(row.set, row.mode, row.metric, row.model): row for row in (*kept, *rows)}
     write_rows(path, list(merged.values()))
 
 
@@ -168,6 +180,29 @@ def require_same_models(path: Path, student: "Identity", teacher: "Identity | No
         for name, revision, now in pairs:
             if name is not None and now is not None and (name, revision) != (now.name, now.revision):
                 raise InputError(f"{path} contains results of {name} ({revision}), not of {now}: name another --output")
+
+
+def require_same_set(path: Path, name: str, kind: str, place: Path | None) -> None:
+    """Check that results in ``path``, if the file exists, that have the name of a set belong to this set.
+
+    Args:
+        path: File of the results.
+        name: Name of the set.
+        kind: mteb's type of the set.
+        place: Path of a local set.
+
+    Raises:
+        InputError: If the results belong to another set, which exists, or to a set of another type.
+    """
+    for row in read_rows(path, Result) if path.exists() else []:
+        if row.set != name:
+            continue
+        is_elsewhere = row.path and place and Path(row.path).exists() and not place.samefile(row.path)
+        if row.type != kind or is_elsewhere:
+            raise InputError(
+                f"{path} contains results of another set with the name {name} ({row.path or f'of type {row.type}'}): "
+                "name another --output, or rename one of the sets"
+            )
 
 
 def by_type(rows: Iterable[Result]) -> dict[str, list[Result]]:

@@ -53,6 +53,8 @@ def identify(model: "SentenceTransformer") -> Identity:
         "default_prompt": model.default_prompt_name,
         "max_length": model.max_seq_length,
         "similarity": model.similarity_fn_name,
+        # Only if set, so that the hashes of other models are those of earlier versions.
+        **({} if model.truncate_dim is None else {"truncate_dim": model.truncate_dim}),
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for name, weights in model.state_dict().items():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from leaf_st.evaluation.measurements.measurement import RUN_ARGUMENT, Figure, Measurement, Section, Table
 from leaf_st.evaluation.rows import write_rows
 from leaf_st.recipe import Recipe
-from leaf_st.run_folder import GENERAL, MODEL, RESULTS, STORE, read_run
+from leaf_st.run_folder import GENERAL, MODEL, RESULTS, STORE, read_run, run_of
 from leaf_st.tables import aligned
 
 if TYPE_CHECKING:
@@ -131,13 +131,18 @@ def measure_alignment(run: Path, results: Path | None = None) -> list[Alignment]
 
 
 def _measure_run(run: Path, results: Path) -> list[Alignment]:
+    from leaf_st.evaluation.sizes import require_same_sizes
+    from leaf_st.models.identity import identify
     from leaf_st.models.load import load_model  # loads torch
     from leaf_st.teacher.store import intact_store
     from leaf_st.training.trainer import held_out_rows
 
+    run = run_of(run) or run
     recipe = Recipe.from_dict(read_run(run)["resolved"])
     store = intact_store(run / STORE)
     student = load_model(str(run / MODEL))
+    if results != run / RESULTS:  # the results folder of another run, perhaps
+        require_same_sizes(results, {"student": (identify(student), student)})
     # Cut texts as in training: the target of a long text may cover only the beginning of the text.
     if recipe.training.max_length is not None:
         student.max_seq_length = recipe.training.max_length

@@ -313,12 +313,12 @@ def _measure(options: argparse.Namespace) -> list[BaselineRow]:
     from leaf_st.evaluation.alignment import AlignmentEvaluator
     from leaf_st.models.identity import identify
     from leaf_st.models.load import load_model
-    from leaf_st.run_folder import MODEL, STORE, read_run
+    from leaf_st.run_folder import MODEL, STORE, read_run, run_of
     from leaf_st.teacher.open import open_teacher
     from leaf_st.teacher.store import intact_store
     from leaf_st.training.trainer import held_out_rows, untrained_rows
 
-    run = Path(options.model)
+    run = run_of(Path(options.model)) or Path(options.model)
     recipe, sets = Recipe.from_dict(read_run(run)["resolved"]), require_sets(options.model, options.data)
     store = intact_store(run / STORE)
     held_out = held_out_rows(store, recipe.training).tolist()

@@ -21,6 +21,7 @@ from leaf_st.atomic import read_json
 from leaf_st.errors import InputError
 from leaf_st.evaluation.alignment import AlignmentEvaluator
 from leaf_st.evaluation.beir import check_folders, revision_of
+from leaf_st.evaluation.measurements.over_sets import retrieval_sets
 from leaf_st.evaluation.measurements.trend import FEWEST, TEACHER_ROW, MarginRow, Point
 from leaf_st.evaluation.modes import STUDENT_MODES, Mode
 from leaf_st.evaluation.results import Result
@@ -29,7 +30,7 @@ from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.models.identity import identify
 from leaf_st.models.load import load_model
 from leaf_st.recipe import Recipe
-from leaf_st.run_folder import CHECKPOINTS, MODEL, RECIPE, STORE, read_record
+from leaf_st.run_folder import CHECKPOINTS, MODEL, RECIPE, STORE, read_record, run_of
 from leaf_st.student.static import is_static
 from leaf_st.teacher.open import open_teacher
 from leaf_st.teacher.protocol import Teacher
@@ -52,7 +53,7 @@ def measure_margin(run: Path, sets: Sequence[Path], folder: Path) -> list[Margin
     of the models and the data. A repeated call reads finished parts from there.
 
     Args:
-        run: Folder of a finished run.
+        run: Folder of a finished run, or its model folder.
         sets: BEIR folders; by default the sets of the recipe that exist.
         folder: Results folder.
 
@@ -63,6 +64,7 @@ def measure_margin(run: Path, sets: Sequence[Path], folder: Path) -> list[Margin
         InputError: If the run has too few checkpoints or is not finished, a set cannot be used, or the results folder
             belongs to other models.
     """
+    run = run_of(run) or run
     recipe = _recipe(run)
     checkpoints, data = _checkpoints(run, recipe), _sets(recipe, sets)
     if not (run / MODEL).is_dir():
@@ -118,7 +120,7 @@ def _recipe(run: Path) -> Recipe:
 
 
 def _sets(recipe: Recipe, sets: Sequence[Path]) -> list[Path]:
-    folders = list(sets) or [Path(name) for name in recipe.evaluate_on if Path(name).is_dir()]
+    folders = list(sets) or retrieval_sets(recipe)
     if not folders:
         raise InputError("--data: expected BEIR folders, found none, and no set of the recipe exists: name one")
     check_folders(folders)

@@ -111,10 +111,17 @@ def find_sets(model: str, named: Sequence[Path]) -> list[Path]:
     from leaf_st.evaluation.beir import check_folders
 
     recipe = recorded_recipe(model)
-    known = recipe.evaluate_on if recipe else ()
-    folders = list(named) or [Path(name) for name in known if Path(name).is_dir()]
+    folders = list(named) or (retrieval_sets(recipe) if recipe else [])
     check_folders(folders)
     return folders
+
+
+def retrieval_sets(recipe: Recipe) -> list[Path]:
+    """Return the BEIR folders among the sets of ``recipe`` that exist; a recipe may name sets of other types too."""
+    from leaf_st.evaluation.beir import is_beir
+
+    folders = [Path(name) for name in recipe.evaluate_on]
+    return [folder for folder in folders if folder.is_dir() and is_beir(folder)]
 
 
 def require_sets(model: str, named: Sequence[Path]) -> list[Path]:

@@ -19,9 +19,11 @@ def find_tasks(names: Sequence[str]) -> list[AbsTask]:
             "MTEB(eng, v2)", and tasks such as "SciFact".
 
     Raises:
-        InputError: If a name is unknown, a set cannot be used, a task has inputs other than texts, or two tasks share a
-            name.
+        InputError: If there is no name, a name is unknown, a set cannot be used, a task has inputs other than texts or
+            private data, or two tasks share a name.
     """
+    if not names:
+        raise InputError("tasks: expected at least one set or task, found none: name one")
     found: dict[str, AbsTask] = {}
     for task in (task for name in names for task in _named(name)):
         title = task.metadata.name
@@ -29,12 +31,33 @@ def find_tasks(names: Sequence[str]) -> list[AbsTask]:
             raise InputError(
                 f"task {title}: expected a task of texts, found {', '.join(task.modalities)}: name another task"
             )
-        if found.setdefault(title, task).metadata != task.metadata:
-            paths = " and ".join(other.metadata.dataset["path"] for other in (found[title], task))
+        first = found.setdefault(title, task)
+        if first.metadata != task.metadata:
+            paths = " and ".join(other.metadata.dataset["path"] for other in (first, task))
             raise InputError(
                 f"tasks {paths} have the same name, {title}: measure them one by one, with an --output for each"
             )
+        if _part(first) != _part(task):
+            raise InputError(
+                f"task {title} is selected twice, with different parts ({_difference(first, task)}): measure the tasks "
+                "and benchmarks one by one, with an --output for each"
+            )
+    if private := [title for title, task in found.items() if not task.metadata.is_public]:
+        raise InputError(
+            f"tasks {', '.join(private)}: their data are private: name other tasks, or the other tasks of the benchmark"
+        )
     return list(found.values())
+
+
+def _part(task: AbsTask) -> tuple[set[str], set[str]]:
+    """Return the subsets and the splits to measure, of which a benchmark may select some."""
+    return set(task.hf_subsets), set(task.eval_splits)
+
+
+def _difference(first: AbsTask, second: AbsTask) -> str:
+    """Return what one of two selections of a task has, and the other has not."""
+    both = zip(_part(first), _part(second), strict=True)
+    return ", ".join(name for one, other in both for name in sorted(one ^ other))
 
 
 def _named(name: str) -> list[AbsTask]:

@@ -18,7 +18,14 @@ from tqdm import tqdm
 from leaf_st.errors import InputError
 from leaf_st.evaluation.embedder import Embedder, TeacherOrStudent, check_modes
 from leaf_st.evaluation.modes import ROLES, Mode, Role
-from leaf_st.evaluation.results import TASKS_FILE, TWO_SIDED, Result, require_same_models, write_results
+from leaf_st.evaluation.results import (
+    TASKS_FILE,
+    TWO_SIDED,
+    Result,
+    require_same_models,
+    require_same_set,
+    write_results,
+)
 from leaf_st.evaluation.rows import read_rows
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.evaluation.tasks.encoder import ModeEncoder, model_meta
@@ -69,6 +76,8 @@ def evaluate_tasks(
         )
     check_modes(possible, teacher, student)
     runner = _Runner(teacher, student, folder, batch_size)
+    for task in tasks:
+        runner.check(task)
     with _quiet_datasets():
         return [row for task in tasks for row in runner.measure(task, [mode for mode in possible if _has(task, mode)])]
 
@@ -105,6 +114,16 @@ class _Runner:
             require_same_models(self.rows, self.student_identity, self.teacher_identity)
             self.cache = mteb.ResultCache(folder / CACHE)
             require_same_sizes(folder, self._models())
+
+    def check(self, task: AbsTask) -> None:
+        """Check that earlier results with the name of ``task`` are results of the same set.
+
+        Raises:
+            InputError: If they are results of another set.
+        """
+        if self.rows is not None:
+            place = task.path if isinstance(task, LocalTask) else None
+            require_same_set(self.rows, task.metadata.name, task.metadata.type, place)
 
     def measure(self, task: AbsTask, modes: Sequence[Mode]) -> list[Result]:
         """Return the rows of a task; each row is written as soon as it is finished."""
@@ -204,6 +223,7 @@ class _Runner:
             revision=measured.revision,
             teacher_revision=None if self.teacher_identity is None else self.teacher_identity.revision,
             path=str(task.path) if isinstance(task, LocalTask) else None,
+            data=_data_of(task),
             query_scores=query_scores(outcome.parts or [of_task], score),
         )
         return row if outcome.seconds is not None else self._with_known_times(row)
@@ -212,7 +232,7 @@ class _Runner:
         """Return ``row``, whose score mteb cached, with the time and the sizes that were recorded with that score."""
         written = read_rows(self.rows, Result) if self.rows is not None and self.rows.exists() else []
         for old in written:
-            if (old.set, old.mode) == (row.set, row.mode):
+            if (old.set, old.mode) == (row.set, row.mode) and old.data in (None, row.data):
                 return replace(row, seconds=old.seconds, queries=old.queries, documents=old.documents)
         return row
 
@@ -224,6 +244,14 @@ class _Runner:
 
 def _has(task: AbsTask, mode: Mode) -> bool:
     return mode != "asymmetric" or task.metadata.type in TWO_SIDED
+
+
+def _data_of(task: AbsTask) -> str:
+    """Return the revision of the task's data, and the subsets and splits to measure if a benchmark selects some."""
+    revision = task.metadata.revision
+    whole = set(task.metadata.hf_subsets), set(task.metadata.eval_splits)
+    subsets, splits = set(task.hf_subsets), set(task.eval_splits)
+    return revision if (subsets, splits) == whole else f"{revision} {sorted(subsets)} {sorted(splits)}"
 
 
 def _fresh_copy(task: AbsTask) -> AbsTask:

@@ -120,6 +120,11 @@ class ApiClient:
         try:
             return self._retried(texts, int(tokens.sum()), kind)
         except _RefusedError as error:
+            if len(texts) == 1 and not self.usage.requests:  # no text was accepted: the cause is another one
+                raise InputError(
+                    f"the API at {self._api.url} {error} for model {self._api.model}: check teacher.api (model, "
+                    "dimensions, input_type, extra_body) and the key; the same command resumes"
+                ) from None
             if len(texts) == 1:
                 raise InputError(
                     f"the API {error} for the text {texts[0][:60]!r} of {len(texts[0]):,} characters and about "
@@ -209,11 +214,16 @@ class ApiClient:
         return None
 
     def _permanent(self, error: "openai.APIStatusError") -> InputError:
-        if error.status_code in (401, 403):
+        if error.status_code == 401 or (error.status_code == 403 and not self._key):
             state = "refuses the key in" if self._key else "expects a key in"
             return InputError(
                 f"the API at {self._api.url} {state} the environment variable {self._api.api_key_env} "
-                f"({error.status_code}): set it to a valid key"
+                f"({error.status_code}: {self._message(error)}): set it to a valid key{_account()}"
+            )
+        if error.status_code == 403:
+            return InputError(
+                f"the API at {self._api.url} refuses the request (403: {self._message(error)}): check what the key in "
+                f"{self._api.api_key_env} may use, and teacher.api.model{_account()}"
             )
         return InputError(
             f"the API at {self._api.url} answers {error.status_code} ({self._message(error)}) for model "
@@ -248,6 +258,12 @@ class ApiClient:
         self.pace.succeeded(response.headers, tokens)
         _logger.debug("%d texts, %d tokens, %.3f s", len(texts), counted or tokens, seconds)
         return vectors
+
+
+def _account() -> str:
+    """Return the end of an error message that names the variables by which the client chooses an account."""
+    names = [name for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID") if os.environ.get(name)]
+    return f"; the request is for the account in {' and '.join(names)}" if names else ""
 
 
 def _client(api: ApiSpec, key: str) -> "openai.OpenAI":
