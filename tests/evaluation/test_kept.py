@@ -1,6 +1,8 @@
 import gc
 import os
+import tempfile
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,13 @@ def test_memory_does_not_hold_the_vectors():
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert held < 30_000 * 768 * 4 / 10  # 92 MB of vectors
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device without room")
+def test_a_full_disk_names_the_folder_of_temporary_files(monkeypatch):
+    monkeypatch.setattr(tempfile, "TemporaryFile", partial(open, "/dev/full", "wb"))
+    with pytest.raises(OSError, match=rf"No space left on device: '{tempfile.gettempdir()}'"):
+        KeptVectors().add(["a"], np.ones((1, 2), np.float32))
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux lists the open files of a process")

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.results import Result, retention, write_results
+from leaf_st.evaluation.results import Result, require_same_set, retention, write_results
 from leaf_st.evaluation.results_table import format_table
 from leaf_st.evaluation.rows import read_rows
 
@@ -54,6 +54,41 @@ def test_a_new_row_replaces_the_old_row_at_its_position(tmp_path):
     write_results(path, ROWS[:2])
     write_results(path, [_row("one", "teacher", 51.0), other])
     assert read_rows(path, Result) == [_row("one", "teacher", 51.0), ROWS[1], other]
+
+
+def test_rows_of_earlier_data_of_a_set_are_removed(tmp_path, caplog):
+    path = tmp_path / "retrieval.json"
+    write_results(path, [replace(row, data=f"{row.set} before") for row in ROWS])
+    new = replace(ROWS[1], score=46.0, data="one after")
+    write_results(path, [new])
+    assert read_rows(path, Result) == [*(replace(row, data="another before") for row in ROWS[3:]), new]
+    assert "the data of the set have changed: one in asymmetric mode, one in teacher mode" in caplog.text
+    write_results(path, [replace(ROWS[0], data="one after")])
+    assert retention(read_rows(path, Result)[3:]) == {"standard": 92.0}
+
+
+def test_rows_of_unknown_data_stay(tmp_path, caplog):
+    path = tmp_path / "retrieval.json"
+    write_results(path, ROWS[:2])  # as earlier versions wrote them
+    write_results(path, [new := replace(ROWS[1], data="one")])
+    assert read_rows(path, Result) == [ROWS[0], new]
+    assert not caplog.records
+
+
+def test_a_set_with_the_name_of_another_set_is_refused(tmp_path):
+    path, place = tmp_path / "retrieval.json", tmp_path / "a" / "one"
+    require_same_set(path, "one", "Retrieval", place)
+    place.mkdir(parents=True)
+    write_results(path, [replace(ROWS[1], path=str(place))])
+    (tmp_path / "b").mkdir()
+    message = rf"another set with the name one \({place}\): name another --output, or rename one of the sets"
+    with pytest.raises(InputError, match=message):
+        require_same_set(path, "one", "Retrieval", tmp_path / "b")
+    with pytest.raises(InputError, match="another set with the name one"):
+        require_same_set(path, "one", "STS", place)
+    require_same_set(path, "one", "Retrieval", tmp_path / "a" / ".." / "a" / "one")
+    place.rename(tmp_path / "moved")
+    require_same_set(path, "one", "Retrieval", tmp_path / "moved")
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", '[{"set": "one"}]', "{}x"])

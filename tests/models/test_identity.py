@@ -45,11 +45,15 @@ def _length(model):
     model.max_seq_length = 16
 
 
+def _width(model):
+    model.truncate_dim = WIDTH // 2
+
+
 def _lowercase(model):
     model.tokenizer.backend_tokenizer.normalizer = None
 
 
-@pytest.mark.parametrize("change", [_weights, _dtype, _pooling, _prompts, _length, _lowercase])
+@pytest.mark.parametrize("change", [_weights, _dtype, _pooling, _prompts, _length, _width, _lowercase])
 def test_whatever_shapes_the_vectors_is_another_model(change, tiny_teacher):
     other = copy.deepcopy(tiny_teacher)
     assert identify(other) == identify(tiny_teacher)

@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from letters import save_set, save_texts, words
+from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import document_text, load_beir
@@ -16,11 +17,13 @@ from leaf_st.evaluation.measurements import agreement_search, collection
 from leaf_st.evaluation.measurements.agreement import AGREEMENT, format_agreement, group_lines
 from leaf_st.evaluation.measurements.agreement_row import HELD_OUT
 from leaf_st.evaluation.measurements.agreement_rows import measure_held_out
+from leaf_st.evaluation.measurements.alignment import measure_alignment
 from leaf_st.evaluation.measurements.baseline import recall
 from leaf_st.evaluation.measurements.collection import held_out_collection
 from leaf_st.evaluation.measurements.lost_queries import LOST_QUERIES, lost_by_query
 from leaf_st.evaluation.modes import ROLES, STUDENT_MODES
 from leaf_st.models.load import load_model
+from leaf_st.models.portable import save_portable
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import TrainingSpec
 from leaf_st.teacher.open import open_teacher
@@ -242,6 +245,19 @@ def test_a_run_measures_it(trained, tmp_path):
     folder = shutil.copytree(trained.folder, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
     rows = Run(trained.recipe, folder).measure_agreement()
     assert AGREEMENT.read(folder / "results") == rows
+
+
+def test_held_out_texts_are_not_measured_into_results_of_another_student(trained, whole, tmp_path):
+    shutil.copytree(whole / "results", tmp_path / "results")
+    student = SentenceTransformer(str(trained.folder / "model"), device="cpu")
+    student.max_seq_length = 7
+    run = shutil.copytree(trained.folder, tmp_path / "run")
+    save_portable(student, run / "model")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("results/*.json")}
+    for measure in (measure_held_out, measure_alignment):
+        with pytest.raises(InputError, match=r"contains results of the student .*: name another --output"):
+            measure(run, tmp_path / "results")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("results/*.json")} == before
 
 
 def test_documents_of_a_set_keep_their_titles(search_set):

@@ -173,6 +173,10 @@ def test_a_folder_without_a_run_or_a_set_is_reported(run, tmp_path):
         measure_margin(run, [tmp_path / "none"], tmp_path)
 
 
+def test_a_run_is_found_by_its_model_folder(run, sets, measured, results):
+    assert measure_margin(run / "model", sets, results) == measured
+
+
 def test_an_interrupted_measurement_of_checkpoints_resumes(run, sets, measured, tmp_path, monkeypatch):
     data, asked, evaluate_ = shutil.copytree(sets[0], tmp_path / "one"), [], checkpoints._evaluate
 

@@ -10,10 +10,12 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements import compression
+from leaf_st.evaluation.measurements.over_sets import retrieval_sets
 from leaf_st.evaluation.measurements.registry import MEASUREMENTS
 from leaf_st.evaluation.rows import read_rows
 from leaf_st.evaluation.sizes import MODELS, Size
 from leaf_st.models.portable import save_portable
+from leaf_st.recipe import Recipe, TeacherSpec, TextsSpec
 from leaf_st.zoo import ARCHITECTURES, ARCTIC, Architecture
 
 BY_NAME = {measurement.name: measurement for measurement in MEASUREMENTS}
@@ -117,6 +119,16 @@ def test_an_unusable_set_is_reported_before_any_set_is_measured(student, tiny_te
     with pytest.raises(InputError, match="corpus-id 'none' and all other relevant documents are not in corpus"):
         _measure("compression", student, results, teacher=str(tiny_teacher_folder), data=[sets[0], bad])
     assert not results.exists()
+
+
+def test_sets_of_other_types_in_a_recipe_are_left_out(sets, classification):
+    recipe = Recipe(
+        name="tiny",
+        texts=TextsSpec(source="texts.txt"),
+        teacher=TeacherSpec(model="teacher"),
+        evaluate_on=[str(classification), str(sets[0]), "NanoBEIR", "missing"],
+    )
+    assert retrieval_sets(recipe) == sets[:1]
 
 
 def test_another_student_is_refused(student, tiny_teacher, tiny_teacher_folder, sets, tmp_path):

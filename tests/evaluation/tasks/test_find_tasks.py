@@ -50,6 +50,22 @@ def test_two_sets_of_the_same_name_are_refused(sts, tmp_path):
         find_tasks([str(sts), str(tmp_path / "similar.parquet")])
 
 
+def test_a_task_with_other_subsets_is_refused():
+    for names in (["STS17", "MTEB(eng, v2)"], ["MTEB(eng, v2)", "STS17"]):
+        with pytest.raises(InputError, match=r"task STS17 is selected twice, with different parts \(ar-ar, .*\): meas"):
+            find_tasks(names)
+
+
+def test_private_data_are_named_before_any_text_is_embedded():
+    with pytest.raises(InputError, match=r"tasks Code1Retrieval, .*: their data are private: name other tasks"):
+        find_tasks(["RTEB(beta)"])
+
+
+def test_no_name_is_refused():
+    with pytest.raises(InputError, match="tasks: expected at least one set or task, found none: name one"):
+        find_tasks([])
+
+
 def test_an_unusable_local_set_is_reported_at_once(sts, tmp_path):
     bad = tmp_path / "bad.parquet"
     pq.write_table(pa.table({"sentence1": ["a", "b"], "sentence2": ["c", "d"], "score": [1.0, 1.0]}), bad)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -73,6 +74,28 @@ def test_scores_of_queries_come_from_mteb_s_cache(retrieval, models, tmp_path):
     old = _measure(tmp_path, retrieval, **models)
     assert _encoded(models) == 0
     assert {row.query_scores for row in old} == {None}
+
+
+def test_no_score_of_an_edited_set_stands_beside_scores_before(retrieval, models, tmp_path, caplog):
+    folder = shutil.copytree(retrieval, tmp_path / "set")
+    _measure(tmp_path / "results", folder, **models)
+    lines = (folder / "qrels.tsv").read_text().splitlines()
+    (folder / "qrels.tsv").write_text("\n".join(lines[:-1]) + "\n")
+    (row,) = _measure(tmp_path / "results", folder, modes=("standard",), **models)
+    assert read_rows(tmp_path / "results" / TASKS_FILE, Result) == [row]
+    assert "the data of the set have changed: set in asymmetric mode, set in teacher mode" in caplog.text
+
+
+def test_another_set_of_the_same_name_is_refused(sts, pairs, models, tmp_path):
+    for name, path in (("a", sts), ("b", sts), ("c", pairs)):
+        (tmp_path / name).mkdir()
+        shutil.copy(path, tmp_path / name / "test.parquet")
+    _measure(tmp_path / "results", tmp_path / "a" / "test.parquet", modes=("standard",), **models)
+    _encoded(models)
+    for name in "bc":
+        with pytest.raises(InputError, match="contains results of another set with the name test"):
+            _measure(tmp_path / "results", tmp_path / name / "test.parquet", modes=("standard",), **models)
+    assert _encoded(models) == 0
 
 
 def test_each_model_has_its_own_cache_entry(retrieval, models, tmp_path):

@@ -1,4 +1,5 @@
 import copy
+import errno
 import socket
 import warnings
 
@@ -8,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from letters import open_model
 from mteb.abstasks.aggregate_task_metadata import AggregateTaskMetadata
 from mteb.abstasks.aggregated_task import AbsTaskAggregate
@@ -24,6 +26,7 @@ from leaf_st.evaluation.rows import read_rows
 from leaf_st.evaluation.sizes import Size
 from leaf_st.evaluation.tasks.encoder import ModeEncoder
 from leaf_st.evaluation.tasks.find import find_tasks
+from leaf_st.evaluation.tasks.load import loaded
 from leaf_st.evaluation.tasks.local import LocalRetrieval
 from leaf_st.evaluation.tasks.runner import evaluate_tasks
 from leaf_st.models.identity import Identity
@@ -308,6 +311,32 @@ def test_an_aggregated_task_is_one_row(retrieval, tmp_path, tiny_student, tiny_t
 def test_data_missing_on_the_hub_are_one_error(tiny_student):
     with pytest.raises(InputError, match=r"task STSBenchmark: its data, mteb/stsbenchmark-sts on the hub, cannot be"):
         _measure("STSBenchmark", teacher=None, student=tiny_student, modes=["standard"])
+
+
+_SPACE = "free some space, or set HF_HOME to a folder"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (DatasetGenerationError("failed"), rf"\(No space left on device\): {_SPACE}"),
+        (OSError("Not enough disk space. Needed: 3 GB"), rf"\(Not enough disk space.*\): {_SPACE}"),
+        (PermissionError(errno.EACCES, "Permission denied", "lock"), f"Permission denied.*: {_SPACE}"),
+        (DatasetNotFoundError("no access"), r"\(no access\): if the data set is gated, ask for access and run `hf"),
+        (ConnectionError("no answer"), r"\(no answer\): run the command once with a network connection, or name"),
+    ],
+)
+def test_data_that_cannot_be_loaded_have_the_remedy_of_their_cause(error, message, sts, monkeypatch):
+    if isinstance(error, DatasetGenerationError):
+        error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+
+    def load_data(task, **options):
+        raise error
+
+    (task,) = find_tasks([str(sts)])
+    monkeypatch.setattr(type(task), "load_data", load_data)
+    with pytest.raises(InputError, match=rf"task similar: its data, .* on the hub, cannot be loaded .*{message}"):
+        loaded(task)
 
 
 @pytest.mark.parametrize("mode", ["standard", "asymmetric"])
