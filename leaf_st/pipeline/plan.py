@@ -5,6 +5,7 @@ code. Hours come from a short trial of both models. If the hub cannot be reached
 weights, which are equally fast, are timed instead. Only temporary files are written.
 """
 
+import math
 import shutil
 import tempfile
 from collections import Counter
@@ -34,10 +35,12 @@ from leaf_st.texts.read import read_texts, require_texts
 from leaf_st.training.arguments import training_arguments
 from leaf_st.training.budget import Pace, measure_pace, steps_for_pace, with_steps
 from leaf_st.training.schedule import CyclicDecay, schedule, steps_of_run, steps_per_epoch, validations_of_run
+from leaf_st.training.token_lengths import bytes_per_text
 from leaf_st.training.trainer import HELD_OUT_SHARE, held_out_count, require_full_batch
 
 _TRIAL_CHARACTERS = 1 << 18  # two epochs take ten to twenty seconds on two cores
-_TRIAL_BATCHES = 8  # at least, even if the texts are long
+_TRIAL_BATCHES = 8  # at least, even if the texts are long, as far as the sample has texts for them
+_FULL_BATCHES = 2  # at least, because a part of an optimizer step takes the same time for a batch of any size
 _PAID_SAMPLE = 256  # texts that are timed if each costs money
 
 
@@ -70,9 +73,11 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
         timed = _first(recipe, excluded) if isinstance(teacher, Table) else sample
         text = _seconds(teacher.unfitted if isinstance(teacher, Fitted) else teacher, timed)
         service = _service(teacher, sample) if isinstance(teacher, Service) else None
+        token_bytes = bytes_per_text(student, _prompted(sample, fingerprint))
         del teacher, student  # frees the memory of a large model
         pace = _student_pace(replace(loadable, training=spec), fingerprint, device, sample)
-    speed = ModelSpeeds(device, text, pace, fingerprint.dimension, fingerprint.precision, random_weights, service)
+    speed = ModelSpeeds(device, text, pace, fingerprint.dimension, fingerprint.precision, random_weights)
+    speed = replace(speed, token_bytes=token_bytes, service=service)
     rows = sum(part.rows for part in texts) - held_out
     if spec.has_budget:
         recipe = with_steps(recipe, steps_for_pace(replace(recipe, training=spec), speed.pace), rows)
@@ -109,6 +114,10 @@ def _service(teacher: Service, sample: Sequence[Text]) -> ServiceCosts:
     return ServiceCosts(teacher.address, teacher.settings, is_limited, tokens, teacher.price(tokens))
 
 
+def _prompted(sample: Sequence[Text], fingerprint: Fingerprint) -> list[str]:
+    return [fingerprint.prompts.get(row.kind, "") + row.text for row in sample]
+
+
 def _first(recipe: Recipe, excluded: Contents | None) -> list[Text]:
     return list(islice(read_texts(recipe.texts, Counter(), excluded=excluded), SAMPLE))
 
@@ -129,17 +138,26 @@ def _cycles(decay: CyclicDecay, rate: float) -> Iterator[Cycle]:
 
 def _student_pace(recipe: Recipe, fingerprint: Fingerprint, device: str, sample: Sequence[Text]) -> Pace:
     """Time the student of ``recipe`` on ``sample``."""
-    batch = training_arguments(recipe, Path(), device).train_batch_size
+    batch = training_arguments(recipe, Path(), device).train_batch_size * PartialState().num_processes
     characters = sum(len(row.text) for row in sample) / len(sample)
-    rows = max(_TRIAL_BATCHES * batch, round(_TRIAL_CHARACTERS / characters))
+    rows = min(max(_TRIAL_BATCHES * batch, round(_TRIAL_CHARACTERS / characters)), len(sample))
+    full = math.ceil(_FULL_BATCHES * batch * HELD_OUT_SHARE / (HELD_OUT_SHARE - 1))  # with those held out
+    rows = max(rows, full)
     return measure_pace(recipe, fingerprint, _spread(sample, rows), new_student(recipe, fingerprint))
 
 
 def _spread(sample: Sequence[Text], rows: int) -> list[Text]:
-    """Return at most ``rows`` texts of ``sample`` with the same distribution of lengths."""
+    """Return ``rows`` different texts with the distribution of lengths of ``sample``.
+
+    If there are more than the texts of ``sample``, texts are repeated with a number at the end, because equal texts
+    would be held out together.
+    """
     by_length = sorted(sample, key=lambda row: len(row.text))
-    places = np.linspace(0, len(sample) - 1, min(rows, len(sample))).round().astype(int)
-    return [by_length[place] for place in places]
+    places = np.linspace(0, len(sample) - 1, rows).round().astype(int).tolist()
+    texts = [by_length[place] for place in places]
+    if rows <= len(sample):
+        return texts
+    return [replace(row, text=f"{row.text} {number}") for number, row in enumerate(texts)]
 
 
 def _loadable(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:

@@ -13,7 +13,7 @@ def format_plan(plan: Plan) -> str:
     trained = sum(part.rows for part in plan.texts) - plan.held_out
     epochs = plan.steps * plan.batch / max(1, trained)
     closed = closed_licences(spec.texts) if spec.texts.source == PAPER else ""
-    enough = plan.vector_bytes + plan.text_bytes + plan.fetched_bytes < plan.free_bytes
+    used = plan.vector_bytes + plan.text_bytes + plan.token_bytes + plan.fetched_bytes
     lines = [
         f"plan of {spec.name} in {plan.folder}",
         "",
@@ -24,8 +24,9 @@ def format_plan(plan: Plan) -> str:
         *_vocabulary(plan),
         *([f"licences   not all open: {closed}"] if closed else []),
         *([f"texts      less than {_gb(plan.fetched_bytes)}, fetched and compressed"] if plan.fetched_bytes else []),
-        f"store      {_gb(plan.vector_bytes)} of vectors ({speed.dimension} x {spec.teacher.store_dtype}) and "
-        f"{_gb(plan.text_bytes)} of texts; {_gb(plan.free_bytes)} are free{'' if enough else ', which is too little'}",
+        f"store      {_gb(plan.vector_bytes)} of vectors ({speed.dimension} x {spec.teacher.store_dtype}), "
+        f"{_gb(plan.text_bytes)} of texts and {_gb(plan.token_bytes)} of tokens; {_gb(plan.free_bytes)} are free"
+        f"{'' if used < plan.free_bytes else ', which is too little'}",
         f"embedding  {plan.embedding_hours:,.2f} hours: {plan.rows:,} texts, {_embedding_speed(plan)}",
         *_price(plan),
         f"training   {plan.training_hours:,.2f} hours: {plan.steps:,} steps of {plan.batch} texts, {pace.step:.3f} s "
@@ -70,7 +71,10 @@ def _vocabulary(plan: Plan) -> list[str]:
     if plan.vocabulary is None:
         return []
     most = f"at most {plan.recipe.student.vocabulary:,} tokens"
-    return [f"vocabulary {most}; an estimate from a sample: {plan.vocabulary}"]
+    # A sample uses fewer tokens than all texts, and the sample of the paper's texts is made up.
+    if plan.recipe.texts.source == PAPER or not plan.vocabulary.lost_tokens:
+        return [f"vocabulary {most}; the run counts the tokens of all texts, and states what the texts lose"]
+    return [f"vocabulary {most}; all texts lose more than a sample of them: {plan.vocabulary}"]
 
 
 def _price(plan: Plan) -> list[str]:
@@ -79,10 +83,14 @@ def _price(plan: Plan) -> list[str]:
     if service is None:
         return []
     tokens = f"about {plan.rows * service.tokens:,.0f} tokens"
+    api = plan.recipe.teacher.api
+    assumed = (
+        "; without teacher.api.tokenizer, a token is taken for four characters" if api and not api.tokenizer else ""
+    )
     if service.usd is None:
-        return [f"price      {tokens}; {service.settings} has no price_per_million_tokens"]
+        return [f"price      {tokens}; {service.settings} has no price_per_million_tokens{assumed}"]
     each = f"{service.usd / service.tokens * 1e6:g} USD per million"
-    return [f"price      {plan.rows * service.usd:,.2f} USD: {tokens}, {each}; evaluation costs more"]
+    return [f"price      {plan.rows * service.usd:,.2f} USD: {tokens}, {each}; evaluation costs more{assumed}"]
 
 
 def _table(plan: Plan) -> str:

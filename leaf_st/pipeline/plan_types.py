@@ -10,6 +10,7 @@ from leaf_st.pipeline.survey import SourceRows
 from leaf_st.recipe import PAPER, Recipe
 from leaf_st.student.vocabulary_figures import VocabularyFigures
 from leaf_st.training.budget import Pace
+from leaf_st.training.token_lengths import COUNTED_AT_START
 
 # Per row of a store: number, two hashes, and the offsets of text, kind and sentences. The hashes of the sentences of
 # documents, eight bytes each, are not counted.
@@ -61,6 +62,7 @@ class ModelSpeeds:
         dimension: Width of the teacher's vectors.
         precision: Precision of the teacher's weights.
         random_weights: Models that were timed with random weights, and why.
+        token_bytes: Mean size on disk of the tokens of a text, in a store of up to 16M texts, and in a larger one.
         service: Costs of a teacher that is a service.
     """
 
@@ -70,6 +72,7 @@ class ModelSpeeds:
     dimension: int
     precision: str
     random_weights: Mapping[str, str]
+    token_bytes: tuple[float, float] = (0.0, 0.0)
     service: ServiceCosts | None = None
 
 
@@ -127,6 +130,12 @@ class Plan:
     def text_bytes(self) -> int:
         """Size on disk of the texts and of all other parts of a store except the vectors."""
         return sum(part.size + part.rows * (ROW_BYTES + len(part.kind)) for part in (*self.texts, *self.general))
+
+    @property
+    def token_bytes(self) -> int:
+        """Size on disk of the tokens that training keeps beside the store, from which batches are made."""
+        small, large = self.speed.token_bytes
+        return round(self.rows * (small if self.rows <= COUNTED_AT_START else large))
 
     @property
     def fetched_bytes(self) -> int:

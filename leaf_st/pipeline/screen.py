@@ -128,7 +128,8 @@ def screen(recipe: Recipe, sample: int | None = None) -> Screening:
         fitted = np.setdiff1d(np.arange(len(store)), store.untrained(held_out))
         start = measure_closed_form(recipe, store, student, fitted.tolist(), held_out.tolist())
     tokens, usd = _price(teacher, rows, sum(part.rows for part in texts))
-    batch_size = named_arguments(recipe, "cpu")["per_device_train_batch_size"]
+    arguments = named_arguments(recipe, "cpu")
+    batch_size = arguments["per_device_train_batch_size"] * arguments.get("gradient_accumulation_steps", 1)
     return Screening(recipe, start, tuple(texts), batch_size, tokens, usd)
 
 

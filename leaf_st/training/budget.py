@@ -170,6 +170,8 @@ def _trial(
         "save_strategy": "no",
         "load_best_model_at_end": False,
         "num_train_epochs": 2,
+        # A step of several batches takes as many times as long. The texts of a trial may not fill such a step.
+        "gradient_accumulation_steps": 1,
     }
     arguments = {**recipe.training.arguments, **quiet, "max_steps": -1}
     trial = replace(recipe, training=replace(recipe.training, arguments=arguments))
@@ -180,7 +182,11 @@ def _trial(
         trainer.remove_callback(callback)
     trainer.train()
     first, second = clock.ends
+    args, accumulated = trainer.args, training_arguments(recipe, folder, student.device.type)
+    batch = args.train_batch_size * args.world_size
+    # Without the rows that no batch had, if batches must be full.
+    rows = min(trainer.training_rows, trainer.state.global_step // 2 * batch)
     started = time.perf_counter()
     trainer.evaluate()
     row = (time.perf_counter() - started) / trainer.held_out_rows
-    return Pace((second - first) / (trainer.state.global_step / 2), row)
+    return Pace((second - first) / rows * batch * accumulated.gradient_accumulation_steps, row)

@@ -6,7 +6,7 @@ two bytes per row on disk.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,10 @@ from leaf_st.sealed import write_once
 from leaf_st.student.static import is_static
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.sampler import Lengths
-from leaf_st.training.token_ids import ROWS_AT_ONCE, TokenIds, can_keep_ids, write_ids
+from leaf_st.training.token_ids import ROWS_AT_ONCE, TokenIds, can_keep_ids, dtype_of, write_ids
 
 # Counting more rows before the first step would take ten minutes on two cores, and a billion rows ten hours.
-_COUNTED_AT_START = 1 << 24
+COUNTED_AT_START = 1 << 24
 _LONGEST = np.iinfo(np.uint16).max
 
 
@@ -82,7 +82,7 @@ def tokens_of(store: EmbeddingStore, student: SentenceTransformer) -> tuple[Leng
     forget_last_call(student)  # the file's name must not depend on earlier calls
     identity = f"{store.digest} {student.max_seq_length} {student.tokenizer.backend_tokenizer.to_str()}"
     path = store.folder / f"tokens-{hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()}.npy"
-    if len(store) > _COUNTED_AT_START:
+    if len(store) > COUNTED_AT_START:
         return TokenLengths(store, student, path.with_suffix(".u2")), None
     counts: list[NDArray[np.uint16]] = []
     longest, ids_path = student.max_seq_length, None
@@ -95,6 +95,15 @@ def tokens_of(store: EmbeddingStore, student: SentenceTransformer) -> tuple[Leng
         return lengths, None
     ids = TokenIds(ids_path, lengths, student)
     return lengths, ids if ids.agree_with(store, student) else None
+
+
+def bytes_per_text(student: SentenceTransformer, texts: Sequence[str]) -> tuple[float, float]:
+    """Return the mean size on disk of what `tokens_of` keeps of ``texts``: in a store of up to 16M rows, and above."""
+    if is_static(student):
+        return 0.0, 0.0
+    length = float(np.dtype(np.uint16).itemsize)
+    ids = token_counts(student, texts).mean() * dtype_of(student).itemsize if can_keep_ids(student) else 0.0
+    return length + float(ids), length
 
 
 def lengths_of(lengths: Lengths, rows: NDArray[np.int64]) -> NDArray[np.integer]:

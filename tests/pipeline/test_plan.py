@@ -77,6 +77,8 @@ def test_the_plan_is_what_the_run_does(recipe, tmp_path, arguments):
     assert planned.training_hours == pytest.approx(training / 3600)
     assert planned.embedding_hours == pytest.approx(103 * planned.speed.text / 3600)
     assert planned.vector_bytes + planned.text_bytes == pytest.approx(shards, rel=0.1)
+    tokens = sum(path.stat().st_size for path in store.folder.glob("tokens-*.ids"))
+    assert planned.token_bytes == pytest.approx(tokens + 2 * len(store), rel=0.05)
 
 
 def test_every_cycle_has_the_rates_of_the_trainer(recipe, tmp_path):
@@ -139,7 +141,7 @@ def test_without_the_hub_random_weights_are_timed(out_of_reach, tmp_path):
         r"total +6,585,325 +1,096\.8",
         r"licences +not all open: cc-news: Common Crawl terms of use, msmarco: ",
         r"texts +less than 7\.2 GB, fetched",
-        r"store +0\.4 GB of vectors \(32 x float16\) and 7\.5 GB of texts; .* are free",
+        r"store +0\.4 GB of vectors \(32 x float16\), 7\.5 GB of texts and [\d.]+ GB of tokens; .* are free",
         r"embedding +[\d.,]+ hours: 6,585,325 texts, [\d,.]+ a second by Snowflake/",
         r"training +[\d.,]+ hours: 1,234,749 steps of 16 texts, [\d.]+ s each; 3\.0 epochs",
         r"  cycle 1  823,166 steps, learning rate from 1\.0e-03 to 1\.0e-04",
@@ -199,6 +201,7 @@ def test_an_api_has_a_price_and_the_hours_of_its_limits(recipe, tmp_path, monkey
         written = format_plan(planned)
         assert f" a second by loopback at {server.url}, at the limits in teacher.api" in written
         assert f"price      {sent / 1000:,.2f} USD: about {sent:,} tokens, 1000 USD per million" in written
+        assert "; without teacher.api.tokenizer, a token is taken for four characters" in written
         unlimited = replace(over_http, teacher=server.spec())
         written = format_plan(plan(unlimited, tmp_path / "run"))
         assert f"loopback at {server.url}, measured" in written

@@ -126,6 +126,12 @@ def test_the_figures_of_a_sample(letters):
     assert (found.tokens, found.usd) == (None, None)
 
 
+def test_a_step_has_the_texts_of_all_its_batches(letters):
+    arguments = {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 4}
+    found = screen(replace(letters, training=replace(letters.training, arguments=arguments)), 60)
+    assert found.batch_size == 64
+
+
 def test_all_layers_of_the_teacher_are_explained_completely(letters, tiny_teacher_folder):
     complete = replace(letters, student=StudentSpec(backbone=str(tiny_teacher_folder)))
     start = screen(complete).start

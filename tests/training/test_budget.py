@@ -1,9 +1,14 @@
+from collections import Counter
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from leaf_st.errors import InputError
 from leaf_st.student.new import new_student
-from leaf_st.training.budget import steps_for_budget, trial_texts
+from leaf_st.training import budget
+from leaf_st.training.budget import measure_pace, steps_for_budget, trial_texts
+from leaf_st.training.trainer import LeafTrainer
 
 
 @pytest.fixture
@@ -31,6 +36,23 @@ def test_validations_are_of_the_budget(within):
 def test_large_batches_are_tried_more_than_once(recipe, changed):
     assert trial_texts(changed(recipe, per_device_train_batch_size=1024)) >= 8 * 1024
     assert trial_texts(changed(recipe, per_device_train_batch_size=4)) == trial_texts(recipe)
+
+
+@pytest.mark.parametrize("accumulated", [1, 16])
+def test_the_time_of_a_step_is_that_of_all_its_texts(accumulated, recipe, teacher, texts, changed, monkeypatch):
+    """A clock that counts batches gives times that do not depend on the machine."""
+    batches, train = Counter(), LeafTrainer.training_step
+
+    def training_step(*given, **named):
+        batches["trained"] += 1
+        return train(*given, **named)
+
+    monkeypatch.setattr(LeafTrainer, "training_step", training_step)
+    monkeypatch.setattr(budget, "time", SimpleNamespace(perf_counter=lambda: float(batches["trained"])))
+    asked = changed(recipe, gradient_accumulation_steps=accumulated)
+    student = new_student(asked, teacher.fingerprint)
+    pace = measure_pace(asked, teacher.fingerprint, texts[:110], student)
+    assert pace.step == pytest.approx(accumulated, rel=0.1)
 
 
 def test_a_budget_in_which_nothing_fits(within):

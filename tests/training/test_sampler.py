@@ -145,7 +145,7 @@ def test_the_file_is_made_once(own_store, tiny_student):
 
 def test_a_large_store_counts_the_tokens_that_are_asked_for(own_store, tiny_student, monkeypatch):
     expected = np.array(tokens_of(own_store, tiny_student)[0])
-    monkeypatch.setattr(token_lengths_module, "_COUNTED_AT_START", 39)
+    monkeypatch.setattr(token_lengths_module, "COUNTED_AT_START", 39)
     counted, count = [], token_lengths_module.token_counts
     monkeypatch.setattr(token_lengths_module, "token_counts", lambda *given: counted.append(given[1]) or count(*given))
     lengths = tokens_of(own_store, tiny_student)[0]

@@ -25,6 +25,7 @@ from leaf_st.evaluation.measurements.over_sets import recorded_recipe
 from leaf_st.evaluation.rows import write_rows
 from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.recipe import DOCSTRINGS, KINDS, Kind, TextsSpec
+from leaf_st.run_folder import FIT
 from leaf_st.tables import aligned
 
 if TYPE_CHECKING:
@@ -139,7 +140,8 @@ def _rows(
     times: dict[str, list[LatencyRow]] = {}
     for row in measure_latency([candidate], texts, _BATCH_SIZES):
         times.setdefault(row.backend, []).append(row)
-    weights = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+    axes = folder / FIT  # of the teacher
+    weights = sum(path.stat().st_size for path in folder.rglob("*.safetensors") if path != axes)
     rows = []
     for backend, timed in times.items():
         file, form = files.get(backend), forms.get(backend)  # None for torch

@@ -21,7 +21,8 @@ class LogRow(BaseModel):
         epoch: Number of finished epochs, with the fraction of the current epoch.
         loss: Loss on training texts since the last log.
         learning_rate: Learning rate.
-        train_runtime: Seconds of the training; only in the last log.
+        train_runtime: Seconds of the training since its start or its last resume; only in the last log.
+        train_steps_per_second: Steps per second in this time; only in the last log.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -32,6 +33,16 @@ class LogRow(BaseModel):
     loss: float | None = None
     learning_rate: float | None = None
     train_runtime: float | None = None
+    train_steps_per_second: float | None = None
+
+    @property
+    def whole_runtime(self) -> float | None:
+        """Seconds of the training; None in other logs than the last, and if a resumed training made the last steps."""
+        seconds, rate = self.train_runtime, self.train_steps_per_second
+        rounding = 0.0005  # of the rate
+        if seconds is None or (rate is not None and seconds * (rate + rounding) < 0.99 * self.step):
+            return None
+        return seconds
 
     @property
     def validation(self) -> dict[str, float]:
@@ -57,8 +68,8 @@ def training_lines(rows: Sequence[LogRow]) -> list[list[str]]:
 
 def _section(rows: Sequence[LogRow]) -> Section:
     text = (
-        "The student learns to reproduce the teacher's vectors; training minimises nothing else. Lower is better: the "
-        "L2 distance between vectors of norm 1 is between 0 and 2."
+        "The student learns to reproduce the teacher's vectors; training minimises nothing else. Lower is better. By "
+        "default, the loss is the L2 distance, which is between 0 and 2 for vectors of norm 1."
     )
     caption = "Loss on training texts and on texts that are held out of training; below, the learning rate."
     figure = Figure("Training", partial(_draw, rows=rows), caption, (4.8, 3.8))
@@ -77,7 +88,7 @@ def _draw(canvas: "Canvas", rows: Sequence[LogRow]) -> None:
     rates = [(row.step, row.learning_rate) for row in rows if row.learning_rate is not None]
     if rates:
         below.plot(*zip(*rates, strict=True), color="C0", linewidth=1)
-    above.set_ylabel("loss: mean distance to the teacher")
+    above.set_ylabel("mean loss")
     above.legend()
     below.set(xlabel="optimizer step", ylabel="learning rate")
     below.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))

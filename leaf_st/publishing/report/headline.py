@@ -66,8 +66,9 @@ def facts(results: Results) -> list[str]:
     """Return the duration of the training, the distances to the teacher, and what the student does not read."""
     found = []
     ended = [row for row in results.rows(TRAINING) if row.train_runtime is not None]
-    if ended and ended[-1].train_runtime is not None:
-        found.append(f"{ended[-1].step:,} steps in {_duration(ended[-1].train_runtime)}")
+    if ended:
+        seconds = ended[-1].whole_runtime
+        found.append(f"{ended[-1].step:,} steps" + ("" if seconds is None else f" in {_duration(seconds)}"))
     for row in results.rows(ALIGNMENT):
         found.append(f"mean L2 {row.l2:.4f} and cosine {row.cosine:.4f} to the teacher on {row.rows:,} {row.set}")
     if results.record.vocabulary is not None:

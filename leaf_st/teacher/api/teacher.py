@@ -206,7 +206,9 @@ class ApiTeacher(RemoteTeacher):
 
     def seconds_at_limits(self, rows: Sequence[Text]) -> float | None:
         """Return the mean seconds for one of ``rows`` at the limits that the recipe states; None if it states none."""
-        requests = len(self._client.batches(self._tokens_of(rows)))
+        rows = rows[: self.batch_size]  # a block of a store, whose kinds are embedded one after the other
+        kinds = ([row for row in rows if row.kind == kind] for kind in KINDS)
+        requests = sum(len(self._client.batches(self._tokens_of(of_kind))) for of_kind in kinds if of_kind)
         seconds = self._client.pace.seconds(requests, len(rows) * self.tokens_per_text(rows))
         return None if seconds is None else seconds / len(rows)
 

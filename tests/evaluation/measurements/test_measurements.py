@@ -16,6 +16,7 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements.registry import MEASUREMENTS
 from leaf_st.evaluation.measurements.speed import Rates
 from leaf_st.evaluation.measurements.tasks import retention_figure
+from leaf_st.evaluation.measurements.training import LogRow
 from leaf_st.evaluation.results import Result
 from leaf_st.export import export, forms
 from leaf_st.export.forms import FORMS, Limits
@@ -83,6 +84,14 @@ def test_speeds_of_earlier_versions_are_read(tmp_path):
 
 def _result(name, mode, score, kind="Retrieval"):
     return Result(name, mode, "ndcg_at_10", score, mode, "teacher", 1.0, 2, 3, type=kind, path=f"sets/{name}")
+
+
+def test_the_time_of_a_training_is_that_of_all_its_steps():
+    last = {"step": 9900, "train_runtime": 180.0, "train_loss": 0.3}
+    assert LogRow(**last, train_steps_per_second=55.0).whole_runtime == 180.0
+    assert LogRow(**last, train_steps_per_second=0.556).whole_runtime is None  # the last session made 100 steps
+    assert LogRow(**last).whole_runtime == 180.0
+    assert LogRow(step=5, loss=0.3).whole_runtime is None
 
 
 def test_tasks_name_the_modes_that_were_not_measured():
