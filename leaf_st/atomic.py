@@ -28,7 +28,7 @@ def write_whole(path: Path, write: Callable[[Path], None], leftovers: Iterable[P
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         write(temporary)
-        with temporary.open("rb") as handle:
+        with temporary.open("r+b") as handle:  # Windows syncs only files that are open for writing
             os.fsync(handle.fileno())
         temporary.replace(path)
     except FileNotFoundError:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Module
 
-_PLACE = ("_name_or_path", "transformers_version")  # these differ between copies of one model
+# These differ between copies of one model. The last one follows from layer_types, and only some copies have it.
+_PLACE = ("_name_or_path", "transformers_version", "global_attn_every_n_layers")
 _LAST_CALL = ("padding", "truncation")  # a fast tokenizer keeps the values of its last call
 
 

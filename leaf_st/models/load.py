@@ -356,7 +356,12 @@ def _remedy(error: Exception, role: str) -> str:
 
 
 def _code_remedy(role: str) -> str:
-    return "if you trust this code, set teacher.trust_remote_code=true" if role == "teacher" else _CHECK_FILES
+    if role != "teacher":
+        return _CHECK_FILES
+    return (
+        "if you trust this code, set teacher.trust_remote_code=true in the recipe of a run (evaluate, search, site and "
+        "push --asymmetric never run a teacher's code)"
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -21,6 +21,7 @@ from torch import nn
 
 from leaf_st.atomic import make_folder, read_json, replace_folder, write_json
 from leaf_st.errors import InputError, cannot_write
+from leaf_st.models.earlier_transformers import add_earlier_names
 from leaf_st.models.intact import with_checksums
 from leaf_st.models.tokens import forget_last_call, max_length_of
 from leaf_st.recipe.types import local_folder
@@ -131,6 +132,7 @@ def _in_legacy(module: nn.Module, folder: Path) -> None:
     if isinstance(module, Transformer):
         reading = {"max_seq_length": max_length_of(module), "do_lower_case": module.do_lower_case}
         write_json(folder / "sentence_bert_config.json", reading)
+        add_earlier_names(folder)
     elif isinstance(module, Pooling):
         write_json(folder / "config.json", _pooling_config(module))
     elif isinstance(module, Dense):

@@ -76,7 +76,7 @@ class Projection(Dense):
             targets: The teacher's vectors Y, shape (n, d).
             ridge: Relative strength of the penalty, at least 0.
         """
-        x, y = pooled.double().cpu(), targets.double().cpu()
+        x, y = pooled.cpu().double(), targets.cpu().double()  # the GPU of a Mac has no float64
         gram = x.T @ x
         gram.diagonal().add_(ridge * gram.diagonal().mean())
         self.linear.weight.copy_(torch.linalg.solve(gram, x.T @ y).T)

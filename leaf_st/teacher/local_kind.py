@@ -46,11 +46,15 @@ class LocalKind(TeacherKind):
 
     def code(self, spec: TeacherSpec, student: str, prompt: str) -> Code:
         """Return code that loads the model."""
-        name = quoted(spec.model)
-        arguments = f"\n    {name},\n    revision={quoted(spec.revision)},\n" if spec.revision else name
+        given = [quoted(spec.model)]
+        if spec.revision:
+            given.append(f"revision={quoted(spec.revision)}")
+        if spec.trust_remote_code:
+            given.append("trust_remote_code=True")  # the card says so in the code itself
+        arguments = given[0] if len(given) == 1 else "".join(f"\n    {argument}," for argument in given) + "\n"
         lines = [f"teacher = SentenceTransformer({arguments})"]
         if spec.max_length:
             lines.append(f"teacher.max_seq_length = {spec.max_length}")
-        given = f", prompt={quoted(prompt)}" if prompt else ""
-        lines.append(f"documents = teacher.encode_document({quoted(DOCUMENTS)}{given})  # once")
+        prompted = f", prompt={quoted(prompt)}" if prompt else ""
+        lines.append(f"documents = teacher.encode_document({quoted(DOCUMENTS)}{prompted})  # once")
         return Code("", "\n".join(lines))

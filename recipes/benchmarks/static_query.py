@@ -11,8 +11,9 @@ from tokenizers import Tokenizer
 
 def open_static(folder: str) -> Callable[[Sequence[str]], NDArray[np.float32]]:
     """Return a function that turns n texts, each after its prompt, into vectors of norm 1, shape (n, d)."""
-    table = load_file(next(Path(folder).rglob("model.safetensors")))["embedding.weight"]
-    tokenizer = Tokenizer.from_file(str(next(Path(folder).rglob("tokenizer.json"))))
+    part = next(Path(folder).rglob("*_StaticEmbedding"))
+    table = load_file(part / "model.safetensors")["embedding.weight"]
+    tokenizer = Tokenizer.from_file(str(part / "tokenizer.json"))
 
     def encode(texts: Sequence[str]) -> NDArray[np.float32]:
         tokens = tokenizer.encode_batch([*texts], add_special_tokens=False)

@@ -252,7 +252,7 @@ def _attention_of_its_own(folder):  # transformers would download the code
 def test_code_that_nobody_asked_for_is_named_and_does_not_run(model, change, found):
     _code(model)
     change(model)
-    trust = r"if you trust this code, set teacher\.trust_remote_code=true, or name another teacher"
+    trust = r"if you trust this code, set teacher\.trust_remote_code=true in the recipe .*, or name another teacher"
     for role, remedy in {"teacher": trust, "student backbone": "or name another student backbone"}.items():
         with pytest.raises(InputError, match=rf"^{role} {model} cannot be loaded from {model}: {found}.*; .*{remedy}"):
             load_model(model, role=role, device="cpu")

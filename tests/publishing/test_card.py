@@ -253,6 +253,21 @@ def test_the_licence_is_the_teacher_s_unless_texts_are_not_open(own, texts, expe
     assert ("licences of some training texts are not recorded" in limits) == (not texts)
 
 
+def test_the_code_that_loads_a_teacher_with_its_own_code_says_so(own):
+    assert "trust_remote_code" not in card_text(own, REPO)
+    _record(own, lambda record: record["resolved"]["teacher"].update(model=TEACHER, trust_remote_code=True))
+    loading = f'SentenceTransformer(\n    "{TEACHER}",\n    trust_remote_code=True,\n)'
+    assert loading in card_text(own, REPO)
+
+
+@pytest.mark.parametrize(("model_type", "shown"), [("bert", True), ("t5", False)])
+def test_transformers_js_is_shown_where_it_reads_the_graph(own, model_type, shown):
+    (own / "model" / "onnx").mkdir()
+    (own / "model" / "onnx" / "model.onnx").touch()
+    _change(own / "model" / "config.json", lambda config: config.update(model_type=model_type))
+    assert ("transformers.js" in card_text(own, REPO)) is shown
+
+
 def test_a_student_that_goes_on_names_its_texts_and_those_before(own):
     source = {"dataset": "mteb/msmarco", "commit": None, "licence": "non-commercial research (MS MARCO terms)"}
     _record(own, lambda record: record.update(sources={"msmarco": source}))

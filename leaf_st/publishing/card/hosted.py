@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from leaf_st.atomic import read_json
+from leaf_st.atomic import json_or, read_json
 from leaf_st.errors import InputError
 from leaf_st.export.forms import exported_files
 from leaf_st.hub.target import check_repo_id
 from leaf_st.models.prompts import prompt_for
 from leaf_st.recipe import KINDS
+
+_ENCODER_DECODER = ("t5", "mt5", "umt5")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Hosted:
         asymmetric: Whether the repository also contains the teacher, for documents.
         exported_by: The command that writes the graphs if the repository does not contain them.
         folder: Local folder of the model in snippets; NAME if empty.
+        model_type: Type of the encoder in transformers; empty if the model has none.
     """
 
     repo_id: str
@@ -36,6 +39,12 @@ class Hosted:
     asymmetric: bool = False
     exported_by: str = ""
     folder: str = ""
+    model_type: str = ""
+
+    @property
+    def runs_in_transformers_js(self) -> bool:
+        """Whether transformers.js reads the graph: for some types, transformers.js expects an encoder and a decoder."""
+        return "onnx" in self.graphs and self.model_type not in _ENCODER_DECODER
 
     @property
     def name(self) -> str:
@@ -60,6 +69,7 @@ def read_hosted(folder: Path, repo_id: str, *, asymmetric: bool = False) -> Host
         any(module["type"].endswith(".Normalize") for module in modules),
         () if asymmetric else list(exported_files(folder)),
         asymmetric,
+        model_type=json_or(folder / "config.json", {}).get("model_type", ""),
     )
 
 
