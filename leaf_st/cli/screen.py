@@ -1,6 +1,7 @@
 """The command that estimates before a training how well a teacher can be distilled: screen."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from leaf_st.cli.arguments import SubParsers, at_least_1
@@ -10,6 +11,7 @@ from leaf_st.pipeline.recipe_file import load_recipe, override
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
 
 _STEPS = (1000, 10_000)
+_NO_LAYERS_NAMED = (0,)  # replaced before the student is built
 
 
 def add_commands(commands: SubParsers) -> None:
@@ -53,13 +55,16 @@ def _screen(options: argparse.Namespace) -> None:
 def _recipe_of_model(options: argparse.Namespace, settings: list[str]) -> Recipe:
     if options.texts is None:
         raise InputError("--texts: expected a file of texts with a model as TEACHER, found none: give --texts FILE")
-    layers: tuple[int, ...] = (0,)
-    if options.backbone is not None and options.layers is None:
-        settings = [*settings, "student.layers=None"]
-    elif options.layers is None:
+    recipe = Recipe(
+        name="screen", teacher=TeacherSpec(model=options.teacher), student=StudentSpec(layers=_NO_LAYERS_NAMED)
+    )
+    recipe = override(recipe, settings)
+    if recipe.student.layers != _NO_LAYERS_NAMED:
+        return recipe
+    layers = None
+    if recipe.student.backbone is None and recipe.student.start is None:
         from leaf_st.pipeline.screen import half_of_the_layers
 
         quieten()
-        layers = half_of_the_layers(options.teacher)
-    teacher, student = TeacherSpec(model=options.teacher), StudentSpec(layers=layers)
-    return override(Recipe(name="screen", teacher=teacher, student=student), settings)
+        layers = half_of_the_layers(recipe.teacher)
+    return replace(recipe, student=replace(recipe.student, layers=layers))

@@ -52,6 +52,8 @@ def _run(options: argparse.Namespace) -> None:
         from leaf_st.pipeline.plan import plan
         from leaf_st.pipeline.plan_text import format_plan
 
+        if options.budget_usd is not None or options.max_tokens is not None:
+            raise InputError("--dry-run: expected no budget, because a plan states the price: leave out the budget")
         planned = plan(run.recipe, run.folder)
         if run.leave_group():
             print(format_plan(planned))

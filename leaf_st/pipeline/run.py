@@ -21,6 +21,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from filelock import FileLock
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.evaluation import BaseEvaluator
 from transformers import TrainerCallback
@@ -40,7 +41,7 @@ from leaf_st.pipeline.record import require_same_student, resolved_recipe, run_r
 from leaf_st.pipeline.text_length import cut_to, tokens_to_embed
 from leaf_st.pipeline.vocabulary import count_training_texts, require_counted_texts
 from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, TextsSpec
-from leaf_st.run_folder import FIT, GENERAL, MODEL, RESULTS, STORE, TEXTS, VOCABULARY, write_record
+from leaf_st.run_folder import FIT, GENERAL, MODEL, RESULTS, STORE, TEXTS, VOCABULARY, read_record, write_record
 from leaf_st.student.kept_tokens import read_kept
 from leaf_st.teacher.open import kind_of, open_teacher, require_teacher, usable_texts
 from leaf_st.teacher.precompute import precompute
@@ -139,8 +140,12 @@ class Run:
         teacher, path = self.teacher, self.folder / FIT
         assert isinstance(teacher, Fitted)  # TeacherSpec.needs_fit
         if self._processes.is_main_process:
-            texts = read_texts(spec, Counter(), prompts=teacher.prompts, excluded=self._excluded, cut=cut)
-            teacher.fit(texts, path)
+            make_folder(path.parent)
+            # Partitions of one run start together, each with a main process: all must use what the first one learned.
+            with FileLock(path.with_name(".lock")):
+                if not path.is_file():
+                    texts = read_texts(spec, Counter(), prompts=teacher.prompts, excluded=self._excluded, cut=cut)
+                    teacher.fit(texts, path)
         self._processes.wait_for_everyone()
         teacher.use(path)
         self.recipe = replace(self.recipe, teacher=self.recipe.teacher.with_fit(path))
@@ -388,7 +393,9 @@ class Run:
     def _record(self, fingerprint: Fingerprint, student: SentenceTransformer) -> dict[str, object]:
         device, processes = str(student.device.type), self._processes.num_processes
         record = run_record(self._asked, self.recipe, self.folder, fingerprint, device, processes)
-        if self._store is not None and self.recipe.texts.exclude:
+        # A store that was pulled was not compared with the sets of this recipe.
+        compared = self._excluded is not None or "excluded" in read_record(self.folder)
+        if self._store is not None and self.recipe.texts.exclude and compared:
             record["excluded"] = self._store.skipped.get(EXCLUDED, 0)
         if self.recipe.student.tokens is not None:
             record["vocabulary"] = read_kept(Path(self.recipe.student.tokens)).figures.model_dump()

@@ -23,7 +23,7 @@ from leaf_st.pipeline.screening.prediction import Case, Fit
 from leaf_st.pipeline.survey import SourceRows, survey
 from leaf_st.pipeline.text_length import cut_to, tokens_to_embed
 from leaf_st.pipeline.vocabulary import count_sample
-from leaf_st.recipe import PAPER, Recipe
+from leaf_st.recipe import PAPER, Recipe, TeacherSpec
 from leaf_st.run_folder import VOCABULARY
 from leaf_st.student.layers import last_layers
 from leaf_st.teacher.open import open_teacher, usable_texts
@@ -81,13 +81,14 @@ class Screening:
         return l2, fit.retention(l2, start.spectrum.spread)
 
 
-def half_of_the_layers(name: str) -> tuple[int, ...]:
-    """Return half of the layers of the teacher ``name``: the first layer and the last layers.
+def half_of_the_layers(teacher: TeacherSpec) -> tuple[int, ...]:
+    """Return half of the layers of ``teacher``: the first layer and the last layers.
 
     Raises:
         InputError: If the teacher cannot be loaded, or has no layers.
     """
-    count = layers_of(load_model(name))
+    code = teacher.trust_remote_code
+    count = layers_of(load_model(teacher.model, revision=teacher.revision, trust_remote_code=code))
     return last_layers(max(count // 2, 1), count)
 
 

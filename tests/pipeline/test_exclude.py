@@ -86,6 +86,14 @@ def test_an_empty_list_keeps_all_texts(mixed, tmp_path):
     assert "excluded" not in json.loads((tmp_path / "run" / "recipe.json").read_text())
 
 
+def test_a_store_from_elsewhere_is_not_said_to_be_compared(mixed, tmp_path):
+    Run(replace(mixed, texts=replace(mixed.texts, exclude=[])), tmp_path / "other").embed()
+    shutil.copytree(tmp_path / "other" / "store", tmp_path / "run" / "store")
+    Run(mixed, tmp_path / "run").train()
+    for folder in ("run", "run/model"):
+        assert "excluded" not in json.loads((tmp_path / folder / "recipe.json").read_text())
+
+
 def test_sets_that_are_not_evaluated_can_be_named(mixed, search_set, tmp_path):
     named = replace(mixed, evaluate_on=(), texts=replace(mixed.texts, exclude=str(search_set)))
     assert _texts(Run(named, tmp_path / "run").embed()) == KEPT

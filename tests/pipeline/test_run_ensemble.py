@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from letters import save_set
+from safetensors.numpy import load_file, save_file
 
 from leaf_st import evaluate, open_teacher
 from leaf_st.errors import InputError
@@ -23,6 +24,7 @@ from leaf_st.run_folder import FIT
 from leaf_st.student.asymmetric import load
 from leaf_st.teacher.ensemble.teacher import Ensemble
 from leaf_st.teacher.open import teacher_spec
+from leaf_st.teacher.store import EmbeddingStore
 
 TEXTS = ["a text, number 3", "what is a leaf?", "zebras"]
 
@@ -98,6 +100,19 @@ def test_a_run_that_is_killed_resumes_with_the_same_axes(ensemble, tmp_path, mon
     store = Run(recipe, tmp_path / "run").embed()
     assert (tmp_path / "run" / FIT).read_bytes() == before
     np.testing.assert_array_equal(store.embeddings(range(60)), whole.embeddings(range(60)))
+
+
+def test_a_partition_uses_the_axes_that_another_one_fitted(ensemble, tmp_path):
+    recipe = replace(ensemble, teacher=replace(ensemble.teacher, dimensions=8))
+    Run(recipe, tmp_path / "whole").embed()
+    axes = load_file(tmp_path / "whole" / FIT)
+    (tmp_path / "run" / FIT).parent.mkdir(parents=True)
+    save_file({name: -values for name, values in axes.items()}, tmp_path / "run" / FIT)  # as another processor may
+    before = (tmp_path / "run" / FIT).read_bytes()
+    store = Run(recipe, tmp_path / "run").embed()
+    assert (tmp_path / "run" / FIT).read_bytes() == before
+    whole = EmbeddingStore(tmp_path / "whole" / "store").embeddings(range(60))
+    np.testing.assert_allclose(store.embeddings(range(60)), -whole, atol=1e-3)
 
 
 def test_a_published_student_names_its_teachers(ensemble, tmp_path):

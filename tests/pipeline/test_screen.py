@@ -242,7 +242,7 @@ def test_an_ensemble_is_projected_before_it_is_screened(letters, tiny_teacher_fo
 
 
 def test_half_of_the_layers(tiny_teacher_folder):
-    assert half_of_the_layers(str(tiny_teacher_folder)) == (0, 4, 5)
+    assert half_of_the_layers(TeacherSpec(model=str(tiny_teacher_folder))) == (0, 4, 5)
 
 
 def test_what_cannot_be_screened_is_refused(letters, texts, tiny_teacher_folder):

@@ -571,6 +571,15 @@ def test_a_killed_embedding_asks_again_for_no_finished_block(tmp_path):
         assert sum(server.asked[text] - 1 for text in texts) <= 2 * 1024
 
 
+def test_a_dry_run_takes_no_budget(tmp_path, capsys):
+    with serve() as server:
+        words = ("run", _recipe_file(tmp_path, server.url, 200), "--output", tmp_path / "run", "--dry-run")
+        with pytest.raises(SystemExit):
+            main([str(word) for word in (*words, "--max-tokens", "7")])
+        assert not server.asked
+    assert "--dry-run: expected no budget, because a plan states the price" in capsys.readouterr().err
+
+
 def _shards(folder):
     return list((folder / "run" / "store").glob("shard-*"))
 

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from leaf_st.errors import InputError
 from leaf_st.evaluation.display import COLOURS, on_axes, set_names
 from leaf_st.evaluation.measurements.agreement_row import HELD_OUT, NAME, AgreementRow
 from leaf_st.evaluation.measurements.measurement import (
@@ -141,6 +142,11 @@ def _measure(options: argparse.Namespace) -> list[AgreementRow]:
 
     if options.texts:
         return measure_texts(options.model, options.teacher, options.texts, options.output)
+    if options.teacher is not None:
+        raise InputError(
+            f"--teacher {options.teacher}: expected --texts, found none: the held-out texts have vectors of the run's "
+            "teacher; name texts, or leave out --teacher"
+        )
     return measure_held_out(options.model, options.output)
 
 

@@ -229,11 +229,17 @@ def _measure(options: argparse.Namespace) -> list[ExportRow]:
 
 
 def _texts_of(model: str, named: str | None) -> TextsSpec:
-    """Return the texts ``named``; by default the texts of the model's recipe if they exist, else documentation."""
+    """Return the texts ``named``; by default the texts of the model's recipe, or documentation strings."""
+    from leaf_st.evaluation.measurements.candidates import latency_texts
+
     recipe = recorded_recipe(model)
     spec = TextsSpec(source=named or DOCSTRINGS)
     if named is None and recipe is not None and Path(recipe.texts.source).exists():
-        spec = recipe.texts
+        try:
+            latency_texts(recipe.texts)
+            spec = recipe.texts
+        except InputError as error:  # texts of one kind, for example
+            _logger.info("documentation strings are used: %s", error)
     _logger.info("texts of %s", spec.source)
     return spec
 

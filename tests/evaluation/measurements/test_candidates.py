@@ -6,10 +6,11 @@ import torch
 from transformers import BertConfig
 
 from leaf_st.errors import InputError
+from leaf_st.evaluation.measurements import export
 from leaf_st.evaluation.measurements.candidates import candidates, latency_texts
 from leaf_st.export.forms import get_form
 from leaf_st.models.portable import save_portable
-from leaf_st.recipe import Recipe, TeacherSpec
+from leaf_st.recipe import DOCSTRINGS, Recipe, TeacherSpec, TextsSpec
 from leaf_st.zoo import ARCHITECTURES, ARCTIC, MXBAI, Architecture
 
 TINY = Architecture(32, 2, 2, 64, vocab_size=100, max_position_embeddings=40)
@@ -83,6 +84,13 @@ def test_texts_of_both_sides(tmp_path):
         "query": [f"text {2 * number}" for number in range(1024)],
         "document": [f"text {2 * number + 1}" for number in range(1024)],
     }
+
+
+def test_an_export_of_a_run_with_texts_of_one_kind_takes_documentation(tmp_path, monkeypatch):
+    (tmp_path / "texts.txt").write_text("a text\nanother text\n")
+    recipe = Recipe(name="a", texts=TextsSpec(source=str(tmp_path / "texts.txt")), teacher=TeacherSpec(model="teacher"))
+    monkeypatch.setattr(export, "recorded_recipe", lambda model: recipe)
+    assert export._texts_of("model", None) == TextsSpec(source=DOCSTRINGS)
 
 
 def test_texts_of_only_one_side_are_refused(tmp_path):
