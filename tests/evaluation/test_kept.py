@@ -34,7 +34,7 @@ def test_memory_does_not_hold_the_vectors():
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device without room")
 def test_a_full_disk_names_the_folder_of_temporary_files(monkeypatch):
-    monkeypatch.setattr(tempfile, "TemporaryFile", partial(open, "/dev/full", "wb"))
+    monkeypatch.setattr(tempfile, "TemporaryFile", partial(open, "/dev/full", "wb", 0))
     with pytest.raises(OSError, match=rf"No space left on device: '{tempfile.gettempdir()}'"):
         KeptVectors().add(["a"], np.ones((1, 2), np.float32))
 

@@ -41,7 +41,7 @@ def _modernbert(kinds):
             _modernbert([FULL, WINDOW, WINDOW, FULL]),
             {"global_rope_theta": 160000.0, "local_rope_theta": 10000.0, "global_attn_every_n_layers": 3},
         ),
-        (_modernbert([FULL, WINDOW, WINDOW, WINDOW, FULL, WINDOW, WINDOW]), None),
+        (_modernbert([FULL, WINDOW, WINDOW, FULL, FULL]), None),
         ({"model_type": "another", "rope_parameters": {FULL: _default(1e6), WINDOW: _default(1e4)}}, None),
     ],
 )

@@ -174,7 +174,7 @@ def test_a_folder_without_a_run_or_a_set_is_reported(run, tmp_path):
 
 
 def test_a_run_is_found_by_its_model_folder(run, sets, measured, results):
-    assert measure_margin(run / "model", sets, results) == measured
+    assert measure_margin(run / "model", sets, results) == measured[0]
 
 
 def test_an_interrupted_measurement_of_checkpoints_resumes(run, sets, measured, tmp_path, monkeypatch):
