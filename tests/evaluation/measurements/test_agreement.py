@@ -238,9 +238,7 @@ def test_unusable_texts_and_models_are_named(trained, tiny_teacher_folder, searc
         _measure(trained.folder, tmp_path / "results", [search_set, other])
     with pytest.raises(InputError, match="expected a run folder, whose held-out texts are measured"):
         _measure(tiny_teacher_folder, tmp_path / "results", [])
-    with pytest.raises(
-        InputError, match="--teacher other: expected --texts, found none: the held-out texts"
-    ):
+    with pytest.raises(InputError, match="--teacher other: expected --texts, found none: the held-out texts"):
         _measure(trained.folder, tmp_path / "results", [], teacher="other")
     assert not (tmp_path / "results").exists()
 
