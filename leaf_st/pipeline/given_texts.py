@@ -4,7 +4,7 @@ A second call must pass the same texts: `keep_texts` compares them with the file
 grow with the number of texts.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,11 +66,11 @@ def _rows(texts: Iterable[Any], vector_column: str | None) -> Iterator[_Row]:
         )
     if isinstance(texts, datasets.Dataset | datasets.IterableDataset):
         required = ["text", *([vector_column] if vector_column else [])]
-        names = texts.column_names or required  # a stream may not know its columns
-        for name in required:
-            if name not in names:
-                raise InputError(f"texts: expected a column {name!r}, found {', '.join(names)}: rename the column")
-        texts = texts.select_columns([name for name in (*required, "kind") if name in names])
+        if (names := texts.column_names) is None:  # a stream, for example after `map` or of a csv file
+            texts = _of_unknown_columns(texts, required)
+        else:
+            _require_columns(names, required)
+            texts = texts.select_columns([name for name in (*required, "kind") if name in names])
     elif hasattr(texts, "columns") or hasattr(texts, "column_names"):  # iteration would give the names of the columns
         raise InputError(
             f"texts: expected texts, found a {type(texts).__name__}: pass one column, such as list(frame['text']), or "
@@ -91,10 +91,28 @@ def _rows(texts: Iterable[Any], vector_column: str | None) -> Iterator[_Row]:
         yield row if vector_column is None else row._replace(vector=_vector(item, vector_column, number))
 
 
+def _of_unknown_columns(stream: Iterable[Any], required: Sequence[str]) -> Iterator[Any]:
+    """Yield the rows of ``stream``, whose first row shows the columns."""
+    for number, row in enumerate(stream):
+        if number == 0 and isinstance(row, Mapping):
+            _require_columns(list(row), required)
+        yield row
+
+
+def _require_columns(names: Sequence[str], required: Sequence[str]) -> None:
+    for name in required:
+        if name not in names:
+            found = ", ".join(names) or "none"
+            raise InputError(f"texts: expected a column {name!r}, found {found}: rename the column")
+
+
 def _vector(item: object, column: str, number: int) -> bytes:
     if not isinstance(item, Mapping) or column not in item:
         raise InputError(f"texts: expected mappings with 'text' and {column!r}, found {item!r:.100} at index {number}")
     value = item[column]
+    # As MySQL and Postgres return binary values; the `tolist` of bytes would give the numbers 0 to 255.
+    if isinstance(value, bytearray) or (isinstance(value, memoryview) and value.itemsize == 1):
+        value = bytes(value)
     return parse(value.tolist() if hasattr(value, "tolist") else value).tobytes()
 
 

@@ -1,16 +1,19 @@
 """Estimate the rows, steps, disk space and hours of a run on this machine before the run starts.
 
-Rows of local sources are counted by the reader of the training texts. Steps and learning rates come from the trainer's
-code. Hours come from a short trial of both models. If the hub cannot be reached, models of the same shape with random
-weights, which are equally fast, are timed instead. Only temporary files are written.
+Rows of local sources are counted by the reader of the training texts; if vectors are given, only rows with a usable
+vector count. Steps and learning rates come from the trainer's code. Hours come from a short trial of both models. If
+the hub cannot be reached, models of the same shape with random weights, which are equally fast, are timed instead. Only
+temporary files are written.
 """
 
 import math
 import shutil
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 
@@ -26,7 +29,7 @@ from leaf_st.pipeline.vocabulary import count_sample, require_counted_texts
 from leaf_st.recipe import PAPER, Recipe, TeacherSpec
 from leaf_st.run_folder import VOCABULARY
 from leaf_st.student.new import new_student
-from leaf_st.teacher.open import open_teacher
+from leaf_st.teacher.open import open_teacher, usable_texts
 from leaf_st.teacher.protocol import Fingerprint, Fitted, Service, Table, Teacher
 from leaf_st.teacher.rate import seconds_per_text
 from leaf_st.texts import Text
@@ -62,16 +65,25 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
         teacher = open_teacher(loadable.teacher)
         student = new_student(loadable, teacher.fingerprint)  # reports an invalid student before counting
         cut = cut_to(tokens_to_embed(recipe, teacher, student), student, teacher.fingerprint.prompts)
-        texts, sample = survey(recipe.texts, prompts=teacher.prompts, skipped=skipped, excluded=excluded, cut=cut)
+        texts, sample = survey(
+            recipe.texts,
+            prompts=teacher.prompts,
+            skipped=skipped,
+            excluded=excluded,
+            cut=cut,
+            usable=partial(usable_texts, teacher),
+        )
+        general, _ = survey(recipe.general, "general", cut=cut) if recipe.general else ((), ())
+        held_out, watched = _validation_rows(recipe, texts, general)
         vocabulary = None
         if loadable.student.needs_tokens:
             loadable, vocabulary = count_sample(loadable, student, sample, Path(temporary) / VOCABULARY)
-        general, _ = survey(recipe.general, "general", cut=cut) if recipe.general else ((), ())
-        held_out, watched = _validation_rows(recipe, texts, general)
         spec = replace(recipe.training, held_out_rows=max(1, held_out + watched))
         fingerprint, device = teacher.fingerprint, student.device.type
-        timed = _first(recipe, excluded) if isinstance(teacher, Table) else sample
-        text = _seconds(teacher.unfitted if isinstance(teacher, Fitted) else teacher, timed)
+        if isinstance(teacher, Table):
+            text = _seconds_of_table(teacher, recipe, excluded)
+        else:
+            text = _seconds(teacher.unfitted if isinstance(teacher, Fitted) else teacher, sample)
         service = _service(teacher, sample) if isinstance(teacher, Service) else None
         token_bytes = bytes_per_text(student, _prompted(sample, fingerprint))
         del teacher, student  # frees the memory of a large model
@@ -108,6 +120,15 @@ def _seconds(teacher: Teacher, sample: Sequence[Text]) -> float:
     return seconds_per_text(teacher, sample)
 
 
+def _seconds_of_table(teacher: Teacher, recipe: Recipe, excluded: Contents | None) -> float:
+    """Return the mean seconds for one of the first texts of a table, to read the text and to find its vector."""
+    started = time.perf_counter()
+    read = read_texts(recipe.texts, Counter(), prompts=teacher.prompts, excluded=excluded)
+    texts = list(islice(usable_texts(teacher, read, Counter()), SAMPLE))
+    seconds = time.perf_counter() - started
+    return seconds / len(texts) + seconds_per_text(teacher, texts)
+
+
 def _service(teacher: Service, sample: Sequence[Text]) -> ServiceCosts:
     """Return what a text like those in ``sample`` costs."""
     tokens, is_limited = teacher.tokens_per_text(sample), teacher.seconds_at_limits(sample) is not None
@@ -116,10 +137,6 @@ def _service(teacher: Service, sample: Sequence[Text]) -> ServiceCosts:
 
 def _prompted(sample: Sequence[Text], fingerprint: Fingerprint) -> list[str]:
     return [fingerprint.prompts.get(row.kind, "") + row.text for row in sample]
-
-
-def _first(recipe: Recipe, excluded: Contents | None) -> list[Text]:
-    return list(islice(read_texts(recipe.texts, Counter(), excluded=excluded), SAMPLE))
 
 
 def _validation_rows(recipe: Recipe, texts: Sequence[SourceRows], general: Sequence[SourceRows]) -> tuple[int, int]:

@@ -7,7 +7,7 @@ sizes (Table 1), and the sample consists of made-up texts of these lengths.
 import logging
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from leaf_st.recipe import KINDS, PAPER, Kind, TextsSpec
@@ -60,6 +60,7 @@ def survey(
     skipped: Counter[str] | None = None,
     excluded: Contents | None = None,
     cut: Cut = list,
+    usable: Callable[[Iterable[Text], Counter[str]], Iterable[Text]] = lambda texts, _: texts,
 ) -> Counts:
     """Return the number of texts of ``spec`` by source and kind, and a random sample of the texts.
 
@@ -71,6 +72,7 @@ def survey(
         skipped: Counts the rows that are left out, by reason.
         excluded: As for `leaf_st.texts.read.read_texts`; the paper's texts are not compared.
         cut: Shortens the texts, as for `leaf_st.texts.read.read_texts`.
+        usable: Selects the texts that can be embedded, and counts the others by reason; all texts by default.
 
     Raises:
         InputError: As `leaf_st.texts.read.read_texts`.
@@ -79,12 +81,12 @@ def survey(
         return (declared := list(_declared(spec))), _made_up(declared)
     skipped = Counter() if skipped is None else skipped
     texts = read_texts(spec, skipped, key, prompts, excluded=excluded, cut=cut)
-    counts = _counted(texts, spec.source, SAMPLE if size is None else size)
+    counts = _counted(usable(texts, skipped), spec.source, SAMPLE if size is None else size)
     log_left_out(_logger, spec.source, skipped)
     return counts
 
 
-def _counted(texts: Iterator[Text], source: str, most: int) -> Counts:
+def _counted(texts: Iterable[Text], source: str, most: int) -> Counts:
     rng, sample = random.Random(0), list[Text]()
     rows, characters, size = (Counter[Kind]() for _ in range(3))
     for number, row in enumerate(texts):

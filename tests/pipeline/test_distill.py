@@ -122,6 +122,32 @@ def test_mappings_and_a_stream(tiny_teacher_folder, tmp_path):
     assert {row.kind for row in _stored(tmp_path / "stream")} == {"query"}
 
 
+def _stream(rows):
+    """Return a stream that does not know its columns, as that of a csv file."""
+    stream = datasets.Dataset.from_list(rows).to_iterable_dataset().map(dict)
+    assert stream.column_names is None
+    return stream
+
+
+def test_a_stream_of_unknown_columns_keeps_its_kinds(tmp_path):
+    stream = _stream([{"id": n, "text": text, "kind": ("query", "document")[n % 2]} for n, text in enumerate(TEXTS)])
+    for _ in range(2):  # written, then compared
+        keep_texts(stream, tmp_path / "run" / "texts" / "given.parquet")
+    kept = pq.read_table(tmp_path / "run" / "texts" / "given.parquet").to_pydict()
+    assert kept == {"text": TEXTS, "kind": ["query", "document"] * 30}
+
+
+def test_a_stream_of_unknown_columns_needs_the_columns(tmp_path):
+    path = tmp_path / "given.parquet"
+    with pytest.raises(InputError, match=r"^texts: expected a column 'text', found id, body: rename the column$"):
+        keep_texts(_stream([{"id": 1, "body": "cats"}]), path)
+    with pytest.raises(
+        InputError, match=r"^texts: expected a column 'embedding', found id, text, vector: rename the column$"
+    ):
+        keep_texts(_stream([{"id": 1, "text": "cats", "vector": "[1, 2]"}]), path, "embedding")
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("as_path", [str, lambda path: path])
 def test_a_path(tiny_teacher_folder, tmp_path, as_path):
     (tmp_path / "texts.txt").write_text("\n".join(TEXTS))

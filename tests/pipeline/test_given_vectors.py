@@ -1,5 +1,6 @@
 """Runs on vectors that exist already: the tiny teacher's, in a table."""
 
+import array
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ import leaf_st
 from leaf_st.cli.main import main
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import document_text, load_beir
+from leaf_st.pipeline.given_texts import keep_texts
 from leaf_st.pipeline.plan import plan
 from leaf_st.pipeline.plan_text import format_plan
 from leaf_st.pipeline.recipe_file import override
@@ -220,6 +222,27 @@ def test_the_plan_needs_no_model_of_the_teacher(recipe, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_the_plan_leaves_out_the_texts_that_the_run_leaves_out(recipe, table, tmp_path):
+    rows = pq.read_table(table).to_pydict()
+    rows["embedding"][0] = None
+    rows["embedding"][1] = [float("nan")] * len(rows["embedding"][2])
+    rows["text"][3], rows["embedding"][3] = rows["text"][2], [-number for number in rows["embedding"][2]]
+    pq.write_table(pa.table(rows), tmp_path / "table.parquet")
+    changed = override(recipe, [f"texts.source={tmp_path / 'table.parquet'}"])
+    planned = plan(Run(changed, tmp_path / "run").recipe, tmp_path / "run")
+    assert planned.rows == 76 == len(Run(changed, tmp_path / "run").embed())
+    assert planned.speed.text > 0
+
+
+def test_the_plan_of_a_table_without_a_usable_vector_names_the_reasons(recipe, tmp_path, caplog):
+    np.save(tmp_path / "vectors.npy", np.zeros((80, 8), dtype=np.float32))
+    useless = override(recipe, [f"teacher.vector_column={tmp_path / 'vectors.npy'}"])
+    caplog.set_level("INFO")
+    with pytest.raises(InputError, match=r"expected at least 10 texts, .* found 0"):
+        plan(Run(useless, tmp_path / "run").recipe, tmp_path / "run")
+    assert "left out: 80 zero vector (first: 'a text, number 0')" in caplog.text
+
+
 def test_a_student_of_the_model_can_be_trained_further_on_vectors_of_its_name(recipe, tiny_teacher_folder, tmp_path):
     values = {name: getattr(recipe, name) for name in recipe.__dict__}
     run = Run(recipe, tmp_path / "first")
@@ -253,6 +276,15 @@ def test_a_data_set_with_vectors_is_distilled_in_one_call(table, tiny_teacher_fo
         leaf_st.distill(["a text"], "owner/api", output=tmp_path / "none", **options)
     with pytest.raises(InputError, match="expected a column 'vec', found text, embedding"):
         leaf_st.distill(rows, "owner/api", output=tmp_path / "none", **{**options, "vector_column": "vec"})
+
+
+@pytest.mark.parametrize("form", [bytes, bytearray, memoryview, lambda content: memoryview(array.array("f", content))])
+def test_binary_vectors_of_a_database_are_kept_whatever_their_type(tmp_path, form):
+    vectors = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    rows = [{"text": f"a text, number {row}", "v": form(vector.tobytes())} for row, vector in enumerate(vectors)]
+    keep_texts([*rows, {"text": "without a vector", "v": form(b"")}], tmp_path / "given.parquet", "v")
+    kept = pq.read_table(tmp_path / "given.parquet")["v"].to_pylist()
+    assert kept == [*(vector.tobytes() for vector in vectors), b""]
 
 
 def test_the_card_does_not_load_the_teacher(recipe, tmp_path):
