@@ -24,6 +24,8 @@ class Columns:
         sizes: list[int] = []
         for path in paths:
             file = open_columns(path, *FIELD)
+            if not sum(file.sizes):  # such as an empty DataFrame, whose columns have no types
+                continue
             require_column(path, column, file.schema.names, *FIELD)
             _require_form(path, column, file.schema.field(column).type)
             self._pieces += [(path, piece) for piece in range(len(file.sizes))]
@@ -65,14 +67,15 @@ def _is_list(kind: pa.DataType) -> bool:
 
 def _require_form(path: Path, column: str, kind: pa.DataType) -> None:
     types = pa.types
-    encoded = (
+    others = (
+        types.is_null,  # as pandas writes rows without a vector
         types.is_string,
         types.is_large_string,
         types.is_binary,
         types.is_large_binary,
         types.is_fixed_size_binary,
     )
-    if (_is_list(kind) and types.is_floating(kind.value_type)) or any(test(kind) for test in encoded):
+    if (_is_list(kind) and types.is_floating(kind.value_type)) or any(test(kind) for test in others):
         return
     raise FieldError(
         *FIELD,

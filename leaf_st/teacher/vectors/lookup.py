@@ -1,5 +1,6 @@
 """Vectors by text, each with its flaw."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -28,7 +29,11 @@ class Lookup:
     def __init__(self, table: TextsSpec, files: VectorFiles, fingerprint: Fingerprint) -> None:
         self._table, self._files, self._prompts = table, files, fingerprint.prompts
         self._normalized = fingerprint.normalized
-        self._cursor = Cursor(files, fingerprint.dimension)
+        self._width = fingerprint.dimension
+        # By kind, and by whether the rows are later ones of repeated texts, so that each cursor only moves on. A store
+        # asks for a shard after its vectors were checked, first for the queries: a single cursor would go back, and
+        # read a jsonl file from its start, for each shard.
+        self._cursors = defaultdict[tuple[str, bool], Cursor](lambda: Cursor(files, self._width))
 
     def fetch(self, names: Sequence[str], kind: str) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
         """Return the vectors of n texts with their prompts, and the flaw of each, `OK` if usable.
@@ -47,21 +52,24 @@ class Lookup:
                 "commands the queries' vectors too; add vectors to the table, choose a mode (`evaluate --modes`), or "
                 "name a teacher that can be loaded (--teacher)",
             )
-        vectors, widths = self._read(rows)
+        vectors, widths = self._read(rows, kind)
         norms, normalized = norms_of(vectors), self._normalized
-        flaws = find_flaws(norms, widths, self._cursor.width, normalized)
+        flaws = find_flaws(norms, widths, self._width, normalized)
         flaws[rows == CONFLICT] = REPEATED
         return normalize(vectors, norms, flaws == OK) if normalized else vectors, flaws
 
-    def _read(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def _read(self, rows: NDArray[np.int64], kind: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return the vectors of n rows and their widths; NaN for `CONFLICT`."""
+        is_later = self._index.is_later(rows)
         order = np.argsort(rows, kind="stable")
         order = order[rows[order] != CONFLICT]
-        if len(order) == len(rows) and (order[1:] > order[:-1]).all():  # in the order of the table
-            return self._cursor.fetch(rows)
-        vectors = np.full((len(rows), self._cursor.width), np.nan, dtype=np.float32)
-        widths = np.full(len(rows), self._cursor.width)
-        vectors[order], widths[order] = self._cursor.fetch(rows[order])
+        if len(order) == len(rows) and (order[1:] > order[:-1]).all() and not is_later.any():  # in the table's order
+            return self._cursors[kind, False].fetch(rows)
+        vectors = np.full((len(rows), self._width), np.nan, dtype=np.float32)
+        widths = np.full(len(rows), self._width)
+        for later in (False, True):
+            places = order[is_later[order] == later]
+            vectors[places], widths[places] = self._cursors[kind, later].fetch(rows[places])
         return vectors, widths
 
     @cached_property
@@ -75,5 +83,5 @@ class Lookup:
                 f"{self._files.rows:,}: name the vectors of this table",
                 self._files.paths[0],
             )
-        index.merge_repeated(self._cursor)
+        index.merge_repeated(Cursor(self._files, self._width), self._normalized)
         return index

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from leaf_st.texts.columnar import BATCH_ROWS
 
-_ROWS = 2 * BATCH_ROWS  # rows that are kept: a block of a store spans two blocks of the table
+_ROWS = 2 * BATCH_ROWS  # kept: a shard of 1,024 texts spans two blocks of the table; a larger shard is read again
 
 
 class _Block(NamedTuple):

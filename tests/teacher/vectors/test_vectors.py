@@ -18,6 +18,7 @@ from leaf_st.teacher.open import open_teacher, open_teacher_model, require_teach
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import NoVectorError
 from leaf_st.teacher.store import STORE_MANIFEST, EmbeddingStore
+from leaf_st.teacher.vectors.records import Records
 from leaf_st.texts.read import read_texts
 
 WIDTH = 8
@@ -122,6 +123,69 @@ def test_repeated_texts_with_different_vectors_are_counted_and_named(tmp_path):
     store = _store(_spec(_write(tmp_path / "t.parquet", texts, vectors)), tmp_path / "store")
     assert store.skipped == {"duplicate": 2, "repeated text with different vectors (first: 'b')": 1}
     assert [row.text for row in store.texts([0, 1])] == ["a", "c"]
+
+
+BAD = np.full(WIDTH, np.nan, np.float32)
+
+
+def test_the_first_usable_vector_of_a_repeated_text_counts(tmp_path):
+    vectors = _unit(8)
+    rows = [
+        *(("a", None), ("b", vectors[1]), ("c", BAD), ("d", vectors[3])),
+        *(("a", vectors[0]), ("b", None), ("c", vectors[2]), ("d", 3 * vectors[3])),
+        *(("e", None), ("a", vectors[0]), ("e", BAD), ("f", None), ("f", vectors[5]), ("f", vectors[6]), ("g", BAD)),
+        *(("c", vectors[2][:-1]), ("g", None), ("h", vectors[7])),
+    ]
+    texts, given = zip(*rows, strict=True)
+    _write(tmp_path / "t.parquet", list(texts), list(given))
+    lines = (json.dumps({"text": text, "v": None if v is None else v.tolist()}) for text, v in rows)
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    for number, name in enumerate(("t.parquet", "t.jsonl")):
+        store = _store(_spec(tmp_path / name), tmp_path / f"store {number}")
+        assert [row.text for row in store.texts(range(5))] == ["a", "b", "c", "d", "h"]
+        np.testing.assert_array_equal(store.embeddings(range(5)), vectors[[0, 1, 2, 3, 7]])
+        assert store.skipped == {
+            "duplicate": 10,
+            "without a vector (first: 'e')": 1,
+            "repeated text with different vectors (first: 'f')": 1,
+            "vector with NaN, infinite or too large numbers (first: 'g')": 1,
+        }
+
+
+@pytest.mark.parametrize("rows_per_shard", [64, 512])
+def test_a_jsonl_file_is_not_read_again_for_each_shard(tmp_path, monkeypatch, rows_per_shard):
+    for name in ("records.BATCH_ROWS", "teacher.BATCH_ROWS", "recent._ROWS"):
+        monkeypatch.setattr(f"leaf_st.teacher.vectors.{name}", 32)
+    starts, read = [], Records.read
+    monkeypatch.setattr(Records, "read", lambda self, start: starts.append(start) or read(self, start))
+    vectors = _unit(3000)
+    texts = [(f"text {row}", ("query", "document")[row % 3 // 2]) for row in range(3000)]
+    rows = [(text, kind, vector.tolist()) for (text, kind), vector in zip(texts, vectors, strict=True)]
+    for place in range(20):  # a later row has the vector
+        rows.append((*rows[40 * place][:2], rows[40 * place][2]))
+        rows[40 * place] = (*rows[40 * place][:2], None)
+    lines = (json.dumps(dict(zip(("text", "kind", "v"), row, strict=True))) for row in rows)
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    spec = _spec(tmp_path / "t.jsonl", prompts={"query": "q: "})
+    store = _store(spec, tmp_path / "store", rows_per_shard=rows_per_shard)
+    np.testing.assert_array_equal(store.embeddings(range(3000)), vectors)
+    # Two for the width, one for repeated texts, and at most two for each of: the check, the queries and the documents.
+    assert len(starts) <= 9
+
+
+def test_files_without_rows_and_files_without_vectors_are_parts_of_a_table(tmp_path):
+    texts, vectors = [f"text {row}" for row in range(20)], list(_unit(20))
+    folder = tmp_path / "table"
+    folder.mkdir()
+    pq.write_table(pa.table({}), folder / "0.parquet")  # as Dask writes an empty piece
+    pq.write_table(pa.table({"text": pa.nulls(0), "v": pa.nulls(0)}), folder / "1.parquet")  # as pandas does
+    _write(folder / "2.parquet", texts[:10], vectors[:10])
+    pq.write_table(pa.table({"text": ["new", "newer"], "v": pa.nulls(2)}), folder / "3.parquet")
+    _write(folder / "4.parquet", texts[10:], vectors[10:])
+    store = _store(_spec(folder), tmp_path / "store")
+    assert store.skipped == {"without a vector (first: 'new')": 2}
+    assert [row.text for row in store.texts(range(20))] == texts
+    np.testing.assert_array_equal(store.embeddings(range(20)), vectors)
 
 
 def test_vectors_of_any_norm_are_kept_as_they_are(tmp_path):
