@@ -5,6 +5,7 @@ that makes the file visible also records its checksum.
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from leaf_st.atomic import is_temporary, write_whole
+from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
 from leaf_st.texts import Text
 from leaf_st.texts.fold import content_id, text_id
 from leaf_st.texts.sentence import sentences_of
 
+# A name in another form is a copy that another program made, such as "shard-... (1).arrow", or no shard.
+SHARD_NAME = re.compile(r"shard-(?P<number>\d{8})-[0-9a-f]{16}\.arrow")
+_LEFTOVER = re.compile(rf"\.{SHARD_NAME.pattern}\.[0-9a-f]{{8}}\.tmp")  # see `leaf_st.atomic.write_whole`
 _SMALL_NORM = 1e-3  # of a vector that float16 may not hold
 _LARGEST_LOSS = 0.01
 
@@ -47,14 +51,16 @@ class Shard:
 
 def find_shards(folder: Path) -> dict[int, Path]:
     """Return the files of the existing shards by shard number."""
-    return {int(path.name.split("-")[1]): path for path in folder.glob("shard-*-*.arrow") if path.is_file()}
+    found = ((SHARD_NAME.fullmatch(path.name), path) for path in folder.glob("shard-*-*.arrow"))
+    return {int(name["number"]): path for name, path in found if name is not None and path.is_file()}
 
 
 def find_leftovers(folder: Path) -> dict[int, list[Path]]:
     """Return the temporary files that killed processes left of their shards, by shard number."""
     found: dict[int, list[Path]] = {}
-    for path in filter(is_temporary, folder.glob(".shard-*-*.tmp")):
-        found.setdefault(int(path.name.split("-")[1]), []).append(path)
+    for path in folder.glob(".shard-*-*.tmp"):
+        if (name := _LEFTOVER.fullmatch(path.name)) is not None:
+            found.setdefault(int(name["number"]), []).append(path)
     return found
 
 

@@ -70,6 +70,23 @@ def test_temporary_files_of_a_kill_are_no_shards_and_no_foreign_files(tmp_path, 
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".shard")]
 
 
+def test_files_with_other_names_are_neither_read_nor_deleted(tmp_path, complete):
+    embed(tmp_path)
+    others = [f"{name.removesuffix('.arrow')} (1).arrow" for name in complete]
+    others += [f"{name.removesuffix('.arrow')}-copy.arrow" for name in complete]
+    others += ["shard-old-1.arrow", ".shard-old-1.tmp", ".shard-00000003-old.arrow.0a1b2c3d.tmp"]
+    for name in others:
+        (tmp_path / name).write_bytes(b"a copy that was interrupted")
+    next(tmp_path.glob("shard-00000003-*[0-9a-f].arrow")).unlink()
+    asked = []
+    teacher = FixedTeacher()
+    teacher.encode_query = lambda texts: asked.extend(texts) or FixedTeacher.encode_query(teacher, texts)
+    assert embed(tmp_path, teacher=teacher).damaged() == []
+    assert set(asked) < {text.text for text in TEXTS[12:16]}
+    assert {path.name for path in tmp_path.iterdir()} == {*complete, *others, "fingerprint.json", STORE_MANIFEST}
+    assert all((tmp_path / name).read_bytes() == content for name, content in complete.items())
+
+
 def test_the_folder_is_not_listed_for_each_shard(tmp_path, monkeypatch):
     listed, glob = [], Path.glob
     monkeypatch.setattr(Path, "glob", lambda *arguments: listed.append(arguments) or glob(*arguments))

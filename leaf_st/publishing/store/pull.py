@@ -20,13 +20,12 @@ from leaf_st.hub.explain import explain_download
 from leaf_st.hub.retry import TemporaryError, retry
 from leaf_st.hub.settings import check_download
 from leaf_st.teacher.remote_shards import RemoteFolder, write_source
-from leaf_st.teacher.shard import is_intact
+from leaf_st.teacher.shard import SHARD_NAME, is_intact
 from leaf_st.teacher.store import FINGERPRINT, PROBE_FILE, STORE_MANIFEST, EmbeddingStore
 
 _DOWNLOADS = ".pull.tmp"  # in the folder of the store
 _CONNECTIONS = 8
 _PROBES = re.compile(rf"(member-\d+/)?{re.escape(PROBE_FILE)}")
-_SHARD = re.compile(r"shard-\d{8}-[0-9a-f]{16}\.arrow")
 
 T = TypeVar("T")
 
@@ -165,7 +164,7 @@ class _Source:
 def _require_names(store: EmbeddingStore, place: str) -> None:
     """Check that the manifest names files of the folder, and not files elsewhere on this machine."""
     for path in store.paths:
-        if path.parent != store.folder or not _SHARD.fullmatch(path.name):
+        if path.parent != store.folder or not SHARD_NAME.fullmatch(path.name):
             raise InputError(
                 f"{place}: expected names of shards in {STORE_MANIFEST}, found {str(path)!r}: name another store"
             )
