@@ -1,5 +1,7 @@
 """Files of data sets on the hub: downloaded into the hub's cache, then read like local files."""
 
+import logging
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -22,6 +24,9 @@ from leaf_st.hub.settings import check_download
 
 _LISTS = ("state.json", "dataset_dict.json", "_delta_log/*.json")  # see `leaf_st.texts.table_formats`
 _SHOWN = 8  # files of a data set in an error
+_COMMIT = re.compile("[0-9a-f]{40}")
+
+_logger = logging.getLogger(__name__)
 
 
 @lru_cache(maxsize=16)
@@ -29,6 +34,7 @@ def dataset_files(url: str, of_file: tuple[str, ...], of_folder: tuple[str, ...]
     """Return the local copy of the folder or file ``url``.
 
     A part of a data set that is complete in the hub's cache needs no network, as `leaf_st.models.find` does for models.
+    A branch is not followed, because a resumed run must read the same texts again. The commit is logged instead.
 
     Args:
         url: An address that `parse_dataset_url` reads.
@@ -77,7 +83,14 @@ def dataset_commit(url: str, place: Path) -> str:
 def _from_cache(part: DatasetUrl, patterns: Sequence[str]) -> Path | None:
     with suppress(OSError, CachedRepoTreeNotFoundError):
         get_cached_repo_tree(part.repo_id, repo_type="dataset", revision=part.revision)
-        return _snapshot(part, patterns, local_files_only=True)
+        folder = _snapshot(part, patterns, local_files_only=True)
+        if not _COMMIT.fullmatch(part.revision or ""):
+            _logger.info(
+                "%s: commit %s in the hub's cache is read, and the hub is not asked for a newer one: name a commit as "
+                "hf://datasets/%s@COMMIT to read another",
+                *(part.repo_id, folder.name, part.repo_id),
+            )
+        return folder
     return None
 
 

@@ -81,12 +81,18 @@ _ARROW = _renamed("an Arrow file", ".arrow", ".feather")
 _JSON_LINES = _renamed("JSON lines", ".jsonl")
 _ARRAY = Content("one JSON array", "write each element as one line, for example with `jq -c '.[]'`")
 _DOCUMENT = Content("JSON over several lines", "write each object as one line, for example with `jq -c .`")
+_OBJECT_OF_COLUMNS = Content(
+    "one JSON object of lists or objects",
+    "write one object per row, for example with df.to_json(path, orient='records', lines=True) of pandas",
+)
 _SEPARATED = {
     ",": _renamed("a table of comma-separated values with a header", ".csv"),
     "\t": _renamed("a table of tab-separated values with a header", ".tsv"),
 }
 _COLUMN = re.compile(r"\w[\w.-]*")
 _COLUMNS = {"text", "id", "_id", "query", "document", "passage", "sentence", "content", "title", "label", "kind"}
+# The beginning of what pandas writes by default: an object of columns, each an object of values by row number.
+_CUT_COLUMNS = re.compile(r'\{\s*"[^"]*"\s*:\s*\{\s*"0"\s*:')
 _ZIP = re.compile(rb"PK(\x03\x04|\x05\x06|\x07\x08)")
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _TEXTUAL = (
@@ -239,6 +245,8 @@ def _json(text: str, is_cut: bool) -> Content | None:
     """Return the form of JSON at the beginning ``text`` of a file; None if the first lines are no JSON."""
     if text[:1] not in ("[", "{"):
         return None
+    if _has_columns(text, is_cut):
+        return _OBJECT_OF_COLUMNS
     if _has_json_lines(text, is_cut):
         return _JSON_LINES
     try:
@@ -256,6 +264,17 @@ def _json(text: str, is_cut: bool) -> Content | None:
     rest = text[end:].lstrip(" \t\r")
     has_rows = any(isinstance(element, dict) for element in value) and rest.startswith("\n")
     return _ARRAY if spans_lines or has_rows or not rest.strip() else None
+
+
+def _has_columns(text: str, is_cut: bool) -> bool:
+    """Return whether ``text`` is one JSON object whose values are all lists or objects; a row has a text."""
+    if is_cut:
+        return _CUT_COLUMNS.match(text) is not None
+    try:
+        value = json.loads(text)
+    except (RecursionError, ValueError):
+        return False
+    return isinstance(value, dict) and bool(value) and all(isinstance(part, list | dict) for part in value.values())
 
 
 def _has_json_lines(text: str, is_cut: bool) -> bool:

@@ -1,4 +1,4 @@
-"""Tables whose folder lists the files that belong to the table: those of `datasets` and Delta Lake.
+"""Tables whose folder lists the files that belong to the table: those of `datasets`, Delta Lake and `leaf-st embed`.
 
 A folder of such a table may hold further files, with rows that were deleted or that another program keeps beside the
 table. The cache of `datasets` has no list of its files, but its copies of rows have names of their own. The formats of
@@ -19,6 +19,8 @@ _STATE, _SPLITS = "state.json", "dataset_dict.json"  # of `datasets`: written by
 _INFO = "dataset_info.json"  # of `datasets`: in its cache and beside saved data sets
 # What `map`, `filter` and `shuffle` of `datasets` write beside the data: rows again, or the numbers of rows.
 _CACHED_COPY = re.compile(r"cache-[0-9a-f]{16}.*\.arrow")
+# Of a store of vectors, see `leaf_st.teacher.store`: a training writes Arrow files of its own beside the shards.
+_HEADER, _MANIFEST = "fingerprint.json", "manifest.json"
 _LOG = "_delta_log"
 _COMMIT = re.compile(r"\d{20}\.json")
 _EXPORT = "write the current rows as parquet into another folder"
@@ -32,6 +34,9 @@ def listed_files(folder: Path) -> list[Path] | None:
     """
     if (state := json_or(folder / _STATE, {})) and isinstance(state.get("_data_files"), list):
         return _files_of_state(folder, state)
+    manifest = json_or(folder / _MANIFEST, {}) if (folder / _HEADER).is_file() else {}
+    if isinstance(shards := manifest.get("shards"), list):
+        return _existing([folder / str(name) for name in shards], folder / _MANIFEST)
     if (folder / _LOG).is_dir():
         return _files_of_log(folder)
     if (folder / ".hoodie" / "hoodie.properties").is_file():

@@ -127,6 +127,23 @@ def test_a_complete_folder_in_the_cache_needs_no_hub(published, tmp_path, monkey
         _texts(f"{URL}/de")
 
 
+def test_the_commit_that_comes_from_the_cache_is_logged(published, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", logger="leaf_st")
+    with serve({}, published) as hub:
+        connect(monkeypatch, hub.url, tmp_path / "home")
+        before = _texts(f"{URL}/en")
+        assert COMMIT not in caplog.text
+        dataset_files.cache_clear()
+        hub.newest = "f" * 40
+        assert _texts(f"{URL}/en") == before
+        assert f"{NAME}: commit {COMMIT} in the hub's cache is read, and the hub is not asked" in caplog.text
+        caplog.clear()
+        for _ in range(2):  # downloaded, then from the cache
+            assert _texts(f"{URL}@{hub.newest}/en") == before
+            dataset_files.cache_clear()
+        assert "in the hub's cache is read" not in caplog.text
+
+
 def test_an_interrupted_download_is_completed(published, tmp_path, monkeypatch):
     with serve({}, published) as hub:
         connect(monkeypatch, hub.url, tmp_path / "home")

@@ -8,6 +8,7 @@ import zipfile
 from collections import Counter
 
 import numpy as np
+import pandas
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -66,7 +67,8 @@ FOREIGN = {
     "a NumPy array": saved(lambda file: np.save(file, np.ones(3))),
     "an SQLite database": sqlite(),
     "one JSON array: write each element as one line": b'[\n  {"text": "cats"},\n  {"text": "dogs"}\n]\n',
-    "JSON over several lines": b'{\n  "data": [\n    {"text": "cats"}\n  ]\n}\n',
+    "JSON over several lines": b'{\n  "text": "cats"\n}\n{\n  "text": "dogs"\n}\n',
+    "one JSON object of lists or objects: write one object per row": b'{\n  "data": [\n    {"text": "cats"}\n  ]\n}\n',
 }
 
 
@@ -88,6 +90,20 @@ def test_arrays_on_one_line(tmp_path, mark, end):
         (tmp_path / "a.jsonl").write_text(mark + json.dumps(array) + end, encoding="utf-8")
         with pytest.raises(InputError, match="expected one JSON object per line, found one JSON array"):
             read(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+@pytest.mark.parametrize("rows", [2, 20_000])  # within, and longer than, what is looked at
+def test_an_object_of_columns_comes_with_a_remedy_that_works(tmp_path, name, rows):
+    frame = pandas.DataFrame({"text": [f"cats {row}" for row in range(rows)], "label": 1})
+    frame.to_json(tmp_path / name)
+    with pytest.raises(InputError, match=r"found one JSON object of lists or objects: .* df\.to_json\(path, orient="):
+        read(tmp_path / name)
+    (tmp_path / name).write_text(json.dumps({"texts": ["cats", "dogs"]}))
+    with pytest.raises(InputError, match=r"found one JSON object of lists or objects: write one object per row"):
+        read(tmp_path / name)
+    frame.to_json(tmp_path / "a.jsonl", orient="records", lines=True)
+    assert read(tmp_path / "a.jsonl") == (frame["text"].tolist(), Counter())
 
 
 def test_tables_under_other_names(tmp_path):

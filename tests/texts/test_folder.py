@@ -10,6 +10,9 @@ import pytest
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import TextsSpec
+from leaf_st.teacher.local import LocalTeacher
+from leaf_st.teacher.precompute import precompute
+from leaf_st.texts import Text
 from leaf_st.texts.files import read_file
 
 
@@ -121,6 +124,21 @@ def test_beir_folder_with_tables_of_several_files(tmp_path):
     write(tmp_path / "corpus.parquet" / "part.1.parquet", "dogs")
     write(tmp_path / "queries.parquet", "animals")
     assert rows(tmp_path)[0] == [("cats", "document"), ("animals", "query"), ("dogs", "document")]
+
+
+def test_a_store_is_the_shards_that_its_manifest_lists(tmp_path, tiny_teacher):
+    given = [Text(f"text {row}", ("query", "document")[row % 2]) for row in range(10)]
+    teacher = LocalTeacher(tiny_teacher, "tiny", "0")
+    store = precompute(given, teacher, tmp_path / "store", rows_per_shard=4)
+    for with_lengths in (True, False):  # writes an Arrow file beside the shards, as a training does
+        store.to_dataset(with_lengths)
+    assert len(list(store.folder.glob("*.arrow"))) == 5
+    found, skipped = rows(store.folder)
+    assert found == [tuple(row) for row in given]
+    assert skipped == Counter({"not a file that the table lists": 2, "not a file of the form that is read": 2})
+    store.paths[1].unlink()
+    with pytest.raises(InputError, match=r"shard-00000001-.*: expected the file, which .*manifest\.json lists"):
+        rows(store.folder)
 
 
 def _saved(path, *texts, shards=1):
