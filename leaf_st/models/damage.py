@@ -7,7 +7,8 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from leaf_st.models.find import files_of_vectors
-from leaf_st.models.safety import damaged_settings, parts_of
+from leaf_st.models.parts import parts_of
+from leaf_st.models.safety import damaged_settings
 
 _NO_PROCESSOR = "Unrecognized processing class"  # transformers' error for each tokenizer that cannot be loaded
 

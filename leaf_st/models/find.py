@@ -23,6 +23,7 @@ from leaf_st.hub.answers import AnswerError, ask
 from leaf_st.hub.downloads import forget_listing, hashes_of, require_undamaged
 from leaf_st.hub.explain import explain_download, is_refused
 from leaf_st.hub.settings import check_download
+from leaf_st.models.parts import parts_of
 from leaf_st.run_folder import run_of
 from leaf_st.zoo import PACKAGED, ZOO, ZooModel
 
@@ -30,6 +31,8 @@ from leaf_st.zoo import PACKAGED, ZOO, ZooModel
 MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 DOCUMENTS = ["README.md", "LICEN[CS]E*", "NOTICE*"]
 PICKLED = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}  # endings of pickles
+# Pickles that trainers of transformers save beside the weights.
+_OF_TRAINING = ("training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state*.pth")
 _CONVERTED = {".gguf", ".onnx"}  # endings of weights in forms for other programs
 _NOT_FILES = ["onnx/*", "openvino/*"]
 COMPLETE = [*MODEL_FILES, *DOCUMENTS, "onnx/*", ".eval_results/*.yaml"]  # a copy to pass on
@@ -69,12 +72,12 @@ def find_model(
         InputError: If the model does not exist, files in the cache or weights in a package differ from the hub's, or a
             setting of the hub's client cannot work.
     """
-    if Path(name).is_dir():
+    if (local := local_model(name)) is not None:
         if revision is not None and name not in ZOO:
             raise ModelError(
                 name, f"expected no revision with a folder, which has only one, found {revision!r}: remove the revision"
             )
-        return _complete(_model_folder(Path(name)), name)
+        return _complete(local, name)
     if Path(name).is_file():
         raise ModelError(
             name, "expected the folder of a model or a hub id, found a file: name the folder that contains the model"
@@ -97,6 +100,11 @@ def find_model(
         if isinstance(error, InputError) or cannot_write(error):
             raise
         raise _explained(name, error) from error
+
+
+def local_model(name: str) -> Path | None:
+    """Return the folder of the model ``name`` if ``name`` is the path of a model or a run; None for any other name."""
+    return _model_folder(Path(name)) if Path(name).is_dir() else None
 
 
 def find_in_cache(name: str, revision: str | None = None, files: Sequence[str] = MODEL_FILES) -> Path | None:
@@ -211,11 +219,14 @@ def _model_folder(folder: Path) -> Path:
 
 
 def _is_complete(folder: Path) -> bool:
-    """Return whether ``folder`` holds weights, among them those of every model of transformers in the folder."""
-    parts = [folder, *(path for path in folder.iterdir() if path.name not in ("onnx", "openvino"))]
+    """Return whether ``folder`` holds weights, among them those of every model of transformers in the root or a module.
+
+    Other folders may hold a config without safetensors, such as onnx and checkpoints of a training.
+    """
+    parts = [folder, *(part for part, _ in parts_of(folder))]
     of_models = [part for part in parts if _is_transformers_config(part / "config.json")]
     return (
-        any(folder.glob("*.json"))
+        any(path.suffix == ".json" for path in folder.iterdir())
         and any(path.is_file() for path in folder.rglob("*.safetensors"))
         and all(any(path.is_file() for path in part.glob("*.safetensors")) for part in of_models)
     )
@@ -254,7 +265,7 @@ def _not_an_id(name: str) -> str:
 def _other_weights(paths: Iterable[Path]) -> str | None:
     """Return what is wrong with a model that has weights among ``paths`` and no safetensors; None without weights."""
     ordered = sorted(paths)
-    if pickled := [path for path in ordered if path.suffix in PICKLED]:
+    if pickled := list(filter(is_pickled_weights, ordered)):
         return pickle_problem(pickled[0])
     if converted := [path for path in ordered if path.suffix in _CONVERTED]:
         return (
@@ -262,6 +273,11 @@ def _other_weights(paths: Iterable[Path]) -> str | None:
             "which this file was made"
         )
     return None
+
+
+def is_pickled_weights(path: Path) -> bool:
+    """Return whether the name of ``path`` is that of pickled weights, and not of the state of a trainer."""
+    return path.suffix in PICKLED and not any(map(path.match, _OF_TRAINING))
 
 
 def pickle_problem(path: Path) -> str:

@@ -23,8 +23,9 @@ from leaf_st.models.intact import require_intact
 from leaf_st.models.kind import require_dense, warn_of_pooling
 from leaf_st.models.missing import OtherShapesError, load_report
 from leaf_st.models.padding import require_masked_padding
+from leaf_st.models.parts import parts_of
 from leaf_st.models.precision import dtype_of
-from leaf_st.models.safety import length_setting, own_code, parts_of, require_safe
+from leaf_st.models.safety import length_setting, own_code, require_safe
 from leaf_st.models.settings import require_settings
 from leaf_st.models.tokens import max_length_of, positions_of, special_tokens_of
 from leaf_st.recipe import Precision

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from leaf_st.atomic import json_or, read_json
 from leaf_st.errors import ModelError
-from leaf_st.models.find import PICKLED, commit_of, files_of_vectors, pickle_problem
+from leaf_st.models.find import PICKLED, commit_of, files_of_vectors, is_pickled_weights, pickle_problem
 from leaf_st.models.lfs import is_lfs_pointer
+from leaf_st.models.parts import parts_of
 from leaf_st.models.tokens import UNLIMITED
 
 # The settings of sentence-transformers that become arguments of transformers' loaders, by their new and old names.
@@ -129,23 +130,6 @@ def damaged_settings(folder: Path) -> str | None:
     return None
 
 
-def parts_of(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the folder and the type of each module of the model in ``folder``, the modules of a Router included.
-
-    A folder without modules.json is a Transformer. What cannot be read is left out: loading names the reason.
-    """
-    modules = json_or(folder / "modules.json", [])
-    if not modules:
-        yield folder, "sentence_transformers.models.Transformer"
-    for module in modules:
-        if isinstance(module, dict) and isinstance(module.get("path"), str) and isinstance(module.get("type"), str):
-            part = folder / module["path"]
-            yield part, module["type"]
-            routes = json_or(part / "router_config.json", {}) or json_or(part / "config.json", {})
-            types = routes.get("types") if module["type"].endswith((".Router", ".Asym")) else None
-            yield from ((part / name, str(kind)) for name, kind in _mapping(types).items())
-
-
 def _entries(folder: Path) -> Iterator[Path]:
     """Yield the files, folders and links in ``folder`` and its subfolders, without following links."""
     for parent, folders, files in os.walk(folder):
@@ -175,7 +159,7 @@ def _require_files(part: Path, kind: str, name: str) -> None:
         raise ModelError(name, f"expected the file {part / 'config.json'}, found none: name another model")
     there = sorted(path.name for path in part.glob("*.safetensors*"))
     is_complete = module not in ("Transformer", "Dense") or {_WEIGHTS, f"{_WEIGHTS}.index.json"} & {*there}
-    if not is_complete and not any(path.suffix in PICKLED for path in part.glob("*")):  # a pickle has its own message
+    if not is_complete and not any(map(is_pickled_weights, part.glob("*"))):  # a pickle has its own message
         found = ", ".join(there) or "none"
         remedy = "name another model"
         if commit_of(part) or commit_of(part.parent):
@@ -203,7 +187,7 @@ def _require_weights(part: Path, name: str) -> None:
             f"expected complete weights, found an adapter (LoRA) in {part}, whose base model is elsewhere: merge the "
             "adapter into its base model (peft: merge_and_unload) and name the folder of the merged model",
         )
-    pickled = sorted(path for path in part.glob("*") if path.suffix in PICKLED)
+    pickled = sorted(filter(is_pickled_weights, part.glob("*")))
     if pickled and not any(part.glob("*.safetensors")):
         raise ModelError(name, pickle_problem(pickled[0]))
     for index in part.glob("*.safetensors.index.json"):

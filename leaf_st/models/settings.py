@@ -15,7 +15,7 @@ from torch import nn
 
 from leaf_st.atomic import json_or
 from leaf_st.errors import ModelError
-from leaf_st.models.safety import parts_of
+from leaf_st.models.parts import parts_of
 
 
 @dataclass(frozen=True)

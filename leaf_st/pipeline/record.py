@@ -1,5 +1,6 @@
 """The contents of a run's recipe.json, and the recipe that a resumed run reads from recipe.json."""
 
+import os
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from leaf_st.errors import InputError
 from leaf_st.hub.dataset_files import dataset_commit
 from leaf_st.hub.dataset_url import is_dataset_url
-from leaf_st.models.find import commit_of, content_hash, find_model, published_as
+from leaf_st.models.find import commit_of, content_hash, find_model, local_model, published_as
 from leaf_st.pipeline.exclude import with_excluded_sets
 from leaf_st.recipe import PAPER, TEACHER_OF_START, Recipe, TextsSpec
 from leaf_st.run_folder import TEXTS, differences, has_begun_training, known_record, read_record
@@ -75,6 +76,27 @@ def run_record(
         **({"sources": sources} if sources else {}),
         "versions": {name: version(name) for name in _LIBRARIES},
     }
+
+
+def require_outside_of_models(recipe: Recipe, folder: Path) -> None:
+    """Check that the run folder ``folder`` is not inside the folder of a model of ``recipe``.
+
+    The run's files would change the hash of the model's files, and the run would be refused as that of another model.
+
+    Raises:
+        InputError: If ``folder`` is inside the folder of the teacher, of a member of an ensemble, or of the student's
+            start or backbone.
+    """
+    student = recipe.student.start or recipe.student.backbone
+    names = [spec.model for spec in recipe.teacher.models.values()]
+    for name in [*names, student] if student else names:
+        model = local_model(name)
+        # Path.resolve raises an exception for links that form a circle.
+        if model is not None and Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(model)):
+            raise InputError(
+                f"output {folder}: expected a folder outside of the model folder {model}, whose hash would change with "
+                "the files of the run, found a folder inside of it: name another output folder"
+            )
 
 
 def require_same_student(recipe: Recipe, folder: Path) -> None:

@@ -37,7 +37,7 @@ from leaf_st.lock import only_process
 from leaf_st.models.load import load_model
 from leaf_st.models.tokens import copy_tokenizer, max_length_of, unread_end
 from leaf_st.pipeline.exclude import excluded_contents, existing_sets, missing_sets
-from leaf_st.pipeline.record import require_same_student, resolved_recipe, run_record
+from leaf_st.pipeline.record import require_outside_of_models, require_same_student, resolved_recipe, run_record
 from leaf_st.pipeline.text_length import cut_to, tokens_to_embed
 from leaf_st.pipeline.vocabulary import count_training_texts, require_counted_texts
 from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, TextsSpec
@@ -75,7 +75,7 @@ class Run:
         max_tokens: Number of tokens after which an API is asked for no further texts; None for no limit.
 
     Raises:
-        InputError: If the folder contains other files or the run of another recipe.
+        InputError: If the folder contains other files or the run of another recipe, or is inside the folder of a model.
     """
 
     def __init__(self, recipe: Recipe, folder: Path, max_tokens: int | None = None) -> None:
@@ -85,6 +85,7 @@ class Run:
         self._max_tokens = None if max_tokens is None else max_tokens // self._processes.num_processes
         self._asked = recipe
         self.recipe = resolved_recipe(recipe, folder)
+        require_outside_of_models(self.recipe, folder)
         self._teacher: Teacher | None = None
         self._student: SentenceTransformer | None = None  # untrained
         self._store: EmbeddingStore | None = None

@@ -253,3 +253,48 @@ def test_a_download_with_other_weights_than_the_known_ones_is_refused(published,
         # Whoever names a revision wants its weights.
         named = forked.run(_print_known_model, hub.url, tmp_path / "home", "us/tiny", "main")
     assert Path(named.stdout.strip()).is_dir()
+
+
+def _with_a_config_in(folder, name):
+    """Add what is no part of the model: the folder of other forms of the weights, or of a checkpoint."""
+    (folder / name).mkdir()
+    shutil.copyfile(folder / "config.json", folder / name / "config.json")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["onnx-int8", "openvino_int8", "neuron", "checkpoint-500"])
+def test_a_folder_beside_the_modules_needs_no_safetensors(tiny_teacher_folder, tmp_path, name):
+    folder = _with_a_config_in(shutil.copytree(tiny_teacher_folder, tmp_path / "model"), name)
+    assert find_model(str(folder)) == folder
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"expected a model, found no model\.safetensors"):
+        find_model(str(folder))
+
+
+def test_a_folder_beside_the_modules_on_the_hub_needs_no_safetensors(published, tmp_path):
+    _with_a_config_in(published, "checkpoint-500")
+    with serve({"us/tiny": published}) as hub:
+        found = _resolve(hub.url, tmp_path / "home", "us/tiny")
+    assert (Path(found.stdout.strip()) / "checkpoint-500" / "config.json").is_file()
+    assert _resolve(hub.url, tmp_path / "home", "us/tiny").stdout == found.stdout  # the server is stopped by now
+
+
+def test_every_model_of_a_router_needs_safetensors(composed, tmp_path):
+    folder = tmp_path / "pair"
+    composed.save_pretrained(str(folder), create_model_card=False)
+    assert find_model(str(folder)) == folder
+    next(folder.glob("document_0_Transformer/*.safetensors")).unlink()
+    with pytest.raises(InputError, match=r"expected a model, found no model\.safetensors"):
+        find_model(str(folder))
+
+
+def test_the_state_of_a_trainer_is_no_weights(tiny_teacher_folder, tmp_path):
+    folder = shutil.copytree(tiny_teacher_folder, tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    for name in ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state_0.pth"):
+        (folder / name).write_bytes(b"pickle")
+    with pytest.raises(InputError, match=r"expected a model, found no model\.safetensors"):
+        find_model(str(folder))
+    (folder / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(InputError, match=r"expected weights as safetensors, found .*/pytorch_model\.bin, a pickle"):
+        find_model(str(folder))

@@ -133,7 +133,7 @@ def _pointer(name):
         (_pickled("model.ckpt"), r"as safetensors, found .*/model\.ckpt, a pickle, which can run code: if you trust"),
         (_pickled("2_Dense/pytorch_model.bin"), r"as safetensors, found .*/2_Dense/pytorch_model\.bin, a pickle"),
         (_converted("model-f16.gguf"), r"as safetensors, found only other forms such as .*/model-f16\.gguf: name the"),
-        (_converted("onnx/model.onnx"), r"as safetensors, only other forms such as .*/onnx/model\.onnx: name"),
+        (_converted("onnx/model.onnx"), r"as safetensors, found only other forms such as .*/onnx/model\.onnx: name"),
         (_shards("outside"), r"names of safetensors files beside .*, found '\.\./elsewhere\.safetensors': save"),
         (
             _shards("pytorch_model.bin"),

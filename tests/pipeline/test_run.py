@@ -439,6 +439,34 @@ def test_the_checksums_of_a_store_are_compared_once_in_a_process(recipe, tmp_pat
     assert compared.count(folder) == 1
 
 
+@pytest.mark.parametrize("part", ["teacher", "member", "backbone", "start"])
+def test_a_run_inside_of_a_model_s_folder_is_refused(recipe, tiny_teacher_folder, tmp_path, part):
+    model = shutil.copytree(tiny_teacher_folder, tmp_path / "model")
+    named = TeacherSpec(model=str(model))
+    change = {
+        "teacher": {"teacher": named},
+        "member": {
+            "teacher": TeacherSpec(ensemble=[recipe.teacher, named]),
+            "student": StudentSpec(backbone=str(tiny_teacher_folder)),
+        },
+        "backbone": {"student": StudentSpec(backbone=str(model))},
+        "start": {"student": StudentSpec(start=str(model))},
+    }[part]
+    (tmp_path / "link").symlink_to(model)
+    for folder in (model / "runs" / "tiny", tmp_path / "link" / "tiny"):
+        message = rf"^output {folder}: expected a folder outside of the model folder {model}, .*: name another output"
+        with pytest.raises(InputError, match=message):
+            Run(replace(recipe, **change), folder)
+        assert not folder.exists()
+    Run(replace(recipe, **change), tmp_path / "models")
+
+
+def test_a_run_may_be_inside_of_the_run_that_made_its_teacher(recipe, finished):
+    Run(replace(recipe, teacher=TeacherSpec(model=str(finished))), finished / "second")
+    with pytest.raises(InputError, match="expected a folder outside of the model folder"):
+        Run(replace(recipe, teacher=TeacherSpec(model=str(finished))), finished / "model" / "second")
+
+
 @pytest.fixture
 def shared(recipe, tmp_path):
     """A recipe without prompts, of texts that occur as query and as document."""
