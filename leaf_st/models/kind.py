@@ -11,6 +11,9 @@ from leaf_st.errors import InputError
 
 _logger = logging.getLogger(__name__)
 
+# The modes that sentence-transformers chooses for a model without modules.json.
+_POOLED = {"mean": "the mean of its tokens' vectors", "lasttoken": "the vector of its last token"}
+
 
 def require_dense(folder: Path, role: str, name: str) -> None:
     """Refuse a model that gives no dense embeddings.
@@ -44,10 +47,11 @@ def require_dense(folder: Path, role: str, name: str) -> None:
 
 def warn_of_pooling(model: SentenceTransformer, folder: Path, role: str, name: str) -> None:
     """Name the pooling that sentence-transformers chose for a model without modules.json, if it chose one."""
-    if not (folder / "modules.json").is_file() and any(isinstance(module, Pooling) for module in model):
-        _logger.warning(
-            "%s %s has no modules.json, which states the pooling: the mean of its tokens' vectors is used", role, name
-        )
+    poolings = [module for module in model if isinstance(module, Pooling)]
+    if not (folder / "modules.json").is_file() and poolings:
+        mode = poolings[0].pooling_mode
+        pooled = _POOLED.get(mode, f"the pooling {mode}")
+        _logger.warning("%s %s has no modules.json, which states the pooling: %s is used", role, name, pooled)
 
 
 def _model_type(folder: Path) -> object:

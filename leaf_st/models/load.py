@@ -110,7 +110,7 @@ def load_model(
         )
     encoders = [module.model for module in modules_of(model) if isinstance(module, Transformer)]
     if unused := report.unused_layers({weight for encoder in encoders for weight, _ in encoder.named_parameters()}):
-        _warn_once(
+        warn_once(
             f"{role} {name} is used without {unused} of the layers in its files: the number of layers in its "
             "config.json is lower; if this is not what you want, correct config.json"
         )
@@ -130,7 +130,7 @@ def load_model(
 
 
 @cache
-def _warn_once(message: str) -> None:
+def warn_once(message: str) -> None:
     """Log ``message`` as a warning, once in a process: a run loads a model several times."""
     _logger.warning(message)
 
@@ -287,6 +287,12 @@ def _require_rows(what: str, rows: int, module: nn.Module, arguments: tuple[dict
         f"resize_token_embeddings({needed}) of the transformers model and save the model again, or remove the token "
         "from the texts"
     )
+
+
+def token_rows(model: SentenceTransformer) -> int | None:
+    """Return the number of tokens that all encoders of ``model`` have embeddings for; None if none has a table."""
+    encoders = (module.model for module in modules_of(model) if isinstance(module, Transformer))
+    return min((rows for encoder in encoders if (rows := _rows_of(encoder)) is not None), default=None)
 
 
 def _rows_of(model: nn.Module) -> int | None:

@@ -14,6 +14,16 @@ def task_prompts(prompts: Mapping[str, str | None]) -> dict[str, str]:
     return {name: prompt for name, prompt in prompts.items() if prompt and name not in of_kinds}
 
 
+def unused_for_documents(prompts: Mapping[str, str | None]) -> str | None:
+    """Return the name of a prompt that seems meant for documents, which have none; None if there is no such prompt.
+
+    A loaded model always has a prompt with the first name: sentence-transformers adds an empty one.
+    """
+    if prompt_for(prompts, "document"):
+        return None
+    return next((name for name in _NAMES["document"] if prompts.get(name)), None)
+
+
 def prompt_for(prompts: Mapping[str, str | None], kind: Kind) -> str:
     """Return the prompt that ``encode_query`` or ``encode_document`` of a model with ``prompts`` uses."""
     return next((prompts[name] or "" for name in _NAMES[kind] if name in prompts), "")

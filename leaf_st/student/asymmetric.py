@@ -84,10 +84,13 @@ def compose(student: SentenceTransformer, teacher: SentenceTransformer) -> Sente
     # nn.Sequential types its children as modules of torch; all children here are modules of sentence-transformers.
     queries, documents = (cast(list[Module], list(model.children())) for model in (student, teacher))
     router = Router.for_query_document(query_modules=queries, document_modules=documents)
+    # The modules of a model with truncate_dim give wider vectors than the model.
+    is_cut = student.truncate_dim is not None or teacher.truncate_dim is not None
     prompts = {"query": prompt_for(student.prompts, "query"), "document": prompt_for(teacher.prompts, "document")}
     return SentenceTransformer(
         modules=[router],
         prompts=prompts,
         similarity_fn_name=teacher.similarity_fn_name,
+        truncate_dim=teacher_width if is_cut else None,
         device=str(student.device),
     )

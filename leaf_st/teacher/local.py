@@ -1,5 +1,6 @@
 """A teacher on this machine: any SentenceTransformer model."""
 
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -10,13 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from leaf_st.models.find import content_hash, find_model, first_content_hash
 from leaf_st.models.identity import Identity, identify
-from leaf_st.models.load import load_model
+from leaf_st.models.load import load_model, token_rows, warn_once
 from leaf_st.models.precision import free_memory
-from leaf_st.models.prompts import prompt_for, task_prompts
+from leaf_st.models.prompts import prompt_for, task_prompts, unused_for_documents
 from leaf_st.models.tokens import copy_tokenizer, max_length_of, require_room, token_counts
 from leaf_st.models.vectors import have_norm_1, normalized
 from leaf_st.recipe import KINDS, TeacherSpec
@@ -172,7 +173,10 @@ class LocalTeacher:
 
     @torch.inference_mode()
     def token_vectors(self, count: int) -> Tensor:
-        """Return the vectors of the first ``count`` tokens of the vocabulary, each as a text, shape (count, d)."""
+        """Return the vectors of the first ``count`` tokens of the vocabulary, each as a text, shape (count, d).
+
+        A token without a row in the model's embeddings, which texts do not contain, has the zero vector.
+        """
         tokenizer = copy_tokenizer(self._model)
         tokenizer.no_truncation()
         single = tokenizer.encode("a")
@@ -181,11 +185,13 @@ class LocalTeacher:
         before = single.ids[: special.index(0)]
         after = single.ids[len(special) - special[::-1].index(0) :]
         device, found = self._model.device, []
-        for start in range(0, count, _TOKENS):
-            ids = torch.tensor([[*before, token, *after] for token in range(start, min(start + _TOKENS, count))])
+        rows = min(count, token_rows(self._model) or count)
+        for start in range(0, rows, _TOKENS):
+            ids = torch.tensor([[*before, token, *after] for token in range(start, min(start + _TOKENS, rows))])
             features = {"input_ids": ids.to(device), "attention_mask": torch.ones_like(ids, device=device)}
             found.append(self._model(features)["sentence_embedding"].float())
-        return torch.cat(found)
+        # The modules of a model with truncate_dim give wider vectors than the model.
+        return nn.functional.pad(torch.cat(found)[:, : self.dimension], (0, 0, 0, count - rows))
 
     def _encode(self, encode: Callable[..., Any], texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
         """Embed n texts in batches of similar length in tokens.
@@ -217,7 +223,7 @@ def load_teacher_model(spec: TeacherSpec, device: str | None = None) -> Sentence
     Raises:
         InputError: If the model does not exist, cannot be loaded, or reads fewer tokens than ``spec.max_length``.
     """
-    return load_model(
+    model = load_model(
         spec.model,
         role="teacher",
         revision=spec.revision,
@@ -227,6 +233,15 @@ def load_teacher_model(spec: TeacherSpec, device: str | None = None) -> Sentence
         trust_remote_code=spec.trust_remote_code,
         device=device,
     )
+    name = unused_for_documents(model.prompts)
+    if name is not None and "document" not in spec.prompts:
+        prompt = json.dumps(model.prompts[name], ensure_ascii=False)
+        warn_once(
+            f"teacher {spec.model}: expected a prompt named document, found {prompt} under the name {name}, which "
+            "sentence-transformers does not use for the documents of a loaded model: if documents need this prompt, "
+            f'set teacher.prompts={{"document": {prompt}}}'
+        )
+    return model
 
 
 def _pooling(model: SentenceTransformer) -> str:

@@ -311,3 +311,12 @@ def test_the_pooling_of_a_teacher_without_modules_is_said(tmp_path, caplog, role
     _load(folder, role=role)
     message = f"teacher {folder} has no modules.json, which states the pooling: the mean of its tokens' vectors is used"
     assert [record.message for record in caplog.records if record.name.startswith("leaf_st")] == [message] * said
+
+
+def test_the_pooling_of_a_causal_teacher_without_modules_is_said(tmp_path, caplog):
+    folder = save_family("llama", tmp_path)
+    config = json.loads((folder / "config.json").read_text()) | {"architectures": ["LlamaForCausalLM"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert _load(folder, role="teacher")[1].pooling_mode == "lasttoken"
+    message = f"teacher {folder} has no modules.json, which states the pooling: the vector of its last token is used"
+    assert [record.message for record in caplog.records if record.name.startswith("leaf_st")] == [message]

@@ -45,3 +45,17 @@ def test_documents_have_the_prompt_that_the_teacher_gives_them(tiny_student, tin
     assert model.prompts["document"] == "a document: "
     assert model.similarity_fn_name == "dot"
     np.testing.assert_array_equal(model.encode_document(TEXTS), tiny_teacher.encode_document(TEXTS))
+
+
+@pytest.mark.parametrize("cut", ["student", "teacher"])
+def test_a_model_that_cuts_its_vectors_cuts_them_in_a_composition(
+    cut, tiny_student, narrow_student, tiny_teacher, tmp_path
+):
+    student, teacher = (tiny_student, narrow_student) if cut == "student" else (narrow_student, tiny_teacher)
+    {"student": student, "teacher": teacher}[cut].truncate_dim = 16
+    model = compose(student, teacher)
+    model.save_pretrained(str(tmp_path), create_model_card=False)
+    for found in (model, SentenceTransformer(str(tmp_path), device="cpu")):
+        assert found.encode_query(TEXTS).shape == found.encode_document(TEXTS).shape == (3, 16)
+        np.testing.assert_allclose(found.encode_query(TEXTS), student.encode_query(TEXTS), atol=1e-6)
+        np.testing.assert_allclose(found.encode_document(TEXTS), teacher.encode_document(TEXTS), atol=1e-6)

@@ -7,9 +7,11 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Static
 from leaf_st.errors import InputError
 from leaf_st.models.portable import save_portable
 from leaf_st.models.random_weights import WIDTH
+from leaf_st.recipe import TeacherSpec
 from leaf_st.student.asymmetric import compose
 from leaf_st.student.static import build_static, fit_table
 from leaf_st.teacher.local import LocalTeacher
+from leaf_st.teacher.open import open_teacher
 
 TEXTS = ["a small text", "another one which is longer than that", "z", "e e e e e e e e e q"]
 
@@ -94,3 +96,29 @@ def test_queries_by_the_table_and_documents_by_the_teacher(tmp_path, student, ti
     model = SentenceTransformer(str(tmp_path), device="cpu")
     np.testing.assert_allclose(model.encode_query(TEXTS), student.encode_query(TEXTS), atol=1e-6)
     np.testing.assert_allclose(model.encode_document(TEXTS), tiny_teacher.encode_document(TEXTS), atol=1e-6)
+
+
+def test_the_table_of_a_teacher_that_cuts_its_vectors_is_as_narrow(tiny_teacher, local_teacher, tiny_teacher_folder):
+    whole = local_teacher.token_vectors(300)
+    tiny_teacher.truncate_dim = 16
+    teacher = LocalTeacher(tiny_teacher, "tiny", "0")
+    torch.testing.assert_close(teacher.token_vectors(300), whole[:, :16])
+    student = _build(tiny_teacher_folder, dimension=16, normalized=teacher.fingerprint.normalized)
+    fit_table(student, teacher, TEXTS * 8, teacher.encode_document(TEXTS * 8))
+    assert student.encode(TEXTS).shape == (4, 16)
+
+
+def test_a_token_without_a_row_in_the_teacher_s_table_has_the_zero_vector(tiny_teacher, tmp_path):
+    rows = tiny_teacher[0].model.get_input_embeddings().num_embeddings
+    tiny_teacher.tokenizer.add_tokens([f"<{number}>" for number in range(rows + 2 - len(tiny_teacher.tokenizer))])
+    tiny_teacher.save_pretrained(str(tmp_path / "teacher"))
+    teacher = open_teacher(TeacherSpec(model=str(tmp_path / "teacher"), precision="float32"), "cpu")
+    vectors = teacher.token_vectors(rows + 2)
+    torch.testing.assert_close(vectors[:rows], teacher.token_vectors(rows))
+    assert not vectors[rows:].any()
+    assert vectors[:rows].any(dim=1).all()
+    student = _build(tmp_path / "teacher")
+    fit_table(student, teacher, TEXTS * 8, teacher.encode_document(TEXTS * 8))
+    table = student[0].embedding.weight
+    assert table.shape == (rows + 2, WIDTH)
+    assert not table[rows:].any()

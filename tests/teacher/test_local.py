@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import numpy as np
@@ -54,6 +55,27 @@ def test_a_passage_prompt_is_that_of_documents(tiny_teacher):
     expected = tiny_teacher.encode_document(["a"])
     np.testing.assert_allclose(teacher.encode_document(["a"]), expected, atol=1e-5)
     assert teacher.fingerprint.prompts == {"query": "", "document": "passage: "}
+
+
+def _said(caplog):
+    return [record.message for record in caplog.records if record.name.startswith("leaf_st")]
+
+
+@pytest.mark.parametrize("name", ["passage", "corpus"])
+def test_a_prompt_that_documents_of_a_saved_model_do_not_get_is_named(tiny_teacher, tmp_path, caplog, name):
+    tiny_teacher.prompts = {"query": "query: ", name: "passage: "}
+    tiny_teacher.save_pretrained(str(tmp_path / "model"))
+    for _ in range(2):
+        teacher = _load(tmp_path / "model")
+    assert teacher.fingerprint.prompts == {"query": "query: ", "document": ""}
+    np.testing.assert_allclose(teacher.encode_document(["a"]), tiny_teacher.encode(["a"], prompt=""), atol=1e-5)
+    (said,) = _said(caplog)
+    assert f'found "passage: " under the name {name}, which' in said
+    prompts = json.loads(said.partition("set teacher.prompts=")[2])
+    caplog.clear()
+    for given in (prompts, {"document": ""}):
+        assert _load(tmp_path / "model", prompts=given).fingerprint.prompts == {"query": "query: ", **given}
+    assert not _said(caplog)
 
 
 def test_a_table_of_token_vectors_can_teach(tiny_teacher):
