@@ -1,5 +1,7 @@
 """The dtype of a model's weights, which devices compute in bfloat16, and how much memory they have."""
 
+from contextlib import suppress
+from math import inf
 from pathlib import Path
 
 import torch
@@ -8,6 +10,13 @@ from accelerate.utils import get_max_memory
 from leaf_st.recipe import Precision
 
 _BFLOAT16 = {"avx512_bf16", "amx_bf16"}
+_CONTROL_GROUPS = Path("/sys/fs/cgroup")
+# The memory limit of a container, its use and the cached files in this use, in versions 2 and 1 of control groups. The
+# kernel frees the cached files when memory is needed.
+_FILES = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+)
 
 
 def bfloat16_is_fast(device: torch.device) -> bool:
@@ -33,7 +42,23 @@ def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
-def free_memory(device: torch.device) -> int:
-    """Return the free memory of ``device`` in bytes."""
+def free_memory(device: torch.device, control_groups: Path = _CONTROL_GROUPS) -> int:
+    """Return the free memory of ``device`` in bytes; a CPU has at most what the memory limit of this container leaves.
+
+    Args:
+        device: The device.
+        control_groups: Where the control groups are mounted.
+    """
     available = get_max_memory()
-    return int(available.get((device.index or 0) if device.type == "cuda" else "cpu", max(available.values())))
+    free = int(available.get((device.index or 0) if device.type == "cuda" else "cpu", max(available.values())))
+    return int(min(free, _free_in_container(control_groups))) if device.type == "cpu" else free
+
+
+def _free_in_container(control_groups: Path) -> float:
+    """Return the bytes that the memory limit of this container leaves; infinite without a limit."""
+    for limit, used, statistics, cached in _FILES:
+        with suppress(OSError, ValueError):  # no such file, or "max" for no limit
+            most, current = (int((control_groups / name).read_text()) for name in (limit, used))
+            known = dict(line.split() for line in (control_groups / statistics).read_text().splitlines())
+            return max(most - current + int(known.get(cached, 0)), 0)
+    return inf

@@ -45,6 +45,12 @@ def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedMode
             "this model sets scale_attn_by_inverse_layer_idx, which scales the attention of a layer by its number, "
             f"found {_listed(layers)}: name the first layers, or another student.backbone"
         )
+    if config.to_dict().get("per_layer_config"):
+        raise InputError(
+            "student.layers: expected a model whose config has no values for single layers, because their numbers "
+            f"change, found per_layer_config in the config of the model type {config.model_type}: leave student.layers "
+            "out and name a smaller student.backbone"
+        )
     name = _name_of_stack(model, count)
     config.num_hidden_layers = len(layers)
     for key in _BY_LAYER:

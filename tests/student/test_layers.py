@@ -88,3 +88,13 @@ def test_weights_outside_of_the_layers_are_no_reason_to_keep_layer_0(tmp_path):
     folder = save_family("esm", tmp_path)
     with pytest.raises(InputError, match=r"found esm, whose model of 2 layers has different weights \(contact_head"):
         _build(folder, (1, 3))
+
+
+def test_values_for_single_layers_are_no_values_for_the_picked_layers(tmp_path):
+    model = load_model(save_family("bert", tmp_path), device="cpu")[0].model
+    model.config.per_layer_config = {1: {"intermediate_size": 8}}
+    with pytest.raises(
+        InputError, match=r"^student\.layers: .* found per_layer_config in the config of the model type bert: leave"
+    ):
+        keep_layers(model, [0, 5])
+    assert model.config.num_hidden_layers == 6
