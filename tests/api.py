@@ -156,7 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
         if api.statuses:
             status = api.statuses.pop(0)
             quota = status == -429
-            return abs(status), "insufficient_quota" if quota else f"told to answer {status}", dict(api.headers_of_429)
+            told = f"told to answer {status}{f' to {sent}' if api.echo_key else ''}"
+            return abs(status), "insufficient_quota" if quota else told, dict(api.headers_of_429)
         if api.chance.random() < api.storm:
             return 429, "too many requests", api.headers_of_429
         if len(texts) > api.most_items:

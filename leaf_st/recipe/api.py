@@ -24,8 +24,12 @@ _SECRET = re.compile(r"secret|password|passwd|authorization|credential|bearer|(k
 
 
 def _api_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"expected an address such as http://127.0.0.1:11434/v1, found {url!r} ({error})") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise ValueError(f"expected an address such as https://api.openai.com/v1, found {url!r}")
     if parts.username or parts.password or parts.query:
         raise ValueError(

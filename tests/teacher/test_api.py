@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from types import SimpleNamespace
 
 import api
 import forked
@@ -166,6 +167,18 @@ def test_a_text_that_the_api_refuses_is_named(server):
         InputError, match=r"answers 400 \(maximum context .*'a long text .* of 600 characters and about"
     ):
         check(teacher, [*TEXTS[:40], long])
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_request_that_the_api_refuses_from_the_start_is_no_long_text(server, status):
+    server.statuses, server.echo_key = [status] * 5, True
+    message = (
+        rf"/v1 answers {status} \(told to answer {status} to \*\*\*\) for model loopback: check teacher\.api \(model, "
+    )
+    with pytest.raises(InputError, match=message) as refused:
+        open_teacher(server.spec())
+    assert KEY not in str(refused.value)
+    assert server.answers == {status: 5}  # 16 probes, then 8, 4, 2 and 1
 
 
 @pytest.mark.parametrize("status", [500, 503, 408, 0])
@@ -374,9 +387,46 @@ def test_a_wrong_key_is_refused_without_showing_it(server, key, monkeypatch, cap
     monkeypatch.setenv("OPENAI_API_KEY", key)
     server.echo_key = True
     state = "refuses the key in" if key else "expects a key in"
-    with pytest.raises(InputError, match=f"{state} the environment variable OPENAI_API_KEY \\(401\\)") as refused:
+    shown = r"\*\*\*" if key else "none"
+    reason = rf"\(401: Incorrect API key provided: {shown}\): set it to a valid key$"
+    with pytest.raises(InputError, match=f"{state} the environment variable OPENAI_API_KEY {reason}") as refused:
         open_teacher(server.spec())
     assert not key or key not in f"{refused.value} {caplog.text}"
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (
+            KEY,
+            r"refuses the request \(403: told to answer 403 to \*\*\*\): check what the key in OPENAI_API_KEY may use",
+        ),
+        ("", r"expects a key in the environment variable OPENAI_API_KEY \(403: told to answer 403 to none\): set it"),
+    ],
+)
+def test_a_request_that_is_forbidden_has_the_reason_of_the_api(server, key, message, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    server.key, server.statuses, server.echo_key = key, [403], True
+    with pytest.raises(InputError, match=message) as refused:
+        open_teacher(server.spec())
+    assert KEY not in str(refused.value)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["OPENAI_PROJECT_ID"], "OPENAI_PROJECT_ID"),
+        (["OPENAI_ORG_ID", "OPENAI_PROJECT_ID"], "OPENAI_ORG_ID and OPENAI_PROJECT_ID"),
+    ],
+)
+def test_variables_that_choose_an_account_are_named(server, status, names, shown, monkeypatch):
+    for name in names:
+        monkeypatch.setenv(name, "another-account")
+    server.statuses = [status]
+    with pytest.raises(InputError, match=rf"\({status}: told to answer {status}\): .* account in {shown}$") as refused:
+        open_teacher(server.spec())
+    assert "another-account" not in str(refused.value)
 
 
 def test_the_key_of_another_variable_is_sent(server, monkeypatch):
@@ -447,6 +497,14 @@ def test_a_server_that_is_not_there_is_named_at_once(server):
     assert time.monotonic() - started < 5
     with pytest.raises(InputError, match=r"answers 404 \(no such path\)"):
         open_teacher(TeacherSpec(api=ApiSpec(f"{server.url}/other", "m")))
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:PORT/v1", "http://127.0.0.1:70000/v1", "http://127.0.0.1:0/v1", "http://[::1/v1"]
+)
+def test_an_address_to_which_nothing_can_be_sent_is_refused_with_the_recipe(url):
+    with pytest.raises(InputError, match=r"^teacher\.api\.url: expected an address such as http.*, found 'http://"):
+        ApiSpec(url, "m")
 
 
 def test_the_client_is_an_extra(server, monkeypatch):
@@ -523,6 +581,29 @@ def test_the_pace_follows_the_limits_and_the_headers():
     with free.turn(1):
         pass
     assert time.monotonic() - started > 0.2
+
+
+def test_a_long_pause_that_the_api_requests_uses_a_minute_of_the_patience(monkeypatch, caplog):
+    now = [1000.0]
+    monkeypatch.setattr(api_pace, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    patient = Pace(None, None)
+
+    def refuse(pace, pause):
+        for _ in range(2):  # in flight together
+            pace.refused(now[0], pause)
+        now[0] += pause + 1
+
+    with caplog.at_level("INFO", "leaf_st"):
+        for _ in range(10):
+            refuse(patient, 3600.0)
+        with pytest.raises(InputError, match="every request of 10 minutes with 429"):
+            refuse(patient, 3600.0)
+        assert caplog.messages == ["the API requests a pause of 3600 seconds"] * 10
+        impatient = Pace(None, None)
+        for _ in range(20):
+            refuse(impatient, 30.0)
+        with pytest.raises(InputError, match="every request of 10 minutes with 429"):
+            refuse(impatient, 30.0)
 
 
 def _recipe_file(folder, url, rows):

@@ -1,5 +1,6 @@
 """The pace of requests to an API: the limits of the account, and what the API's responses say about them."""
 
+import logging
 import re
 import threading
 import time
@@ -15,6 +16,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0  # seconds after a 429 that states no p
 _PATIENCE = 600.0  # seconds in which every request is answered with 429
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+
+_logger = logging.getLogger(__name__)
 
 
 class Pace:
@@ -89,7 +92,8 @@ class Pace:
             requested: Pause in seconds that the API requests, None if it requests none.
 
         Raises:
-            InputError: If the API has answered every request with 429 for ten minutes.
+            InputError: If the API has answered every request with 429 for ten minutes. Of each requested pause, only
+                the first minute counts.
         """
         with self._changed:
             now = time.monotonic()
@@ -102,9 +106,10 @@ class Pace:
             if started >= self._paused:
                 self._slow_down(now)
                 pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
-                self._wait(pause if requested is None else requested)
-            elif requested is not None:
-                self._wait(requested)
+                if requested is None:
+                    self._wait(pause)
+            if requested is not None:
+                self._wait_as_requested(requested, now)
 
     def slow_down(self) -> None:
         """Halve the number of requests in flight, because the API does not answer in time."""
@@ -127,6 +132,14 @@ class Pace:
 
     def _wait(self, seconds: float) -> None:
         self._next = max(self._next, time.monotonic() + seconds)
+
+    def _wait_as_requested(self, seconds: float, now: float) -> None:
+        """Wait for a pause that the API requests, of which the first minute counts as time without a success."""
+        longer = seconds - max(0.0, self._next - now)  # requests in flight together are answered with the same pause
+        self._wait(seconds)
+        if longer > _LONGEST_PAUSE:
+            _logger.info("the API requests a pause of %.0f seconds", seconds)
+            self._refused_since = (self._refused_since or now) + longer - _LONGEST_PAUSE
 
     def _seconds(self, tokens: int) -> float:
         return self.seconds(1, tokens) or 0.0
