@@ -62,7 +62,6 @@ def _add_push(commands: SubParsers) -> None:
     place.add_argument("--url", metavar="URL", help="folder that fsspec writes, such as s3://BUCKET/FOLDER")
     parser.add_argument(
         "--licence",
-        default="unknown",
         metavar="NAME",
         help="licence of the texts, as the hub names licences, such as cc-by-4.0 (default: unknown)",
     )
@@ -78,24 +77,26 @@ def _add_push(commands: SubParsers) -> None:
 
 
 def _push(options: argparse.Namespace) -> None:
+    from leaf_st.publishing.store.card import UNKNOWN
     from leaf_st.publishing.store.push import copy_store, describe_push, push_store
 
     quieten()
     if options.url is not None:
-        for name in ("private", "create_pr", "revision", "dry_run", "replace"):
+        for name in ("licence", "private", "create_pr", "revision", "dry_run", "replace"):
             if getattr(options, name):
                 flag = name.replace("_", "-")
                 raise InputError(f"--{flag}: expected --repo-id, found --url: leave out --{flag}")
         print(f"{copy_store(options.store, options.url):,} files sent to {options.url}")
         return
+    licence = UNKNOWN if options.licence is None else options.licence
     if options.dry_run:
-        print(describe_push(options.store, options.repo_id, options.licence))
+        print(describe_push(options.store, options.repo_id, licence))
         return
-    target = {name: getattr(options, name) for name in ("licence", "private", "create_pr", "revision", "replace")}
-    published = push_store(options.store, options.repo_id, **target)
+    target = {name: getattr(options, name) for name in ("private", "create_pr", "revision", "replace")}
+    published = push_store(options.store, options.repo_id, licence=licence, **target)
     tag = f"tagged {published.tag}" if published.tag else "push again without --create-pr after the merge to tag it"
     print(f"{published.sent} files sent to {published.url}; {tag}")
-    if options.licence == "unknown":
+    if licence == UNKNOWN:
         print("the card says that the licence of the texts is unknown: name it with --licence")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from huggingface_hub import get_cached_repo_tree, snapshot_download
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
     CachedRepoTreeNotFoundError,
+    HFValidationError,
     HTTPError,  # of whichever HTTP library the client is built on
 )
 
@@ -18,7 +19,7 @@ from leaf_st.errors import FieldError, InputError, cannot_write
 from leaf_st.hub.answers import AnswerError, ask
 from leaf_st.hub.dataset_url import DatasetUrl, parse_dataset_url
 from leaf_st.hub.downloads import forget_listing, require_undamaged
-from leaf_st.hub.explain import explain_download
+from leaf_st.hub.explain import explain_download, first_line
 from leaf_st.hub.retry import retry
 from leaf_st.hub.settings import check_download
 
@@ -43,7 +44,7 @@ def dataset_files(url: str, of_file: tuple[str, ...], of_folder: tuple[str, ...]
         key: Part of the recipe that names the data set, for errors.
 
     Raises:
-        InputError: If the hub cannot be reached, or has no such files.
+        InputError: If the hub cannot be reached, has no such files, or does not allow such a name.
     """
     part = parse_dataset_url(url)
     below = f"{part.path}/" if part.path else ""
@@ -55,6 +56,9 @@ def dataset_files(url: str, of_file: tuple[str, ...], of_folder: tuple[str, ...]
         folder = _from_cache(part, [*patterns, *lists]) or _from_hub(part, [*patterns, *lists])
     except InputError:
         raise
+    except HFValidationError as error:
+        problem = f"expected a name that the hub allows ({first_line(error)}): correct the address"
+        raise FieldError(key, "source", problem, url) from error
     except (OSError, HTTPError, AnswerError) as error:
         if cannot_write(error):
             raise

@@ -12,6 +12,7 @@ from leaf_st.errors import InputError
 
 MAIN = "main"
 _NO_BRANCH = re.compile(r"^$|^[-/.]|[\s~^:?*\[\\]|\.\.|//|/\.|@\{|[/.]$|\.lock$|^refs/")  # git check-ref-format
+_PATH = re.compile(r"(?:datasets|spaces|models)/([\w.-]+/[\w.-]+)/?")  # of a repository in an address
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,22 @@ class Target:
             )
 
 
-def check_repo_id(repo_id: str) -> None:
+def check_repo_id(repo_id: str, argument: str = "--repo-id") -> None:
     """Check that ``repo_id`` is OWNER/NAME with characters that the hub allows.
+
+    Args:
+        repo_id: The value.
+        argument: The argument that names the repository, for errors.
 
     Raises:
         InputError: If ``repo_id`` is anything else.
     """
+    if path := _PATH.fullmatch(repo_id):
+        raise InputError(f"{argument} {repo_id}: expected OWNER/NAME, found the path of a page: write {path[1]}")
     if repo_id.count("/") != 1:
         name = re.sub(r"[^\w.-]+", "-", Path(repo_id).name).strip("-.") or "leaf"
-        raise InputError(f"--repo-id {repo_id}: expected OWNER/NAME, such as me/{name}")
+        raise InputError(f"{argument} {repo_id}: expected OWNER/NAME, such as me/{name}")
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise InputError(f"--repo-id {repo_id}: {str(error).partition(chr(10))[0]}") from error
+        raise InputError(f"{argument} {repo_id}: {str(error).partition(chr(10))[0]}") from error

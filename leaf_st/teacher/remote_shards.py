@@ -46,8 +46,8 @@ class RemoteFolder:
         url: The address.
 
     Raises:
-        InputError: If fsspec does not know the address or needs a package that is missing, or the address contains a
-            password, which would be written to files and messages.
+        InputError: If fsspec does not know the address, needs a package that is missing or cannot connect, or the
+            address contains a password, which would be written to files and messages.
     """
 
     def __init__(self, url: str) -> None:
@@ -78,23 +78,27 @@ class RemoteFolder:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def put(self, path: Path) -> bool:
-        """Copy the file ``path`` into the folder, unless the same file is there; return whether it did.
+    def put(self, path: Path, name: str) -> bool:
+        """Copy the file ``path`` into the folder, unless the same file is there; return whether it was copied.
+
+        Args:
+            path: The file.
+            name: Path of the copy in the folder.
 
         Raises:
             InputError: If the address cannot be written.
         """
-        target = f"{self._root}/{path.name}"
+        target = f"{self._root}/{name}"
         try:
             system = self._connect()
             if system.exists(target) and _is_same(system, target, path):
                 return False
-            system.makedirs(self._root, exist_ok=True)
+            system.makedirs(target.rpartition("/")[0], exist_ok=True)
             system.put_file(str(path), target)
         except Exception as error:  # each file system has errors of its own
             raise InputError(
-                f"{self.url}/{path.name} cannot be written ({_first_line(error)}): correct the address, or run the "
-                "same command again to resume"
+                f"{self.url}/{name} cannot be written ({_first_line(error)}): correct the address, or run the same "
+                "command again to resume"
             ) from error
         return True
 
@@ -103,9 +107,10 @@ class RemoteFolder:
         if self._process != os.getpid():
             try:
                 self._system, self._root = fsspec.core.url_to_fs(self.url, skip_instance_cache=True)
-            except (ImportError, ValueError) as error:
+            except Exception as error:  # each file system has errors of its own; some connect at once
                 raise InputError(
-                    f"{self.url} cannot be opened ({_first_line(error)}): correct the address, or install its package"
+                    f"{self.url} cannot be opened ({_first_line(error)}): correct the address, install its package, or "
+                    "try again later"
                 ) from error
             self._process = os.getpid()
         return self._system

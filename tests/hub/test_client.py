@@ -258,6 +258,7 @@ def test_a_file_that_the_repository_ignores_is_named(hub, ready):
         ({"repo_id": "tiny"}, "--repo-id tiny: expected OWNER/NAME, such as me/tiny"),
         ({"repo_id": "me n"}, "--repo-id me n: expected OWNER/NAME, such as me/me-n"),
         ({"repo_id": "a/b/c"}, "--repo-id a/b/c: expected OWNER/NAME, such as me/c"),
+        ({"repo_id": "datasets/us/tiny"}, "--repo-id datasets/us/tiny: expected OWNER/NAME, .*: write us/tiny"),
         ({"repo_id": "us/ti ny"}, "--repo-id us/ti ny: Repo id must use"),
         ({"repo_id": REPO, "pull_request": True, "revision": "next"}, "leave out --revision or --create-pr"),
         ({"repo_id": REPO, "revision": "next one"}, "--revision 'next one': expected the name of a branch"),

@@ -76,6 +76,13 @@ def test_other_addresses_are_refused_with_the_recipe(url):
         TextsSpec(url)
 
 
+@pytest.mark.parametrize("part", ["me/a--b/x.parquet", "me/data.git", "me/a..b@v1/en"])
+def test_names_that_the_hub_does_not_allow_are_one_line(part):
+    url = f"hf://datasets/{part}"
+    with pytest.raises(InputError, match=rf"^texts\.source {url}: expected a name that the hub allows \([^\n]*$"):
+        _texts(url)
+
+
 def test_a_folder_of_a_data_set_with_vectors_becomes_a_store(published, tmp_path, monkeypatch):
     texts = TextsSpec(f"{URL}/en")
     spec = TeacherSpec(model="Cohere/embed-multilingual-v3", vector_column="emb", table=texts)

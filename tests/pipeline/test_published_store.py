@@ -78,7 +78,11 @@ def test_a_store_whose_shards_are_fetched_trains_to_the_same_weights(recipe, fin
         (["pull", "s3://bucket/store", "--output", "x"], "expected OWNER/NAME, or a URL with --stream-gb"),
         (["pull", REPO, "--stream-gb", "1", "--output", "x"], f"name hf://datasets/{REPO}"),
         (["pull", "hf://datasets/a/b", "--stream-gb", "1", "--revision", "v1", "--output", "x"], "@REVISION"),
+        (["pull", f"datasets/{REPO}", "--output", "x"], f"SOURCE datasets/{REPO}: expected OWNER/NAME, found the path"),
+        (["pull", "./store", "--output", "x"], "SOURCE ./store: Repo id must use"),
+        (["pull", "me/my store", "--output", "x"], "SOURCE me/my store: Repo id must use"),
         (["push", "runs/x", "--url", "s3://bucket/store", "--private"], "--private: expected --repo-id, found --url"),
+        (["push", "runs/x", "--url", "s3://bucket/store", "--licence", "mit"], "--licence: expected --repo-id, found"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(arguments, problem, capsys):

@@ -15,9 +15,9 @@ from leaf_st.errors import InputError
 from leaf_st.publishing.store.pull import link_store
 from leaf_st.publishing.store.push import copy_store
 from leaf_st.sealed import read_sealed, write_sealed
-from leaf_st.teacher.remote_shards import SOURCE, RemoteFolder
+from leaf_st.teacher.remote_shards import SOURCE, RemoteFolder, write_source
 from leaf_st.teacher.shard import find_shards
-from leaf_st.teacher.store import FINGERPRINT, STORE_MANIFEST, EmbeddingStore
+from leaf_st.teacher.store import FINGERPRINT, PROBE_FILE, STORE_MANIFEST, EmbeddingStore
 
 URL = "memory://bucket/store"
 
@@ -105,11 +105,24 @@ def test_fetched_shards_stay_within_the_limit(store, bucket, tmp_path):
 
 def test_the_manifest_comes_last(store, bucket, monkeypatch):
     sent, put = [], RemoteFolder.put
-    monkeypatch.setattr(RemoteFolder, "put", lambda self, path: sent.append(path.name) or put(self, path))
+    monkeypatch.setattr(RemoteFolder, "put", lambda self, path, name: sent.append(name) or put(self, path, name))
+    np.save(store.folder / PROBE_FILE, np.eye(2))
     copy_store(store.folder, URL)
     assert sent[0] == FINGERPRINT
     assert sent[-1] == STORE_MANIFEST
-    assert len(sent) == 12
+    assert len(sent) == 13
+
+
+def test_the_probes_of_apis_are_copied(store, bucket):
+    names = [PROBE_FILE, f"member-1/{PROBE_FILE}"]  # of an API, and of an API in an ensemble
+    (store.folder / "member-1").mkdir()
+    for name in names:
+        np.save(store.folder / name, np.eye(2))
+    assert copy_store(store.folder, URL) == 10 + 2 + 2
+    np.save(store.folder / names[1], 2 * np.eye(2))
+    assert copy_store(store.folder, URL) == 1
+    for name in names:
+        assert bucket.cat_file(f"/bucket/store/{name}") == (store.folder / name).read_bytes()
 
 
 def test_a_copy_over_another_store_has_the_new_manifest(store, bucket, tmp_path):
@@ -178,6 +191,17 @@ def test_a_store_of_fetched_shards_is_not_embedded_into(store, bucket, tmp_path)
         embed(linked.folder)
     with pytest.raises(InputError, match="found a store whose shards are fetched: pull the store"):
         copy_store(linked.folder, "memory://bucket/again")
+
+
+def test_a_server_that_does_not_answer_is_named(store, tmp_path):
+    url = "ftp://127.0.0.1:1/store"
+    problem = rf"^{url} cannot be opened \(.*\): correct the address, install its package, or try again later$"
+    with pytest.raises(InputError, match=problem):
+        copy_store(store.folder, url)
+    copied = shutil.copytree(store.folder, tmp_path / "copied")
+    write_source(copied, {"url": url, "most_bytes": 1})
+    with pytest.raises(InputError, match=problem):
+        EmbeddingStore(copied)
 
 
 def test_what_cannot_be_opened_is_named(store, bucket, tmp_path):

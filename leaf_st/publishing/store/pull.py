@@ -19,6 +19,7 @@ from leaf_st.hub.answers import AnswerError, ask
 from leaf_st.hub.explain import explain_download
 from leaf_st.hub.retry import TemporaryError, retry
 from leaf_st.hub.settings import check_download
+from leaf_st.hub.target import check_repo_id
 from leaf_st.teacher.remote_shards import RemoteFolder, write_source
 from leaf_st.teacher.shard import SHARD_NAME, is_intact
 from leaf_st.teacher.store import FINGERPRINT, PROBE_FILE, STORE_MANIFEST, EmbeddingStore
@@ -45,8 +46,10 @@ def pull_store(repo_id: str, folder: Path, revision: str | None = None) -> Embed
         The store.
 
     Raises:
-        InputError: If the data set is no store, the folder holds something else, or the hub cannot be reached.
+        InputError: If ``repo_id`` is no OWNER/NAME, the data set is no store, the folder holds something else, or the
+            hub cannot be reached.
     """
+    check_repo_id(repo_id, "SOURCE")
     check_download()
     source = _Source(repo_id, revision)
     make_folder(folder)

@@ -80,8 +80,10 @@ def copy_store(store: str | Path, url: str) -> int:
     with tempfile.TemporaryDirectory(prefix="leaf-st-store-") as temporary:
         header = Path(temporary, FINGERPRINT)
         _write_header(opened.folder / FINGERPRINT, header)
-        paths = [header, *opened.paths, opened.folder / STORE_MANIFEST]
-        return sum(remote.put(path) for path in tqdm(paths, desc="sending", unit=" files"))
+        probes = sorted(opened.folder.rglob(PROBE_FILE))  # without these, a change of an API would not be noticed
+        paths = [*opened.paths, *probes, opened.folder / STORE_MANIFEST]
+        files = {FINGERPRINT: header, **{path.relative_to(opened.folder).as_posix(): path for path in paths}}
+        return sum(remote.put(path, name) for name, path in tqdm(files.items(), desc="sending", unit=" files"))
 
 
 def describe_push(store: str | Path, repo_id: str, licence: str = UNKNOWN) -> str:
