@@ -95,6 +95,10 @@ def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:
 
     A kill between the two renames leaves no ``folder``, never an incomplete one. If ``folder`` is a link to a folder,
     the new folder replaces that folder, and the link stays.
+
+    Raises:
+        InputError: If the system has no folders there, or cannot rename ``folder``.
+        OSError: If the place cannot be written for another reason.
     """
     folder = folder.resolve() if folder.is_symlink() else folder
     fresh, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("new", "old"))
@@ -108,10 +112,28 @@ def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:
             raise InputError(f"{folder} cannot be made ({error.strerror}): name another folder") from error
         raise
     if folder.exists():
-        folder.replace(old)
+        _move_away(folder, old, fresh)
     fresh.replace(folder)
     shutil.rmtree(old, ignore_errors=True)
     _sync_folder(folder.parent)
+
+
+def _move_away(folder: Path, old: Path, fresh: Path) -> None:
+    """Rename ``folder`` to ``old``; if the system refuses, remove ``fresh``.
+
+    Raises:
+        InputError: If the system never renames ``folder``.
+    """
+    try:
+        folder.replace(old)
+    except OSError as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if error.errno not in (errno.EBUSY, errno.EXDEV):  # of a mount, and of a lower layer of overlayfs
+            raise
+        raise InputError(
+            f"{folder}: expected a folder that can be replaced, found a mount or a folder of a container image: name "
+            "another folder, such as one inside it"
+        ) from error
 
 
 def _write_text(path: Path, text: str) -> None:

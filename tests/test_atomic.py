@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -104,6 +106,22 @@ def test_a_folder_that_cannot_be_filled_leaves_the_one_before(tmp_path):
     assert [path.name for path in folder.iterdir()] == ["before"]
     replace_folder(folder, lambda fresh: fresh.mkdir())
     assert list(folder.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.EXDEV])
+def test_a_folder_that_the_system_never_renames_is_named_and_stays(tmp_path, monkeypatch, number):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "before").touch()
+
+    def refuse(path, _):  # as for a mount, which only an administrator can make
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(InputError, match=rf"^{folder}: expected a folder that can be replaced, found a mount or a "):
+        replace_folder(folder, Path.mkdir)
+    assert [path.name for path in folder.iterdir()] == ["before"]
     assert list(tmp_path.iterdir()) == [folder]
 
 

@@ -4,6 +4,7 @@ A file that is not close enough to the model never reaches the model folder. A f
 if its form failed or no longer applies.
 """
 
+import copy
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
 from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
@@ -29,6 +31,7 @@ _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 _COMPARED = 128  # texts of each kind
 # Model types that torch cannot export, and the reason.
 _NOT_EXPORTABLE = {"longformer": "whose attention branches on the values of its mask"}
+_MOST_BYTES = (1 << 31) - 1  # of a protobuf message, and so of an ONNX file
 
 _logger = logging.getLogger(__name__)
 
@@ -67,7 +70,8 @@ def check_exportable(model: SentenceTransformer) -> None:
     """Check that the packages for the export are installed and that ``model`` can be exported.
 
     Raises:
-        InputError: If a package is missing, the model is static, or torch cannot export its model type.
+        InputError: If a package is missing, the model is static, torch cannot export its model type, or its weights are
+            too large for an ONNX file.
     """
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
@@ -82,6 +86,12 @@ def check_exportable(model: SentenceTransformer) -> None:
             f"export: expected a model type that torch can export to ONNX, found {kind}, {_NOT_EXPORTABLE[kind]}: run "
             "the model with torch, or train a student with another student.backbone"
         )
+    parameters, most = sum(parameter.numel() for parameter in model.parameters()), _MOST_BYTES // 4  # float32
+    if parameters > most:
+        raise InputError(
+            f"export: expected at most {most:,} parameters, because an ONNX file holds at most 2 GB, found "
+            f"{parameters:,}: run the model with torch, or train a smaller student"
+        )
 
 
 def export_model(
@@ -92,7 +102,7 @@ def export_model(
     An export that fails or is interrupted changes nothing in ``folder``.
 
     Args:
-        model: A model in float32; it is moved to the CPU.
+        model: A model; it is moved to the CPU. A model in another precision than float32 is exported as a float32 copy.
         folder: The folder of the model.
         texts: Queries and documents to compare vectors on; the first 128 of each kind are used.
         ndcg: Measures the nDCG@10 of the forms with a limit on nDCG@10, and of an exact form.
@@ -104,7 +114,7 @@ def export_model(
         InputError: If the model cannot be exported, or another process exports to ``folder``.
     """
     check_exportable(model)
-    model = model.to("cpu").eval()
+    model = _in_float32(model.to("cpu")).eval()
     texts = {kind: of_kind[:_COMPARED] for kind, of_kind in texts.items()}
     with _scratch(folder) as scratch:
         made = _make(model, scratch)
@@ -115,6 +125,13 @@ def export_model(
         results = [_result(get_form(name), path, parities[name], kept.get(name), error) for name, path in made.items()]
         _keep({result.form.name: made[result.form.name] for result in results if result.problem is None}, folder)
     return results
+
+
+def _in_float32(model: SentenceTransformer) -> SentenceTransformer:
+    """Return ``model``, or a copy if it has another precision: vectors in half precision differ more than `EXACT`."""
+    if all(weight.dtype == torch.float32 for weight in model.parameters() if weight.is_floating_point()):
+        return model
+    return copy.deepcopy(model).float()
 
 
 @contextmanager

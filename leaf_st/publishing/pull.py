@@ -1,6 +1,7 @@
 """`leaf-st pull`: a local copy of a model on the hub or in the zoo."""
 
 import logging
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -33,7 +34,7 @@ def pull(name: str, folder: Path, revision: str | None = None) -> None:
         revision: Branch, tag or commit on the hub; by default the revision in the zoo, or main.
 
     Raises:
-        InputError: If the folder is not empty, or the model cannot be found.
+        InputError: If the folder is not empty or cannot be replaced, or the model cannot be found.
     """
     if revision == "":
         raise InputError("--revision: expected a branch, tag or commit, found empty text: leave out --revision")
@@ -56,9 +57,7 @@ def pull(name: str, folder: Path, revision: str | None = None) -> None:
         require_intact(source)
         if (damage := damaged_settings(source)) is not None:
             raise ModelError(name, f"{damage}: name another revision or model")
-        replace_folder(
-            folder, lambda fresh: shutil.copytree(source, fresh)
-        )  # copies the files behind the cache's links
+        replace_folder(folder, lambda fresh: _copy(source, fresh))
 
 
 def _require_empty(folder: Path) -> None:
@@ -70,6 +69,10 @@ def _require_empty(folder: Path) -> None:
         raise InputError(f"{folder} is not empty: name another --output, or delete the folder")
     if folder.resolve() == Path.cwd():
         raise InputError(f"--output {folder}: expected a folder to create, found the current folder: name another one")
+    if os.path.ismount(folder.resolve()):  # the system does not rename the place of a mount
+        raise InputError(
+            f"--output {folder}: expected a folder that can be replaced, found a mount: name a folder inside it"
+        )
 
 
 def _fetch(name: str, files: Sequence[str], revision: str | None = None) -> Path:
@@ -83,10 +86,23 @@ def _fetch(name: str, files: Sequence[str], revision: str | None = None) -> Path
         return cached
 
 
+def _copy(source: Path, folder: Path) -> None:
+    """Copy the files of ``source``, and the files behind its links, of which the hub's cache consists.
+
+    Modes and times are left out, which some file systems refuse to set.
+    """
+    folder.mkdir()
+    for path in source.iterdir():
+        if path.is_dir():
+            _copy(path, folder / path.name)
+        elif path.is_file():
+            shutil.copyfile(path, folder / path.name)
+
+
 def _save_both(model: SentenceTransformer, sources: Mapping[str, Path], folder: Path) -> None:
     """Save ``model`` to ``folder``, with the card and licence of each model in ``sources``."""
     save_portable(model, folder)
     for part, source in sources.items():
         (folder / part).mkdir()
         for path in chain.from_iterable(source.glob(pattern) for pattern in DOCUMENTS):
-            shutil.copy(path, folder / part)
+            shutil.copyfile(path, folder / part / path.name)

@@ -1,6 +1,7 @@
 """The results of a run, read and checked. No model is loaded."""
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -183,4 +184,5 @@ def strip_paths(value: Any) -> Any:  # noqa: ANN401  (JSON)
 def _is_path(text: str) -> bool:
     if text.startswith(("~/", "./", "../")) or (len(text) > 1 and Path(text).is_absolute()):
         return True
-    return "/" in text and len(text) < 1024 and Path(text).exists()
+    # os.path.exists, because Path.exists raises for a name that is too long, such as a part of a prompt
+    return "/" in text and len(text) < 1024 and os.path.exists(text)

@@ -66,5 +66,6 @@ def _shown(source: Path, text_column: str, title_column: str | None) -> dict[str
     for embedded, title, text in titled_blocks(local_source(str(source)), text_column, title_column):
         if isinstance(embedded, str) and isinstance(text, str):
             shown = "" if title is None else " ".join(str(title).split())
+            shown = shown.encode(errors="replace").decode()  # UTF-8 cannot encode a lone surrogate
             found.setdefault(embedded.strip(), {})[shown, text.strip()] = None
     return found

@@ -292,6 +292,18 @@ def test_models_that_cannot_be_exported(tiny_teacher_folder, tiny_student, monke
         check_exportable(tiny_student)
 
 
+def test_a_model_that_is_too_large_for_a_file_is_refused_before_the_work(tiny_student, monkeypatch):
+    assert exporting._MOST_BYTES == onnx.checker.MAXIMUM_PROTOBUF
+    count = sum(weight.numel() for weight in tiny_student.parameters())
+    monkeypatch.setattr(exporting, "_MOST_BYTES", 4 * count)
+    check_exportable(tiny_student)
+    monkeypatch.setattr(exporting, "_MOST_BYTES", 4 * count - 1)
+    with pytest.raises(
+        InputError, match=rf"^export: expected at most {count - 1:,} parameters, .* 2 GB, found {count:,}"
+    ):
+        check_exportable(tiny_student)
+
+
 def test_inputs_that_cannot_be_timed_stop_the_export(tiny_student, tmp_path):
     texts = {side: [f"text {number}" for number in range(16)] for side in ("query", "document")}
     with pytest.raises(InputError, match="expected at least 16 texts of kind query to time a batch, found 3"):

@@ -4,11 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 
 import leaf_st
 from leaf_st.errors import InputError
+from leaf_st.export.encoder import OnnxEncoder
 from leaf_st.models.portable import save_portable
 
 
@@ -83,6 +86,19 @@ def test_export_of_a_loaded_model_makes_its_folder(tiny_student, quick_graph, tm
     assert {path.relative_to(folder).as_posix() for path in paths} >= {"onnx/model.onnx", "onnx/model_int8.onnx"}
     assert all(path.is_file() for path in paths)
     assert SentenceTransformer(str(folder), device="cpu").encode("a").shape == (32,)
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+def test_export_of_a_model_in_half_precision_is_in_float32(tiny_student, quick_graph, tmp_path, precision):
+    half, folder = tiny_student.to(precision), tmp_path / "new"
+    paths = leaf_st.export(half, folder)
+    assert {path.name for path in paths} >= {"model.onnx", "model_packed.onnx", "model_int8.onnx"}
+    assert {weight.dtype for weight in half.parameters()} == {precision}
+    saved = leaf_st.load(str(folder))
+    assert {weight.dtype for weight in saved.parameters()} == {torch.float32}
+    texts = ["a", "a longer text"]
+    found = OnnxEncoder(folder / "onnx" / "model.onnx", saved)("query", texts)
+    np.testing.assert_allclose(found, saved.encode_query(texts), atol=1e-5)
 
 
 def test_export_needs_a_new_folder(tiny_student, tmp_path):

@@ -25,6 +25,7 @@ from leaf_st.models.identity import Identity
 from leaf_st.publishing.card.card import card_text
 from leaf_st.publishing.gallery import add_run, model_cards, write_model_cards
 from leaf_st.publishing.prepare import make_folder
+from leaf_st.publishing.results import strip_paths
 from leaf_st.sealed import read_sealed
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -374,3 +375,8 @@ def test_a_student_that_reads_less_than_its_teacher_says_so(own):
     assert [row["length"] for row in sizes] == [64, 64]
     _write(own, [{**row, "length": {"teacher": 128, "student": 64}[row["role"]]} for row in sizes], "models")
     assert sentence in card_text(own, REPO)
+
+
+def test_a_long_prompt_is_no_path(tmp_path):
+    prompt = f"{'Find passages that answer the query; ' * 8}and/or related ones: "  # a name has at most 255 bytes
+    assert strip_paths({"prompts": [prompt, str(tmp_path)]}) == {"prompts": [prompt, tmp_path.name]}

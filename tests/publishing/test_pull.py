@@ -1,6 +1,10 @@
+import errno
+import os
+import resource
 import shutil
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from hub import serve
@@ -179,6 +183,42 @@ def test_only_a_folder_is_pulled_into(tiny_teacher_folder, tmp_path):
     for name, found in (("link", "a link to nothing: remove the link"), ("file", "a file: name another one")):
         with pytest.raises(InputError, match=rf"^--output .*{name}: expected a folder to create, found {found}"):
             pull(str(tiny_teacher_folder), tmp_path / name)
+
+
+def test_a_mount_is_named_before_the_download(tiny_teacher_folder, tmp_path, monkeypatch):
+    (tmp_path / "disk").mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == tmp_path / "disk")  # only an administrator can mount
+    with pytest.raises(InputError, match=r"^--output .*disk: expected a folder that can be replaced, found a mount"):
+        pull(str(tiny_teacher_folder), tmp_path / "disk")
+    pull(str(tiny_teacher_folder), tmp_path / "disk" / "model")
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["model"]
+
+
+def test_a_file_system_that_sets_no_modes_is_pulled_into(tiny_teacher_folder, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    with monkeypatch.context() as patch:
+        for name in ("chmod", "utime"):
+            patch.setattr(os, name, refuse)
+        pull(str(tiny_teacher_folder), tmp_path / "pulled")
+    copied, files = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (tmp_path / "pulled", tiny_teacher_folder)
+    )
+    assert copied == files
+
+
+def _pull_within(limit, *arguments):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    main(["pull", *arguments])
+
+
+def test_a_disk_without_room_is_one_line(tiny_teacher_folder, tmp_path):
+    done = forked.run(_pull_within, 6000, str(tiny_teacher_folder), "--output", str(tmp_path / "pulled"))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(f"leaf-st: File too large: {tmp_path}/.pulled.new/")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("status", [410, 423, 451])

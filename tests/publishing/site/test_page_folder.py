@@ -115,6 +115,14 @@ def test_titles_of_tables_and_beir_folders(table, beir, tmp_path):
     assert read_titled_documents(lines, "text", Counter())[1] == ("two", "", "two")
 
 
+def test_a_title_that_utf_8_cannot_encode_is_shown_without_the_character(tmp_path):
+    path = tmp_path / "documents.jsonl"
+    path.write_text('{"text": "abc", "title": "half \\ud800 of a pair"}\n')
+    documents = read_titled_documents(path, "text", Counter())
+    build._write_documents(tmp_path / "documents", documents)
+    assert json.loads((tmp_path / "documents/00000.json").read_text()) == [["half ? of a pair", "abc"]]
+
+
 def test_onnxruntime_reports_nothing_about_the_graph(page, finished, capfd):
     OnnxEncoder(page / build.GRAPH, load_model(str(finished / "model")))
     assert "onnxruntime" not in capfd.readouterr().err
