@@ -9,6 +9,7 @@ process would decide by its own clock and signals, and the processes would wait 
 """
 
 import logging
+import re
 import shutil
 import signal
 import threading
@@ -33,11 +34,12 @@ _SECONDS_AT_RISK = 120  # training time that a kill may lose; writing a checkpoi
 # Written last, with the checksums of the other files: a checkpoint without this file was interrupted by a kill.
 _COMPLETE = "complete.json"
 _PASSING = "passing"  # folder of the checkpoint that is only for resuming
+_NAME = re.compile(r"checkpoint-([1-9][0-9]*)")
 
 
 def complete_checkpoints(folder: Path) -> dict[int, Path]:
     """Return the complete checkpoints in ``folder`` that the recipe asked for, by step, in ascending order."""
-    return dict(sorted((_step(path), path) for path in folder.glob("checkpoint-*") if (path / _COMPLETE).is_file()))
+    return {step: path for step, path in sorted(_checkpoints(folder).items()) if (path / _COMPLETE).is_file()}
 
 
 def last_complete_checkpoint(folder: Path, processes: int = 1) -> Path | None:
@@ -52,7 +54,7 @@ def last_complete_checkpoint(folder: Path, processes: int = 1) -> Path | None:
     intact = {step: path for step, path in complete.items() if not _is_damaged(path)}
     names = {path.name for path in intact.values()}
     usable = {step: path for step, path in intact.items() if (_best(path) or path.name) in names}
-    for path in (*folder.glob("checkpoint-*"), *(folder / _PASSING).glob("checkpoint-*")):
+    for path in (*_checkpoints(folder).values(), *_checkpoints(folder / _PASSING).values()):
         if path not in usable.values():
             _remove(path)
     if not usable:
@@ -67,8 +69,13 @@ def last_complete_checkpoint(folder: Path, processes: int = 1) -> Path | None:
     return last
 
 
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
+def _checkpoints(folder: Path) -> dict[int, Path]:
+    """Return the checkpoints in ``folder`` by step, complete or not.
+
+    A copy, link or archive of a checkpoint is the user's. Training neither reads nor removes it.
+    """
+    named = [(match, path) for path in folder.glob("checkpoint-*") if (match := _NAME.fullmatch(path.name))]
+    return {int(match[1]): path for match, path in named if path.is_dir() and not path.is_symlink()}
 
 
 def _is_damaged(checkpoint: Path) -> bool:
@@ -152,7 +159,7 @@ class SaveByTheClock(TrainerCallback):
             return
         folder = Path(str(args.output_dir))
         passing = folder / _PASSING
-        earlier = list(passing.glob("checkpoint-*"))
+        earlier = list(_checkpoints(passing).values())
         # With BEST, the validation requests the checkpoint after the step.
         if not self._is_requested and args.save_strategy != SaveStrategy.BEST:
             passing.mkdir(exist_ok=True)
@@ -163,19 +170,26 @@ class SaveByTheClock(TrainerCallback):
 
 
 class RemoveOld(TrainerCallback):
-    """Removes checkpoints beyond ``save_total_limit``, by their steps; the best and the newest are always kept.
+    """Removes checkpoints beyond a limit, by their steps; the best and the newest are always kept.
 
-    The trainer would remove a checkpoint before the next one is complete, and would find the oldest by the clock.
+    The trainer would remove a checkpoint before the next one is complete, and would find the oldest by the clock. With
+    a limit of 1, it would also remove the newest checkpoint at the end, and the copies that a user made.
+
+    Args:
+        limit: Number of checkpoints to keep; None for all.
     """
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Remove old checkpoints, after `SaveByTheClock` has moved those that the recipe did not ask for."""
-        if args.save_total_limit is None or not state.is_world_process_zero:
+        if self._limit is None or not state.is_world_process_zero:
             return
         complete = list(complete_checkpoints(Path(str(args.output_dir))).values())
         best = Path(state.best_model_checkpoint or "").name
         others = [path for path in complete if path.name != best]
-        kept = args.save_total_limit - (len(complete) - len(others))
+        kept = self._limit - (len(complete) - len(others))
         if complete and complete[-1].name != best:
             kept = max(kept, 1)
         for path in others[: max(len(others) - kept, 0)]:

@@ -105,6 +105,7 @@ class LeafTrainer(SentenceTransformerTrainer):
         if general is not None:
             validation = {DOMAIN: validation, GENERAL: general.to_dataset(with_lengths=False)}
         self._stop = Stop()
+        limit, args.save_total_limit = args.save_total_limit, None  # `RemoveOld` is in place of the base class
         super().__init__(
             model=student,
             args=args,
@@ -116,7 +117,7 @@ class LeafTrainer(SentenceTransformerTrainer):
                 StopIfDiverged(),
                 MarkComplete(),
                 SaveByTheClock(),
-                RemoveOld(),
+                RemoveOld(limit),
                 self._stop,
                 ReusedGradients(),
                 ThreadsByLoad(),
@@ -281,14 +282,6 @@ class LeafTrainer(SentenceTransformerTrainer):
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Add no automatic model card: the card would print complete target vectors."""
-
-    def _save_checkpoint(self, *arguments: Any) -> None:  # noqa: ANN401
-        """Save a checkpoint, and leave old ones to `RemoveOld`."""
-        limit, self.args.save_total_limit = self.args.save_total_limit, None
-        try:
-            super()._save_checkpoint(*arguments)
-        finally:
-            self.args.save_total_limit = limit
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         self.model.save_pretrained(str(output_dir or self.args.output_dir), create_model_card=False)

@@ -84,6 +84,31 @@ def test_half_a_checkpoint_is_not_used(tmp_path, finished):
     assert not half.exists()
 
 
+def _save_own(checkpoints, target):
+    """Save entries of a user beside checkpoints; returns their paths."""
+    own = {checkpoints / name for name in ("checkpoint-3-backup", "checkpoint-3 copy", "checkpoint-03", "checkpoint-x")}
+    for path in own:
+        path.mkdir(parents=True)
+        (path / "complete.json").touch()
+    archive, named, numbered = (checkpoints / f"checkpoint-{name}" for name in ("3.zip", "best", "999"))
+    archive.touch()
+    for link in (named, numbered):
+        link.symlink_to(target, target_is_directory=True)
+    return own | {archive, named, numbered}
+
+
+def test_copies_links_and_archives_of_checkpoints_stay(tmp_path, finished, recipe, store, changed, monkeypatch):
+    monkeypatch.setattr("leaf_st.training.checkpoints._SECONDS_AT_RISK", 0)  # removes one after each step
+    checkpoints = tmp_path / "checkpoints"
+    own = _save_own(checkpoints, finished) | _save_own(checkpoints / "passing", finished)
+    short = changed(recipe, max_steps=6, eval_steps=3, save_steps=3, save_total_limit=1)
+    train(short, store, tmp_path)
+    steps = complete_checkpoints(checkpoints)
+    assert max(steps) == 6
+    assert last_complete_checkpoint(checkpoints) == steps[6]
+    assert {*checkpoints.glob("checkpoint-*"), *checkpoints.glob("passing/checkpoint-*")} == {*own, *steps.values()}
+
+
 def _flip(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
