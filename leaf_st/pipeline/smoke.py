@@ -15,6 +15,7 @@ from leaf_st.pipeline.run import Run
 from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, StudentSpec, TextsSpec
 from leaf_st.student.build import build_student
 from leaf_st.teacher.open import kind_of
+from leaf_st.training.trial import for_another_student
 
 _logger = logging.getLogger(__name__)
 _TEXTS = 1024
@@ -28,8 +29,9 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
         InputError: If ``folder`` contains other files.
     """
     teacher, spec = folder / "teacher", recipe.teacher
+    given = {name: value for name, value in recipe.training.arguments.items() if name != "fp16"}  # needs a GPU
     arguments = {
-        **recipe.training.arguments,
+        **for_another_student(given),
         "max_steps": 2,
         "eval_steps": 0.5,
         "save_steps": 0.5,

@@ -72,6 +72,8 @@ REFUSED = {
     "resume_from_checkpoint": _RESUME,
     "save_only_model": _UNDISTURBED,
     "ignore_data_skip": _UNDISTURBED,
+    "data_seed": "set seed instead",
+    "auto_find_batch_size": "lower per_device_train_batch_size and raise gradient_accumulation_steps instead",
     "do_train": "run `leaf-st train` instead",
     "do_eval": "run `leaf-st evaluate` instead",
     "do_predict": "run `leaf-st evaluate` instead",
@@ -120,6 +122,20 @@ def _declared(hint: Any) -> Any:  # noqa: ANN401  (any annotation)
     return hint
 
 
+class _OneGpu(SentenceTransformerTrainingArguments):
+    """Training arguments by which a process uses one GPU, as each process of a launcher does.
+
+    Without a launcher, transformers would train on all visible GPUs with DataParallel. The number of texts in a step
+    would then depend on the machine, and the flat inputs of a static student cannot be divided.
+    """
+
+    @property
+    def n_gpu(self) -> int:
+        """The number of GPUs of this process: 1, or 0 on a CPU."""
+        found: int = super().n_gpu
+        return min(found, 1)
+
+
 def training_arguments(recipe: Recipe, run: Path, device: str) -> SentenceTransformerTrainingArguments:
     """Return the arguments for the trainer: the paper's values, overridden by the recipe's own.
 
@@ -135,13 +151,24 @@ def training_arguments(recipe: Recipe, run: Path, device: str) -> SentenceTransf
     _check_strategies(arguments, recipe.training.arguments)
     _check_steps(arguments)
     try:
-        made = SentenceTransformerTrainingArguments(output_dir=str(run / "checkpoints"), **arguments)
+        made = _OneGpu(output_dir=str(run / "checkpoints"), **arguments)
     except (TypeError, ValueError, ImportError, OSError, RuntimeError) as error:
         raise InputError(f"training arguments: {error}: change or remove the argument") from error
     check_optimizer(made, recipe.training.arguments, default=DEFAULTS["optim"])
     if made.torch_compile and (device != "cpu" or trains_on_cpu):
         check_compile(device, made.torch_compile_backend, made.torch_compile_mode)
     return made
+
+
+def unused_gpus(arguments: SentenceTransformerTrainingArguments) -> str | None:
+    """Return a message if a training in one process leaves GPUs of this machine unused; None if not."""
+    count = torch.cuda.device_count()
+    if arguments.n_gpu != 1 or arguments.world_size > 1 or count < 2:
+        return None
+    return (
+        f"training uses one of {count} GPUs: to use all of them, start the command with "
+        f"`torchrun --nproc-per-node {count} -m leaf_st`"
+    )
 
 
 def named_arguments(recipe: Recipe, device: str) -> dict[str, Any]:
@@ -200,7 +227,7 @@ def _check_value(name: str, value: object) -> None:
     hint = argument_types()[name]
     if name == "max_steps" and value == 0:
         raise InputError("max_steps: expected a whole number of at least 1, or -1 for all epochs, found 0: change it")
-    if name in ("seed", "data_seed") and isinstance(value, int) and value > _LARGEST_SEED:
+    if name == "seed" and isinstance(value, int) and value > _LARGEST_SEED:
         raise InputError(f"{name}: expected a whole number of at most {_LARGEST_SEED:,}, found {value:,}: change it")
     if value is None and fits(None, hint):
         return
@@ -322,12 +349,12 @@ def _check_strategies(arguments: Mapping[str, Any], given: Mapping[str, Any]) ->
 
 
 def _check_steps(arguments: Mapping[str, Any]) -> None:
-    """Check that a checkpoint is saved only at steps that are validated, so that the best checkpoint is known."""
+    """Check that a checkpoint is saved at each validated step, so that the step with the lowest loss can be loaded."""
     if not arguments["load_best_model_at_end"] or arguments["eval_strategy"] != "steps":
         return
     between, saved = float(arguments["eval_steps"] or arguments["logging_steps"]), float(arguments["save_steps"])
-    in_one_unit = (between < 1) == (saved < 1)  # a value below 1 is a share of all steps
-    if arguments["save_strategy"] == "steps" and not (in_one_unit and round(saved / between, 6).is_integer()):
+    if arguments["save_strategy"] == "steps" and saved != between:
         raise InputError(
-            f"save_steps: expected eval_steps ({between:g}) or a multiple, found {saved:g}: set both to the same value"
+            f"save_steps: expected eval_steps ({between:g}), because the best checkpoint is kept, found {saved:g}: set "
+            "save_steps and eval_steps to the same value, or set load_best_model_at_end=false"
         )

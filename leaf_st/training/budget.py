@@ -172,6 +172,7 @@ def _trial(
         "num_train_epochs": 2,
         # A step of several batches takes as many times as long. The texts of a trial may not fill such a step.
         "gradient_accumulation_steps": 1,
+        "report_to": "none",  # an integration would start a run at its service
     }
     arguments = {**recipe.training.arguments, **quiet, "max_steps": -1}
     trial = replace(recipe, training=replace(recipe.training, arguments=arguments))

@@ -22,7 +22,7 @@ from leaf_st.student.static import fit_table
 from leaf_st.teacher.different import require_different
 from leaf_st.teacher.protocol import Fingerprint, Teacher
 from leaf_st.teacher.store import EmbeddingStore
-from leaf_st.training.arguments import named_arguments, training_arguments
+from leaf_st.training.arguments import named_arguments, training_arguments, unused_gpus
 from leaf_st.training.checkpoints import last_complete_checkpoint
 from leaf_st.training.divergence import DivergedError, require_finite
 from leaf_st.training.loss import TeacherAlignedLoss
@@ -104,6 +104,8 @@ def train(
         student.max_seq_length = recipe.training.max_length
     arguments = training_arguments(recipe, run, student.device.type)
     if arguments.process_index == 0:
+        if unused := unused_gpus(arguments):
+            _logger.info(unused)
         for part in filter(None, (store, general)):
             part.require_intact()
         first = store.shard(0).embeddings  # an earlier version may have made the store

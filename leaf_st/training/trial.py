@@ -2,10 +2,12 @@
 
 import logging
 import tempfile
+from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -25,7 +27,7 @@ from leaf_st.training.trainer import LeafTrainer
 
 # Most recipes set only these, which need no trial. Tests train with each of them.
 _USUAL = {*DEFAULTS, "max_steps", "num_train_epochs", "use_cpu", "bf16", "gradient_accumulation_steps", "max_grad_norm"}
-# Arguments that would slow the trial, send its losses elsewhere, or name parameters of the real student.
+# Arguments that would slow the trial, or send its losses elsewhere.
 _REPLACED = {
     "max_steps": 1,
     "per_device_train_batch_size": 8,  # which the texts of the trial fill
@@ -36,9 +38,15 @@ _REPLACED = {
     "gradient_accumulation_steps": 1,
     "report_to": "none",
     "torch_compile": False,
-    "learning_rate_mapping": {},
 }
+# Arguments that name parameters or modules of the real student, and values that are right for every student.
+_OF_THE_STUDENT: dict[str, Any] = {"learning_rate_mapping": {}, "optim_target_modules": "all-linear"}
 _TEXTS = [Text(f"text {number} of a trial", KINDS[number % len(KINDS)]) for number in range(40)]
+
+
+def for_another_student(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return training ``arguments`` without names of the recipe's student, for a training of a tiny student."""
+    return {name: _OF_THE_STUDENT.get(name, value) for name, value in arguments.items()}
 
 
 def try_arguments(recipe: Recipe, fingerprint: Fingerprint, device: str) -> None:
@@ -77,7 +85,7 @@ def try_arguments(recipe: Recipe, fingerprint: Fingerprint, device: str) -> None
 
 
 def _train(recipe: Recipe, fingerprint: Fingerprint, device: str, folder: Path) -> None:
-    arguments = {**recipe.training.arguments, **_REPLACED}
+    arguments = {**for_another_student(recipe.training.arguments), **_REPLACED}
     spec = replace(recipe.training, arguments=arguments, held_out_rows=4, max_length=None, cycles=1)
     student = SentenceTransformer(str(save_tiny_teacher(folder / "student")), device=device)
     store = precompute(_TEXTS, RandomTeacher(fingerprint), folder / "store")

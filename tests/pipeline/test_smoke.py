@@ -58,6 +58,17 @@ def test_a_smoke_run_counts_tokens(recipe, tmp_path):
     assert (tmp_path / "smoke" / "vocabulary.json").is_file()
 
 
+def test_a_smoke_run_needs_no_gpu_and_none_of_the_real_student_s_parameters(recipe, tmp_path):
+    given = {**recipe.training.arguments, "fp16": True, "learning_rate_mapping": {r"layer\.11": 1e-5}}
+    del given["use_cpu"]
+    small = smoke(replace(recipe, training=replace(recipe.training, arguments=given)), tmp_path / "smoke")
+    changed = {"eval_steps": 0.5, "save_steps": 0.5, "use_cpu": True, "learning_rate_mapping": {}}
+    assert small.training.arguments == {**recipe.training.arguments, **changed}
+    run = Run(small, tmp_path / "smoke")
+    run.embed()
+    run.train()
+
+
 def test_a_smoke_run_leaves_a_foreign_folder_alone(recipe, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()

@@ -11,7 +11,14 @@ from leaf_st.pipeline.recipe_file import load_recipe, override
 from leaf_st.recipe import Recipe, StudentSpec, TextsSpec, TrainingSpec
 from leaf_st.recipe.type_names import type_name
 from leaf_st.recipe.values import fits, parse_value
-from leaf_st.training.arguments import REFUSED, argument_types, check_arguments, named_arguments, training_arguments
+from leaf_st.training.arguments import (
+    REFUSED,
+    argument_types,
+    check_arguments,
+    named_arguments,
+    training_arguments,
+    unused_gpus,
+)
 
 RECIPE = Recipe(name="tiny", training=TrainingSpec(arguments={"learning_rate": 2e-5}))
 
@@ -84,6 +91,15 @@ def test_an_argument_that_would_have_no_effect_is_refused_with_the_remedy(tmp_pa
         training_arguments(_given(**{name: 1}), tmp_path, "cpu")
 
 
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("data_seed", "set seed"), ("auto_find_batch_size", "lower per_device_train_batch_size and raise gradient_acc")],
+)
+def test_the_remedy_for_an_argument_without_effect_is_an_argument_with_it(tmp_path, name, remedy):
+    with pytest.raises(InputError, match=f": {remedy}.* instead$"):
+        training_arguments(_given(**{name: 1}), tmp_path, "cpu")
+
+
 def test_a_precision_that_a_launcher_left_is_named(monkeypatch):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
     with pytest.raises(InputError, match=r"^ACCELERATE_MIXED_PRECISION: expected no, bf16 or fp16, found fp8: unset"):
@@ -127,8 +143,9 @@ def test_a_precision_that_a_launcher_left_is_named(monkeypatch):
             "^optim_args: expected settings that the optimizer adamw_torch",
         ),
         ({"adam_beta1": 2.0}, "^adam_beta1: expected settings .* failed with: Invalid beta parameter at index 0: 2"),
-        ({"eval_steps": 5}, r"^save_steps: expected eval_steps \(5\) or a multiple, found 0.1: set both to the same"),
-        ({"eval_steps": 4, "save_steps": 6}, r"^save_steps: expected eval_steps \(4\) or a multiple, found 6"),
+        ({"eval_steps": 5}, r"^save_steps: expected eval_steps \(5\), .* found 0.1: set save_steps and eval_steps to"),
+        ({"eval_steps": 4, "save_steps": 6}, r"^save_steps: expected eval_steps \(4\), .* found 6"),
+        ({"eval_steps": 4, "save_steps": 8}, r"^save_steps: expected eval_steps \(4\), .* found 8"),
         ({"eval_steps": -1}, "eval_steps: expected a number above 0, found -1"),
         ({"learning_rate": "fast"}, "learning_rate: expected a number above 0, found 'fast'"),
         ({"learning_rate": ""}, "learning_rate: expected a number above 0, found empty text"),
@@ -154,6 +171,11 @@ def test_what_cannot_work_is_named_before_any_work(tmp_path, arguments, message)
     with pytest.raises(InputError, match=message):
         training_arguments(_given(**arguments), tmp_path, "cpu")
     assert not list(tmp_path.iterdir())
+
+
+def test_without_the_best_checkpoint_fewer_steps_may_be_saved_than_validated(tmp_path):
+    arguments = {"eval_steps": 4, "save_steps": 8, "load_best_model_at_end": False}
+    assert training_arguments(_given(**arguments), tmp_path, "cpu").save_steps == 8
 
 
 def test_a_student_without_layers_has_nothing_to_compute_again(tmp_path):
@@ -215,6 +237,15 @@ def test_fp16_replaces_the_default_of_bf16(monkeypatch):
     monkeypatch.setattr("leaf_st.training.arguments.bfloat16_is_fast", lambda _: True)
     assert named_arguments(RECIPE, "cuda")["bf16"] is True
     assert named_arguments(_given(fp16=True), "cuda")["bf16"] is False
+
+
+def test_a_process_trains_on_one_gpu_and_names_the_launcher_for_all(tmp_path, monkeypatch):
+    assert unused_gpus(training_arguments(RECIPE, tmp_path, "cpu")) is None
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    arguments = training_arguments(_given(bf16=False), tmp_path, "mps")  # as on a GPU, without use_cpu
+    assert (arguments.n_gpu, arguments.train_batch_size, arguments.parallel_mode.value) == (1, 32, "not_parallel")
+    assert unused_gpus(arguments).startswith("training uses one of 4 GPUs: to use all of them, start the command with")
+    assert unused_gpus(training_arguments(RECIPE, tmp_path, "cpu")) is None
 
 
 def test_arguments_of_a_recipe_file_are_checked_as_well(tmp_path):

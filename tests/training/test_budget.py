@@ -3,6 +3,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import TrainerCallback
+from transformers.integrations import integration_utils
 
 from leaf_st.errors import InputError
 from leaf_st.student.new import new_student
@@ -31,6 +33,16 @@ def test_more_minutes_hold_more_steps(within):
 
 def test_validations_are_of_the_budget(within):
     assert within(1, eval_steps=1, save_steps=1) < within(1, eval_steps=1000, save_steps=1000)
+
+
+def test_a_trial_reports_to_no_service(within, monkeypatch):
+    class Service(TrainerCallback):
+        def __init__(self):
+            pytest.fail("the trial reported")
+
+    monkeypatch.setattr(integration_utils, "is_tensorboard_available", lambda: True)
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "tensorboard", Service)
+    assert within(1, report_to="tensorboard") > 0
 
 
 def test_large_batches_are_tried_more_than_once(recipe, changed):

@@ -6,7 +6,7 @@ from leaf_st.errors import InputError
 from leaf_st.recipe import Recipe, TextsSpec, TrainingSpec
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.training import trial
-from leaf_st.training.trial import try_arguments
+from leaf_st.training.trial import for_another_student, try_arguments
 
 FINGERPRINT = Fingerprint("t", "r", {"query": "q: ", "document": ""}, 32, "mean", "float32", True, 8, "cosine")
 RECIPE = Recipe(name="tiny", training=TrainingSpec(arguments={"use_cpu": True, "bf16": False, "report_to": "none"}))
@@ -45,6 +45,12 @@ def test_arguments_that_work_are_tried_silently(general, capfd, caplog):
     try_arguments(replace(recipe, general=general), FINGERPRINT, "cpu")
     assert not any(capfd.readouterr())
     assert not caplog.messages
+
+
+def test_a_tiny_student_gets_no_names_of_the_real_one():
+    arguments = {"learning_rate_mapping": {"layer.11": 0.1}, "optim_target_modules": ["layer.11"], "max_steps": 3}
+    of_every_student = {"learning_rate_mapping": {}, "optim_target_modules": "all-linear"}
+    assert for_another_student(arguments) == {**arguments, **of_every_student}
 
 
 def test_usual_arguments_need_no_trial(monkeypatch):
