@@ -4,6 +4,7 @@ A model folder has a recipe.json too, which records the origin of the model.
 """
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from leaf_st.sealed import read_sealed, write_sealed
 
 RECIPE = "recipe.json"
 TEXTS = "texts"
+GIVEN = Path(TEXTS, "given.parquet")  # the texts that a call of Python passed
 STORE = "store"
 GENERAL = "general"
 CHECKPOINTS = "checkpoints"
@@ -125,6 +127,10 @@ def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
             )
         return None
     known = _read_strictly(path)
+    given, source = str(folder / GIVEN), asked.texts.source
+    recorded = known["recipe"].get("texts", {}).get("source")
+    if recorded == given != source and os.path.exists(source) and os.path.samefile(source, given):
+        known = _with_path(known, given, source)  # another path of the same file
     for key in differences(known["recipe"], asked):
         # Until texts are embedded, a source or a set that cannot be read may be left out or replaced.
         if not (folder / STORE).exists() and (
@@ -197,7 +203,8 @@ def _is_recipe(value: Any) -> bool:  # noqa: ANN401  (any JSON value)
 def _with_files(record: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return ``record`` with the files of the run in ``folder``, which may have moved since the record was written.
 
-    The files are what the teacher learned from the first texts, and the tokens that the student keeps.
+    The files are what the teacher learned from the first texts, the tokens that the student keeps, and the texts that a
+    call of Python passed, which may also be the teacher's table of vectors.
     """
     resolved = record.get("resolved")
     if not isinstance(resolved, dict):
@@ -207,7 +214,25 @@ def _with_files(record: dict[str, Any], folder: Path) -> dict[str, Any]:
         resolved = {**resolved, "teacher": with_fit(teacher, folder / FIT)}
     if isinstance(student, dict) and student.get("tokens") and (folder / VOCABULARY).is_file():
         resolved = {**resolved, "student": {**student, "tokens": str(folder / VOCABULARY)}}
-    return {**record, "resolved": resolved}
+    record = {**record, "resolved": resolved}
+    texts = resolved.get("texts")
+    source = texts.get("source") if isinstance(texts, dict) else None
+    if isinstance(source, str) and Path(source).parts[-2:] == GIVEN.parts and (folder / GIVEN).is_file():
+        return _with_path(record, source, str(folder / GIVEN))
+    return record
+
+
+def _with_path(record: dict[str, Any], before: str, now: str) -> dict[str, Any]:
+    """Return ``record`` with the path ``now`` in place of ``before``, in the recipe as asked and as resolved."""
+    return {**record, **{key: _replaced(record.get(key), before, now) for key in ("recipe", "resolved")}}
+
+
+def _replaced(value: Any, before: str, now: str) -> Any:  # noqa: ANN401  (any JSON value)
+    if isinstance(value, dict):
+        return {key: _replaced(item, before, now) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_replaced(item, before, now) for item in value]
+    return now if value == before else value
 
 
 def _numbered(value: Any) -> Any:  # noqa: ANN401  (any JSON value)

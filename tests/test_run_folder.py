@@ -6,8 +6,9 @@ import os
 import pytest
 
 from leaf_st.errors import InputError
-from leaf_st.recipe import Recipe
-from leaf_st.run_folder import RECIPE, known_record, read_record, read_run
+from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec
+from leaf_st.run_folder import GIVEN, RECIPE, known_record, read_record, read_run
+from leaf_st.sealed import write_sealed
 
 RECORD = {key: Recipe(name="tiny").to_dict() for key in ("recipe", "resolved")}
 DAMAGED = [
@@ -47,3 +48,28 @@ def test_a_folder_or_pipe_in_place_of_the_record_is_named(make, tmp_path):
 def test_a_part_that_is_no_mapping_is_an_error_of_the_recipe(part):
     with pytest.raises(InputError, match="recipe of another version"):
         Recipe.from_dict({**RECORD["recipe"], part: "text"})
+
+
+def _given(source, table=None):
+    """Return a recipe for vectors that a call passed with its texts."""
+    teacher = TeacherSpec("owner/api", vector_column="vector", table=table and TextsSpec(table))
+    return Recipe("tiny", texts=TextsSpec(str(source)), teacher=teacher, student=StudentSpec(backbone="us/encoder"))
+
+
+def test_the_texts_of_a_call_are_those_of_the_folder_where_it_is_now(tmp_path):
+    before, folder, other = f"runs/a/{GIVEN}", tmp_path / "moved", tmp_path / "link"
+    folder.mkdir()
+    other.symlink_to(folder, target_is_directory=True)
+    record = {"recipe": _given(before).to_dict(), "resolved": _given(before, before).to_dict()}
+    write_sealed(folder / RECIPE, json.loads(json.dumps(record)))
+    (folder / "store").mkdir()
+    now = folder / GIVEN
+    with pytest.raises(InputError, match=r"another recipe \(texts\.source was 'runs/a/"):
+        known_record(folder, _given(now))
+    now.parent.mkdir()
+    now.touch()
+    for source in (now, other / GIVEN):
+        known = known_record(folder, _given(source))
+        assert known["recipe"]["texts"]["source"] == known["resolved"]["texts"]["source"] == str(source)
+        assert known["resolved"]["teacher"]["table"]["source"] == str(source)
+    assert read_record(folder)["resolved"]["texts"]["source"] == str(now)

@@ -22,10 +22,8 @@ from leaf_st.pipeline.given_texts import keep_texts
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.recipe.types import local_folder
-from leaf_st.run_folder import RESULTS, TEXTS
+from leaf_st.run_folder import GIVEN, RESULTS
 from leaf_st.texts.check import left_out
-
-_GIVEN = Path(TEXTS, "given.parquet")  # in the run folder
 
 # Loading a model and choosing a kernel of attention change settings of torch that all threads share.
 _ONE_AT_A_TIME = threading.RLock()
@@ -84,7 +82,7 @@ def distill(
     with _ONE_AT_A_TIME, _run_folder(output) as folder:
         spec = teacher if isinstance(teacher, TeacherSpec) else TeacherSpec(model=str(teacher))
         column = spec.vector_column if vector_column is None else vector_column
-        source, given = (str(texts), None) if isinstance(texts, str | Path) else (str(folder / _GIVEN), texts)
+        source, given = (str(texts), None) if isinstance(texts, str | Path) else (str(folder / GIVEN), texts)
         recipe = Recipe(
             name=folder.resolve().name,
             texts=TextsSpec(source=source),
@@ -117,7 +115,7 @@ def _carry_out(
     if texts is not None:
         with PartialState().main_process_first():
             beside = column is not None and column.endswith(".npy")
-            keep_texts(texts, run.folder / _GIVEN, None if beside else column)
+            keep_texts(texts, run.folder / GIVEN, None if beside else column)
     store = run.embed()
     # Without the console of `leaf-st run`, Python shows no message below a warning.
     if store is not None and store.skipped and PartialState().is_main_process:

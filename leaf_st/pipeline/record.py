@@ -1,6 +1,8 @@
 """The contents of a run's recipe.json, and the recipe that a resumed run reads from recipe.json."""
 
 import os
+import re
+from collections.abc import Set
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -34,10 +36,31 @@ def resolved_recipe(asked: Recipe, folder: Path) -> Recipe:
         named = _with_named_teacher(asked)
         named = replace(named, teacher=kind_of(named.teacher).with_table(named.teacher, named.texts))
         return with_excluded_sets(named, folder, None)
-    recipe = resolved = Recipe.from_dict(known["resolved"])
-    if differences(known["recipe"], asked):
-        recipe = replace(asked, teacher=kind_of(resolved.teacher).with_limits(resolved.teacher, asked.teacher))
-    return with_excluded_sets(recipe, folder, resolved.texts)
+    recorded = Recipe.from_dict(known["resolved"])
+    resolved = with_excluded_sets(recorded, folder, recorded.texts)
+    changed = {re.split(r"[. ]", key)[0] for key in differences(known["recipe"], asked)}
+    if not changed:
+        return resolved
+    teacher = kind_of(resolved.teacher).with_limits(resolved.teacher, asked.teacher)
+    recipe = with_excluded_sets(replace(asked, teacher=teacher), folder, recorded.texts)
+    return _with_resolved_parts(recipe, resolved, changed - {"texts"})
+
+
+def _with_resolved_parts(recipe: Recipe, resolved: Recipe, changed: Set[str]) -> Recipe:
+    """Return ``recipe`` with the student and the training of ``resolved``, if all that shaped them is the same.
+
+    The kept tokens of a student come from the texts. The steps of a time budget were measured with the student on the
+    training texts and the general texts.
+
+    Args:
+        recipe: The recipe of this call.
+        resolved: The recipe of the earlier call, with every value that it determined.
+        changed: Parts other than the texts in which this call asks for other values.
+    """
+    if recipe.texts != resolved.texts or "student" in changed:
+        return recipe
+    recipe = replace(recipe, student=resolved.student)
+    return recipe if changed & {"general", "training"} else replace(recipe, training=resolved.training)
 
 
 def _with_named_teacher(recipe: Recipe) -> Recipe:

@@ -38,7 +38,7 @@ from leaf_st.models.load import load_model
 from leaf_st.models.tokens import copy_tokenizer, max_length_of, unread_end
 from leaf_st.pipeline.exclude import excluded_contents, existing_sets, missing_sets
 from leaf_st.pipeline.record import require_outside_of_models, require_same_student, resolved_recipe, run_record
-from leaf_st.pipeline.text_length import cut_to, tokens_to_embed
+from leaf_st.pipeline.text_length import cut_to, require_long_enough, tokens_to_embed
 from leaf_st.pipeline.vocabulary import count_training_texts, require_counted_texts
 from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, TextsSpec
 from leaf_st.run_folder import FIT, GENERAL, MODEL, RESULTS, STORE, TEXTS, VOCABULARY, read_record, write_record
@@ -260,8 +260,9 @@ class Run:
             evaluator: Evaluator of sentence-transformers, called at each validation.
 
         Raises:
-            InputError: If ``store/`` is missing, damaged, or from another teacher, if the student's backbone or start
-                has changed since the training began, or if another process uses the run folder.
+            InputError: If ``store/`` is missing, damaged, from another teacher, or of texts that are shorter than the
+                student reads, if the student's backbone or start has changed since the training began, or if another
+                process uses the run folder.
         """
         with only_process(self.folder) if self._processes.is_main_process else nullcontext():
             return self._train(callbacks, evaluator)
@@ -276,6 +277,7 @@ class Run:
         self._log_closed_licences()
         # Training changes this object, so a second call must build a new student.
         student, self._student = self._build_student(store.fingerprint), None
+        require_long_enough(store, self.recipe, student)
         self._write_record(store.fingerprint, student)
         if not isinstance(self._teacher, Service):  # a service counts the tokens of texts and evaluation together
             self._teacher = None  # frees the memory of a large teacher

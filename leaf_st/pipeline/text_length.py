@@ -5,10 +5,12 @@ from functools import partial
 
 from sentence_transformers import SentenceTransformer
 
+from leaf_st.errors import InputError
 from leaf_st.models.tokens import copy_tokenizer, max_length_of, require_room, same_tokenizer
 from leaf_st.recipe import Recipe
 from leaf_st.student.static import is_static
 from leaf_st.teacher.protocol import Loaded, Table, Teacher
+from leaf_st.teacher.store import CUT_AT, EmbeddingStore
 from leaf_st.texts.cut import Cutter
 from leaf_st.texts.select import Cut
 
@@ -24,8 +26,7 @@ def tokens_to_embed(recipe: Recipe, teacher: Teacher, student: SentenceTransform
     """
     if is_static(student):
         return None
-    lengths = (max_length_of(student), recipe.training.max_length)
-    tokens = min((length for length in lengths if length is not None), default=None)
+    tokens = _tokens_read(recipe, student)
     require_room(student, tokens, teacher.fingerprint.prompts, "student.max_length and training.max_length")
     known = teacher.fingerprint.max_length
     if isinstance(teacher, Table):
@@ -35,6 +36,30 @@ def tokens_to_embed(recipe: Recipe, teacher: Teacher, student: SentenceTransform
     model = teacher.sentence_transformer
     reads_ends = getattr(model.tokenizer, "truncation_side", "right") != "right"  # the student reads starts
     return tokens if reads_ends or not same_tokenizer(model, student) else None
+
+
+def require_long_enough(store: EmbeddingStore, recipe: Recipe, student: SentenceTransformer) -> None:
+    """Check that the texts of ``store`` were not cut to fewer tokens than ``student`` reads in training.
+
+    A static student may learn from cut texts: in a sweep, the store of an encoder is its store too.
+
+    Raises:
+        InputError: If the texts were cut to fewer tokens.
+    """
+    cut_at, tokens = store.header[CUT_AT], _tokens_read(recipe, student)
+    if cut_at is None or is_static(student) or (tokens is not None and tokens <= cut_at):
+        return
+    expected = "complete texts" if tokens is None else f"texts cut to at least {tokens:,} tokens"
+    raise InputError(
+        f"store {store.folder}: expected {expected}, which the student reads in training, found texts cut to "
+        f"{cut_at:,}: name another --output to embed the texts again, or set training.max_length={cut_at}"
+    )
+
+
+def _tokens_read(recipe: Recipe, student: SentenceTransformer) -> int | None:
+    """Return how many tokens of a text ``student`` reads in training; None if it has no limit."""
+    lengths = (max_length_of(student), recipe.training.max_length)
+    return min((length for length in lengths if length is not None), default=None)
 
 
 def cut_to(tokens: int | None, student: SentenceTransformer, prompts: Mapping[str, str]) -> Cut:

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -92,6 +93,20 @@ def test_the_same_call_resumes(tiny_teacher_folder, tmp_path):
         assert torch.equal(weight, again.state_dict()[name])
     made = {"recipe.json", "manifest.json"}  # written at each start
     assert {path for path, time in shards.items() if path.stat().st_mtime_ns != time and path.name not in made} == set()
+
+
+def test_the_same_call_resumes_by_another_path_and_after_a_move(tiny_teacher_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = leaf_st.distill(TEXTS, tiny_teacher_folder, output="run", **QUICK)
+    shutil.move("run", "moved")
+    (shard,) = (tmp_path / "moved" / "store").glob("shard-*")
+    written = shard.stat().st_mtime_ns
+    for output in ("moved", tmp_path / "moved", "../" + tmp_path.name + "/moved"):
+        again = leaf_st.distill(TEXTS, tiny_teacher_folder, output=output, **QUICK)
+        np.testing.assert_allclose(again.encode("a text"), first.encode("a text"), atol=1e-5)
+        record = json.loads((tmp_path / "moved" / "recipe.json").read_text())
+        assert {record[key]["texts"]["source"] for key in ("recipe", "resolved")} == {f"{output}/texts/given.parquet"}
+    assert shard.stat().st_mtime_ns == written
 
 
 @pytest.mark.parametrize("others", [TEXTS[:-1], [*TEXTS, "one more"], [*TEXTS[:-1], "another"]])

@@ -248,6 +248,30 @@ def test_a_time_budget_becomes_a_number_of_steps_once(recipe, tmp_path):
     assert Recipe.from_dict(record["resolved"]) == again.recipe
 
 
+def test_a_time_budget_is_kept_if_only_values_change_that_may(recipe, tmp_path):
+    arguments = {"per_device_train_batch_size": 4, "eval_steps": 0.5, "save_steps": 0.5, "use_cpu": True}
+    training = TrainingSpec(budget_minutes=0.01, held_out_rows=4, arguments=arguments)
+    timed, folder = replace(recipe, training=training), tmp_path / "run"
+    run = Run(timed, folder)
+    run.embed()
+    run.train()
+    steps = run.recipe.training.arguments["max_steps"]
+    teacher, absent = replace(timed.teacher, batch_size=7), (str(tmp_path / "none"),)
+    again = Run(replace(timed, name="other", teacher=teacher, evaluate_on=absent), folder)
+    again.embed()
+    resolved = Recipe.from_dict(json.loads((folder / "recipe.json").read_text())["resolved"])
+    assert resolved == again.recipe
+    assert (resolved.name, resolved.evaluate_on, resolved.teacher.batch_size) == ("other", absent, 7)
+    assert resolved.training == run.recipe.training
+    assert resolved.training.arguments["max_steps"] == steps
+    shutil.rmtree(folder / "model")
+    shutil.rmtree(folder / "checkpoints")
+    student = replace(timed.student, layers=(0,))  # is faster
+    assert Run(replace(timed, student=student), folder).recipe.training == timed.training
+    longer = replace(training, budget_minutes=0.02)
+    assert Run(replace(timed, training=longer), folder).recipe.training == longer
+
+
 def test_epochs_end_a_training_before_its_time_budget(recipe, tmp_path, caplog):
     arguments = {"per_device_train_batch_size": 4, "num_train_epochs": 1, "max_steps": -1, "use_cpu": True}
     timed = replace(recipe, training=TrainingSpec(budget_minutes=60, held_out_rows=4, arguments=arguments))

@@ -112,6 +112,20 @@ def test_a_store_of_texts_of_another_length_is_refused(long, tmp_path):
     assert read_header(tmp_path / "run" / "store")[CUT_AT] == 24
 
 
+def test_training_refuses_texts_that_are_cut_shorter_than_the_student_reads(long, tmp_path):
+    Run(long, tmp_path / "run").embed()
+    longer = replace(long, student=replace(long.student, max_length=48))
+    expected = r"store: expected texts cut to at least 48 tokens, .* found texts cut to 24: .* training\.max_length=24$"
+    with pytest.raises(InputError, match=expected):
+        Run(longer, tmp_path / "run").train()
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    student = Run(replace(longer, training=replace(longer.training, max_length=24)), tmp_path / "run").train()
+    assert student.max_seq_length == 48
+    for name, reads in (("shorter", replace(long.student, max_length=16)), ("static", StudentSpec(static=True))):
+        shutil.copytree(tmp_path / "run" / "store", tmp_path / name / "store")
+        Run(replace(long, student=reads), tmp_path / name).train()
+
+
 def test_a_prompt_that_leaves_no_token_for_a_text_is_refused(long, tmp_path):
     prompts = {"query": "", "document": "a very long prompt " * 3}
     wrong = replace(long, teacher=replace(long.teacher, prompts=prompts))
