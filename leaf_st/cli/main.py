@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _require_progress_bars()
         if not _has_home():  # mteb makes a folder for its cache when it is imported
             os.environ.setdefault("MTEB_CACHE", str(Path(tempfile.gettempdir(), "mteb")))
-        _require_local(options)
+        _use_local_paths(options)
         check_numbers()
         limit_waits()
         with messages_shown(_PROGRAM):
@@ -84,10 +84,19 @@ def _require_progress_bars() -> None:
         raise InputError(f"{names}: expected values of tqdm, {error}: correct or unset these variables") from None
 
 
-def _require_local(options: argparse.Namespace) -> None:
+def _use_local_paths(options: argparse.Namespace) -> None:
+    """Refuse URLs, and put the home folder in place of ``~``, which a shell leaves in ``--output=~/FOLDER``."""
     for name, value in vars(options).items():
-        if isinstance(value, Path) and (problem := path_problem(value)):
-            raise InputError(f"{name}: {problem}")
+        if isinstance(value, Path):
+            if problem := path_problem(value):
+                raise InputError(f"{name}: {problem}")
+            setattr(options, name, _at_home(value))
+        elif isinstance(value, list):
+            setattr(options, name, [_at_home(item) if isinstance(item, Path) else item for item in value])
+
+
+def _at_home(path: Path) -> Path:
+    return Path(os.path.expanduser(path))  # unlike Path.expanduser, keeps ~NAME if no such user exists
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,6 +1,7 @@
 """Commands that carry out a recipe: demo, run, embed, train. A command's arguments are defined above its function."""
 
 import argparse
+import math
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -164,8 +165,8 @@ def _open(options: argparse.Namespace) -> "Run":
         if usd is not None or tokens is not None:
             raise InputError("--smoke: expected no budget, because a smoke run costs nothing: leave out the budget")
         return Run(smoke(recipe, folder), folder)
-    if usd is not None and usd < 0:
-        raise InputError(f"--budget-usd: expected an amount of at least 0, found {usd:g}: correct the amount")
+    if usd is not None and not (math.isfinite(usd) and usd >= 0):
+        raise InputError(f"--budget-usd: expected a finite amount of at least 0, found {usd:g}: correct the amount")
     if usd is None and tokens is None:
         return Run(recipe, folder)
     from leaf_st.pipeline.record import resolved_recipe

@@ -5,7 +5,6 @@ demo runs without a network.
 """
 
 import os
-import resource
 import shlex
 import shutil
 import sys
@@ -85,7 +84,7 @@ def demo(output: Path) -> None:
     }
     save_portable(student, output, record)
     print(format_summary(models, speeds, results))
-    print(f"\n{(time.perf_counter() - started) / 60:.1f} minutes, peak memory {_peak_memory():.1f} GB")
+    print(f"\n{(time.perf_counter() - started) / 60:.1f} minutes{_peak_memory()}")
     print(_next_commands(output, search_set, f"{_report(run.folder)}\n{_site(run.folder, search_set)}"))
 
 
@@ -191,10 +190,14 @@ def format_summary(
     return "\n" + aligned(rows)
 
 
-def _peak_memory() -> float:
-    """Return the peak resident memory of this process in GB; Linux counts in KiB, macOS in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+def _peak_memory() -> str:
+    """Return the peak resident memory of this process, to follow the time; empty on Windows, whose Python has none."""
+    try:
+        import resource
+    except ImportError:
+        return ""
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return f", peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9:.1f} GB"
 
 
 def _report(run: Path) -> str:

@@ -46,14 +46,14 @@ def path_problem(path: str | Path) -> str | None:
 
 
 def local_folder(path: str | Path) -> Path:
-    """Return ``path``, a folder to write to.
+    """Return ``path``, a folder to write to, with the home folder in place of ``~``.
 
     Raises:
         InputError: If ``path`` is a URL, which would become a folder with the name of its scheme, or is not UTF-8.
     """
     if problem := path_problem(path):
         raise InputError(f"output folder: {problem}")
-    return Path(path)
+    return Path(os.path.expanduser(path))
 
 
 def _to_text(value: object) -> object:

@@ -81,7 +81,7 @@ def precompute(
         InputError: If the folder is a URL or holds something else, another teacher's vectors or other texts, or if the
             teacher gives vectors that are not finite or the same for all texts, has changed, or is not paid for.
     """
-    local_folder(folder)
+    folder = local_folder(folder)
     if rows_per_shard is None:
         rows_per_shard, texts = _choose_rows_per_shard(texts, teacher, folder, dtype, total)
     _prepare(folder, teacher, dtype, rows_per_shard, cut_at)

@@ -192,6 +192,12 @@ def test_no_command_makes_a_local_folder_of_a_url(command, capfd):
     assert sorted(Path().iterdir()) == before
 
 
+def test_a_home_folder_that_the_shell_left_is_found(recipe, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    refused = _refused(capfd, "train", "~/recipe.py", "--output=~/runs/a")
+    assert refused.startswith(f"leaf-st: {tmp_path}/runs/a/store is missing")
+
+
 def test_too_few_texts_are_refused_before_the_teacher_is_opened(recipe, capfd):
     few = ("--set", "texts.limit=9", "--set", "teacher.model=no/such/teacher")
     for command in (["run", recipe], ["run", recipe, "--dry-run"], ["embed", recipe]):
@@ -252,7 +258,8 @@ def test_missing_input_of_a_stage_is_one_line(recipe, capfd):
     ("arguments", "message"),
     [
         (["--smoke", "--budget-usd=1"], "--smoke: expected no budget"),
-        (["--budget-usd=-1"], "--budget-usd: expected an amount of at least 0, found -1"),
+        (["--budget-usd=-1"], "--budget-usd: expected a finite amount of at least 0, found -1"),
+        *(([f"--budget-usd={usd}"], f"expected a finite amount of at least 0, found {usd}") for usd in ("inf", "nan")),
     ],
 )
 def test_a_bad_budget_is_one_line(recipe, capfd, arguments, message):

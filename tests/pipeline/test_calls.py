@@ -131,3 +131,15 @@ def test_no_call_makes_a_local_folder_of_a_url(url, tiny_student, local_teacher,
         with pytest.raises(InputError, match=r"^output folder: expected a local path, found '\w+://\w+/run': .* copy"):
             call()
     assert not list(tmp_path.iterdir())
+
+
+def test_every_call_writes_to_the_home_folder(tiny_teacher_folder, tiny_student, local_teacher, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    texts = [f"a text, number {number}" for number in range(20)]
+    quick = {"layers": [0], "max_steps": 1, "eval_steps": 1, "save_steps": 1, "use_cpu": True}
+    leaf_st.distill(texts, tiny_teacher_folder, output="~/run", **quick)
+    leaf_st.precompute([leaf_st.Text(text, "query") for text in texts], local_teacher, Path("~/store"))
+    leaf_st.save_portable(tiny_student, Path("~/model"))
+    assert {path.name for path in tmp_path.iterdir()} >= {"run", "store", "model"}
+    assert not Path("~").exists()

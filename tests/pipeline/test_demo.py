@@ -1,4 +1,5 @@
 import json
+import sys
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -10,7 +11,7 @@ from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import load_beir
 from leaf_st.evaluation.results import Result
 from leaf_st.pipeline import demo as demo_module
-from leaf_st.pipeline.demo import demo, format_summary, held_out_functions, write_search_set
+from leaf_st.pipeline.demo import _peak_memory, demo, format_summary, held_out_functions, write_search_set
 from leaf_st.texts.docstrings import Documented, docstring_texts, is_held_out
 from leaf_st.texts.fold import text_id
 
@@ -83,6 +84,12 @@ def test_the_demo_ends_with_its_report(tiny_demo, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr("leaf_st.publishing.report.report.require_matplotlib", missing)
     demo(Path("leaf-demo"))  # the model of an earlier demo is replaced
     assert "No report page was written: figures need matplotlib" in capsys.readouterr().out
+
+
+def test_the_peak_memory_is_left_out_where_python_does_not_have_it(monkeypatch):
+    assert _peak_memory().startswith(", peak memory ")
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
+    assert _peak_memory() == ""
 
 
 def test_a_search_set_finds_the_body_by_the_summary(tmp_path):

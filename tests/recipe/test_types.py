@@ -1,4 +1,5 @@
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from pydantic import Field
 
 from leaf_st.recipe.type_names import type_name, value_name
-from leaf_st.recipe.types import AtLeast1, Layers, LocalPaths, NonEmpty, path_problem
+from leaf_st.recipe.types import AtLeast1, Layers, LocalPaths, NonEmpty, local_folder, path_problem
 from leaf_st.recipe.values import fits, parse_value
 
 
@@ -119,6 +120,13 @@ def test_a_url_is_no_path(path):
 @pytest.mark.parametrize("path", ["runs/one", "C:/runs/one", "/runs/a:b", "us/model", "~/texts.jsonl", "a:b"])
 def test_a_path_is_no_url(path):
     assert path_problem(path) is None
+
+
+@pytest.mark.parametrize("of", [str, Path])
+def test_a_folder_to_write_to_may_be_in_the_home_folder(of, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/us")
+    assert local_folder(of("~/models/mine")) == Path("/home/us/models/mine")
+    assert local_folder(of("models/~mine")) == Path("models/~mine")
 
 
 def test_a_path_that_is_not_utf_8_is_named():
