@@ -132,8 +132,9 @@ def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
     if recorded == given != source and os.path.exists(source) and os.path.samefile(source, given):
         known = _with_path(known, given, source)  # another path of the same file
     for key in differences(known["recipe"], asked):
-        # Until texts are embedded, a source or a set that cannot be read may be left out or replaced.
-        if not (folder / STORE).exists() and (
+        # Until texts are embedded, a source or a set that cannot be read may be left out or replaced. A student has
+        # learned from the texts, even if their store was deleted.
+        if not ((folder / STORE).exists() or has_begun_training(folder)) and (
             key.startswith(("texts.leave_out ", "texts.exclude ")) or _is_other_source(known, asked, key)
         ):
             continue

@@ -116,11 +116,13 @@ def _carry_out(
         with PartialState().main_process_first():
             beside = column is not None and column.endswith(".npy")
             keep_texts(texts, run.folder / GIVEN, None if beside else column)
-    store = run.embed()
+    alignment = run.folder / RESULTS / ALIGNMENT.file
+    # A finished run whose store was deleted needs no vectors, which an API would be paid for again.
+    store = None if run.is_without_store and alignment.is_file() else run.embed()
     # Without the console of `leaf-st run`, Python shows no message below a warning.
     if store is not None and store.skipped and PartialState().is_main_process:
         _logger.warning("%s texts are used%s", f"{len(store):,}", left_out(Counter(store.skipped)))
     student = run.train(callbacks, evaluator)
-    if run.leave_group() and not (run.folder / RESULTS / ALIGNMENT.file).is_file():
+    if run.leave_group() and not alignment.is_file():
         run.measure_alignment()
     return student

@@ -17,11 +17,13 @@ from leaf_st.recipe import PAPER, TEACHER_OF_START, Recipe, TextsSpec
 from leaf_st.run_folder import TEXTS, differences, has_begun_training, known_record, read_record
 from leaf_st.teacher.open import kind_of, teacher_spec
 from leaf_st.teacher.protocol import Fingerprint
+from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.texts.files import local_source
 from leaf_st.texts.paper.fetch import provenance
 from leaf_st.training.arguments import named_arguments
 
 _STUDENT = "student_revision"  # hash of the files of the student's start or backbone; earlier versions had none
+TEXTS_DIGEST = "texts_digest"  # `EmbeddingStore.texts_digest` when training began; earlier versions had none
 _LIBRARIES = ("leaf-st", "sentence-transformers", "transformers", "torch", "datasets", "accelerate", "mteb")
 
 
@@ -32,6 +34,8 @@ def resolved_recipe(asked: Recipe, folder: Path) -> Recipe:
         InputError: If the folder contains other files or the run of another recipe.
     """
     known = known_record(folder, asked)
+    if known is not None and has_begun_training(folder):  # the results of the student have its name
+        asked = replace(asked, name=known["resolved"].get("name", asked.name))
     if known is None:
         named = _with_named_teacher(asked)
         named = replace(named, teacher=kind_of(named.teacher).with_table(named.teacher, named.texts))
@@ -138,6 +142,31 @@ def require_same_student(recipe: Recipe, folder: Path) -> None:
             f"run {folder} was made from another student.{part}: expected files of {name} with the hash {expected}, "
             f"found {found}: name another output folder, or restore the files of student.{part}"
         )
+
+
+def require_same_texts(store: EmbeddingStore, folder: Path) -> None:
+    """Check that the texts of ``store`` are those that the training in ``folder`` began with.
+
+    Raises:
+        InputError: If the store has other texts, or a shard is damaged.
+    """
+    expected = texts_of_training(folder)
+    if expected is not None and store.texts_digest not in (None, expected):
+        store.require_intact()  # a damaged shard is named first, because its texts differ too
+        raise other_texts(folder, expected, str(store.texts_digest))
+
+
+def texts_of_training(folder: Path) -> str | None:
+    """Return the hash of the texts that the training in ``folder`` began with; None without one, or if unknown."""
+    return read_record(folder).get(TEXTS_DIGEST) if has_begun_training(folder) else None
+
+
+def other_texts(folder: Path, expected: str, found: str) -> InputError:
+    """Return the error for texts that the student in the run folder ``folder`` was not trained on."""
+    return InputError(
+        f"run {folder} was trained on other texts: expected texts with the hash {expected}, found {found}: name "
+        "another output folder, or delete this one to train another student"
+    )
 
 
 def _student_revision(recipe: Recipe) -> str | None:

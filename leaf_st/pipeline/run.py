@@ -15,12 +15,13 @@ embeds a partition of the texts, all processes train one student, and the first 
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from filelock import FileLock
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.evaluation import BaseEvaluator
@@ -28,26 +29,57 @@ from transformers import TrainerCallback
 
 from leaf_st.atomic import make_folder
 from leaf_st.errors import InputError
+from leaf_st.evaluation.measurements.agreement import AGREEMENT
 from leaf_st.evaluation.measurements.agreement_row import AgreementRow
 from leaf_st.evaluation.measurements.agreement_rows import measure_held_out
-from leaf_st.evaluation.measurements.alignment import Alignment, measure_alignment
+from leaf_st.evaluation.measurements.alignment import ALIGNMENT, Alignment, measure_alignment
+from leaf_st.evaluation.measurements.lost_queries import LOST_QUERIES
 from leaf_st.evaluation.modes import ROLES, STUDENT_MODES
 from leaf_st.evaluation.results import Result
 from leaf_st.lock import only_process
 from leaf_st.models.load import load_model
 from leaf_st.models.tokens import copy_tokenizer, max_length_of, unread_end
 from leaf_st.pipeline.exclude import excluded_contents, existing_sets, missing_sets
-from leaf_st.pipeline.record import require_outside_of_models, require_same_student, resolved_recipe, run_record
+from leaf_st.pipeline.record import (
+    TEXTS_DIGEST,
+    other_texts,
+    require_outside_of_models,
+    require_same_student,
+    require_same_texts,
+    resolved_recipe,
+    run_record,
+    texts_of_training,
+)
 from leaf_st.pipeline.text_length import cut_to, require_long_enough, tokens_to_embed
 from leaf_st.pipeline.vocabulary import count_training_texts, require_counted_texts
 from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, TextsSpec
-from leaf_st.run_folder import FIT, GENERAL, MODEL, RESULTS, STORE, TEXTS, VOCABULARY, read_record, write_record
+from leaf_st.run_folder import (
+    FIT,
+    GENERAL,
+    MODEL,
+    RESULTS,
+    STORE,
+    TEXTS,
+    VOCABULARY,
+    has_begun_training,
+    read_record,
+    write_record,
+)
 from leaf_st.student.kept_tokens import read_kept
 from leaf_st.teacher.open import kind_of, open_teacher, require_teacher, usable_texts
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fingerprint, Fitted, NoVectorError, Service, Teacher
-from leaf_st.teacher.store import CUT_AT, FINGERPRINT, UNIQUE_BY_KIND, EmbeddingStore, read_header
+from leaf_st.teacher.store import (
+    CUT_AT,
+    FINGERPRINT,
+    STORE_MANIFEST,
+    UNIQUE_BY_KIND,
+    EmbeddingStore,
+    digest_of_ids,
+    read_header,
+)
 from leaf_st.teacher.workers import WHOLE, Engine, MakerOf, join
+from leaf_st.texts import Text
 from leaf_st.texts.check import left_out
 from leaf_st.texts.cut import Cutter
 from leaf_st.texts.exclude import EXCLUDED, Contents
@@ -90,6 +122,13 @@ class Run:
         self._student: SentenceTransformer | None = None  # untrained
         self._store: EmbeddingStore | None = None
         self._excluded: Contents | None = None
+        if self.recipe.name != recipe.name:
+            self._log(f"the trained student keeps the name {self.recipe.name}, because its results have this name")
+
+    @property
+    def is_without_store(self) -> bool:
+        """Whether the student is trained and its store was deleted, so that only a measurement needs vectors again."""
+        return (self.folder / MODEL).is_dir() and not (self.folder / STORE / STORE_MANIFEST).is_file()
 
     @property
     def teacher(self) -> Teacher:
@@ -119,6 +158,7 @@ class Run:
             self._log(f"texts are cut to the {cut_at:,} tokens that the student reads in training")
         elif warning := unread_end(max_length_of(student), self.teacher.fingerprint.max_length):
             self._log(warning)
+        self._require_texts_of_training(student, cut)
         # Another machine that resumes the run must not resolve "auto" to another precision.
         spec = self.recipe.teacher
         self.recipe = replace(self.recipe, teacher=kind_of(spec).with_precision(spec, self.teacher))
@@ -163,11 +203,9 @@ class Run:
         """Read the texts and make the shards that ``own`` selects, as `leaf_st.teacher.workers.Make`."""
         skipped.clear()
         progress = ReadProgress()
-        prompts = self._prompts_of_duplicates()
-        texts = read_texts(spec, skipped, prompts=prompts, progress=progress, excluded=self._excluded, cut=cut)
         store = self.folder / STORE
         return precompute(
-            usable_texts(self.teacher, texts, skipped),
+            self._read_texts(spec, skipped, cut, progress),
             self.teacher,
             store,
             dtype=self.recipe.teacher.store_dtype,
@@ -178,6 +216,24 @@ class Run:
             cut_at=cut_at,
             maker=None if maker_of is None else maker_of(self.recipe.teacher, self.teacher, store),
         )
+
+    def _read_texts(
+        self, spec: TextsSpec, skipped: Counter[str], cut: Cut, progress: ReadProgress | None = None
+    ) -> Iterable[Text]:
+        """Return the texts to embed; ``skipped`` counts the others by reason."""
+        prompts = self._prompts_of_duplicates()
+        texts = read_texts(spec, skipped, prompts=prompts, progress=progress, excluded=self._excluded, cut=cut)
+        return usable_texts(self.teacher, texts, skipped)
+
+    def _require_texts_of_training(self, student: SentenceTransformer, cut: Cut) -> None:
+        """Compare the texts with those of the student, before a deleted store is made again."""
+        expected = texts_of_training(self.folder)
+        if expected is None or (self.folder / STORE / STORE_MANIFEST).is_file():
+            return
+        texts = self._read_texts(self._local_texts(student), Counter(), cut)
+        found = digest_of_ids(np.int64(text_id(row.text)) for row in texts).tobytes().hex()
+        if found != expected:
+            raise other_texts(self.folder, expected, found)
 
     def _read_excluded(self) -> None:
         """Read the texts of the evaluation sets, which are not trained on."""
@@ -268,9 +324,12 @@ class Run:
             return self._train(callbacks, evaluator)
 
     def _train(self, callbacks: Sequence[TrainerCallback], evaluator: BaseEvaluator | None) -> SentenceTransformer:
+        require_same_student(self.recipe, self.folder)
+        if self.is_without_store:
+            return load_model(str(self.folder / MODEL))
         store = self._open_store()
         require_teacher(self.recipe.teacher, store.fingerprint, f"store {store.folder}")
-        require_same_student(self.recipe, self.folder)
+        require_same_texts(store, self.folder)
         if (self.folder / MODEL).is_dir():
             return load_model(str(self.folder / MODEL))
         general = self._open_general(store)
@@ -284,6 +343,7 @@ class Run:
         if self._fix_steps(store, general, student):
             self._write_record(store.fingerprint, student)
         record = self._record(store.fingerprint, student)
+        self._remove_results_of_another_student()
         teacher = partial(open_teacher, self.recipe.teacher, self._device)
         return train(
             self.recipe,
@@ -296,6 +356,16 @@ class Run:
             callbacks=callbacks,
             evaluator=evaluator,
         )
+
+    def _remove_results_of_another_student(self) -> None:
+        """Remove the results of an earlier student that name no student, if a training begins."""
+        if has_begun_training(self.folder) or not self._processes.is_main_process:
+            return
+        names = (ALIGNMENT.file, AGREEMENT.file, LOST_QUERIES.file)
+        if found := [name for name in names if (self.folder / RESULTS / name).is_file()]:
+            self._log(f"removed the results of an earlier student: {', '.join(found)}")
+        for name in found:
+            (self.folder / RESULTS / name).unlink()
 
     def _build_student(self, fingerprint: Fingerprint) -> SentenceTransformer:
         """Return the untrained student, which is built once."""
@@ -395,7 +465,11 @@ class Run:
 
     def _record(self, fingerprint: Fingerprint, student: SentenceTransformer) -> dict[str, object]:
         device, processes = str(student.device.type), self._processes.num_processes
-        record = run_record(self._asked, self.recipe, self.folder, fingerprint, device, processes)
+        asked = replace(self._asked, name=self.recipe.name)
+        record = run_record(asked, self.recipe, self.folder, fingerprint, device, processes)
+        digest = texts_of_training(self.folder) or (None if self._store is None else self._store.texts_digest)
+        if digest is not None:
+            record[TEXTS_DIGEST] = digest
         # A store that was pulled was not compared with the sets of this recipe.
         compared = self._excluded is not None or "excluded" in read_record(self.folder)
         if self._store is not None and self.recipe.texts.exclude and compared:

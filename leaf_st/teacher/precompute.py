@@ -226,4 +226,4 @@ def _existing(path: Path | None, block: list[Text], verify: bool) -> Path | None
 
 
 def _other_texts(path: Path) -> InputError:
-    return InputError(f"{path} holds texts other than the given ones: name another output folder, or delete the store")
+    return InputError(f"{path} holds texts other than the given ones: name another output folder, or delete this one")

@@ -9,7 +9,7 @@ their pages (docs/architecture.md, contract 5).
 import hashlib
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -176,6 +176,17 @@ class EmbeddingStore:
     def digest(self) -> str:
         """Hash of all texts and vectors, from the names of the shards, which contain checksums."""
         return hashlib.blake2b("\n".join(self._names).encode(), digest_size=8).hexdigest()
+
+    @cached_property
+    def texts_digest(self) -> str | None:
+        """Hash of all texts in order, whatever their kinds and vectors; None if the shards are elsewhere.
+
+        8 bytes per row are read. A pass over shards that are elsewhere would fetch all of them.
+        """
+        if self._remote is not None:
+            return None
+        digest: bytes = self._kept("texts", lambda: digest_of_ids(self.ids())).tobytes()
+        return digest.hex()
 
     def unmap(self) -> None:
         """Unmap the shards that were read; a later read maps a shard again."""
@@ -371,6 +382,14 @@ class EmbeddingStore:
         for row in rows:
             index, offset = divmod(int(row), self._rows_per_shard)
             yield self.shard(index), offset
+
+
+def digest_of_ids(blocks: Iterable[NDArray[np.int64] | np.int64]) -> NDArray[np.int64]:
+    """Return the hash of the `text_id` of all texts, in order and in blocks of any size, as an array of one number."""
+    digest = hashlib.blake2b(digest_size=8)
+    for ids in blocks:
+        digest.update(ids.tobytes())
+    return np.frombuffer(digest.digest(), np.int64)
 
 
 def intact_store(folder: Path, fingerprint: Fingerprint | None = None) -> EmbeddingStore:

@@ -12,6 +12,7 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from transformers import TrainerCallback
 
 from leaf_st.errors import InputError
+from leaf_st.models.identity import local_name
 from leaf_st.models.portable import save_portable, unwritable_named
 from leaf_st.recipe import Distance, Recipe
 from leaf_st.run_folder import FIT
@@ -139,6 +140,8 @@ def train(
         save_portable(student, run / "model", record, {FIT: fit} if fit else None)
         if general is not None:
             _logger.info(before_and_after(trainer, recipe.training.distance))
+    # The results of this object have the same name as those of the saved student.
+    student.model_card_data.set_model_id(local_name(recipe.name))
     trainer.accelerator.wait_for_everyone()
     return student
 

@@ -17,6 +17,8 @@ from transformers import TrainerCallback
 
 import leaf_st
 from leaf_st.errors import InputError
+from leaf_st.models.identity import identify
+from leaf_st.models.load import load_model
 from leaf_st.pipeline.given_texts import keep_texts
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.trainer import LeafTrainer
@@ -107,6 +109,28 @@ def test_the_same_call_resumes_by_another_path_and_after_a_move(tiny_teacher_fol
         record = json.loads((tmp_path / "moved" / "recipe.json").read_text())
         assert {record[key]["texts"]["source"] for key in ("recipe", "resolved")} == {f"{output}/texts/given.parquet"}
     assert shard.stat().st_mtime_ns == written
+
+
+def test_a_finished_student_needs_no_store(tiny_teacher_folder, tmp_path, monkeypatch):
+    first = leaf_st.distill(TEXTS, tiny_teacher_folder, output=tmp_path / "run", **QUICK)
+    shutil.rmtree(tmp_path / "run" / "store")
+    monkeypatch.setattr("leaf_st.pipeline.run.open_teacher", lambda *_: pytest.fail("the teacher was loaded"))
+    again = leaf_st.distill(TEXTS, tiny_teacher_folder, output=tmp_path / "run", **QUICK)
+    for name, weight in first.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[name])
+    assert not (tmp_path / "run" / "store").exists()
+    monkeypatch.undo()
+    (tmp_path / "run" / "results" / "alignment.json").unlink()  # needs the vectors
+    leaf_st.distill(TEXTS, tiny_teacher_folder, output=tmp_path / "run", **QUICK)
+    assert (tmp_path / "run" / "results" / "alignment.json").is_file()
+
+
+@pytest.mark.parametrize("shape", [{}, {"layers": None, "static": True}], ids=["encoder", "static"])
+def test_the_student_has_the_name_of_the_saved_one(tiny_teacher_folder, tmp_path, shape):
+    student = leaf_st.distill(TEXTS, tiny_teacher_folder, output=tmp_path / "run", **{**QUICK, **shape})
+    assert identify(student).name == "local/run"
+    assert identify(student) == identify(load_model(tmp_path / "run" / "model"))
+    assert not list((tmp_path / "run" / "model").rglob("README.md"))
 
 
 @pytest.mark.parametrize("others", [TEXTS[:-1], [*TEXTS, "one more"], [*TEXTS[:-1], "another"]])

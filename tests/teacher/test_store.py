@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import pickle
@@ -92,6 +93,19 @@ def test_a_store_of_an_earlier_version_keeps_its_held_out_rows(tmp_path):
     held_out = earlier.held_out(5)
     assert held_out.tolist() == sorted(sorted(range(40), key=lambda row: text_id(rows[row].text))[:5])
     assert earlier.untrained(held_out).tolist() == held_out.tolist() != store.held_out(5).tolist()
+
+
+def test_the_hash_of_the_texts_depends_on_the_texts_alone(store, tmp_path, monkeypatch):
+    ids = b"".join(text_id(row.text).to_bytes(8, "little") for row in TEXTS)
+    assert store.texts_digest == hashlib.blake2b(ids, digest_size=8).hexdigest()
+    other = embed(tmp_path / "other", rows_per_shard=5, teacher=FixedTeacher(max_length=8))
+    assert other.digest != store.digest
+    assert other.texts_digest == store.texts_digest
+    assert embed(tmp_path / "fewer", TEXTS[:-1]).texts_digest != store.texts_digest
+    monkeypatch.setattr(store_module, "_MOST_CHOSEN_AGAIN", 1)
+    for _ in range(2):  # made, and read from its file
+        assert EmbeddingStore(store.folder).texts_digest == store.texts_digest
+        assert (store.folder / f"texts-{store.digest}.npy").is_file()
 
 
 def test_prompts_stand_in_front(store):
