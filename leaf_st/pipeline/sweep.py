@@ -6,6 +6,7 @@ run is skipped or resumed as by `leaf_st.pipeline.run`.
 """
 
 import logging
+import math
 import os
 import re
 import shutil
@@ -29,14 +30,16 @@ from leaf_st.evaluation.timing import Candidate, measure_latency
 from leaf_st.export.export import check_exportable
 from leaf_st.export.forms import exported_files, recommended_form
 from leaf_st.models.load import load_model
+from leaf_st.models.tokens import max_length_of, unread_end
 from leaf_st.pipeline.run import Run
 from leaf_st.pipeline.screening.closed_form import layers_of
 from leaf_st.pipeline.sweep_table import SweepRow, figure
 from leaf_st.publishing.report.svg import draw, require_matplotlib, standalone
-from leaf_st.recipe import DOCSTRINGS, Recipe, StudentSpec
-from leaf_st.run_folder import FIT, GENERAL, MODEL, RESULTS, STORE, TEXTS
+from leaf_st.recipe import DOCSTRINGS, Recipe, StudentSpec, is_limit
+from leaf_st.run_folder import FIT, GENERAL, MODEL, RESULTS, STORE, TEXTS, differences, read_record
 from leaf_st.student.layers import last_layers
-from leaf_st.teacher.store import STORE_MANIFEST
+from leaf_st.teacher.shard import find_shards
+from leaf_st.teacher.store import CUT_AT, FINGERPRINT, STORE_MANIFEST, read_header
 from leaf_st.training.train import initial_student
 
 ROWS, FIGURE = "sweep.json", "sweep.svg"
@@ -146,23 +149,73 @@ def _train(recipes: Mapping[Path, Recipe]) -> None:
     missing = [folder for folder in recipes if not (folder / MODEL).is_dir()]
     if not missing:
         return
-    embedded = (folder for folder in recipes if (folder / STORE / STORE_MANIFEST).is_file())
-    first = next(embedded, None) or min(recipes, key=lambda folder: _reading(recipes[folder].student))
-    source = Run(recipes[first], first)
+    first, recipe = _embedding_run(recipes)
+    source = Run(recipe, first)
+    tokens: dict[Path, int | None] = {}  # that an encoder reads of a text in training; None if it has no limit
     for folder in missing:
         student = initial_student(recipes[folder], source.teacher.fingerprint)
         if not recipes[folder].student.static:
             check_exportable(student)
+            lengths = (max_length_of(student), recipes[folder].training.max_length)
+            tokens[folder] = min((length for length in lengths if length is not None), default=None)
     source.embed()
     teacher = source.recipe.teacher  # with the precision and the fit that were determined when it embedded
+    cut_at, longest = read_header(first / STORE)[CUT_AT], source.teacher.fingerprint.max_length
     del source, student  # frees the memory of a large teacher
     for folder in sorted(missing, key=lambda folder: folder != first):  # the others get the first one's token ids
         run = Run(recipes[folder], folder)
-        _share(first, folder)
-        axes = folder / FIT
-        run.recipe = replace(run.recipe, teacher=teacher.with_fit(axes) if axes.is_file() else teacher)
+        if folder in tokens and _is_too_short(cut_at, tokens[folder]):
+            _logger.info("the texts of %s are cut to %s tokens, fewer than %s reads", first, f"{cut_at:,}", folder)
+            run.embed()
+        else:
+            if warning := unread_end(tokens.get(folder), cut_at or longest):
+                _logger.info("%s: %s", folder, warning)
+            _share(first, folder)
+            axes = folder / FIT
+            run.recipe = replace(run.recipe, teacher=teacher.with_fit(axes) if axes.is_file() else teacher)
         _logger.info("training of %s", folder)
         run.train()
+
+
+def _embedding_run(recipes: Mapping[Path, Recipe]) -> tuple[Path, Recipe]:
+    """Return the run folder in which the texts are embedded, and its recipe.
+
+    This is the run of a member, or of another student of an earlier sweep in the same folder: the run with a complete
+    store of the longest texts, or with the most shards. Without a store, it is the run of the member that reads least.
+    """
+    found = {folder: recipe for folder, recipe in recipes.items() if (folder / STORE / FINGERPRINT).is_file()}
+    member, recipe = next(iter(recipes.items()))
+    for header in sorted(member.parent.glob(f"*/{STORE}/{FINGERPRINT}")):
+        folder = header.parents[1]
+        if folder not in recipes and (known := _recipe_of_same_texts(folder, recipe)) is not None:
+            found[folder] = known
+    if not found:
+        first = min(recipes, key=lambda folder: _reading(recipes[folder].student))
+        return first, recipes[first]
+    first = max(found, key=lambda folder: _progress(folder / STORE))
+    return first, found[first]
+
+
+def _progress(store: Path) -> tuple[bool, float, int]:
+    """Return a key by which the store comes last that saves most embedding."""
+    is_complete = (store / STORE_MANIFEST).is_file()
+    return is_complete, read_header(store)[CUT_AT] or math.inf, len(find_shards(store))
+
+
+def _is_too_short(cut_at: int | None, tokens: int | None) -> bool:
+    """Return whether texts that are cut to ``cut_at`` tokens are shorter than a student of ``tokens`` reads."""
+    return cut_at is not None and (tokens is None or tokens > cut_at)
+
+
+def _recipe_of_same_texts(folder: Path, recipe: Recipe) -> Recipe | None:
+    """Return the recipe of the run in ``folder`` if its texts and teacher are those of ``recipe``; None otherwise."""
+    record = read_record(folder).get("recipe")
+    if not isinstance(record, dict):
+        return None
+    changed = [key.split(" ", 1)[0] for key in differences(record, recipe)]
+    shapes = ("texts", "general", "teacher", "evaluate_on")  # the texts of the evaluation sets are left out
+    is_other = any(key.split(".")[0] in shapes and not is_limit(key) for key in changed)
+    return None if is_other else Recipe.from_dict(record)
 
 
 def _reading(student: StudentSpec) -> tuple[bool, float]:
@@ -175,9 +228,14 @@ def _reading(student: StudentSpec) -> tuple[bool, float]:
 
 
 def _share(source: Path, run: Path) -> None:
-    """Link the texts and vectors in the run folder ``source`` into the run folder ``run``, where they are missing."""
+    """Link the texts and vectors in the run folder ``source`` into the run folder ``run``, unless it has a store.
+
+    The store comes last, so a run without a complete store gets all parts.
+    """
+    if (run / STORE / STORE_MANIFEST).is_file():
+        return
     for part in (TEXTS, Path(FIT).parts[0], GENERAL, STORE):
-        if (source / part).is_dir() and not (run / part).is_dir():
+        if (source / part).is_dir():
             make_folder(run)
             ignore = shutil.ignore_patterns(".*")  # temporary files
             replace_folder(run / part, partial(shutil.copytree, source / part, copy_function=_link, ignore=ignore))
@@ -204,9 +262,10 @@ def _texts(recipe: Recipe) -> tuple[list[str], str | None]:
 
 
 def _export(run: Path, texts: str | None) -> None:
-    """Export the student of ``run``, unless it is exported already. A form outside of its limits is logged."""
+    """Export the student of ``run``, unless all its files exist. A form outside of its limits is logged."""
     results = run / RESULTS
-    if EXPORT.read(results):
+    rows = EXPORT.read(results)
+    if rows and all((run / MODEL / row.file).is_file() for row in rows if row.error is not None):  # None for torch
         return
     assert EXPORT.measure is not None
     try:

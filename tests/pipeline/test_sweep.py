@@ -1,6 +1,7 @@
 """Sweeps of tiny students: one embedding, a resumed sweep, the table and the choice, and what is refused."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +12,16 @@ from leaf_st.cli.main import main
 from leaf_st.evaluation.results import Result, retention
 from leaf_st.evaluation.rows import read_rows
 from leaf_st.export import onnx, packed
+from leaf_st.export.forms import exported_files
 from leaf_st.models.load import load_model
 from leaf_st.pipeline import run as run_module
 from leaf_st.pipeline.run import Run
-from leaf_st.pipeline.sweep import _train, members
+from leaf_st.pipeline.sweep import _export, _train, members
 from leaf_st.pipeline.sweep_table import SweepRow, best, format_sweep, on_front
 from leaf_st.publishing.report.report import write_report
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
-from leaf_st.teacher.store import CUT_AT, read_header
+from leaf_st.teacher.store import CUT_AT, EmbeddingStore, read_header
+from leaf_st.teacher.workers import Partition
 
 NAMES = ("0,2", "1", "static")
 
@@ -226,6 +229,67 @@ def test_a_fitted_teacher_and_general_texts_are_shared(recipe, place, tmp_path, 
     assert resumed.recipe.teacher.axes == str(second / "ensemble" / "axes.safetensors")
     assert Path(resumed.recipe.teacher.axes).samefile(tmp_path / "runs" / "1" / "ensemble" / "axes.safetensors")
     assert resumed.measure_alignment().rows > 0
+
+
+def _shards(run):
+    """Return the files of the shards, which hard links share."""
+    return {(path.name, path.stat().st_ino) for path in (run / "store").glob("shard-*")}
+
+
+def test_a_sweep_that_stopped_while_embedding_resumes_with_other_names(recipe, tmp_path):
+    recipe = replace(recipe, teacher=replace(recipe.teacher, rows_per_shard=16))  # seven shards
+    stopped = {tmp_path / name: member for name, member in members(recipe, ["2", "1"]).items()}
+    for folder, partition in zip(stopped, (Partition(0, 2), Partition(6, 7)), strict=True):
+        assert Run(stopped[folder], folder).embed(partition) is None
+    embedded = _shards(tmp_path / "2")
+    assert [len(_shards(folder)) for folder in stopped] == [4, 1]
+    runs = {tmp_path / name: member for name, member in members(recipe, ["static", "1"]).items()}
+    _train(runs)
+    assert all((folder / "model").is_dir() for folder in runs)
+    assert not (tmp_path / "2" / "model").exists()
+    assert all(_shards(folder) == _shards(tmp_path / "2") > embedded for folder in runs)
+
+
+def test_a_new_student_gets_the_store_of_an_earlier_one_with_the_same_texts(recipe, tmp_path):
+    runs = {}
+    for name, texts in (("1", recipe.texts), ("2", recipe.texts), ("3", replace(recipe.texts, limit=50))):
+        (member,) = members(replace(recipe, texts=texts), [name]).values()
+        _train({tmp_path / name: member})
+        runs[name] = _shards(tmp_path / name)
+    assert runs["1"] == runs["2"]
+    assert not runs["1"] & runs["3"]
+    assert len(EmbeddingStore(tmp_path / "3" / "store")) == 50
+
+
+def test_a_store_of_shorter_texts_than_a_student_reads_is_not_shared(recipe, tmp_path, caplog):
+    caplog.set_level("INFO", "leaf_st")
+    short = replace(recipe, training=replace(recipe.training, max_length=8))
+    for name, part in (("1", short), ("2", recipe), ("static", recipe)):
+        (member,) = members(part, [name]).values()
+        _train({tmp_path / name: member})
+    assert [read_header(tmp_path / name / "store")[CUT_AT] for name in ("1", "2", "static")] == [8, None, None]
+    assert f"the texts of {tmp_path / '1'} are cut to 8 tokens, fewer than {tmp_path / '2'} reads" in caplog.messages
+
+
+def test_a_store_of_longer_texts_than_a_student_reads_is_shared_with_a_message(recipe, tmp_path, caplog):
+    caplog.set_level("INFO", "leaf_st")
+    short = replace(recipe, training=replace(recipe.training, max_length=8))
+    for name in ("static", "1"):
+        (member,) = members(short, [name]).values()
+        _train({tmp_path / name: member})
+    assert _shards(tmp_path / "static") == _shards(tmp_path / "1")
+    assert f"{tmp_path / '1'}: the student reads the first 8 tokens of a text, the teacher 64: the end" in caplog.text
+
+
+def test_deleted_graphs_are_exported_again(family, tmp_path, quick_graph):
+    run = shutil.copytree(family[0] / "1", tmp_path / "1")
+    before = set(exported_files(run / "model"))
+    shutil.rmtree(run / "model" / "onnx")
+    _export(run, None)
+    assert set(exported_files(run / "model")) == before != set()
+    times = [path.stat().st_mtime_ns for path in exported_files(run / "model").values()]
+    _export(run, None)
+    assert [path.stat().st_mtime_ns for path in exported_files(run / "model").values()] == times
 
 
 def _row(name, megabytes, milliseconds, kept, agreement=50.0):
