@@ -62,7 +62,7 @@ def usable_texts(teacher: Teacher, texts: Iterable[Text], skipped: Counter[str])
 
 
 def teacher_spec(
-    student_name: str, teacher: str | None = None, prompts: Mapping[str, str | None] | None = None
+    student_name: str | None, teacher: str | None = None, prompts: Mapping[str, str | None] | None = None
 ) -> TeacherSpec:
     """Return the teacher that the model ``student_name`` learned from, with the prompts that the student learned.
 
@@ -71,7 +71,7 @@ def teacher_spec(
     come from a stranger.
 
     Args:
-        student_name: Folder, name of the zoo, or hub id.
+        student_name: Folder, name of the zoo, or hub id; None for a model in memory, which has no record.
         teacher: Folder or hub id of the teacher, which is loaded even if the student learned from given vectors; by
             default the teacher in the student's recipe.json, or else in the zoo.
         prompts: The student's prompts.
@@ -79,15 +79,17 @@ def teacher_spec(
     Raises:
         InputError: If nothing names the teacher, or the folder of the recorded teacher holds other files now.
     """
-    published = published_as(student_name)
-    record = {} if published and not Path(student_name).is_dir() else _record_of(student_name, teacher)
+    published = None if student_name is None else published_as(student_name)
+    record: dict[str, Any] = {}
+    if student_name is not None and (published is None or Path(student_name).is_dir()):
+        record = _record_of(student_name, teacher)
     recorded = _recorded_spec(record)
     if teacher is not None and (recorded is None or recorded.name != teacher):
         spec = TeacherSpec(model=teacher, precision="float32")
     elif recorded is not None:
         spec = recorded if teacher is None else kind_of(recorded).as_model(recorded)
         if spec == recorded:
-            _require_recorded_files(record, spec, student_name)
+            _require_recorded_files(record, spec, str(student_name))
     elif published is not None:
         hub = published.teacher
         spec = TeacherSpec(model=hub.hub_id, revision=hub.revision, prompts=hub.prompts, precision="float32")

@@ -48,10 +48,13 @@ def last_complete_checkpoint(folder: Path, processes: int = 1) -> Path | None:
     A checkpoint also needs the checkpoint with the best loss, from which the student is loaded at the end.
 
     Raises:
-        InputError: If a different number of processes wrote the checkpoint, so that steps had more or fewer rows.
+        InputError: If a different number of processes wrote the checkpoint, so that steps had more or fewer rows; or
+            the checkpoint with the best loss is missing, as in an incomplete copy: nothing is removed then.
     """
     complete = {**complete_checkpoints(folder / _PASSING), **complete_checkpoints(folder)}
     intact = {step: path for step, path in complete.items() if not _is_damaged(path)}
+    if complete and max(complete) in intact:
+        _require_best(intact[max(complete)], folder)
     names = {path.name for path in intact.values()}
     usable = {step: path for step, path in intact.items() if (_best(path) or path.name) in names}
     for path in (*_checkpoints(folder).values(), *_checkpoints(folder / _PASSING).values()):
@@ -103,6 +106,17 @@ def _best(checkpoint: Path) -> str | None:
     """Return the name of the checkpoint with the best loss up to ``checkpoint``."""
     best = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)).best_model_checkpoint
     return Path(best).name if best else None
+
+
+def _require_best(newest: Path, folder: Path) -> None:
+    """Check that the checkpoint with the best loss up to ``newest`` exists in ``folder``, intact or damaged."""
+    best = _best(newest)
+    places = (folder, folder / _PASSING)
+    if best is not None and not any((place / best).is_dir() for place in places):
+        raise InputError(
+            f"{newest}: expected {folder / best} too, the checkpoint with the lowest loss, found none: restore it, or "
+            f"delete {folder} to train from the beginning"
+        )
 
 
 def _remove(checkpoint: Path) -> None:

@@ -104,7 +104,7 @@ class LeafTrainer(SentenceTransformerTrainer):
         validation: Any = rows.select(self._held_out)
         if general is not None:
             validation = {DOMAIN: validation, GENERAL: general.to_dataset(with_lengths=False)}
-        self._stop = Stop()
+        self._stop, self._threads = Stop(), ThreadsByLoad()
         limit, args.save_total_limit = args.save_total_limit, None  # `RemoveOld` is in place of the base class
         super().__init__(
             model=student,
@@ -120,7 +120,7 @@ class LeafTrainer(SentenceTransformerTrainer):
                 RemoveOld(limit),
                 self._stop,
                 ReusedGradients(),
-                ThreadsByLoad(),
+                self._threads,
                 *callbacks,
             ],
         )
@@ -162,8 +162,11 @@ class LeafTrainer(SentenceTransformerTrainer):
                     str(Path(str(self.args.output_dir)) / Path(best).name) if best else resume_from_checkpoint
                 )
                 return TrainOutput(state.global_step, 0.0, {})
-        with stop_on_ctrl_c(self._stop) if self.args.world_size == 1 else nullcontext():
-            return super().train(resume_from_checkpoint, *others, **more)
+        try:
+            with stop_on_ctrl_c(self._stop) if self.args.world_size == 1 else nullcontext():
+                return super().train(resume_from_checkpoint, *others, **more)
+        finally:
+            self._threads.on_train_end()  # transformers does not call it after an exception
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *others: Any, **more: Any) -> Any:  # noqa: ANN401
         """Return the loss of a batch, with the attention kernel that is fastest for the batch."""

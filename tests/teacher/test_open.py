@@ -103,6 +103,18 @@ def test_a_student_without_a_record_leaves_the_teacher_its_prompts(prompted, tin
     assert open_teacher(spec, "cpu").prompts["document"] == "a document: "
 
 
+def test_a_model_in_memory_has_no_record_of_the_current_folder(prompted, tiny_student, beir, tmp_path, monkeypatch):
+    asked = TeacherSpec(model=str(prompted), prompts={"query": "other: "}, max_length=14)
+    folder = _distilled(tmp_path / "student", asked)
+    found = []
+    for place in (tmp_path, folder):
+        monkeypatch.chdir(place)
+        spec = teacher_spec(None, str(prompted), {"query": "own: ", "document": ""})
+        assert spec == TeacherSpec(model=str(prompted), prompts={"query": "own: "}, precision="float32")
+        found += evaluate(tiny_student, beir, teacher=str(prompted), modes="teacher")
+    assert found[0].teacher_revision == found[1].teacher_revision
+
+
 def test_the_recorded_length_and_precision_hold_in_evaluation(prompted, tmp_path):
     asked = TeacherSpec(model=str(prompted), max_length=14, precision="bfloat16")
     folder = _distilled(tmp_path / "student", asked)

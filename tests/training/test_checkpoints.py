@@ -11,6 +11,8 @@ import torch
 from from_scratch import same_model, train, validation_losses
 from safetensors.torch import load_file
 
+from leaf_st.errors import InputError
+from leaf_st.sealed import file_checksum, read_sealed, write_sealed
 from leaf_st.training.checkpoints import Stop, complete_checkpoints, last_complete_checkpoint
 
 
@@ -136,6 +138,23 @@ def test_a_checkpoint_needs_the_best_one(tmp_path, recipe, store, changed):
     found = last_complete_checkpoint(checkpoints)
     assert found is None or found.name < best.name
     assert not best.exists()
+
+
+def test_a_copy_without_the_best_checkpoint_is_named_and_left_alone(tmp_path, finished):
+    checkpoints = shutil.copytree(finished / "checkpoints", tmp_path / "checkpoints")
+    last = last_complete_checkpoint(checkpoints)
+    state = json.loads((last / "trainer_state.json").read_text())
+    (last / "trainer_state.json").write_text(json.dumps({**state, "best_model_checkpoint": "elsewhere/checkpoint-1"}))
+    mark = read_sealed(last / "complete.json")
+    mark["files"]["trainer_state.json"] = file_checksum(last / "trainer_state.json")
+    write_sealed(last / "complete.json", mark)
+    before = sorted(checkpoints.rglob("*"))
+    missing = f"^{last}: expected {checkpoints}/checkpoint-1 too, .*, found none: restore it, or delete {checkpoints}"
+    with pytest.raises(InputError, match=missing):
+        last_complete_checkpoint(checkpoints)
+    assert sorted(checkpoints.rglob("*")) == before
+    shutil.copytree(last, checkpoints / "checkpoint-1")
+    assert last_complete_checkpoint(checkpoints) == last
 
 
 def test_the_oldest_checkpoint_is_the_one_of_the_lowest_step(tmp_path, recipe, store, changed, monkeypatch):

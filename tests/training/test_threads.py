@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import TrainingArguments
+from from_scratch import train
+from transformers import TrainerCallback, TrainingArguments
 
+from leaf_st.recipe import Recipe
+from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.training.threads import CpuTimes, ThreadsByLoad, free_cores
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -69,6 +72,21 @@ def test_a_busy_machine_gets_one_thread_until_the_training_ends(
         threads.on_step_begin()
     assert torch.get_num_threads() == 1
     threads.on_train_end()
+    assert torch.get_num_threads() == several_threads
+
+
+class _FailWithOneThread(TrainerCallback):
+    def on_step_end(self, *_: object, **__: object) -> None:
+        torch.set_num_threads(1)
+        raise ZeroDivisionError
+
+
+def test_a_training_that_fails_gives_the_threads_back(
+    recipe: Recipe, store: EmbeddingStore, tmp_path: Path, several_threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with pytest.raises(ZeroDivisionError):
+        train(recipe, store, tmp_path, callbacks=[_FailWithOneThread()])
     assert torch.get_num_threads() == several_threads
 
 

@@ -72,4 +72,4 @@ def _spec(model: str | Path | SentenceTransformer, student: SentenceTransformer,
             "teacher: expected a folder, hub id or Teacher, found None (a loaded model does not name its teacher): "
             "pass teacher="
         )
-    return teacher_spec("", teacher, student.prompts)
+    return teacher_spec(None, teacher, student.prompts)

@@ -32,7 +32,7 @@ from leaf_st.models.load import load_model
 from leaf_st.models.prompts import prompt_for
 from leaf_st.models.tokens import copy_tokenizer, max_length_of
 from leaf_st.publishing.site.index import CODES_PER_FILE, Shape, neighbours_together, write_index
-from leaf_st.publishing.site.manifest import is_site, write_compact, write_manifest
+from leaf_st.publishing.site.manifest import foreign_file, is_site, write_compact, write_manifest
 from leaf_st.publishing.site.runtime import CDN, RUNTIME, check_vendor, copy_vendor
 from leaf_st.run_folder import MODEL, read_run, require_run
 from leaf_st.student.static import is_static
@@ -64,7 +64,7 @@ def build_site(
     Args:
         run: A run folder with a trained student.
         documents: The documents.
-        output: A new or empty folder, or an earlier page, which is replaced.
+        output: A new or empty folder, or an earlier page, which is replaced, without other files.
         modes: "asymmetric" for documents that the teacher embeds, "standard" for documents that the student embeds. The
             page opens with the first.
         dimensions: Number of leading coordinates to keep (MRL); all if None.
@@ -118,6 +118,11 @@ def check_options(run: Path, output: Path, modes: Sequence[Mode], vendor: Path |
     if output.is_file() or (output.is_dir() and any(output.iterdir()) and not is_site(output)):
         raise InputError(
             f"--output {output}: expected a new folder or an earlier search page, found other files: name another one"
+        )
+    if is_site(output) and (foreign := foreign_file(output)) is not None:
+        raise InputError(
+            f"--output {output}: expected only the files of an earlier search page, found {foreign}, which would be "
+            "removed: build the page in another folder and copy its files"
         )
     if output.resolve() in (run.resolve(), *run.resolve().parents, Path.cwd()):
         raise InputError(f"--output {output}: expected a folder of its own, found one in use: name another one")

@@ -24,6 +24,13 @@ def is_site(folder: Path) -> bool:
     return isinstance(manifest, dict) and all(isinstance(manifest.get(key), dict) for key in ("indexes", "files"))
 
 
+def foreign_file(page: Path) -> str | None:
+    """Return the first file in the folder of a page that its manifest does not list; None if there is none."""
+    listed = {*read_json(page / MANIFEST)["files"], MANIFEST, HUB_MANIFEST}
+    files = (path for path in page.rglob("*") if not is_temporary(path) and (path.is_symlink() or not path.is_dir()))
+    return min({path.relative_to(page).as_posix() for path in files} - listed, default=None)
+
+
 def hashes_of(folder: Path) -> dict[str, dict[str, int | str]]:
     """Return size and hash of each file of a page by path, as the manifest lists them."""
     left_out = {folder / MANIFEST, folder / HUB_MANIFEST}

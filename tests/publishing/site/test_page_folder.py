@@ -71,6 +71,22 @@ def test_the_command_writes_a_page_that_can_be_published(finished, table, tmp_pa
     check_site(output)
 
 
+def test_a_page_with_files_of_the_user_is_not_replaced(finished, documents, page):
+    for name in (".git/HEAD", "CNAME", "documents/notes.txt"):
+        path = page / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+        with pytest.raises(InputError, match=f"--output {page}: expected only the files of .*, found {name}, which"):
+            build_site(finished, documents, page)
+        assert path.read_text() == "mine"
+        path.unlink()
+    (page / "linked").symlink_to(finished)
+    with pytest.raises(InputError, match="found linked, which"):
+        build_site(finished, documents, page)
+    (page / "linked").unlink()
+    build_site(finished, documents[:1], page)  # an empty folder .git holds nothing of the user
+
+
 def test_codes_decode_to_the_vectors_of_the_teacher(finished, documents, page):
     shown = [tuple(row) for path in sorted((page / "documents").iterdir()) for row in json.loads(path.read_text())]
     order = [[(document.title, document.text) for document in documents].index(row) for row in shown]
