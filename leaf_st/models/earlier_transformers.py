@@ -5,7 +5,7 @@ Earlier versions, which other servers still use, ignore the new names: they refu
 vectors without a message.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,18 @@ from leaf_st.atomic import read_json, write_json
 _NEW_CLASS, _CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"  # two names of one class
 
 
-def add_earlier_names(folder: Path) -> None:
+def add_earlier_names(folder: Path, inputs: Sequence[str]) -> None:
     """Add the earlier names to config.json and tokenizer_config.json of the transformer in ``folder``.
+
+    Earlier versions pass everything to a model that its tokenizer makes, such as token types, which some models refuse
+    and others add to the vectors. So the names of the model's inputs are written too.
 
     Versions from 5 on read the earlier names as they read the new ones. If earlier versions cannot describe the layers
     of the model, the files stay as they are: the tokenizer of such a family has a class that earlier versions refuse.
+
+    Args:
+        folder: The folder.
+        inputs: What the tokenizer gives to the model.
     """
     config = read_json(folder / "config.json")
     names = earlier_names(config)
@@ -28,7 +35,7 @@ def add_earlier_names(folder: Path) -> None:
         write_json(folder / "config.json", {**config, **names})
     path = folder / "tokenizer_config.json"
     if path.is_file():
-        write_json(path, _earlier_tokenizer(read_json(path)))
+        write_json(path, {**_earlier_tokenizer(read_json(path)), "model_input_names": list(inputs)})
 
 
 def earlier_names(config: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ module writes, and new versions read it without a warning.
 """
 
 import errno
+import inspect
 import json
 import os
 import re
@@ -132,11 +133,17 @@ def _in_legacy(module: nn.Module, folder: Path) -> None:
     if isinstance(module, Transformer):
         reading = {"max_seq_length": max_length_of(module), "do_lower_case": module.do_lower_case}
         write_json(folder / "sentence_bert_config.json", reading)
-        add_earlier_names(folder)
+        add_earlier_names(folder, _inputs(module))
     elif isinstance(module, Pooling):
         write_json(folder / "config.json", _pooling_config(module))
     elif isinstance(module, Dense):
         _keep_keys(folder / "config.json", _DENSE_KEYS)
+
+
+def _inputs(module: Transformer) -> list[str]:
+    """Return what the tokenizer of ``module`` makes and its model reads."""
+    read = inspect.signature(module.model.forward).parameters
+    return [name for name in module.tokenizer.model_input_names if name in read]
 
 
 def _router_in_legacy(router: Router, folder: Path) -> None:

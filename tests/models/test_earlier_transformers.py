@@ -1,5 +1,6 @@
 """Saved configs that versions of transformers before 5 read: their own names, with the values of the model."""
 
+import inspect
 import json
 
 import numpy as np
@@ -53,8 +54,9 @@ def test_tokens_and_classes_of_tokenizers_have_earlier_names(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5"}))
     tokenizer = {"tokenizer_class": "TokenizersBackend", "extra_special_tokens": ["<extra_id_0>"], "pad_token": "<pad>"}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(tokenizer))
-    add_earlier_names(tmp_path)
+    add_earlier_names(tmp_path, ["input_ids"])
     assert json.loads((tmp_path / "tokenizer_config.json").read_text()) == {
+        "model_input_names": ["input_ids"],
         "tokenizer_class": "PreTrainedTokenizerFast",
         "additional_special_tokens": ["<extra_id_0>"],
         "pad_token": "<pad>",
@@ -64,11 +66,11 @@ def test_tokens_and_classes_of_tokenizers_have_earlier_names(tmp_path):
 def test_a_model_that_earlier_versions_cannot_describe_keeps_the_class_that_they_refuse(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(_modernbert([FULL, FULL, WINDOW])))
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "TokenizersBackend"}))
-    add_earlier_names(tmp_path)
+    add_earlier_names(tmp_path, ["input_ids"])
     assert json.loads((tmp_path / "tokenizer_config.json").read_text()) == {"tokenizer_class": "TokenizersBackend"}
 
 
-@pytest.mark.parametrize("family", ["gemma3", "llama", "mistral", "modernbert", "qwen3", "t5"])
+@pytest.mark.parametrize("family", ["bert", "gemma3", "llama", "modernbert", "qwen3", "t5"])
 def test_the_installed_version_reads_the_same_model(family, tmp_path):
     teacher = save_teacher(family, tmp_path)
     student = build_student(teacher, dimension=16, normalized=True, device="cpu")
@@ -76,6 +78,8 @@ def test_the_installed_version_reads_the_same_model(family, tmp_path):
     again = load_model(tmp_path / "student", device="cpu")
     texts = ["a text of words and letters that is longer than any window", "b"]
     np.testing.assert_array_equal(again.encode(texts), student.encode(texts))
+    names = json.loads((tmp_path / "student" / "tokenizer_config.json").read_text())["model_input_names"]
+    assert ("token_type_ids" in names) is ("token_type_ids" in inspect.signature(student[0].model.forward).parameters)
     save_portable(again, tmp_path / "again")
     for name in ("config.json", "tokenizer_config.json"):
         saved, second = (json.loads((tmp_path / place / name).read_text()) for place in ("student", "again"))
