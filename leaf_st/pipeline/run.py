@@ -316,9 +316,9 @@ class Run:
             evaluator: Evaluator of sentence-transformers, called at each validation.
 
         Raises:
-            InputError: If ``store/`` is missing, damaged, from another teacher, or of texts that are shorter than the
-                student reads, if the student's backbone or start has changed since the training began, or if another
-                process uses the run folder.
+            InputError: If ``store/`` is missing, damaged, from another teacher, of texts that are shorter than the
+                student reads, or of other texts than the training began with; if the student's backbone or start has
+                changed since then; or if another process uses the run folder. A trained student needs no store.
         """
         with only_process(self.folder) if self._processes.is_main_process else nullcontext():
             return self._train(callbacks, evaluator)
