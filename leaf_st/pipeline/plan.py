@@ -174,7 +174,7 @@ def _spread(sample: Sequence[Text], rows: int) -> list[Text]:
     texts = [by_length[place] for place in places]
     if rows <= len(sample):
         return texts
-    return [replace(row, text=f"{row.text} {number}") for number, row in enumerate(texts)]
+    return [row._replace(text=f"{row.text} {number}") for number, row in enumerate(texts)]
 
 
 def _loadable(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:

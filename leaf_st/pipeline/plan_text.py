@@ -83,14 +83,10 @@ def _price(plan: Plan) -> list[str]:
     if service is None:
         return []
     tokens = f"about {plan.rows * service.tokens:,.0f} tokens"
-    api = plan.recipe.teacher.api
-    assumed = (
-        "; without teacher.api.tokenizer, a token is taken for four characters" if api and not api.tokenizer else ""
-    )
     if service.usd is None:
-        return [f"price      {tokens}; {service.settings} has no price_per_million_tokens{assumed}"]
+        return [f"price      {tokens}; {service.settings} has no price_per_million_tokens"]
     each = f"{service.usd / service.tokens * 1e6:g} USD per million"
-    return [f"price      {plan.rows * service.usd:,.2f} USD: {tokens}, {each}; evaluation costs more{assumed}"]
+    return [f"price      {plan.rows * service.usd:,.2f} USD: {tokens}, {each}; evaluation costs more"]
 
 
 def _table(plan: Plan) -> str:

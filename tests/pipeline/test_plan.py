@@ -201,7 +201,6 @@ def test_an_api_has_a_price_and_the_hours_of_its_limits(recipe, tmp_path, monkey
         written = format_plan(planned)
         assert f" a second by loopback at {server.url}, at the limits in teacher.api" in written
         assert f"price      {sent / 1000:,.2f} USD: about {sent:,} tokens, 1000 USD per million" in written
-        assert "; without teacher.api.tokenizer, a token is taken for four characters" in written
         unlimited = replace(over_http, teacher=server.spec())
         written = format_plan(plan(unlimited, tmp_path / "run"))
         assert f"loopback at {server.url}, measured" in written
