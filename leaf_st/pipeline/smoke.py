@@ -20,6 +20,7 @@ from leaf_st.training.trial import for_another_student
 _logger = logging.getLogger(__name__)
 _TEXTS = 1024
 _TOKENS = 1000
+_BATCH = 32
 
 
 def smoke(recipe: Recipe, folder: Path) -> Recipe:
@@ -37,6 +38,8 @@ def smoke(recipe: Recipe, folder: Path) -> Recipe:
         "save_steps": 0.5,
         "use_cpu": True,
     }
+    if arguments.get("per_device_train_batch_size", 0) > _BATCH:  # several processes need texts for full batches
+        arguments["per_device_train_batch_size"] = _BATCH
     has_start, few = recipe.student.start is not None, _few(recipe.texts)
     # If both parts have one source, training uses its first texts, and validation needs texts after them.
     unseen = 64 + (_TEXTS if recipe.general and recipe.general.source == few.source else 0)

@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -44,6 +44,9 @@ class RunRecord(BaseModel):
     sources: dict[str, dict[str, str | None]] = {}
     excluded: int | None = None
     vocabulary: VocabularyFigures | None = None
+
+
+_DATA_FILES = (".parquet", ".arrow", ".jsonl", ".json", ".csv", ".tsv", ".txt", ".npy", ".npz", ".py")
 
 
 @dataclass(frozen=True)
@@ -178,11 +181,17 @@ def strip_paths(value: Any) -> Any:  # noqa: ANN401  (JSON)
         return {key: strip_paths(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(strip_paths(item) for item in value)
-    return Path(value).name if isinstance(value, str) and _is_path(value) else value
+    if not isinstance(value, str):
+        return value
+    if PureWindowsPath(value).drive and "\\" in value:  # of a run on another system
+        return PureWindowsPath(value).name
+    return Path(value).name if _is_path(value) else value
 
 
 def _is_path(text: str) -> bool:
     if text.startswith(("~/", "./", "../")) or (len(text) > 1 and Path(text).is_absolute()):
         return True
+    if "/" in text and "://" not in text and " " not in text and text.endswith(_DATA_FILES):
+        return True  # of a run in another folder, or a file that does not exist any more
     # os.path.exists, because Path.exists raises for a name that is too long, such as a part of a prompt
     return "/" in text and len(text) < 1024 and os.path.exists(text)

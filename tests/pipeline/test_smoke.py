@@ -69,6 +69,14 @@ def test_a_smoke_run_needs_no_gpu_and_none_of_the_real_student_s_parameters(reci
     run.train()
 
 
+def test_a_smoke_run_has_batches_that_its_texts_fill(recipe, tmp_path):
+    sizes = (1024, 8, None)
+    arguments = [{} if size is None else {"per_device_train_batch_size": size} for size in sizes]
+    large = [replace(recipe, training=replace(recipe.training, arguments=given)) for given in arguments]
+    small = [smoke(each, tmp_path / str(number)) for number, each in enumerate(large)]
+    assert [each.training.arguments.get("per_device_train_batch_size") for each in small] == [32, 8, None]
+
+
 def test_a_smoke_run_leaves_a_foreign_folder_alone(recipe, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()

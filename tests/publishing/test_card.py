@@ -377,6 +377,20 @@ def test_a_student_that_reads_less_than_its_teacher_says_so(own):
     assert sentence in card_text(own, REPO)
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (r"C:\Users\me\acme\tickets.parquet", "tickets.parquet"),
+        ("clients/acme/tickets.parquet", "tickets.parquet"),
+        ("hf://datasets/us/texts/train.parquet", "hf://datasets/us/texts/train.parquet"),
+        ("us/model", "us/model"),
+        ("find: a/b.txt", "find: a/b.txt"),
+    ],
+)
+def test_paths_of_another_machine_or_folder_are_names_too(value, expected):
+    assert strip_paths({"texts": [value]}) == {"texts": [expected]}
+
+
 def test_a_long_prompt_is_no_path(tmp_path):
     prompt = f"{'Find passages that answer the query; ' * 8}and/or related ones: "  # a name has at most 255 bytes
     assert strip_paths({"prompts": [prompt, str(tmp_path)]}) == {"prompts": [prompt, tmp_path.name]}
