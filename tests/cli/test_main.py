@@ -397,10 +397,15 @@ def test_variables_of_a_launcher_without_a_launcher(recipe, tmp_path, variables)
     assert done.stderr.endswith("start the command with torchrun, or unset these variables\n")
 
 
-def test_a_machine_without_a_folder_for_temporary_files_is_one_line(monkeypatch, capfd):
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/none"])
-    assert _refused(capfd, "models").startswith("leaf-st: temporary files: expected a folder that can be written, such")
+def test_a_machine_without_a_folder_for_temporary_files_is_one_line(monkeypatch, capsys):
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(tempfile, "tempdir", None)
+        patch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/none"])
+        main(["models"])
+    written = capsys.readouterr().err
+    assert written.startswith(
+        "leaf-st: temporary files: expected a folder that can be written, such as /tmp, found none"
+    )
 
 
 def test_a_variable_that_tqdm_cannot_read_is_named(tmp_path):
