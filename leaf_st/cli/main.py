@@ -71,7 +71,8 @@ def _require_temporary_folder() -> None:
         tempfile.gettempdir()
     except FileNotFoundError:
         raise InputError(
-            "temporary files: expected a folder that can be written, such as /tmp, found none: set TMPDIR to one"
+            "temporary files: expected a folder that can be written, such as /tmp, found none: set TMPDIR to such a "
+            "folder"
         ) from None
 
 

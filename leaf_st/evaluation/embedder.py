@@ -171,8 +171,8 @@ def check_modes(modes: Sequence[Mode], teacher: Teacher | None, student: Sentenc
     if expected != found:
         raise InputError(
             f"the teacher's vectors have {expected} dimensions, the student's have {found}: "
-            "asymmetric mode compares the vectors of both models: use the student's own teacher; `leaf-st evaluate` "
-            "can measure the other modes alone (--modes)"
+            "asymmetric mode compares the vectors of both models: use the student's own teacher, or measure "
+            "the other modes with `leaf-st evaluate --modes`"
         )
 
 

@@ -183,7 +183,7 @@ def require_same_models(path: Path, student: "Identity", teacher: "Identity | No
 
 
 def require_same_set(path: Path, name: str, kind: str, place: Path | None) -> None:
-    """Check that results in ``path``, if the file exists, that have the name of a set belong to this set.
+    """Check that all results in ``path``, if the file exists, under the name of a set belong to this set.
 
     Args:
         path: File of the results.

@@ -17,8 +17,8 @@ _NEW_CLASS, _CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"  # two names
 def add_earlier_names(folder: Path, inputs: Sequence[str]) -> None:
     """Add the earlier names to config.json and tokenizer_config.json of the transformer in ``folder``.
 
-    Earlier versions pass everything to a model that its tokenizer makes, such as token types, which some models refuse
-    and others add to the vectors. So the names of the model's inputs are written too.
+    Earlier versions pass every output of the tokenizer to the model. Some models refuse token types, and others add
+    them to the vectors. So the names of the model's inputs are written too.
 
     Versions from 5 on read the earlier names as they read the new ones. If earlier versions cannot describe the layers
     of the model, the files stay as they are: the tokenizer of such a family has a class that earlier versions refuse.

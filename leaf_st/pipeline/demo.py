@@ -191,7 +191,7 @@ def format_summary(
 
 
 def _peak_memory() -> str:
-    """Return the peak resident memory of this process, to follow the time; empty on Windows, whose Python has none."""
+    """Return the peak resident memory of this process, to follow the time; empty on Windows."""
     try:
         import resource
     except ImportError:

@@ -166,7 +166,7 @@ def _student_pace(recipe: Recipe, fingerprint: Fingerprint, device: str, sample:
 def _spread(sample: Sequence[Text], rows: int) -> list[Text]:
     """Return ``rows`` different texts with the distribution of lengths of ``sample``.
 
-    If there are more than the texts of ``sample``, texts are repeated with a number at the end, because equal texts
+    If ``rows`` exceeds the size of ``sample``, texts are repeated with a number at the end, because equal texts
     would be held out together.
     """
     by_length = sorted(sample, key=lambda row: len(row.text))

@@ -73,8 +73,8 @@ def _vocabulary(plan: Plan) -> list[str]:
     most = f"at most {plan.recipe.student.vocabulary:,} tokens"
     # A sample uses fewer tokens than all texts, and the sample of the paper's texts is made up.
     if plan.recipe.texts.source == PAPER or not plan.vocabulary.lost_tokens:
-        return [f"vocabulary {most}; the run counts the tokens of all texts, and states what the texts lose"]
-    return [f"vocabulary {most}; all texts lose more than a sample of them: {plan.vocabulary}"]
+        return [f"vocabulary {most}; the run counts the tokens of all texts, and reports the share that is left out"]
+    return [f"vocabulary {most}; an estimate from a sample, too low for all texts: {plan.vocabulary}"]
 
 
 def _price(plan: Plan) -> list[str]:

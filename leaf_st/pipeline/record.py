@@ -121,8 +121,8 @@ def require_outside_of_models(recipe: Recipe, folder: Path) -> None:
         # Path.resolve raises an exception for links that form a circle.
         if model is not None and Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(model)):
             raise InputError(
-                f"output {folder}: expected a folder outside of the model folder {model}, whose hash would change with "
-                "the files of the run, found a folder inside of it: name another output folder"
+                f"output {folder}: expected a folder outside of the model folder {model}, found a folder inside (the "
+                "files of the run would change the hash of the model): name another output folder"
             )
 
 
@@ -165,7 +165,7 @@ def other_texts(folder: Path, expected: str, found: str) -> InputError:
     """Return the error for texts that the student in the run folder ``folder`` was not trained on."""
     return InputError(
         f"run {folder} was trained on other texts: expected texts with the hash {expected}, found {found}: name "
-        "another output folder, or delete this one to train another student"
+        "the original texts, or another output folder to train another student"
     )
 
 

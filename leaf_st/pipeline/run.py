@@ -358,7 +358,7 @@ class Run:
         )
 
     def _remove_results_of_another_student(self) -> None:
-        """Remove the results of an earlier student that name no student, if a training begins."""
+        """Remove the results of an earlier student that do not name their student, when a training begins."""
         if has_begun_training(self.folder) or not self._processes.is_main_process:
             return
         names = (ALIGNMENT.file, AGREEMENT.file, LOST_QUERIES.file)

@@ -197,7 +197,7 @@ def _embedding_run(recipes: Mapping[Path, Recipe]) -> tuple[Path, Recipe]:
 
 
 def _progress(store: Path) -> tuple[bool, float, int]:
-    """Return a key by which the store comes last that saves most embedding."""
+    """Return a sort key that is largest for the store that saves the most embedding."""
     is_complete = (store / STORE_MANIFEST).is_file()
     return is_complete, read_header(store)[CUT_AT] or math.inf, len(find_shards(store))
 

@@ -51,7 +51,7 @@ def require_long_enough(store: EmbeddingStore, recipe: Recipe, student: Sentence
         return
     expected = "complete texts" if tokens is None else f"texts cut to at least {tokens:,} tokens"
     raise InputError(
-        f"store {store.folder}: expected {expected}, which the student reads in training, found texts cut to "
+        f"store {store.folder}: expected {expected}, the length that the student reads, found texts cut to "
         f"{cut_at:,}: name another --output to embed the texts again, or set training.max_length={cut_at}"
     )
 

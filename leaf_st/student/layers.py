@@ -47,9 +47,9 @@ def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedMode
         )
     if config.to_dict().get("per_layer_config"):
         raise InputError(
-            "student.layers: expected a model whose config has no values for single layers, because their numbers "
-            f"change, found per_layer_config in the config of the model type {config.model_type}: leave student.layers "
-            "out and name a smaller student.backbone"
+            "student.layers: expected a config without values for single layers, because the kept layers get new "
+            f"numbers, found per_layer_config in the config of the model type {config.model_type}: leave out "
+            "student.layers and name a smaller student.backbone"
         )
     name = _name_of_stack(model, count)
     config.num_hidden_layers = len(layers)

@@ -355,6 +355,6 @@ def _check_steps(arguments: Mapping[str, Any]) -> None:
     between, saved = float(arguments["eval_steps"] or arguments["logging_steps"]), float(arguments["save_steps"])
     if arguments["save_strategy"] == "steps" and saved != between:
         raise InputError(
-            f"save_steps: expected eval_steps ({between:g}), because the best checkpoint is kept, found {saved:g}: set "
-            "save_steps and eval_steps to the same value, or set load_best_model_at_end=false"
+            f"save_steps: expected eval_steps ({between:g}), so that the best step has a checkpoint, found {saved:g}: "
+            "set save_steps and eval_steps to the same value, or set load_best_model_at_end=false"
         )

@@ -170,7 +170,7 @@ def _trial(
         "save_strategy": "no",
         "load_best_model_at_end": False,
         "num_train_epochs": 2,
-        # A step of several batches takes as many times as long. The texts of a trial may not fill such a step.
+        # A step of n batches takes n times as long. The texts of a trial may not fill such a step.
         "gradient_accumulation_steps": 1,
         "report_to": "none",  # an integration would start a run at its service
     }

@@ -142,7 +142,7 @@ def test_the_exported_graph_has_the_same_vectors(folder, tmp_path, quick_graph):
 def test_a_plan_and_a_screening_count_a_sample(recipe, tmp_path):
     found = plan(recipe, tmp_path / "run")
     assert found.vocabulary.kept == SIZE
-    lost = f"vocabulary at most 500 tokens; all texts lose more than a sample of them: {found.vocabulary}"
+    lost = f"vocabulary at most 500 tokens; an estimate from a sample, too low for all texts: {found.vocabulary}"
     assert lost in format_plan(found)
     enough = replace(found, vocabulary=found.vocabulary.model_copy(update={"lost_tokens": 0.0}))
     assert "vocabulary at most 500 tokens; the run counts the tokens of all texts" in format_plan(enough)

@@ -144,8 +144,8 @@ def _measure(options: argparse.Namespace) -> list[AgreementRow]:
         return measure_texts(options.model, options.teacher, options.texts, options.output)
     if options.teacher is not None:
         raise InputError(
-            f"--teacher {options.teacher}: expected --texts, found none: the held-out texts have vectors of the run's "
-            "teacher; name texts, or leave out --teacher"
+            f"--teacher {options.teacher}: expected --texts, found none: the held-out texts have only vectors of the "
+            "run's teacher: give --texts, or leave out --teacher"
         )
     return measure_held_out(options.model, options.output)
 

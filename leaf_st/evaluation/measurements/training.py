@@ -37,7 +37,7 @@ class LogRow(BaseModel):
 
     @property
     def whole_runtime(self) -> float | None:
-        """Seconds of the training; None in other logs than the last, and if a resumed training made the last steps."""
+        """Seconds of the training; None except in the last log, and None if the training was resumed."""
         seconds, rate = self.train_runtime, self.train_steps_per_second
         rounding = 0.0005  # of the rate
         if seconds is None or (rate is not None and seconds * (rate + rounding) < 0.99 * self.step):

@@ -44,7 +44,8 @@ def find_tasks(names: Sequence[str]) -> list[AbsTask]:
             )
     if private := [title for title, task in found.items() if not task.metadata.is_public]:
         raise InputError(
-            f"tasks {', '.join(private)}: their data are private: name other tasks, or the other tasks of the benchmark"
+            f"tasks {', '.join(private)}: their data are private: name other tasks, or only the public tasks of the "
+            "benchmark"
         )
     return list(found.values())
 

@@ -45,7 +45,7 @@ def _explained(error: Exception) -> tuple[str, str]:
     elif isinstance(error, DatasetNotFoundError):
         remedy = "if the data set is gated, ask for access and run `hf auth login`, or name another task"
     elif isinstance(error, DatasetsError):
-        remedy = "delete the data set from the cache (`hf cache ls`), or name another task"
+        remedy = "delete the data set from the cache (`hf cache ls` and `hf cache rm`), or name another task"
     else:
         remedy = "run the command once with a network connection, or name a local set"
     return reason, remedy

@@ -223,7 +223,7 @@ class ApiClient:
         if error.status_code == 403:
             return InputError(
                 f"the API at {self._api.url} refuses the request (403: {self._message(error)}): check what the key in "
-                f"{self._api.api_key_env} may use, and teacher.api.model{_account()}"
+                f"{self._api.api_key_env} may use, and correct teacher.api.model{_account()}"
             )
         return InputError(
             f"the API at {self._api.url} answers {error.status_code} ({self._message(error)}) for model "
@@ -263,7 +263,7 @@ class ApiClient:
 def _account() -> str:
     """Return the end of an error message that names the variables by which the client chooses an account."""
     names = [name for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID") if os.environ.get(name)]
-    return f"; the request is for the account in {' and '.join(names)}" if names else ""
+    return f"; correct or unset the account in {' and '.join(names)}" if names else ""
 
 
 def _client(api: ApiSpec, key: str) -> "openai.OpenAI":

@@ -92,8 +92,8 @@ class Pace:
             requested: Pause in seconds that the API requests, None if it requests none.
 
         Raises:
-            InputError: If the API has answered every request with 429 for ten minutes. Of each requested pause, only
-                the first minute counts.
+            InputError: If the API has answered every request with 429 for ten minutes. A requested pause counts as at
+                most one of these minutes.
         """
         with self._changed:
             now = time.monotonic()
