@@ -53,7 +53,7 @@ def earlier_names(config: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     if config.get("model_type") == "gemma3_text":
         return {**_flat(whole), "rope_local_base_freq": window["rope_theta"]}
-    every = _every(config.get("layer_types") or [])
+    every = full_attention_every(config.get("layer_types") or [])
     if config.get("model_type") != "modernbert" or every is None or whole.get("rope_type", "default") != "default":
         return None
     thetas = {"global_rope_theta": whole["rope_theta"], "local_rope_theta": window["rope_theta"]}
@@ -66,7 +66,7 @@ def _flat(rope: Mapping[str, Any]) -> dict[str, Any]:
     return found if scaling.get("rope_type", "default") == "default" else {**found, "rope_scaling": scaling}
 
 
-def _every(kinds: list[str]) -> int | None:
+def full_attention_every(kinds: Sequence[str]) -> int | None:
     """Return N if the layers 0, N, 2N and so on have full attention, and no others; None for another pattern."""
     for every in range(1, len(kinds) + 1):
         if all((kind == "full_attention") is (layer % every == 0) for layer, kind in enumerate(kinds)):

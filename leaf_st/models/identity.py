@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from leaf_st.models.earlier_transformers import full_attention_every
 from leaf_st.run_folder import read_record, run_of
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Module
 
-# These differ between copies of one model. The last one follows from layer_types, and only some copies have it.
-_PLACE = ("_name_or_path", "transformers_version", "global_attn_every_n_layers")
+_PLACE = ("_name_or_path", "transformers_version")  # these differ between copies of one model
 _LAST_CALL = ("padding", "truncation")  # a fast tokenizer keeps the values of its last call
 
 
@@ -105,6 +105,9 @@ def _architecture(model: "SentenceTransformer") -> dict[str, Any]:
     if model.transformers_model is None:
         return {}
     config: dict[str, Any] = model.transformers_model.config.to_dict()
+    every = full_attention_every(config.get("layer_types") or [])
+    if config.get("model_type") == "modernbert" and every is not None:  # only some copies of a model have this value
+        config["global_attn_every_n_layers"] = every
     return {key: value for key, value in config.items() if key not in _PLACE}
 
 

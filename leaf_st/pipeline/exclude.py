@@ -53,6 +53,8 @@ def excluded_contents(spec: TextsSpec) -> Contents | None:
     from leaf_st.evaluation.tasks.texts import texts_of
 
     try:
-        return Contents(text for task in find_tasks(spec.exclude) for text in texts_of(task))
+        # One by one, because a benchmark may select other parts of a task than another name.
+        tasks = [task for name in spec.exclude for task in find_tasks([name])]
+        return Contents(text for task in tasks for text in texts_of(task))
     except InputError as error:
         raise InputError(f"texts.exclude (by default evaluate_on): {error}") from error

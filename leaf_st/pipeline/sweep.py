@@ -215,7 +215,8 @@ def _recipe_of_same_texts(folder: Path, recipe: Recipe) -> Recipe | None:
     changed = [key.split(" ", 1)[0] for key in differences(record, recipe)]
     shapes = ("texts", "general", "teacher", "evaluate_on")  # the texts of the evaluation sets are left out
     is_other = any(key.split(".")[0] in shapes and not is_limit(key) for key in changed)
-    return None if is_other else Recipe.from_dict(record)
+    # Limits, such as those of an API, are those of this call.
+    return None if is_other else replace(Recipe.from_dict(record), teacher=recipe.teacher)
 
 
 def _reading(student: StudentSpec) -> tuple[bool, float]:

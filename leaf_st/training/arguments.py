@@ -21,6 +21,7 @@ from leaf_st.models.precision import bfloat16_is_fast
 from leaf_st.recipe import Recipe
 from leaf_st.recipe.type_names import type_name, value_name
 from leaf_st.recipe.values import fits
+from leaf_st.run_folder import has_begun_training
 from leaf_st.training.optimizer import check_compile, check_optimizer
 from leaf_st.training.trainer import DOMAIN, GENERAL
 
@@ -149,7 +150,7 @@ def training_arguments(recipe: Recipe, run: Path, device: str) -> SentenceTransf
     if arguments.get("fp16") and trains_on_cpu:
         raise InputError("fp16: expected a GPU, found the device cpu: set bf16=true, or remove fp16")
     _check_strategies(arguments, recipe.training.arguments)
-    _check_steps(arguments)
+    _check_steps(arguments, has_begun_training(run))
     try:
         made = _OneGpu(output_dir=str(run / "checkpoints"), **arguments)
     except (TypeError, ValueError, ImportError, OSError, RuntimeError) as error:
@@ -348,11 +349,16 @@ def _check_strategies(arguments: Mapping[str, Any], given: Mapping[str, Any]) ->
     )
 
 
-def _check_steps(arguments: Mapping[str, Any]) -> None:
-    """Check that a checkpoint is saved at each validated step, so that the step with the lowest loss can be loaded."""
+def _check_steps(arguments: Mapping[str, Any], has_begun: bool) -> None:
+    """Check that a checkpoint is saved at each validated step, so that the step with the lowest loss can be loaded.
+
+    A training that began with an earlier version may save at a multiple of these steps.
+    """
     if not arguments["load_best_model_at_end"] or arguments["eval_strategy"] != "steps":
         return
     between, saved = float(arguments["eval_steps"] or arguments["logging_steps"]), float(arguments["save_steps"])
+    if has_begun and (saved / between).is_integer():
+        return
     if arguments["save_strategy"] == "steps" and saved != between:
         raise InputError(
             f"save_steps: expected eval_steps ({between:g}), so that the best step has a checkpoint, found {saved:g}: "

@@ -57,7 +57,9 @@ def last_complete_checkpoint(folder: Path, processes: int = 1) -> Path | None:
         _require_best(intact[max(complete)], folder)
     names = {path.name for path in intact.values()}
     usable = {step: path for step, path in intact.items() if (_best(path) or path.name) in names}
-    for path in (*_checkpoints(folder).values(), *_checkpoints(folder / _PASSING).values()):
+    found = [*_checkpoints(folder).items(), *_checkpoints(folder / _PASSING).items()]
+    # The newest first: after a kill in between, no checkpoint is left without the earlier one that it needs.
+    for _, path in sorted(found, reverse=True):
         if path not in usable.values():
             _remove(path)
     if not usable:

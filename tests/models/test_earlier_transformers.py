@@ -8,6 +8,7 @@ import pytest
 from families import save_teacher
 
 from leaf_st.models.earlier_transformers import add_earlier_names, earlier_names
+from leaf_st.models.identity import identify
 from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
 from leaf_st.student.build import build_student
@@ -78,6 +79,7 @@ def test_the_installed_version_reads_the_same_model(family, tmp_path):
     again = load_model(tmp_path / "student", device="cpu")
     texts = ["a text of words and letters that is longer than any window", "b"]
     np.testing.assert_array_equal(again.encode(texts), student.encode(texts))
+    assert identify(again).revision == identify(student).revision
     names = json.loads((tmp_path / "student" / "tokenizer_config.json").read_text())["model_input_names"]
     assert ("token_type_ids" in names) is ("token_type_ids" in inspect.signature(student[0].model.forward).parameters)
     save_portable(again, tmp_path / "again")

@@ -173,6 +173,13 @@ def test_what_cannot_work_is_named_before_any_work(tmp_path, arguments, message)
     assert not list(tmp_path.iterdir())
 
 
+def test_a_training_that_began_with_a_multiple_of_the_validated_steps_resumes(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    assert training_arguments(_given(eval_steps=4, save_steps=8), tmp_path, "cpu").save_steps == 8
+    with pytest.raises(InputError, match=r"^save_steps: expected eval_steps \(4\)"):
+        training_arguments(_given(eval_steps=4, save_steps=6), tmp_path, "cpu")
+
+
 def test_without_the_best_checkpoint_fewer_steps_may_be_saved_than_validated(tmp_path):
     arguments = {"eval_steps": 4, "save_steps": 8, "load_best_model_at_end": False}
     assert training_arguments(_given(**arguments), tmp_path, "cpu").save_steps == 8

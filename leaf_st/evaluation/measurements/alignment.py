@@ -124,6 +124,7 @@ def measure_alignment(run: Path, results: Path | None = None) -> list[Alignment]
     Raises:
         InputError: If the folder is not a run folder, its store or student is missing, or a shard is damaged.
     """
+    run = run_of(run) or run
     rows = _measure_run(run, results or run / RESULTS)
     for row in rows:
         _logger.info("%s %s: mean L2 %.4f, mean cosine %.4f", f"{row.rows:,}", row.set, row.l2, row.cosine)
