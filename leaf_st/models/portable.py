@@ -142,8 +142,8 @@ def _in_legacy(module: nn.Module, folder: Path) -> None:
 
 def _inputs(module: Transformer) -> list[str]:
     """Return what the tokenizer of ``module`` makes and its model reads."""
-    read = inspect.signature(module.model.forward).parameters
-    return [name for name in module.tokenizer.model_input_names if name in read]
+    read, tokenizer = inspect.signature(module.model.forward).parameters, cast(Any, module.tokenizer)
+    return [name for name in tokenizer.model_input_names if name in read]
 
 
 def _router_in_legacy(router: Router, folder: Path) -> None:

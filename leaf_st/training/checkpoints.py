@@ -53,11 +53,12 @@ def last_complete_checkpoint(folder: Path, processes: int = 1) -> Path | None:
     """
     complete = {**complete_checkpoints(folder / _PASSING), **complete_checkpoints(folder)}
     intact = {step: path for step, path in complete.items() if not _is_damaged(path)}
-    if complete and max(complete) in intact:
-        _require_best(intact[max(complete)], folder)
+    found = [*_checkpoints(folder).items(), *_checkpoints(folder / _PASSING).items()]
+    newest = max((step for step, _ in found), default=None)
+    if newest in intact:  # an earlier one may lack its best checkpoint, which a newer best one has replaced
+        _require_best(intact[newest], folder)
     names = {path.name for path in intact.values()}
     usable = {step: path for step, path in intact.items() if (_best(path) or path.name) in names}
-    found = [*_checkpoints(folder).items(), *_checkpoints(folder / _PASSING).items()]
     # The newest first: after a kill in between, no checkpoint is left without the earlier one that it needs.
     for _, path in sorted(found, reverse=True):
         if path not in usable.values():

@@ -27,7 +27,10 @@ def test_own_code_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("role", "remedy"),
-    [("teacher", "set teacher.trust_remote_code=true, or name another teacher"), ("student backbone", "name another")],
+    [
+        ("teacher", r"set teacher\.trust_remote_code=true in .*, or name another teacher"),
+        ("student backbone", "name another"),
+    ],
 )
 def test_own_code_does_not_run_unasked(role, remedy, tmp_path):
     folder = save_family("new", tmp_path)

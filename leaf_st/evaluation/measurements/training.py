@@ -40,7 +40,7 @@ class LogRow(BaseModel):
         """Seconds of the training; None except in the last log, and None if the training was resumed."""
         seconds, rate = self.train_runtime, self.train_steps_per_second
         rounding = 0.0005  # of the rate
-        if seconds is None or (rate is not None and seconds * (rate + rounding) < 0.99 * self.step):
+        if seconds is None or (rate is not None and seconds * (rate + rounding) < 0.9 * self.step):
             return None
         return seconds
 
