@@ -13,9 +13,10 @@ over the BEIR folders, and queries per second on one core in batches of 32. The 
 scores of each set in OUTPUT/agreement_and_retention.json. The same command resumes: trained models and measured sets
 are kept. Exit code 1: a way failed.
 
-Result:   Five minutes on two slow cores, six sets: leaf_st keeps 96.1 % of the teacher's nDCG@10 in standard and 96.7 % in
-          asymmetric mode, sentence-transformers' recipe 92.2 % and 95.7 %, EasySmallEmbeddingModel 86.9 % and 94.2 %.
-          Static students: leaf_st 83.9 % and 90.4 %, pynife 81.7 % and 84.8 %, tokenlearn 68.2 % in standard mode.
+Result:   Five minutes on two slow cores, six sets: leaf_st keeps 96.1 % of the teacher's nDCG@10 in standard and 96.7 %
+          in asymmetric mode, sentence-transformers' recipe 92.2 % and 95.7 %, EasySmallEmbeddingModel 86.9 % and
+          94.2 %. Static students: leaf_st 83.9 % and 90.4 %, pynife 81.7 % and 84.8 %, tokenlearn 68.2 % in standard
+          mode.
           README.md has the table.
 """
 
