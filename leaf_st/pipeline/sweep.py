@@ -30,10 +30,11 @@ from leaf_st.evaluation.timing import Candidate, measure_latency
 from leaf_st.export.export import check_exportable
 from leaf_st.export.forms import exported_files, recommended_form
 from leaf_st.models.load import load_model
-from leaf_st.models.tokens import max_length_of, unread_end
+from leaf_st.models.tokens import unread_end
 from leaf_st.pipeline.run import Run
 from leaf_st.pipeline.screening.closed_form import layers_of
 from leaf_st.pipeline.sweep_table import SweepRow, figure
+from leaf_st.pipeline.text_length import is_too_short, tokens_read
 from leaf_st.publishing.report.svg import draw, require_matplotlib, standalone
 from leaf_st.recipe import DOCSTRINGS, Recipe, StudentSpec, is_limit
 from leaf_st.run_folder import FIT, GENERAL, MODEL, RESULTS, STORE, TEXTS, differences, read_record
@@ -156,15 +157,14 @@ def _train(recipes: Mapping[Path, Recipe]) -> None:
         student = initial_student(recipes[folder], source.teacher.fingerprint)
         if not recipes[folder].student.static:
             check_exportable(student)
-            lengths = (max_length_of(student), recipes[folder].training.max_length)
-            tokens[folder] = min((length for length in lengths if length is not None), default=None)
+            tokens[folder] = tokens_read(recipes[folder], student)
     source.embed()
     teacher = source.recipe.teacher  # with the precision and the fit that were determined when it embedded
     cut_at, longest = read_header(first / STORE)[CUT_AT], source.teacher.fingerprint.max_length
     del source, student  # frees the memory of a large teacher
     for folder in sorted(missing, key=lambda folder: folder != first):  # the others get the first one's token ids
         run = Run(recipes[folder], folder)
-        if folder in tokens and _is_too_short(cut_at, tokens[folder]):
+        if folder in tokens and is_too_short(cut_at, tokens[folder]):
             _logger.info("the texts of %s are cut to %s tokens, fewer than %s reads", first, f"{cut_at:,}", folder)
             run.embed()
         else:
@@ -200,11 +200,6 @@ def _progress(store: Path) -> tuple[bool, float, int]:
     """Return a sort key that is largest for the store that saves the most embedding."""
     is_complete = (store / STORE_MANIFEST).is_file()
     return is_complete, read_header(store)[CUT_AT] or math.inf, len(find_shards(store))
-
-
-def _is_too_short(cut_at: int | None, tokens: int | None) -> bool:
-    """Return whether texts that are cut to ``cut_at`` tokens are shorter than a student of ``tokens`` reads."""
-    return cut_at is not None and (tokens is None or tokens > cut_at)
 
 
 def _recipe_of_same_texts(folder: Path, recipe: Recipe) -> Recipe | None:

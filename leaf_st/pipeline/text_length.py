@@ -26,7 +26,7 @@ def tokens_to_embed(recipe: Recipe, teacher: Teacher, student: SentenceTransform
     """
     if is_static(student):
         return None
-    tokens = _tokens_read(recipe, student)
+    tokens = tokens_read(recipe, student)
     require_room(student, tokens, teacher.fingerprint.prompts, "student.max_length and training.max_length")
     known = teacher.fingerprint.max_length
     if isinstance(teacher, Table):
@@ -46,8 +46,8 @@ def require_long_enough(store: EmbeddingStore, recipe: Recipe, student: Sentence
     Raises:
         InputError: If the texts were cut to fewer tokens.
     """
-    cut_at, tokens = store.header[CUT_AT], _tokens_read(recipe, student)
-    if cut_at is None or is_static(student) or (tokens is not None and tokens <= cut_at):
+    cut_at, tokens = store.header[CUT_AT], tokens_read(recipe, student)
+    if is_static(student) or not is_too_short(cut_at, tokens):
         return
     expected = "complete texts" if tokens is None else f"texts cut to at least {tokens:,} tokens"
     raise InputError(
@@ -56,7 +56,12 @@ def require_long_enough(store: EmbeddingStore, recipe: Recipe, student: Sentence
     )
 
 
-def _tokens_read(recipe: Recipe, student: SentenceTransformer) -> int | None:
+def is_too_short(cut_at: int | None, tokens: int | None) -> bool:
+    """Return whether texts that are cut to ``cut_at`` tokens are shorter than a student of ``tokens`` reads."""
+    return cut_at is not None and (tokens is None or tokens > cut_at)
+
+
+def tokens_read(recipe: Recipe, student: SentenceTransformer) -> int | None:
     """Return how many tokens of a text ``student`` reads in training; None if it has no limit."""
     lengths = (max_length_of(student), recipe.training.max_length)
     return min((length for length in lengths if length is not None), default=None)

@@ -124,14 +124,13 @@ def measure_alignment(run: Path, results: Path | None = None) -> list[Alignment]
     Raises:
         InputError: If the folder is not a run folder, its store or student is missing, or a shard is damaged.
     """
-    run = run_of(run) or run
-    rows = _measure_run(run, results or run / RESULTS)
+    rows = _measure_run(run, results)
     for row in rows:
         _logger.info("%s %s: mean L2 %.4f, mean cosine %.4f", f"{row.rows:,}", row.set, row.l2, row.cosine)
     return rows
 
 
-def _measure_run(run: Path, results: Path) -> list[Alignment]:
+def _measure_run(run: Path, results: Path | None) -> list[Alignment]:
     from leaf_st.evaluation.sizes import require_same_sizes
     from leaf_st.models.identity import identify
     from leaf_st.models.load import load_model  # loads torch
@@ -139,6 +138,7 @@ def _measure_run(run: Path, results: Path) -> list[Alignment]:
     from leaf_st.training.trainer import held_out_rows
 
     run = run_of(run) or run
+    results = results or run / RESULTS
     recipe = Recipe.from_dict(read_run(run)["resolved"])
     store = intact_store(run / STORE)
     student = load_model(str(run / MODEL))
