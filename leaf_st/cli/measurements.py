@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from leaf_st.cli.arguments import SubParsers
 from leaf_st.cli.console import quieten
 from leaf_st.cli.documents import add_documents, read
-from leaf_st.cli.publishing import pull_model
+from leaf_st.cli.publishing import pull_folder, pull_model
 from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements import registry
 from leaf_st.evaluation.measurements.measurement import MODEL_HELP, Measurement
@@ -49,14 +50,30 @@ def _add_measurement(parser: argparse.ArgumentParser, measurement: Measurement[A
 def _measure(measurement: Measurement[Any], options: argparse.Namespace) -> None:
     assert measurement.measure is not None  # otherwise it has no command
     quieten()
-    if measurement.in_place and not Path(options.model).is_dir():
-        options.model = str(pull_model(options.model))
+    if measurement.before_pull is not None and not Path(options.model).is_dir():
+        measurement.before_pull(options.model)
+        options.model = str(_pulled(options.model, measurement.command))
     first = options.model if isinstance(options.model, str) else options.model[0]
     options.output = options.output or results_folder(first)
     rows = measurement.measure(options)
     path = options.output / measurement.file
     assert path.exists(), f"the function `measure` of {measurement.name} has to write its rows to {path}"
     print(f"{measurement.table(rows)}\nsaved in {path}")
+
+
+def _pulled(model: str, command: Sequence[str]) -> Path:
+    """Pull ``model`` into a folder with its name.
+
+    Raises:
+        InputError: If there is such a folder, for example of an earlier call.
+    """
+    folder = pull_folder(model)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputError(
+            f"{folder}: expected no such folder, because {model} is pulled into it, found one: if the model is in it, "
+            f"run `{' '.join(('leaf-st', *command, str(folder)))}`; otherwise rename the folder"
+        )
+    return pull_model(model)
 
 
 def results_folder(model: str) -> Path:

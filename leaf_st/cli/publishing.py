@@ -186,13 +186,18 @@ def _pull(options: argparse.Namespace) -> None:
     pull_model(options.model, options.output, options.revision)
 
 
+def pull_folder(model: str) -> Path:
+    """Return the folder into which `pull_model` puts ``model`` by default."""
+    return Path(model.rstrip("/").rpartition("/")[2])
+
+
 def pull_model(model: str, output: Path | None = None, revision: str | None = None) -> Path:
     """Pull ``model`` into ``output`` (default: the name of the model), print the folder, and return it."""
     from leaf_st.publishing.pull import pull
 
     quieten()
     model = model.rstrip("/") or model
-    folder = output or Path(model.rpartition("/")[2])
+    folder = output or pull_folder(model)
     pull(model, folder, revision)
     print(f'{model} is in {folder}: SentenceTransformer("{folder}")')
     if not any(folder.rglob("README.md")):

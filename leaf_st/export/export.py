@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Router
 from tqdm import tqdm
 
 from leaf_st.atomic import write_whole
@@ -25,12 +26,17 @@ from leaf_st.export.forms import FORMS, ExportForm, get_form
 from leaf_st.export.parity import Parity, TextsByKind, form_vectors, parity, torch_vectors
 from leaf_st.lock import only_process
 from leaf_st.models.intact import forget_files, record_files
+from leaf_st.student.asymmetric import is_asymmetric
 from leaf_st.student.static import is_static
 
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 _COMPARED = 128  # texts of each kind
 # Model types that torch cannot export, and the reason.
 _NOT_EXPORTABLE = {"longformer": "whose attention branches on the values of its mask"}
+_TWO_MODELS = (
+    "export: expected one model, found student and teacher in one: export the student, such as leaf-ir in place of "
+    "leaf-ir-asym, or runs/mine"
+)
 _MOST_BYTES = (1 << 31) - 1  # of a protobuf message, and so of an ONNX file
 
 _logger = logging.getLogger(__name__)
@@ -66,19 +72,35 @@ class ExportedForm:
     problem: str | None
 
 
+def check_before_pull(name: str) -> None:
+    """Check what can be checked before the model ``name`` is downloaded.
+
+    Raises:
+        InputError: If a package for the export is missing, or ``name`` is a student with its teacher.
+    """
+    _require_packages()
+    if is_asymmetric(name):
+        raise InputError(_TWO_MODELS)
+
+
 def check_exportable(model: SentenceTransformer) -> None:
     """Check that the packages for the export are installed and that ``model`` can be exported.
 
     Raises:
-        InputError: If a package is missing, the model is static, torch cannot export its model type, or its weights are
-            too large for an ONNX file.
+        InputError: If a package is missing, the model is static, a student with its teacher, or cuts its vectors, torch
+            cannot export its model type, or its weights are too large for an ONNX file.
     """
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        raise InputError(f"ONNX graphs need {' and '.join(missing)}: pip install 'leaf-st[onnx]'")
+    _require_packages()
+    if isinstance(model[0], Router):
+        raise InputError(_TWO_MODELS)
     if is_static(model):
         raise InputError(
             "a static student has nothing to export: it is a table of token vectors, which safetensors and NumPy read"
+        )
+    if model.truncate_dim is not None:
+        raise InputError(
+            f"export: expected a model of its full width, found truncate_dim={model.truncate_dim}: set the model's "
+            "truncate_dim to None, save the model, and cut the vectors where they are used"
         )
     kind = model.transformers_model.config.model_type if model.transformers_model is not None else None
     if kind in _NOT_EXPORTABLE:
@@ -92,6 +114,11 @@ def check_exportable(model: SentenceTransformer) -> None:
             f"export: expected at most {most:,} parameters, because an ONNX file holds at most 2 GB, found "
             f"{parameters:,}: run the model with torch, or train a smaller student"
         )
+
+
+def _require_packages() -> None:
+    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+        raise InputError(f"ONNX graphs need {' and '.join(missing)}: pip install 'leaf-st[onnx]'")
 
 
 def export_model(

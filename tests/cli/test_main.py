@@ -16,6 +16,7 @@ import torch
 from forked import CONTEXT
 
 from leaf_st.cli.main import main
+from leaf_st.export import export as exporting
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(path for path in FOLDER.glob("*.py") if path.stem != "plain_trainer")  # that one is a script
@@ -149,6 +150,23 @@ def test_a_bad_recipe_is_one_line(recipe, capfd):
     assert "leaf-st: recipe bad.py, line 3: nam: no such field, expected one of name," in _refused(
         capfd, "run", "bad.py"
     )
+
+
+def test_a_repeated_export_of_a_hub_id_names_the_folder_of_the_first(capfd):
+    Path("mdbr-leaf-ir").mkdir()
+    Path("mdbr-leaf-ir/modules.json").touch()
+    assert _refused(capfd, "export", "MongoDB/mdbr-leaf-ir") == (
+        "leaf-st: mdbr-leaf-ir: expected no such folder, because MongoDB/mdbr-leaf-ir is pulled into it, found one: if "
+        "the model is in it, run `leaf-st export mdbr-leaf-ir`; otherwise rename the folder\n"
+    )
+
+
+def test_an_export_is_refused_before_its_model_is_pulled(capfd, monkeypatch):
+    refused = _refused(capfd, "export", "leaf-ir-asym")
+    assert refused.startswith("leaf-st: export: expected one model, found student and teacher in one: export the ")
+    monkeypatch.setattr(exporting, "find_spec", lambda name: None)
+    refused = _refused(capfd, "export", "leaf-ir")
+    assert refused.startswith("leaf-st: ONNX graphs need onnx and onnxscript and onnxruntime: pip install")
 
 
 @pytest.mark.parametrize(

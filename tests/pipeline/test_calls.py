@@ -110,6 +110,17 @@ def test_export_needs_a_new_folder(tiny_student, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_model_without_a_graph_is_refused_before_its_folder_is_made(tiny_student, tiny_teacher, tmp_path):
+    pair = leaf_st.compose(tiny_student, tiny_teacher)
+    with pytest.raises(InputError, match=r"^export: expected one model, found student and teacher in one: export the "):
+        leaf_st.export(pair, tmp_path / "new")
+    tiny_student.truncate_dim = 16
+    tiny_student.save_pretrained(str(tmp_path / "cut"), create_model_card=False)
+    with pytest.raises(InputError, match=r"^export: expected a model of its full width, found truncate_dim=16: set "):
+        leaf_st.export(tmp_path / "cut", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_export_of_a_run_goes_to_its_model(student_folder, quick_graph, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
@@ -140,6 +151,6 @@ def test_every_call_writes_to_the_home_folder(tiny_teacher_folder, tiny_student,
     quick = {"layers": [0], "max_steps": 1, "eval_steps": 1, "save_steps": 1, "use_cpu": True}
     leaf_st.distill(texts, tiny_teacher_folder, output="~/run", **quick)
     leaf_st.precompute([leaf_st.Text(text, "query") for text in texts], local_teacher, Path("~/store"))
-    leaf_st.save_portable(tiny_student, Path("~/model"))
+    leaf_st.save_portable(tiny_student, "~/model")
     assert {path.name for path in tmp_path.iterdir()} >= {"run", "store", "model"}
     assert not Path("~").exists()

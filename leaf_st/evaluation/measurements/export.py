@@ -202,6 +202,12 @@ def _cell(value: float | None, form: str) -> str:
     return "-" if value is None else form.format(value)
 
 
+def _before_pull(name: str) -> None:
+    from leaf_st.export.export import check_before_pull
+
+    check_before_pull(name)
+
+
 def _measure(options: argparse.Namespace) -> list[ExportRow]:
     from leaf_st.evaluation.measurements.candidates import latency_texts
     from leaf_st.export.export import check_exportable
@@ -288,5 +294,5 @@ EXPORT = Measurement(
     section=_section,
     words=_words,
     needs="The export needs onnx and onnxruntime: pip install 'leaf-st[onnx]'. A static student has no ONNX files.",
-    in_place=True,
+    before_pull=_before_pull,
 )

@@ -130,7 +130,8 @@ class Measurement(Generic[R]):
         needs: What the command needs, shown where nothing was measured.
         on_card: Whether the section is on the model card.
         shareable: Whether the rows may be published. Rows that quote texts of others may not.
-        in_place: Whether the command writes files into the model folder, which must then be a local folder.
+        before_pull: Checks the name of a model before the model is pulled into a folder. None for a command that writes
+            no files into the model folder, and so needs no local one.
         upgrade: Converts the JSON of an earlier version to a list of rows.
     """
 
@@ -147,7 +148,7 @@ class Measurement(Generic[R]):
     needs: str = ""
     on_card: bool = True
     shareable: bool = True
-    in_place: bool = False
+    before_pull: Callable[[str], None] | None = None
     upgrade: Callable[[Any], Any] = lambda rows: rows
 
     @property
