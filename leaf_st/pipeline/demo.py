@@ -4,6 +4,7 @@ The texts come from the Python packages of this machine, and the teacher from a 
 demo runs without a network.
 """
 
+import json
 import os
 import shlex
 import shutil
@@ -231,16 +232,18 @@ def _site(run: Path, search_set: Path) -> str:
 def _next_commands(output: Path, search_set: Path, report: str) -> str:
     programs = Path(sys.executable).parent
     active = shutil.which("leaf-st") == str(programs / "leaf-st")
-    prefix = "" if active else f"{os.path.relpath(programs)}/"
-    encode = f"from sentence_transformers import SentenceTransformer as S; print(S('{output}').encode(['hello']).shape)"
+    prefix = "" if active else f"{shlex.quote(os.path.relpath(programs))}/"
+    found = json.dumps(str(output), ensure_ascii=False)
+    encode = f'from sentence_transformers import SentenceTransformer as S; print(S({found}).encode(["hello"]).shape)'
+    model, documents = (shlex.quote(str(path)) for path in (output, search_set / "corpus.parquet"))
     return f"""
 The student is in {output}, in the vector space of {MINILM}.
 {report}
 
 Next steps:
 
-  {prefix}leaf-st search --model {output} --teacher {MINILM} \\
-      --documents {search_set / "corpus.parquet"} "how do I read a compressed file"
-  {prefix}python -c "{encode}"
-  {prefix}leaf-st run recipes/leaf_mini.py --set texts.source=FILE --output runs/mine   # distil on your own texts
+  {prefix}leaf-st search --model {model} --teacher {MINILM} \\
+      --documents {documents} "how do I read a compressed file"
+  {prefix}python -c {shlex.quote(encode)}
+  {prefix}leaf-st run recipes/leaf_mini.py --set texts.source=FILE --output runs/mine   # in a clone: your own texts
 """

@@ -48,11 +48,14 @@ def load_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
     """
     if not path.is_file():
         found = "found a folder" if path.is_dir() else "no such file"
-        raise InputError(f"recipe {path}: {found}: name an existing recipe, such as recipes/leaf_mini.py")
+        raise InputError(
+            f"recipe {path}: {found}: name a Python file with `recipe = Recipe(...)`, such as recipes/leaf_mini.py in "
+            "a clone of the repository (the package contains no recipes), or call leaf_st.distill in Python"
+        )
     if path.suffix in _NOT_PYTHON:  # JSON runs as Python, up to its first null
         raise InputError(
             f"recipe {path}: expected a Python file with `recipe = Recipe(...)`, found a {path.suffix} file: name the "
-            "recipe, such as recipes/leaf_mini.py"
+            "Python file of the recipe"
         )
     try:
         namespace = runpy.run_path(str(path))

@@ -1,4 +1,5 @@
 import json
+import shlex
 import sys
 from dataclasses import replace
 from itertools import islice
@@ -90,6 +91,18 @@ def test_the_peak_memory_is_left_out_where_python_does_not_have_it(monkeypatch):
     assert _peak_memory().startswith(", peak memory ")
     monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
     assert _peak_memory() == ""
+
+
+def test_the_next_commands_take_any_name_of_the_output():
+    output = Path("Anna's demo")
+    printed = demo_module._next_commands(output, output / "held_out", "").replace("\\\n", " ")
+    lines = [shlex.split(line, comments=True) for line in printed.splitlines() if line.startswith("  ")]
+    search, python, _ = lines
+    assert search[search.index("--model") + 1] == "Anna's demo"
+    assert search[search.index("--documents") + 1] == "Anna's demo/held_out/corpus.parquet"
+    _, _, code = python
+    assert 'S("Anna\'s demo").encode(' in code
+    compile(code, "command", "exec")
 
 
 def test_a_search_set_finds_the_body_by_the_summary(tmp_path):

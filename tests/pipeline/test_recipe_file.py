@@ -55,7 +55,8 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path, content, message):
 
 
 def test_a_missing_recipe_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"recipe .*none\.py: no such file"):
+    expected = r"recipe .*none\.py: no such file: name a Python file .* in a clone of the repository .*, or call "
+    with pytest.raises(InputError, match=expected):
         load_recipe(tmp_path / "none.py")
 
 
