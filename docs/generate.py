@@ -80,7 +80,7 @@ def _content(name: str) -> str:
         return _agreement_and_retention()
     if name == "onnx_snippet":
         form = recommended_form(form.name for form in FORMS)
-        return f"```py\n{onnx_snippet('leaf-demo', {}, 256, form.name)}```\n"
+        return f"```py\n{onnx_snippet('runs/leaf-demo/model', {}, 256, form.name)}```\n"
     if name == "static_query":
         return _code(ROOT / "recipes" / "benchmarks" / "static_query.py")
     if name == "public_sets":

@@ -58,6 +58,12 @@ def test_links_lead_somewhere():
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_the_onnx_snippet_reads_what_a_command_of_its_page_writes():
+    page = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    (run,) = re.findall(r'InferenceSession\("(.+)/model/onnx/', page)
+    assert f"leaf-st export {run}\n" in page
+
+
 @pytest.mark.parametrize(("page", "block"), blocks("python"), ids=lambda value: getattr(value, "name", ""))
 def test_python_blocks_run(page, block, tiny_teacher_folder, tmp_path, monkeypatch):
     # Tiny models under the names that the block uses: a folder of that name is found before the hub.

@@ -50,7 +50,7 @@ _LATER_POOLING_KEYS = {"weightedmean": "weightedmean_tokens", "lasttoken": "last
 
 def save_portable(
     model: SentenceTransformer,
-    folder: Path,
+    folder: str | Path,
     record: Mapping[str, Any] | None = None,
     beside: Mapping[str, Path] | None = None,
 ) -> None:

@@ -69,7 +69,7 @@ def distill(
         **training: Keywords of `SentenceTransformerTrainingArguments`, such as ``learning_rate=3e-4``.
 
     Returns:
-        The trained student. It does not depend on the run folder.
+        The trained student. It does not depend on the run folder; `save_portable` saves it for other programs.
 
     Raises:
         InputError: If an argument or a text cannot be used, a model does not load, or ``output`` contains another run.

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 def open_static(folder: str) -> Callable[[Sequence[str]], NDArray[np.float32]]:
     """Return a function that turns n texts, each after its prompt, into vectors of norm 1, shape (n, d)."""
-    part = next(Path(folder).rglob("*_StaticEmbedding"))
+    part = next(Path(folder).rglob("*_StaticEmbedding"), Path(folder))  # `save_pretrained` writes no subfolder
     table = load_file(part / "model.safetensors")["embedding.weight"]
     tokenizer = Tokenizer.from_file(str(part / "tokenizer.json"))
 

@@ -22,7 +22,7 @@ INDEX = "leaf_st_documents"
 
 student = SentenceTransformer(sys.argv[1])
 documents = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
-vectors = np.load(sys.argv[3])  # the teacher's vectors of the documents, shape (n, d)
+vectors = np.load(sys.argv[3]).astype(np.float32)  # the teacher's vectors of the documents, shape (n, d)
 
 client = Elasticsearch(os.environ["ELASTICSEARCH"])
 client.options(ignore_status=404).indices.delete(index=INDEX)

@@ -1,6 +1,6 @@
 """LangChain: the student embeds queries and the teacher documents, from one published asymmetric folder.
 
-Install:  pip install langchain-huggingface
+Install:  pip install langchain-huggingface sentence-transformers
 Command:  python recipes/search/with_langchain.py MODEL DOCUMENTS.json "a query"
 
 LangChain calls `encode`, which uses the teacher unless `task` says "query", and applies no prompt without its name.

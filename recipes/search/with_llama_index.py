@@ -1,6 +1,6 @@
 """LlamaIndex: the student embeds queries and the teacher documents, from one published asymmetric folder.
 
-Install:  pip install llama-index-embeddings-langchain langchain-huggingface
+Install:  pip install llama-index-embeddings-langchain langchain-huggingface sentence-transformers
 Command:  python recipes/search/with_llama_index.py MODEL DOCUMENTS.json "a query"
 
 LlamaIndex's HuggingFaceEmbedding cannot choose a side of such a folder, so its LangchainEmbedding uses LangChain's

@@ -21,7 +21,7 @@ from sentence_transformers import SentenceTransformer
 
 student = SentenceTransformer(sys.argv[1])
 documents = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
-vectors = np.load(sys.argv[3])  # the teacher's vectors of the documents, shape (n, d)
+vectors = np.load(sys.argv[3]).astype(np.float32)  # the teacher's vectors of the documents, shape (n, d)
 
 folder = TemporaryDirectory(prefix="leaf-st-postgres-", ignore_cleanup_errors=True)
 uri = os.environ.get("POSTGRES")

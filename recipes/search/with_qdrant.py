@@ -21,13 +21,13 @@ COLLECTION = "leaf_st_documents"
 
 student = SentenceTransformer(sys.argv[1])
 documents = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
-vectors = np.load(sys.argv[3])  # the teacher's vectors of the documents, shape (n, d)
+vectors = np.load(sys.argv[3]).astype(np.float32)  # the teacher's vectors of the documents, shape (n, d)
 
 client = QdrantClient(os.environ.get("QDRANT", ":memory:"))
 client.delete_collection(COLLECTION)
 client.create_collection(COLLECTION, VectorParams(size=vectors.shape[1], distance=Distance.COSINE))
 payload = [{"body": body} for body in documents]
-client.upload_collection(COLLECTION, vectors=vectors, payload=payload, ids=range(len(documents)))
+client.upload_collection(COLLECTION, vectors=vectors, payload=payload, ids=range(len(documents)), wait=True)
 
 
 def search(vector: np.ndarray) -> list[int]:

@@ -30,6 +30,14 @@ def test_numpy_computes_the_vectors_of_a_static_student(static, monkeypatch, tmp
     assert not np.isnan(open_static(str(tmp_path / "static"))([""])).any()
 
 
+def test_numpy_reads_a_static_student_that_sentence_transformers_saved(static, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER)
+    from static_query import open_static
+
+    static.save_pretrained(str(tmp_path / "plain"), create_model_card=False)
+    np.testing.assert_allclose(open_static(str(tmp_path / "plain"))(["a b"]), static.encode_query(["a b"]), atol=1e-6)
+
+
 @pytest.mark.usefixtures("static")
 def test_a_form_is_measured_in_a_process_of_its_own(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(FOLDER)

@@ -52,6 +52,12 @@ def test_a_recipe_is_one_short_file_that_needs_no_other(name):
     assert not imported & {"leaf_st", "torch", "transformers", *(path.stem for path in SEARCH.iterdir())}
 
 
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_recipe_installs_the_package_that_loads_its_models(name):
+    (install,) = (line for line in PROGRAMS[name].splitlines() if line.startswith("Install:"))
+    assert "sentence-transformers" in install  # langchain-huggingface does not require it
+
+
 def test_every_recipe_runs_in_make_integrations(integrations):
     databases = {database.program for database in integrations.DATABASES}
     frameworks = {program for program, _ in integrations.FRAMEWORKS.values()}
@@ -130,6 +136,18 @@ def test_sqlite_vec_finds_what_exact_search_finds(program, written, monkeypatch)
     assert found["exact"] == 1.0
     assert 0 < found["student"] <= 1
     assert found["versions"].keys() == {"SQLite"}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_sqlite_vec_takes_vectors_of_every_precision(dtype, tiny_student, monkeypatch, tmp_path):
+    tiny_student.save_pretrained(str(tmp_path / "student"), create_model_card=False)
+    (tmp_path / "documents.json").write_text(json.dumps([f"text {number}" for number in range(12)]))
+    vectors = np.eye(12, 32, dtype=np.float32)
+    np.save(tmp_path / "vectors.npy", vectors.astype(dtype))
+    arguments = [str(tmp_path / name) for name in ("student", "documents.json", "vectors.npy")]
+    monkeypatch.setattr(sys, "argv", ["with_sqlite_vec.py", *arguments])
+    search = runpy.run_path(str(SEARCH / "with_sqlite_vec.py"))["search"]
+    assert [search(vector)[0] for vector in vectors] == [*range(12)]
 
 
 def test_a_recipe_prints_documents_for_a_query(written, monkeypatch, capsys):
