@@ -99,7 +99,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         return {}
     except ValueError as error:
         raise InputError(f"{path} is damaged ({error}): restore the file, or delete it to use the rest") from error
-    return _with_files(record, folder) if isinstance(record, dict) else {}
+    return _current(record, folder) if isinstance(record, dict) else {}
 
 
 def write_record(folder: Path, record: Any) -> None:  # noqa: ANN401  (a JSON object)
@@ -129,7 +129,7 @@ def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
     known = _read_strictly(path)
     given, source = str(folder / GIVEN), asked.texts.source
     recorded = known["recipe"].get("texts", {}).get("source")
-    if recorded == given != source and os.path.exists(source) and os.path.samefile(source, given):
+    if recorded == given != source and all(map(os.path.exists, (source, given))) and os.path.samefile(source, given):
         known = _with_path(known, given, source)  # another path of the same file
     for key in differences(known["recipe"], asked):
         # Until texts are embedded, a source or a set that cannot be read may be left out or replaced. A student has
@@ -159,7 +159,7 @@ def _is_other_source(known: dict[str, Any], asked: Recipe, key: str) -> bool:
 
 def differences(before: dict[str, Any], asked: Recipe) -> list[str]:
     """Return a description of each value in which ``asked`` differs from the recorded recipe ``before``."""
-    return _differences(before, json.loads(json.dumps(asked.to_dict())))
+    return _differences(before, _without_unused_arguments(json.loads(json.dumps(asked.to_dict()))))
 
 
 def _used_parts(folder: Path, asked: Recipe) -> list[str]:
@@ -193,12 +193,25 @@ def _read_strictly(path: Path, remedy: str = "name another --output, or delete t
             f"{path}: expected the record of a run, with a recipe under the keys recipe and resolved, found other "
             f"content: {remedy}"
         )
-    return _with_files(known, path.parent)
+    return _current(known, path.parent)
 
 
 def _is_recipe(value: Any) -> bool:  # noqa: ANN401  (any JSON value)
     """Return whether the parts of a recipe in ``value`` are mappings; `Recipe.from_dict` checks their fields."""
     return isinstance(value, dict) and all(isinstance(value.get(part, {}), dict) for part in _RECIPE_PARTS)
+
+
+def _current(record: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return ``record`` as this version would write it, for the run in ``folder``."""
+    return _with_files({key: _without_unused_arguments(value) for key, value in record.items()}, folder)
+
+
+def _without_unused_arguments(recipe: Any) -> Any:  # noqa: ANN401  (any JSON value)
+    """Return ``recipe`` without the training argument that earlier versions accepted, and that never had an effect."""
+    match recipe:
+        case {"training": {"arguments": {"data_seed": _, **arguments}, **training}}:
+            return {**recipe, "training": {**training, "arguments": arguments}}
+    return recipe
 
 
 def _with_files(record: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -73,3 +73,13 @@ def test_the_texts_of_a_call_are_those_of_the_folder_where_it_is_now(tmp_path):
         assert known["recipe"]["texts"]["source"] == known["resolved"]["texts"]["source"] == str(source)
         assert known["resolved"]["teacher"]["table"]["source"] == str(source)
     assert read_record(folder)["resolved"]["texts"]["source"] == str(now)
+
+
+def test_texts_of_a_call_that_were_deleted_are_another_source(tmp_path):
+    folder, source = tmp_path / "run", tmp_path / "texts.parquet"
+    (folder / "store").mkdir(parents=True)
+    source.touch()
+    record = {key: _given(folder / GIVEN).to_dict() for key in ("recipe", "resolved")}
+    write_sealed(folder / RECIPE, json.loads(json.dumps(record)))
+    with pytest.raises(InputError, match=r"another recipe \(texts\.source was "):
+        known_record(folder, _given(source))

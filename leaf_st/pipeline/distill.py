@@ -78,6 +78,8 @@ def distill(
     api = "or pass an API as TeacherSpec(api=...)"
     require_kind("teacher", teacher, str | Path | TeacherSpec, f"a folder, hub id or TeacherSpec: {saved}, {api}")
     require_kind("backbone", backbone, str | Path | None, f"a folder or hub id: {saved}")
+    # Arrays of numpy and torch are no sequences.
+    layers = getattr(layers, "tolist", lambda: layers)()
     require_kind("layers", layers, Sequence | None, "layer numbers such as (0, 4, 5): name each layer")
     with _ONE_AT_A_TIME, _run_folder(output) as folder:
         spec = teacher if isinstance(teacher, TeacherSpec) else TeacherSpec(model=str(teacher))

@@ -143,7 +143,7 @@ def _validation_rows(recipe: Recipe, texts: Sequence[SourceRows], general: Seque
     """Return the number of held-out texts and of general texts, and check that the other texts fill a batch."""
     rows, watched = (sum(part.rows for part in parts) for parts in (texts, general))
     held_out = held_out_count(rows, recipe.training)
-    require_full_batch(rows - held_out, training_arguments(recipe, Path(), "cpu"))
+    require_full_batch(rows - held_out, training_arguments(recipe, None, "cpu"))
     return held_out, watched
 
 
@@ -155,7 +155,7 @@ def _cycles(decay: CyclicDecay, rate: float) -> Iterator[Cycle]:
 
 def _student_pace(recipe: Recipe, fingerprint: Fingerprint, device: str, sample: Sequence[Text]) -> Pace:
     """Time the student of ``recipe`` on ``sample``."""
-    batch = training_arguments(recipe, Path(), device).train_batch_size * PartialState().num_processes
+    batch = training_arguments(recipe, None, device).train_batch_size * PartialState().num_processes
     characters = sum(len(row.text) for row in sample) / len(sample)
     rows = min(max(_TRIAL_BATCHES * batch, round(_TRIAL_CHARACTERS / characters)), len(sample))
     full = math.ceil(_FULL_BATCHES * batch * HELD_OUT_SHARE / (HELD_OUT_SHARE - 1))  # with those held out

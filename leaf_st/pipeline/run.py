@@ -336,7 +336,8 @@ class Run:
         self._log_closed_licences()
         # Training changes this object, so a second call must build a new student.
         student, self._student = self._build_student(store.fingerprint), None
-        require_long_enough(store, self.recipe, student)
+        if not has_begun_training(self.folder):  # an earlier version may have begun with shorter texts
+            require_long_enough(store, self.recipe, student)
         self._write_record(store.fingerprint, student)
         if not isinstance(self._teacher, Service):  # a service counts the tokens of texts and evaluation together
             self._teacher = None  # frees the memory of a large teacher

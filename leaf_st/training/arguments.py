@@ -137,8 +137,14 @@ class _OneGpu(SentenceTransformerTrainingArguments):
         return min(found, 1)
 
 
-def training_arguments(recipe: Recipe, run: Path, device: str) -> SentenceTransformerTrainingArguments:
+def training_arguments(recipe: Recipe, run: Path | None, device: str) -> SentenceTransformerTrainingArguments:
     """Return the arguments for the trainer: the paper's values, overridden by the recipe's own.
+
+    Args:
+        recipe: The recipe.
+        run: The run folder; None for callers that only read values, because the arguments of the run are checked
+            elsewhere.
+        device: Type of the device.
 
     Raises:
         InputError: If an argument is unknown, refused or invalid, or needs a package or device that is missing.
@@ -150,9 +156,9 @@ def training_arguments(recipe: Recipe, run: Path, device: str) -> SentenceTransf
     if arguments.get("fp16") and trains_on_cpu:
         raise InputError("fp16: expected a GPU, found the device cpu: set bf16=true, or remove fp16")
     _check_strategies(arguments, recipe.training.arguments)
-    _check_steps(arguments, has_begun_training(run))
+    _check_steps(arguments, run is None or has_begun_training(run))
     try:
-        made = _OneGpu(output_dir=str(run / "checkpoints"), **arguments)
+        made = _OneGpu(output_dir=str((run or Path()) / "checkpoints"), **arguments)
     except (TypeError, ValueError, ImportError, OSError, RuntimeError) as error:
         raise InputError(f"training arguments: {error}: change or remove the argument") from error
     check_optimizer(made, recipe.training.arguments, default=DEFAULTS["optim"])
@@ -357,7 +363,7 @@ def _check_steps(arguments: Mapping[str, Any], has_begun: bool) -> None:
     if not arguments["load_best_model_at_end"] or arguments["eval_strategy"] != "steps":
         return
     between, saved = float(arguments["eval_steps"] or arguments["logging_steps"]), float(arguments["save_steps"])
-    if has_begun and (saved / between).is_integer():
+    if has_begun and round(saved / between, 6).is_integer():  # 0.3 / 0.1 is 2.9999999999999996
         return
     if arguments["save_strategy"] == "steps" and saved != between:
         raise InputError(

@@ -39,7 +39,7 @@ _MARGIN = 0.95  # the speed of a machine varies
 
 def trial_texts(recipe: Recipe) -> int:
     """Return the number of texts for a trial of ``recipe``."""
-    batch = training_arguments(recipe, Path(), "cpu").per_device_train_batch_size
+    batch = training_arguments(recipe, None, "cpu").per_device_train_batch_size
     return max(_TRIAL_TEXTS, _TRIAL_BATCHES * batch)
 
 
@@ -126,7 +126,7 @@ def steps_for_pace(recipe: Recipe, pace: Pace) -> int:
     minutes = recipe.training.budget_minutes or 0.0
     seconds = minutes * 60 * _MARGIN
     validation = pace.row * recipe.training.held_out_rows
-    every = training_arguments(recipe, Path(), PartialState().device.type).eval_steps or 1
+    every = training_arguments(recipe, None, PartialState().device.type).eval_steps or 1
     # The trainer reads a value below 1 as a share of the run, any other value as a number of steps.
     steps = int((seconds - validation / every) / pace.step if every < 1 else seconds / (pace.step + validation / every))
     if steps < 1:
@@ -148,7 +148,7 @@ def with_steps(recipe: Recipe, steps: int, rows: int) -> Recipe:
     """
     spec = recipe.training
     if "num_train_epochs" in spec.arguments:
-        args = training_arguments(recipe, Path(), PartialState().device.type)
+        args = training_arguments(recipe, None, PartialState().device.type)
         steps = min(steps, steps_of_run(rows, args))
     return replace(recipe, training=replace(spec, arguments={**spec.arguments, "max_steps": steps}))
 
@@ -183,7 +183,7 @@ def _trial(
         trainer.remove_callback(callback)
     trainer.train()
     first, second = clock.ends
-    args, accumulated = trainer.args, training_arguments(recipe, folder, student.device.type)
+    args, accumulated = trainer.args, training_arguments(recipe, None, student.device.type)
     batch = args.train_batch_size * args.world_size
     # Without the rows that no batch had, if batches must be full.
     rows = min(trainer.training_rows, trainer.state.global_step // 2 * batch)

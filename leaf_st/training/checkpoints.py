@@ -177,10 +177,12 @@ class SaveByTheClock(TrainerCallback):
         folder = Path(str(args.output_dir))
         passing = folder / _PASSING
         earlier = list(_checkpoints(passing).values())
+        new = folder / f"checkpoint-{state.global_step}"
+        # A training that began with an earlier version may validate a step that it does not save.
+        is_best = args.load_best_model_at_end and Path(state.best_model_checkpoint or "").name == new.name
         # With BEST, the validation requests the checkpoint after the step.
-        if not self._is_requested and args.save_strategy != SaveStrategy.BEST:
+        if not (self._is_requested or is_best) and args.save_strategy != SaveStrategy.BEST:
             passing.mkdir(exist_ok=True)
-            new = folder / f"checkpoint-{state.global_step}"
             new.replace(passing / new.name)
         for path in earlier:
             _remove(path)

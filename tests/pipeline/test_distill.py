@@ -195,6 +195,15 @@ def test_a_path(tiny_teacher_folder, tmp_path, as_path):
     assert not (tmp_path / "run" / "texts").exists()
 
 
+def test_layers_may_be_an_array(tiny_teacher_folder, tmp_path):
+    for make in (np.array, torch.tensor):  # the second call finds the student of the first
+        given = {**QUICK, "layers": make([0, 2])}
+        student = leaf_st.distill(TEXTS, tiny_teacher_folder, output=tmp_path / "run", **given)
+        assert len(student[0].model.encoder.layer) == 2
+    record = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert record["recipe"]["student"]["layers"] == [0, 2]
+
+
 def test_texts_that_cannot_be_used_are_counted(tiny_teacher_folder, tmp_path, caplog):
     leaf_st.distill([None, "\ud800", " ", *TEXTS], tiny_teacher_folder, output=tmp_path / "run", **QUICK)
     assert EmbeddingStore(tmp_path / "run" / "store").skipped == {"without a text": 2, "empty": 1}

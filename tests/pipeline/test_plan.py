@@ -115,6 +115,15 @@ def test_a_budget_becomes_steps(recipe, tmp_path):
     assert plan(timed, tmp_path / "run").steps == plan(epochs, tmp_path / "run").steps
 
 
+def test_a_run_that_began_with_a_multiple_of_the_validated_steps_is_planned(recipe, tmp_path):
+    fewer = _changed(recipe, eval_steps=0.1, save_steps=0.3)
+    timed = replace(fewer, training=replace(fewer.training, budget_minutes=2, cycles=1))
+    with pytest.raises(InputError, match=r"^save_steps: expected eval_steps \(0\.1\)"):
+        plan(timed, tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "checkpoint-1").mkdir(parents=True)  # of an earlier version
+    assert plan(timed, tmp_path / "run").steps == 18
+
+
 @pytest.fixture
 def out_of_reach(recipe, monkeypatch):
     """A recipe of the paper's texts and models, none of which is here; their shapes are tiny ones."""

@@ -19,6 +19,7 @@ from leaf_st.hub.downloads import _hashes_of
 from leaf_st.lock import only_process
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import TEACHER_OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.sealed import read_sealed, write_sealed
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.teacher.workers import Partition
 from leaf_st.texts.read import read_texts
@@ -239,6 +240,18 @@ def test_a_trained_student_is_given_back_without_its_store(recipe, finished):
     before = SentenceTransformer(str(finished / "model")).encode("a text")
     shutil.rmtree(finished / "store")
     np.testing.assert_array_equal(Run(recipe, finished).train().encode("a text"), before)
+
+
+def test_a_run_that_began_with_an_argument_without_effect_resumes(recipe, finished):
+    before, record = Run(recipe, finished).recipe, read_sealed(finished / "recipe.json")
+    for part in ("recipe", "resolved"):
+        record[part]["training"]["arguments"]["data_seed"] = 1  # which an earlier version accepted
+    write_sealed(finished / "recipe.json", record)
+    shutil.rmtree(finished / "model")
+    same = replace(recipe, training=TrainingSpec(arguments={**recipe.training.arguments, "data_seed": 1}))
+    for asked in (same, recipe):
+        assert Run(asked, finished).recipe == before
+    Run(recipe, finished).train()
 
 
 def test_a_trained_student_keeps_its_name(recipe, finished, caplog):

@@ -126,6 +126,16 @@ def test_training_refuses_texts_that_are_cut_shorter_than_the_student_reads(long
         Run(replace(long, student=reads), tmp_path / name).train()
 
 
+def test_a_training_that_began_with_shorter_texts_resumes(long, tmp_path, monkeypatch):
+    Run(long, tmp_path / "run").embed()
+    longer = replace(long, student=replace(long.student, max_length=48))
+    monkeypatch.setattr("leaf_st.pipeline.run.require_long_enough", lambda *_: None)  # as in an earlier version
+    before = Run(longer, tmp_path / "run").train().encode("a text")
+    monkeypatch.undo()
+    shutil.rmtree(tmp_path / "run" / "model")
+    np.testing.assert_array_equal(Run(longer, tmp_path / "run").train().encode("a text"), before)
+
+
 def test_a_prompt_that_leaves_no_token_for_a_text_is_refused(long, tmp_path):
     prompts = {"query": "", "document": "a very long prompt " * 3}
     wrong = replace(long, teacher=replace(long.teacher, prompts=prompts))

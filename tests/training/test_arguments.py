@@ -174,8 +174,10 @@ def test_what_cannot_work_is_named_before_any_work(tmp_path, arguments, message)
 
 
 def test_a_training_that_began_with_a_multiple_of_the_validated_steps_resumes(tmp_path):
-    (tmp_path / "checkpoints").mkdir()
-    assert training_arguments(_given(eval_steps=4, save_steps=8), tmp_path, "cpu").save_steps == 8
+    (tmp_path / "checkpoints" / "checkpoint-8").mkdir(parents=True)
+    for validated, saved in ((4, 8), (0.1, 0.3), (0.2, 0.6), (0.1, 0.7)):  # 0.3 / 0.1 is 2.9999999999999996
+        steps = {"eval_steps": validated, "save_steps": saved}
+        assert training_arguments(_given(**steps), tmp_path, "cpu").save_steps == saved
     with pytest.raises(InputError, match=r"^save_steps: expected eval_steps \(4\)"):
         training_arguments(_given(eval_steps=4, save_steps=6), tmp_path, "cpu")
 

@@ -202,6 +202,21 @@ def test_a_training_goes_on_from_a_checkpoint_by_the_clock(tmp_path, recipe, sto
     assert not _steps(tmp_path / "killed" / "checkpoints" / "passing")
 
 
+def test_the_best_checkpoint_by_the_clock_stays(tmp_path, recipe, store, changed, monkeypatch):
+    checkpoints = tmp_path / "checkpoints"
+    (checkpoints / "checkpoint-1").mkdir(parents=True)  # of an earlier version, which validated more than it saved
+    fewer = changed(recipe, max_steps=6, eval_steps=3, save_steps=6)
+    monkeypatch.setattr("leaf_st.training.checkpoints._SECONDS_AT_RISK", 0)
+    monkeypatch.setattr(Stop, "on_step_end", _break_after(6))
+    with pytest.raises(KeyboardInterrupt):
+        train(fewer, store, tmp_path)
+    assert _steps(checkpoints) == [3]
+    assert last_complete_checkpoint(checkpoints).parts[-2:] == ("passing", "checkpoint-5")
+    monkeypatch.undo()
+    train(fewer, store, tmp_path)
+    assert _steps(checkpoints) == [3, 6]
+
+
 def _break_after(step):
     def on_step_end(self, args, state, control, **_):
         if state.global_step == step:
