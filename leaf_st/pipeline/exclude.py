@@ -5,15 +5,15 @@ from pathlib import Path
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import Recipe, TextsSpec
-from leaf_st.run_folder import STORE
+from leaf_st.run_folder import STORE, has_begun_training
 from leaf_st.teacher.store import FINGERPRINT, HELD_OUT_BY_TEXT, read_header
 from leaf_st.texts.exclude import Contents
 
 
 def with_excluded_sets(recipe: Recipe, folder: Path, before: TextsSpec | None) -> Recipe:
-    """Return ``recipe`` with the names of the sets whose texts are left out: those of the store in ``folder``, if any.
+    """Return ``recipe`` with the names of the sets to leave out: those of the store or student in ``folder``, if any.
 
-    An earlier version left out no texts, and a store of it must get the same texts again.
+    An earlier version left out no texts, and a store or student of it must get the same texts again.
 
     Args:
         recipe: The recipe.
@@ -21,11 +21,11 @@ def with_excluded_sets(recipe: Recipe, folder: Path, before: TextsSpec | None) -
         before: The texts that an earlier call resolved, if the run has a record.
     """
     store, names = folder / STORE, recipe.texts.exclude
-    if (store / FINGERPRINT).is_file():
-        if before is not None:
-            names = before.exclude or ()
-        elif read_header(store)["held_out_by"] == HELD_OUT_BY_TEXT:
-            names = ()
+    has_store = (store / FINGERPRINT).is_file()
+    if before is not None and (has_store or has_begun_training(folder)):
+        names = before.exclude or ()
+    elif has_store and read_header(store)["held_out_by"] == HELD_OUT_BY_TEXT:
+        names = ()
     if names is None:
         names = existing_sets(recipe)
     return replace(recipe, texts=replace(recipe.texts, exclude=names))

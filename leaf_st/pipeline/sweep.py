@@ -21,6 +21,9 @@ import torch
 
 from leaf_st.atomic import make_folder, replace_folder, write_whole
 from leaf_st.errors import InputError
+from leaf_st.evaluation.measurements.agreement import AGREEMENT
+from leaf_st.evaluation.measurements.agreement_row import HELD_OUT, AgreementRow
+from leaf_st.evaluation.measurements.alignment import ALIGNMENT, Alignment
 from leaf_st.evaluation.measurements.candidates import latency_texts
 from leaf_st.evaluation.measurements.export import EXPORT
 from leaf_st.evaluation.measurements.latency_rows import LatencyRow
@@ -37,7 +40,7 @@ from leaf_st.pipeline.sweep_table import SweepRow, figure
 from leaf_st.pipeline.text_length import is_too_short, tokens_read
 from leaf_st.publishing.report.svg import draw, require_matplotlib, standalone
 from leaf_st.recipe import DOCSTRINGS, Recipe, StudentSpec, is_limit
-from leaf_st.run_folder import FIT, GENERAL, MODEL, RESULTS, STORE, TEXTS, differences, read_record
+from leaf_st.run_folder import FIT, GENERAL, MODEL, RESULTS, STORE, TEXTS, differences, has_begun_training, read_record
 from leaf_st.student.layers import last_layers
 from leaf_st.teacher.shard import find_shards
 from leaf_st.teacher.store import CUT_AT, FINGERPRINT, STORE_MANIFEST, read_header
@@ -181,7 +184,8 @@ def _embedding_run(recipes: Mapping[Path, Recipe]) -> tuple[Path, Recipe]:
     """Return the run folder in which the texts are embedded, and its recipe.
 
     This is the run of a member, or of another student of an earlier sweep in the same folder: the run with a complete
-    store of the longest texts, or with the most shards. Without a store, it is the run of the member that reads least.
+    store of the longest texts, or with the most shards. Without a store, it is the run of the member that reads least,
+    preferably of those that are not trained: the texts of a trained student may be cut as for another student.
     """
     found = {folder: recipe for folder, recipe in recipes.items() if (folder / STORE / FINGERPRINT).is_file()}
     member, recipe = next(iter(recipes.items()))
@@ -190,7 +194,7 @@ def _embedding_run(recipes: Mapping[Path, Recipe]) -> tuple[Path, Recipe]:
         if folder not in recipes and (known := _recipe_of_same_texts(folder, recipe)) is not None:
             found[folder] = known
     if not found:
-        first = min(recipes, key=lambda folder: _reading(recipes[folder].student))
+        first = min(recipes, key=lambda folder: (has_begun_training(folder), *_reading(recipes[folder].student)))
         return first, recipes[first]
     first = max(found, key=lambda folder: _progress(folder / STORE))
     return first, found[first]
@@ -296,6 +300,7 @@ def _measure(run: Run, tasks: Sequence[str], timed: LatencyRow) -> SweepRow:
     model = run.folder / MODEL
     graph = exported_files(model).get(timed.backend)
     results = [row for row in run.evaluate(tasks) if row.metric == NDCG]
+    agreement, alignment = _measure_held_out(run)
     return SweepRow(
         name=run.folder.name,
         form=timed.backend,
@@ -303,11 +308,21 @@ def _measure(run: Run, tasks: Sequence[str], timed: LatencyRow) -> SweepRow:
         megabytes=sum(file.stat().st_size for file in ([graph] if graph else model.rglob("*.safetensors"))) / 1e6,
         milliseconds=1000 * statistics.median(timed.seconds),
         retention=retention(results),
-        agreement={row.mode: row.recall_10 for row in run.measure_agreement() if row.group == "all"},
-        l2=run.measure_alignment().l2,
+        agreement={row.mode: row.recall_10 for row in agreement if row.group == "all"},
+        l2=alignment.l2,
         sets=tuple(dict.fromkeys(row.set for row in results)),
         processor=timed.processor,
     )
+
+
+def _measure_held_out(run: Run) -> tuple[list[AgreementRow], Alignment]:
+    """Return agreement and distance on the held-out texts; if the store was deleted, as they were measured before."""
+    if run.is_without_store:
+        results = run.folder / RESULTS
+        agreement = [row for row in AGREEMENT.read(results) if row.set == HELD_OUT]
+        if agreement and (alignment := ALIGNMENT.read(results)):
+            return agreement, alignment[0]
+    return run.measure_agreement(), run.measure_alignment()
 
 
 def _write(path: Path, text: str) -> None:

@@ -129,6 +129,16 @@ def test_a_resumed_run_leaves_out_the_same_texts(mixed, search_set, tmp_path):
         Run(mixed, folder).embed()
 
 
+def test_a_trained_student_keeps_its_texts_without_its_store(mixed, tmp_path):
+    before = Run(replace(mixed, evaluate_on=()), tmp_path / "run")
+    before.embed()
+    before.train()
+    shutil.rmtree(tmp_path / "run" / "store")
+    run = Run(mixed, tmp_path / "run")  # evaluates on a set with texts that the student was trained on
+    assert run.recipe.texts.exclude == ()
+    assert len(run.embed()) == len(KEPT) + len(EQUAL)
+
+
 def test_another_list_is_refused_once_texts_are_embedded(mixed, tmp_path):
     Run(mixed, tmp_path / "run").embed()
     other = replace(mixed, texts=replace(mixed.texts, exclude=()))

@@ -9,6 +9,7 @@ import pytest
 from letters import save_set, save_texts
 
 from leaf_st.cli.main import main
+from leaf_st.errors import InputError
 from leaf_st.evaluation.results import Result, retention
 from leaf_st.evaluation.rows import read_rows
 from leaf_st.export import onnx, packed
@@ -16,7 +17,7 @@ from leaf_st.export.forms import exported_files
 from leaf_st.models.load import load_model
 from leaf_st.pipeline import run as run_module
 from leaf_st.pipeline.run import Run
-from leaf_st.pipeline.sweep import _export, _train, members
+from leaf_st.pipeline.sweep import _export, _measure_held_out, _train, members
 from leaf_st.pipeline.sweep_table import SweepRow, best, format_sweep, on_front
 from leaf_st.publishing.report.report import write_report
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
@@ -279,6 +280,29 @@ def test_a_store_of_longer_texts_than_a_student_reads_is_shared_with_a_message(r
         _train({tmp_path / name: member})
     assert _shards(tmp_path / "static") == _shards(tmp_path / "1")
     assert f"{tmp_path / '1'}: the student reads the first 8 tokens of a text, the teacher 64: the end" in caplog.text
+
+
+def test_without_a_store_the_texts_are_embedded_for_a_new_student(recipe, tmp_path):
+    short = replace(recipe, training=replace(recipe.training, max_length=8))
+    for name in ("static", "1"):  # the second one is trained on the complete texts of the first
+        (member,) = members(short, [name]).values()
+        _train({tmp_path / name: member})
+    for name in ("static", "1"):
+        shutil.rmtree(tmp_path / name / "store")
+    _train({tmp_path / name: member for name, member in members(short, ["1", "2"]).items()})
+    assert read_header(tmp_path / "2" / "store")[CUT_AT] == 8
+    assert not (tmp_path / "1" / "store").exists()
+
+
+def test_a_student_without_its_store_keeps_what_was_measured(family, tmp_path):
+    folder = shutil.copytree(family[0] / "1", tmp_path / "1")
+    run = Run(Recipe.from_dict(json.loads((folder / "recipe.json").read_text())["recipe"]), folder)
+    agreement, alignment = _measure_held_out(run)
+    shutil.rmtree(folder / "store")
+    assert _measure_held_out(run) == (agreement, alignment)
+    (folder / "results" / "agreement.json").unlink()
+    with pytest.raises(InputError, match="store"):
+        _measure_held_out(run)
 
 
 def test_deleted_graphs_are_exported_again(family, tmp_path, quick_graph):
