@@ -12,6 +12,8 @@ from typing import Any
 
 from leaf_st.errors import InputError, cannot_write
 
+_OF_FILE_MANAGERS = (".DS_Store", "Thumbs.db")  # Finder and Windows Explorer write them into folders that they show
+
 
 def write_whole(path: Path, write: Callable[[Path], None], leftovers: Iterable[Path] | None = None) -> None:
     """Call ``write`` with a temporary path in the folder of ``path``, sync the file to disk, and rename it to ``path``.
@@ -47,8 +49,8 @@ def write_whole(path: Path, write: Callable[[Path], None], leftovers: Iterable[P
 
 
 def is_temporary(path: Path) -> bool:
-    """Return whether ``path`` has the name of a temporary file or folder of `write_whole` or `replace_folder`."""
-    return path.name.startswith(".") and path.suffix in (".tmp", ".new", ".old")
+    """Return whether ``path`` has a temporary name of `write_whole` or `replace_folder`, or is a file manager's own."""
+    return path.name in _OF_FILE_MANAGERS or (path.name.startswith(".") and path.suffix in (".tmp", ".new", ".old"))
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401  (any JSON value)

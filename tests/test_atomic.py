@@ -33,6 +33,7 @@ def test_what_a_kill_leaves_is_known_as_temporary(tmp_path):
     assert is_temporary(seen[0])
     assert not is_temporary(tmp_path / "file.arrow")
     assert not is_temporary(tmp_path / "notes.tmp")
+    assert all(is_temporary(tmp_path / name) for name in (".DS_Store", "Thumbs.db"))
 
 
 def test_what_a_kill_leaves_is_removed_by_the_next_write(tmp_path):

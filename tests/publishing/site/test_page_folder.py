@@ -11,6 +11,7 @@ from hub_account import REPO, at
 from leaf_st.cli.main import main
 from leaf_st.errors import InputError
 from leaf_st.export.encoder import OnnxEncoder
+from leaf_st.hub.manifest import write_manifest
 from leaf_st.models.load import load_model
 from leaf_st.publishing.site import build
 from leaf_st.publishing.site.build import build_site
@@ -85,6 +86,14 @@ def test_a_page_with_files_of_the_user_is_not_replaced(finished, documents, page
         build_site(finished, documents, page)
     (page / "linked").unlink()
     build_site(finished, documents[:1], page)  # an empty folder .git holds nothing of the user
+
+
+def test_files_of_file_managers_are_not_of_the_user(finished, documents, page):
+    for name in (".DS_Store", "documents/Thumbs.db"):
+        (page / name).write_text("a view")
+    check_site(page)
+    assert not write_manifest(page).files.keys() & {".DS_Store", "documents/Thumbs.db"}  # what is pushed
+    build_site(finished, documents[:1], page)
 
 
 def test_codes_decode_to_the_vectors_of_the_teacher(finished, documents, page):
