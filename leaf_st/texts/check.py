@@ -11,6 +11,7 @@ from leaf_st.recipe import KINDS
 
 NOT_UTF_8 = "not UTF-8"
 NOT_TEXT = "not text"
+OTHER_KIND = "of a kind other than query and document"
 
 _MAX_BYTES = 1_000_000  # longer than any teacher reads: probably a file mistaken for a text
 _BYTES_PER_CHARACTER = 4  # the most that UTF-8 uses
@@ -40,7 +41,7 @@ def flaw(text: object, kind: object) -> str | None:
         return NOT_UTF_8  # a lone surrogate, which the readers put in place of other bytes
     if size >= _MAX_BYTES:
         return "of 1 MB or more"
-    return None if kind in KINDS else "of a kind other than query and document"
+    return None if kind in KINDS else OTHER_KIND
 
 
 def stripped_texts(texts: Sequence[object], kinds: Sequence[object]) -> list[str] | None:

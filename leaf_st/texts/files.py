@@ -1,5 +1,6 @@
 """Read the rows of local files: one file of a format of `leaf_st.texts.formats`, or a folder of files."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -163,7 +164,7 @@ def _beir_rows(
 
     The queries may be missing, because a search needs only documents.
     """
-    tables = [_corpus_table(folder, key), _find_beir_table(folder, "queries")]
+    tables = [_corpus_table(folder, key), _queries_table(folder, key)]
     corpus, queries = (
         [open_source(path, text_column, key, progress) for path in (table_files(table) if table else ())]
         for table in tables
@@ -190,20 +191,35 @@ def _corpus_table(folder: Path, key: str) -> Path:
     if path := _find_beir_table(folder, "corpus"):
         return path
     names = sorted(path.name for path in folder.iterdir())
+    expected = "parquet files, or a BEIR folder with corpus.parquet or corpus.jsonl"
+    raise _wrong_files(folder, key, expected, names, "name a file of the folder instead")
+
+
+def _queries_table(folder: Path, key: str) -> Path | None:
+    """Return the table of queries, or None if no file is named like queries.
+
+    Raises:
+        FieldError: If the queries have a form that is not read: a student would be trained without them.
+    """
+    path = _find_beir_table(folder, "queries")
+    names = [] if path else sorted(str(file.relative_to(folder)) for file in visible_files(folder))
+    if found := [name for name in names if name.lower().startswith("queries")]:
+        remedy = "convert or rename the files, or move them away to read only the documents"
+        raise _wrong_files(folder, key, "queries.parquet or queries.jsonl", found, remedy)
+    return path
+
+
+def _wrong_files(folder: Path, key: str, expected: str, names: Sequence[str], remedy: str) -> FieldError:
     found = ", ".join(names[:8]) or "nothing"
-    is_packed = any(name.lower().endswith(PACKED) for name in names)
-    raise FieldError(
-        key,
-        "source",
-        f"expected parquet files, or a BEIR folder with corpus.parquet or corpus.jsonl, found {found}: "
-        + ("unpack the files" if is_packed else "name a file of the folder instead"),
-        folder,
-    )
+    if any(name.lower().endswith(PACKED) for name in names):
+        remedy = "unpack the files"
+    return FieldError(key, "source", f"expected {expected}, found {found}: {remedy}", folder)
 
 
 def _find_beir_table(folder: Path, name: str) -> Path | None:
     candidates = (folder / f"{name}.parquet", folder / f"{name}.jsonl", folder / name)
-    return next((path for path in candidates if table_files(path) and path.exists()), None)
+    # A link to nothing is found too, so that `open_source` reports it.
+    return next((path for path in candidates if table_files(path) and os.path.lexists(path)), None)
 
 
 def _with_title(text: object, title: object) -> object:

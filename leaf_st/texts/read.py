@@ -11,7 +11,7 @@ from itertools import islice
 from leaf_st.errors import FieldError
 from leaf_st.recipe import DOCSTRINGS, TextsSpec
 from leaf_st.texts import Text
-from leaf_st.texts.check import NOT_TEXT, NOT_UTF_8, in_words
+from leaf_st.texts.check import NOT_TEXT, NOT_UTF_8, OTHER_KIND, in_words
 from leaf_st.texts.dedupe import Deduplicator
 from leaf_st.texts.docstrings import docstring_texts
 from leaf_st.texts.exclude import EXCLUDED, Contents
@@ -24,6 +24,7 @@ _REMEDIES = {
     NOT_UTF_8: "convert the file to UTF-8",
     NOT_OBJECT: "write one JSON object per line",
     NOT_TEXT: "name a column of strings",
+    OTHER_KIND: "write query, document or nothing into the column of kinds (texts.kind_column), or rename this column",
     EXTRA_CELLS: "put texts that contain the separator in quotes",
     EXCLUDED: "texts.exclude=[] keeps the texts of the evaluation sets",
 }

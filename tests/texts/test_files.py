@@ -82,6 +82,37 @@ def test_beir_folder_with_documents_alone(tmp_path):
     assert rows(tmp_path)[0] == [("Wings They lift.", "document")]
 
 
+@pytest.mark.parametrize(
+    ("corpus", "name", "remedy"),
+    [
+        ("corpus.jsonl", "queries.tsv", "convert or rename the files, or move them away to read only the documents"),
+        ("corpus.jsonl", "Queries.jsonl", "convert or rename the files, or move them away"),
+        ("corpus.jsonl", "queries/queries.jsonl", "convert or rename the files, or move them away"),
+        ("corpus.jsonl", "queries.jsonl.gz", "unpack the files$"),
+        ("corpus/a.parquet", "queries/queries.jsonl", "convert or rename the files, or move them away"),
+    ],
+)
+def test_queries_of_a_form_that_is_not_read_are_not_left_out_silently(tmp_path, corpus, name, remedy):
+    for file in (corpus, name):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+    (write_jsonl if corpus.endswith("jsonl") else write_parquet)(tmp_path / corpus, [{"text": "a b"}])
+    (tmp_path / name).write_text('{"text": "what is a"}\n')
+    with pytest.raises(InputError, match=rf": expected queries\.parquet or queries\.jsonl, found {name}: {remedy}"):
+        rows(tmp_path)
+    (tmp_path / name).unlink()
+    assert rows(tmp_path)[0] == [Text("a b", "document")]
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
+def test_a_link_to_nothing_in_a_beir_folder_is_named(tmp_path, name):
+    for file in ("corpus.jsonl", "queries.jsonl"):
+        write_jsonl(tmp_path / file, [{"text": "a b"}])
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to(tmp_path / "gone")
+    with pytest.raises(InputError, match=rf"{name}: a link to .*gone, which does not exist: restore that file, or"):
+        rows(tmp_path)
+
+
 def test_beir_folder_alternates_documents_with_titles_and_queries(tmp_path):
     corpus = [{"_id": "1", "title": "Leaf", "text": "Green."}, {"_id": "2", "title": None, "text": "Thin."}]
     write_parquet(tmp_path / "corpus.parquet", [*corpus, {"_id": "3", "title": "Bark", "text": "Brown."}])
