@@ -6,10 +6,12 @@ disk, but would drop texts that never occurred before.
 """
 
 import errno
+import os
 import sqlite3
 import tempfile
 from collections.abc import Sequence
 from hashlib import blake2b
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -32,16 +34,16 @@ class Deduplicator:
 
     def __init__(self) -> None:
         self._count = 0  # pairs so far
-        # One thread at a time uses the object: often a thread that reads ahead, and at the end the main thread.
-        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._database = _open_database()
         # One transaction that is never committed: no other process reads the file, and the file ends with the process.
-        # A commit for each row would take three times as long.
+        # A commit for each row would take three times as long. The file stays empty until the pages in memory are full.
         self._database.executescript(
             f"""
             PRAGMA journal_mode = OFF;
+            PRAGMA synchronous = OFF;
             PRAGMA cache_size = -{_CACHE_KIB};
-            CREATE TABLE seen (digest BLOB PRIMARY KEY, number INTEGER) WITHOUT ROWID;
             BEGIN;
+            CREATE TABLE seen (digest BLOB PRIMARY KEY, number INTEGER) WITHOUT ROWID;
             """
         )
 
@@ -85,3 +87,19 @@ class Deduplicator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._database.close()
+
+
+def _open_database() -> sqlite3.Connection:
+    """Return a database in a file without a name, in the folder that Python chooses for temporary files.
+
+    SQLite would choose another folder: /var/tmp before /tmp, and without regard to TEMP and TMP.
+    """
+    if os.name != "posix":  # the name of an open file cannot be removed there
+        return _connect("")
+    with tempfile.NamedTemporaryFile() as file:
+        return _connect(f"{Path(file.name).as_uri()}?nolock=1")  # some network file systems have no locks
+
+
+def _connect(name: str) -> sqlite3.Connection:
+    # One thread at a time uses the connection: often a thread that reads ahead, and at the end the main thread.
+    return sqlite3.connect(name, isolation_level=None, check_same_thread=False, uri=True)

@@ -1,3 +1,7 @@
+import os
+import tempfile
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,3 +43,19 @@ def test_a_full_disk_is_named():
         stream = map(str, range(10_000))
         with pytest.raises(OSError, match="texts cannot be compared: database or disk is full"):
             list(filter(lambda text: seen.is_new("", text), stream))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere, SQLite chooses the folder")
+def test_the_file_is_in_the_folder_of_temporary_files_and_has_no_name(tmp_path, monkeypatch):
+    folder = tmp_path / "a b%20?#c"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr("leaf_st.texts.dedupe._CACHE_KIB", 16)
+    texts = [("", str(number)) for number in range(10_000)]
+    with Deduplicator() as seen:
+        assert list(folder.iterdir()) == []
+        assert seen.are_new(texts) == [True] * 10_000
+        assert seen.are_new(texts) == [False] * 10_000
+        ((_, _, file),) = seen._database.execute("PRAGMA database_list")
+        assert Path(file).parent == folder.resolve()
+        assert list(folder.iterdir()) == []
