@@ -24,6 +24,17 @@ _CANNOT_WRITE = {
     errno.EEXIST,
     errno.ELOOP,
 }
+# What a mount reports that has lost its server or device, or that lacks a function, as mounts of object stores do.
+_MOUNT_FAILS = {
+    errno.EIO,
+    errno.ENOTCONN,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.EHOSTDOWN,
+    errno.EOPNOTSUPP,
+    errno.ENOTSUP,
+    errno.ENOSYS,
+}
 _FILE_IN_PYARROW_ERROR = re.compile(r"Failed to open local file '(?P<name>.+?)'")
 _LONGEST = 2000  # characters of an error; a value of the input may have millions
 
@@ -100,7 +111,9 @@ def require_kind(argument: str, value: object, kinds: type | UnionType, expected
 
 def cannot_write(error: Exception) -> bool:
     """Return whether ``error`` is about a local file or folder that cannot be written."""
-    return isinstance(error, OSError) and error.errno in _CANNOT_WRITE
+    if not isinstance(error, OSError):
+        return False
+    return error.errno in _CANNOT_WRITE or (error.errno in _MOUNT_FAILS and error.filename is not None)
 
 
 @contextmanager
@@ -140,6 +153,11 @@ def exit_on_error(program: str, resume_hint: str) -> Iterator[None]:
             remedy = (
                 "raise the limit for the size of files (ulimit -f), or choose a file system that holds larger files, "
                 "then run the same command again"
+            )
+        elif error.errno in _MOUNT_FAILS:
+            remedy = (
+                "this file system fails or lacks a function: connect it again or choose a local folder, then run the "
+                "same command again"
             )
         elif name == tempfile.gettempdir():
             remedy = "free some space there, or set TMPDIR to a larger folder, then run the same command again"

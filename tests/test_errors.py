@@ -39,6 +39,18 @@ def test_a_folder_or_loop_in_place_of_a_file_is_one_line(kind, capsys):
     assert text.startswith(f"leaf-st: {os.strerror(kind)}: run/recipe.json; ")
 
 
+@pytest.mark.parametrize("kind", [errno.EIO, errno.ENOTCONN, errno.ESTALE, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_mount_that_fails_is_one_line_and_a_failed_connection_is_not(kind, capsys):
+    code, text = _line(capsys, OSError(kind, os.strerror(kind), "/drive/recipe.json"))
+    assert code == 2
+    assert text == (
+        f"leaf-st: {os.strerror(kind)}: /drive/recipe.json; this file system fails or lacks a function: connect it "
+        "again or choose a local folder, then run the same command again\n"
+    )
+    with pytest.raises(OSError, match=os.strerror(kind)), exit_on_error("leaf-st", ""):
+        raise OSError(kind, os.strerror(kind))  # of a socket, which has no name
+
+
 def test_control_characters_of_the_input_are_escaped(capsys):
     assert (
         _line(capsys, InputError("found 'a\x1b[31m\0\u202e': é"))[1] == "leaf-st: found 'a\\x1b[31m\\x00\\u202e': é\n"
