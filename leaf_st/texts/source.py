@@ -13,6 +13,8 @@ from leaf_st.texts.content import UTF_8, Encoding, content_problem
 from leaf_st.texts.progress import PartProgress
 
 Block = list[list[object]]  # the values of consecutive rows, a list for each column
+# What pyarrow says of a missing row in a fixed-size list of a parquet file: before version 26, and if DuckDB wrote it.
+_FIXED_SIZE = ("Expected all lists to be of size", "spanned by list offsets")
 
 
 class SourceFile(NamedTuple):
@@ -111,5 +113,8 @@ def broken_columns(path: Path, place: str, part: str, field: str) -> Iterator[No
         yield
     except (pa.ArrowException, OSError) as error:
         form = path.suffix.lower().removeprefix(".")
-        problem = f"broken {form} ({error}): copy or create the file again"
+        remedy = "copy or create the file again"
+        if any(sign in str(error) for sign in _FIXED_SIZE):
+            remedy = "write the column as lists of variable length"
+        problem = f"broken {form} ({error}): {remedy}"
         raise FieldError(part, field, problem, f"{path}, {place}") from error

@@ -71,8 +71,10 @@ def _require_form(path: Path, column: str, kind: pa.DataType) -> None:
         types.is_null,  # as pandas writes rows without a vector
         types.is_string,
         types.is_large_string,
+        types.is_string_view,  # as polars writes texts in Arrow files
         types.is_binary,
         types.is_large_binary,
+        types.is_binary_view,
         types.is_fixed_size_binary,
     )
     if (_is_list(kind) and types.is_floating(kind.value_type)) or any(test(kind) for test in others):

@@ -29,12 +29,17 @@ class TextIndex:
     Args:
         table: The table; its unusable rows are left out.
         prompts: Prompt by kind.
+
+    Attributes:
+        count: Number of rows of the table.
+        skipped: Number of lines and files of the table that are not read as rows, by reason.
     """
 
     def __init__(self, table: TextsSpec, prompts: Mapping[str, str]) -> None:
         hashes, rows = array("q"), array("q")
-        self.count = 0  # rows of the table
-        for block in read_file(table, Counter()):
+        self.count = 0
+        self.skipped = Counter[str]()
+        for block in read_file(table, self.skipped):
             names = _names(block, prompts)
             hashes.extend(hash(name) for name in names if name is not None)
             rows.extend(row for row, name in enumerate(names, start=self.count) if name is not None)

@@ -15,6 +15,7 @@ from leaf_st.teacher.vectors.files import VectorFiles
 from leaf_st.teacher.vectors.flaws import OK, REPEATED, find_flaws, normalize, norms_of
 from leaf_st.teacher.vectors.index import ABSENT, CONFLICT, TextIndex
 from leaf_st.teacher.vectors.raw import FIELD
+from leaf_st.texts.check import in_words
 
 
 class Lookup:
@@ -77,10 +78,14 @@ class Lookup:
         """The rows by text, read at the first look-up."""
         index = TextIndex(self._table, self._prompts)
         if self._files.rows not in (None, index.count):
+            left_out, remedy = "", "name the vectors of this table"
+            if index.skipped:
+                left_out = f" (left out: {in_words(index.skipped)})"
+                remedy = f"correct what is left out, or {remedy}"
             raise FieldError(
                 *FIELD,
-                f"expected {index.count:,} vectors, one for each row of {self._table.source}, found "
-                f"{self._files.rows:,}: name the vectors of this table",
+                f"expected {index.count:,} vectors, one for each row of {self._table.source}{left_out}, found "
+                f"{self._files.rows:,}: {remedy}",
                 self._files.paths[0],
             )
         index.merge_repeated(Cursor(self._files, self._width), self._normalized)

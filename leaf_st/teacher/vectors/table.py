@@ -18,6 +18,7 @@ from leaf_st.texts.files import local_source
 from leaf_st.texts.folder import table_files
 
 _SAMPLES, _SAMPLE_BYTES = 1024, 4096  # of each file, for its hash; a file of up to 4 MiB is hashed completely
+_SMALLEST_NORM = 1e-5  # of usual vectors; float16 numbers that are read as float32 give less, often 1e-12
 
 
 def open_table(spec: TeacherSpec) -> tuple[TextsSpec, VectorFiles]:
@@ -63,7 +64,7 @@ def measure(files: VectorFiles) -> tuple[int, bool]:
     """Return the width of the first 1,024 rows' vectors, and whether they have norm 1.
 
     Raises:
-        InputError: If these rows have no vectors.
+        InputError: If these rows have no vectors, or numbers of another type read as float32.
     """
     raw = next(files.read(0), None)
     widths = Counter(raw.widths[raw.widths > 0].tolist()) if raw is not None else Counter[int]()
@@ -78,4 +79,11 @@ def measure(files: VectorFiles) -> tuple[int, bool]:
     norms = norms_of(vectors)
     norms = norms[np.isfinite(norms) & (norms > 0)]
     # The median, because some rows may be damaged.
+    if norms.size and (median := np.median(norms)) < _SMALLEST_NORM:
+        raise FieldError(
+            *FIELD,
+            f"expected vectors with a norm of {_SMALLEST_NORM} or more, found a median norm of {median:.0e} in "
+            f"{files.paths[0]}, as float16 numbers that are read as float32 have: write binary and base64 vectors as "
+            "little-endian float32, and multiply other vectors by a constant",
+        )
     return width, bool(norms.size and np.median(np.abs(norms - 1)) <= UNIT)

@@ -68,6 +68,29 @@ def test_parquet_and_arrow_columns_of_every_form(tmp_path, form):
         np.testing.assert_array_equal(_read(tmp_path / name), VECTORS)
 
 
+@pytest.mark.parametrize(
+    ("form", "kind"),
+    [("text", pa.string_view()), ("base64", pa.string_view()), ("binary", pa.binary_view())],
+)
+def test_views_in_arrow_files(tmp_path, form, kind):
+    # polars writes texts and bytes in these types.
+    table = pa.table({"text": pa.array(TEXTS).cast(pa.string_view()), "v": COLUMNS[form].cast(kind)})
+    with pa.ipc.new_file(tmp_path / "t.arrow", table.schema) as writer:
+        writer.write_table(table, max_chunksize=1100)
+    np.testing.assert_array_equal(_read(tmp_path / "t.arrow"), VECTORS)
+
+
+def test_fixed_size_lists_of_parquet_that_have_other_sizes_name_the_remedy(tmp_path):
+    # Some versions of pyarrow say the same of a missing row. A file states the type of its lists in its metadata.
+    stated = pa.schema({"text": pa.string(), "v": pa.list_(pa.float32(), 2)})
+    table = pa.table({"text": ["a", "b"], "v": pa.array([[1, 2], [3]], pa.list_(pa.float32()))})
+    table = table.replace_schema_metadata({"ARROW:schema": base64.b64encode(stated.serialize())})
+    pq.write_table(table, tmp_path / "t.parquet")
+    files = open_vectors(TextsSpec(str(tmp_path / "t.parquet")), "v")
+    with pytest.raises(InputError, match=r"broken parquet \(.*of size.*\): write the column as lists of variable len"):
+        list(files.read(0))
+
+
 def test_feather_files_and_folders_of_datasets(tmp_path):
     pyarrow.feather.write_feather(pa.table({"text": TEXTS, "v": COLUMNS["list of float32"]}), tmp_path / "t.feather")
     np.testing.assert_array_equal(_read(tmp_path / "t.feather"), VECTORS)

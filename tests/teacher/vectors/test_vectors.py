@@ -1,3 +1,4 @@
+import base64
 import json
 import random
 import signal
@@ -225,6 +226,28 @@ def test_an_array_needs_a_vector_for_each_row_of_the_table(table, tmp_path):
     teacher = open_teacher(_spec(table, vector_column=str(tmp_path / "v.npy")))
     with pytest.raises(InputError, match=r"expected 3,000 vectors, one for each row of .*, found 2,999"):
         teacher.encode_document(["text 1"])
+
+
+def test_lines_that_are_no_rows_are_named_if_an_array_has_a_vector_for_each_line(tmp_path):
+    (tmp_path / "t.jsonl").write_text('{"text": "a"}\nno row\n{"text": "b"}\n')
+    np.save(tmp_path / "v.npy", _unit(3))
+    teacher = open_teacher(_spec(tmp_path / "t.jsonl", vector_column=str(tmp_path / "v.npy")))
+    with pytest.raises(
+        InputError,
+        match=r"expected 2 vectors, one for each row of .* \(left out: 1 not a JSON object\), found 3: correct what is "
+        "left out, or name the vectors of this table",
+    ):
+        teacher.encode_document(["a"])
+
+
+@pytest.mark.parametrize("form", [bytes, lambda content: base64.b64encode(content).decode()])
+def test_float16_numbers_in_place_of_float32_are_refused(tmp_path, form):
+    vectors = np.random.default_rng(0).normal(size=(20, 256))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype("<f2")
+    rows = [form(vector.tobytes()) for vector in vectors]
+    path = _write(tmp_path / "t.parquet", [f"text {row}" for row in range(20)], rows)
+    with pytest.raises(InputError, match=r"found a median norm of \de-\d\d in .*: write binary and base64 vectors as"):
+        open_teacher(_spec(path))
 
 
 def test_first_rows_without_vectors_are_refused(tmp_path):
