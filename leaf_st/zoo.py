@@ -154,6 +154,12 @@ LICENCES = {
     MINILM_L6_H384: "mit",
 }
 
+# Widths that vectors of a teacher can have. The zoo's teachers learned vectors that may be cut to their first numbers.
+WIDTHS = {
+    **{teacher.hub_id: range(1, teacher.dimension + 1) for teacher in (ARCTIC, MXBAI)},
+    MINILM: range(384, 385),
+}
+
 # What both of the paper's students were trained with (arXiv 2509.12539).
 PAPER_TEXTS = TextsSpec(source=PAPER)  # 2.1, Table 1
 PAPER_STUDENT = StudentSpec(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from leaf_st.errors import InputError
+from leaf_st.errors import FieldError, InputError
 from leaf_st.models.identity import Identity, with_owner
 from leaf_st.recipe import KINDS, TeacherSpec
 from leaf_st.teacher.blocks import blocks
@@ -23,6 +23,7 @@ from leaf_st.teacher.vectors.recent import RecentVectors
 from leaf_st.teacher.vectors.table import measure, open_table, revision_of
 from leaf_st.texts import Text
 from leaf_st.texts.columnar import BATCH_ROWS
+from leaf_st.zoo import WIDTHS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,12 +39,14 @@ class GivenVectors(RemoteTeacher):
         spec: The teacher, with ``vector_column`` and ``table``.
 
     Raises:
-        InputError: If the table is missing or damaged, or its first rows have no vectors.
+        InputError: If the table is missing or damaged, its first rows have no vectors, or the named model is known to
+            give vectors of another width.
     """
 
     def __init__(self, spec: TeacherSpec) -> None:
         self._table, files = open_table(spec)
         width, normalized = measure(files)
+        _require_width_of_model(spec.model, width)
         self._recent = RecentVectors()
         prompts: dict[str, str] = {kind: spec.prompts.get(kind, "") for kind in KINDS}
         self.fingerprint = Fingerprint(
@@ -125,3 +128,14 @@ class GivenVectors(RemoteTeacher):
                 "repair the table, or choose standard mode (`evaluate --modes standard`)",
             )
         return vectors
+
+
+def _require_width_of_model(name: str, width: int) -> None:
+    """Check that the model ``name`` can have made vectors of ``width``: cards take base model and licence from it."""
+    if width not in WIDTHS.get(name, (width,)):
+        raise FieldError(
+            "teacher",
+            "model",
+            f"expected the name of the model that made the vectors of {width:,} dimensions, found {name}, which gives "
+            f"{max(WIDTHS[name]):,}: set teacher.model to the model that made the vectors",
+        )

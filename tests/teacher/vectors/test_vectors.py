@@ -21,6 +21,7 @@ from leaf_st.teacher.protocol import NoVectorError
 from leaf_st.teacher.store import STORE_MANIFEST, EmbeddingStore
 from leaf_st.teacher.vectors.records import Records
 from leaf_st.texts.read import read_texts
+from leaf_st.zoo import ARCTIC, MINILM
 
 WIDTH = 8
 
@@ -275,6 +276,20 @@ def test_what_needs_the_model_is_refused(table):
         open_teacher(_spec(table)).token_vectors(3)
     with pytest.raises(InputError, match=r"teacher\.table: expected the table"):
         open_teacher(TeacherSpec(vector_column="v"))
+
+
+def test_the_width_is_one_that_the_named_model_gives(tmp_path):
+    def width_of(width, **names):
+        table = _write(tmp_path / f"{width}.parquet", ["a", "b"], np.eye(2, width, dtype=np.float32))
+        return open_teacher(_spec(table, **names)).dimension
+
+    problem = (
+        f"^teacher.model: expected the name of .* vectors of 1,536 dimensions, found {MINILM}, which gives 384: set"
+    )
+    with pytest.raises(InputError, match=problem):
+        width_of(1536, model=MINILM)
+    assert width_of(384, model=MINILM) == 384
+    assert width_of(256, model=ARCTIC.hub_id) == 256  # the model's vectors may be cut
 
 
 _PROGRAM = """
