@@ -76,7 +76,10 @@ def warn_unlisted(rows: Iterable[Result], found: Mapping[str, MtebResult]) -> No
 
 def _find(cache: mteb.ResultCache, row: Result) -> MtebResult | None:
     meta = model_meta(_identity(row))
-    found = cache.load_task_result(row.set, meta)
+    try:
+        found = cache.load_task_result(row.set, meta)
+    except ValueError:  # a process that was killed while mteb wrote leaves an incomplete file
+        return None
     if found is None:
         return None
     try:
@@ -134,7 +137,8 @@ def published_meta(hosted: Hosted, size: Size | None, revision: str) -> ModelMet
         "revision": revision,
         "n_parameters": size.parameters if size else None,
         "embed_dim": size.dimension if size else None,
-        "max_tokens": hosted.length,
+        # The teacher of a pair may read more of a document than the student reads of a query.
+        "max_tokens": None if hosted.asymmetric else hosted.length,
         "open_weights": True,
         "framework": ["Sentence Transformers", "safetensors"],
         "reference": f"https://huggingface.co/{hosted.repo_id}",

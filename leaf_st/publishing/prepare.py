@@ -24,7 +24,7 @@ from leaf_st.publishing.leaderboard import (
     warn_unlisted,
     write_eval_results,
 )
-from leaf_st.publishing.results import read_results, require_results, strip_paths
+from leaf_st.publishing.results import read_results, require_results, strip_record
 from leaf_st.publishing.verify import Check, verify
 from leaf_st.run_folder import MODEL, MTEB_RESULTS, PUBLISH, RECIPE, RESULTS, read_record, require_run, write_record
 from leaf_st.student.asymmetric import with_teacher
@@ -86,7 +86,7 @@ def _fill(
     folder: Path, run: Path, card: str, scores: Mapping[str, MtebResult], model: SentenceTransformer, asymmetric: bool
 ) -> None:
     """Fill the new ``folder`` with the model folder of ``run``, or with the composed ``model``, and its description."""
-    record = without_checksums(strip_paths(read_record(run / MODEL)))  # the manifest has those of the published files
+    record = without_checksums(strip_record(read_record(run / MODEL)))  # the manifest has those of the published files
     if asymmetric:
         save_portable(model, folder)
     else:

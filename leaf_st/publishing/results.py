@@ -1,8 +1,10 @@
 """The results of a run, read and checked. No model is loaded."""
 
+import copy
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any, TypeVar
@@ -20,6 +22,7 @@ from leaf_st.models.identity import local_name
 from leaf_st.recipe import Recipe
 from leaf_st.run_folder import MODEL, RECIPE, RESULTS, read_run
 from leaf_st.student.vocabulary_figures import VocabularyFigures
+from leaf_st.zoo import PACKAGED, ZOO
 
 R = TypeVar("R")
 
@@ -31,6 +34,8 @@ class RunRecord(BaseModel):
         resolved: The recipe with every value that the run used.
         arguments: Training arguments.
         teacher: Fingerprint of the teacher's vectors.
+        commits: Commits on the hub of models and texts by their part of the recipe; None for a folder. Earlier versions
+            had none.
         versions: Versions by library.
         sources: Data set, commit and licence by source of training texts.
         excluded: Number of rows that were left out because they equal a text of the evaluation sets, if compared.
@@ -40,6 +45,7 @@ class RunRecord(BaseModel):
     resolved: dict[str, Any]
     arguments: dict[str, Any] = {}
     teacher: dict[str, Any] = {}
+    commits: dict[str, str | None] = {}
     versions: dict[str, str] = {}
     sources: dict[str, dict[str, str | None]] = {}
     excluded: int | None = None
@@ -47,6 +53,9 @@ class RunRecord(BaseModel):
 
 
 _DATA_FILES = (".parquet", ".arrow", ".jsonl", ".json", ".csv", ".tsv", ".txt", ".npy", ".npz", ".py")
+# The revision of an API names the tokenizer that cuts its texts, which may be in a folder (`teacher.api.long_texts`).
+_TOKENIZER = re.compile(r'("cut": "\d+ tokens of )((?:[^"\\]|\\.)+)')
+_MODELS = ("model", "start", "backbone")  # fields of a recipe that name a model
 
 
 @dataclass(frozen=True)
@@ -158,8 +167,8 @@ def require_results(run: Path, without_results: bool = False) -> None:
 
 
 def strip_folders(results: Results) -> Results:
-    """Return ``results`` for readers on other machines: each path is replaced by its last part."""
-    record = RunRecord.model_validate(strip_paths(results.record.model_dump()))
+    """Return ``results`` for readers on other machines; see `strip_record`."""
+    record = RunRecord.model_validate(strip_record(results.record.model_dump()))
     return replace(
         results,
         record=record,
@@ -175,6 +184,46 @@ def _strip_row(row: Any) -> Any:  # noqa: ANN401  (a row of any measurement)
     return replace(row, **{name: strip_paths(value) for name, value in values.items()})
 
 
+def strip_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ``record`` of a run for readers on other machines.
+
+    Each path is replaced by its last part, and each name of the zoo by the hub id and the revision. The record states
+    which models are folders: a relative path of another machine looks like a hub id, and a run folder may have the name
+    of a model of the zoo.
+    """
+    shared = copy.deepcopy(dict(record))
+    commits: dict[str, str | None] = shared.get("commits") or {}
+    names: dict[str, str] = {}
+    for key, part in [*_parts_with_models(shared.get("recipe")), *_parts_with_models(shared.get("resolved"))]:
+        for field in _MODELS:
+            if isinstance(name := part.get(field), str):
+                if _is_folder(name, key, commits):
+                    part[field] = names[name] = Path(name).name or name
+                elif name in ZOO:
+                    part[field] = names[name] = ZOO[name].hub_id
+                    part["revision"] = part.get("revision") or ZOO[name].revision
+    teacher = shared.get("teacher")
+    if isinstance(teacher, dict) and isinstance(joined := teacher.get("teacher"), str):
+        teacher["teacher"] = " + ".join(names.get(name, name) for name in joined.split(" + "))
+    stripped: dict[str, Any] = strip_paths(shared)
+    return stripped
+
+
+def _parts_with_models(recipe: Mapping[str, Any] | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each part of ``recipe`` that can name a model, after its key in the recorded commits."""
+    teacher = (recipe or {}).get("teacher") or {}
+    yield "student", (recipe or {}).get("student") or {}
+    yield "teacher", teacher
+    for number, member in enumerate(teacher.get("ensemble") or ()):
+        yield f"teacher.ensemble.{number}", member
+
+
+def _is_folder(name: str, key: str, commits: Mapping[str, str | None]) -> bool:
+    if key not in commits:  # of an earlier version, or of a model that no run loads
+        return os.path.isdir(name)
+    return commits[key] is None and name not in PACKAGED
+
+
 def strip_paths(value: Any) -> Any:  # noqa: ANN401  (JSON)
     """Return a JSON value in which each path is replaced by its last part."""
     if isinstance(value, dict):
@@ -183,6 +232,7 @@ def strip_paths(value: Any) -> Any:  # noqa: ANN401  (JSON)
         return type(value)(strip_paths(item) for item in value)
     if not isinstance(value, str):
         return value
+    value = _TOKENIZER.sub(lambda found: found[1] + strip_paths(found[2]), value)
     if PureWindowsPath(value).drive and "\\" in value:  # of a run on another system
         return PureWindowsPath(value).name
     return Path(value).name if _is_path(value) else value

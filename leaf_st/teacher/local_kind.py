@@ -55,6 +55,8 @@ class LocalKind(TeacherKind):
         lines = [f"teacher = SentenceTransformer({arguments})"]
         if spec.max_length:
             lines.append(f"teacher.max_seq_length = {spec.max_length}")
-        prompted = f", prompt={quoted(prompt)}" if prompt else ""
+        # An empty prompt of the recipe replaces the prompt in the teacher's files.
+        is_stated = bool(prompt) or spec.prompts.get("document") == ""
+        prompted = f", prompt={quoted(prompt)}" if is_stated else ""
         lines.append(f"documents = teacher.encode_document({quoted(DOCUMENTS)}{prompted})  # once")
         return Code("", "\n".join(lines))

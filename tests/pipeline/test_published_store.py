@@ -1,5 +1,7 @@
 """A store as a data set on the hub: pushed, read by `datasets` alone, pulled, and trained on."""
 
+import errno
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -13,8 +15,9 @@ from hub_faults import ALWAYS
 from leaf_st.cli.main import main
 from leaf_st.errors import InputError
 from leaf_st.pipeline.run import Run
+from leaf_st.publishing.store.card import store_card
 from leaf_st.publishing.store.pull import pull_store
-from leaf_st.publishing.store.push import push_store
+from leaf_st.publishing.store.push import describe_push, push_store
 from leaf_st.recipe import Recipe
 from leaf_st.sealed import read_sealed, write_sealed
 from leaf_st.teacher.store import FINGERPRINT, STORE_MANIFEST, EmbeddingStore
@@ -111,6 +114,70 @@ def test_the_card_states_teacher_prompts_and_licence(hub, finished):
     assert f'load_dataset("{REPO}", split="train")' in card
     push_store(finished, REPO, licence="mit")
     assert (_sent(hub) / "README.md").read_text().startswith("---\nlicense: mit\n")
+
+
+def _fingerprint(store, **values):
+    header = read_sealed(store / FINGERPRINT)
+    write_sealed(store / FINGERPRINT, {**header, "fingerprint": {**header["fingerprint"], **values}})
+
+
+def _sent_names(hub):
+    known = read_sealed(_sent(hub) / FINGERPRINT)["fingerprint"]
+    return known["teacher"], known["revision"]
+
+
+def test_folders_that_only_the_run_knows_are_sent_as_names(hub, finished, tmp_path):
+    record = read_sealed(finished / "recipe.json")
+    record["resolved"]["teacher"]["model"] = "models/teacher"  # of another machine
+    write_sealed(finished / "recipe.json", record)
+    assert record["commits"] == {"teacher": None}
+    cut = '{{"cut": "512 tokens of {}"}} probes 0'
+    _fingerprint(finished / "store", teacher="models/teacher", revision=cut.format("/home/me/tok"))
+    push_store(finished, REPO)
+    assert _sent_names(hub) == ("teacher", cut.format("tok"))
+    shutil.move(finished / "store", tmp_path / "alone")
+    _fingerprint(tmp_path / "alone", teacher="us/teacher", revision="0")
+    push_store(tmp_path / "alone", "us/other")
+    sent = read_sealed(hub.account.repositories["us/other"].at("main") / FINGERPRINT)
+    assert sent == read_sealed(tmp_path / "alone" / FINGERPRINT)
+
+
+def test_the_card_shows_complete_prompts(finished):
+    prompts = {"query": "task: search | query: ", "document": "``: "}
+    _fingerprint(finished / "store", prompts=prompts)
+    card = store_card(EmbeddingStore(finished / "store"), REPO, "mit")
+    assert "\n| prompts | ``` query: 'task: search \\| query: ', document: '``: ' ``` |\n" in card
+    assert "the same\nteacher, after its prompt, or by a student" in card
+
+
+@pytest.mark.parametrize(
+    "revision",
+    [
+        'http://127.0.0.1:1/v1 m {"input_type": {"query": "search_query"}} probes 0',
+        '1.0 x 0123 {"prompts": {"query": "find: "}}, 0.5 x 4567',
+    ],
+    ids=["api", "ensemble"],
+)
+def test_prompts_that_only_a_student_gets_are_called_so(finished, revision):
+    _fingerprint(finished / "store", revision=revision, prompts={"query": "search_query: ", "document": ""})
+    card = store_card(EmbeddingStore(finished / "store"), REPO, "mit")
+    assert (
+        f"\n| revision | `{revision}` |\n| prompts of a student | `query: 'search_query: ', document: ''` |\n" in card
+    )
+    assert "the same\nteacher, with the settings in the revision above, or by a student" in card
+
+
+@pytest.mark.parametrize("missing", [["symlink"], ["symlink", "link"]])
+def test_a_system_without_links_sends_the_same_files(finished, monkeypatch, missing):
+    expected, before = describe_push(finished, REPO), _shards(finished / "store")
+
+    def refused(*_):
+        raise OSError(errno.EINVAL, "a required privilege is not held by the client")
+
+    for name in missing:
+        monkeypatch.setattr(os, name, refused)
+    assert describe_push(finished, REPO) == expected
+    assert _shards(finished / "store") == before
 
 
 def test_a_dry_run_sends_nothing(hub, finished, capsys, monkeypatch):

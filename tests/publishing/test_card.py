@@ -26,7 +26,9 @@ from leaf_st.publishing.card.card import card_text
 from leaf_st.publishing.gallery import add_run, model_cards, write_model_cards
 from leaf_st.publishing.prepare import make_folder
 from leaf_st.publishing.results import strip_paths
+from leaf_st.recipe import ApiSpec, Recipe, StudentSpec, TeacherSpec
 from leaf_st.sealed import read_sealed
+from leaf_st.zoo import MINILM, ZOO
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
@@ -232,6 +234,7 @@ def test_the_licence_is_the_teacher_s_unless_texts_are_not_open(own, texts, expe
     def change(record):
         record["resolved"]["teacher"]["model"] = TEACHER
         record["resolved"]["student"] |= {"backbone": BACKBONE, "layers": None}
+        record["commits"] = {"teacher": "0" * 40, "student": "1" * 40}
         record["resolved"]["texts"]["source"] = "paper" if texts else "mine.parquet"
         record["sources"] = {
             name: {"dataset": f"of/{name}", "commit": "abc", "licence": licences[name]} for name in texts
@@ -255,10 +258,47 @@ def test_the_licence_is_the_teacher_s_unless_texts_are_not_open(own, texts, expe
 
 
 def test_the_code_that_loads_a_teacher_with_its_own_code_says_so(own):
+    def change(record):
+        record["resolved"]["teacher"] |= {"model": TEACHER, "trust_remote_code": True}
+        record["commits"] = {"teacher": "0" * 40}
+
     assert "trust_remote_code=True" not in card_text(own, REPO)
-    _record(own, lambda record: record["resolved"]["teacher"].update(model=TEACHER, trust_remote_code=True))
+    _record(own, change)
     loading = f'SentenceTransformer(\n    "{TEACHER}",\n    trust_remote_code=True,\n)'
     assert loading in card_text(own, REPO)
+
+
+@pytest.mark.parametrize("prompt", ["", "text: "])
+def test_the_code_embeds_documents_with_the_prompt_of_the_recipe(own, prompt):
+    # Without prompt=, sentence-transformers takes the prompt in the teacher's files.
+    assert "prompt=" not in card_text(own, REPO)
+    _record(own, lambda record: record["resolved"]["teacher"].update(prompts={"document": prompt}))
+    config = own / "model" / "config_sentence_transformers.json"
+    _change(config, lambda values: values.update(prompts={"query": "", "document": prompt}))
+    assert f'"The moon has no air."], prompt="{prompt}")  # once' in card_text(own, REPO)
+
+
+_TYPES = {"query": "search_query", "document": "search_document"}
+
+
+@pytest.mark.parametrize(
+    ("teacher", "is_prompted"),
+    [
+        (None, True),
+        (TeacherSpec(api=ApiSpec("http://127.0.0.1:1/v1", "embed", input_type=_TYPES)), False),
+        (TeacherSpec(ensemble=[TeacherSpec("a"), TeacherSpec("b")], prompts={"query": "search_query: "}), False),
+    ],
+    ids=["model", "api", "ensemble"],
+)
+def test_only_a_teacher_that_gets_the_student_s_prompts_is_to_be_used_with_them(own, teacher, is_prompted):
+    config = own / "model" / "config_sentence_transformers.json"
+    prompts = {kind: f"{name}: " for kind, name in _TYPES.items()}
+    _change(config, lambda values: values.update(prompts=prompts))
+    if teacher is not None:
+        recipe = Recipe("tiny", teacher=teacher, student=StudentSpec(backbone=BACKBONE))
+        values = json.loads(json.dumps(recipe.to_dict()))
+        _record(own, lambda record: record["resolved"].update({name: values[name] for name in ("teacher", "student")}))
+    assert ("encoded with the prompts above" in card_text(own, REPO)) is is_prompted
 
 
 @pytest.mark.parametrize(("model_type", "shown"), [("bert", True), ("t5", False)])
@@ -289,6 +329,59 @@ def test_a_folder_is_no_model_of_the_hub(own):
     assert _head(card_text(own, REPO)).base_model is None  # "teacher" would be somebody else's
     _record(own, lambda record: record["resolved"]["student"].update(backbone=BACKBONE, layers=None))
     assert _head(card_text(own, REPO)).base_model == [BACKBONE]
+
+
+def test_a_name_of_the_zoo_is_a_model_of_the_hub(own):
+    def change(record):
+        record["resolved"]["teacher"]["model"] = record["teacher"]["teacher"] = "leaf-ir"
+        record["resolved"]["student"] |= {"backbone": BACKBONE, "layers": None}
+        record["commits"] = {"teacher": "0" * 40, "student": "1" * 40}
+
+    _record(own, change)
+    text, of_zoo = card_text(own, REPO), ZOO["leaf-ir"]
+    assert (_head(text).base_model, _head(text).license) == ([BACKBONE, of_zoo.hub_id], "apache-2.0")
+    assert f'SentenceTransformer(\n    "{of_zoo.hub_id}",\n    revision="{of_zoo.revision}",\n)' in text
+    assert "leaf-ir" not in text.replace(of_zoo.hub_id, "")
+
+
+def test_a_run_folder_with_a_name_of_the_zoo_is_no_model_of_the_hub(own, tmp_path, monkeypatch):
+    start = own.parent / "leaf-ir"
+    start.mkdir()
+
+    def change(record):
+        record["resolved"]["student"] |= {"start": str(start), "layers": None}
+        record["commits"]["student"] = None
+
+    _record(own, change)
+    text = card_text(own, REPO)
+    assert (_head(text).base_model, _head(text).license) == (None, "unknown")
+    assert "leaf-ir, trained further" in text
+    assert "MongoDB" not in text
+    add_run(own, REPO, tmp_path / "cards")
+    shutil.rmtree(own.parent)
+    monkeypatch.chdir(tmp_path)
+    assert dict(model_cards(tmp_path / "cards"))["tiny"] == text
+
+
+def test_a_folder_of_another_machine_is_no_model_of_the_hub(own):
+    def change(record):
+        for part in ("recipe", "resolved"):
+            record[part]["teacher"]["model"] = "models/teacher"
+        record["teacher"]["teacher"] = "models/teacher"
+        record["commits"] = {"teacher": None}
+
+    for folder in (own, own / "model"):
+        _record(folder, change)
+    assert _head(card_text(own, REPO)).base_model is None
+    make_folder(own, REPO, asymmetric=False, without_results=False)
+    for path in (own / "publish").glob("*.*"):
+        assert b"models/teacher" not in path.read_bytes(), path
+
+
+def test_a_model_of_a_package_is_a_model_of_the_hub(own):
+    _record(own, lambda record: record["resolved"]["teacher"].update(model=MINILM))
+    assert read_sealed(own / "recipe.json")["commits"] == {"teacher": None}  # a package has no commit
+    assert _head(card_text(own, REPO)).base_model == [MINILM]
 
 
 def _as_registered(run, revision, score=0.5):
@@ -328,6 +421,17 @@ def test_results_on_tasks_of_mteb_go_where_leaderboards_read_them(own):
     (scores,) = TaskResult.from_disk(there / "SciFact.json").scores["test"]
     assert scores.keys() == {"main_score", "ndcg_at_10", "hf_subset", "languages", "mteb_version"}
     assert scores["main_score"] == 0.5
+
+
+def test_an_incomplete_file_of_mteb_is_no_result(own, caplog):
+    _as_registered(own, mteb.get_task("SciFact").metadata.revision)
+    (path,) = (own / "results" / "mteb").rglob("SciFact.json")
+    path.write_text(path.read_text()[:100])  # as after a kill
+    make_folder(own, REPO, asymmetric=False, without_results=False)
+    assert not (own / "publish" / ".eval_results").exists()
+    assert [message.partition(",")[0] for message in caplog.messages if "mteb" in message] == [
+        "SciFact: expected mteb's result on the data of its task SciFact"
+    ]
 
 
 def test_a_local_set_with_the_name_of_a_task_stays_local(own, caplog):
@@ -377,6 +481,14 @@ def test_a_student_that_reads_less_than_its_teacher_says_so(own):
     assert sentence in card_text(own, REPO)
 
 
+def test_the_card_of_a_pair_names_the_length_of_each_side(own):
+    sizes = _rows(own, "models")
+    _write(own, [{**row, "length": {"teacher": 128, "student": 64}[row["role"]]} for row in sizes], "models")
+    assert "reads only the first 64 tokens of a text." in card_text(own, REPO)
+    pair = "reads only the first 64 tokens of a query, and the first 128 tokens of a document."
+    assert pair in card_text(own, REPO, asymmetric=True)
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -385,6 +497,11 @@ def test_a_student_that_reads_less_than_its_teacher_says_so(own):
         ("hf://datasets/us/texts/train.parquet", "hf://datasets/us/texts/train.parquet"),
         ("us/model", "us/model"),
         ("find: a/b.txt", "find: a/b.txt"),
+        (
+            'http://127.0.0.1:1/v1 m {"cut": "512 tokens of /home/me/tok", "dimensions": 8} probes 0',
+            'http://127.0.0.1:1/v1 m {"cut": "512 tokens of tok", "dimensions": 8} probes 0',
+        ),
+        ('h {"cut": "512 tokens of us/model"} probes 0', 'h {"cut": "512 tokens of us/model"} probes 0'),
     ],
 )
 def test_paths_of_another_machine_or_folder_are_names_too(value, expected):

@@ -12,7 +12,7 @@ from leaf_st.evaluation.results import Result
 from leaf_st.publishing.card.hosted import Hosted
 from leaf_st.publishing.results import Results
 from leaf_st.texts.paper.sources import SOURCES
-from leaf_st.zoo import LICENCES, ZOO
+from leaf_st.zoo import LICENCES
 
 UNKNOWN, OTHER = "unknown", "other"  # the hub's words for licences without a name
 RESTRICTED = "restricted-training-texts"
@@ -76,7 +76,7 @@ def base_models(results: Results) -> list[str]:
     """Return the models that the weights come from: the start or backbone of the student, and the teacher."""
     student = results.recipe.student
     names = [student.start or student.backbone, *results.recipe.teacher.names]
-    return list(dict.fromkeys(ZOO[name].hub_id if name in ZOO else name for name in names if name))
+    return list(dict.fromkeys(name for name in names if name))
 
 
 def licence(results: Results) -> str:

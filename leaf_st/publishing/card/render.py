@@ -64,7 +64,8 @@ def render(
     if published:
         head.license, head.license_name, head.license_link = published.licence, None, None
         recipe = replace(recipe, text=[published.recipe])
-    student, form = results.size("student"), recommended_form(hosted.graphs)
+    student, teacher_size = results.size("student"), results.size("teacher")
+    form = recommended_form(hosted.graphs)
     kind = kind_of(results.recipe.teacher)
     teacher = kind.code(results.recipe.teacher, hosted.repo_id, hosted.prompts.get("document") or "")
     text = (
@@ -93,6 +94,9 @@ def render(
             licence=head.license,
             licences=licence_notes(results),
             closed=closed_texts(results),
+            # The members of an ensemble have prompts of their own.
+            teacher_prompted=kind.student_shares_prompts and not results.recipe.teacher.ensemble,
+            document_length=teacher_size.length if teacher_size and hosted.asymmetric else None,
             teacher_imports=as_code(teacher.imports),
             teacher_code=as_code(teacher.lines),
             parts=kind.parts(results.recipe.teacher),

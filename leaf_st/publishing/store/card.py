@@ -1,6 +1,8 @@
 """The card of a store as a data set on the hub. It shows the use of the vectors without this package."""
 
-from leaf_st.publishing.store.summary import rows_by_kind, settings_of
+import re
+
+from leaf_st.publishing.store.summary import rows_by_kind, settings_of, teacher_is_prompted
 from leaf_st.teacher.store import EmbeddingStore
 
 UNKNOWN = "unknown"
@@ -44,7 +46,7 @@ texts, vectors = rows["text"], rows["embedding"]  # {rows:,} texts; vectors of {
 ```
 
 `load_dataset(..., streaming=True)` reads the rows without a download of all files. A query must be embedded by the same
-teacher, after its prompt, or by a student of the teacher.
+teacher, {as_before}, or by a student of the teacher.
 
 | column | content |
 | --- | --- |
@@ -69,6 +71,7 @@ checksum of its content, which `leaf-st store verify` compares.
 def store_card(store: EmbeddingStore, repo_id: str, licence: str) -> str:
     """Return the card of ``store`` as the data set ``repo_id``, with the ``licence`` of its texts."""
     settings = settings_of(store.header)
+    is_prompted = teacher_is_prompted(store.header)
     kinds = ", ".join(f"{count:,} {_plural(kind, count)}" for kind, count in rows_by_kind(store).items())
     return _CARD.format(
         licence=licence,
@@ -79,10 +82,19 @@ def store_card(store: EmbeddingStore, repo_id: str, licence: str) -> str:
         rows=len(store),
         kinds=kinds,
         teacher=store.header["fingerprint"]["teacher"],
-        settings="\n".join(["| setting | value |", "| --- | --- |", *(f"| {a} | `{b}` |" for a, b in settings)]),
+        settings="\n".join(["| setting | value |", "| --- | --- |", *(f"| {a} | {_cell(b)} |" for a, b in settings)]),
+        as_before="after its prompt" if is_prompted else "with the settings in the revision above",
         dimension=store.dimension,
         dtype=store.header["dtype"],
     )
+
+
+def _cell(value: str) -> str:
+    """Return ``value`` as code in a table, where a bar would end the cell."""
+    value = value.replace("|", "\\|")
+    longest = max(map(len, re.findall("`+", value)), default=0)
+    fence, space = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{space}{value}{space}{fence}"
 
 
 def _plural(kind: str, count: int) -> str:

@@ -1,9 +1,11 @@
 """`leaf-st store push`: a store as a data set on the hub, whose shards `datasets.load_dataset` reads as they are."""
 
+import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tqdm import tqdm
@@ -14,9 +16,10 @@ from leaf_st.hub.manifest import write_manifest
 from leaf_st.hub.target import MAIN, Target, check_repo_id
 from leaf_st.publishing.prepare import CARD
 from leaf_st.publishing.push import describe
-from leaf_st.publishing.results import strip_paths
+from leaf_st.publishing.results import strip_record
 from leaf_st.publishing.store.card import UNKNOWN, store_card
 from leaf_st.publishing.store.summary import store_folder
+from leaf_st.run_folder import read_record
 from leaf_st.sealed import read_sealed, write_sealed
 from leaf_st.teacher.remote_shards import SOURCE, RemoteFolder
 from leaf_st.teacher.store import FINGERPRINT, PROBE_FILE, STORE_MANIFEST, EmbeddingStore
@@ -95,7 +98,7 @@ def describe_push(store: str | Path, repo_id: str, licence: str = UNKNOWN) -> st
 
 @contextmanager
 def _prepared(place: str | Path, repo_id: str, licence: str) -> Iterator[Path]:
-    """Yield a temporary folder with the card and the files of a store; shards are links."""
+    """Yield a temporary folder with the card and the files of a store; shards are links where the system has links."""
     if not _LICENCE.fullmatch(licence):
         raise InputError(f"--licence {licence}: expected a name of the hub's list of licences, such as cc-by-4.0")
     store = _intact(place)
@@ -109,7 +112,7 @@ def _prepared(place: str | Path, repo_id: str, licence: str) -> Iterator[Path]:
         for path in (*store.paths, store.folder / STORE_MANIFEST, *store.folder.rglob(PROBE_FILE)):
             link = folder / path.relative_to(store.folder)
             link.parent.mkdir(exist_ok=True)
-            link.symlink_to(path.resolve())
+            _link(path.resolve(), link)
         _write_header(store.folder / FINGERPRINT, folder / FINGERPRINT)
         (folder / CARD).write_text(store_card(EmbeddingStore(folder), repo_id, licence), encoding="utf-8")
         write_manifest(folder)
@@ -125,11 +128,23 @@ def _intact(place: str | Path) -> EmbeddingStore:
     return store
 
 
+def _link(source: Path, target: Path) -> None:
+    """Make ``target`` a link to ``source``, or a copy: Windows allows few users to make symbolic links."""
+    for link in (os.symlink, os.link):
+        with suppress(OSError):
+            link(source, target)
+            return
+    shutil.copyfile(source, target)
+
+
 def _write_header(source: Path, target: Path) -> None:
-    """Copy the header of a store; if the teacher is a folder of this machine, the copy has the folder's name only."""
+    """Copy the header of a store, without folders of this machine in the name and the revision of the teacher."""
     header = read_sealed(source)
     fingerprint = header["fingerprint"]
-    if (name := strip_paths(fingerprint["teacher"])) == fingerprint["teacher"]:
+    named = {"teacher": {name: fingerprint[name] for name in ("teacher", "revision")}}
+    record = read_record(source.parent.resolve().parent)  # of the run with the store, if there is one: it knows folders
+    shared = {**fingerprint, **strip_record({**record, **named})["teacher"]}
+    if shared == fingerprint:
         target.write_bytes(source.read_bytes())
     else:
-        write_sealed(target, {**header, "fingerprint": {**fingerprint, "teacher": name}})
+        write_sealed(target, {**header, "fingerprint": shared})

@@ -1,5 +1,6 @@
 """What a store contains: for `leaf-st store info` and the card of the data set."""
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from leaf_st.tables import aligned
 from leaf_st.teacher.shard import find_shards
 from leaf_st.teacher.store import CUT_AT, FINGERPRINT, ROUNDING, STORE_MANIFEST, EmbeddingStore, read_header
 from leaf_st.texts.check import in_words
+
+_OWN_INPUT = re.compile(r'^[\d.e+-]+ x |"input_type": ')  # in the revision of an ensemble, or of an API
 
 
 def store_folder(folder: Path) -> Path:
@@ -57,13 +60,22 @@ def settings_of(header: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("teacher", teacher["teacher"]),
         ("revision", teacher["revision"]),
-        ("prompts", prompts or "none"),
+        ("prompts" if teacher_is_prompted(header) else "prompts of a student", prompts or "none"),
         *((name, "no limit known" if value is None else f"{value:,}") for name, value in lengths.items()),
         ("pooling", teacher.get("pooling", "unknown")),
         ("precision of the teacher", teacher.get("precision", "unknown")),
         ("mean distance to float32", "not measured" if header[ROUNDING] is None else f"{header[ROUNDING]:g}"),
         ("vectors", f"{teacher['dimension']:,} x {header['dtype']}{', norm 1' if teacher.get('normalized') else ''}"),
     ]
+
+
+def teacher_is_prompted(header: dict[str, Any]) -> bool:
+    """Return whether the teacher gets the recorded prompts, which only its student may get.
+
+    An API may get input types in their place, and each member of an ensemble has its own prompts. Both are in the
+    revision.
+    """
+    return _OWN_INPUT.search(header["fingerprint"]["revision"]) is None
 
 
 def rows_by_kind(store: EmbeddingStore) -> dict[str, int]:
