@@ -14,6 +14,7 @@ with the id and the text of a query is left out of the ranking of this query, un
 """
 
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -180,9 +181,12 @@ def _find(folder: Path, patterns: Sequence[str]) -> Path:
 def _several_files(folder: Path, pattern: str, found: Sequence[Path]) -> InputError:
     """Return the error about several files for a part of a set, which may be splits or pieces of one split."""
     remedy = "merge them into one file"
-    splits = sorted({path.stem.partition("-")[0] for path in found})
-    if pattern in _QRELS_FILES and len(splits) > 1:
-        remedy = f"keep the split that is to be evaluated, of {', '.join(splits[:_SHOWN])}, and move the others away"
+    splits = {path.stem.partition("-")[0]: re.sub(r"[\W_]*\d.*", "", path.stem) for path in found}
+    if len(set(splits.values())) > 1:  # names of pieces differ only in a number
+        names = sorted(splits)
+        remedy = f"keep the split that is to be evaluated, of {', '.join(names[:_SHOWN])}, and move the others away"
+        if pattern not in _QRELS_FILES:
+            remedy += f", in {', '.join(_TEXT_FILES)} and qrels"
     return InputError(f"retrieval set {folder}: expected one file {pattern}, found {len(found)}: {remedy}")
 
 

@@ -56,9 +56,22 @@ def test_a_data_set_of_the_hub_has_a_folder_for_each_part(tmp_path):
     assert beir.qrels == {"q1": {"d1": 1}}
 
 
-def test_several_files_for_a_part_are_reported(tmp_path):
-    with pytest.raises(InputError, match=r"expected one file corpus/\*\.parquet, found 2: merge them"):
-        load_beir(_write_like_nanobeir(tmp_path / "large", ("a", "b")))
+@pytest.mark.parametrize(
+    ("parts", "remedy"),
+    [
+        (("train-00000-of-00002", "train-00001-of-00002"), "merge them into one file"),
+        (("0000", "0001"), "merge them into one file"),
+        (("part_1", "part_2"), "merge them into one file"),
+        (
+            ("NanoTouche2020-00000-of-00001", "NanoNFCorpus-00000-of-00001"),
+            "keep the split that is to be evaluated, of NanoNFCorpus, NanoTouche2020, and move the others away, in "
+            "corpus, queries and qrels",
+        ),
+    ],
+)
+def test_several_files_for_a_part_are_splits_or_pieces(tmp_path, parts, remedy):
+    with pytest.raises(InputError, match=rf"expected one file corpus/\*\.parquet, found 2: {remedy}$"):
+        load_beir(_write_like_nanobeir(tmp_path / "large", parts))
 
 
 def test_title_may_be_absent_and_ids_numbers(tmp_path):

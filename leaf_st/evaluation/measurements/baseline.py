@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.display import means, over_sets_text, set_names
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Transformer
 
     from leaf_st.evaluation.embedder import QueriesAndDocuments, TeacherOrStudent
     from leaf_st.teacher.protocol import Teacher
@@ -228,12 +229,17 @@ def fit_map(
         store: The training texts with the teacher's vectors.
         rows: Rows of the fit.
         held_out: Rows for the mean distance.
-        max_length: Tokens read of a text, as in training; the source's own length if None.
+        max_length: Tokens read of a text, as in training, or as many as the source has positions for; the source's own
+            length if None.
     """
     import numpy as np
 
+    from leaf_st.models.tokens import positions_of
+
     length = source.max_seq_length
-    source.max_seq_length = max_length or length
+    if max_length is not None:
+        positions = positions_of(cast("Transformer", source[0]))
+        source.max_seq_length = max_length if positions is None else min(max_length, positions)
     normalized = store.fingerprint.normalized
     weights, offset = fit_ridge(vector_blocks(source, store, rows))
     unmeasured = LinearMap(source, weights, offset, normalized, len(rows), l2=float("nan"))

@@ -9,9 +9,10 @@ from letters import normalized, save_texts
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense
 
+from leaf_st import Text, precompute
 from leaf_st.evaluation.measurements import baseline
 from leaf_st.evaluation.measurements.alignment import measure_alignment
-from leaf_st.evaluation.measurements.baseline import BASELINE, LinearMap, fit_ridge, recall
+from leaf_st.evaluation.measurements.baseline import BASELINE, LinearMap, fit_map, fit_ridge, recall
 from leaf_st.evaluation.tasks.find import find_tasks
 from leaf_st.evaluation.tasks.runner import evaluate_tasks
 from leaf_st.models.random_weights import WIDTH
@@ -39,6 +40,16 @@ def test_the_map_is_numpy_s_ridge_regression(ridge):
     expected = _ridge(x.astype(np.float64), y.astype(np.float64), ridge)
     for found, value in zip(fit_ridge(blocks, ridge), expected, strict=True):
         np.testing.assert_allclose(found, value, rtol=1e-6, atol=1e-9)
+
+
+def test_a_map_reads_as_many_tokens_as_its_source_has_positions_for(tiny_teacher, local_teacher, tmp_path):
+    rows = [Text(" ".join("abcdefgh"[number % 8 :] * 60), "document") for number in range(10)]
+    store = precompute(rows, local_teacher, tmp_path / "store")
+    length = tiny_teacher.max_seq_length
+    found, expected = (fit_map(tiny_teacher, store, range(8), [8, 9], most) for most in (1024, 128))
+    np.testing.assert_array_equal(found.weights, expected.weights)
+    assert found.l2 == expected.l2
+    assert tiny_teacher.max_seq_length == length
 
 
 def test_recall_counts_the_teacher_s_ten_nearest():
