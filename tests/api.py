@@ -32,6 +32,7 @@ class Api:
         most_items: Largest number of texts in a request; more are refused with 400.
         most_tokens: Largest number of tokens in a request; more are refused with 400.
         longest: Largest number of tokens of a text; longer texts are refused with 400.
+        too_large: Status in place of 400 for the two refusals above: 500 as the llama.cpp server, or 429 as OpenAI.
         reads: Number of tokens that the model reads of a text; None for all of them.
         storm: Share of the requests that are answered with 429.
         headers_of_429: Headers of these answers.
@@ -56,6 +57,7 @@ class Api:
     most_items: int = 2048
     most_tokens: int = 300_000
     longest: int = 8192
+    too_large: int = 400
     reads: int | None = None
     storm: float = 0.0
     headers_of_429: dict[str, str] = field(default_factory=dict)
@@ -162,10 +164,17 @@ class _Handler(BaseHTTPRequestHandler):
             return 429, "too many requests", api.headers_of_429
         if len(texts) > api.most_items:
             return 400, f"at most {api.most_items} inputs", {}
+        if not all(texts):
+            return 400, "'$.input' is invalid", {}
         if tokens > api.most_tokens:
-            return 400, f"at most {api.most_tokens} tokens per request", {}
+            if api.too_large == 400:
+                return 400, f"at most {api.most_tokens} tokens per request", {}
+            return api.too_large, f"Request too large on tokens per min (TPM): Limit {api.most_tokens}", {}
         if longest := [text for text in texts if tokens_of(text) > api.longest]:
-            return 400, f"maximum context length is {api.longest} tokens, found {tokens_of(longest[0])}", {}
+            found = tokens_of(longest[0])
+            if api.too_large == 400:
+                return 400, f"maximum context length is {api.longest} tokens, found {found}", {}
+            return api.too_large, f"input ({found} tokens) is too large to process", {}
         headers = {}
         for unit, cost, limit in (
             ("requests", 1, api.requests_per_minute),

@@ -15,6 +15,7 @@ from leaf_st.evaluation.kept import KeptVectors
 from leaf_st.evaluation.modes import ROLES, Mode, Role, Side, role_of
 from leaf_st.models.identity import Identity, identify
 from leaf_st.recipe import Kind
+from leaf_st.teacher.compared import compared
 from leaf_st.teacher.protocol import Teacher
 
 # Texts are sorted by length within a block, which keeps padding small; the progress bar moves after each block.
@@ -122,9 +123,10 @@ class Embedder:
 
     def _teacher_vectors(self, side: Side, texts: list[str], prompt: str | None) -> NDArray[np.float32]:
         assert self.teacher is not None  # check_modes
-        if side is None:
-            return self.teacher.encode(texts, prompt)
-        return self.teacher.encode_query(texts) if side == "query" else self.teacher.encode_document(texts)
+        with compared():
+            if side is None:
+                return self.teacher.encode(texts, prompt)
+            return self.teacher.encode_query(texts) if side == "query" else self.teacher.encode_document(texts)
 
 
 def embed_set(

@@ -35,6 +35,8 @@ class Size:
         dimension: Width of the vectors.
         length: Number of tokens that the model reads of a text; None if it has no limit, if the number is unknown, and
             in results of earlier versions.
+        reads_starts: Whether the model is an API that was found to read only the start of a long text in a
+            measurement.
     """
 
     role: Role
@@ -43,6 +45,7 @@ class Size:
     parameters: int
     dimension: int
     length: int | None = None
+    reads_starts: bool = False
 
 
 def unread_texts(sizes: Iterable[Size]) -> str | None:
@@ -51,6 +54,16 @@ def unread_texts(sizes: Iterable[Size]) -> str | None:
 
     lengths = {row.role: row.length for row in sizes}
     return unread_end(lengths.get("student"), lengths.get("teacher"))
+
+
+def read_starts(sizes: Iterable[Size]) -> str | None:
+    """Return a warning if a measurement found that the teacher of ``sizes`` reads only starts of texts; else None."""
+    if not any(row.reads_starts for row in sizes):
+        return None
+    return (
+        "the teacher's API reads only the start of a long text: on long documents, retention is measured with the "
+        "teacher's vectors of their starts"
+    )
 
 
 def require_same_sizes(folder: Path, models: Models, remedy: str = "name another --output") -> None:
@@ -77,7 +90,7 @@ def require_same_sizes(folder: Path, models: Models, remedy: str = "name another
 def write_sizes(folder: Path, models: Models) -> None:
     """Write the sizes of ``models`` to ``models.json`` of ``folder``; the rows of other roles are kept.
 
-    A student that reads fewer tokens than its teacher is logged.
+    A student that reads fewer tokens than its teacher is logged, and a teacher that reads only starts of texts.
 
     Raises:
         InputError: If the file exists and contains anything else.
@@ -85,6 +98,7 @@ def write_sizes(folder: Path, models: Models) -> None:
     from sentence_transformers import SentenceTransformer
 
     from leaf_st.models.tokens import max_length_of
+    from leaf_st.teacher.remote import RemoteTeacher
 
     sizes = _read(folder)
     for role, (identity, model) in models.items():
@@ -93,9 +107,12 @@ def write_sizes(folder: Path, models: Models) -> None:
             dimension, length = model.get_embedding_dimension() or 0, max_length_of(model)
         else:
             parameters, dimension, length = model.parameters or 0, model.dimension, model.fingerprint.max_length
-        sizes[role] = Size(role, identity.name, identity.revision, parameters, dimension, length)
-    if warning := unread_texts(sizes.values()):
-        _logger.info(warning)
+        reads_starts = isinstance(model, RemoteTeacher) and model.reads_starts
+        reads_starts = reads_starts or (role in sizes and sizes[role].reads_starts)  # in an earlier measurement
+        sizes[role] = Size(role, identity.name, identity.revision, parameters, dimension, length, reads_starts)
+    for warning in (unread_texts(sizes.values()), read_starts(sizes.values())):
+        if warning is not None:
+            _logger.info(warning)
     write_rows(folder / MODELS, [sizes[role] for role in ("teacher", "student") if role in sizes])
 
 

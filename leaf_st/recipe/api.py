@@ -32,6 +32,11 @@ def _api_url(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise ValueError(f"expected an address such as https://api.openai.com/v1, found {url!r}")
     if parts.username or parts.password or parts.query:
+        if "api-version=" in parts.query:  # the form that Azure shows; without the query, Azure answers 404
+            raise ValueError(
+                f"expected an address without a query, found an API version: use https://{parts.hostname}/openai/v1, "
+                "and the name of the deployment as teacher.api.model"
+            )
         raise ValueError(
             "expected an address without a user, password or query, because recipes and model cards show the address: "
             "put the key into the environment variable of teacher.api.api_key_env"

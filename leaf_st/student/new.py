@@ -9,6 +9,7 @@ from leaf_st.student.build import build_student
 from leaf_st.student.kept_tokens import read_tokens, require_vocabulary
 from leaf_st.student.start import load_start
 from leaf_st.student.static import build_static
+from leaf_st.teacher.open import kind_of
 from leaf_st.teacher.protocol import Fingerprint
 
 
@@ -21,6 +22,8 @@ def new_student(recipe: Recipe, fingerprint: Fingerprint, device: str | None = N
         InputError: If the student cannot be built or cannot encode, or reads fewer tokens than the training.
     """
     student = _student(recipe, fingerprint, device)
+    if (name := kind_of(recipe.teacher).default_prompt_name(recipe.teacher)) is not None:
+        student.default_prompt_name = name
     if recipe.student.vocabulary is not None and recipe.student.needs_tokens:
         require_vocabulary(student, recipe.student.vocabulary)
     asked, length = recipe.training.max_length, max_length_of(student)

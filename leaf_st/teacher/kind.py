@@ -93,6 +93,10 @@ class TeacherKind(ABC):
         """Return the prompts in the teacher's fingerprint that ``spec`` determines."""
         return dict(spec.prompts)
 
+    def default_prompt_name(self, spec: TeacherSpec) -> str | None:
+        """Return the name of the student's prompt for texts that are neither queries nor documents; None for none."""
+        return None
+
     def with_precision(self, spec: TeacherSpec, teacher: Teacher) -> TeacherSpec:
         """Return ``spec`` with the precision in which the opened ``teacher`` runs in place of "auto"."""
         return replace(spec, precision=precision_of(teacher))

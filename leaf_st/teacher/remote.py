@@ -38,6 +38,11 @@ class RemoteTeacher:
         """None: the number of weights is unknown."""
         return None
 
+    @property
+    def reads_starts(self) -> bool:
+        """Whether the teacher was found to read only the start of a long text, while vectors were compared."""
+        return False
+
     def similarity(self, queries: Vectors, documents: Vectors) -> "Tensor":
         """Return the similarity of each query to each document, shape (queries, documents)."""
         from sentence_transformers import util  # imports torch, which embedding does not need

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 from letters import open_model
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.rows import read_rows
-from leaf_st.evaluation.sizes import MODELS, Size, unread_texts, write_sizes
+from leaf_st.evaluation.sizes import MODELS, Size, read_starts, unread_texts, write_sizes
 from leaf_st.evaluation.tasks.find import find_tasks
 from leaf_st.evaluation.tasks.runner import evaluate_tasks
 from leaf_st.models.identity import identify
@@ -23,6 +25,12 @@ def test_a_student_that_reads_less_than_its_teacher_is_logged(tiny_teacher, tiny
 def test_a_student_that_reads_as_much_as_its_teacher_is_not_logged(lengths):
     sizes = [Size(role, "m", "0", 1, 2, length) for role, length in zip(("teacher", "student"), lengths, strict=True)]
     assert unread_texts(sizes) is None
+
+
+def test_only_a_teacher_that_reads_starts_is_noted():
+    teacher = Size("teacher", "m", "0", 0, 2)
+    assert read_starts([teacher]) is None
+    assert read_starts([replace(teacher, reads_starts=True)]).startswith("the teacher's API reads only the start of a ")
 
 
 def test_an_evaluation_writes_the_sizes_of_its_models(sts, tiny_teacher, tiny_student, tmp_path):

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from api import KEY, WIDTH, serve
 from letters import save_set
@@ -8,14 +9,21 @@ from letters import save_set
 from leaf_st import distill, evaluate
 from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements.over_sets import load_pair
+from leaf_st.evaluation.modes import ROLES
+from leaf_st.evaluation.rows import read_rows
+from leaf_st.evaluation.sizes import MODELS, Size, read_starts
 from leaf_st.models.load import load_model
+from leaf_st.models.portable import save_portable
 from leaf_st.pipeline.recipe_file import override
 from leaf_st.pipeline.run import Run
 from leaf_st.pipeline.smoke import smoke
+from leaf_st.publishing.report.headline import facts
+from leaf_st.publishing.results import read_results
 from leaf_st.recipe import TEACHER_OF_START, ApiSpec, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.student.asymmetric import load
+from leaf_st.student.new import new_student
 from leaf_st.teacher.api.teacher import ApiTeacher
-from leaf_st.teacher.open import teacher_spec
+from leaf_st.teacher.open import open_teacher, teacher_spec
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +81,38 @@ def test_a_student_knows_its_api(server, recipe, tmp_path, capfd, caplog):
     assert teacher_spec(model, "some/other").api is None
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
     assert KEY not in "".join([*capfd.readouterr(), caplog.text])
+
+
+def test_empty_and_long_documents_are_measured_after_training(recipe, tmp_path):
+    long, folder = "a long document " * 60, tmp_path / "set"
+    folder.mkdir()
+    corpus = [{"_id": f"d{number}", "text": text} for number, text in enumerate(["short", long, "", "another"])]
+    rows = {"corpus": corpus, "queries": [{"_id": "q0", "text": long[:508]}]}
+    for name, table in rows.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table))
+    (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq0\td1\t1\n")
+    with serve(reads=127) as server:  # 508 characters
+        run = Run(replace(recipe, teacher=server.spec()), tmp_path / "run")
+        run.embed()
+        run.train()
+        results = run.folder / "results"
+        for _ in range(2):  # the second call reads the scores of the first
+            scores = evaluate(str(run.folder / "model"), folder, modes=list(ROLES), output=results)
+            assert (scores[0].mode, scores[0].score) == ("teacher", pytest.approx(100))
+            sizes = read_rows(results / MODELS, Size)
+            assert [row.reads_starts for row in sizes] == [True, False]
+    assert facts(read_results(run.folder))[-1] == read_starts(sizes)
+
+
+def test_a_student_reads_a_text_that_is_no_query_as_the_api_does(server, recipe, tmp_path):
+    assert new_student(recipe, open_teacher(recipe.teacher).fingerprint, "cpu").default_prompt_name is None
+    typed = _changed(recipe, input_type={"query": "search_query", "document": "search_document"})
+    student = new_student(typed, open_teacher(typed.teacher).fingerprint, "cpu")
+    save_portable(student, tmp_path / "student")
+    loaded = load_model(str(tmp_path / "student"))
+    vector = loaded.encode("a")
+    np.testing.assert_allclose(vector, loaded.encode("search_document: a", prompt=""), atol=1e-6)
+    assert np.abs(vector - loaded.encode("a", prompt="")).max() > 1e-3
 
 
 def test_the_teacher_of_a_start_can_be_an_api(server, recipe, tmp_path):

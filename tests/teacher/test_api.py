@@ -25,6 +25,7 @@ from leaf_st.teacher.api import teacher as api_module
 from leaf_st.teacher.api.client import ApiClient
 from leaf_st.teacher.api.pace import Pace, requested_pause, seconds_of
 from leaf_st.teacher.api.probes import PROBES
+from leaf_st.teacher.compared import compared
 from leaf_st.teacher.open import kind_of, open_teacher_model, require_teacher
 from leaf_st.texts import Text
 
@@ -115,6 +116,31 @@ def test_vectors_are_placed_by_their_index(server):
     check(open_teacher(server.spec()))
 
 
+def _without_zeros(rows):
+    return [{name: value for name, value in row.items() if (name, value) != ("index", 0)} for row in rows]
+
+
+def _without_indices(rows):
+    return [{name: value for name, value in row.items() if name != "index"} for row in rows]
+
+
+@pytest.mark.parametrize("change", [_without_zeros, _without_indices])
+def test_a_missing_index_is_zero_or_the_order_of_the_response(server, change):
+    server.change, server.counts = change, False
+    check(open_teacher(server.spec()))
+
+
+def test_an_empty_text_has_the_zero_vector_where_vectors_are_compared(server):
+    teacher = open_teacher(server.spec())
+    with compared():
+        vectors = teacher.encode_document(["", "a", " \n", "b"])
+        assert not teacher.encode_query([""]).any()
+    np.testing.assert_allclose(vectors, [np.zeros(WIDTH), hashed("a"), np.zeros(WIDTH), hashed("b")], atol=1e-6)
+    assert not {"", " \n"} & server.asked.keys()
+    with pytest.raises(InputError, match=r"answers 400 \('\$\.input' is invalid\) for the text ''"):
+        teacher.encode_document(["", "a"])  # targets of a student
+
+
 @pytest.mark.parametrize("headers", [{}, {"retry-after": "0.02"}, {"retry-after-ms": "20"}])
 def test_a_storm_of_429_costs_no_text_and_no_order(server, headers):
     teacher = open_teacher(server.spec())
@@ -128,8 +154,26 @@ def test_a_429_without_end_stops(server, monkeypatch):
     teacher = open_teacher(server.spec())
     monkeypatch.setattr(api_pace, "_PATIENCE", 0.05)
     server.storm = 1.0
-    with pytest.raises(InputError, match=r"every request of .* minutes with 429 .* the same command resumes later"):
+    message = r"minutes with 429 \(too many requests\): the same command resumes later; .* and max_tokens_per_request "
+    with pytest.raises(InputError, match=f"every request of .* {message}"):
         check(teacher)
+
+
+def test_no_request_has_more_tokens_than_a_minute(server):
+    client = ApiClient(server.spec(requests_per_minute=100, tokens_per_minute=40_000).api)
+    tokens = np.full(1024, 300)
+    for most in (40_000, 10_000):
+        batches = client.batches(tokens)
+        assert max(tokens[rows].sum() for rows in batches) == most // 300 * 300
+        assert sorted(np.concatenate(batches)) == list(range(1024))
+        client.divide_limits(4)
+
+
+def test_a_request_that_is_too_large_for_a_minute_is_halved(server):
+    teacher = open_teacher(server.spec())
+    server.most_tokens, server.too_large = 100, 429
+    check(teacher)
+    assert server.answers[429] > 0
 
 
 def test_an_empty_account_is_no_reason_to_wait(server):
@@ -159,12 +203,16 @@ def test_the_planner_keeps_the_caps_of_the_recipe(server):
     assert max(len(body["input"]) for body in server.bodies) > 10
 
 
-def test_a_text_that_the_api_refuses_is_named(server):
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(400, "maximum context length is 100 tokens, found 150"), (500, r"input \(150 tokens\) is too large to process")],
+)
+def test_a_text_that_the_api_refuses_is_named(server, status, reason):
     teacher = open_teacher(server.spec())
-    server.longest = 100
+    server.longest, server.too_large = 100, status
     long = "a long text " * 50
     with pytest.raises(
-        InputError, match=r"answers 400 \(maximum context .*'a long text .* of 600 characters and about"
+        InputError, match=rf"answers {status} \({reason}\) for the text 'a long text .* of 600 characters and about"
     ):
         check(teacher, [*TEXTS[:40], long])
 
@@ -281,6 +329,49 @@ def test_silent_truncation_is_noticed(server):
     with pytest.raises(InputError, match="ignores the end of a text of 3,000 characters, 'word word "):
         teacher.encode_document([*TEXTS, "word " * 600])
     assert server.asked[TEXTS[0]] == 0  # no text was paid for
+
+
+def test_a_text_that_is_cut_silently_is_compared_by_its_start(server, caplog):
+    server.reads = 128
+    teacher, long = open_teacher(server.spec()), "word " * 600
+    assert not teacher.reads_starts
+    with compared():
+        for texts in (["a", long], [f"{long} longer"]):
+            np.testing.assert_allclose(teacher.encode_document(texts)[-1], hashed(long[:512]), atol=1e-6)
+    assert teacher.reads_starts
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        f"the API at {server.url} reads only the start of a text of 3,000 characters, {long[:60]!r}: long texts are "
+        "measured with the vectors of their starts"
+    ]
+    with pytest.raises(InputError, match="ignores the end of a text of 3,000 characters"):
+        teacher.encode_document([long])  # a target of a student
+
+
+@pytest.mark.parametrize("status", [400, 413, 500])
+def test_a_text_that_the_api_refuses_is_compared_by_its_start(server, status):
+    teacher, long = open_teacher(server.spec()), "a long text " * 250
+    server.longest, server.too_large = 200, status
+    with compared():
+        vectors = teacher.encode_document([*TEXTS, long])
+    np.testing.assert_allclose(vectors[:-1], expected(), atol=1e-6)
+    start = long
+    while len(start) > 4 * server.longest:
+        start = start[: len(start) * 3 // 4]
+    np.testing.assert_allclose(vectors[-1], hashed(start), atol=1e-6)
+    assert teacher.reads_starts
+    before = len(server.bodies)
+    check(teacher)
+    assert max(len(body["input"]) for body in server.bodies[before:]) >= 16  # the long text did not limit requests
+
+
+def test_texts_are_compared_as_far_as_the_recipe_says(server, tiny_teacher_folder):
+    teacher = open_teacher(server.spec(max_length=200, tokenizer=str(tiny_teacher_folder)))
+    long = "abcdefghij " * 50
+    with compared():
+        teacher.encode_document([long])
+    (sent,) = server.bodies[-1]["input"]
+    assert long.startswith(sent)
+    assert 190 <= len(sent.replace(" ", "")) <= 198
 
 
 def test_texts_are_cut_as_the_recipe_says(server, tiny_teacher_folder):
@@ -455,6 +546,11 @@ def test_a_key_in_the_recipe_is_refused(server):
     with pytest.raises(InputError, match=r"teacher\.api\.url: expected an address without a user") as refused:
         ApiSpec(f"https://user:{KEY}@example.org/v1", "m")
     assert KEY not in str(refused.value)
+    with pytest.raises(
+        InputError, match=r"use https://us\.openai\.azure\.com/openai/v1, and the name of the"
+    ) as refused:
+        ApiSpec(f"https://us.openai.azure.com/openai/deployments/d?api-version=2024-02-01&api-key={KEY}", "m")
+    assert KEY not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -590,7 +686,7 @@ def test_a_long_pause_that_the_api_requests_uses_a_minute_of_the_patience(monkey
 
     def refuse(pace, pause):
         for _ in range(2):  # in flight together
-            pace.refused(now[0], pause)
+            pace.refused(now[0], pause, "slow down")
         now[0] += pause + 1
 
     with caplog.at_level("INFO", "leaf_st"):

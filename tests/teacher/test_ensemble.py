@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from api import KEY, serve
+from api import KEY, hashed, serve
 from api import WIDTH as API_WIDTH
 from sentence_transformers import SentenceTransformer
 
@@ -11,6 +11,7 @@ from leaf_st.errors import InputError
 from leaf_st.models.portable import save_portable
 from leaf_st.models.random_weights import WIDTH
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
+from leaf_st.teacher.compared import compared
 from leaf_st.teacher.ensemble.axes import fit_axes, read_axes
 from leaf_st.teacher.open import kind_of, open_teacher_model, require_teacher
 from leaf_st.teacher.protocol import Service
@@ -149,6 +150,19 @@ def test_members_that_are_apis_are_paid_checked_and_not_loaded(spec, tmp_path, m
         server.base64 = False
         with pytest.raises(InputError, match=r"at the start of .*member-1"):
             precompute(ROWS, open_teacher(mixed, "cpu"), tmp_path / "store")
+
+
+def test_a_member_that_reads_starts_is_noted(spec, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    long = "a long text " * 100
+    with serve(reads=128) as server:
+        teacher = open_teacher(replace(spec, ensemble=[server.spec(), spec.ensemble[1]]), "cpu")
+        assert not teacher.reads_starts
+        with compared():
+            vectors = teacher.encode_document([long, ""])
+        assert teacher.reads_starts
+    np.testing.assert_allclose(vectors[0, :API_WIDTH] * 5**0.5, hashed(long[:512]), atol=1e-6)
+    assert not vectors[1, :API_WIDTH].any()
 
 
 def test_invalid_ensembles_are_refused(spec):

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import BeirSet, beir_files, document_text, load_beir
 from leaf_st.recipe import Kind, TextsSpec, TrainingSpec
+from leaf_st.teacher.compared import compared
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Targets
 from leaf_st.teacher.store import EmbeddingStore
@@ -142,7 +143,8 @@ def embed_collection(found: Survey, teacher: Targets, folder: Path) -> Collectio
     rows = _read(found.source, Counter())  # `survey` has reported the rows that are left out
     texts = (row for row in rows if alone or row.kind != "query" or text_id(row.text) in found.queries)
     total = found.counts.total() if alone else found.counts["document"] + len(found.queries)
-    store = precompute(texts, teacher, folder, dtype="float32", total=total)
+    with compared():
+        store = precompute(texts, teacher, folder, dtype="float32", total=total)
     assert store is not None  # this process embeds all shards
     documents = np.arange(len(store)) if alone else _rows_of_kind(store, "document")
     queries = np.setdiff1d(np.arange(len(store)), documents)

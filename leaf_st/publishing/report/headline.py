@@ -10,7 +10,7 @@ from leaf_st.evaluation.measurements.tasks import TASKS
 from leaf_st.evaluation.measurements.training import TRAINING
 from leaf_st.evaluation.modes import Mode
 from leaf_st.evaluation.results import TWO_SIDED, averages, comparable, retention, retention_intervals
-from leaf_st.evaluation.sizes import unread_texts
+from leaf_st.evaluation.sizes import read_starts, unread_texts
 from leaf_st.publishing.results import Results
 from leaf_st.recipe import DOCSTRINGS, PAPER, StudentSpec, TextsSpec
 
@@ -73,7 +73,7 @@ def facts(results: Results) -> list[str]:
         found.append(f"mean L2 {row.l2:.4f} and cosine {row.cosine:.4f} to the teacher on {row.rows:,} {row.set}")
     if results.record.vocabulary is not None:
         found.append(str(results.record.vocabulary))
-    return [*found, *filter(None, [unread_texts(results.sizes)])]
+    return [*found, *filter(None, [unread_texts(results.sizes), read_starts(results.sizes)])]
 
 
 def _duration(seconds: float) -> str:

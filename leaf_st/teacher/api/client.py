@@ -24,14 +24,19 @@ from leaf_st.teacher.api.batches import plan_requests
 from leaf_st.teacher.api.pace import PARALLEL, Pace, requested_pause
 from leaf_st.teacher.api.response import placed, require_usable
 from leaf_st.teacher.api.usage import Usage
+from leaf_st.teacher.compared import are_compared
 
 if TYPE_CHECKING:
     import openai
 
+READ_CHARACTERS = 400  # every model reads as many
 _TIMEOUT = 300.0  # seconds: a server without a GPU needs half a minute for 64 long texts
 _TEMPORARY_STATUSES = {408, 409, 500, 502, 503, 504, 520, 522, 524, 529}
 # The API refuses the texts or their number. Some servers state a limit on the number of texts with 413 or 422.
 _REFUSALS = {400, 413, 422}
+# A part of the messages with which the llama.cpp server answers 500 to a long text, and OpenAI answers 429 to a request
+# with more tokens than the account has in a minute.
+_TOO_LARGE = "too large"
 _KEY_CHARACTERS = 16  # shorter values are placeholders for servers without keys, such as "ollama"
 _SHOWN = 200  # characters of an API's own message
 
@@ -47,6 +52,9 @@ class ApiClient:
 
     Args:
         api: The API.
+
+    Attributes:
+        reads_starts: Whether the API was found to read only the start of a long text, while vectors were compared.
 
     Raises:
         InputError: If the `openai` client is not installed, a value of ``api`` contains the key, or the key contains
@@ -65,8 +73,10 @@ class ApiClient:
         weakref.finalize(self, self._client.close)
         self.divide_limits(int(os.environ.get("WORLD_SIZE", "1")))
         self.usage = Usage()
-        self._lock = threading.Lock()  # of `usage` and `_most_items`
+        self.reads_starts = False
+        self._lock = threading.Lock()  # of `usage`, `reads_starts` and the numbers of texts
         self._most_items = api.max_items
+        self._accepted_items = 1  # the largest number of texts in a request that the API has answered
         self._width: int | None = api.dimensions
 
     def divide_limits(self, processes: int) -> None:
@@ -77,6 +87,9 @@ class ApiClient:
     def embed(self, texts: Sequence[str], tokens: NDArray[np.int64], kind: Kind) -> NDArray[np.float32]:
         """Embed n texts with the input type of ``kind``; returns shape (n, d), row i for text i.
 
+        Where vectors are compared (`leaf_st.teacher.compared`), the start of a text is sent if the API refuses the
+        text.
+
         Args:
             texts: The texts, complete with prompts.
             tokens: Number of tokens of each text, shape (n,).
@@ -85,13 +98,14 @@ class ApiClient:
         Raises:
             InputError: If the API cannot be used, refuses a text, or gives vectors that cannot be used.
         """
-        batches = self.batches(tokens)
+        batches, shorten = self.batches(tokens), are_compared()
         found: list[NDArray[np.float32]] = []
         pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="leaf-st-api")
         self.pace.resume()
         try:
             futures = [
-                pool.submit(self._embed_batch, [texts[row] for row in rows], tokens[rows], kind) for rows in batches
+                pool.submit(self._embed_batch, [texts[row] for row in rows], tokens[rows], kind, shorten)
+                for rows in batches
             ]
             found = [future.result() for future in futures]
         except BaseException:
@@ -110,36 +124,67 @@ class ApiClient:
         Args:
             tokens: Number of tokens of each text, shape (n,).
         """
-        most_tokens = self._api.max_tokens_per_request
+        most_tokens = self.pace.tokens_at_once(self._api.max_tokens_per_request)
         return plan_requests(tokens, self.pace.requests_at_once(), self._most_items, most_tokens)
 
-    def _embed_batch(self, texts: list[str], tokens: NDArray[np.int64], kind: Kind) -> NDArray[np.float32]:
+    def note_start(self, text: str) -> None:
+        """Take note of a text of which the API reads only the start. The first one is logged."""
+        with self._lock:
+            is_first, self.reads_starts = not self.reads_starts, True
+        if is_first:
+            _logger.warning(
+                "the API at %s reads only the start of a text of %s characters, %r: long texts are measured with the "
+                "vectors of their starts",
+                *(self._api.url, f"{len(text):,}", text[:60]),
+            )
+
+    def _embed_batch(
+        self, texts: list[str], tokens: NDArray[np.int64], kind: Kind, shorten: bool
+    ) -> NDArray[np.float32]:
         """Embed the texts of a request, or of two requests of half the size if the API refuses the request."""
         if len(texts) > self._most_items:  # another request was refused in the meantime
-            return self._embed_halves(texts, tokens, kind)
+            return self._embed_halves(texts, tokens, kind, shorten)
         try:
             return self._retried(texts, int(tokens.sum()), kind)
         except _RefusedError as error:
-            if len(texts) == 1 and not self.usage.requests:  # no text was accepted: the cause is another one
+            if len(texts) > 1:
+                with self._lock:
+                    self._most_items = min(self._most_items, -(-len(texts) // 2))
+                _logger.info("the API %s for %d texts: at most %d in a request", error, len(texts), self._most_items)
+            elif not self.usage.requests:  # no text was accepted: the cause is another one
                 raise InputError(
                     f"the API at {self._api.url} {error} for model {self._api.model}: check teacher.api (model, "
                     "dimensions, input_type, extra_body) and the key; the same command resumes"
                 ) from None
-            if len(texts) == 1:
+            elif shorten and len(texts[0]) > READ_CHARACTERS:
+                return self._embed_start(texts[0], tokens, kind)
+            else:
                 raise InputError(
                     f"the API {error} for the text {texts[0][:60]!r} of {len(texts[0]):,} characters and about "
                     f"{int(tokens[0]):,} tokens: leave the text out, or set teacher.api.long_texts=cut with "
                     "teacher.api.tokenizer and teacher.max_length"
                 ) from None
-            with self._lock:
-                self._most_items = min(self._most_items, -(-len(texts) // 2))
-            _logger.info("the API %s for %d texts: at most %d in a request", error, len(texts), self._most_items)
-        return self._embed_halves(texts, tokens, kind)
+        return self._embed_halves(texts, tokens, kind, shorten)
 
-    def _embed_halves(self, texts: list[str], tokens: NDArray[np.int64], kind: Kind) -> NDArray[np.float32]:
+    def _embed_halves(
+        self, texts: list[str], tokens: NDArray[np.int64], kind: Kind, shorten: bool
+    ) -> NDArray[np.float32]:
         middle = -(-len(texts) // 2)
         halves = (slice(0, middle), slice(middle, None))
-        return np.concatenate([self._embed_batch(texts[half], tokens[half], kind) for half in halves])
+        return np.concatenate([self._embed_batch(texts[half], tokens[half], kind, shorten) for half in halves])
+
+    def _embed_start(self, text: str, tokens: NDArray[np.int64], kind: Kind) -> NDArray[np.float32]:
+        """Embed the first three quarters of a text that the API refuses, or less if the API refuses these too.
+
+        Args:
+            text: The text.
+            tokens: Its number of tokens, shape (1,).
+            kind: Its kind.
+        """
+        self.note_start(text)
+        with self._lock:  # the length of this text was the cause of the refusals
+            self._most_items = max(self._most_items, self._accepted_items)
+        return self._embed_batch([text[: len(text) * 3 // 4]], tokens * 3 // 4, kind, shorten=True)
 
     def _retried(self, texts: list[str], tokens: int, kind: Kind) -> NDArray[np.float32]:
         import openai
@@ -168,7 +213,7 @@ class ApiClient:
                         extra_body=self._extra_body(kind),
                     )
                 except openai.RateLimitError as error:
-                    self._refuse(error, started)
+                    self._refuse(error, started, len(texts))
                     continue
                 except openai.APITimeoutError as error:
                     self.pace.slow_down()
@@ -181,17 +226,21 @@ class ApiClient:
         input_type = self._api.input_type.get(kind)
         return {**self._api.extra_body, **({} if input_type is None else {"input_type": input_type})}
 
-    def _refuse(self, error: "openai.RateLimitError", started: float) -> None:
-        """Slow down after a 429.
+    def _refuse(self, error: "openai.RateLimitError", started: float, texts: int) -> None:
+        """Slow down after a 429 for a request with a number of ``texts``.
 
         Raises:
             InputError: If the account is empty, which also has status 429, or the API refuses all requests.
+            _RefusedError: If the API would refuse this request at any pace.
         """
+        message = self._message(error)
         if error.code == "insufficient_quota":
-            raise InputError(f"the API's account is empty ({self._message(error)}): the same command resumes") from None
+            raise InputError(f"the API's account is empty ({message}): the same command resumes") from None
+        if texts > 1 and _TOO_LARGE in message:
+            raise _RefusedError(f"answers 429 ({message})") from None
         with self._lock:
             self.usage.refused += 1
-        self.pace.refused(started, requested_pause(error.response.headers))
+        self.pace.refused(started, requested_pause(error.response.headers), message)
 
     def _temporary_reason(self, error: Exception) -> tuple[str, float] | None:
         """Return why ``error`` is temporary, and the pause in seconds that the API requests; None if permanent.
@@ -202,10 +251,11 @@ class ApiClient:
         import openai
 
         if isinstance(error, openai.APIStatusError):
-            if error.status_code in _REFUSALS:
-                raise _RefusedError(f"answers {error.status_code} ({self._message(error)})") from None
-            if error.status_code not in _TEMPORARY_STATUSES:
+            if error.status_code not in _TEMPORARY_STATUSES | _REFUSALS:
                 return None
+            message = self._message(error)
+            if error.status_code in _REFUSALS or _TOO_LARGE in message:
+                raise _RefusedError(f"answers {error.status_code} ({message})") from None
             phrase = HTTPStatus(error.status_code).phrase if error.status_code in set(HTTPStatus) else "overloaded"
             return f"the API answers {error.status_code} ({phrase})", requested_pause(error.response.headers) or 0.0
         # Before the first response, the address is probably wrong.
@@ -251,6 +301,7 @@ class ApiClient:
         require_usable(vectors, texts, self._width)
         with self._lock:
             self._width = vectors.shape[1]
+            self._accepted_items = max(self._accepted_items, len(texts))
             self.usage.requests += 1
             self.usage.tokens += counted or tokens
             self.usage.estimated += tokens

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import ApiSpec, TeacherSpec
-from leaf_st.teacher.api.teacher import ApiTeacher, api_of, revision_of, student_prompts
+from leaf_st.teacher.api.teacher import ApiTeacher, api_of, default_prompt_name, revision_of, student_prompts
 from leaf_st.teacher.kind import DOCUMENTS, Code, TeacherKind, quoted, require_unset, with_model
 from leaf_st.teacher.protocol import Teacher
 
@@ -47,6 +47,10 @@ class ApiKind(TeacherKind):
     def prompts(self, spec: TeacherSpec) -> Mapping[str, str]:
         """Return the student's prompts, which contain the input types."""
         return student_prompts(spec)
+
+    def default_prompt_name(self, spec: TeacherSpec) -> str | None:
+        """Return the name of the prompt of documents, if the student knows input types."""
+        return default_prompt_name(spec)
 
     def with_limits(self, spec: TeacherSpec, asked: TeacherSpec) -> TeacherSpec:
         """Return ``spec`` with the ``asked`` settings of the API."""

@@ -73,6 +73,10 @@ class Pace:
         """Return the number of requests into which a block of texts is divided: those of a second, at most."""
         return PARALLEL if self._requests is None else max(1, min(PARALLEL, int(self._requests / 60)))
 
+    def tokens_at_once(self, most: int) -> int:
+        """Return the number of tokens that a request may have: ``most``, but no more than those of a minute."""
+        return most if self._tokens is None else min(most, int(self._tokens))
+
     def succeeded(self, headers: Mapping[str, str], tokens: int) -> None:
         """Take note of a response: more requests may be in flight, unless its headers say that a limit is reached."""
         with self._changed:
@@ -84,12 +88,13 @@ class Pace:
                     self._wait(seconds_of(headers.get(f"x-ratelimit-reset-{unit}", "")) or 0.0)
             self._changed.notify_all()
 
-    def refused(self, started: float, requested: float | None) -> None:
+    def refused(self, started: float, requested: float | None, message: str) -> None:
         """Take note of a 429 for the request that started at ``started``: no request starts until a pause is over.
 
         Args:
             started: Time of the request's start. Requests that were in flight together slow down the pace only once.
             requested: Pause in seconds that the API requests, None if it requests none.
+            message: The API's own message.
 
         Raises:
             InputError: If the API has answered every request with 429 for ten minutes. A requested pause counts as at
@@ -100,8 +105,9 @@ class Pace:
             self._refused_since = self._refused_since or now
             if now - self._refused_since > _PATIENCE:
                 raise InputError(
-                    f"the API has answered every request of {_PATIENCE / 60:g} minutes with 429 (Too Many Requests): "
-                    "the same command resumes later; teacher.api.requests_per_minute and tokens_per_minute slow it down"
+                    f"the API has answered every request of {_PATIENCE / 60:g} minutes with 429 ({message}): the same "
+                    "command resumes later; teacher.api.requests_per_minute and tokens_per_minute slow it down, and "
+                    "max_tokens_per_request makes requests smaller"
                 )
             if started >= self._paused:
                 self._slow_down(now)

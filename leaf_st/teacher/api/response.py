@@ -12,13 +12,18 @@ from leaf_st.errors import InputError
 def placed(data: Sequence[Any], texts: Sequence[str]) -> NDArray[np.float32]:
     """Return the vectors of a response in the order of ``texts``, shape (n, d).
 
+    A missing index is 0: Gemini leaves out zeros. Without any index, the vectors are in the order of the texts.
+
     Raises:
         ValueError: If vectors are missing, repeated, or of several widths.
         InputError: If the response has null or an empty list in place of a vector.
     """
-    ordered = sorted(data, key=lambda row: row.index)
-    if [row.index for row in ordered] != list(range(len(texts))):
+    indices = [row.index or 0 for row in data]
+    if all(row.index is None for row in data):
+        indices = list(range(len(data)))
+    if sorted(indices) != list(range(len(texts))):
         raise ValueError(f"expected the indices 0 to {len(texts) - 1}, found {len(data)} vectors")
+    ordered = [row for _, row in sorted(zip(indices, data, strict=True), key=lambda pair: pair[0])]
     if without := [text for row, text in zip(ordered, texts, strict=True) if row.embedding in (None, [])]:
         raise InputError(
             f"the API gives no vector for {len(without)} of {len(texts)} texts, such as {without[0][:60]!r}: leave the "

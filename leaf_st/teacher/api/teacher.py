@@ -10,7 +10,7 @@ import io
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,10 +23,11 @@ from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
 from leaf_st.models.identity import Identity, with_owner
 from leaf_st.recipe import KINDS, ApiSpec, Kind, TeacherSpec
-from leaf_st.teacher.api.client import ApiClient
+from leaf_st.teacher.api.client import READ_CHARACTERS, ApiClient
 from leaf_st.teacher.api.probes import PROBES, PROBES_HASH, require_same_vectors
 from leaf_st.teacher.api.tokens import ApiTokens
 from leaf_st.teacher.api.usage import Report, Usage
+from leaf_st.teacher.compared import are_compared
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.remote import RemoteTeacher
 from leaf_st.teacher.store import PROBE_FILE
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 _NORM = 1e-2  # distance of the norm of a vector from 1 that rounding can cause; bfloat16 causes 0.002
 _PROBE_SECONDS = 600.0  # between two comparisons of the probes while texts are embedded
 _CUT = 1e-3  # relative L2 distance below which two vectors are equal, so that the API ignores what differs
-_READ_CHARACTERS = 400  # every model reads as many
 _GROWTH = 1.25  # factor between the lengths at which the end of a text is checked
 
 _logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class ApiTeacher(RemoteTeacher):
         self._spec, self._api = spec, api_of(spec)
         self._client = ApiClient(self._api)
         self._tokens = ApiTokens(self._api, spec.max_length, self._client.usage, max_tokens)
-        self._read = _READ_CHARACTERS  # length of the longest text whose end is known to have an effect
+        self._read = READ_CHARACTERS  # length of the longest text whose end is known to have an effect
         self._probes, self._probed = self._embed_probes(), time.monotonic()
         self._asked = False  # whether texts were embedded since the probes
         self._reported = Usage()  # the usage at the last call of `report`
@@ -85,6 +85,11 @@ class ApiTeacher(RemoteTeacher):
         """Name and revision under which results are kept."""
         settings = json.dumps(self.fingerprint.to_dict(), sort_keys=True)
         return Identity(with_owner(self._spec.name), hashlib.sha256(settings.encode()).hexdigest()[:16])
+
+    @property
+    def reads_starts(self) -> bool:
+        """Whether the API was found to read only the start of a long text, while vectors were compared."""
+        return self._client.reads_starts
 
     def encode_query(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed n queries with their prompt; returns shape (n, d), row i for text i."""
@@ -223,8 +228,14 @@ class ApiTeacher(RemoteTeacher):
         return self._spec.prompts.get(kind, "") + text
 
     def _encode(self, texts: list[str], kind: Kind) -> NDArray[np.float32]:
-        if not texts:
-            return np.empty((0, self.dimension), dtype=np.float32)
+        # APIs refuse an empty text, and with it the request. Retrieval sets contain empty documents.
+        sent = [place for place, text in enumerate(texts) if text.strip() or not are_compared()]
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        if sent:
+            vectors[sent] = self._embed([texts[place] for place in sent], kind)
+        return vectors
+
+    def _embed(self, texts: list[str], kind: Kind) -> NDArray[np.float32]:
         tokens = self.token_counts(texts)
         texts = self._tokens.shortened(texts, tokens)
         self._require_read(texts, kind)
@@ -248,10 +259,10 @@ class ApiTeacher(RemoteTeacher):
         check is repeated as texts become longer.
 
         Raises:
-            InputError: If the API ignores the end.
+            InputError: If the API ignores the end, and the vectors are targets.
         """
         text = max(texts, key=len)
-        if len(text) <= self._read * _GROWTH:
+        if len(text) <= self._read * _GROWTH or (are_compared() and self.reads_starts):
             return
         kept = len(text) * 7 // 8
         end = ("zebra 0 1 " * len(text))[: (len(text) - kept) // 4]  # fewer tokens, or the API could refuse the text
@@ -259,11 +270,15 @@ class ApiTeacher(RemoteTeacher):
         self._tokens.require(tokens := self.token_counts(pair))
         one, other = self._client.embed(pair, tokens, kind)
         if np.linalg.norm(one - other) < _CUT * np.linalg.norm(one):
+            if are_compared():
+                self._client.note_start(text)
+                return
             raise InputError(
                 f"the API ignores the end of a text of {len(text):,} characters, {text[:60]!r}: expected vectors of "
                 "complete texts; set teacher.max_length to the tokens that the API's model reads, with "
                 "teacher.api.tokenizer and teacher.api.long_texts=cut"
             )
+        # An API that refuses the text, so that only its start was sent, refuses the text as a target too.
         self._read = len(text)
 
     def _embed_probes(self) -> NDArray[np.float32]:
@@ -289,10 +304,23 @@ def student_prompts(spec: TeacherSpec) -> dict[str, str]:
     An API with different input types for queries and documents gives different vectors for the same text. The student
     sees the input type as a prompt, such as "search_query: ", in front of the prompt that is sent to the API.
     """
-    types = api_of(spec).input_type
-    differ = len({types.get(kind) for kind in KINDS}) > 1
-    seen = {kind: f"{types[kind]}: " if differ and kind in types else "" for kind in KINDS}
+    types = _types_seen(spec)
+    seen = {kind: f"{types[kind]}: " if kind in types else "" for kind in KINDS}
     return {kind: seen[kind] + spec.prompts.get(kind, "") for kind in KINDS}
+
+
+def default_prompt_name(spec: TeacherSpec) -> str | None:
+    """Return the name of the prompt that the student needs for texts that are neither queries nor documents, if any.
+
+    Such texts are sent to the API with the input type of documents.
+    """
+    return "document" if "document" in _types_seen(spec) else None
+
+
+def _types_seen(spec: TeacherSpec) -> Mapping[str, str]:
+    """Return the input types that the student sees as prompts, by kind; none if all texts have the same type."""
+    types = api_of(spec).input_type
+    return types if len({types.get(kind) for kind in KINDS}) > 1 else {}
 
 
 def revision_of(spec: TeacherSpec) -> str:

@@ -15,6 +15,7 @@ from leaf_st.models.find import find_model
 from leaf_st.models.lfs import is_lfs_pointer
 from leaf_st.recipe import ApiSpec
 from leaf_st.teacher.api.usage import Usage
+from leaf_st.teacher.compared import are_compared
 from leaf_st.texts.cut import Cutter
 
 _CHARACTERS = 4  # per token, where no tokenizer is named
@@ -54,7 +55,7 @@ class ApiTokens:
             tokens: Their number of tokens, shape (n,).
 
         Raises:
-            InputError: If a text is longer, and the recipe refuses long texts.
+            InputError: If a text is longer, the recipe refuses long texts, and the vectors are targets.
         """
         if self._longest is None:
             return texts
@@ -98,7 +99,7 @@ class ApiTokens:
 
     @property
     def _cuts(self) -> bool:
-        return self._api.long_texts == "cut"
+        return self._api.long_texts == "cut" or are_compared()
 
 
 def _tokenizer(name: str) -> Tokenizer:

@@ -81,6 +81,11 @@ class Ensemble(RemoteTeacher):
         return sum(known) if len(known) == len(self.members) else None
 
     @property
+    def reads_starts(self) -> bool:
+        """Whether a member was found to read only the start of a long text, while vectors were compared."""
+        return any(isinstance(member, RemoteTeacher) and member.reads_starts for member in self.members)
+
+    @property
     def batch_size(self) -> int:
         """Number of texts that are embedded at a time: the largest of the members' numbers."""
         return max(member.batch_size for member in self.members)
