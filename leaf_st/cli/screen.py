@@ -11,7 +11,7 @@ from leaf_st.pipeline.recipe_file import load_recipe, override
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
 
 _STEPS = (1000, 10_000)
-_NO_LAYERS_NAMED = (0,)  # replaced before the student is built
+_PLACEHOLDER = (0,)  # layers that are replaced before the student is built, unless the settings name them
 
 
 def add_commands(commands: SubParsers) -> None:
@@ -55,11 +55,9 @@ def _screen(options: argparse.Namespace) -> None:
 def _recipe_of_model(options: argparse.Namespace, settings: list[str]) -> Recipe:
     if options.texts is None:
         raise InputError("--texts: expected a file of texts with a model as TEACHER, found none: give --texts FILE")
-    recipe = Recipe(
-        name="screen", teacher=TeacherSpec(model=options.teacher), student=StudentSpec(layers=_NO_LAYERS_NAMED)
-    )
+    recipe = Recipe(name="screen", teacher=TeacherSpec(model=options.teacher), student=StudentSpec(layers=_PLACEHOLDER))
     recipe = override(recipe, settings)
-    if recipe.student.layers != _NO_LAYERS_NAMED:
+    if any(setting.startswith("student.layers=") for setting in settings):
         return recipe
     layers = None
     if recipe.student.backbone is None and recipe.student.start is None:

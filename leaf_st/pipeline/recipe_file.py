@@ -1,6 +1,7 @@
 """Recipe files, the values that ``--set KEY=VALUE`` changes in them, and the list of all keys."""
 
 import difflib
+import logging
 import runpy
 import textwrap
 import traceback
@@ -11,11 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 from leaf_st.errors import FieldError, InputError
-from leaf_st.recipe import GENERAL_ROWS, PAPER, PARTS, Recipe, TextsSpec
+from leaf_st.recipe import GENERAL_ROWS, PAPER, PARTS, Recipe, TeacherSpec, TextsSpec
 from leaf_st.recipe.type_names import type_name
 from leaf_st.recipe.values import parse_value, repeated_key
 
 _NOT_PYTHON = {".json", ".jsonl", ".yaml", ".yml", ".toml", ".ipynb"}
+_MODELS = ("model", "backbone", "start")  # fields of a teacher or student to whose model `revision` belongs
+
+_logger = logging.getLogger(__name__)
 
 
 class RecipeField(NamedTuple):
@@ -240,16 +244,23 @@ def _parsed(key: str, text: str, hint: Any) -> Any:  # noqa: ANN401  (any annota
 
 
 def _values_to_reset(before: Any, values: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401  (any part)
-    """Return defaults for the values of ``before`` that are invalid with the source in ``values``.
+    """Return defaults for the values of ``before`` that belong to a source or model other than the one in ``values``.
 
-    The defaults make `--set texts.source=FILE` sufficient, whatever source the recipe names.
+    The defaults make `--set texts.source=FILE` and `--set teacher.model=MODEL` sufficient, whatever the recipe names.
     """
-    if not isinstance(before, TextsSpec) or "source" not in values:
-        return {}
-    is_paper = values["source"] == PAPER
-    if is_paper == (before.source == PAPER):
-        return {}
-    defaults: dict[str, Any] = {"limit": None} if is_paper else {"leave_out": (), "per_source": None}
+    defaults: dict[str, Any] = {}
+    if "source" in values and (is_paper := values["source"] == PAPER) != (before.source == PAPER):
+        defaults = {"limit": None} if is_paper else {"leave_out": (), "per_source": None}
+    if any(name in values and values[name] != getattr(before, name) for name in _MODELS):
+        defaults = {"revision": None}
+        if isinstance(before, TeacherSpec) and before.is_loaded:
+            defaults["prompts"] = {}
+            if before.prompts and "prompts" not in values:
+                _logger.info(
+                    "the recipe's teacher.prompts are left out, because they are those of %s: set teacher.prompts to "
+                    "keep them",
+                    before.model,
+                )
     return {name: value for name, value in defaults.items() if name not in values}
 
 

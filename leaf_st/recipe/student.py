@@ -60,6 +60,12 @@ class StudentSpec:
                 "expected backbone, layers, vocabulary, static or start, found none of them, so the student would "
                 "equal the teacher: set a smaller backbone, the layers to keep, or static",
             )
+        elif self.backbone is None and self.revision is not None:
+            raise Conflict(
+                "revision",
+                f"expected None without student.backbone and student.start, found {self.revision!r}: the student "
+                "has the revision of its teacher; set teacher.revision, or remove the field",
+            )
         return self
 
     @model_validator(mode="after")

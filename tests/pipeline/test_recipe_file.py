@@ -67,6 +67,11 @@ def test_the_paper_s_recipes_train_alike():
     assert ir.teacher != mt.teacher
 
 
+def test_another_backbone_of_the_paper_s_student_has_no_pull_request():
+    student = load_recipe(FOLDER / "leaf_ir.py", ["student.backbone=us/other"]).student
+    assert (student.backbone, student.revision, student.closed_form_rows) == ("us/other", None, 0)
+
+
 def _recipe_file(folder, content=""):
     path = folder / "recipe.py"
     path.write_text(f"from leaf_st.recipe import *\nrecipe = Recipe('tiny', {content})\n")

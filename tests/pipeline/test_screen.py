@@ -194,6 +194,12 @@ def test_the_command_prints_figures_predictions_and_cost(texts, tiny_teacher_fol
     assert "Outside of the measured runs" in printed  # 200 texts
 
 
+@pytest.mark.parametrize(("options", "layers"), [(["--layers", "0"], 1), (["--set", "student.layers=0"], 1), ([], 3)])
+def test_the_layers_that_are_named_are_screened(options, layers, texts, tiny_teacher_folder, capsys):
+    main(["screen", str(tiny_teacher_folder), "--texts", str(texts), *options])
+    assert f"linear map from the untrained student, {layers} layers: R²" in capsys.readouterr().out
+
+
 def test_a_recipe_file_with_an_api_has_a_price(texts, tiny_teacher_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with serve() as server:

@@ -413,3 +413,30 @@ def test_a_table_goes_with_its_column_of_vectors():
 def test_training_arguments_are_utf_8():
     with pytest.raises(InputError, match=r"training\.arguments: expected text in UTF-8, found .*udcff"):
         override(RECIPE, ["run_name=\udcff"])
+
+
+def test_a_revision_and_prompts_are_those_of_the_model_that_the_recipe_names(caplog):
+    caplog.set_level("INFO", "leaf_st")
+    teacher = TeacherSpec(model="us/big", revision="a1", prompts={"query": "q: "})
+    recipe = Recipe(name="tiny", teacher=teacher, student=StudentSpec(backbone="us/small", revision="refs/pr/2"))
+    assert override(recipe, ["student.backbone=us/small", "teacher.model=us/big"]) == recipe
+    assert override(recipe, ["student.backbone=None", "student.start=leaf-ir"]).student == StudentSpec(start="leaf-ir")
+    given = {"revision": "b2", "prompts": {"query": "p: "}}
+    settings = ["teacher.model=us/other", *(f"teacher.{key}={value}" for key, value in given.items())]
+    assert override(recipe, settings).teacher == TeacherSpec(model="us/other", **given)
+    assert not caplog.messages
+    other = override(recipe, ["student.backbone=us/other", "teacher.model=us/else"])
+    assert (other.teacher, other.student) == (TeacherSpec(model="us/else"), StudentSpec(backbone="us/other"))
+    (said,) = caplog.messages
+    assert said.startswith("the recipe's teacher.prompts are left out, because they are those of us/big: set teacher.p")
+
+
+def test_prompts_of_given_vectors_do_not_depend_on_the_model_s_name():
+    teacher = TeacherSpec(model="us/big", prompts={"query": "q: "}, vector_column="v")
+    given = Recipe(name="a", texts=TextsSpec("a.parquet"), teacher=teacher, student=StudentSpec(backbone="us/small"))
+    assert override(given, ["teacher.model=us/other"]).teacher == replace(teacher, model="us/other")
+
+
+def test_a_revision_needs_a_model():
+    with pytest.raises(InputError, match=r"student\.revision: expected None without student\.backbone .*, found 'a1'"):
+        StudentSpec(layers=(0, 2), revision="a1")
