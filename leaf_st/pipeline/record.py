@@ -184,9 +184,11 @@ def _sources(recipe: Recipe, folder: Path) -> dict[str, Any]:
 
 def _sources_of_student(start: str, revision: str | None) -> dict[str, Any]:
     folder = find_model(start, revision)
-    known: dict[str, Any] = read_record(folder).get("sources", {})
+    if record := read_record(folder):
+        sources: dict[str, Any] = record.get("sources", {})
+        return sources
     # The students of the paper's authors have no record, and the commits of their texts are unknown.
-    return known or (provenance(TextsSpec(PAPER), folder / TEXTS) if published_as(start) else {})
+    return provenance(TextsSpec(PAPER), folder / TEXTS) if published_as(start) else {}
 
 
 def _commits(recipe: Recipe) -> dict[str, str | None]:
