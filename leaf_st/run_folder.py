@@ -11,7 +11,7 @@ from typing import Any
 
 from leaf_st.atomic import is_temporary
 from leaf_st.errors import InputError
-from leaf_st.recipe import PAPER, TEACHER_OF_START, Recipe, is_limit, with_fit
+from leaf_st.recipe import DOCSTRINGS, PAPER, TEACHER_OF_START, Recipe, is_limit, with_fit
 from leaf_st.recipe.types import path_problem
 from leaf_st.sealed import read_sealed, write_sealed
 
@@ -21,6 +21,7 @@ GIVEN = Path(TEXTS, "given.parquet")  # the texts that a call of Python passed
 STORE = "store"
 GENERAL = "general"
 CHECKPOINTS = "checkpoints"
+PASSING = "passing"  # folder in `CHECKPOINTS` of the checkpoint that is only for resuming
 MODEL = "model"
 RESULTS = "results"
 REPORT = "report"
@@ -36,6 +37,7 @@ SMOKE_START = "start"
 _PARTS = {RECIPE, TEXTS, STORE, GENERAL, CHECKPOINTS, MODEL, RESULTS, REPORT, PUBLISH, HELD_OUT, SITE, MTEB_RESULTS}
 _RECIPE_PARTS = ("texts", "teacher", "student", "training")
 _PARTS |= {VOCABULARY, SMOKE_TEACHER, SMOKE_START, Path(FIT).parts[0]}
+_TRAINED_PARTS = ("general", "student", "training")  # what shapes the student, besides the vectors
 
 
 def is_run(folder: Path) -> bool:
@@ -44,8 +46,10 @@ def is_run(folder: Path) -> bool:
 
 
 def has_begun_training(folder: Path) -> bool:
-    """Return whether a student was trained, or is being trained, in the run folder ``folder``."""
-    return any((folder / name).exists() for name in (CHECKPOINTS, MODEL))
+    """Return whether the run folder ``folder`` contains a trained student, or a checkpoint of one."""
+    checkpoints = folder / CHECKPOINTS  # exists before the first step, without a checkpoint
+    found = [path for place in (checkpoints, checkpoints / PASSING) for path in place.glob("checkpoint-*")]
+    return bool(found) or (folder / MODEL).exists()
 
 
 def require_run(folder: Path) -> None:
@@ -140,11 +144,28 @@ def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
             continue
         if is_limit(key.split(" ", 1)[0]) or (key.startswith("texts.exclude ") and _names_the_sets(asked, known)):
             continue
-        if re.split(r"[. ]", key)[0] in _used_parts(folder, asked):
-            raise InputError(
-                f"{folder} is a run of another recipe ({key}): name another --output, or delete the folder"
-            )
+        part = re.split(r"[. ]", key)[0]
+        if part in _embedded_parts(folder, asked):
+            remedy = _remedy(key, recorded, source)
+        elif part in _TRAINED_PARTS and has_begun_training(folder):
+            trained = " and ".join(str(folder / name) for name in (CHECKPOINTS, MODEL) if (folder / name).exists())
+            remedy = f"name another --output, or delete {trained} to train again on the same vectors"
+        else:
+            continue
+        raise InputError(f"{folder} is a run of another recipe ({key}): {remedy}")
     return known
+
+
+def _remedy(key: str, recorded: str | None, source: str) -> str:
+    """Return what to do about ``key``, a change in the recipe of vectors that were made from the texts ``recorded``."""
+    if key.startswith("texts.source "):
+        from huggingface_hub import constants  # is slow, and the commands import this module
+
+        if (recorded, source) == (PAPER, DOCSTRINGS) and constants.HF_HUB_OFFLINE:
+            return "unset HF_HUB_OFFLINE, which lets recipes choose docstrings, or name another --output"
+        if (recorded, source) == (DOCSTRINGS, PAPER):
+            return "add --set texts.source=docstrings to resume the run, or name another --output"
+    return "name another --output, or delete the folder"
 
 
 def _names_the_sets(asked: Recipe, known: dict[str, Any]) -> bool:
@@ -162,14 +183,12 @@ def differences(before: dict[str, Any], asked: Recipe) -> list[str]:
     return _differences(before, _without_unused_arguments(json.loads(json.dumps(asked.to_dict()))))
 
 
-def _used_parts(folder: Path, asked: Recipe) -> list[str]:
-    """Return the parts of the recipe on which the files in ``folder`` depend."""
+def _embedded_parts(folder: Path, asked: Recipe) -> list[str]:
+    """Return the parts of the recipe on which the vectors in ``folder`` depend."""
     parts = ["texts", "teacher"]
     if (folder / GENERAL).exists():
         parts.append("general")
-    if has_begun_training(folder):
-        parts += ["general", "student", "training"]
-    elif asked.teacher.model == TEACHER_OF_START:
+    if asked.teacher.model == TEACHER_OF_START:
         parts.append("student")
     return parts
 

@@ -4,10 +4,13 @@ import json
 import os
 
 import pytest
+from huggingface_hub import constants
 
 from leaf_st.errors import InputError
+from leaf_st.pipeline.default_texts import open_texts
+from leaf_st.pipeline.recipe_file import override
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec
-from leaf_st.run_folder import GIVEN, RECIPE, known_record, read_record, read_run
+from leaf_st.run_folder import GIVEN, RECIPE, has_begun_training, known_record, read_record, read_run
 from leaf_st.sealed import write_sealed
 
 RECORD = {key: Recipe(name="tiny").to_dict() for key in ("recipe", "resolved")}
@@ -83,3 +86,37 @@ def test_texts_of_a_call_that_were_deleted_are_another_source(tmp_path):
     write_sealed(folder / RECIPE, json.loads(json.dumps(record)))
     with pytest.raises(InputError, match=r"another recipe \(texts\.source was "):
         known_record(folder, _given(source))
+
+
+@pytest.mark.parametrize(
+    ("began_offline", "remedy"),
+    [
+        (False, "unset HF_HUB_OFFLINE, which lets recipes choose docstrings, or name another --output"),
+        (True, "add --set texts.source=docstrings to resume the run, or name another --output"),
+    ],
+)
+def test_open_texts_that_another_environment_chose_are_named_with_the_remedy(
+    began_offline, remedy, tmp_path, monkeypatch
+):
+    def asked(offline):
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+        return Recipe("tiny", texts=open_texts(100, sentences=True))
+
+    first = asked(began_offline)
+    (tmp_path / "store").mkdir()
+    write_sealed(tmp_path / RECIPE, json.loads(json.dumps({key: first.to_dict() for key in ("recipe", "resolved")})))
+    now = asked(not began_offline)
+    sources = f"texts.source was '{first.texts.source}', is '{now.texts.source}'"
+    with pytest.raises(InputError, match=rf"another recipe \({sources}\): {remedy}$"):
+        known_record(tmp_path, now)
+    resumed = override(now, ["texts.source=docstrings"]) if began_offline else asked(offline=False)
+    assert known_record(tmp_path, resumed)["recipe"]["texts"]["source"] == first.texts.source
+
+
+def test_a_training_begins_with_its_first_checkpoint(tmp_path):
+    assert not has_begun_training(tmp_path)
+    (tmp_path / "checkpoints" / "passing").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "runs").mkdir()  # an integration's
+    assert not has_begun_training(tmp_path)
+    (tmp_path / "checkpoints" / "passing" / "checkpoint-3").mkdir()
+    assert has_begun_training(tmp_path)

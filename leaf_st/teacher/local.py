@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
+from leaf_st.errors import InputError
 from leaf_st.models.find import content_hash, find_model, first_content_hash
 from leaf_st.models.identity import Identity, identify
 from leaf_st.models.load import load_model, token_rows, warn_once
@@ -202,18 +203,24 @@ class LocalTeacher:
         if not texts:
             return vectors
         order = np.argsort(self.token_counts([prompt + text for text in texts]), kind="stable")[::-1]
-        batches = [
-            encode(
-                [texts[row] for row in order[start : start + self.batch_size]],
-                prompt=prompt,
-                batch_size=self.batch_size,
-                convert_to_tensor=True,
-                show_progress_bar=False,
-            )
-            for start in range(0, len(order), self.batch_size)
-        ]
-        # Copied only now: a GPU computes a batch while the next one is tokenized.
-        vectors[order] = torch.cat(batches).float().cpu().numpy()
+        try:
+            batches = [
+                encode(
+                    [texts[row] for row in order[start : start + self.batch_size]],
+                    prompt=prompt,
+                    batch_size=self.batch_size,
+                    convert_to_tensor=True,
+                    show_progress_bar=False,
+                )
+                for start in range(0, len(order), self.batch_size)
+            ]
+            # Copied only now: a GPU computes a batch while the next one is tokenized.
+            vectors[order] = torch.cat(batches).float().cpu().numpy()
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                f"teacher.batch_size: expected batches that fit into the memory of the GPU, found {self.batch_size:,} "
+                "texts at a time, which do not: set a lower number"
+            ) from error
         return normalized(vectors) if self._normalized else vectors
 
 

@@ -73,6 +73,7 @@ REFUSED = {
     "resume_from_checkpoint": _RESUME,
     "save_only_model": _UNDISTURBED,
     "ignore_data_skip": _UNDISTURBED,
+    "dataloader_in_order": _UNDISTURBED,
     "data_seed": "set seed instead",
     "auto_find_batch_size": "lower per_device_train_batch_size and raise gradient_accumulation_steps instead",
     "do_train": "run `leaf-st train` instead",
@@ -206,10 +207,9 @@ def check_arguments(recipe: Recipe) -> None:
         _check_name(name)
         _check_value(name, value)
     _check_environment()
-    if recipe.student.static and recipe.training.arguments.get("gradient_checkpointing"):
-        raise InputError(
-            "gradient_checkpointing: expected a student with layers, found student.static=true: remove the argument"
-        )
+    for name in ("activation_checkpointing", "gradient_checkpointing"):  # as newer and older transformers name it
+        if recipe.student.static and recipe.training.arguments.get(name):
+            raise InputError(f"{name}: expected a student with layers, found student.static=true: remove the argument")
     for name in ("fsdp", "ddp_backend"):
         is_alone = not torch.distributed.is_initialized() and "RANK" not in os.environ
         if recipe.training.arguments.get(name) and is_alone:

@@ -155,8 +155,11 @@ def with_steps(recipe: Recipe, steps: int, rows: int) -> Recipe:
 
 def measure_pace(recipe: Recipe, fingerprint: Fingerprint, texts: Sequence[Text], student: SentenceTransformer) -> Pace:
     """Train a copy of ``student`` for two epochs of ``texts``, and time the second epoch."""
+    copied = deepcopy(student)
+    if recipe.training.max_length is not None:
+        copied.max_seq_length = recipe.training.max_length
     with tempfile.TemporaryDirectory(prefix="leaf-st-budget-") as folder:
-        return Pace(*broadcast_object_list(list(_trial(recipe, fingerprint, texts, Path(folder), deepcopy(student)))))
+        return Pace(*broadcast_object_list(list(_trial(recipe, fingerprint, texts, Path(folder), copied))))
 
 
 def _trial(

@@ -26,6 +26,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import SaveStrategy
 
 from leaf_st.errors import InputError
+from leaf_st.run_folder import PASSING
 from leaf_st.sealed import file_checksum, read_sealed, write_sealed
 
 _logger = logging.getLogger(__name__)
@@ -33,7 +34,6 @@ _logger = logging.getLogger(__name__)
 _SECONDS_AT_RISK = 120  # training time that a kill may lose; writing a checkpoint takes about one second
 # Written last, with the checksums of the other files: a checkpoint without this file was interrupted by a kill.
 _COMPLETE = "complete.json"
-_PASSING = "passing"  # folder of the checkpoint that is only for resuming
 _NAME = re.compile(r"checkpoint-([1-9][0-9]*)")
 
 
@@ -42,23 +42,28 @@ def complete_checkpoints(folder: Path) -> dict[int, Path]:
     return {step: path for step, path in sorted(_checkpoints(folder).items()) if (path / _COMPLETE).is_file()}
 
 
-def last_complete_checkpoint(folder: Path, processes: int = 1) -> Path | None:
+def last_complete_checkpoint(folder: Path, processes: int = 1, needs_best: bool = True) -> Path | None:
     """Return the newest complete checkpoint in ``folder``, and remove those that are incomplete or damaged.
 
-    A checkpoint also needs the checkpoint with the best loss, from which the student is loaded at the end.
+    Args:
+        folder: The folder of the checkpoints.
+        processes: Number of processes that will train.
+        needs_best: Whether the student at the end is the one with the best loss. A checkpoint is then used only if the
+            checkpoint with the best loss up to its step exists too.
 
     Raises:
         InputError: If a different number of processes wrote the checkpoint, so that steps had more or fewer rows; or
             the checkpoint with the best loss is missing, as in an incomplete copy: nothing is removed then.
     """
-    complete = {**complete_checkpoints(folder / _PASSING), **complete_checkpoints(folder)}
+    complete = {**complete_checkpoints(folder / PASSING), **complete_checkpoints(folder)}
     intact = {step: path for step, path in complete.items() if not _is_damaged(path)}
-    found = [*_checkpoints(folder).items(), *_checkpoints(folder / _PASSING).items()]
+    found = [*_checkpoints(folder).items(), *_checkpoints(folder / PASSING).items()]
     newest = max((step for step, _ in found), default=None)
-    if newest in intact:  # an earlier one may lack its best checkpoint, which a newer best one has replaced
+    # An earlier one may lack its best checkpoint, which a newer best one has replaced.
+    if needs_best and newest in intact:
         _require_best(intact[newest], folder)
     names = {path.name for path in intact.values()}
-    usable = {step: path for step, path in intact.items() if (_best(path) or path.name) in names}
+    usable = {step: path for step, path in intact.items() if not needs_best or (_best(path) or path.name) in names}
     # The newest first: after a kill in between, no checkpoint is left without the earlier one that it needs.
     for _, path in sorted(found, reverse=True):
         if path not in usable.values():
@@ -114,7 +119,7 @@ def _best(checkpoint: Path) -> str | None:
 def _require_best(newest: Path, folder: Path) -> None:
     """Check that the checkpoint with the best loss up to ``newest`` exists in ``folder``, intact or damaged."""
     best = _best(newest)
-    places = (folder, folder / _PASSING)
+    places = (folder, folder / PASSING)
     if best is not None and not any((place / best).is_dir() for place in places):
         raise InputError(
             f"{newest}: expected {folder / best} too, the checkpoint with the lowest loss, found none: restore it, or "
@@ -175,7 +180,7 @@ class SaveByTheClock(TrainerCallback):
         if not state.is_world_process_zero:
             return
         folder = Path(str(args.output_dir))
-        passing = folder / _PASSING
+        passing = folder / PASSING
         earlier = list(_checkpoints(passing).values())
         new = folder / f"checkpoint-{state.global_step}"
         # A training that began with an earlier version may validate a step that it does not save.
@@ -224,6 +229,12 @@ class Stop(TrainerCallback):
         """Stop if requested."""
         if self.asked:
             control.should_save = control.should_training_stop = True
+
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Skip the work of a complete epoch if training stops in the middle of one."""
+        is_complete = float(state.epoch or 0).is_integer() or state.global_step >= state.max_steps
+        if self.asked and not is_complete:
+            control.should_evaluate = control.should_save = False
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def train(
         evaluator: Evaluator of sentence-transformers, called at each validation, in a training by one process.
 
     Returns:
-        The student with the lowest validation loss.
+        The student with the lowest validation loss, or that of the last step with `load_best_model_at_end=false`.
 
     Raises:
         InputError: If the store is too small or damaged or has the same vector for all texts, an argument is
@@ -112,7 +112,9 @@ def train(
         first = store.shard(0).embeddings  # an earlier version may have made the store
         require_different(store.fingerprint.teacher, first, whole=len(first) == len(store))
     with arguments.main_process_first(local=False):
-        checkpoint = last_complete_checkpoint(run / "checkpoints", arguments.world_size)
+        checkpoint = last_complete_checkpoint(
+            run / "checkpoints", arguments.world_size, arguments.load_best_model_at_end
+        )
     arguments.eval_on_start &= checkpoint is None  # a resumed training was validated at its start
     trainer = LeafTrainer(student, store, recipe.training, arguments, general, callbacks, evaluator)
     if trainer.held_out_rows < recipe.training.held_out_rows:

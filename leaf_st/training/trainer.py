@@ -147,12 +147,13 @@ class LeafTrainer(SentenceTransformerTrainer):
         return len(self._held_out)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *others: Any, **more: Any) -> TrainOutput:  # noqa: ANN401
-        """Train as the base class does; from a checkpoint of the last step, only load the best checkpoint.
+        """Train as the base class does; from a checkpoint of the last step, only load the selected checkpoint.
 
         From such a checkpoint the base class would take one more step, if the last step is not the end of an epoch.
 
         Raises:
             DivergedError: If a loss is NaN or infinite.
+            InputError: If a batch does not fit into the memory of the GPU.
             KeyboardInterrupt: On Ctrl-C, after the current batch and a checkpoint. On a second Ctrl-C, or with several
                 processes, immediately.
         """
@@ -160,7 +161,8 @@ class LeafTrainer(SentenceTransformerTrainer):
             state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / "trainer_state.json"))
             if state.global_step >= state.max_steps:
                 self.state = state
-                best = state.best_model_checkpoint  # the run folder may have been moved since
+                # The run folder may have been moved since.
+                best = state.best_model_checkpoint if self.args.load_best_model_at_end else None
                 self._load_from_checkpoint(
                     str(Path(str(self.args.output_dir)) / Path(best).name) if best else resume_from_checkpoint
                 )
@@ -168,8 +170,23 @@ class LeafTrainer(SentenceTransformerTrainer):
         try:
             with stop_on_ctrl_c(self._stop) if self.args.world_size == 1 else nullcontext():
                 return super().train(resume_from_checkpoint, *others, **more)
+        except torch.OutOfMemoryError as error:
+            raise self._too_large_batch() from error
         finally:
             self._threads.on_train_end()  # transformers does not call it after an exception
+
+    def _too_large_batch(self) -> InputError:
+        """Return the error for a batch that does not fit into the memory of the GPU."""
+        if not self.model.training:
+            return InputError(
+                f"per_device_eval_batch_size: expected batches that fit into the memory of the GPU, found one of "
+                f"{self.args.per_device_eval_batch_size:,} texts that does not: lower the value"
+            )
+        return InputError(
+            f"per_device_train_batch_size: expected batches that fit into the memory of the GPU, found one of "
+            f"{self.args.per_device_train_batch_size:,} texts that does not: halve the value and set "
+            f"gradient_accumulation_steps={2 * self.args.gradient_accumulation_steps}, for steps with as many texts"
+        )
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *others: Any, **more: Any) -> Any:  # noqa: ANN401
         """Return the loss of a batch, with the attention kernel that is fastest for the batch."""
@@ -241,6 +258,8 @@ class LeafTrainer(SentenceTransformerTrainer):
             pin_memory=self.args.dataloader_pin_memory,
             persistent_workers=self.args.dataloader_persistent_workers,
             prefetch_factor=self.args.dataloader_prefetch_factor,
+            # transformers 5.0 may lack the argument.
+            multiprocessing_context=getattr(self.args, "dataloader_multiprocessing_context", None),
         )
         # Accelerator.prepare would divide this process's part again. It also repeats rows to fill the last batch, and
         # does not set the epoch of the sampler when training with several processes resumes within an epoch.

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from families import save_family
 from safetensors.torch import load_file, save_file
 from scipy.stats import spearmanr
@@ -24,6 +25,7 @@ from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.teacher.workers import Partition
 from leaf_st.texts.read import read_texts
 from leaf_st.training.train import initial_student
+from leaf_st.training.trainer import LeafTrainer
 
 
 def test_the_recipe_is_written_down_as_asked_and_as_resolved(recipe, tmp_path):
@@ -149,6 +151,36 @@ def test_another_recipe_is_refused_by_the_values_that_differ(recipe, tmp_path):
     other = replace(recipe, training=replace(recipe.training, cycles=3))
     with pytest.raises(InputError, match=r"another recipe \(training\.cycles was 1, is 3\)"):
         Run(other, tmp_path / "run")
+
+
+def test_a_run_that_has_no_checkpoint_may_have_another_training(recipe, tmp_path, monkeypatch):
+    def compute_loss(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    folder = tmp_path / "run"
+    Run(recipe, folder).embed()
+    with monkeypatch.context() as patch:
+        patch.setattr(LeafTrainer, "compute_loss", compute_loss)
+        with pytest.raises(InputError, match=r"^per_device_train_batch_size: .*, found one of 32 texts that does not"):
+            Run(recipe, folder).train()
+    assert (folder / "checkpoints").is_dir()
+    arguments = {**recipe.training.arguments, "per_device_train_batch_size": 16, "gradient_accumulation_steps": 2}
+    smaller = replace(recipe, training=replace(recipe.training, arguments=arguments))
+    Run(smaller, folder).train()
+    assert json.loads((folder / "recipe.json").read_text())["arguments"]["per_device_train_batch_size"] == 16
+
+
+def test_another_training_needs_no_other_vectors(recipe, finished):
+    checkpoints, model = (finished / name for name in ("checkpoints", "model"))
+    other = replace(recipe, training=replace(recipe.training, end_learning_rate=2e-5))
+    for there in (f"{checkpoints} and {model}", str(model)):
+        remedy = rf"is 2e-05\): name another --output, or delete {there} to train again on the same vectors$"
+        with pytest.raises(InputError, match=remedy):
+            Run(other, finished)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    shutil.rmtree(model)
+    Run(other, finished).train()
+    assert model.is_dir()
 
 
 def test_a_resumed_run_may_have_another_batch_size(recipe, tmp_path):
@@ -395,6 +427,12 @@ def test_the_record_names_what_the_student_learned_from_before(going_on, finishe
     (start / "recipe.json").write_text(json.dumps({**record, "sources": sources}))
     Run(replace(going_on, student=StudentSpec(start=str(start))), tmp_path / "run").embed()
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["sources"] == sources
+
+
+def test_a_start_with_a_record_learned_from_the_texts_in_the_record(going_on, finished, tmp_path):
+    start = shutil.copytree(finished, tmp_path / "leaf-ir")
+    Run(replace(going_on, student=StudentSpec(start=str(start))), tmp_path / "run").embed()
+    assert "sources" not in json.loads((tmp_path / "run" / "recipe.json").read_text())
 
 
 def test_general_texts_that_are_trained_on_are_left_out(going_on, tmp_path, caplog):

@@ -3,6 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
@@ -192,3 +193,16 @@ def test_the_batch_size_is_the_recipe_s_and_changes_no_vector(tiny_teacher_folde
     np.testing.assert_allclose(small.encode_query(TEXTS), expected, atol=1e-5)
     assert sizes == [5] * 8
     assert small.fingerprint == default.fingerprint
+
+
+def test_a_batch_that_does_not_fit_into_the_memory_is_named(tiny_teacher_folder, monkeypatch):
+    teacher = _load(tiny_teacher_folder, batch_size=5)
+
+    def forward(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(SentenceTransformer, "forward", forward)
+    with pytest.raises(
+        InputError, match=r"^teacher\.batch_size: expected batches .*, found 5 texts .*: set a lower nu"
+    ):
+        teacher.encode_query(TEXTS)

@@ -187,10 +187,11 @@ def test_without_the_best_checkpoint_fewer_steps_may_be_saved_than_validated(tmp
     assert training_arguments(_given(**arguments), tmp_path, "cpu").save_steps == 8
 
 
-def test_a_student_without_layers_has_nothing_to_compute_again(tmp_path):
-    recipe = _given(gradient_checkpointing=True)
+@pytest.mark.parametrize("name", ["activation_checkpointing", "gradient_checkpointing"])
+def test_a_student_without_layers_has_nothing_to_compute_again(name):
+    recipe = _given(**{name: True})
     check_arguments(recipe)
-    with pytest.raises(InputError, match=r"^gradient_checkpointing: .* found student\.static=true: remove"):
+    with pytest.raises(InputError, match=rf"^{name}: .* found student\.static=true: remove"):
         check_arguments(replace(recipe, student=StudentSpec(static=True)))
 
 

@@ -79,3 +79,18 @@ def test_too_few_texts_to_try_with(recipe, teacher, texts, changed):
         steps_for_budget(
             changed(recipe, budget_minutes=1), teacher.fingerprint, texts[:5], new_student(recipe, teacher.fingerprint)
         )
+
+
+def test_a_trial_reads_as_many_tokens_as_the_training(recipe, teacher, texts, changed, monkeypatch):
+    longest, train = [], LeafTrainer.training_step
+
+    def training_step(trainer, model, inputs, *others):
+        longest.append(inputs["text_input_ids"].shape[1])
+        return train(trainer, model, inputs, *others)
+
+    monkeypatch.setattr(LeafTrainer, "training_step", training_step)
+    asked = changed(recipe, max_length=6)
+    student = new_student(asked, teacher.fingerprint)
+    before = student.max_seq_length
+    measure_pace(asked, teacher.fingerprint, texts[:110], student)
+    assert max(longest) == 6 < before == student.max_seq_length

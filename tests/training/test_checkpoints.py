@@ -10,6 +10,7 @@ import pytest
 import torch
 from from_scratch import same_model, train, validation_losses
 from safetensors.torch import load_file
+from transformers import TrainerCallback
 
 from leaf_st.errors import InputError
 from leaf_st.sealed import file_checksum, read_sealed, write_sealed
@@ -48,6 +49,26 @@ def test_a_training_killed_behind_its_last_step_takes_no_other(tmp_path, recipe,
     assert same_model(tmp_path / "killed", tmp_path / "whole")
 
 
+@pytest.mark.parametrize("best", ["checkpoint-3", "checkpoint-1"])  # the second is missing
+def test_the_student_of_the_last_step_needs_no_best_checkpoint(tmp_path, recipe, store, changed, best):
+    of_last_step = changed(recipe, max_steps=6, eval_steps=3, save_steps=3, load_best_model_at_end=False)
+    train(of_last_step, store, tmp_path / "whole")
+    killed = shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    shutil.rmtree(killed / "model")
+    _set_best(killed / "checkpoints" / "checkpoint-6", best)
+    train(of_last_step, store, killed)
+    assert same_model(killed, tmp_path / "whole")
+
+
+def _set_best(checkpoint, name):
+    """Write that the checkpoint ``name`` of this training had the lowest loss."""
+    path = checkpoint / "trainer_state.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "best_model_checkpoint": f"elsewhere/{name}"}))
+    mark = read_sealed(checkpoint / "complete.json")
+    mark["files"][path.name] = file_checksum(path)
+    write_sealed(checkpoint / "complete.json", mark)
+
+
 @pytest.mark.parametrize("after_step", [5, 30])  # of 50; an epoch has 25
 def test_a_killed_training_goes_on_to_the_same_model(tmp_path, finished, recipe, store, after_step):
     process = killable.start(recipe, store, tmp_path)
@@ -74,6 +95,32 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path, finished, recipe, st
     assert not (tmp_path / "model").exists()
     train(recipe, store, tmp_path)
     assert same_model(tmp_path, finished)
+
+
+class _CtrlC(TrainerCallback):
+    def __init__(self, step):
+        self._step = step
+
+    def on_step_begin(self, args, state, control, **_):
+        if state.global_step == self._step - 1:
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("step", "place"),
+    [(10, "passing/checkpoint-10"), (7, "checkpoint-7"), (12, "checkpoint-12")],
+)
+def test_ctrl_c_in_mid_epoch_validates_nothing(tmp_path, recipe, store, changed, step, place):
+    """An epoch has 7 steps, and the training ends in the second one."""
+    asked = changed(recipe, eval_strategy="epoch", save_strategy="epoch", per_device_train_batch_size=32, max_steps=12)
+    train(asked, store, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(asked, store, tmp_path / "stopped", callbacks=[_CtrlC(step)])
+    last = last_complete_checkpoint(tmp_path / "stopped" / "checkpoints")
+    assert last.relative_to(tmp_path / "stopped" / "checkpoints").as_posix() == place
+    train(asked, store, tmp_path / "stopped")
+    assert validation_losses(tmp_path / "stopped") == validation_losses(tmp_path / "whole")
+    assert same_model(tmp_path / "stopped", tmp_path / "whole")
 
 
 def test_half_a_checkpoint_is_not_used(tmp_path, finished):
@@ -143,11 +190,7 @@ def test_a_checkpoint_needs_the_best_one(tmp_path, recipe, store, changed):
 def test_a_copy_without_the_best_checkpoint_is_named_and_left_alone(tmp_path, finished):
     checkpoints = shutil.copytree(finished / "checkpoints", tmp_path / "checkpoints")
     last = last_complete_checkpoint(checkpoints)
-    state = json.loads((last / "trainer_state.json").read_text())
-    (last / "trainer_state.json").write_text(json.dumps({**state, "best_model_checkpoint": "elsewhere/checkpoint-1"}))
-    mark = read_sealed(last / "complete.json")
-    mark["files"]["trainer_state.json"] = file_checksum(last / "trainer_state.json")
-    write_sealed(last / "complete.json", mark)
+    _set_best(last, "checkpoint-1")
     before = sorted(checkpoints.rglob("*"))
     missing = f"^{last}: expected {checkpoints}/checkpoint-1 too, .*, found none: restore it, or delete {checkpoints}"
     with pytest.raises(InputError, match=missing):

@@ -274,3 +274,31 @@ def test_a_validation_loss_that_is_nan_for_one_text_is_seen(recipe, store, tmp_p
     monkeypatch.setattr(trainer, "prediction_step", first_is_nan)
     with pytest.raises(InputError, match=r"the training diverged: .* found eval_loss nan at step 0"):
         trainer.evaluate()
+
+
+@pytest.mark.parametrize(
+    ("in_training", "message"),
+    [
+        (True, "per_device_train_batch_size: .* of 8 texts that does not: .* set gradient_accumulation_steps=2, for"),
+        (False, "per_device_eval_batch_size: .* of 8 texts that does not: lower the value"),
+    ],
+)
+def test_a_batch_that_does_not_fit_into_the_memory_is_named(in_training, message, recipe, store, tmp_path, monkeypatch):
+    compute = LeafTrainer.compute_loss
+
+    def compute_loss(trainer, model, *others, **more):
+        if model.training is in_training:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return compute(trainer, model, *others, **more)
+
+    monkeypatch.setattr(LeafTrainer, "compute_loss", compute_loss)
+    with pytest.raises(InputError, match=rf"^{message}"):
+        train(recipe, store, tmp_path)
+
+
+def test_workers_start_as_the_recipe_says(recipe, changed, store, tmp_path):
+    spec = changed(recipe, dataloader_num_workers=1, dataloader_multiprocessing_context="spawn")
+    student = initial_student(spec, store.fingerprint)
+    trainer = LeafTrainer(student, store, spec.training, training_arguments(spec, tmp_path, "cpu"))
+    for loader in (trainer.get_train_dataloader(), trainer.get_eval_dataloader()):
+        assert loader.multiprocessing_context.get_start_method() == "spawn"
