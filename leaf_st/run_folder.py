@@ -38,6 +38,7 @@ _PARTS = {RECIPE, TEXTS, STORE, GENERAL, CHECKPOINTS, MODEL, RESULTS, REPORT, PU
 _RECIPE_PARTS = ("texts", "teacher", "student", "training")
 _PARTS |= {VOCABULARY, SMOKE_TEACHER, SMOKE_START, Path(FIT).parts[0]}
 _TRAINED_PARTS = ("general", "student", "training")  # what shapes the student, besides the vectors
+_UNUSED_ARGUMENTS = ("data_seed", "dataloader_in_order")
 
 
 def is_run(folder: Path) -> bool:
@@ -180,7 +181,7 @@ def _is_other_source(known: dict[str, Any], asked: Recipe, key: str) -> bool:
 
 def differences(before: dict[str, Any], asked: Recipe) -> list[str]:
     """Return a description of each value in which ``asked`` differs from the recorded recipe ``before``."""
-    return _differences(before, _without_unused_arguments(json.loads(json.dumps(asked.to_dict()))))
+    return _differences(before, _without_unused_values(json.loads(json.dumps(asked.to_dict()))))
 
 
 def _embedded_parts(folder: Path, asked: Recipe) -> list[str]:
@@ -222,14 +223,18 @@ def _is_recipe(value: Any) -> bool:  # noqa: ANN401  (any JSON value)
 
 def _current(record: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return ``record`` as this version would write it, for the run in ``folder``."""
-    return _with_files({key: _without_unused_arguments(value) for key, value in record.items()}, folder)
+    return _with_files({key: _without_unused_values(value) for key, value in record.items()}, folder)
 
 
-def _without_unused_arguments(recipe: Any) -> Any:  # noqa: ANN401  (any JSON value)
-    """Return ``recipe`` without the training argument that earlier versions accepted, and that never had an effect."""
+def _without_unused_values(recipe: Any) -> Any:  # noqa: ANN401  (any JSON value)
+    """Return ``recipe`` without the values that earlier versions accepted, and that never had an effect."""
     match recipe:
-        case {"training": {"arguments": {"data_seed": _, **arguments}, **training}}:
-            return {**recipe, "training": {**training, "arguments": arguments}}
+        case {"training": {"arguments": {**arguments}, **training}}:
+            used = {name: value for name, value in arguments.items() if name not in _UNUSED_ARGUMENTS}
+            recipe = {**recipe, "training": {**training, "arguments": used}}
+    match recipe:
+        case {"student": {"backbone": None, "start": None, "revision": str(), **student}}:
+            recipe = {**recipe, "student": {**student, "backbone": None, "start": None, "revision": None}}
     return recipe
 
 

@@ -9,7 +9,7 @@ from huggingface_hub import constants
 from leaf_st.errors import InputError
 from leaf_st.pipeline.default_texts import open_texts
 from leaf_st.pipeline.recipe_file import override
-from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec
+from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.run_folder import GIVEN, RECIPE, has_begun_training, known_record, read_record, read_run
 from leaf_st.sealed import write_sealed
 
@@ -120,3 +120,15 @@ def test_a_training_begins_with_its_first_checkpoint(tmp_path):
     assert not has_begun_training(tmp_path)
     (tmp_path / "checkpoints" / "passing" / "checkpoint-3").mkdir()
     assert has_begun_training(tmp_path)
+
+
+def test_values_that_never_had_an_effect_are_left_out_of_a_record(tmp_path):
+    record = json.loads(json.dumps(RECORD))
+    for recipe in record.values():
+        recipe["student"]["revision"] = "a1"  # without a backbone
+        recipe["training"]["arguments"] = {"data_seed": 1, "dataloader_in_order": False, "seed": 7}
+    write_sealed(tmp_path / RECIPE, record)
+    (tmp_path / "model").mkdir()
+    expected = Recipe(name="tiny", training=TrainingSpec(arguments={"seed": 7}))
+    for known in (known_record(tmp_path, expected), read_record(tmp_path)):
+        assert Recipe.from_dict(known["resolved"]) == expected
