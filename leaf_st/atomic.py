@@ -13,6 +13,9 @@ from typing import Any
 from leaf_st.errors import InputError, cannot_write
 
 _OF_FILE_MANAGERS = (".DS_Store", "Thumbs.db")  # Finder and Windows Explorer write them into folders that they show
+# Errors of file systems that sync no folders, such as shared folders of virtual machines, and of a folder that may be
+# written but not read. The file is in place then.
+_CANNOT_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.ENOTSUP, errno.EACCES, errno.EPERM)
 
 
 def write_whole(path: Path, write: Callable[[Path], None], leftovers: Iterable[Path] | None = None) -> None:
@@ -143,14 +146,19 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` durable: on POSIX, the folder must be synced."""
+    """Make a rename in ``folder`` durable: on POSIX, the folder must be synced, where the file system can do it."""
     if os.name != "posix":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            error.filename = str(folder)  # unlike opening, a sync names no file
+            raise
 
 
 def make_folder(folder: Path) -> None:

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -148,3 +149,34 @@ def test_a_link_to_a_folder_stays_a_link(tmp_path):
 def test_a_place_without_folders_is_named():
     with pytest.raises(InputError, match=r"/proc/x cannot be made .*: name another folder"):
         replace_folder(Path("/proc/x"), Path.mkdir)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX syncs folders")
+def test_a_file_is_written_where_folders_cannot_be_synced(tmp_path, monkeypatch):
+    sync, numbers = os.fsync, [errno.EINVAL, errno.EIO]
+
+    def fail(descriptor):  # as on a shared folder of a virtual machine
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(numbers[0], os.strerror(numbers[0]))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    write_json(tmp_path / "file.json", [1])
+    assert read_json(tmp_path / "file.json") == [1]
+    replace_folder(tmp_path / "folder", Path.mkdir)
+    assert (tmp_path / "folder").is_dir()
+    numbers.pop(0)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        write_json(tmp_path / "file.json", [2])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has such permissions")
+def test_a_folder_that_may_be_written_but_not_read(tmp_path):
+    folder = tmp_path / "box"
+    folder.mkdir()
+    folder.chmod(0o333)
+    try:
+        write_json(folder / "file.json", [1])
+        assert read_json(folder / "file.json") == [1]
+    finally:
+        folder.chmod(0o755)
