@@ -116,7 +116,7 @@ def _add_pull(commands: SubParsers) -> None:
         "--stream-gb",
         type=at_least_1,
         metavar="N",
-        help="download no shard now; fetch shards when they are read, and keep at most N GB of them",
+        help="download no shard now; fetch shards when they are read, and keep at most N GB of them per process",
     )
     parser.set_defaults(func=_pull)
 

@@ -10,6 +10,7 @@ import os
 import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Annotated, Any
@@ -135,8 +136,12 @@ class RemoteShards:
         self._folder, self._source = folder, source
         self._remote = RemoteFolder(source["url"])
         self._lock = Lock()
-        there = sorted(find_shards(folder).values(), key=lambda path: path.stat().st_mtime_ns)
-        self._sizes: OrderedDict[str, int] = OrderedDict((path.name, path.stat().st_size) for path in there)
+        there: list[tuple[int, str, int]] = []
+        for path in find_shards(folder).values():
+            with suppress(FileNotFoundError):  # another process may remove a shard
+                status = path.stat()
+                there.append((status.st_mtime_ns, path.name, status.st_size))
+        self._sizes: OrderedDict[str, int] = OrderedDict((name, size) for _, name, size in sorted(there))
 
     def open(self, name: str) -> Shard:
         """Map the shard ``name``, which is fetched if it is missing.
@@ -145,30 +150,35 @@ class RemoteShards:
             InputError: If the shard cannot be fetched, or has other content than its name says.
         """
         path = self._folder / name
-        while True:  # another thread may remove the file before this one maps it
+        while True:  # another thread or process may remove the file before this one maps it
             if not path.is_file():
                 self._fetch(path)
             with self._lock:
-                if path.is_file():
-                    shard = open_shard(path)
-                    self._remove_least_recent(path)
-                    return shard
+                try:
+                    size, shard = path.stat().st_size, open_shard(path)
+                except (FileNotFoundError, InputError):
+                    if path.is_file():  # a damaged one
+                        raise
+                    continue
+                self._remove_least_recent(path.name, size)
+                return shard
 
     def _fetch(self, path: Path) -> None:
         self._remote.get(path.name, self._folder)
-        if not is_intact(path):
-            path.unlink()
-            raise InputError(f"{self._remote.url}/{path.name} is damaged: publish the store again")
+        with suppress(FileNotFoundError):  # `open` fetches the file again
+            if not is_intact(path):
+                path.unlink()
+                raise InputError(f"{self._remote.url}/{path.name} is damaged: publish the store again")
 
-    def _remove_least_recent(self, path: Path) -> None:
-        """Remove the least recently read shards while there are too many bytes; ``path`` was read last."""
-        self._sizes[path.name] = path.stat().st_size
-        self._sizes.move_to_end(path.name)
+    def _remove_least_recent(self, name: str, size: int) -> None:
+        """Remove the least recently read shards while there are too many bytes; ``name`` was read last."""
+        self._sizes[name] = size
+        self._sizes.move_to_end(name)
         total = sum(self._sizes.values())
         while len(self._sizes) > 1 and total > self._source["most_bytes"]:
-            oldest, size = self._sizes.popitem(last=False)
+            oldest, freed = self._sizes.popitem(last=False)
             (self._folder / oldest).unlink(missing_ok=True)
-            total -= size
+            total -= freed
 
 
 def remote_shards(folder: Path) -> RemoteShards | None:

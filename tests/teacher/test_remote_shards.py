@@ -15,6 +15,7 @@ from leaf_st.errors import InputError
 from leaf_st.publishing.store.pull import link_store
 from leaf_st.publishing.store.push import copy_store
 from leaf_st.sealed import read_sealed, write_sealed
+from leaf_st.teacher import remote_shards
 from leaf_st.teacher.remote_shards import SOURCE, RemoteFolder, write_source
 from leaf_st.teacher.shard import find_shards
 from leaf_st.teacher.store import FINGERPRINT, PROBE_FILE, STORE_MANIFEST, EmbeddingStore
@@ -221,3 +222,21 @@ def test_what_cannot_be_opened_is_named(store, bucket, tmp_path):
     (copied / SOURCE).write_text(json.dumps({"url": 3}))
     with pytest.raises(InputError, match=r"source\.json is damaged"):
         EmbeddingStore(copied)
+
+
+@pytest.mark.parametrize("reader", ["is_intact", "open_shard"])
+def test_a_shard_that_another_process_removes_is_fetched_again(store, bucket, tmp_path, monkeypatch, reader):
+    copy_store(store.folder, URL)
+    linked = link_store(URL, tmp_path / "linked", 10**9)
+    read, removed = getattr(remote_shards, reader), []
+
+    def remove_first(path):
+        if not removed:
+            removed.append(path.name)
+            path.unlink()
+        return read(path)
+
+    monkeypatch.setattr(remote_shards, reader, remove_first)
+    assert linked.texts([5]) == store.texts([5])
+    assert removed == [store.paths[1].name]
+    assert bucket.fetched[f"/bucket/store/{removed[0]}"] == 2
