@@ -178,7 +178,7 @@ def require_same_models(path: Path, student: "Identity", teacher: "Identity | No
         if row.mode != "teacher":
             pairs.append((row.model, row.revision, student))
         for name, revision, now in pairs:
-            if name is not None and now is not None and (name, revision) != (now.name, now.revision):
+            if name is not None and now is not None and not (name == now.name and now.has_revision(revision)):
                 raise InputError(f"{path} contains results of {name} ({revision}), not of {now}: name another --output")
 
 

@@ -80,7 +80,7 @@ def require_same_sizes(folder: Path, models: Models, remedy: str = "name another
         InputError: If the file describes other models, or contains anything else.
     """
     for role, row in _read(folder).items():
-        if role in models and row.revision != models[role][0].revision:
+        if role in models and not models[role][0].has_revision(row.revision):
             raise InputError(
                 f"{folder} contains results of the {role} {row.model} ({row.revision}), not of {models[role][0]}: "
                 f"{remedy}"

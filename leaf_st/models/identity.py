@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,6 +13,7 @@ from leaf_st.run_folder import read_record, run_of
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Module
+    from torch import nn
 
 _PLACE = ("_name_or_path", "transformers_version")  # these differ between copies of one model
 _LAST_CALL = ("padding", "truncation")  # a fast tokenizer keeps the values of its last call
@@ -25,13 +26,19 @@ class Identity:
     Attributes:
         name: The hub id, or "local/" and the name of the recipe or the folder, because mteb needs an owner.
         revision: Hash of the model.
+        earlier: The hash that earlier versions computed, if it differs; their results keep it.
     """
 
     name: str
     revision: str
+    earlier: str | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.name} ({self.revision})"
+
+    def has_revision(self, revision: str | None) -> bool:
+        """Return whether ``revision``, that of a result, is this model's, whichever version computed it."""
+        return revision is not None and revision in (self.revision, self.earlier)
 
     def with_teacher(self, teacher: "Identity") -> "Identity":
         """Return the identity of this student together with ``teacher``."""
@@ -48,8 +55,8 @@ def identify(model: "SentenceTransformer") -> Identity:
 
     settings = {
         "modules": [[type(part).__name__, cast("Module", part).get_config_dict()] for part in model.children()],
-        "architecture": _architecture(model),
-        "tokenizer": _tokenizer(model),
+        "architecture": _architecture(model.transformers_model),
+        "tokenizer": _tokenizer(model.tokenizer),
         "prompts": model.prompts,
         "default_prompt": model.default_prompt_name,
         "max_length": model.max_seq_length,
@@ -57,12 +64,16 @@ def identify(model: "SentenceTransformer") -> Identity:
         # Only if set, so that the hashes of other models are those of earlier versions.
         **({} if model.truncate_dim is None else {"truncate_dim": model.truncate_dim}),
     }
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    versions = [settings]
+    if routes := _routes(model):  # earlier versions left them out
+        versions.insert(0, {**settings, "routes": routes})
+    digests = [hashlib.sha256(json.dumps(one, sort_keys=True, default=str).encode()) for one in versions]
     for name, weights in model.state_dict().items():
-        digest.update(f"{name}\0{weights.dtype}\0{tuple(weights.shape)}\0".encode())
-        # NumPy has no bfloat16.
-        digest.update(weights.detach().cpu().reshape(-1).view(torch.uint8).numpy())
-    return Identity(with_owner(model_name(model)), digest.hexdigest()[:16])
+        for digest in digests:
+            digest.update(f"{name}\0{weights.dtype}\0{tuple(weights.shape)}\0".encode())
+            # NumPy has no bfloat16.
+            digest.update(weights.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    return Identity(with_owner(model_name(model)), *(digest.hexdigest()[:16] for digest in digests))
 
 
 def hash_files(files: Sequence[Path]) -> str:
@@ -101,20 +112,40 @@ def with_owner(name: str) -> str:
     return local_name(next(names, run.resolve().name))
 
 
-def _architecture(model: "SentenceTransformer") -> dict[str, Any]:
-    if model.transformers_model is None:
+def _routes(model: "SentenceTransformer") -> list[Any]:
+    """Return the settings of the modules in the routes of a Router, which its own settings leave out."""
+    from sentence_transformers.sentence_transformer.modules import Router
+
+    routers = [part for part in model.children() if isinstance(part, Router)]
+    return [
+        [
+            route,
+            type(module).__name__,
+            cast("Module", module).get_config_dict(),
+            _architecture(getattr(module, "model", None)),
+            _tokenizer(getattr(module, "tokenizer", None)),
+        ]
+        for router in routers
+        for route, modules in router.sub_modules.items()
+        for module in cast("nn.Sequential", modules)
+    ]
+
+
+def _architecture(transformer: Any) -> dict[str, Any]:  # noqa: ANN401  (a model of transformers or None)
+    if not hasattr(transformer, "config"):
         return {}
-    config: dict[str, Any] = model.transformers_model.config.to_dict()
+    config: dict[str, Any] = transformer.config.to_dict()
     every = full_attention_every(config.get("layer_types") or [])
     if config.get("model_type") == "modernbert" and every is not None:  # only some copies of a model have this value
         config["global_attn_every_n_layers"] = every
     return {key: value for key, value in config.items() if key not in _PLACE}
 
 
-def _tokenizer(model: "SentenceTransformer") -> Any:  # noqa: ANN401  (JSON)
+def _tokenizer(tokenizer: Any) -> Any:  # noqa: ANN401  (JSON)
     from sentence_transformers.sentence_transformer.modules.tokenizer import TransformersTokenizerWrapper, WordTokenizer
 
-    tokenizer = model.tokenizer
+    if tokenizer is None:
+        return None
     if isinstance(tokenizer, TransformersTokenizerWrapper):
         tokenizer = tokenizer.tokenizer
     if isinstance(tokenizer, WordTokenizer):  # of sentence-transformers: words, stop words and whether case counts

@@ -103,3 +103,23 @@ def test_student_and_teacher_are_a_third_model():
     both = Identity("us/student", "12").with_teacher(Identity("them/teacher", "34"))
     assert both == Identity("us/student+them/teacher", "12+34")
     assert str(both) == "us/student+them/teacher (12+34)"
+
+
+def _pooling_of_a_route(pair):
+    pair[0].sub_modules["document"][1].pooling_mode = "cls"
+
+
+def _lowercase_of_a_route(pair):
+    pair[0].sub_modules["document"][0].tokenizer.backend_tokenizer.normalizer = None
+
+
+@pytest.mark.parametrize("change", [_pooling_of_a_route, _lowercase_of_a_route])
+def test_the_modules_of_a_router_are_a_part_of_it(change, composed, tiny_teacher):
+    before = identify(composed)
+    assert identify(composed) == before
+    change(composed)
+    after = identify(composed)
+    assert after.revision != before.revision
+    assert after.earlier == before.earlier  # earlier versions saw no difference
+    assert after.has_revision(after.earlier)
+    assert identify(tiny_teacher).earlier is None
