@@ -17,7 +17,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 )
 
 from leaf_st import run_folder
-from leaf_st.atomic import read_json
+from leaf_st.atomic import json_or, read_json
 from leaf_st.errors import InputError, ModelError, UnreachableError, cannot_write
 from leaf_st.hub.answers import AnswerError, ask
 from leaf_st.hub.downloads import forget_listing, hashes_of, require_undamaged
@@ -27,8 +27,10 @@ from leaf_st.models.parts import parts_of
 from leaf_st.run_folder import run_of
 from leaf_st.zoo import PACKAGED, ZOO, ZooModel
 
+# Tables of tokenizers without a tokenizer.json, such as the merges of PhoBERT.
+TOKEN_TABLES = ("*.codes", "*.spm", "*.vocab", "*.tiktoken")
 # Weights (safetensors only) and the other files that sentence-transformers needs.
-MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", *TOKEN_TABLES]
 DOCUMENTS = ["README.md", "LICEN[CS]E*", "NOTICE*"]
 PICKLED = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}  # endings of pickles
 # Pickles that trainers of transformers save beside the weights.
@@ -99,6 +101,10 @@ def find_model(
             return packaged
         if isinstance(error, InputError) or cannot_write(error):
             raise
+        # A cache that an earlier version filled has no tables of tokenizers, which most models do not need.
+        earlier = [pattern for pattern in wanted if pattern not in TOKEN_TABLES]
+        if not newest and (kept := find_in_cache(name, revision, earlier)) is not None:
+            return kept
         raise _explained(name, error) from error
 
 
@@ -130,17 +136,64 @@ def commit_of(folder: Path) -> str | None:
     return folder.name if folder.parent.name == "snapshots" else None
 
 
-def content_hash(folder: Path) -> str:
-    """Return a hash of every file in ``folder`` that can change a vector: weights, tokenizer, configs and code."""
+def content_hash(folder: Path, code: bool = False) -> str:
+    """Return a hash of every file in ``folder`` that loading reads and that can change a vector.
+
+    These are weights, tokenizer, configs and code. What a trainer, a notebook or another program leaves in the folder,
+    such as the checkpoints of a training, does not count.
+
+    Args:
+        folder: The model.
+        code: Whether the model's own code may run.
+    """
+    return _hash_of(folder, _files_read(folder, code))
+
+
+def earlier_content_hash(folder: Path) -> str:
+    """Return the hash of ``folder`` as earlier versions computed it, with files that loading does not read."""
     return _hash_of(folder, files_of_vectors(folder))
 
 
 def files_of_vectors(folder: Path) -> set[Path]:
-    """Return every file in ``folder`` that can change a vector."""
+    """Return every file in ``folder`` that could change a vector, also in folders that are no modules of the model."""
     code = ("*.py",) if _runs_own_code(folder) else ()
+    return _matching(folder, (*_ROOT, *code), (*_MODULE, *code))
+
+
+def _files_read(folder: Path, code: bool) -> set[Path]:
+    others = (*TOKEN_TABLES, "*.py") if code and _runs_own_code(folder) else TOKEN_TABLES
+    in_root = (*_ROOT, "dict.txt", *others)  # dict.txt is the vocabulary of BARTpho
+    modules = {part for part, _ in parts_of(folder)} - {folder}
+    has_templates = _reads_templates(folder)
+
+    def is_read(path: Path) -> bool:
+        inside = path.relative_to(folder).parts
+        if any(name.startswith(".") for name in inside):  # such as .ipynb_checkpoints, and the files of macOS
+            return False
+        if len(inside) > 1 and path.suffix != ".py" and modules.isdisjoint(path.parents):
+            return False
+        if path.suffix in PICKLED and any(path.parent.glob("*.safetensors")):  # which are loaded instead
+            return False
+        return has_templates or not (path.suffix == ".jinja" or path.name.startswith("chat_template."))
+
+    return set(filter(is_read, _matching(folder, in_root, (*_MODULE, *others))))
+
+
+def _matching(folder: Path, root: Iterable[str], module: Iterable[str]) -> set[Path]:
+    """Return the files in ``folder`` that match a pattern of ``root``, and those in its subfolders, of ``module``."""
     modules = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(_NO_MODULES)]
-    found = {path for pattern in (*_ROOT, *code) for path in folder.glob(pattern)}
-    return found | {path for module in modules for pattern in (*_MODULE, *code) for path in module.rglob(pattern)}
+    found = {path for pattern in root for path in folder.glob(pattern)}
+    return found | {path for pattern in module for part in modules for path in part.rglob(pattern)}
+
+
+def _reads_templates(folder: Path) -> bool:
+    """Return whether the model in ``folder`` may put a text into a chat template, as models of images and texts do.
+
+    A model with modules names this form in its settings; sentence-transformers chooses the form for any other folder.
+    """
+    configs = [json_or(path, {}) for part, _ in parts_of(folder) for path in part.glob("sentence_*_config.json")]
+    named = any("message" in str(config.get("modality_config")) for config in configs)
+    return named or not (folder / "modules.json").is_file()
 
 
 def is_essential(name: str) -> bool:

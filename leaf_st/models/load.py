@@ -25,7 +25,7 @@ from leaf_st.models.missing import OtherShapesError, load_report
 from leaf_st.models.padding import require_masked_padding
 from leaf_st.models.parts import parts_of
 from leaf_st.models.precision import dtype_of
-from leaf_st.models.safety import length_setting, own_code, require_safe
+from leaf_st.models.safety import length_setting, own_code, replaced_code, require_safe
 from leaf_st.models.settings import require_settings
 from leaf_st.models.tokens import max_length_of, positions_of, special_tokens_of
 from leaf_st.recipe import Precision
@@ -86,6 +86,11 @@ def load_model(
     if not trust_remote_code and (code := own_code(folder)) is not None:
         remedy = _code_remedy(role)
         raise InputError(f"{role} {name} cannot be loaded from {folder}: {code}; {remedy}, or name another {role}")
+    if not trust_remote_code and role == "teacher" and (code := replaced_code(folder)) is not None:
+        warn_once(
+            f"teacher {name} may give other vectors than those of its authors: expected its own code ({code}), found a "
+            f"class of transformers with this name, which is used: {_code_remedy(role)}"
+        )
     device = device or get_device_name()
     _require_device(device)
     dtype = dtype_of(precision, torch.device(device))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from leaf_st.atomic import json_or, read_json
 from leaf_st.errors import ModelError
-from leaf_st.models.find import PICKLED, commit_of, files_of_vectors, is_pickled_weights, pickle_problem
+from leaf_st.models.find import PICKLED, TOKEN_TABLES, commit_of, files_of_vectors, is_pickled_weights, pickle_problem
 from leaf_st.models.lfs import is_lfs_pointer
 from leaf_st.models.parts import parts_of
 from leaf_st.models.tokens import UNLIMITED
@@ -21,7 +21,7 @@ from leaf_st.models.tokens import UNLIMITED
 _ARGUMENTS_OF_TOKENIZERS = ("processor_kwargs", "tokenizer_args")
 _ARGUMENTS = ("model_kwargs", "model_args", *_ARGUMENTS_OF_TOKENIZERS, "config_kwargs", "config_args")
 _WEIGHTS = "model.safetensors"
-_VOCABULARIES = ("tokenizer.json", "vocab*", "*.model", "*.spm", "*.tiktoken", "*.codes", "*.vocab", "bpe*")
+_VOCABULARIES = ("tokenizer.json", "vocab*", "*.model", "bpe*", *TOKEN_TABLES)
 _OF_BYTES = ("ByT5", "Canine", "Perceiver")
 
 
@@ -82,6 +82,18 @@ def own_code(folder: Path) -> str | None:
         if (code := _own_class(config)) is not None:
             return f"expected a model type of transformers, found custom code ({code})"
     return None
+
+
+def replaced_code(folder: Path) -> str | None:
+    """Return the own code of the model in ``folder`` that changes a class of transformers; None if there is none.
+
+    Unless this code is trusted, transformers loads its own class of the same name. Code that also brings its own config
+    does not count: transformers took over such models later, as NomicBERT.
+    """
+    if own_code(folder) is not None:
+        return None
+    maps = (_mapping(json_or(part / "config.json", {}).get("auto_map")) for part, _ in parts_of(folder))
+    return next((str(own["AutoModel"]) for own in maps if "AutoModel" in own and "AutoConfig" not in own), None)
 
 
 class LengthSetting(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 from leaf_st.errors import InputError
 from leaf_st.hub.dataset_files import dataset_commit
 from leaf_st.hub.dataset_url import is_dataset_url
-from leaf_st.models.find import commit_of, content_hash, find_model, local_model, published_as
+from leaf_st.models.find import commit_of, content_hash, earlier_content_hash, find_model, local_model, published_as
 from leaf_st.pipeline.exclude import with_excluded_sets
 from leaf_st.recipe import PAPER, TEACHER_OF_START, Recipe, TextsSpec
 from leaf_st.run_folder import TEXTS, differences, has_begun_training, known_record, read_record
@@ -99,7 +99,7 @@ def run_record(
         "processes": processes,
         "teacher": fingerprint.to_dict(),
         "commits": _commits(resolved),
-        **({_STUDENT: student} if (student := _student_revision(resolved)) else {}),
+        **({_STUDENT: content_hash(student)} if (student := _student_folder(resolved)) else {}),
         **({"sources": sources} if sources else {}),
         "versions": {name: version(name) for name in _LIBRARIES},
     }
@@ -108,7 +108,7 @@ def run_record(
 def require_outside_of_models(recipe: Recipe, folder: Path) -> None:
     """Check that the run folder ``folder`` is not inside the folder of a model of ``recipe``.
 
-    The run's files would change the hash of the model's files, and the run would be refused as that of another model.
+    The run's files would become files of the model, which are read, copied and published with the model.
 
     Raises:
         InputError: If ``folder`` is inside the folder of the teacher, of a member of an ensemble, or of the student's
@@ -122,7 +122,7 @@ def require_outside_of_models(recipe: Recipe, folder: Path) -> None:
         if model is not None and Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(model)):
             raise InputError(
                 f"output {folder}: expected a folder outside of the model folder {model}, found a folder inside (the "
-                "files of the run would change the hash of the model): name another output folder"
+                "files of the run would become files of the model): name another output folder"
             )
 
 
@@ -134,8 +134,11 @@ def require_same_student(recipe: Recipe, folder: Path) -> None:
     """
     if not has_begun_training(folder):
         return
-    expected, found = read_record(folder).get(_STUDENT), _student_revision(recipe)
-    if expected is not None and found is not None and found != expected:
+    expected, model = read_record(folder).get(_STUDENT), _student_folder(recipe)
+    if expected is None or model is None:
+        return
+    found = content_hash(model)
+    if expected not in (found, earlier_content_hash(model)):
         part = "backbone" if recipe.student.start is None else "start"
         name = recipe.student.start or recipe.student.backbone
         raise InputError(
@@ -169,10 +172,10 @@ def other_texts(folder: Path, expected: str, found: str) -> InputError:
     )
 
 
-def _student_revision(recipe: Recipe) -> str | None:
-    """Return the hash of the files of the student's start or backbone; None if the recipe names neither."""
+def _student_folder(recipe: Recipe) -> Path | None:
+    """Return the folder of the student's start or backbone; None if the recipe names neither."""
     name = recipe.student.start or recipe.student.backbone
-    return content_hash(find_model(name, recipe.student.revision)) if name else None
+    return find_model(name, recipe.student.revision) if name else None
 
 
 def _sources(recipe: Recipe, folder: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from leaf_st.run_folder import read_record
 from leaf_st.student.backbone import require_portable
 from leaf_st.student.build import disable_dropout, truncate_right
 from leaf_st.student.static import is_static
-from leaf_st.teacher.protocol import GIVEN, Fingerprint
+from leaf_st.teacher.protocol import GIVEN, Fingerprint, Revisions
 
 _ROLE = "student.start"
 
@@ -110,5 +110,6 @@ def _same_files(known: dict[str, Any], fingerprint: Fingerprint) -> bool:
     """Return whether the record ``known`` of a student names the teacher of ``fingerprint``."""
     if GIVEN in (fingerprint.revision[: len(GIVEN)], str(known.get("revision"))[: len(GIVEN)]):
         return known.get("teacher") == fingerprint.teacher  # the files of one of the two teachers are unknown
-    recorded = replace(fingerprint, revision=str(known.get("revision")), first_revision=known.get("first_revision"))
-    return recorded.has_files_of(fingerprint)
+    hashes: dict[str, Any] = {name: known.get(name) for name in Revisions._fields}
+    hashes["revision"] = str(known.get("revision"))
+    return replace(fingerprint, **hashes).has_files_of(fingerprint)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import Precision, TeacherSpec, TextsSpec
-from leaf_st.teacher.protocol import Teacher
+from leaf_st.teacher.protocol import Revisions, Teacher
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -68,8 +68,8 @@ class TeacherKind(ABC):
         """
 
     @abstractmethod
-    def revisions(self, spec: TeacherSpec) -> tuple[str, str | None]:
-        """Return revision and first revision in the teacher's fingerprint (see `Fingerprint`)."""
+    def revisions(self, spec: TeacherSpec) -> Revisions:
+        """Return the revisions in the teacher's fingerprint."""
 
     @abstractmethod
     def with_teacher_of_start(self, asked: TeacherSpec, spec: TeacherSpec) -> TeacherSpec:

@@ -14,7 +14,6 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from leaf_st.errors import InputError
-from leaf_st.models.find import content_hash, find_model, first_content_hash
 from leaf_st.models.identity import Identity, identify
 from leaf_st.models.load import load_model, token_rows, warn_once
 from leaf_st.models.precision import free_memory
@@ -22,7 +21,8 @@ from leaf_st.models.prompts import prompt_for, task_prompts, unused_for_document
 from leaf_st.models.tokens import copy_tokenizer, max_length_of, require_room, token_counts
 from leaf_st.models.vectors import have_norm_1, normalized
 from leaf_st.recipe import KINDS, TeacherSpec
-from leaf_st.teacher.protocol import Fingerprint, Similarity, Vectors
+from leaf_st.teacher.local_kind import local_revisions
+from leaf_st.teacher.protocol import Fingerprint, Revisions, Similarity, Vectors
 
 _PROBE = ["a", "What does the norm of this vector say?", "Short and long texts alike. " * 20]
 _TOKENS = 256  # embedded at a time
@@ -40,9 +40,8 @@ class LocalTeacher:
     Args:
         model: The model, in the dtype that it runs in.
         name: Hub id or folder.
-        revision: Hash of its files, or its version.
+        revisions: Hashes of its files, or its version.
         prompts: Prompt by kind; the model's own prompt is used for a missing kind.
-        first_revision: The hash of version 0.1 (see `Fingerprint`).
         spec: The recipe's teacher, which determines the batch size and how the model is loaded again in float32.
     """
 
@@ -50,11 +49,11 @@ class LocalTeacher:
         self,
         model: SentenceTransformer,
         name: str,
-        revision: str,
+        revisions: str | Revisions,
         prompts: Mapping[str, str] | None = None,
-        first_revision: str | None = None,
         spec: TeacherSpec | None = None,
     ) -> None:
+        known = Revisions(revisions) if isinstance(revisions, str) else revisions
         own: dict[str, str] = {kind: prompt_for(model.prompts, kind) for kind in KINDS}
         by_kind = {**own, **(prompts or {})}
         self._spec = spec
@@ -68,7 +67,7 @@ class LocalTeacher:
         self._normalized = have_norm_1(probe, 1e-4 if model.dtype == torch.float32 else 1e-2)
         self.fingerprint = Fingerprint(
             teacher=name,
-            revision=revision,
+            **known._asdict(),
             prompts=by_kind,
             max_length=max_length_of(model),
             pooling=_pooling(model),
@@ -76,7 +75,6 @@ class LocalTeacher:
             normalized=self._normalized,
             dimension=probe.shape[1],
             similarity_fn_name=model.similarity_fn_name,
-            first_revision=first_revision,
             task_prompts=task_prompts(model.prompts) or None,
         )
 
@@ -89,8 +87,7 @@ class LocalTeacher:
                 reads no token of a text after a prompt.
         """
         model = load_teacher_model(spec, device)
-        folder = find_model(spec.model, spec.revision, code=spec.trust_remote_code)
-        teacher = cls(model, spec.model, content_hash(folder), spec.prompts, first_content_hash(folder), spec)
+        teacher = cls(model, spec.model, local_revisions(spec), spec.prompts, spec)
         require_room(model, max_length_of(model), teacher.fingerprint.prompts, "teacher.max_length")
         return teacher
 

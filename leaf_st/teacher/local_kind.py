@@ -3,10 +3,11 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from leaf_st.models.find import content_hash, find_model, first_content_hash
+from leaf_st.models.find import content_hash, earlier_content_hash, find_model, first_content_hash
+from leaf_st.models.safety import replaced_code
 from leaf_st.recipe import TeacherSpec
 from leaf_st.teacher.kind import DOCUMENTS, Code, TeacherKind, quoted, with_model
-from leaf_st.teacher.protocol import Teacher
+from leaf_st.teacher.protocol import OWN_CODE, Revisions, Teacher
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -31,10 +32,9 @@ class LocalKind(TeacherKind):
 
         return load_teacher_model(spec)
 
-    def revisions(self, spec: TeacherSpec) -> tuple[str, str | None]:
+    def revisions(self, spec: TeacherSpec) -> Revisions:
         """Return hashes of the model's files."""
-        folder = find_model(spec.model, spec.revision, code=spec.trust_remote_code)
-        return content_hash(folder), first_content_hash(folder)
+        return local_revisions(spec)
 
     def with_limits(self, spec: TeacherSpec, asked: TeacherSpec) -> TeacherSpec:
         """Return ``spec`` with the ``asked`` batch size."""
@@ -60,3 +60,14 @@ class LocalKind(TeacherKind):
         prompted = f", prompt={quoted(prompt)}" if is_stated else ""
         lines.append(f"documents = teacher.encode_document({quoted(DOCUMENTS)}{prompted})  # once")
         return Code("", "\n".join(lines))
+
+
+def local_revisions(spec: TeacherSpec) -> Revisions:
+    """Return hashes of the files of the model that ``spec`` names, and whether its own code replaces transformers'."""
+    trusted = spec.trust_remote_code
+    folder = find_model(spec.model, spec.revision, code=trusted)
+    revision = content_hash(folder, code=trusted)
+    if trusted and replaced_code(folder) is not None:
+        revision += OWN_CODE
+    earlier = earlier_content_hash(folder)
+    return Revisions(revision, first_content_hash(folder), None if earlier == revision else earlier)

@@ -105,9 +105,9 @@ def teacher_spec(
 
 def _other_revision(spec: TeacherSpec, fingerprint: Fingerprint) -> str | None:
     """Return the revision of the teacher of ``spec`` if its files are not those of ``fingerprint``."""
-    revision, first_revision = kind_of(spec).revisions(spec)
-    here = replace(fingerprint, revision=revision, first_revision=first_revision)
-    return None if here.has_files_of(fingerprint) else revision
+    revisions = kind_of(spec).revisions(spec)
+    here = replace(fingerprint, **revisions._asdict())
+    return None if here.has_files_of(fingerprint) else revisions.revision
 
 
 def require_teacher(spec: TeacherSpec, fingerprint: Fingerprint, where: str) -> None:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,18 @@ Vectors: TypeAlias = "NDArray[Any] | Tensor"
 
 # Values that version 0.1 did not record. An unknown value matches any value.
 _LATER = ("similarity_fn_name", "task_prompts")
-_NAMES = ("teacher", "revision", "first_revision")  # compared by `has_files_of`
+_NAMES = ("teacher", "revision", "first_revision", "earlier_revision")  # compared by `has_files_of`
+_IF_KNOWN = ("task_prompts", "earlier_revision")  # recorded if known, so that values and hashes of most teachers stay
 GIVEN = "given-"  # begins the revision of a teacher whose vectors exist already, and whose files are unknown
+OWN_CODE = "+code"  # ends the revision of a model whose own code ran in place of a class of transformers
+
+
+class Revisions(NamedTuple):
+    """The hashes of a teacher's files that all versions of this package compute (see `Fingerprint`)."""
+
+    revision: str
+    first_revision: str | None = None
+    earlier_revision: str | None = None
 
 
 class NoVectorError(InputError):
@@ -72,19 +82,15 @@ class Fingerprint:
     similarity_fn_name: Similarity | None = None
     first_revision: str | None = None
     task_prompts: Mapping[str, str] | None = None
+    earlier_revision: str | None = None
 
     def __post_init__(self) -> None:
         """Replace a length that means no limit, which version 0.1 wrote for static teachers, by None."""
         object.__setattr__(self, "max_length", known_length(self.max_length))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fingerprint as JSON values, without `task_prompts` if there are none."""
-        values = asdict(self)
-        if (
-            self.task_prompts is None
-        ):  # values of teachers without such prompts, and hashes of the values, stay the same
-            del values["task_prompts"]
-        return values
+        """Return the fingerprint as JSON values, without `task_prompts` and `earlier_revision` if they are None."""
+        return {key: value for key, value in asdict(self).items() if value is not None or key not in _IF_KNOWN}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "Fingerprint":
@@ -101,9 +107,8 @@ class Fingerprint:
 
     def has_files_of(self, other: "Fingerprint") -> bool:
         """Return whether the teacher of ``other`` has the same files, whichever version hashed them."""
-        if self.revision == other.revision:
-            return True
-        return other.revision == self.first_revision or self.revision == other.first_revision
+        ours, theirs = ((one.revision, one.first_revision, one.earlier_revision) for one in (self, other))
+        return self.revision in theirs or other.revision in ours
 
     def require_same(self, found: Mapping[str, Any], where: str) -> None:
         """Check that ``found``, the `to_dict` value of another fingerprint, equals this one; names may differ.

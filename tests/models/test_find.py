@@ -1,3 +1,4 @@
+import json
 import shutil
 import time
 from dataclasses import replace
@@ -9,7 +10,7 @@ from hub import COMMIT, connect, serve
 
 from leaf_st import zoo
 from leaf_st.errors import InputError
-from leaf_st.models.find import commit_of, content_hash, find_model
+from leaf_st.models.find import commit_of, content_hash, earlier_content_hash, find_model
 
 
 def test_a_folder_is_taken_as_it_is(tiny_teacher_folder):
@@ -86,17 +87,38 @@ def test_a_missing_package_is_named(monkeypatch):
         find_model(zoo.MINILM)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "2_Dense/model.safetensors", "1_Pooling/config.json"])
-def test_the_hash_is_that_of_all_files_that_shape_vectors(tiny_teacher_folder, tmp_path, name):
+def _change_json(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def model(tiny_teacher_folder, tmp_path):
+    """A model with a module that has weights, and with own code."""
     folder = shutil.copytree(tiny_teacher_folder, tmp_path / "copy")
+    dense = {"idx": 9, "name": "9", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}
+    _change_json(folder / "modules.json", lambda modules: modules.append(dense))
+    _change_json(folder / "config.json", lambda config: config.update(auto_map={"AutoModel": "modeling.BertModel"}))
     (folder / "2_Dense").mkdir()
-    (folder / "2_Dense" / "model.safetensors").write_bytes(b"weights")
-    before = content_hash(folder)
-    (folder / "README.md").write_text("shapes nothing")
-    assert content_hash(folder) == before
-    with (folder / name).open("ab") as file:
-        file.write(b" ")
-    assert content_hash(folder) != before
+    return folder
+
+
+def _add(path, text=" "):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(text)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "2_Dense/model.safetensors", "1_Pooling/config.json"])
+def test_the_hash_is_that_of_all_files_that_shape_vectors(model, name):
+    (model / "2_Dense" / "model.safetensors").write_bytes(b"weights")
+    before = content_hash(model)
+    assert earlier_content_hash(model) == before
+    (model / "README.md").write_text("shapes nothing")
+    assert content_hash(model) == before
+    _add(model / name)
+    assert content_hash(model) != before
 
 
 @pytest.mark.parametrize(
@@ -108,16 +130,60 @@ def test_the_hash_is_that_of_all_files_that_shape_vectors(tiny_teacher_folder, t
         "special_tokens_map.json",
         "2_Dense/pytorch_model.bin",
         "2_Dense/config.json",
+        "bpe.codes",
+        "2_Dense/vocabulary.spm",
     ],
 )
-def test_the_hash_has_the_settings_and_the_pickled_weights_of_modules(tiny_teacher_folder, tmp_path, name):
-    folder = shutil.copytree(tiny_teacher_folder, tmp_path / "copy")
-    (folder / name).parent.mkdir(exist_ok=True)
-    (folder / name).touch()
-    before = content_hash(folder)
-    with (folder / name).open("ab") as file:
-        file.write(b" ")
-    assert content_hash(folder) != before
+def test_the_hash_has_the_settings_the_tables_and_the_pickled_weights_of_modules(model, name):
+    _add(model / name)
+    before = content_hash(model)
+    _add(model / name)
+    assert content_hash(model) != before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "checkpoint-500/model.safetensors",
+        "checkpoint-500/config.json",
+        "eval/results.json",
+        "1_Pooling/.ipynb_checkpoints/config.json",
+        "1_Pooling/._config.json",
+        "2_Dense/pytorch_model.bin",
+        "chat_template.jinja",
+        "modeling.py",
+    ],
+)
+def test_the_hash_has_no_files_that_loading_does_not_read(model, name):
+    (model / "2_Dense" / "model.safetensors").write_bytes(b"weights")
+    before = content_hash(model)
+    _add(model / name)
+    assert content_hash(model) == before
+    assert earlier_content_hash(model) != before  # stores and records of earlier versions may hold this one
+
+
+def test_the_hash_has_code_that_may_run_and_templates_that_texts_are_put_into(model):
+    before = content_hash(model, code=True)
+    _add(model / "modeling.py")
+    assert content_hash(model, code=True) != before
+    template = model / "chat_template.jinja"
+    settings = {"text": {}, "message": {}}
+    _change_json(model / "sentence_bert_config.json", lambda config: config.update(modality_config=settings))
+    before = content_hash(model)
+    _add(template)
+    assert content_hash(model) != before
+    (model / "modules.json").unlink()
+    before = content_hash(model)
+    _add(template)
+    assert content_hash(model) != before
+
+
+def test_the_hash_has_the_modules_of_a_router(composed, tmp_path):
+    composed.save_pretrained(str(tmp_path / "pair"), create_model_card=False)
+    before = content_hash(tmp_path / "pair")
+    assert earlier_content_hash(tmp_path / "pair") == before
+    _add(tmp_path / "pair" / "document_1_Pooling" / "config.json")
+    assert content_hash(tmp_path / "pair") != before
 
 
 def _print_model(url, home, *arguments):
@@ -153,6 +219,24 @@ def test_the_hub_s_safetensors_are_fetched_once(published, tiny_teacher_folder, 
     folder = Path(found.stdout.strip())
     assert content_hash(folder) == content_hash(tiny_teacher_folder)
     assert _resolve(hub.url, tmp_path / "home", "us/tiny").stdout == found.stdout  # the server is stopped by now
+
+
+def _print_earlier_model(url, home):
+    connect(pytest.MonkeyPatch(), url, home)
+    print(find_model("us/tiny", files=["*.json", "*.safetensors", "*.txt", "*.model"]))
+
+
+def test_the_merges_of_a_tokenizer_are_added_to_a_cache_of_an_earlier_version(published, tmp_path):
+    (published / "bpe.codes").write_text("a b 10\n")
+    home = tmp_path / "home"
+    with serve({"us/tiny": published}) as hub:
+        earlier = forked.run(_print_earlier_model, hub.url, home).stdout
+        assert not (Path(earlier.strip()) / "bpe.codes").exists()
+    assert _resolve(hub.url, home, "us/tiny").stdout == earlier  # without the hub, what is there has to do
+    with serve({"us/tiny": published}) as hub:
+        assert _resolve(hub.url, home, "us/tiny").stdout == earlier
+        assert hub.downloads == ["bpe.codes"]
+    assert (Path(earlier.strip()) / "bpe.codes").read_text() == "a b 10\n"
 
 
 def test_a_download_that_breaks_off_is_made_whole_by_the_next(published, tmp_path):

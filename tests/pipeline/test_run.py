@@ -18,6 +18,7 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.errors import InputError
 from leaf_st.hub.downloads import _hashes_of
 from leaf_st.lock import only_process
+from leaf_st.models.find import earlier_content_hash
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import TEACHER_OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.sealed import read_sealed, write_sealed
@@ -224,6 +225,21 @@ def test_a_student_s_model_that_changed_is_refused_like_a_changed_teacher(recipe
     (run / "recipe.json").write_text(json.dumps(record))
     Run(recipe, run).embed()
     np.testing.assert_array_equal(Run(recipe, run).train().encode("a text"), before)
+
+
+def test_files_beside_a_student_s_backbone_are_not_a_part_of_it(recipe, tmp_path):
+    folder, run = shutil.copytree(recipe.teacher.model, tmp_path / "model"), tmp_path / "run"
+    recipe = replace(recipe, student=replace(recipe.student, backbone=str(folder)), general=None)
+    Run(recipe, run).embed()
+    Run(recipe, run).train()
+    (folder / "eval").mkdir()
+    (folder / "eval" / "results.json").write_text("{}")
+    Run(recipe, run).train()
+    record = json.loads((run / "recipe.json").read_text())
+    record["student_revision"] = earlier_content_hash(folder)  # as an earlier version wrote it
+    del record["checksum"]
+    (run / "recipe.json").write_text(json.dumps(record))
+    Run(recipe, run).train()
 
 
 @pytest.fixture

@@ -1,3 +1,5 @@
+import hashlib
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -190,3 +192,20 @@ def test_invalid_ensembles_are_refused(spec):
             Recipe("r", teacher=teacher, student=student)
     with pytest.raises(InputError, match="expected one model"):
         open_teacher(spec, "cpu").token_vectors(3)
+
+
+def test_files_beside_a_member_make_no_other_ensemble(spec, other):
+    before = open_teacher(spec, "cpu")
+    (other / "checkpoint-500").mkdir()
+    (other / "checkpoint-500" / "config.json").write_text("{}")
+    teacher = open_teacher(spec, "cpu")
+    found = teacher.fingerprint
+    assert found.revision == before.fingerprint.revision
+    assert teacher.identity == before.identity
+    assert before.identity.earlier is None
+    earlier = replace(found, revision=found.earlier_revision, earlier_revision=None)  # of an earlier version
+    assert earlier.revision != found.revision
+    require_teacher(spec, earlier, "the store")
+    found.require_same(earlier.to_dict(), "the store")
+    settings = json.dumps(earlier.to_dict(), sort_keys=True)
+    assert teacher.identity.has_revision(hashlib.sha256(settings.encode()).hexdigest()[:16])

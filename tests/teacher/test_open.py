@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from leaf_st import Fingerprint, Text, evaluate, open_teacher, precompute
 from leaf_st.errors import InputError
+from leaf_st.models.find import earlier_content_hash
 from leaf_st.models.identity import Identity
 from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
@@ -17,7 +18,7 @@ from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
 from leaf_st.student.asymmetric import load
 from leaf_st.student.build import build_student
 from leaf_st.student.static import build_static
-from leaf_st.teacher.open import _TEACHER_KINDS, kind_of, teacher_spec
+from leaf_st.teacher.open import _TEACHER_KINDS, kind_of, require_teacher, teacher_spec
 from leaf_st.teacher.store import EmbeddingStore
 
 TEXTS = ["a small text", "another one which is longer than that"]
@@ -207,3 +208,76 @@ def test_a_teacher_of_a_user_s_own_embeds_and_is_evaluated(tiny_student, tmp_pat
     assert [row.mode for row in rows] == ["teacher", "standard", "asymmetric"]
     assert rows[0].score == pytest.approx(100)
     assert rows[0].model == "us/letters"
+
+
+_CODE = """
+import transformers
+
+class BertModel(transformers.BertModel):
+    def forward(self, *args, **kwargs):
+        output = super().forward(*args, **kwargs)
+        output.last_hidden_state = -output.last_hidden_state
+        return output
+"""
+
+
+@pytest.fixture
+def with_code(prompted):
+    """Folder of a teacher whose own code has a class with a name of transformers."""
+    (prompted / "modeling.py").write_text(_CODE)
+    config = json.loads((prompted / "config.json").read_text())
+    config["auto_map"] = {"AutoModel": "modeling.BertModel"}
+    (prompted / "config.json").write_text(json.dumps(config))
+    return prompted
+
+
+def test_own_code_that_replaces_a_class_is_named_and_makes_another_teacher(with_code, tmp_path, caplog):
+    plain, trusted = (
+        TeacherSpec(str(with_code), precision="float32", trust_remote_code=code) for code in (False, True)
+    )
+    native = open_teacher(plain, "cpu")
+    warning = "expected its own code (modeling.BertModel), found a class of transformers with this name, which is used"
+    assert sum(warning in message for message in caplog.messages) == 1
+    own = open_teacher(trusted, "cpu")
+    assert sum(warning in message for message in caplog.messages) == 1
+    np.testing.assert_allclose(own.encode_query(TEXTS), -native.encode_query(TEXTS), atol=1e-5)
+    for spec, teacher, other in ((plain, native, own), (trusted, own, native)):
+        require_teacher(spec, teacher.fingerprint, "the store")
+        with pytest.raises(InputError, match=r"^the store was made by another teacher: expected revision "):
+            require_teacher(spec, other.fingerprint, "the store")
+        with pytest.raises(InputError, match=r"^the store was made by another teacher: expected revision "):
+            teacher.fingerprint.require_same(other.fingerprint.to_dict(), "the store")
+        earlier = replace(teacher.fingerprint, revision=earlier_content_hash(with_code), earlier_revision=None)
+        require_teacher(spec, earlier, "the store")  # which of the two an earlier version ran is unknown
+
+
+def test_the_recorded_files_of_a_teacher_with_own_code_are_known_again(with_code, tiny_student, tmp_path):
+    spec = TeacherSpec(str(with_code), precision="float32", trust_remote_code=True)
+    student = _distilled(tmp_path / "student", spec, tiny_student)
+    assert not teacher_spec(student).trust_remote_code
+    (with_code / "modeling.py").write_text(_CODE.replace("-output", "output"))
+    with pytest.raises(InputError, match=r"expected the files that the student .* learned from .* found others"):
+        teacher_spec(student)
+
+
+def test_files_beside_the_model_make_no_other_teacher(prompted, tmp_path):
+    rows = [Text(text, "query") for text in TEXTS]
+    spec = TeacherSpec(str(prompted), precision="float32")
+    before = open_teacher(spec, "cpu").fingerprint
+    shutil.copytree(prompted, tmp_path / "checkpoint")
+    shutil.move(tmp_path / "checkpoint", prompted / "checkpoint-500")
+    teacher = open_teacher(spec, "cpu")
+    assert before.revision == teacher.fingerprint.revision
+    store = precompute(rows, teacher, tmp_path / "store")
+    early = Path(shutil.copytree(store.folder, tmp_path / "early"))
+    header = json.loads((early / "fingerprint.json").read_text())
+    header["fingerprint"]["revision"] = header["fingerprint"].pop("earlier_revision")  # as an earlier version wrote it
+    del header["checksum"]
+    (early / "fingerprint.json").write_text(json.dumps(header))
+    for folder in (store.folder, early):
+        precompute(rows, open_teacher(spec, "cpu"), folder)
+        require_teacher(spec, EmbeddingStore(folder).fingerprint, "the store")
+    assert EmbeddingStore(early).fingerprint.has_files_of(store.fingerprint)
+    shutil.rmtree(prompted / "checkpoint-500")
+    precompute(rows, open_teacher(spec, "cpu"), store.folder)
+    require_teacher(spec, EmbeddingStore(store.folder).fingerprint, "the store")

@@ -8,7 +8,7 @@ from leaf_st.errors import InputError
 from leaf_st.recipe import ApiSpec, TeacherSpec
 from leaf_st.teacher.api.teacher import ApiTeacher, api_of, default_prompt_name, revision_of, student_prompts
 from leaf_st.teacher.kind import DOCUMENTS, Code, TeacherKind, quoted, require_unset, with_model
-from leaf_st.teacher.protocol import Teacher
+from leaf_st.teacher.protocol import Revisions, Teacher
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -36,9 +36,9 @@ class ApiKind(TeacherKind):
             f"{api_of(spec).url}, and queries with the student"
         )
 
-    def revisions(self, spec: TeacherSpec) -> tuple[str, str | None]:
+    def revisions(self, spec: TeacherSpec) -> Revisions:
         """Return everything that shapes the API's vectors."""
-        return revision_of(spec), None
+        return Revisions(revision_of(spec))
 
     def precision(self, spec: TeacherSpec) -> str | None:
         """Return None: the precision is the API's."""

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from leaf_st.errors import InputError
 from leaf_st.recipe import TeacherSpec
 from leaf_st.teacher.ensemble.paid import combine
-from leaf_st.teacher.ensemble.teacher import Ensemble, ensemble_precision, ensemble_revision
+from leaf_st.teacher.ensemble.teacher import Ensemble, ensemble_precision, ensemble_revisions
 from leaf_st.teacher.kind import DOCUMENTS, Code, Parts, TeacherKind, precision_of, quoted, require_unset
-from leaf_st.teacher.protocol import Teacher
+from leaf_st.teacher.protocol import Revisions, Teacher
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -45,10 +45,9 @@ class EnsembleKind(TeacherKind):
 
         return ensemble_model(Ensemble(spec, [LocalTeacher.load(member) for member in spec.ensemble]))
 
-    def revisions(self, spec: TeacherSpec) -> tuple[str, str | None]:
+    def revisions(self, spec: TeacherSpec) -> Revisions:
         """Return the revisions, weights and settings of the members."""
-        revisions = [self._kind_of(member).revisions(member)[0] for member in spec.ensemble]
-        return ensemble_revision(spec, revisions), None
+        return ensemble_revisions(spec, [self._kind_of(member).revisions(member) for member in spec.ensemble])
 
     def precision(self, spec: TeacherSpec) -> str | None:
         """Return the members' precisions, joined."""

@@ -29,7 +29,7 @@ from leaf_st.recipe import KINDS, TeacherSpec
 from leaf_st.teacher.blocks import blocks
 from leaf_st.teacher.embed import embed_rows
 from leaf_st.teacher.ensemble.axes import ROWS, axes_revision, fit_axes, read_axes
-from leaf_st.teacher.protocol import Fingerprint, Rounded, Service, Targets, Teacher
+from leaf_st.teacher.protocol import Fingerprint, Revisions, Rounded, Service, Targets, Teacher
 from leaf_st.teacher.remote import RemoteTeacher
 from leaf_st.texts import Text
 
@@ -71,8 +71,9 @@ class Ensemble(RemoteTeacher):
     @cached_property
     def identity(self) -> Identity:
         """Name and revision under which results are kept."""
-        settings = json.dumps(self.fingerprint.to_dict(), sort_keys=True)
-        return Identity(with_owner(self._spec.name), hashlib.sha256(settings.encode()).hexdigest()[:16])
+        known = self.fingerprint
+        earlier = known.earlier_revision and self._hash(known.earlier_revision)
+        return Identity(with_owner(self._spec.name), self._hash(known.revision), earlier)
 
     @property
     def parameters(self) -> int | None:
@@ -167,12 +168,18 @@ class Ensemble(RemoteTeacher):
                 self.require_budget(block)
             yield embed_rows(self, block)
 
+    def _hash(self, revision: str) -> str:
+        """Return the hash of the fingerprint with ``revision``, an own or an earlier one."""
+        known = replace(self.fingerprint, revision=revision, earlier_revision=None).to_dict()
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+
     def _fingerprint(self) -> Fingerprint:
         prints = [member.fingerprint for member in self.members]
         lengths = [part.max_length for part in prints]
+        revisions = ensemble_revisions(self._spec, prints)
         return Fingerprint(
             teacher=self._spec.name,
-            revision=ensemble_revision(self._spec, [part.revision for part in prints]),
+            revision=revisions.revision,
             prompts={kind: self._spec.prompts.get(kind, "") for kind in KINDS},
             max_length=max(length or 0 for length in lengths) if all(lengths) else None,
             pooling=_joined(part.pooling for part in prints),
@@ -180,19 +187,26 @@ class Ensemble(RemoteTeacher):
             normalized=True,
             dimension=self._spec.dimensions or sum(part.dimension for part in prints),
             similarity_fn_name="cosine",
+            earlier_revision=revisions.earlier_revision,
         )
 
 
-def ensemble_revision(spec: TeacherSpec, revisions: Sequence[str]) -> str:
-    """Return the revision in the fingerprint of an ensemble: revisions, weights and settings of the members, and axes.
+def ensemble_revisions(spec: TeacherSpec, members: Sequence[Revisions | Fingerprint]) -> Revisions:
+    """Return the revisions of an ensemble: revisions, weights and settings of the members, and axes.
 
     Args:
         spec: The ensemble.
-        revisions: The revision of each member.
+        members: The revisions of each member.
 
     Raises:
         InputError: If the file of the axes is missing.
     """
+    now = _joined_revisions(spec, [member.revision for member in members])
+    earlier = _joined_revisions(spec, [member.earlier_revision or member.revision for member in members])
+    return Revisions(now, earlier_revision=None if earlier == now else earlier)
+
+
+def _joined_revisions(spec: TeacherSpec, revisions: Sequence[str]) -> str:
     members = []
     for member, revision in zip(spec.ensemble, revisions, strict=True):
         settings = {"prompts": dict(member.prompts), "max_length": member.max_length}

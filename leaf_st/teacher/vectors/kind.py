@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from leaf_st.errors import InputError
 from leaf_st.recipe import TeacherSpec, TextsSpec
 from leaf_st.teacher.kind import Code, TeacherKind, with_model
-from leaf_st.teacher.protocol import Teacher
+from leaf_st.teacher.protocol import Revisions, Teacher
 from leaf_st.teacher.vectors.table import given_revision
 from leaf_st.teacher.vectors.teacher import GivenVectors
 
@@ -32,9 +32,9 @@ class GivenKind(TeacherKind):
             "teacher's folder or hub id (--teacher), or use the student in standard mode"
         )
 
-    def revisions(self, spec: TeacherSpec) -> tuple[str, str | None]:
+    def revisions(self, spec: TeacherSpec) -> Revisions:
         """Return a hash of the table."""
-        return given_revision(spec), None
+        return Revisions(given_revision(spec))
 
     def with_table(self, spec: TeacherSpec, texts: TextsSpec) -> TeacherSpec:
         """Return ``spec`` with all ``texts`` as its table, if it has none."""
