@@ -32,6 +32,7 @@ from leaf_st.run_folder import write_record
 _DENSE_KEYS = ("in_features", "out_features", "bias", "activation_function")
 # For each module, the first version of sentence-transformers that reads this layout of the module, and the reason.
 _SINCE = {
+    "settings": ("5.4", "texts are put into the template of a chat, or read with other settings that came with 5.4"),
     "Router": ("5.0", "Router, which keeps the models of queries and documents apart, came with 5.0"),
     "StaticEmbedding": ("3.2", "StaticEmbedding came with 3.2"),
     "Dense": ("3.0", "the projection is a safetensors file, which versions before 3.0 do not read"),
@@ -46,6 +47,8 @@ _POOLING_KEYS = {
     "mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
 }
 _LATER_POOLING_KEYS = {"weightedmean": "weightedmean_tokens", "lasttoken": "lasttoken"}
+# Settings of a Transformer that reads texts otherwise than versions before 5.4.
+_READING_KEYS = ("transformer_task", "modality_config", "module_output_name", "processing_kwargs")
 
 
 def save_portable(
@@ -132,12 +135,23 @@ def _in_legacy(module: nn.Module, folder: Path) -> None:
     """Rewrite the config of ``module`` in ``folder`` in the legacy layout."""
     if isinstance(module, Transformer):
         reading = {"max_seq_length": max_length_of(module), "do_lower_case": module.do_lower_case}
-        write_json(folder / "sentence_bert_config.json", reading)
+        path = folder / "sentence_bert_config.json"
+        if not _reads_plain_texts(module):  # without these keys, the loaded model would give other vectors
+            reading |= {key: value for key, value in read_json(path).items() if key in _READING_KEYS}
+        write_json(path, reading)
         add_earlier_names(folder, _inputs(module))
     elif isinstance(module, Pooling):
         write_json(folder / "config.json", _pooling_config(module))
     elif isinstance(module, Dense):
         _keep_keys(folder / "config.json", _DENSE_KEYS)
+
+
+def _reads_plain_texts(module: nn.Module) -> bool:
+    """Return whether ``module`` reads texts as a folder of an earlier version: without the template of a chat."""
+    if not isinstance(module, Transformer):
+        return True
+    reading = (module.modality_config, module.module_output_name)
+    return reading == module._get_default_modality_config({}) and not module.processing_kwargs
 
 
 def _inputs(module: Transformer) -> list[str]:
@@ -161,7 +175,10 @@ def _router_in_legacy(router: Router, folder: Path) -> None:
 
 def add_requirement(model: SentenceTransformer, folder: Path) -> None:
     """Write the oldest version of sentence-transformers that reads all modules of ``model`` into its config."""
-    names = [type(module).__name__ for module in (*model, *(module for route in _routes(model) for module in route))]
+    modules = [*model, *(module for route in _routes(model) for module in route)]
+    names = [type(module).__name__ for module in modules]
+    if not all(map(_reads_plain_texts, modules)):
+        names.append("settings")
     name = next((name for name in _SINCE if name in names), None)
     if name is not None:
         least, reason = _SINCE[name]

@@ -8,6 +8,7 @@ closer to the teacher than a student with another backbone.
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
@@ -74,6 +75,8 @@ def build_student(
             "student.backbone"
         )
     require_portable(transformer, BACKBONE, name)
+    _read_plain_texts(transformer)
+    _forget_code(transformer)
     if layers is not None:
         transformer.model = keep_layers(transformer.model, layers)
     own = max_length_of(loaded)
@@ -92,6 +95,24 @@ def build_student(
     )
     require_encoding(student, BACKBONE, name)
     return student
+
+
+def _read_plain_texts(transformer: Transformer) -> None:
+    """Let ``transformer`` read texts as they are, without the template of a chat, as all programs read a student.
+
+    sentence-transformers uses the template of any tokenizer that has one if the model has no modules.json.
+    """
+    reading = transformer.modality_config.get("text") or transformer.modality_config["message"]
+    method, output = reading["method"], reading["method_output_name"]
+    transformer.modality_config = {"text": {"method": method, "method_output_name": output}}
+    transformer.input_formatter.supported_modalities = ["text"]
+    transformer.processing_kwargs = {}
+
+
+def _forget_code(transformer: Transformer) -> None:
+    """Remove the names of code from the settings of ``transformer``, which needs no code: a student has none."""
+    vars(transformer.model.config).pop("auto_map", None)
+    cast(Any, transformer.tokenizer).init_kwargs.pop("auto_map", None)
 
 
 def truncate_right(student: SentenceTransformer, name: str) -> None:

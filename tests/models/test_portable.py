@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from families import save_family
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling
+from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Transformer
 
 from leaf_st.errors import InputError
 from leaf_st.models import portable
@@ -201,6 +202,26 @@ def test_the_version_that_reads_it(tmp_path, student, static, tiny_teacher):
         assert known["sentence_transformers"]["specifier"] == f">={least}"
     save_portable(tiny_teacher, tmp_path / "any")
     assert "requirements" not in _json(tmp_path / "any" / "config_sentence_transformers.json")
+
+
+@pytest.mark.parametrize("settings", [{}, {"text": {"max_length": 6}}])
+def test_a_teacher_that_reads_messages_of_a_chat_reads_them_after_saving(tmp_path, tiny_student, settings):
+    folder = save_family("qwen3", tmp_path)
+    if not settings:
+        (folder / "chat_template.jinja").write_text("{% for m in messages %}user: {{ m['content'] }} end{% endfor %}")
+    transformer = Transformer(str(folder), processing_kwargs=settings)
+    assert ("message" in transformer.modality_config) is not bool(settings)
+    width = tiny_student.get_embedding_dimension()
+    teacher = SentenceTransformer(modules=[transformer, Pooling(16, "lasttoken"), Dense(16, width)], device="cpu")
+    made = compose(tiny_student, teacher)
+    save_portable(made, tmp_path / "pair")
+    read = SentenceTransformer(str(tmp_path / "pair"), device="cpu")
+    for encode in ("encode_query", "encode_document"):
+        assert np.array_equal(getattr(read, encode)(TEXTS), getattr(made, encode)(TEXTS))
+    reading = _json(tmp_path / "pair" / "query_0_Transformer" / "sentence_bert_config.json")
+    assert reading.keys() == {"max_seq_length", "do_lower_case"}
+    config = _json(tmp_path / "pair" / "config_sentence_transformers.json")
+    assert config["requirements"]["sentence_transformers"]["specifier"] == ">=5.4"
 
 
 def test_code_of_a_model_s_own_is_refused(tmp_path, tiny_teacher):

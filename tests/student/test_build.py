@@ -2,6 +2,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from families import save_family
@@ -9,6 +10,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
 from leaf_st.errors import InputError
+from leaf_st.models.portable import save_portable
 from leaf_st.models.random_weights import LAYERS, WIDTH
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
 from leaf_st.student.build import build_student
@@ -123,3 +125,27 @@ def test_a_tokenizer_that_keeps_the_end_keeps_the_start(tiny_teacher_folder, tmp
     student, expected = _build(folder, max_length=6), _build(tiny_teacher_folder, max_length=6)
     assert student.preprocess([text])["input_ids"].tolist() == expected.preprocess([text])["input_ids"].tolist()
     assert "keeps the end of a long text; the student keeps the start" in caplog.text
+
+
+def test_a_student_of_a_backbone_with_a_chat_template_reads_plain_texts(tmp_path):
+    folder = save_family("qwen3", tmp_path)
+    (folder / "chat_template.jinja").write_text("{% for m in messages %}user: {{ m['content'] }} end{% endfor %}")
+    assert "message" in SentenceTransformer(str(folder), device="cpu")[0].modality_config
+    student = _build(folder, layers=(0, 3))
+    assert student.preprocess(["a"])["input_ids"].tolist() == [student.tokenizer("a")["input_ids"]]
+    save_portable(student, tmp_path / "student")
+    loaded = SentenceTransformer(str(tmp_path / "student"), device="cpu")
+    np.testing.assert_array_equal(loaded.encode(TEXTS), student.encode(TEXTS))
+    settings = json.loads((tmp_path / "student" / "sentence_bert_config.json").read_text())
+    assert settings.keys() == {"max_seq_length", "do_lower_case"}
+
+
+def test_a_student_names_no_code(tmp_path):
+    folder = save_family("nomic-bert", tmp_path)
+    code = {"AutoConfig": "us/code--configuration.NomicBertConfig", "AutoModel": "us/code--modeling.NomicBertModel"}
+    for name in ("config.json", "tokenizer_config.json"):
+        settings = json.loads((folder / name).read_text()) | {"auto_map": code}
+        (folder / name).write_text(json.dumps(settings))
+    save_portable(_build(folder, layers=(0, 1)), tmp_path / "student")
+    for name in ("config.json", "tokenizer_config.json"):
+        assert "auto_map" not in json.loads((tmp_path / "student" / name).read_text())
