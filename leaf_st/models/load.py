@@ -18,6 +18,7 @@ from torch import nn
 
 from leaf_st.errors import InputError, ModelError
 from leaf_st.models.damage import damaged_file
+from leaf_st.models.end_token import add_end_token, missing_end_tokens
 from leaf_st.models.find import find_model
 from leaf_st.models.intact import require_intact
 from leaf_st.models.kind import require_dense, warn_of_pooling
@@ -124,6 +125,7 @@ def load_model(
     _require_reader_first(model, role, name)
     _refuse_tokens_without_row(model, role, name)
     _add_pad_token(model, role, name)
+    _add_end_tokens(model, folder, role, name)
     with _failures_named(f"{role} {name} cannot encode a text", role):
         _accept_texts_without_tokens(model)
     set_max_length(model, max_length, role, name)
@@ -327,6 +329,19 @@ def _add_pad_token(model: SentenceTransformer, role: str, name: str) -> None:
                 "token, set pad_token in its tokenizer_config.json"
             )
         tokenizer.pad_token = tokenizer.eos_token
+
+
+def _add_end_tokens(model: SentenceTransformer, folder: Path, role: str, name: str) -> None:
+    """Let the tokenizers of ``model`` add the end tokens that their settings ask for and transformers leaves out."""
+    transformers = (module for module in modules_of(model) if isinstance(module, Transformer))
+    for transformer, token in zip(transformers, missing_end_tokens(folder), strict=False):
+        tokenizer = cast(Any, transformer.tokenizer)
+        if token is not None and tokenizer("a")["input_ids"][-1] != tokenizer.eos_token_id:
+            add_end_token(transformer)
+            warn_once(
+                f"{role} {name} ends each text with {token}, as add_eos_token in its tokenizer_config.json asks: "
+                "transformers ignores this setting since version 5"
+            )
 
 
 def _accept_texts_without_tokens(model: SentenceTransformer) -> None:

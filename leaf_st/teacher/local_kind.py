@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from leaf_st.models.end_token import with_end_tokens
 from leaf_st.models.find import content_hash, earlier_content_hash, find_model, first_content_hash
 from leaf_st.models.safety import replaced_code
 from leaf_st.recipe import TeacherSpec
@@ -66,8 +67,11 @@ def local_revisions(spec: TeacherSpec) -> Revisions:
     """Return hashes of the files of the model that ``spec`` names, and whether its own code replaces transformers'."""
     trusted = spec.trust_remote_code
     folder = find_model(spec.model, spec.revision, code=trusted)
-    revision = content_hash(folder, code=trusted)
+    files = content_hash(folder, code=trusted)
     if trusted and replaced_code(folder) is not None:
-        revision += OWN_CODE
+        files += OWN_CODE
+    revision = with_end_tokens(files, folder)
+    if revision != files:  # earlier versions left the tokens out
+        return Revisions(revision)
     earlier = earlier_content_hash(folder)
     return Revisions(revision, first_content_hash(folder), None if earlier == revision else earlier)

@@ -1,13 +1,22 @@
 """Teachers that pool the last token, which is the end token of a text, with padding on either side."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from families import POSITIONS, WIDTH, save_teacher
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 
+from leaf_st.errors import InputError
+from leaf_st.models.find import content_hash
+from leaf_st.models.portable import save_portable
 from leaf_st.recipe import TeacherSpec
 from leaf_st.student.build import build_student
-from leaf_st.teacher.open import open_teacher
+from leaf_st.teacher.open import open_teacher, require_teacher
 
 PROMPTS = {"query": "find: ", "document": ""}
 TEXTS = ["a", "a longer text, with punctuation", "x " * 300]
@@ -54,3 +63,56 @@ def test_a_text_that_is_cut_still_ends_in_the_end_token(teacher):
 def test_the_student_pools_the_mean(folder):
     student = build_student(folder, dimension=WIDTH, normalized=True, device="cpu")
     assert [module.pooling_mode for module in student if isinstance(module, Pooling)] == ["mean"]
+
+
+def _with_end_by_setting(folder, kind):
+    """Change the tokenizer in ``folder`` to that of e5-mistral, whose end token is added by a setting only."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    first = ("[CLS]", tokenizer.token_to_id("[CLS]"))
+    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A", special_tokens=[first])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config |= {"tokenizer_class": kind, "bos_token": "[CLS]", "eos_token": "[SEP]"}
+    config |= {"add_bos_token": True, "add_eos_token": True}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+def test_an_end_token_that_transformers_leaves_out_is_added(tmp_path, caplog):
+    folder = save_teacher("mistral", tmp_path)
+    spec = TeacherSpec(str(folder), prompts=PROMPTS, precision="float32")
+    expected = open_teacher(spec, "cpu").encode_query(TEXTS)
+    _with_end_by_setting(folder, "LlamaTokenizer")
+    assert not np.allclose(
+        SentenceTransformer(str(folder), device="cpu").encode(TEXTS, prompt="find: "), expected, atol=0.1
+    )
+    teacher = open_teacher(spec, "cpu")
+    np.testing.assert_allclose(teacher.encode_query(TEXTS), expected, atol=1e-5)
+    assert caplog.text.count("ends each text with [SEP], as add_eos_token in its tokenizer_config.json asks") == 1
+    assert teacher.fingerprint.revision == f"{content_hash(folder)} with [SEP]"
+    require_teacher(spec, teacher.fingerprint, "store vectors")
+    earlier = replace(teacher.fingerprint, revision=content_hash(folder))
+    with pytest.raises(
+        InputError, match=r"^store vectors was made by another teacher: expected revision .* with \[SEP\]"
+    ):
+        require_teacher(spec, earlier, "store vectors")
+    with pytest.raises(InputError, match="made by another teacher: expected revision"):
+        teacher.fingerprint.require_same(earlier.to_dict(), "store vectors")
+
+
+def test_a_student_of_such_a_teacher_keeps_the_end_token_in_its_files(tmp_path):
+    folder = save_teacher("mistral", tmp_path)
+    _with_end_by_setting(folder, "LlamaTokenizer")
+    student = build_student(folder, dimension=WIDTH, normalized=True, device="cpu")
+    assert student.tokenizer("a")["input_ids"][-1] == student.tokenizer.eos_token_id
+    save_portable(student, tmp_path / "student")
+    loaded = SentenceTransformer(str(tmp_path / "student"), device="cpu")
+    np.testing.assert_array_equal(loaded.encode(TEXTS), student.encode(TEXTS))
+
+
+def test_a_tokenizer_that_never_followed_the_setting_stays_as_it_is(tmp_path):
+    folder = save_teacher("mistral", tmp_path)
+    _with_end_by_setting(folder, "PreTrainedTokenizerFast")
+    teacher = open_teacher(TeacherSpec(str(folder), precision="float32"), "cpu")
+    plain = SentenceTransformer(str(folder), device="cpu")
+    np.testing.assert_allclose(teacher.encode_document(TEXTS), plain.encode(TEXTS), atol=1e-5)
+    assert teacher.fingerprint.revision == content_hash(folder)
