@@ -26,7 +26,7 @@ from leaf_st.models.missing import OtherShapesError, load_report
 from leaf_st.models.padding import require_masked_padding
 from leaf_st.models.parts import parts_of
 from leaf_st.models.precision import dtype_of
-from leaf_st.models.safety import length_setting, own_code, replaced_code, require_safe
+from leaf_st.models.safety import class_of_files, length_setting, own_code, require_safe
 from leaf_st.models.settings import require_settings
 from leaf_st.models.tokens import max_length_of, positions_of, special_tokens_of
 from leaf_st.recipe import Precision
@@ -87,11 +87,6 @@ def load_model(
     if not trust_remote_code and (code := own_code(folder)) is not None:
         remedy = _code_remedy(role)
         raise InputError(f"{role} {name} cannot be loaded from {folder}: {code}; {remedy}, or name another {role}")
-    if not trust_remote_code and role == "teacher" and (code := replaced_code(folder)) is not None:
-        warn_once(
-            f"teacher {name} may give other vectors than those of its authors: expected its own code ({code}), found a "
-            f"class of transformers with this name, which is used: {_code_remedy(role)}"
-        )
     device = device or get_device_name()
     _require_device(device)
     dtype = dtype_of(precision, torch.device(device))
@@ -110,9 +105,12 @@ def load_model(
     if role not in _BACKBONES:
         warn_of_pooling(model, folder, role, name)
     if report.missing:
+        remedy = "download or save the model again"
+        if not trust_remote_code and (code := class_of_files(folder)) is not None:
+            remedy = f"the model was made with custom code ({code}); {_code_remedy(role)}"
         raise InputError(
-            f"{role} {name} cannot be loaded from {folder}: expected all weights, {report.problem}, or name another "
-            f"{role}"
+            f"{role} {name} cannot be loaded from {folder}: expected all weights, {report.problem(remedy)}, or name "
+            f"another {role}"
         )
     encoders = [module.model for module in modules_of(model) if isinstance(module, Transformer)]
     if unused := report.unused_layers({weight for encoder in encoders for weight, _ in encoder.named_parameters()}):
@@ -190,9 +188,7 @@ def set_max_length(model: SentenceTransformer, max_length: int | None, role: str
     transformers = [module for module in modules_of(model) if isinstance(module, Transformer)]
     key = _LENGTH_OF.get(role, "max_length")
     if max_length is not None and not transformers:
-        raise InputError(
-            f"{key}: {name} is a static model, which reads complete texts, found {max_length}: leave {key} out"
-        )
+        _set_length_without_transformer(model, max_length, key, name)
     for transformer in transformers:
         positions, own = positions_of(transformer), max_length_of(transformer)
         if max_length is not None and positions is not None and max_length > positions:
@@ -208,7 +204,29 @@ def set_max_length(model: SentenceTransformer, max_length: int | None, role: str
                 )
             transformer.max_seq_length = max_length
         elif own is not None and positions is not None and own > positions:
+            if own > transformer.model.config.max_position_embeddings:
+                warn_once(
+                    f"{role} {name} reads {positions:,} tokens of a text, the positions of transformers' class "
+                    f"{type(transformer.model).__name__}: its files state {own:,}"
+                )
             transformer.max_seq_length = positions
+
+
+def _set_length_without_transformer(model: SentenceTransformer, max_length: int, key: str, name: str) -> None:
+    """Set the length of a model whose first module is its own code, and refuse a length for any other model."""
+    own, kind = max_length_of(model), type(model[0])
+    if kind.__module__.startswith("sentence_transformers."):
+        raise InputError(
+            f"{key}: {name} is a static model, which reads complete texts, found {max_length}: leave {key} out"
+        )
+    if own is None:
+        raise InputError(
+            f"{key}: {name} reads texts with its own code ({kind.__name__}), which states no length, found "
+            f"{max_length}: leave {key} out"
+        )
+    if max_length > own:
+        raise InputError(f"{key}: {name} reads at most {own} tokens, found {max_length}: set {own} or less")
+    model.max_seq_length = max_length
 
 
 def _require_own_length(model: SentenceTransformer, folder: Path, role: str, name: str) -> None:

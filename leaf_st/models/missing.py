@@ -43,9 +43,8 @@ class LoadReport:
     unexpected: list[str] = field(default_factory=list)
     shapes: list[str] = field(default_factory=list)
 
-    @property
-    def problem(self) -> str:
-        """What was found in place of the missing weights, and the remedy."""
+    def problem(self, remedy: str) -> str:
+        """Return what was found in place of the missing weights, and the remedy, which is another one for a prefix."""
         pairs = ((name, other) for name in self.missing for other in self.unexpected)
         prefixes = Counter(other.removesuffix(name) for name, other in pairs if other.endswith(f".{name}"))
         if prefixes:
@@ -57,7 +56,7 @@ class LoadReport:
             )
         others = len(self.missing) - _SHOWN
         shown = ", ".join(self.missing[:_SHOWN]) + (f" and {others} others" if others > 0 else "")
-        return f"found none for {shown}, which would be random: download or save the model again"
+        return f"found none for {shown}, which would be random: {remedy}"
 
     def unused_layers(self, names: Collection[str]) -> int:
         """Return how many layers of the files a model with weights of these ``names`` does not have.

@@ -40,10 +40,11 @@ def require_masked_padding(model: SentenceTransformer, role: str, name: str) -> 
     change = float((alone - padded).norm() / alone.norm().clamp(min=1e-12))
     if change > _LARGEST:
         kind = getattr(config, "model_type", "unknown")
+        float32 = "set teacher.precision=float32, or " if model.dtype != torch.float32 else ""
         raise InputError(
             f"{role} {name}: expected a model that ignores the padding of a batch, found a model (type {kind}) whose "
             f"vector of a text changes by {change:.1%} with the padding, so that the texts of its batch would change "
-            f"the vector: name another {role}"
+            f"the vector: {float32}name another {role}"
         )
 
 

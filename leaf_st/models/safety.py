@@ -23,6 +23,9 @@ _ARGUMENTS = ("model_kwargs", "model_args", *_ARGUMENTS_OF_TOKENIZERS, "config_k
 _WEIGHTS = "model.safetensors"
 _VOCABULARIES = ("tokenizer.json", "vocab*", "*.model", "bpe*", *TOKEN_TABLES)
 _OF_BYTES = ("ByT5", "Canine", "Perceiver")
+# Model types whose classes transformers took over from the code of repositories, which still name that code. Code for
+# another type, with the name of a class of transformers, changes this class, such as to attention in both directions.
+_TAKEN_OVER = ("eurobert", "falcon", "gte", "nomic_bert", "phi", "phi3")
 
 
 def require_safe(folder: Path, name: str) -> None:
@@ -67,7 +70,7 @@ def require_safe(folder: Path, name: str) -> None:
 def own_code(folder: Path) -> str | None:
     """Return what the model in ``folder`` needs its own code for, and the name of the code; None if it needs none.
 
-    transformers has the classes of many models that were first published with code; these do not count.
+    transformers has the classes of some models that were first published with code; these do not count.
     """
     for part, kind in parts_of(folder):
         if not kind.startswith("sentence_transformers."):
@@ -81,19 +84,15 @@ def own_code(folder: Path) -> str | None:
             return f"expected an attention of transformers, found custom code ({kernel})"
         if (code := _own_class(config)) is not None:
             return f"expected a model type of transformers, found custom code ({code})"
+        if (code := _own_tokenizer(part)) is not None and config.get("model_type") not in _TAKEN_OVER:
+            return f"expected a tokenizer of transformers, found custom code ({code})"
     return None
 
 
-def replaced_code(folder: Path) -> str | None:
-    """Return the own code of the model in ``folder`` that changes a class of transformers; None if there is none.
-
-    Unless this code is trusted, transformers loads its own class of the same name. Code that also brings its own config
-    does not count: transformers took over such models later, as NomicBERT.
-    """
-    if own_code(folder) is not None:
-        return None
+def class_of_files(folder: Path) -> str | None:
+    """Return the class in the model's own code that made the files in ``folder``; None if they name no class."""
     maps = (_mapping(json_or(part / "config.json", {}).get("auto_map")) for part, _ in parts_of(folder))
-    return next((str(own["AutoModel"]) for own in maps if "AutoModel" in own and "AutoConfig" not in own), None)
+    return next((str(own["AutoModel"]) for own in maps if own.get("AutoModel")), None)
 
 
 class LengthSetting(NamedTuple):
@@ -251,13 +250,21 @@ def _own_class(config: dict[str, Any]) -> str | None:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # type: ignore[attr-defined]
     from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
-    own = _mapping(config.get("auto_map"))
+    own, kind = _mapping(config.get("auto_map")), str(config.get("model_type"))
     for key, known in (("AutoModel", MODEL_MAPPING_NAMES), ("AutoConfig", CONFIG_MAPPING_NAMES)):
-        there = known.get(str(config.get("model_type")), ())
-        name = str(own.get(key, ""))
+        there = known.get(kind, ()) if kind in _TAKEN_OVER else ()
+        name = str(own.get(key) or "")
         if name and name.rpartition(".")[2] not in ([there] if isinstance(there, str) else there):
             return name
     return None
+
+
+def _own_tokenizer(part: Path) -> str | None:
+    """Return the class of the tokenizer in the folder ``part`` if it is the model's own code; None if not."""
+    own = json_or(part / "tokenizer_config.json", {}).get("auto_map")
+    names = own.get("AutoTokenizer") if isinstance(own, dict) else own  # a plain list in files of early versions
+    names = names if isinstance(names, list) else [names]  # the class in Python and the fast one
+    return next((str(name) for name in reversed(names) if name), None)
 
 
 def _mapping(value: object) -> dict[str, Any]:

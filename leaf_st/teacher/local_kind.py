@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING
 
 from leaf_st.models.end_token import with_end_tokens
 from leaf_st.models.find import content_hash, earlier_content_hash, find_model, first_content_hash
-from leaf_st.models.safety import replaced_code
 from leaf_st.recipe import TeacherSpec
 from leaf_st.teacher.kind import DOCUMENTS, Code, TeacherKind, quoted, with_model
-from leaf_st.teacher.protocol import OWN_CODE, Revisions, Teacher
+from leaf_st.teacher.protocol import Revisions, Teacher
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -64,12 +63,9 @@ class LocalKind(TeacherKind):
 
 
 def local_revisions(spec: TeacherSpec) -> Revisions:
-    """Return hashes of the files of the model that ``spec`` names, and whether its own code replaces transformers'."""
-    trusted = spec.trust_remote_code
-    folder = find_model(spec.model, spec.revision, code=trusted)
-    files = content_hash(folder, code=trusted)
-    if trusted and replaced_code(folder) is not None:
-        files += OWN_CODE
+    """Return hashes of the files of the model that ``spec`` names, as in `TeacherKind.revisions`."""
+    folder = find_model(spec.model, spec.revision, code=spec.trust_remote_code)
+    files = content_hash(folder, code=spec.trust_remote_code)
     revision = with_end_tokens(files, folder)
     if revision != files:  # earlier versions left the tokens out
         return Revisions(revision)

@@ -28,7 +28,6 @@ _LATER = ("similarity_fn_name", "task_prompts")
 _NAMES = ("teacher", "revision", "first_revision", "earlier_revision")  # compared by `has_files_of`
 _IF_KNOWN = ("task_prompts", "earlier_revision")  # recorded if known, so that values and hashes of most teachers stay
 GIVEN = "given-"  # begins the revision of a teacher whose vectors exist already, and whose files are unknown
-OWN_CODE = "+code"  # ends the revision of a model whose own code ran in place of a class of transformers
 
 
 class Revisions(NamedTuple):

@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from families import POSITIONS, WIDTH, save_family
+from families import POSITIONS, WIDTH, save_family, save_teacher
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, StaticEmbedding, Transformer
@@ -12,7 +12,7 @@ from torch import nn
 from transformers import XLNetConfig, XLNetModel
 
 from leaf_st.errors import InputError
-from leaf_st.models.load import load_model
+from leaf_st.models.load import load_model, set_max_length
 from leaf_st.models.portable import save_portable
 from leaf_st.models.tokens import max_length_of
 from leaf_st.recipe import TeacherSpec
@@ -70,6 +70,38 @@ def test_a_static_model_has_no_length(tiny_teacher, tmp_path):
     assert teacher.fingerprint.max_length is None
     with pytest.raises(InputError, match=r"teacher\.max_length: .* is a static model, .*: leave teacher\.max_length"):
         _load(tmp_path / "table", role="teacher", max_length=32)
+
+
+class _Reader(nn.Module):
+    """A first module of own code, which reads one token for each character."""
+
+    def __init__(self, length):
+        super().__init__()
+        self.max_seq_length = length
+
+
+def test_the_length_of_a_module_of_own_code_is_set():
+    model = SentenceTransformer(modules=[_Reader(64)], device="cpu")
+    set_max_length(model, 16, "teacher", "own")
+    assert model.max_seq_length == 16
+    with pytest.raises(InputError, match=r"^teacher\.max_length: own reads at most 16 tokens, found 17: set 16 or"):
+        set_max_length(model, 17, "teacher", "own")
+    model = SentenceTransformer(modules=[_Reader(None)], device="cpu")
+    with pytest.raises(InputError, match=r"its own code \(_Reader\), which states no length, found 16: leave teacher"):
+        set_max_length(model, 16, "teacher", "own")
+
+
+@pytest.mark.parametrize(("family", "stated", "said"), [("bert", 8192, 1), ("bert", 64, 0), ("roberta", 66, 0)])
+def test_a_stated_length_above_the_positions_is_said(family, stated, said, tmp_path, caplog):
+    folder = save_teacher(family, tmp_path)
+    path = folder / "sentence_bert_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "max_seq_length": stated}))
+    assert _load(folder, role="teacher").max_seq_length == POSITIONS
+    message = (
+        f"teacher {folder} reads 64 tokens of a text, the positions of transformers' class BertModel: its files state "
+        "8,192"
+    )
+    assert [record.message for record in caplog.records if record.name.startswith("leaf_st")] == [message] * said
 
 
 def _removed_class(folder):
@@ -233,6 +265,27 @@ def test_a_missing_weight_is_named(tiny_teacher_folder, tmp_path, caplog, role):
     with pytest.raises(InputError, match=message):
         _load(folder, role=role)
     assert "transformers.modeling_utils" not in {record.name for record in caplog.records}
+
+
+@pytest.mark.parametrize(
+    ("role", "remedy"),
+    [
+        ("teacher", r"if you trust this code, set teacher\.trust_remote_code=true in .*, or name another teacher"),
+        ("student backbone", r"check the model's files, or name another student backbone"),
+    ],
+)
+def test_a_weight_that_only_the_own_code_of_a_model_lacks_names_the_code(tmp_path, role, remedy):
+    folder = save_family("nomic-bert", tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: weight for name, weight in weights.items() if "mlp" not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    code = {"AutoConfig": "us/code--configuration.NomicBertConfig", "AutoModel": "us/code--modeling.NomicBertModel"}
+    config = json.loads((folder / "config.json").read_text()) | {"auto_map": code}
+    (folder / "config.json").write_text(json.dumps(config))
+    message = rf"which would be random: .* custom code \(us/code--modeling\.NomicBertModel\); {remedy}$"
+    with pytest.raises(InputError, match=message):
+        _load(folder, role=role)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "encoder_q."])

@@ -58,3 +58,9 @@ def test_a_model_that_short_texts_change_is_refused(tmp_path):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_model_that_ignores_padding_is_loaded(family, precision, tmp_path):
     load_model(save_family(family, tmp_path), precision=precision, device="cpu")
+
+
+@pytest.mark.parametrize(("precision", "remedy"), [("float32", ""), ("bfloat16", "set teacher.precision=float32, or ")])
+def test_the_rounding_of_a_precision_may_be_the_cause(precision, remedy, tmp_path):
+    with pytest.raises(InputError, match=rf"would change the vector: {remedy}name another teacher$"):
+        load_model(save_family("convbert", tmp_path), role="teacher", precision=precision, device="cpu")

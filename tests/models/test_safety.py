@@ -229,6 +229,16 @@ def _model_of_its_own(folder):  # a known type, for which transformers would loa
     _change(folder / "config.json", lambda config: config.update(auto_map=auto_map))
 
 
+def _model_of_its_own_with_a_known_name(folder):  # as gte-Qwen2, with attention in both directions
+    auto_map = {"AutoModel": "code.BertModel"}
+    _change(folder / "config.json", lambda config: config.update(auto_map=auto_map))
+
+
+def _tokenizer_of_its_own(names):  # as gte-Qwen2, with an end token
+    auto_map = {"AutoTokenizer": names} if isinstance(names, list) else [names, None]
+    return lambda folder: _change(folder / "tokenizer_config.json", lambda config: config.update(auto_map=auto_map))
+
+
 def _activation_of_its_own(folder):  # sentence-transformers would use Tanh
     _change(folder / "2_Dense" / "config.json", lambda config: config.update(activation_function="code.Act"))
 
@@ -244,6 +254,18 @@ def _attention_of_its_own(folder):  # transformers would download the code
         (
             _model_of_its_own,
             r"expected a model type of transformers, found custom code \(us/elsewhere--code\.JinaModel",
+        ),
+        (
+            _model_of_its_own_with_a_known_name,
+            r"expected a model type of transformers, found custom code \(code\.BertModel\)",
+        ),
+        (
+            _tokenizer_of_its_own(["code.BertTokenizer", "code.BertTokenizerFast"]),
+            r"expected a tokenizer of transformers, found custom code \(code\.BertTokenizerFast\)",
+        ),
+        (
+            _tokenizer_of_its_own("code.BertTokenizer"),
+            r"expected a tokenizer of transformers, found custom code \(code\.BertTokenizer\)",
         ),
         (_attention_of_its_own, r"expected an attention of transformers, found custom code \(us/attention\)"),
         (_activation_of_its_own, r"expected an activation function of torch, found custom code \(code\.Act\)"),

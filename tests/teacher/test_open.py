@@ -231,26 +231,6 @@ def with_code(prompted):
     return prompted
 
 
-def test_own_code_that_replaces_a_class_is_named_and_makes_another_teacher(with_code, tmp_path, caplog):
-    plain, trusted = (
-        TeacherSpec(str(with_code), precision="float32", trust_remote_code=code) for code in (False, True)
-    )
-    native = open_teacher(plain, "cpu")
-    warning = "expected its own code (modeling.BertModel), found a class of transformers with this name, which is used"
-    assert sum(warning in message for message in caplog.messages) == 1
-    own = open_teacher(trusted, "cpu")
-    assert sum(warning in message for message in caplog.messages) == 1
-    np.testing.assert_allclose(own.encode_query(TEXTS), -native.encode_query(TEXTS), atol=1e-5)
-    for spec, teacher, other in ((plain, native, own), (trusted, own, native)):
-        require_teacher(spec, teacher.fingerprint, "the store")
-        with pytest.raises(InputError, match=r"^the store was made by another teacher: expected revision "):
-            require_teacher(spec, other.fingerprint, "the store")
-        with pytest.raises(InputError, match=r"^the store was made by another teacher: expected revision "):
-            teacher.fingerprint.require_same(other.fingerprint.to_dict(), "the store")
-        earlier = replace(teacher.fingerprint, revision=earlier_content_hash(with_code), earlier_revision=None)
-        require_teacher(spec, earlier, "the store")  # which of the two an earlier version ran is unknown
-
-
 def test_the_recorded_files_of_a_teacher_with_own_code_are_known_again(with_code, tiny_student, tmp_path):
     spec = TeacherSpec(str(with_code), precision="float32", trust_remote_code=True)
     student = _distilled(tmp_path / "student", spec, tiny_student)
