@@ -10,7 +10,6 @@ from safetensors.torch import load_file, save_file
 
 from leaf_st import Fingerprint, Text, evaluate, open_teacher, precompute
 from leaf_st.errors import InputError
-from leaf_st.models.find import earlier_content_hash
 from leaf_st.models.identity import Identity
 from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
