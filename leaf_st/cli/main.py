@@ -86,14 +86,28 @@ def _require_progress_bars() -> None:
 
 
 def _use_local_paths(options: argparse.Namespace) -> None:
-    """Refuse URLs, and put the home folder in place of ``~``, which a shell leaves in ``--output=~/FOLDER``."""
+    """Refuse URLs and names that are not UTF-8, and put the home folder in place of ``~``.
+
+    A shell leaves ``~`` in ``--output=~/FOLDER``. Results, which name the evaluation sets, are written in UTF-8.
+    """
     for name, value in vars(options).items():
-        if isinstance(value, Path):
-            if problem := path_problem(value):
+        values = value if isinstance(value, list) else [value]
+        for item in values:
+            if isinstance(item, Path) and (problem := path_problem(item)):
                 raise InputError(f"{name}: {problem}")
-            setattr(options, name, _at_home(value))
-        elif isinstance(value, list):
-            setattr(options, name, [_at_home(item) if isinstance(item, Path) else item for item in value])
+            if isinstance(item, str) and not _is_utf_8(item):
+                raise InputError(f"{name}: expected UTF-8, found {item!r}: rename the file, or correct the text")
+        if isinstance(value, list | Path):
+            local = [_at_home(item) if isinstance(item, Path) else item for item in values]
+            setattr(options, name, local if isinstance(value, list) else local[0])
+
+
+def _is_utf_8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _at_home(path: Path) -> Path:

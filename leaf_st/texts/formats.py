@@ -72,6 +72,7 @@ def _columns(source: SourceFile, columns: Sequence[str], _: Counter[str]) -> Ite
     if not file.schema.names and not sum(file.sizes):  # an empty DataFrame, such as a piece that Dask left empty
         return
     source.require(file.schema.names)
+    _require_decoded(source, file.schema.types[file.schema.names.index(source.column)])
     source.require_kinds(file.schema.names)
     source.refuse_similar(file.schema.names, columns)
     present = [name for name in columns if name in file.schema.names]
@@ -79,6 +80,15 @@ def _columns(source: SourceFile, columns: Sequence[str], _: Counter[str]) -> Ite
         with broken_columns(source.path, f"{file.kind} {piece}", source.key, "source"):
             for batch in file.batches(piece, present):
                 yield [_values(batch.column(name)) if name in present else [None] * len(batch) for name in columns]
+
+
+def _require_decoded(source: SourceFile, kind: pa.DataType) -> None:
+    """Check that the column does not hold JSON, whose texts are in quotes and have escapes."""
+    if getattr(kind, "extension_name", None) == "arrow.json":
+        raise source.error(
+            f"expected texts in the column {source.column!r}, found JSON, in which texts have quotes and escapes: "
+            "write the column as text, in SQL with ->> in place of ->"
+        )
 
 
 def _values(column: pa.Array) -> list[object]:

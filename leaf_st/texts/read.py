@@ -23,7 +23,7 @@ from leaf_st.texts.select import Cut, Selection, limits_by_kind, total_limit
 _REMEDIES = {
     NOT_UTF_8: "convert the file to UTF-8",
     NOT_OBJECT: "write one JSON object per line",
-    NOT_TEXT: "name a column of strings",
+    NOT_TEXT: "name a column of strings; write a text that is a part of a list or an object into a column of its own",
     OTHER_KIND: "write query, document or nothing into the column of kinds (texts.kind_column), or rename this column",
     EXTRA_CELLS: "put texts that contain the separator in quotes",
     EXCLUDED: "texts.exclude=[] keeps the texts of the evaluation sets",

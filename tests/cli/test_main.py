@@ -1,6 +1,7 @@
 import contextlib
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -208,6 +209,20 @@ def test_no_command_makes_a_local_folder_of_a_url(command, capfd):
     refused = _refused(capfd, *command, "--output", "s3://bucket/run")
     assert refused.startswith("leaf-st: output: expected a local path, found 's3://bucket/run': URLs and object")
     assert sorted(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "argument"),
+    [
+        (["evaluate", "model", "--tasks"], "tasks"),
+        (["measure", "compression", "model", "--data"], "data"),
+        (["measure", "agreement", "model", "--texts"], "texts"),
+        (["export", "model", "--data"], "data"),
+    ],
+)
+def test_a_set_whose_name_is_not_utf_8_is_refused_before_it_is_measured(command, argument, capfd):
+    refused = _refused(capfd, *command, "set", "caf\udce9")
+    assert re.match(rf"leaf-st: {argument}: expected (a path in )?UTF-8, found 'caf\\\\udce9': rename", refused)
 
 
 def test_a_home_folder_that_the_shell_left_is_found(recipe, tmp_path, monkeypatch, capfd):

@@ -284,3 +284,11 @@ def test_rows_of_another_form_come_with_a_remedy(tmp_path):
     pq.write_table(pa.table({"text": [["a"], ["b"]]}), lists)
     with pytest.raises(InputError, match=r"2 not text.*; name a column of strings"):
         read(lists)
+
+
+def test_a_column_of_json_is_no_column_of_texts(tmp_path):
+    path = tmp_path / "a.parquet"
+    column = pa.ExtensionArray.from_storage(pa.json_(pa.string()), pa.array(['"one"', '"two"']))
+    pq.write_table(pa.table({"text": column}), path)
+    with pytest.raises(InputError, match=r"column 'text', found JSON, .*: write the column as text, in SQL with ->>"):
+        read(path)
