@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from leaf_st.atomic import read_json, write_json
+from leaf_st.models.end_token import FOLLOWED_BY, token_of
 
 _NEW_CLASS, _CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"  # two names of one class
 
@@ -35,7 +38,8 @@ def add_earlier_names(folder: Path, inputs: Sequence[str]) -> None:
         write_json(folder / "config.json", {**config, **names})
     path = folder / "tokenizer_config.json"
     if path.is_file():
-        write_json(path, {**_earlier_tokenizer(read_json(path)), "model_input_names": list(inputs)})
+        tokenizer = _earlier_tokenizer(read_json(path))
+        write_json(path, {**tokenizer, **_added_tokens(folder, tokenizer), "model_input_names": list(inputs)})
 
 
 def earlier_names(config: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -81,3 +85,15 @@ def _earlier_tokenizer(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(found.get("extra_special_tokens"), list):
         found["additional_special_tokens"] = found.pop("extra_special_tokens")
     return found
+
+
+def _added_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, bool]:
+    """Return which tokens the tokenizer in ``folder`` adds to a text, for classes that read this from settings only."""
+    path = folder / "tokenizer.json"
+    if not str(config.get("tokenizer_class")).startswith(FOLLOWED_BY) or not path.is_file():
+        return {}
+    tokenizer: Any = Tokenizer.from_file(str(path))
+    tokenizer.no_padding()
+    tokens = tokenizer.encode("a").tokens
+    added = {"add_bos_token": (tokens[0], "bos_token"), "add_eos_token": (tokens[-1], "eos_token")}
+    return {name: token == token_of(config, key) for name, (token, key) in added.items()}

@@ -8,6 +8,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
 
 from leaf_st.errors import InputError
+from leaf_st.models.end_token import require_end_tokens
 from leaf_st.models.find import find_model, published_as
 from leaf_st.models.load import load_model
 from leaf_st.models.prompts import prompt_for
@@ -75,6 +76,7 @@ def _require_teacher(student: SentenceTransformer, name: str, folder: Path, fing
     """Check by its files that ``student`` learned from the teacher of ``fingerprint``."""
     known = read_record(folder).get("teacher")
     if isinstance(known, dict) and not _same_files(known, fingerprint):
+        require_end_tokens(str(known.get("revision")), fingerprint.revision, f"student.start {name}")
         raise InputError(
             f"student.start {name} learned from {known.get('teacher')} ({known.get('revision')}), the teacher here is "
             f"{fingerprint.teacher} ({fingerprint.revision}): set teacher.model to the teacher of the student"

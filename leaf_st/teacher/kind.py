@@ -76,13 +76,14 @@ class TeacherKind(ABC):
         """Return ``asked`` with ``spec``, a teacher of this kind, from which the start student learned."""
 
     @abstractmethod
-    def code(self, spec: TeacherSpec, student: str, prompt: str) -> Code:
+    def code(self, spec: TeacherSpec, student: str, prompt: str, revision: str) -> Code:
         """Return the code that embeds documents with the teacher.
 
         Args:
             spec: The teacher.
             student: Repository of the student.
             prompt: The prompt of documents.
+            revision: Revision in the fingerprint of the teacher that the student learned from; empty if unknown.
         """
 
     def precision(self, spec: TeacherSpec) -> str | None:

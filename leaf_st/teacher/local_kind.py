@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from leaf_st.models.end_token import with_end_tokens
+from leaf_st.models.end_token import end_tokens_of, with_end_tokens
 from leaf_st.models.find import content_hash, earlier_content_hash, find_model, first_content_hash
 from leaf_st.recipe import TeacherSpec
 from leaf_st.teacher.kind import DOCUMENTS, Code, TeacherKind, quoted, with_model
@@ -44,7 +44,7 @@ class LocalKind(TeacherKind):
         """Return ``asked`` with the model of ``spec``."""
         return with_model(asked, spec)
 
-    def code(self, spec: TeacherSpec, student: str, prompt: str) -> Code:
+    def code(self, spec: TeacherSpec, student: str, prompt: str, revision: str) -> Code:
         """Return code that loads the model."""
         given = [quoted(spec.model)]
         if spec.revision:
@@ -55,6 +55,10 @@ class LocalKind(TeacherKind):
         lines = [f"teacher = SentenceTransformer({arguments})"]
         if spec.max_length:
             lines.append(f"teacher.max_seq_length = {spec.max_length}")
+        if token := end_tokens_of(revision):  # all tokenizers that follow the setting begin with their first token
+            lines.append(
+                f"teacher.tokenizer.add_bos_token = teacher.tokenizer.add_eos_token = True  # texts end with {token}"
+            )
         # An empty prompt of the recipe replaces the prompt in the teacher's files.
         is_stated = bool(prompt) or spec.prompts.get("document") == ""
         prompted = f", prompt={quoted(prompt)}" if is_stated else ""

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leaf_st.errors import InputError, require_kind
-from leaf_st.models.find import find_model, published_as
+from leaf_st.models.end_token import end_tokens_of, require_end_tokens, with_end_tokens
+from leaf_st.models.find import find_in_cache, find_model, published_as
 from leaf_st.models.prompts import prompt_for
 from leaf_st.recipe import KINDS, Recipe, TeacherSpec
 from leaf_st.run_folder import read_record
@@ -123,6 +124,7 @@ def require_teacher(spec: TeacherSpec, fingerprint: Fingerprint, where: str) -> 
     """
     kind = kind_of(spec)
     if (found := _other_revision(spec, fingerprint)) is not None:
+        require_end_tokens(fingerprint.revision, found, where)
         files = f"{fingerprint.teacher} ({fingerprint.revision})"
         raise other_teacher(where, "revision", f"{spec.name} ({found})", files)
     settings: dict[str, Any] = {"max_length": spec.max_length, "precision": kind.precision(spec)}
@@ -153,17 +155,25 @@ def _recorded_spec(record: Mapping[str, Any]) -> TeacherSpec | None:
 def _require_recorded_files(record: Mapping[str, Any], spec: TeacherSpec, student_name: str) -> None:
     """Check that a teacher in a folder of this machine still has the files that the student learned from.
 
-    A teacher on the hub is not compared: a later commit may change only its card.
+    The files of a teacher on the hub are not compared: a later commit may change only its card. Such a teacher must
+    only end its texts as the student learned.
     """
     fingerprint = record.get("teacher")
     folders = [Path(part.model) for part in spec.models.values()]
-    if not isinstance(fingerprint, dict) or not folders or not all(map(Path.is_dir, folders)):
+    if not isinstance(fingerprint, dict) or not folders:
         return
     try:
         known = Fingerprint.from_dict(fingerprint)
     except InputError:  # of an earlier version
         return
+    what = f"student {student_name}"
+    if not all(map(Path.is_dir, folders)):
+        cached = None if spec.ensemble else find_in_cache(spec.model, spec.revision)
+        if cached is not None and not end_tokens_of(known.revision):
+            require_end_tokens(known.revision, with_end_tokens(known.revision, cached), what)
+        return
     if (found := _other_revision(spec, known)) is not None:
+        require_end_tokens(known.revision, found, what)
         raise InputError(
             f"teacher {spec.name}: expected the files that the student {student_name} learned from (revision "
             f"{known.revision}), found others (revision {found}): restore the files, or name a copy of that teacher "

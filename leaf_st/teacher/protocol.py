@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leaf_st.errors import InputError
+from leaf_st.models.end_token import require_end_tokens
 from leaf_st.models.identity import Identity
 from leaf_st.models.tokens import known_length
 from leaf_st.texts import Text
@@ -117,6 +118,7 @@ class Fingerprint:
         """
         other = Fingerprint.from_dict(found)
         if not self.has_files_of(other):
+            require_end_tokens(other.revision, self.revision, where)
             expected, actual = (f"{teacher.teacher} ({teacher.revision})" for teacher in (self, other))
             raise other_teacher(where, "revision", expected, actual)
         values, others = self.to_dict(), other.to_dict()

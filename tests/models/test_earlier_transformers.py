@@ -6,6 +6,8 @@ import json
 import numpy as np
 import pytest
 from families import save_teacher
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from leaf_st.models.earlier_transformers import add_earlier_names, earlier_names
 from leaf_st.models.identity import identify
@@ -69,6 +71,27 @@ def test_a_model_that_earlier_versions_cannot_describe_keeps_the_class_that_they
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "TokenizersBackend"}))
     add_earlier_names(tmp_path, ["input_ids"])
     assert json.loads((tmp_path / "tokenizer_config.json").read_text()) == {"tokenizer_class": "TokenizersBackend"}
+
+
+@pytest.mark.parametrize(("family", "ends"), [("llama", True), ("llama", False)])
+def test_earlier_classes_that_follow_settings_find_the_added_tokens(family, ends, tmp_path):
+    folder = save_teacher(family, tmp_path)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokens = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]" if ends else "[CLS] $A", special_tokens=tokens
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    path = folder / "tokenizer_config.json"
+    names = {"tokenizer_class": "LlamaTokenizer", "bos_token": "[CLS]", "eos_token": "[SEP]"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | names))
+    model = load_model(folder, device="cpu")
+    save_portable(model, tmp_path / "saved")
+    saved = json.loads(next((tmp_path / "saved").rglob("tokenizer_config.json")).read_text())
+    assert saved["tokenizer_class"].startswith("Llama")
+    assert (saved["add_bos_token"], saved["add_eos_token"]) == (True, ends)
+    again = load_model(tmp_path / "saved", device="cpu")
+    np.testing.assert_array_equal(again.encode(["a text"]), model.encode(["a text"]))
 
 
 @pytest.mark.parametrize("family", ["bert", "gemma3", "llama", "modernbert", "qwen3", "t5"])

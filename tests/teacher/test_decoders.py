@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from families import POSITIONS, WIDTH, save_teacher
+from hub import serve
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from tokenizers import Tokenizer
@@ -14,9 +15,11 @@ from tokenizers.processors import TemplateProcessing
 from leaf_st.errors import InputError
 from leaf_st.models.find import content_hash
 from leaf_st.models.portable import save_portable
-from leaf_st.recipe import TeacherSpec
+from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec
 from leaf_st.student.build import build_student
-from leaf_st.teacher.open import open_teacher, require_teacher
+from leaf_st.student.start import load_start
+from leaf_st.teacher.kind import DOCUMENTS
+from leaf_st.teacher.open import kind_of, open_teacher, require_teacher, teacher_spec
 
 PROMPTS = {"query": "find: ", "document": ""}
 TEXTS = ["a", "a longer text, with punctuation", "x " * 300]
@@ -91,12 +94,14 @@ def test_an_end_token_that_transformers_leaves_out_is_added(tmp_path, caplog):
     assert teacher.fingerprint.revision == f"{content_hash(folder)} with [SEP]"
     require_teacher(spec, teacher.fingerprint, "store vectors")
     earlier = replace(teacher.fingerprint, revision=content_hash(folder))
-    with pytest.raises(
-        InputError, match=r"^store vectors was made by another teacher: expected revision .* with \[SEP\]"
-    ):
+    problem = r"^store vectors was made by an earlier version of leaf-st, which left out the end token \[SEP\] of each"
+    with pytest.raises(InputError, match=problem):
         require_teacher(spec, earlier, "store vectors")
-    with pytest.raises(InputError, match="made by another teacher: expected revision"):
+    with pytest.raises(InputError, match=problem):
         teacher.fingerprint.require_same(earlier.to_dict(), "store vectors")
+    other = replace(teacher.fingerprint, revision="0" * 16)
+    with pytest.raises(InputError, match="made by another teacher: expected revision"):
+        require_teacher(spec, other, "store vectors")
 
 
 def test_a_student_of_such_a_teacher_keeps_the_end_token_in_its_files(tmp_path):
@@ -107,6 +112,62 @@ def test_a_student_of_such_a_teacher_keeps_the_end_token_in_its_files(tmp_path):
     save_portable(student, tmp_path / "student")
     loaded = SentenceTransformer(str(tmp_path / "student"), device="cpu")
     np.testing.assert_array_equal(loaded.encode(TEXTS), student.encode(TEXTS))
+
+
+@pytest.fixture
+def ended(tmp_path):
+    """Folder of a teacher whose end token is added by a setting only."""
+    folder = save_teacher("mistral", tmp_path)
+    _with_end_by_setting(folder, "LlamaTokenizer")
+    return folder
+
+
+def test_the_code_on_a_card_adds_the_end_token(ended):
+    spec = TeacherSpec(str(ended), precision="float32")
+    teacher = open_teacher(spec, "cpu")
+    names = {"SentenceTransformer": SentenceTransformer}
+    exec(kind_of(spec).code(spec, "us/student", "", teacher.fingerprint.revision).lines, names)
+    np.testing.assert_allclose(names["documents"], teacher.encode_document(DOCUMENTS), atol=1e-5)
+    assert "tokenizer" not in kind_of(spec).code(spec, "us/student", "", content_hash(ended)).lines
+
+
+def _student_of(spec, revision, folder):
+    """Save a student that records the teacher of ``spec`` with another ``revision``."""
+    fingerprint = replace(open_teacher(spec, "cpu").fingerprint, revision=revision)
+    student = build_student(spec.model, dimension=WIDTH, normalized=True, device="cpu")
+    recipe = Recipe(name="own", teacher=spec, student=StudentSpec(backbone=spec.model))
+    save_portable(student, folder, {"resolved": recipe.to_dict(), "teacher": fingerprint.to_dict()})
+    return str(folder)
+
+
+def test_a_student_that_learned_without_the_end_token_is_named(ended, tmp_path):
+    spec = TeacherSpec(str(ended), precision="float32")
+    name = _student_of(spec, content_hash(ended), tmp_path / "student")
+    problem = f"student.* {name} was made by an earlier version of leaf-st, which left out the end token .SEP. of each"
+    with pytest.raises(InputError, match=problem):
+        teacher_spec(name)
+    with pytest.raises(InputError, match=problem):
+        load_start(name, open_teacher(spec, "cpu").fingerprint)
+
+
+def test_a_student_of_a_teacher_on_the_hub_learned_with_the_same_end_token(ended, connect_to, tmp_path):
+    spec = TeacherSpec("us/ended", precision="float32")
+    with serve({"us/ended": ended}) as hub:
+        connect_to(hub.url)
+        revision = open_teacher(spec, "cpu").fingerprint.revision
+        assert revision.endswith(" with [SEP]")
+        assert teacher_spec(_student_of(spec, revision, tmp_path / "student")).model == "us/ended"
+        earlier = _student_of(spec, revision.removesuffix(" with [SEP]"), tmp_path / "earlier")
+        with pytest.raises(InputError, match=r"^student .* was made by an earlier version of leaf-st"):
+            teacher_spec(earlier)
+
+
+def test_a_damaged_tokenizer_is_another_teacher(ended):
+    spec = TeacherSpec(str(ended), precision="float32")
+    fingerprint = open_teacher(spec, "cpu").fingerprint
+    (ended / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(InputError, match="made by another teacher: expected revision"):
+        require_teacher(spec, fingerprint, "store vectors")
 
 
 def test_a_tokenizer_that_never_followed_the_setting_stays_as_it_is(tmp_path):

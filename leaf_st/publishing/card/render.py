@@ -67,7 +67,8 @@ def render(
     student, teacher_size = results.size("student"), results.size("teacher")
     form = recommended_form(hosted.graphs)
     kind = kind_of(results.recipe.teacher)
-    teacher = kind.code(results.recipe.teacher, hosted.repo_id, hosted.prompts.get("document") or "")
+    revision = str(results.record.teacher.get("revision", ""))
+    teacher = kind.code(results.recipe.teacher, hosted.repo_id, hosted.prompts.get("document") or "", revision)
     text = (
         _environment()
         .get_template("card.md.jinja")

@@ -73,7 +73,7 @@ class ApiKind(TeacherKind):
         allowed = int(usd / price * 1e6)
         return allowed if tokens is None else min(tokens, allowed)
 
-    def code(self, spec: TeacherSpec, student: str, prompt: str) -> Code:
+    def code(self, spec: TeacherSpec, student: str, prompt: str, revision: str) -> Code:
         """Return code that asks the API, with the prompt that is sent to it."""
         api, sent = api_of(spec), spec.prompts.get("document", "")
         values = [f"input={quoted([sent + text for text in DOCUMENTS])}", f"model={quoted(api.model)}"]

@@ -87,7 +87,7 @@ class EnsembleKind(TeacherKind):
             )
         return self._kind_of(paid[0]).tokens_of_budget(paid[0], usd, tokens)
 
-    def code(self, spec: TeacherSpec, student: str, prompt: str) -> Code:
+    def code(self, spec: TeacherSpec, student: str, prompt: str, revision: str) -> Code:
         """Return code that opens the ensemble with this package."""
         return Code(
             "from leaf_st import open_teacher\nfrom leaf_st.teacher.open import teacher_spec",

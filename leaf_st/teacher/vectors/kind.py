@@ -48,6 +48,6 @@ class GivenKind(TeacherKind):
         """Return the model that made the vectors."""
         return replace(spec, vector_column=None, table=None)
 
-    def code(self, spec: TeacherSpec, student: str, prompt: str) -> Code:
+    def code(self, spec: TeacherSpec, student: str, prompt: str, revision: str) -> Code:
         """Return code that reads vectors from a file."""
         return Code("import numpy as np", 'documents = np.load("documents.npy")  # the teacher\'s vectors, a row each')
