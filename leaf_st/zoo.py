@@ -160,6 +160,12 @@ WIDTHS = {
     MINILM: range(384, 385),
 }
 
+
+def can_give(name: str, width: int) -> bool:
+    """Return whether the model ``name`` can have made vectors of ``width``; true for an unknown model."""
+    return width in WIDTHS.get(name, (width,))
+
+
 # What both of the paper's students were trained with (arXiv 2509.12539).
 PAPER_TEXTS = TextsSpec(source=PAPER)  # 2.1, Table 1
 PAPER_STUDENT = StudentSpec(

@@ -78,6 +78,7 @@ from leaf_st.teacher.store import (
     digest_of_ids,
     read_header,
 )
+from leaf_st.teacher.vectors.teacher import GivenVectors
 from leaf_st.teacher.workers import WHOLE, Engine, MakerOf, join
 from leaf_st.texts import Text
 from leaf_st.texts.check import left_out
@@ -131,10 +132,18 @@ class Run:
         return (self.folder / MODEL).is_dir() and not (self.folder / STORE / STORE_MANIFEST).is_file()
 
     @property
+    def _has_begun(self) -> bool:
+        return (self.folder / STORE).exists() or has_begun_training(self.folder)
+
+    @property
     def teacher(self) -> Teacher:
         """The teacher, loaded at the first access."""
         if self._teacher is None:
-            self._teacher = open_teacher(self.recipe.teacher, self._device, self._max_tokens)
+            teacher = open_teacher(self.recipe.teacher, self._device, self._max_tokens)
+            # Earlier versions did not compare the width, and a run that has begun cannot name another teacher.
+            if isinstance(teacher, GivenVectors) and not self._has_begun:
+                teacher.require_known_width()
+            self._teacher = teacher
         return self._teacher
 
     def embed(self, engine: Engine = WHOLE) -> EmbeddingStore | None:

@@ -4,6 +4,7 @@ import array
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import datasets
 import numpy as np
@@ -26,6 +27,8 @@ from leaf_st.pipeline.screen import screen
 from leaf_st.publishing.card.card import card_text
 from leaf_st.recipe import TEACHER_OF_START, ApiSpec, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.teacher.open import open_teacher
+from leaf_st.teacher.vectors.teacher import GivenVectors
+from leaf_st.zoo import MINILM
 
 QUICK = {"max_steps": 2, "use_cpu": True, "save_steps": 1, "eval_steps": 1}
 
@@ -101,6 +104,20 @@ def test_the_command_trains_the_student_that_the_teacher_itself_would_train(
         assert row["teacher"] == "owner/api"
     resolved = json.loads((tmp_path / "given" / "recipe.json").read_text())["resolved"]["teacher"]
     assert resolved["table"]["source"] == str(table)
+
+
+def test_a_new_run_must_name_a_model_of_the_width_and_an_earlier_run_goes_on(recipe, beir, tmp_path, monkeypatch):
+    recipe = replace(recipe, teacher=replace(recipe.teacher, model=MINILM), evaluate_on=(str(beir),))
+    with pytest.raises(InputError, match=r"^teacher\.model: expected the name of the model .* found .*MiniLM"):
+        Run(recipe, tmp_path / "new").embed()
+    assert not (tmp_path / "new" / "store").exists()
+    with monkeypatch.context() as patch:  # as an earlier version did
+        patch.setattr(GivenVectors, "require_known_width", lambda _: None)
+        Run(recipe, tmp_path / "earlier").embed()
+    run = Run(recipe, tmp_path / "earlier")
+    run.embed()
+    run.train()
+    assert {row.mode for row in run.evaluate()} >= {"standard", "asymmetric"}
 
 
 def load(run):

@@ -268,6 +268,25 @@ def test_the_code_that_loads_a_teacher_with_its_own_code_says_so(own):
     assert loading in card_text(own, REPO)
 
 
+def test_the_code_ends_texts_as_the_student_learned(own):
+    _record(own, lambda record: record["teacher"].update(revision="0123456789abcdef with </s>"))
+    assert "teacher.tokenizer.add_eos_token = True  # texts end with </s>\n" in card_text(own, REPO)
+
+
+@pytest.mark.parametrize("width", [384, 1536])
+def test_given_vectors_of_another_width_are_not_of_the_named_model(own, width):
+    def change(record):
+        record["resolved"]["teacher"] |= {"model": MINILM, "vector_column": "v"}
+        record["resolved"]["student"] |= {"backbone": BACKBONE, "layers": None}
+        record["commits"] = {"teacher": "0" * 40, "student": "1" * 40}
+        record["teacher"]["dimension"] = width
+
+    _record(own, change)
+    data = _head(card_text(own, REPO))
+    expected = ("apache-2.0", [BACKBONE, MINILM]) if width == 384 else ("unknown", [BACKBONE])
+    assert (data.license, data.base_model) == expected
+
+
 @pytest.mark.parametrize("prompt", ["", "text: "])
 def test_the_code_embeds_documents_with_the_prompt_of_the_recipe(own, prompt):
     # Without prompt=, sentence-transformers takes the prompt in the teacher's files.

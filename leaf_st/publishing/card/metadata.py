@@ -12,7 +12,7 @@ from leaf_st.evaluation.results import Result
 from leaf_st.publishing.card.hosted import Hosted
 from leaf_st.publishing.results import Results
 from leaf_st.texts.paper.sources import SOURCES
-from leaf_st.zoo import LICENCES
+from leaf_st.zoo import LICENCES, can_give
 
 UNKNOWN, OTHER = "unknown", "other"  # the hub's words for licences without a name
 RESTRICTED = "restricted-training-texts"
@@ -75,8 +75,16 @@ def published_mode(hosted: Hosted) -> Mode:
 def base_models(results: Results) -> list[str]:
     """Return the models that the weights come from: the start or backbone of the student, and the teacher."""
     student = results.recipe.student
-    names = [student.start or student.backbone, *results.recipe.teacher.names]
+    names = [student.start or student.backbone, *_teachers(results)]
     return list(dict.fromkeys(name for name in names if name))
+
+
+def _teachers(results: Results) -> list[str]:
+    """Return the names of the teacher's models, without a name that given vectors of an earlier version cannot have."""
+    teacher, width = results.recipe.teacher, results.record.teacher.get("dimension")
+    if teacher.vector_column is not None and width is not None:
+        return [name for name in teacher.names if can_give(name, width)]
+    return list(teacher.names)
 
 
 def licence(results: Results) -> str:
@@ -85,9 +93,10 @@ def licence(results: Results) -> str:
     This is the teacher's licence, or the licence that all members of an ensemble share, if the licences of all models
     that the weights come from are known, and all recorded licences of training texts are open.
     """
-    if any(name not in LICENCES for name in base_models(results)):
+    teachers = _teachers(results)
+    if not teachers or any(name not in LICENCES for name in base_models(results)):
         return UNKNOWN
-    licences = {LICENCES[name] for name in results.recipe.teacher.names}
+    licences = {LICENCES[name] for name in teachers}
     return OTHER if closed_texts(results) or len(licences) > 1 else licences.pop()
 
 

@@ -23,7 +23,7 @@ from leaf_st.teacher.vectors.recent import RecentVectors
 from leaf_st.teacher.vectors.table import measure, open_table, revision_of
 from leaf_st.texts import Text
 from leaf_st.texts.columnar import BATCH_ROWS
-from leaf_st.zoo import WIDTHS
+from leaf_st.zoo import WIDTHS, can_give
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,14 +39,12 @@ class GivenVectors(RemoteTeacher):
         spec: The teacher, with ``vector_column`` and ``table``.
 
     Raises:
-        InputError: If the table is missing or damaged, its first rows have no vectors, or the named model is known to
-            give vectors of another width.
+        InputError: If the table is missing or damaged, or its first rows have no vectors.
     """
 
     def __init__(self, spec: TeacherSpec) -> None:
         self._table, files = open_table(spec)
         width, normalized = measure(files)
-        _require_width_of_model(spec.model, width)
         self._recent = RecentVectors()
         prompts: dict[str, str] = {kind: spec.prompts.get(kind, "") for kind in KINDS}
         self.fingerprint = Fingerprint(
@@ -61,6 +59,22 @@ class GivenVectors(RemoteTeacher):
             similarity_fn_name="cosine",
         )
         self._lookup = Lookup(self._table, files, self.fingerprint)
+
+    def require_known_width(self) -> None:
+        """Check that the named model can have made the vectors: cards take base model and licence from its name.
+
+        Raises:
+            InputError: If the model is known to give vectors of another width.
+        """
+        name, width = self.fingerprint.teacher, self.dimension
+        if not can_give(name, width):
+            raise FieldError(
+                "teacher",
+                "model",
+                f"expected the name of the model that made the vectors of {width:,} dimensions, found {name}, which "
+                f"gives {max(WIDTHS[name]):,}: set teacher.model to the model that made the vectors, or to a name of "
+                "your own if the vectors were changed afterwards",
+            )
 
     @property
     def identity(self) -> Identity:
@@ -128,14 +142,3 @@ class GivenVectors(RemoteTeacher):
                 "repair the table, or choose standard mode (`evaluate --modes standard`)",
             )
         return vectors
-
-
-def _require_width_of_model(name: str, width: int) -> None:
-    """Check that the model ``name`` can have made vectors of ``width``: cards take base model and licence from it."""
-    if width not in WIDTHS.get(name, (width,)):
-        raise FieldError(
-            "teacher",
-            "model",
-            f"expected the name of the model that made the vectors of {width:,} dimensions, found {name}, which gives "
-            f"{max(WIDTHS[name]):,}: set teacher.model to the model that made the vectors",
-        )

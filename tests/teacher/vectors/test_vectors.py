@@ -281,13 +281,17 @@ def test_what_needs_the_model_is_refused(table):
 def test_the_width_is_one_that_the_named_model_gives(tmp_path):
     def width_of(width, **names):
         table = _write(tmp_path / f"{width}.parquet", ["a", "b"], np.eye(2, width, dtype=np.float32))
-        return open_teacher(_spec(table, **names)).dimension
+        teacher = open_teacher(_spec(table, **names))
+        teacher.require_known_width()
+        return teacher.dimension
 
     problem = (
         f"^teacher.model: expected the name of .* vectors of 1,536 dimensions, found {MINILM}, which gives 384: set"
+        ".*, or to a name of your own"
     )
     with pytest.raises(InputError, match=problem):
         width_of(1536, model=MINILM)
+    assert width_of(1536, model="mine") == 1536
     assert width_of(384, model=MINILM) == 384
     assert width_of(256, model=ARCTIC.hub_id) == 256  # the model's vectors may be cut
 
