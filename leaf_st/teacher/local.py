@@ -56,7 +56,7 @@ class LocalTeacher:
         known = Revisions(revisions) if isinstance(revisions, str) else revisions
         own: dict[str, str] = {kind: prompt_for(model.prompts, kind) for kind in KINDS}
         by_kind = {**own, **(prompts or {})}
-        self._spec = spec
+        self._name, self._spec = name, spec
         self._model = model.eval()
         self._model.prompts = {**model.prompts, **by_kind}
         # A GPU needs large batches to be busy. A CPU is fastest if a batch fits into its caches.
@@ -200,25 +200,41 @@ class LocalTeacher:
         if not texts:
             return vectors
         order = np.argsort(self.token_counts([prompt + text for text in texts]), kind="stable")[::-1]
+        while (found := self._in_batches(encode, [texts[row] for row in order], prompt)) is None:
+            # Only now are the tensors of the failed batch freed. The longest texts come first, so little is repeated.
+            torch.cuda.empty_cache()
+            _logger.info(
+                "teacher %s: %d texts do not fit into the memory of the GPU, so %d are embedded at a time",
+                *(self._name, self.batch_size, self.batch_size // 2),
+            )
+            self.batch_size //= 2
+        vectors[order] = found
+        return normalized(vectors) if self._normalized else vectors
+
+    def _in_batches(self, encode: Callable[..., Any], texts: list[str], prompt: str) -> NDArray[np.float32] | None:
+        """Embed n texts, shape (n, d); None if a batch of several texts does not fit into the memory of the GPU."""
         try:
             batches = [
                 encode(
-                    [texts[row] for row in order[start : start + self.batch_size]],
+                    texts[start : start + self.batch_size],
                     prompt=prompt,
                     batch_size=self.batch_size,
                     convert_to_tensor=True,
                     show_progress_bar=False,
                 )
-                for start in range(0, len(order), self.batch_size)
+                for start in range(0, len(texts), self.batch_size)
             ]
             # Copied only now: a GPU computes a batch while the next one is tokenized.
-            vectors[order] = torch.cat(batches).float().cpu().numpy()
+            vectors: NDArray[np.float32] = torch.cat(batches).float().cpu().numpy()
         except torch.OutOfMemoryError as error:
+            if self.batch_size > 1:
+                return None
             raise InputError(
-                f"teacher.batch_size: expected batches that fit into the memory of the GPU, found {self.batch_size:,} "
-                "texts at a time, which do not: set a lower number"
+                f"teacher {self._name}: expected room for one text in the memory of the GPU, "
+                f"found too little ({str(error).partition(chr(10))[0]}): use a larger GPU, set teacher.max_length, or "
+                "embed on the CPU"
             ) from error
-        return normalized(vectors) if self._normalized else vectors
+        return vectors
 
 
 def load_teacher_model(spec: TeacherSpec, device: str | None = None) -> SentenceTransformer:

@@ -364,6 +364,20 @@ def test_a_text_that_the_api_refuses_is_compared_by_its_start(server, status):
     assert max(len(body["input"]) for body in server.bodies[before:]) >= 16  # the long text did not limit requests
 
 
+def test_a_text_that_is_refused_for_its_content_is_no_long_text(server):
+    teacher, refused = open_teacher(server.spec()), "a word of another kind " * 40
+    with compared():
+        server.statuses = [400] * 10
+        with pytest.raises(InputError, match=r"answers 400 .* for the text 'a word of another "):
+            teacher.encode_document([refused])  # and no start of the text is accepted
+        server.statuses = []
+        teacher.encode_document(["word " * 1000])
+        server.statuses = [400]
+        with pytest.raises(InputError, match=r"answers 400 .* for the text 'a word .* of 920 characters"):
+            teacher.encode_document([refused])
+    assert not teacher.reads_starts
+
+
 def test_texts_are_compared_as_far_as_the_recipe_says(server, tiny_teacher_folder):
     teacher = open_teacher(server.spec(max_length=200, tokenizer=str(tiny_teacher_folder)))
     long = "abcdefghij " * 50

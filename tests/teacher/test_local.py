@@ -195,14 +195,20 @@ def test_the_batch_size_is_the_recipe_s_and_changes_no_vector(tiny_teacher_folde
     assert small.fingerprint == default.fingerprint
 
 
-def test_a_batch_that_does_not_fit_into_the_memory_is_named(tiny_teacher_folder, monkeypatch):
-    teacher = _load(tiny_teacher_folder, batch_size=5)
+@pytest.mark.parametrize("room", [2, 0])
+def test_batches_are_halved_until_they_fit_into_the_memory(tiny_teacher_folder, monkeypatch, room):
+    teacher, forward = _load(tiny_teacher_folder, batch_size=5), SentenceTransformer.forward
+    expected = teacher.encode_query(TEXTS)
 
-    def forward(*_, **__):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+    def limited(model, features, **options):
+        if len(features["input_ids"]) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(model, features, **options)
 
-    monkeypatch.setattr(SentenceTransformer, "forward", forward)
-    with pytest.raises(
-        InputError, match=r"^teacher\.batch_size: expected batches .*, found 5 texts .*: set a lower nu"
-    ):
-        teacher.encode_query(TEXTS)
+    monkeypatch.setattr(SentenceTransformer, "forward", limited)
+    if room:
+        np.testing.assert_allclose(teacher.encode_query(TEXTS), expected, atol=1e-5)
+        assert teacher.batch_size == 2
+    else:
+        with pytest.raises(InputError, match=r"^teacher .*: expected room for one text .* \(CUDA out of memory\)"):
+            teacher.encode_query(TEXTS)

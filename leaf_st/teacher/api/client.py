@@ -39,6 +39,8 @@ _REFUSALS = {400, 413, 422}
 _TOO_LARGE = "too large"
 _KEY_CHARACTERS = 16  # shorter values are placeholders for servers without keys, such as "ollama"
 _SHOWN = 200  # characters of an API's own message
+# A refused text with so many times fewer tokens than an accepted one is not too long: estimates of tokens are closer.
+_CLEARLY_SHORTER = 4
 
 _logger = logging.getLogger(__name__)
 
@@ -77,6 +79,7 @@ class ApiClient:
         self._lock = threading.Lock()  # of `usage`, `reads_starts` and the numbers of texts
         self._most_items = api.max_items
         self._accepted_items = 1  # the largest number of texts in a request that the API has answered
+        self._accepted_tokens = 0  # the largest number of tokens of a text that the API has accepted
         self._width: int | None = api.dimensions
 
     def divide_limits(self, processes: int) -> None:
@@ -145,7 +148,10 @@ class ApiClient:
         if len(texts) > self._most_items:  # another request was refused in the meantime
             return self._embed_halves(texts, tokens, kind, shorten)
         try:
-            return self._retried(texts, int(tokens.sum()), kind)
+            vectors = self._retried(texts, int(tokens.sum()), kind)
+            with self._lock:
+                self._accepted_tokens = max(self._accepted_tokens, int(tokens.max()))
+            return vectors
         except _RefusedError as error:
             if len(texts) > 1:
                 with self._lock:
@@ -156,7 +162,7 @@ class ApiClient:
                     f"the API at {self._api.url} {error} for model {self._api.model}: check teacher.api (model, "
                     "dimensions, input_type, extra_body) and the key; the same command resumes"
                 ) from None
-            elif shorten and len(texts[0]) > READ_CHARACTERS:
+            elif shorten and len(texts[0]) > READ_CHARACTERS and not self._is_clearly_shorter(int(tokens[0])):
                 return self._embed_start(texts[0], tokens, kind)
             else:
                 raise InputError(
@@ -181,10 +187,15 @@ class ApiClient:
             tokens: Its number of tokens, shape (1,).
             kind: Its kind.
         """
-        self.note_start(text)
         with self._lock:  # the length of this text was the cause of the refusals
             self._most_items = max(self._most_items, self._accepted_items)
-        return self._embed_batch([text[: len(text) * 3 // 4]], tokens * 3 // 4, kind, shorten=True)
+        vectors = self._embed_batch([text[: len(text) * 3 // 4]], tokens * 3 // 4, kind, shorten=True)
+        self.note_start(text)  # only now: the API refuses some texts for their content, whatever their length
+        return vectors
+
+    def _is_clearly_shorter(self, tokens: int) -> bool:
+        """Return whether a text of ``tokens`` is far shorter than a text that the API has accepted."""
+        return tokens * _CLEARLY_SHORTER < self._accepted_tokens
 
     def _retried(self, texts: list[str], tokens: int, kind: Kind) -> NDArray[np.float32]:
         import openai
