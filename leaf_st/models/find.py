@@ -101,9 +101,7 @@ def find_model(
             return packaged
         if isinstance(error, InputError) or cannot_write(error):
             raise
-        # A cache that an earlier version filled has no tables of tokenizers, which most models do not need.
-        earlier = [pattern for pattern in wanted if pattern not in TOKEN_TABLES]
-        if not newest and (kept := find_in_cache(name, revision, earlier)) is not None:
+        if not newest and (kept := find_offline(name, revision, wanted)) is not None:
             return kept
         raise _explained(name, error) from error
 
@@ -129,6 +127,15 @@ def find_in_cache(name: str, revision: str | None = None, files: Sequence[str] =
                 _require_known(folder, name, revision, "delete the model from the hub's cache")
                 return folder
     return None
+
+
+def find_offline(name: str, revision: str | None = None, files: Sequence[str] = MODEL_FILES) -> Path | None:
+    """Return the folder as `find_in_cache`, perhaps without tables of tokenizers, when the hub cannot be reached.
+
+    A cache that an earlier version filled has no such tables, which most models do not need.
+    """
+    earlier = [pattern for pattern in files if pattern not in TOKEN_TABLES]
+    return find_in_cache(name, revision, files) or find_in_cache(name, revision, earlier)
 
 
 def commit_of(folder: Path) -> str | None:

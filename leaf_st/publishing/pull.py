@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.atomic import make_folder, replace_folder
 from leaf_st.errors import InputError, ModelError, UnreachableError
 from leaf_st.hub.retry import retry
-from leaf_st.models.find import COMPLETE, DOCUMENTS, MODEL_FILES, find_in_cache, find_model
+from leaf_st.models.find import COMPLETE, DOCUMENTS, MODEL_FILES, find_model, find_offline
 from leaf_st.models.intact import require_intact
 from leaf_st.models.portable import save_portable
 from leaf_st.models.safety import damaged_settings, require_safe
@@ -80,7 +80,7 @@ def _fetch(name: str, files: Sequence[str], revision: str | None = None) -> Path
     try:
         return retry(lambda: find_model(name, revision, files=files, newest=True))
     except UnreachableError:  # the cache may still contain the model, even if without its card
-        if (cached := find_in_cache(name, revision, files) or find_in_cache(name, revision)) is None:
+        if (cached := find_offline(name, revision, files) or find_offline(name, revision)) is None:
             raise
         _logger.warning("the hub cannot be reached, so the copy of %s in its cache is used: %s", name, cached)
         return cached

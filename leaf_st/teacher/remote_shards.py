@@ -156,7 +156,9 @@ class RemoteShards:
             with self._lock:
                 try:
                     size, shard = path.stat().st_size, open_shard(path)
-                except (FileNotFoundError, InputError):
+                except FileNotFoundError:
+                    continue
+                except InputError:
                     if path.is_file():  # a damaged one
                         raise
                     continue

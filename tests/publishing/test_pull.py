@@ -76,6 +76,16 @@ def test_a_model_in_the_cache_is_pulled_without_its_card(published, connect_to, 
     assert (tmp_path / "mine" / "model.safetensors").is_file()
 
 
+def test_a_cache_without_the_tables_of_tokenizers_is_pulled(published, connect_to, capsys, tmp_path):
+    (published[ZOO["leaf-ir"].hub_id] / "bpe.codes").write_text("a b 10\n")
+    with serve(published) as hub:
+        connect_to(hub.url)
+        find.find_model(ZOO["leaf-ir"].hub_id, files=["*.json", "*.safetensors", "*.txt"])  # as an earlier version did
+    main(["pull", ZOO["leaf-ir"].hub_id, "--output", "mine"])
+    assert "the hub cannot be reached, so the copy of MongoDB/mdbr-leaf-ir" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "model.safetensors").is_file()
+
+
 def test_the_hub_is_asked_once(monkeypatch, tmp_path):
     asked = []
 

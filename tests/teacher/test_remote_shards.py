@@ -17,7 +17,7 @@ from leaf_st.publishing.store.push import copy_store
 from leaf_st.sealed import read_sealed, write_sealed
 from leaf_st.teacher import remote_shards
 from leaf_st.teacher.remote_shards import SOURCE, RemoteFolder, write_source
-from leaf_st.teacher.shard import find_shards
+from leaf_st.teacher.shard import find_shards, open_shard
 from leaf_st.teacher.store import FINGERPRINT, PROBE_FILE, STORE_MANIFEST, EmbeddingStore
 
 URL = "memory://bucket/store"
@@ -240,3 +240,19 @@ def test_a_shard_that_another_process_removes_is_fetched_again(store, bucket, tm
     assert linked.texts([5]) == store.texts([5])
     assert removed == [store.paths[1].name]
     assert bucket.fetched[f"/bucket/store/{removed[0]}"] == 2
+
+
+def test_a_shard_that_is_back_before_it_is_missed_is_mapped(store, bucket, tmp_path, monkeypatch):
+    copy_store(store.folder, URL)
+    linked = link_store(URL, tmp_path / "linked", 10**9)
+    opened = []
+
+    def missing_once(path):
+        opened.append(path)
+        if len(opened) == 1:  # another process removes the shard and fetches it again
+            raise FileNotFoundError(path)
+        return open_shard(path)
+
+    monkeypatch.setattr(remote_shards, "open_shard", missing_once)
+    assert linked.texts([5]) == store.texts([5])
+    assert len(opened) == 2
