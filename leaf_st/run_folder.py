@@ -13,6 +13,7 @@ from leaf_st.atomic import is_temporary
 from leaf_st.errors import InputError
 from leaf_st.recipe import DOCSTRINGS, PAPER, TEACHER_OF_START, Recipe, is_limit, with_fit
 from leaf_st.recipe.types import path_problem
+from leaf_st.recipe.values import format_setting
 from leaf_st.sealed import read_sealed, write_sealed
 
 RECIPE = "recipe.json"
@@ -22,6 +23,8 @@ STORE = "store"
 GENERAL = "general"
 CHECKPOINTS = "checkpoints"
 PASSING = "passing"  # folder in `CHECKPOINTS` of the checkpoint that is only for resuming
+# Written last, with the checksums of the other files: a checkpoint without this file was interrupted by a kill.
+COMPLETE = "complete.json"
 MODEL = "model"
 RESULTS = "results"
 REPORT = "report"
@@ -39,6 +42,9 @@ _RECIPE_PARTS = ("texts", "teacher", "student", "training")
 _PARTS |= {VOCABULARY, SMOKE_TEACHER, SMOKE_START, Path(FIT).parts[0]}
 _TRAINED_PARTS = ("general", "student", "training")  # what shapes the student, besides the vectors
 _UNUSED_ARGUMENTS = ("data_seed", "dataloader_in_order")
+# Fields that determine how many tokens of a text are embedded.
+_LENGTHS = ("student.backbone", "student.start", "student.static", "student.max_length", "training.max_length")
+_OF_A_MODEL = ("teacher.prompts", "teacher.revision", "student.revision")  # `override` may leave these values out
 
 
 def is_run(folder: Path) -> bool:
@@ -47,9 +53,10 @@ def is_run(folder: Path) -> bool:
 
 
 def has_begun_training(folder: Path) -> bool:
-    """Return whether the run folder ``folder`` contains a trained student, or a checkpoint of one."""
+    """Return whether the run folder ``folder`` contains a trained student, or a complete checkpoint of one."""
     checkpoints = folder / CHECKPOINTS  # exists before the first step, without a checkpoint
-    found = [path for place in (checkpoints, checkpoints / PASSING) for path in place.glob("checkpoint-*")]
+    places = (checkpoints, checkpoints / PASSING)
+    found = [path for place in places for path in place.glob(f"checkpoint-*/{COMPLETE}")]
     return bool(found) or (folder / MODEL).exists()
 
 
@@ -147,26 +154,51 @@ def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
             continue
         part = re.split(r"[. ]", key)[0]
         if part in _embedded_parts(folder, asked):
-            remedy = _remedy(key, recorded, source)
+            remedy = _remedy(key, known, source)
         elif part in _TRAINED_PARTS and has_begun_training(folder):
-            trained = " and ".join(str(folder / name) for name in (CHECKPOINTS, MODEL) if (folder / name).exists())
-            remedy = f"name another --output, or delete {trained} to train again on the same vectors"
+            remedy = _remedy_of_training(key, known, folder)
         else:
             continue
         raise InputError(f"{folder} is a run of another recipe ({key}): {remedy}")
     return known
 
 
-def _remedy(key: str, recorded: str | None, source: str) -> str:
-    """Return what to do about ``key``, a change in the recipe of vectors that were made from the texts ``recorded``."""
+def _remedy(key: str, known: dict[str, Any], source: str) -> str:
+    """Return what to do about ``key``, a change in the recipe of the vectors of the run ``known``."""
+    if (remedy := _remedy_of_model(key, known)) is not None:
+        return remedy
     if key.startswith("texts.source "):
         from huggingface_hub import constants  # is slow, and the commands import this module
 
+        recorded = known["recipe"]["texts"].get("source")
         if (recorded, source) == (PAPER, DOCSTRINGS) and constants.HF_HUB_OFFLINE:
             return "unset HF_HUB_OFFLINE, which lets recipes choose docstrings, or name another --output"
         if (recorded, source) == (DOCSTRINGS, PAPER):
             return "add --set texts.source=docstrings to resume the run, or name another --output"
     return "name another --output, or delete the folder"
+
+
+def _remedy_of_training(key: str, known: dict[str, Any], folder: Path) -> str:
+    """Return what to do about ``key``, a change in the recipe of the student of the run ``known`` in ``folder``."""
+    from leaf_st.teacher.store import STORE_MANIFEST  # imports pyarrow, which takes time
+
+    if (remedy := _remedy_of_model(key, known)) is not None:
+        return remedy
+    has_vectors = (folder / STORE / STORE_MANIFEST).is_file()
+    if not has_vectors or key.startswith("general") or key.split(" ", 1)[0] in _LENGTHS:
+        return "name another --output"
+    *most, last = [name for name in (CHECKPOINTS, MODEL, RESULTS) if (folder / name).exists()]
+    parts = f"{', '.join(most)} and {last}" if most else last
+    return f"name another --output, or move {parts} of {folder} to another folder to train again on the same vectors"
+
+
+def _remedy_of_model(key: str, known: dict[str, Any]) -> str | None:
+    """Return how to resume the run ``known`` if ``key`` is about a value that belongs to a model; else None."""
+    part, _, name = (field := ".".join(re.split(r"[. ]", key)[:2])).partition(".")
+    if field not in _OF_A_MODEL:
+        return None
+    value = known["recipe"].get(part, {}).get(name, {} if name == "prompts" else None)
+    return f"add {format_setting(field, value)} to resume the run, or name another --output"
 
 
 def _names_the_sets(asked: Recipe, known: dict[str, Any]) -> bool:
@@ -223,19 +255,28 @@ def _is_recipe(value: Any) -> bool:  # noqa: ANN401  (any JSON value)
 
 def _current(record: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return ``record`` as this version would write it, for the run in ``folder``."""
-    return _with_files({key: _without_unused_values(value) for key, value in record.items()}, folder)
+    used = {key: _without_unused_values(value) for key, value in record.items()}
+    return _with_files(_without_unused_arguments(used), folder)
 
 
 def _without_unused_values(recipe: Any) -> Any:  # noqa: ANN401  (any JSON value)
     """Return ``recipe`` without the values that earlier versions accepted, and that never had an effect."""
-    match recipe:
-        case {"training": {"arguments": {**arguments}, **training}}:
-            used = {name: value for name, value in arguments.items() if name not in _UNUSED_ARGUMENTS}
-            recipe = {**recipe, "training": {**training, "arguments": used}}
-    match recipe:
-        case {"student": {"backbone": None, "start": None, "revision": str(), **student}}:
-            recipe = {**recipe, "student": {**student, "backbone": None, "start": None, "revision": None}}
+    if not isinstance(recipe, dict):
+        return recipe
+    training, student = recipe.get("training"), recipe.get("student")
+    if isinstance(training, dict):
+        recipe = {**recipe, "training": _without_unused_arguments(training)}
+    if isinstance(student, dict) and student.get("backbone") is None and student.get("start") is None:
+        recipe = {**recipe, "student": {**student, "revision": None}}
     return recipe
+
+
+def _without_unused_arguments(values: dict[str, Any]) -> dict[str, Any]:
+    """Return ``values``, a record or the training of a recipe, without such values among its arguments."""
+    if not isinstance(arguments := values.get("arguments"), dict):
+        return values
+    used = {name: value for name, value in arguments.items() if name not in _UNUSED_ARGUMENTS}
+    return {**values, "arguments": used}
 
 
 def _with_files(record: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+from dataclasses import replace
 
 import pytest
 from huggingface_hub import constants
@@ -113,12 +115,14 @@ def test_open_texts_that_another_environment_chose_are_named_with_the_remedy(
     assert known_record(tmp_path, resumed)["recipe"]["texts"]["source"] == first.texts.source
 
 
-def test_a_training_begins_with_its_first_checkpoint(tmp_path):
+def test_a_training_begins_with_its_first_complete_checkpoint(tmp_path):
     assert not has_begun_training(tmp_path)
     (tmp_path / "checkpoints" / "passing").mkdir(parents=True)
     (tmp_path / "checkpoints" / "runs").mkdir()  # an integration's
     assert not has_begun_training(tmp_path)
-    (tmp_path / "checkpoints" / "passing" / "checkpoint-3").mkdir()
+    (tmp_path / "checkpoints" / "passing" / "checkpoint-3").mkdir()  # interrupted by a kill
+    assert not has_begun_training(tmp_path)
+    (tmp_path / "checkpoints" / "passing" / "checkpoint-3" / "complete.json").touch()
     assert has_begun_training(tmp_path)
 
 
@@ -127,8 +131,56 @@ def test_values_that_never_had_an_effect_are_left_out_of_a_record(tmp_path):
     for recipe in record.values():
         recipe["student"]["revision"] = "a1"  # without a backbone
         recipe["training"]["arguments"] = {"data_seed": 1, "dataloader_in_order": False, "seed": 7}
+    record["arguments"] = record["recipe"]["training"]["arguments"]
     write_sealed(tmp_path / RECIPE, record)
     (tmp_path / "model").mkdir()
     expected = Recipe(name="tiny", training=TrainingSpec(arguments={"seed": 7}))
     for known in (known_record(tmp_path, expected), read_record(tmp_path)):
         assert Recipe.from_dict(known["resolved"]) == expected
+        assert known["arguments"] == {"seed": 7}
+
+
+_PROMPTS = {"query": "Represent the user's text: "}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "asked", "key"),
+    [
+        ({"prompts": _PROMPTS}, {}, "teacher.prompts.query"),
+        ({}, {"prompts": _PROMPTS}, "teacher.prompts.query"),
+        ({"revision": "a1"}, {}, "teacher.revision"),
+        ({}, {"revision": "a1"}, "teacher.revision"),
+    ],
+)
+def test_a_value_of_another_model_that_an_earlier_version_kept_resumes_as_recorded(recorded, asked, key, tmp_path):
+    first, now = (Recipe("tiny", teacher=TeacherSpec("us/big", **values)) for values in (recorded, asked))
+    write_sealed(tmp_path / RECIPE, json.loads(json.dumps({part: first.to_dict() for part in ("recipe", "resolved")})))
+    (tmp_path / "store").mkdir()
+    with pytest.raises(InputError, match=rf"\({key} was .*\): add --set .* to resume the run, or name") as error:
+        known_record(tmp_path, now)
+    _, setting = shlex.split(str(error.value).partition("): add ")[2].partition(" to resume")[0])
+    assert known_record(tmp_path, override(now, [setting]))
+
+
+@pytest.mark.parametrize("has_store", [True, False])
+@pytest.mark.parametrize(
+    ("key", "asked"),
+    [
+        ("training.distance", {"training": TrainingSpec(distance="mse")}),
+        ("training.max_length", {"training": TrainingSpec(max_length=64)}),
+        ("student.max_length", {"student": StudentSpec(layers=(0, 4, 5), max_length=64)}),
+        ("student.backbone", {"student": StudentSpec(backbone="us/small")}),
+        ("general", {"general": TextsSpec("general.txt", limit=9)}),
+    ],
+)
+def test_another_training_is_the_remedy_only_where_its_vectors_serve(key, asked, has_store, tmp_path):
+    first = Recipe("tiny")
+    write_sealed(tmp_path / RECIPE, json.loads(json.dumps({part: first.to_dict() for part in ("recipe", "resolved")})))
+    for name in ("model", "results", "store"):
+        (tmp_path / name).mkdir()
+    if has_store:
+        (tmp_path / "store" / "manifest.json").touch()
+    moved = f", or move model and results of {tmp_path} to another folder to train again on the same vectors"
+    remedy = moved if has_store and key == "training.distance" else ""
+    with pytest.raises(InputError, match=rf"another recipe \({key} was .*\): name another --output{remedy}$"):
+        known_record(tmp_path, replace(first, **asked))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_type_hints
 from leaf_st.errors import FieldError, InputError
 from leaf_st.recipe import GENERAL_ROWS, PAPER, PARTS, Recipe, TeacherSpec, TextsSpec
 from leaf_st.recipe.type_names import type_name
-from leaf_st.recipe.values import parse_value, repeated_key
+from leaf_st.recipe.values import format_setting, parse_value, repeated_key
 
 _NOT_PYTHON = {".json", ".jsonl", ".yaml", ".yml", ".toml", ".ipynb"}
 _MODELS = ("model", "backbone", "start")  # fields of a teacher or student to whose model `revision` belongs
@@ -256,10 +256,10 @@ def _values_to_reset(before: Any, values: Mapping[str, Any]) -> dict[str, Any]: 
         if isinstance(before, TeacherSpec) and before.is_loaded:
             defaults["prompts"] = {}
             if before.prompts and "prompts" not in values:
-                _logger.info(
-                    "the recipe's teacher.prompts are left out, because they are those of %s: set teacher.prompts to "
-                    "keep them",
+                _logger.warning(
+                    "the recipe's teacher.prompts are left out, because they are those of %s: add %s to keep them",
                     before.model,
+                    format_setting("teacher.prompts", before.prompts),
                 )
     return {name: value for name, value in defaults.items() if name not in values}
 

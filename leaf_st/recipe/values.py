@@ -2,9 +2,10 @@
 
 import ast
 import json
+import shlex
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin
@@ -37,6 +38,12 @@ def parse_value(text: str, hint: Any) -> Any:  # noqa: ANN401  (any annotation, 
     if mapping is not None and any(dict in (kind, get_origin(kind)) for kind in others):
         return mapping  # of other types than the field's
     return text if texts or not literals else literals[0]
+
+
+def format_setting(key: str, value: object) -> str:
+    """Return the option of a command that sets ``key`` to ``value``, a text, None or a mapping of JSON values."""
+    text = json.dumps(dict(value), ensure_ascii=False) if isinstance(value, Mapping) else str(value)
+    return f"--set {shlex.quote(f'{key}={text}')}"
 
 
 def fits(value: object, hint: Any) -> bool:  # noqa: ANN401  (any annotation)

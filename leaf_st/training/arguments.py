@@ -73,7 +73,7 @@ REFUSED = {
     "resume_from_checkpoint": _RESUME,
     "save_only_model": _UNDISTURBED,
     "ignore_data_skip": _UNDISTURBED,
-    "dataloader_in_order": _UNDISTURBED,
+    "dataloader_in_order": _NO_EFFECT,
     "data_seed": "set seed instead",
     "auto_find_batch_size": "lower per_device_train_batch_size and raise gradient_accumulation_steps instead",
     "do_train": "run `leaf-st train` instead",

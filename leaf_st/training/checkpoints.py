@@ -26,20 +26,18 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import SaveStrategy
 
 from leaf_st.errors import InputError
-from leaf_st.run_folder import PASSING
+from leaf_st.run_folder import COMPLETE, PASSING
 from leaf_st.sealed import file_checksum, read_sealed, write_sealed
 
 _logger = logging.getLogger(__name__)
 
 _SECONDS_AT_RISK = 120  # training time that a kill may lose; writing a checkpoint takes about one second
-# Written last, with the checksums of the other files: a checkpoint without this file was interrupted by a kill.
-_COMPLETE = "complete.json"
 _NAME = re.compile(r"checkpoint-([1-9][0-9]*)")
 
 
 def complete_checkpoints(folder: Path) -> dict[int, Path]:
     """Return the complete checkpoints in ``folder`` that the recipe asked for, by step, in ascending order."""
-    return {step: path for step, path in sorted(_checkpoints(folder).items()) if (path / _COMPLETE).is_file()}
+    return {step: path for step, path in sorted(_checkpoints(folder).items()) if (path / COMPLETE).is_file()}
 
 
 def last_complete_checkpoint(folder: Path, processes: int = 1, needs_best: bool = True) -> Path | None:
@@ -95,7 +93,7 @@ def _is_damaged(checkpoint: Path) -> bool:
         files = _read_mark(checkpoint).get("files", {})
         changed = next((name for name, checksum in files.items() if _checksum_of(checkpoint / name) != checksum), None)
     except ValueError:
-        changed = _COMPLETE
+        changed = COMPLETE
     if changed is not None:
         _logger.warning("%s is damaged: the checkpoint is not used, its steps are trained again", checkpoint / changed)
     return changed is not None
@@ -106,7 +104,7 @@ def _checksum_of(path: Path) -> str | None:
 
 
 def _read_mark(checkpoint: Path) -> dict[str, Any]:
-    mark: dict[str, Any] = read_sealed(checkpoint / _COMPLETE)
+    mark: dict[str, Any] = read_sealed(checkpoint / COMPLETE)
     return mark
 
 
@@ -128,7 +126,7 @@ def _require_best(newest: Path, folder: Path) -> None:
 
 
 def _remove(checkpoint: Path) -> None:
-    (checkpoint / _COMPLETE).unlink(missing_ok=True)  # first, because a kill may leave a part of the folder
+    (checkpoint / COMPLETE).unlink(missing_ok=True)  # first, because a kill may leave a part of the folder
     shutil.rmtree(checkpoint)
 
 
@@ -146,7 +144,7 @@ class MarkComplete(TrainerCallback):
                 for path in sorted(folder.rglob("*"))
                 if path.is_file()
             }
-            write_sealed(folder / _COMPLETE, {"step": state.global_step, "processes": args.world_size, "files": files})
+            write_sealed(folder / COMPLETE, {"step": state.global_step, "processes": args.world_size, "files": files})
 
 
 class SaveByTheClock(TrainerCallback):

@@ -105,6 +105,22 @@ def test_a_dry_run_says_what_it_takes_and_begins_nothing(recipe, capfd):
         _run("run", recipe, "--dry-run", "--smoke")
 
 
+def test_another_training_on_the_same_vectors_is_measured_like_the_first(recipe, beir, tmp_path, capfd):
+    command = ["run", recipe, "--set", f"evaluate_on={beir}", "--output", "out"]
+    _run(*command)
+    refused = _refused(capfd, *command, "--set", "learning_rate=1e-3")
+    assert "or move checkpoints, model and results of out to another folder to train again on the same v" in refused
+    (tmp_path / "kept").mkdir()
+    shards = {path: path.stat().st_mtime_ns for path in Path("out/store").glob("shard-*")}
+    for name in ("checkpoints", "model", "results"):
+        shutil.move(f"out/{name}", "kept")
+    _run(*command, "--set", "learning_rate=1e-3")
+    assert shards == {path: path.stat().st_mtime_ns for path in Path("out/store").glob("shard-*")}
+    before, now = (json.loads(Path(folder, "results", "tasks.json").read_text()) for folder in ("kept", "out"))
+    assert [row["model"] for row in now] == [row["model"] for row in before]
+    assert {row["revision"] for row in now} != {row["revision"] for row in before}
+
+
 def test_the_run_folder_has_the_recipe_s_name(recipe):
     _run("embed", recipe)
     assert Path("runs/tiny/store/manifest.json").is_file()

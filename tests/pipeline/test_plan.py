@@ -120,7 +120,9 @@ def test_a_run_that_began_with_a_multiple_of_the_validated_steps_is_planned(reci
     timed = replace(fewer, training=replace(fewer.training, budget_minutes=2, cycles=1))
     with pytest.raises(InputError, match=r"^save_steps: expected eval_steps \(0\.1\)"):
         plan(timed, tmp_path / "run")
-    (tmp_path / "run" / "checkpoints" / "checkpoint-1").mkdir(parents=True)  # of an earlier version
+    checkpoint = tmp_path / "run" / "checkpoints" / "checkpoint-1"
+    checkpoint.mkdir(parents=True)  # of an earlier version
+    (checkpoint / "complete.json").touch()
     assert plan(timed, tmp_path / "run").steps == 18
 
 

@@ -174,8 +174,8 @@ def test_a_run_that_has_no_checkpoint_may_have_another_training(recipe, tmp_path
 def test_another_training_needs_no_other_vectors(recipe, finished):
     checkpoints, model = (finished / name for name in ("checkpoints", "model"))
     other = replace(recipe, training=replace(recipe.training, end_learning_rate=2e-5))
-    for there in (f"{checkpoints} and {model}", str(model)):
-        remedy = rf"is 2e-05\): name another --output, or delete {there} to train again on the same vectors$"
+    for there in ("checkpoints, model and results", "model and results"):
+        remedy = rf"is 2e-05\): name another --output, or move {there} of {finished} to another folder to train again "
         with pytest.raises(InputError, match=remedy):
             Run(other, finished)
         shutil.rmtree(checkpoints, ignore_errors=True)

@@ -416,7 +416,6 @@ def test_training_arguments_are_utf_8():
 
 
 def test_a_revision_and_prompts_are_those_of_the_model_that_the_recipe_names(caplog):
-    caplog.set_level("INFO", "leaf_st")
     teacher = TeacherSpec(model="us/big", revision="a1", prompts={"query": "q: "})
     recipe = Recipe(name="tiny", teacher=teacher, student=StudentSpec(backbone="us/small", revision="refs/pr/2"))
     assert override(recipe, ["student.backbone=us/small", "teacher.model=us/big"]) == recipe
@@ -428,7 +427,9 @@ def test_a_revision_and_prompts_are_those_of_the_model_that_the_recipe_names(cap
     other = override(recipe, ["student.backbone=us/other", "teacher.model=us/else"])
     assert (other.teacher, other.student) == (TeacherSpec(model="us/else"), StudentSpec(backbone="us/other"))
     (said,) = caplog.messages
-    assert said.startswith("the recipe's teacher.prompts are left out, because they are those of us/big: set teacher.p")
+    kept = """add --set 'teacher.prompts={"query": "q: "}' to keep them"""
+    assert said == f"the recipe's teacher.prompts are left out, because they are those of us/big: {kept}"
+    assert caplog.records[0].levelname == "WARNING"  # also shown to scripts that set up no logging
 
 
 def test_prompts_of_given_vectors_do_not_depend_on_the_model_s_name():

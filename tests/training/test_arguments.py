@@ -100,6 +100,11 @@ def test_the_remedy_for_an_argument_without_effect_is_an_argument_with_it(tmp_pa
         training_arguments(_given(**{name: 1}), tmp_path, "cpu")
 
 
+def test_an_argument_of_a_loader_that_training_never_uses_has_no_effect(tmp_path):
+    with pytest.raises(InputError, match=r"^dataloader_in_order: .*: it has no effect on a distillation; remove the"):
+        training_arguments(_given(dataloader_in_order=False), tmp_path, "cpu")
+
+
 def test_a_precision_that_a_launcher_left_is_named(monkeypatch):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
     with pytest.raises(InputError, match=r"^ACCELERATE_MIXED_PRECISION: expected no, bf16 or fp16, found fp8: unset"):
@@ -175,6 +180,7 @@ def test_what_cannot_work_is_named_before_any_work(tmp_path, arguments, message)
 
 def test_a_training_that_began_with_a_multiple_of_the_validated_steps_resumes(tmp_path):
     (tmp_path / "checkpoints" / "checkpoint-8").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "checkpoint-8" / "complete.json").touch()
     for validated, saved in ((4, 8), (0.1, 0.3), (0.2, 0.6), (0.1, 0.7)):  # 0.3 / 0.1 is 2.9999999999999996
         steps = {"eval_steps": validated, "save_steps": saved}
         assert training_arguments(_given(**steps), tmp_path, "cpu").save_steps == saved

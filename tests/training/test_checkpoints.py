@@ -248,6 +248,7 @@ def test_a_training_goes_on_from_a_checkpoint_by_the_clock(tmp_path, recipe, sto
 def test_the_best_checkpoint_by_the_clock_stays(tmp_path, recipe, store, changed, monkeypatch):
     checkpoints = tmp_path / "checkpoints"
     (checkpoints / "checkpoint-1").mkdir(parents=True)  # of an earlier version, which validated more than it saved
+    write_sealed(checkpoints / "checkpoint-1" / "complete.json", {"files": {"model.safetensors": ""}})  # damaged
     fewer = changed(recipe, max_steps=6, eval_steps=3, save_steps=6)
     monkeypatch.setattr("leaf_st.training.checkpoints._SECONDS_AT_RISK", 0)
     monkeypatch.setattr(Stop, "on_step_end", _break_after(6))
