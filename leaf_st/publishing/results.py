@@ -91,8 +91,8 @@ def read_results(run: Path) -> Results:
     Raises:
         InputError: If ``run`` is not a run folder, a file is damaged, or a file contains results of another model.
     """
-    read_run(run)
-    record = read_as(run / RECIPE, RunRecord, "the record of a run")
+    known = read_run(run)  # without what earlier versions recorded and this version refuses
+    record = read_as(run / RECIPE, RunRecord, "the record of a run", upgrade=lambda _: known)
     folder = run / RESULTS
     if not (folder.is_dir() or (run / MODEL).is_dir()):
         raise InputError(

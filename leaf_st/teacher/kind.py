@@ -46,7 +46,7 @@ class TeacherKind(ABC):
     """A kind of teacher. Methods with a body are defaults.
 
     Attributes:
-        student_shares_prompts: Whether teacher and student get the same prompts.
+        student_shares_prompts: Whether the prompts of a student are always those of its teacher's recipe.
     """
 
     student_shares_prompts = True
@@ -93,6 +93,10 @@ class TeacherKind(ABC):
     def prompts(self, spec: TeacherSpec) -> Mapping[str, str]:
         """Return the prompts in the teacher's fingerprint that ``spec`` determines."""
         return dict(spec.prompts)
+
+    def gets_student_prompts(self, spec: TeacherSpec) -> bool:
+        """Return whether the teacher gets the student's prompts."""
+        return not spec.ensemble  # members have prompts of their own
 
     def default_prompt_name(self, spec: TeacherSpec) -> str | None:
         """Return the name of the student's prompt for texts that are neither queries nor documents; None for none."""

@@ -154,9 +154,10 @@ def test_the_card_shows_complete_prompts(finished):
     "revision",
     [
         'http://127.0.0.1:1/v1 m {"input_type": {"query": "search_query"}} probes 0',
+        'http://127.0.0.1:1/v1 m {"input_type": {"document": "d", "query": "d2"}} probes 0',
         '1.0 x 0123 {"prompts": {"query": "find: "}}, 0.5 x 4567',
     ],
-    ids=["api", "ensemble"],
+    ids=["api", "api with two types", "ensemble"],
 )
 def test_prompts_that_only_a_student_gets_are_called_so(finished, revision):
     _fingerprint(finished / "store", revision=revision, prompts={"query": "search_query: ", "document": ""})
@@ -165,6 +166,16 @@ def test_prompts_that_only_a_student_gets_are_called_so(finished, revision):
         f"\n| revision | `{revision}` |\n| prompts of a student | `query: 'search_query: ', document: ''` |\n" in card
     )
     assert "the same\nteacher, with the settings in the revision above, or by a student" in card
+
+
+@pytest.mark.parametrize(
+    "settings",
+    ["{}", '{"input_type": {"document": "a \\"b", "query": "a \\"b"}}', '{"extra_body": {"input_type": "x"}}'],
+)
+def test_prompts_that_an_api_gets_are_called_so(finished, settings):
+    _fingerprint(finished / "store", revision=f"http://127.0.0.1:1/v1 m {settings} probes 0", prompts={"query": "q: "})
+    card = store_card(EmbeddingStore(finished / "store"), REPO, "mit")
+    assert "\n| prompts | `query: 'q: '` |\n" in card
 
 
 @pytest.mark.parametrize("missing", [["symlink"], ["symlink", "link"]])

@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from api import KEY, WIDTH, serve
+from hub_account import REPO
 from letters import save_set
 
 from leaf_st import distill, evaluate
@@ -19,6 +20,8 @@ from leaf_st.pipeline.run import Run
 from leaf_st.pipeline.smoke import smoke
 from leaf_st.publishing.report.headline import facts
 from leaf_st.publishing.results import read_results
+from leaf_st.publishing.store.pull import pull_store
+from leaf_st.publishing.store.push import push_store
 from leaf_st.recipe import TEACHER_OF_START, ApiSpec, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.student.asymmetric import load
 from leaf_st.student.new import new_student
@@ -58,6 +61,22 @@ def test_a_list_of_strings_becomes_a_student_of_an_api(server, tiny_teacher_fold
     texts = [f"a text, number {number}" for number in range(60)]
     student = distill(texts, server.spec(), backbone=tiny_teacher_folder, layers=(0, 2), max_steps=2, use_cpu=True)
     assert student.encode_query(texts[:3]).shape == (3, WIDTH)
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+def test_a_pulled_store_of_texts_that_a_tokenizer_in_a_folder_cut_is_trained_on(hub, server, recipe, tmp_path):
+    tokenizer = recipe.student.backbone
+    recipe = replace(recipe, teacher=server.spec(max_length=64, tokenizer=tokenizer, long_texts="cut"))
+    Run(recipe, tmp_path / "run").embed()
+    push_store(tmp_path / "run", REPO)
+    pulled = pull_store(REPO, tmp_path / "again" / "store")
+    assert '"64 tokens of teacher"' in pulled.fingerprint.revision
+    asked = sum(server.asked[f"a text, number {number}"] for number in range(60))
+    again = Run(recipe, tmp_path / "again")
+    again.embed()
+    again.train()
+    assert sum(server.asked[f"a text, number {number}"] for number in range(60)) == asked
+    assert again.teacher.identity == open_teacher(recipe.teacher).identity
 
 
 def test_a_student_knows_its_api(server, recipe, tmp_path, capfd, caplog):

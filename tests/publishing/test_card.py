@@ -305,9 +305,11 @@ _TYPES = {"query": "search_query", "document": "search_document"}
     [
         (None, True),
         (TeacherSpec(api=ApiSpec("http://127.0.0.1:1/v1", "embed", input_type=_TYPES)), False),
+        (TeacherSpec(api=ApiSpec("http://127.0.0.1:1/v1", "embed"), prompts={"query": "search_query: "}), True),
+        (TeacherSpec(api=ApiSpec("http://127.0.0.1:1/v1", "embed", input_type=dict.fromkeys(_TYPES, "text"))), True),
         (TeacherSpec(ensemble=[TeacherSpec("a"), TeacherSpec("b")], prompts={"query": "search_query: "}), False),
     ],
-    ids=["model", "api", "ensemble"],
+    ids=["model", "api", "api without types", "api with one type", "ensemble"],
 )
 def test_only_a_teacher_that_gets_the_student_s_prompts_is_to_be_used_with_them(own, teacher, is_prompted):
     config = own / "model" / "config_sentence_transformers.json"
@@ -506,6 +508,9 @@ def test_the_card_of_a_pair_names_the_length_of_each_side(own):
     assert "reads only the first 64 tokens of a text." in card_text(own, REPO)
     pair = "reads only the first 64 tokens of a query, and the first 128 tokens of a document."
     assert pair in card_text(own, REPO, asymmetric=True)
+    (own / "model" / "sentence_bert_config.json").unlink()  # as a static student, which has no limit
+    assert "- The model reads only the first 128 tokens of a document." in card_text(own, REPO, asymmetric=True)
+    assert "reads only" not in card_text(own, REPO)
 
 
 @pytest.mark.parametrize(

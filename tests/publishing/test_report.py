@@ -15,7 +15,7 @@ from page import Page
 from leaf_st.cli.main import build_parser, main
 from leaf_st.errors import InputError
 from leaf_st.publishing.report.report import write_report
-from leaf_st.sealed import read_sealed
+from leaf_st.sealed import read_sealed, write_sealed
 
 EACH = ("alignment", "compression", "index", "latency", "margin", "models", "samples", "tasks", "training")
 
@@ -45,6 +45,16 @@ def empty(trained, tmp_path_factory):
     for name in ("recipe.json", "results/training.json"):
         shutil.copy(trained.folder / name, folder / name)
     return folder
+
+
+def test_a_run_that_an_earlier_version_recorded_has_a_report(measured):
+    record = read_sealed(measured / "recipe.json")
+    record["resolved"]["student"]["revision"] = "refs/pr/2"  # without a backbone
+    record["resolved"]["training"]["arguments"]["data_seed"] = record["arguments"]["data_seed"] = 173
+    write_sealed(measured / "recipe.json", record)
+    text = _page(measured).text
+    assert "layers 0, 2" in text
+    assert "data_seed" not in text
 
 
 def _require_nothing_is_asked_for(page):

@@ -95,8 +95,7 @@ def render(
             licence=head.license,
             licences=licence_notes(results),
             closed=closed_texts(results),
-            # The members of an ensemble have prompts of their own.
-            teacher_prompted=kind.student_shares_prompts and not results.recipe.teacher.ensemble,
+            teacher_prompted=kind.gets_student_prompts(results.recipe.teacher),
             document_length=teacher_size.length if teacher_size and hosted.asymmetric else None,
             teacher_imports=as_code(teacher.imports),
             teacher_code=as_code(teacher.lines),

@@ -15,7 +15,8 @@ from leaf_st.teacher.shard import find_shards
 from leaf_st.teacher.store import CUT_AT, FINGERPRINT, ROUNDING, STORE_MANIFEST, EmbeddingStore, read_header
 from leaf_st.texts.check import in_words
 
-_OWN_INPUT = re.compile(r'^[\d.e+-]+ x |"input_type": ')  # in the revision of an ensemble, or of an API
+# In the revision of an ensemble, or of an API with different input types for queries and documents.
+_OWN_INPUT = re.compile(r'^[\d.e+-]+ x |"input_type": \{(?!"document": ("(?:[^"\\]|\\.)*"), "query": \1\})')
 
 
 def store_folder(folder: Path) -> Path:
@@ -72,8 +73,8 @@ def settings_of(header: dict[str, Any]) -> list[tuple[str, str]]:
 def teacher_is_prompted(header: dict[str, Any]) -> bool:
     """Return whether the teacher gets the recorded prompts, which only its student may get.
 
-    An API may get input types in their place, and each member of an ensemble has its own prompts. Both are in the
-    revision.
+    An API may get an input type for each kind in their place, and each member of an ensemble has its own prompts. Both
+    are in the revision.
     """
     return _OWN_INPUT.search(header["fingerprint"]["revision"]) is None
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from leaf_st.errors import InputError
-from leaf_st.recipe import ApiSpec, TeacherSpec
-from leaf_st.teacher.api.teacher import ApiTeacher, api_of, default_prompt_name, revision_of, student_prompts
+from leaf_st.recipe import KINDS, ApiSpec, TeacherSpec
+from leaf_st.teacher.api.teacher import ApiTeacher, api_of, default_prompt_name, revisions_of, student_prompts
 from leaf_st.teacher.kind import DOCUMENTS, Code, TeacherKind, quoted, require_unset, with_model
 from leaf_st.teacher.protocol import Revisions, Teacher
 
@@ -38,7 +38,7 @@ class ApiKind(TeacherKind):
 
     def revisions(self, spec: TeacherSpec) -> Revisions:
         """Return everything that shapes the API's vectors."""
-        return Revisions(revision_of(spec))
+        return revisions_of(spec)
 
     def precision(self, spec: TeacherSpec) -> str | None:
         """Return None: the precision is the API's."""
@@ -47,6 +47,10 @@ class ApiKind(TeacherKind):
     def prompts(self, spec: TeacherSpec) -> Mapping[str, str]:
         """Return the student's prompts, which contain the input types."""
         return student_prompts(spec)
+
+    def gets_student_prompts(self, spec: TeacherSpec) -> bool:
+        """Return whether the student's prompts contain no input types."""
+        return student_prompts(spec) == {kind: spec.prompts.get(kind, "") for kind in KINDS}
 
     def default_prompt_name(self, spec: TeacherSpec) -> str | None:
         """Return the name of the prompt of documents, if the student knows input types."""

@@ -28,7 +28,7 @@ from leaf_st.teacher.api.probes import PROBES, PROBES_HASH, require_same_vectors
 from leaf_st.teacher.api.tokens import ApiTokens
 from leaf_st.teacher.api.usage import Report, Usage
 from leaf_st.teacher.compared import are_compared
-from leaf_st.teacher.protocol import Fingerprint
+from leaf_st.teacher.protocol import Fingerprint, Revisions
 from leaf_st.teacher.remote import RemoteTeacher
 from leaf_st.teacher.store import PROBE_FILE
 from leaf_st.texts import Text
@@ -68,9 +68,10 @@ class ApiTeacher(RemoteTeacher):
         self._reported = Usage()  # the usage at the last call of `report`
         norms = np.linalg.norm(self._probes, axis=1)
         self._normalized = bool(np.abs(norms - 1).max() < _NORM)
+        revisions = revisions_of(spec)
         self.fingerprint = Fingerprint(
             teacher=spec.name,
-            revision=revision_of(spec),
+            revision=revisions.revision,
             prompts=student_prompts(spec),
             max_length=spec.max_length,
             pooling="unknown",
@@ -78,12 +79,13 @@ class ApiTeacher(RemoteTeacher):
             normalized=self._normalized,
             dimension=self._probes.shape[1],
             similarity_fn_name="cosine",
+            earlier_revision=revisions.earlier_revision,
         )
 
     @cached_property
     def identity(self) -> Identity:
         """Name and revision under which results are kept."""
-        settings = json.dumps(self.fingerprint.to_dict(), sort_keys=True)
+        settings = json.dumps(replace(self.fingerprint, earlier_revision=None).to_dict(), sort_keys=True)
         return Identity(with_owner(self._spec.name), hashlib.sha256(settings.encode()).hexdigest()[:16])
 
     @property
@@ -323,16 +325,25 @@ def _types_seen(spec: TeacherSpec) -> Mapping[str, str]:
     return types if len({types.get(kind) for kind in KINDS}) > 1 else {}
 
 
-def revision_of(spec: TeacherSpec) -> str:
+def revisions_of(spec: TeacherSpec) -> Revisions:
     """Return everything in ``spec`` that shapes an API's vectors, except the prompts: the revision of its fingerprint.
+
+    A published store names a folder with the tokenizer by its last part, which is the earlier revision.
 
     Raises:
         InputError: If ``spec`` names no API.
     """
+    tokenizer = api_of(spec).tokenizer
+    now = _revision(spec, tokenizer)
+    published = _revision(spec, Path(tokenizer).name) if tokenizer and Path(tokenizer).is_dir() else now
+    return Revisions(now, earlier_revision=None if published == now else published)
+
+
+def _revision(spec: TeacherSpec, tokenizer: str | None) -> str:
     api = api_of(spec)
     shaping = {name: value for name, value in asdict(api).items() if name in ("dimensions", "input_type", "extra_body")}
     if api.long_texts == "cut":
-        shaping["cut"] = f"{spec.max_length} tokens of {api.tokenizer}"
+        shaping["cut"] = f"{spec.max_length} tokens of {tokenizer}"
     settings = json.dumps({name: value for name, value in shaping.items() if value}, sort_keys=True)
     return f"{api.url} {api.model} {settings} probes {PROBES_HASH}"
 
