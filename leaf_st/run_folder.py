@@ -20,6 +20,7 @@ RECIPE = "recipe.json"
 TEXTS = "texts"
 GIVEN = Path(TEXTS, "given.parquet")  # the texts that a call of Python passed
 STORE = "store"
+_MANIFEST = "manifest.json"  # of a complete store; leaf_st.teacher.store builds on this module
 GENERAL = "general"
 CHECKPOINTS = "checkpoints"
 PASSING = "passing"  # folder in `CHECKPOINTS` of the checkpoint that is only for resuming
@@ -180,11 +181,9 @@ def _remedy(key: str, known: dict[str, Any], source: str) -> str:
 
 def _remedy_of_training(key: str, known: dict[str, Any], folder: Path) -> str:
     """Return what to do about ``key``, a change in the recipe of the student of the run ``known`` in ``folder``."""
-    from leaf_st.teacher.store import STORE_MANIFEST  # imports pyarrow, which takes time
-
     if (remedy := _remedy_of_model(key, known)) is not None:
         return remedy
-    has_vectors = (folder / STORE / STORE_MANIFEST).is_file()
+    has_vectors = (folder / STORE / _MANIFEST).is_file()
     if not has_vectors or key.startswith("general") or key.split(" ", 1)[0] in _LENGTHS:
         return "name another --output"
     *most, last = [name for name in (CHECKPOINTS, MODEL, RESULTS) if (folder / name).exists()]

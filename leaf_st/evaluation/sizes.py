@@ -87,6 +87,19 @@ def require_same_sizes(folder: Path, models: Models, remedy: str = "name another
             )
 
 
+def require_no_student(folder: Path) -> None:
+    """Check that no student was measured in the results folder ``folder``, before a student is trained.
+
+    Raises:
+        InputError: If ``models.json`` describes a student: its results cannot be mixed with those of the next one.
+    """
+    if (row := _read(folder).get("student")) is not None:
+        raise InputError(
+            f"{folder}: expected no results of a student before its training, found those of {row.model} "
+            f"({row.revision}): move the folder to another place"
+        )
+
+
 def write_sizes(folder: Path, models: Models) -> None:
     """Write the sizes of ``models`` to ``models.json`` of ``folder``; the rows of other roles are kept.
 

@@ -185,6 +185,6 @@ def _check_cache(folder: Path) -> None:
         writable, reason = False, str(error.strerror)
     if not writable:
         raise InputError(
-            f"{name}: expected a place for the hub's cache, found {folder} ({reason}): set HF_HOME to a folder that "
-            "you can write to"
+            f"{name}: expected a place for the hub's cache, found {folder} ({reason}): set "
+            f"{name if name in _CACHES[:2] else 'HF_HOME'} to a folder that you can write to"
         )

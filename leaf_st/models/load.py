@@ -28,7 +28,7 @@ from leaf_st.models.parts import parts_of
 from leaf_st.models.precision import dtype_of
 from leaf_st.models.safety import class_of_files, length_setting, own_code, require_safe
 from leaf_st.models.settings import require_settings
-from leaf_st.models.tokens import max_length_of, positions_of, special_tokens_of
+from leaf_st.models.tokens import max_length_of, positions_of, positions_of_longrope, special_tokens_of
 from leaf_st.recipe import Precision
 from leaf_st.zoo import ZOO
 
@@ -204,7 +204,8 @@ def set_max_length(model: SentenceTransformer, max_length: int | None, role: str
                 )
             transformer.max_seq_length = max_length
         elif own is not None and positions is not None and own > positions:
-            if own > transformer.model.config.max_position_embeddings:
+            is_lower = positions_of_longrope(transformer) is not None
+            if is_lower or own > transformer.model.config.max_position_embeddings:
                 warn_once(
                     f"{role} {name} reads {positions:,} tokens of a text, the positions of transformers' class "
                     f"{type(transformer.model).__name__}: its files state {own:,}"

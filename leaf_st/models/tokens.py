@@ -54,17 +54,33 @@ def positions_of(transformer: "Transformer") -> int | None:
     """Return the number of tokens that ``transformer`` has positions for; None if its positions are unlimited.
 
     RoBERTa, XLM-R and MPNet number positions from the padding index plus one, so only 512 of 514 positions are usable.
+    The rope of Phi-3 (longrope) has other frequencies for all texts of a batch if one of them is longer than its
+    original positions, so only these are used.
     """
     from torch import nn
 
     positions = getattr(transformer.model.config, "max_position_embeddings", None)
     if positions is None or positions < 0:  # XLNet has -1
         return None
+    if (original := positions_of_longrope(transformer)) is not None:
+        return original
     for module in transformer.model.modules():
         padding = getattr(module, "padding_idx", None)
         if isinstance(padding, int) and isinstance(getattr(module, "position_embeddings", None), nn.Embedding):
             return int(positions) - padding - 1
     return int(positions)
+
+
+def positions_of_longrope(transformer: "Transformer") -> int | None:
+    """Return the original positions of a rope of type longrope; None for every other model."""
+    config = transformer.model.config
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") != "longrope":
+        return None
+    original: int | None = rope.get("original_max_position_embeddings") or getattr(
+        config, "original_max_position_embeddings", None
+    )
+    return original
 
 
 def token_counts(model: "SentenceTransformer", texts: Sequence[str]) -> NDArray[np.int64]:

@@ -40,6 +40,7 @@ from leaf_st.training.budget import Pace, measure_pace, steps_for_pace, with_ste
 from leaf_st.training.schedule import CyclicDecay, schedule, steps_of_run, steps_per_epoch, validations_of_run
 from leaf_st.training.token_lengths import bytes_per_text
 from leaf_st.training.trainer import HELD_OUT_SHARE, held_out_count, require_full_batch
+from leaf_st.training.trial import try_arguments
 
 _TRIAL_CHARACTERS = 1 << 18  # two epochs take ten to twenty seconds on two cores
 _TRIAL_BATCHES = 8  # at least, even if the texts are long, as far as the sample has texts for them
@@ -80,6 +81,7 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
             loadable, vocabulary = count_sample(loadable, student, sample, Path(temporary) / VOCABULARY)
         spec = replace(recipe.training, held_out_rows=max(1, held_out + watched))
         fingerprint, device = teacher.fingerprint, student.device.type
+        try_arguments(recipe, fingerprint, device)
         if isinstance(teacher, Table):
             text = _seconds_of_table(teacher, recipe, excluded)
         else:

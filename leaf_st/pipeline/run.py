@@ -36,6 +36,7 @@ from leaf_st.evaluation.measurements.alignment import ALIGNMENT, Alignment, meas
 from leaf_st.evaluation.measurements.lost_queries import LOST_QUERIES
 from leaf_st.evaluation.modes import ROLES, STUDENT_MODES
 from leaf_st.evaluation.results import Result
+from leaf_st.evaluation.sizes import require_no_student
 from leaf_st.lock import only_process
 from leaf_st.models.load import load_model
 from leaf_st.models.tokens import copy_tokenizer, max_length_of, unread_end
@@ -368,9 +369,14 @@ class Run:
         )
 
     def _remove_results_of_another_student(self) -> None:
-        """Remove the results of an earlier student that do not name their student, when a training begins."""
+        """Remove the results of an earlier student that do not name their student, when a training begins.
+
+        Raises:
+            InputError: If other results of an earlier student exist.
+        """
         if has_begun_training(self.folder) or not self._processes.is_main_process:
             return
+        require_no_student(self.folder / RESULTS)
         names = (ALIGNMENT.file, AGREEMENT.file, LOST_QUERIES.file)
         if found := [name for name in names if (self.folder / RESULTS / name).is_file()]:
             self._log(f"removed the results of an earlier student: {', '.join(found)}")

@@ -53,7 +53,7 @@ class RunRecord(BaseModel):
 
 
 _DATA_FILES = (".parquet", ".arrow", ".jsonl", ".json", ".csv", ".tsv", ".txt", ".npy", ".npz", ".py")
-# The revision of an API names the tokenizer that cuts its texts, which may be in a folder (`teacher.api.long_texts`).
+# The revision of an API names the tokenizer that cuts its texts, which may be in a folder.
 _TOKENIZER = re.compile(r'("cut": "\d+ tokens of )((?:[^"\\]|\\.)+)')
 _MODELS = ("model", "start", "backbone")  # fields of a recipe that name a model
 
@@ -214,8 +214,10 @@ def _parts_with_models(recipe: Mapping[str, Any] | None) -> Iterator[tuple[str, 
     teacher = (recipe or {}).get("teacher") or {}
     yield "student", (recipe or {}).get("student") or {}
     yield "teacher", teacher
-    for number, member in enumerate(teacher.get("ensemble") or ()):
-        yield f"teacher.ensemble.{number}", member
+    for name, members in teacher.items():  # of an ensemble
+        for number, member in enumerate(members if isinstance(members, list | tuple) else ()):
+            if isinstance(member, dict):
+                yield f"teacher.{name}.{number}", member
 
 
 def _is_folder(name: str, key: str, commits: Mapping[str, str | None]) -> bool:

@@ -21,7 +21,7 @@ from leaf_st.models.prompts import prompt_for, task_prompts, unused_for_document
 from leaf_st.models.tokens import copy_tokenizer, max_length_of, require_room, token_counts
 from leaf_st.models.vectors import have_norm_1, normalized
 from leaf_st.recipe import KINDS, TeacherSpec
-from leaf_st.teacher.local_kind import local_revisions
+from leaf_st.teacher.local_revisions import local_revisions
 from leaf_st.teacher.protocol import Fingerprint, Revisions, Similarity, Vectors
 
 _PROBE = ["a", "What does the norm of this vector say?", "Short and long texts alike. " * 20]

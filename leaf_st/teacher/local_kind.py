@@ -3,10 +3,10 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from leaf_st.models.end_token import end_tokens_of, with_end_tokens
-from leaf_st.models.find import content_hash, earlier_content_hash, find_model, first_content_hash
+from leaf_st.models.end_token import end_tokens_of
 from leaf_st.recipe import TeacherSpec
 from leaf_st.teacher.kind import DOCUMENTS, Code, TeacherKind, quoted, with_model
+from leaf_st.teacher.local_revisions import local_revisions
 from leaf_st.teacher.protocol import Revisions, Teacher
 
 if TYPE_CHECKING:
@@ -64,14 +64,3 @@ class LocalKind(TeacherKind):
         prompted = f", prompt={quoted(prompt)}" if is_stated else ""
         lines.append(f"documents = teacher.encode_document({quoted(DOCUMENTS)}{prompted})  # once")
         return Code("", "\n".join(lines))
-
-
-def local_revisions(spec: TeacherSpec) -> Revisions:
-    """Return hashes of the files of the model that ``spec`` names, as in `TeacherKind.revisions`."""
-    folder = find_model(spec.model, spec.revision, code=spec.trust_remote_code)
-    files = content_hash(folder, code=spec.trust_remote_code)
-    revision = with_end_tokens(files, folder)
-    if revision != files:  # earlier versions left the tokens out
-        return Revisions(revision)
-    earlier = earlier_content_hash(folder)
-    return Revisions(revision, first_content_hash(folder), None if earlier == revision else earlier)

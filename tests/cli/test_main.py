@@ -1,7 +1,6 @@
 import contextlib
 import json
 import os
-import re
 import resource
 import shutil
 import signal
@@ -238,7 +237,8 @@ def test_no_command_makes_a_local_folder_of_a_url(command, capfd):
 )
 def test_a_set_whose_name_is_not_utf_8_is_refused_before_it_is_measured(command, argument, capfd):
     refused = _refused(capfd, *command, "set", "caf\udce9")
-    assert re.match(rf"leaf-st: {argument}: expected (a path in )?UTF-8, found 'caf\\\\udce9': rename", refused)
+    assert refused.startswith(f"leaf-st: {argument}: expected ")
+    assert r"UTF-8, found 'caf\udce9': rename" in refused
 
 
 def test_a_home_folder_that_the_shell_left_is_found(recipe, tmp_path, monkeypatch, capfd):

@@ -104,6 +104,21 @@ def test_a_stated_length_above_the_positions_is_said(family, stated, said, tmp_p
     assert [record.message for record in caplog.records if record.name.startswith("leaf_st")] == [message] * said
 
 
+def test_a_longrope_reads_the_positions_of_which_no_other_text_changes_a_vector(tmp_path, caplog):
+    folder = save_teacher("llama", tmp_path)
+    path = folder / "config.json"
+    rope = {"rope_type": "longrope", "rope_theta": 100.0, "original_max_position_embeddings": 16}
+    config = json.loads(path.read_text())
+    half = config["hidden_size"] // config["num_attention_heads"] // 2
+    rope |= {"short_factor": [1.0] * half, "long_factor": [8.0] * half}
+    path.write_text(json.dumps({**config, "rope_parameters": rope}))
+    model = _load(folder, role="teacher")
+    assert model.max_seq_length == 16
+    assert "reads 16 tokens of a text" in caplog.text
+    texts = ["text of some cats", " ".join(["a"] * 40)]
+    np.testing.assert_allclose(model.encode(texts)[0], model.encode(texts[:1])[0], atol=1e-5)
+
+
 def _removed_class(folder):
     modules = json.loads((folder / "modules.json").read_text())
     modules[0]["type"] = "sentence_transformers.models.BERT"

@@ -217,3 +217,8 @@ def test_an_api_has_a_price_and_the_hours_of_its_limits(recipe, tmp_path, monkey
         assert f"loopback at {server.url}, measured" in written
         assert f"about {sent:,} tokens; teacher.api has no price_per_million_tokens" in written
     assert not (tmp_path / "run").exists()
+
+
+def test_arguments_that_fail_in_a_trial_are_refused(recipe, tmp_path):
+    with pytest.raises(InputError, match=r"a trial of one step failed with ValueError: .*dataloader_persistent_workers"):
+        plan(_changed(recipe, dataloader_persistent_workers=True), tmp_path / "run")

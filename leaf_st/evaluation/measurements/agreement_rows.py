@@ -59,8 +59,7 @@ def measure_held_out(model: str | Path, results: Path | None = None) -> list[Agr
 
     texts = hash_files([store.folder / FINGERPRINT, store.folder / STORE_MANIFEST])
     results = results or run / RESULTS
-    if results != run / RESULTS:  # the results folder of another run, perhaps
-        require_same_sizes(results, {"student": (identity, student)})
+    require_same_sizes(results, {"student": (identity, student)})
     settings = f"{recipe.training.held_out_rows} {student.max_seq_length}"
     part = part_file(results, "agreement", "held-out", str(identity), texts, settings)
     return _write(results, read_or_make(part, Measured, make))

@@ -142,8 +142,7 @@ def _measure_run(run: Path, results: Path | None) -> list[Alignment]:
     recipe = Recipe.from_dict(read_run(run)["resolved"])
     store = intact_store(run / STORE)
     student = load_model(str(run / MODEL))
-    if results != run / RESULTS:  # the results folder of another run, perhaps
-        require_same_sizes(results, {"student": (identify(student), student)})
+    require_same_sizes(results, {"student": (identify(student), student)})
     # Cut texts as in training: the target of a long text may cover only the beginning of the text.
     if recipe.training.max_length is not None:
         student.max_seq_length = recipe.training.max_length

@@ -82,7 +82,7 @@ def base_models(results: Results) -> list[str]:
 def _teachers(results: Results) -> list[str]:
     """Return the names of the teacher's models, without a name that given vectors of an earlier version cannot have."""
     teacher, width = results.recipe.teacher, results.record.teacher.get("dimension")
-    if teacher.vector_column is not None and width is not None:
+    if not teacher.embeds_new_texts and width is not None:
         return [name for name in teacher.names if can_give(name, width)]
     return list(teacher.names)
 
