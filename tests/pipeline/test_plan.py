@@ -220,5 +220,5 @@ def test_an_api_has_a_price_and_the_hours_of_its_limits(recipe, tmp_path, monkey
 
 
 def test_arguments_that_fail_in_a_trial_are_refused(recipe, tmp_path):
-    with pytest.raises(InputError, match=r"a trial of one step failed with ValueError: .*dataloader_persistent_workers"):
+    with pytest.raises(InputError, match=r"a trial of one step failed with ValueError: .*dataloader_persistent"):
         plan(_changed(recipe, dataloader_persistent_workers=True), tmp_path / "run")

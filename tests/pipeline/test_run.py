@@ -16,9 +16,11 @@ from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
+from leaf_st.evaluation.sizes import write_sizes
 from leaf_st.hub.downloads import _hashes_of
 from leaf_st.lock import only_process
 from leaf_st.models.find import earlier_content_hash
+from leaf_st.models.identity import identify
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import TEACHER_OF_START, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.sealed import read_sealed, write_sealed
@@ -331,6 +333,20 @@ def test_results_of_an_earlier_student_are_removed(recipe, finished, caplog):
     removed = "removed the results of an earlier student: alignment.json, agreement.json, lost_queries.json"
     assert caplog.messages.count(removed) == 1
     assert not any(path.exists() for path in files)
+
+
+def test_results_that_name_an_earlier_student_are_named_before_the_training(recipe, finished):
+    run = Run(recipe, finished)
+    student = run.train()
+    write_sizes(finished / "results", {"student": (identify(student), student)})
+    for part in ("model", "checkpoints"):
+        shutil.rmtree(finished / part)
+    with pytest.raises(
+        InputError, match=r"results: expected no results of a student before its training, found those "
+    ):
+        run.train()
+    shutil.rmtree(finished / "results")
+    run.train()
 
 
 def _forget_checksums(folder):

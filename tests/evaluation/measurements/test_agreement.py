@@ -253,12 +253,14 @@ def test_held_out_texts_are_not_measured_into_results_of_another_student(trained
     shutil.copytree(whole / "results", tmp_path / "results")
     student = SentenceTransformer(str(trained.folder / "model"), device="cpu")
     student.max_seq_length = 7
-    run = shutil.copytree(trained.folder, tmp_path / "run")
+    run = shutil.copytree(trained.folder, tmp_path / "run", ignore=shutil.ignore_patterns("results"))
+    shutil.copytree(whole / "results", run / "results")
     save_portable(student, run / "model")
     before = {path: path.read_bytes() for path in tmp_path.rglob("results/*.json")}
     for measure in (measure_held_out, measure_alignment):
-        with pytest.raises(InputError, match=r"contains results of the student .*: name another --output"):
-            measure(run, tmp_path / "results")
+        for results in (tmp_path / "results", None):  # another folder, and that of the run
+            with pytest.raises(InputError, match=r"contains results of the student .*: name another --output"):
+                measure(run, results)
     assert {path: path.read_bytes() for path in tmp_path.rglob("results/*.json")} == before
 
 
