@@ -81,6 +81,7 @@ def distill(
     # Arrays of numpy and torch are no sequences.
     layers = getattr(layers, "tolist", lambda: layers)()
     require_kind("layers", layers, Sequence | None, "layer numbers such as (0, 4, 5): name each layer")
+    _require_hooks(callbacks, evaluator)
     with _ONE_AT_A_TIME, _run_folder(output) as folder:
         spec = teacher if isinstance(teacher, TeacherSpec) else TeacherSpec(model=str(teacher))
         column = spec.vector_column if vector_column is None else vector_column
@@ -93,6 +94,20 @@ def distill(
             training=TrainingSpec(budget_minutes=minutes, arguments=training),
         )
         return _carry_out(Run(recipe, folder), given, column, callbacks, evaluator)
+
+
+def _require_hooks(callbacks: Sequence[TrainerCallback], evaluator: BaseEvaluator | None) -> None:
+    """Check what the trainer gets, before texts are embedded: their vectors may cost money."""
+    require_kind("callbacks", callbacks, Sequence, "a list of callbacks: put the callback into a list")
+    for callback in callbacks:
+        kind = callback if isinstance(callback, type) else type(callback)  # the trainer takes classes too
+        if not issubclass(kind, TrainerCallback):
+            raise InputError(
+                f"callbacks: expected objects of transformers.TrainerCallback, found a {kind.__name__}: write a class "
+                "with this base"
+            )
+    one = "an object of a class of sentence-transformers' evaluators: pass one evaluator"
+    require_kind("evaluator", evaluator, BaseEvaluator | None, one)
 
 
 @contextmanager

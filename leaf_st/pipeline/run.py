@@ -179,6 +179,12 @@ class Run:
             self._write_record(self.teacher.fingerprint, student)
         skipped: Counter[str] = Counter()
         if not engine.embed(self._processes, partial(self._make_shards, texts, skipped, cut, cut_at)):
+            if engine.is_whole:
+                raise InputError(
+                    f"{self.folder / STORE}: expected the shards of all processes, found only a part: every machine of "
+                    "the launch must see the same run folder; copy the files shard-* of all machines into one folder, "
+                    "or name a shared --output"
+                )
             return None
         self._store = EmbeddingStore(self.folder / STORE, verified=engine.is_whole)
         self._write_record(self.teacher.fingerprint, student)

@@ -82,6 +82,10 @@ def precompute(
             teacher gives vectors that are not finite or the same for all texts, has changed, or is not paid for.
     """
     folder = local_folder(folder)
+    if not hasattr(teacher, "fingerprint"):
+        raise InputError(
+            f"teacher: expected a Teacher, found a {type(teacher).__name__}: pass what leaf_st.open_teacher returns"
+        )
     if rows_per_shard is None:
         rows_per_shard, texts = _choose_rows_per_shard(texts, teacher, folder, dtype, total)
     _prepare(folder, teacher, dtype, rows_per_shard, cut_at)

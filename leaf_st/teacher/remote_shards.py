@@ -25,6 +25,8 @@ from leaf_st.errors import InputError
 from leaf_st.sealed import read_sealed, write_sealed
 from leaf_st.teacher.shard import Shard, find_shards, is_intact, open_shard
 
+# Errors of the local disk; a back end may raise others for its own reasons.
+_LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 SOURCE = "source.json"
 
 
@@ -73,8 +75,8 @@ class RemoteFolder:
         except FileNotFoundError as error:
             raise InputError(f"{self.url}: expected {name}, found no such file: correct the address") from error
         except Exception as error:  # each file system has errors of its own
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                raise
+            if isinstance(error, OSError) and error.errno in _LOCAL:
+                raise OSError(error.errno, error.strerror, str(temporary)) from error
             raise InputError(f"{self.url}/{name} cannot be read ({_first_line(error)}): try again later") from error
         finally:
             temporary.unlink(missing_ok=True)

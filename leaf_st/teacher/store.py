@@ -77,7 +77,7 @@ _HEADER = {
     "rows_per_shard": Annotated[int, Ge(1)],
 }
 _MANIFEST = {"rows": Annotated[int, Ge(0)], "skipped": dict[str, int], "shards": list[str]}
-_NO_STORE = "expected a store of vectors: run `leaf-st embed`, or name a run folder"
+_NO_STORE = "expected a store of vectors, such as store/ of a run: run `leaf-st embed`, or name another folder"
 # Which texts are duplicates: equal texts with the same prompt or, in stores of earlier versions, of the same kind.
 UNIQUE_BY_PROMPT, UNIQUE_BY_KIND = "prompt", "kind"
 # Whose hash selects the held-out rows: the content of the texts or, in stores of earlier versions, the texts. A store

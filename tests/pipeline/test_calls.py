@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from transformers import EarlyStoppingCallback
 
 import leaf_st
 from leaf_st.errors import InputError
 from leaf_st.export.encoder import OnnxEncoder
 from leaf_st.models.portable import save_portable
+from leaf_st.texts import Text
 
 
 @pytest.fixture
@@ -53,6 +55,21 @@ def test_an_object_in_place_of_a_name_is_named(tiny_student, local_teacher, beir
         ),
         "backbone: expected a folder or hub id, found a SentenceTransformer: save": lambda: leaf_st.distill(
             texts, "teacher", backbone=tiny_student, **quick
+        ),
+        "callbacks: expected a list of callbacks, found a EarlyStoppingCallback: put": lambda: leaf_st.distill(
+            texts, "teacher", callbacks=EarlyStoppingCallback(), **quick
+        ),
+        "callbacks: expected objects of transformers.TrainerCallback, found a builtin": lambda: leaf_st.distill(
+            texts, "teacher", callbacks=[print], **quick
+        ),
+        "evaluator: expected an object of a class of .* evaluators, found a list: pass one": lambda: leaf_st.distill(
+            texts, "teacher", evaluator=[], **quick
+        ),
+        "tasks: expected names of tasks or folders, found a object: pass metadata.name": lambda: leaf_st.evaluate(
+            tiny_student, [object()]
+        ),
+        "teacher: expected a Teacher, found a SentenceTransformer: pass what leaf_st.open_teacher": lambda: (
+            leaf_st.precompute([Text("a", "query")], tiny_student, tmp_path / "run")
         ),
         "name: expected a folder or the name of a model, found a SentenceTransformer": lambda: leaf_st.load(
             tiny_student

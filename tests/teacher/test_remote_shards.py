@@ -1,8 +1,11 @@
 """Stores whose shards are elsewhere. fsspec's file system in memory stands for an object storage."""
 
+import errno
 import json
+import os
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -11,7 +14,7 @@ from fixed import TEXTS, embed
 from hub import serve
 
 from leaf_st.cli.main import main
-from leaf_st.errors import InputError
+from leaf_st.errors import InputError, cannot_write
 from leaf_st.publishing.store.pull import link_store
 from leaf_st.publishing.store.push import copy_store
 from leaf_st.sealed import read_sealed, write_sealed
@@ -175,6 +178,21 @@ def test_a_damaged_shard_is_named_and_not_kept(store, bucket, tmp_path):
     with pytest.raises(InputError, match=f"{URL}: expected {name}, found no such file"):
         linked.texts([8])
     assert not [path for path in linked.folder.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS])
+def test_a_full_disk_is_not_a_fault_of_the_bucket(store, bucket, tmp_path, monkeypatch, number):
+    copy_store(store.folder, URL)
+    linked = link_store(URL, tmp_path / "linked", 10**9)
+
+    def full(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(type(bucket), "get_file", full)
+    with pytest.raises(OSError, match=os.strerror(number)) as caught:
+        linked.texts([8])
+    assert Path(caught.value.filename).parent == linked.folder
+    assert cannot_write(caught.value)
 
 
 def test_shards_on_the_hub_are_fetched_too(store, connect_to, tmp_path):

@@ -135,6 +135,20 @@ def test_an_engine_of_another_kind(recipe, single, tmp_path):
         assert (store.folder / path.name).read_bytes() == path.read_bytes()
 
 
+class _OfAnotherMachine:
+    """An engine whose launch has another process, on a machine with a run folder of its own."""
+
+    is_whole = True
+
+    def embed(self, processes, make):
+        return make(lambda number: number % 2 == 0) is not None
+
+
+def test_shards_that_stay_on_another_machine_are_missed(recipe, tmp_path):
+    with pytest.raises(InputError, match=r"store: expected the shards of all processes, .* must see the same run"):
+        Run(load_recipe(recipe), tmp_path / "run").embed(_OfAnotherMachine())
+
+
 def _embed_in_halves(recipe, folder):
     run = Run(recipe, folder)
     assert run.embed(Partition(1, 2)) is None

@@ -52,6 +52,8 @@ def evaluate(
         )
     folder = None if output is None else local_folder(output)
     names = [tasks] if isinstance(tasks, str | Path) else tasks
+    for name in names:
+        require_kind("tasks", name, str | Path, "names of tasks or folders: pass metadata.name of a task of mteb")
     found = find_tasks([str(name) for name in names])
     given = [modes] if isinstance(modes, str) else modes
     chosen: list[Mode] = list(dict.fromkeys(given or (ROLES if teacher else ["standard"])))
