@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ from leaf_st.evaluation.modes import ROLES, STUDENT_MODES
 from leaf_st.evaluation.results import Result
 from leaf_st.evaluation.sizes import require_no_student
 from leaf_st.lock import only_process
-from leaf_st.models.load import load_model
+from leaf_st.models.load import load_model, warn_once
 from leaf_st.models.tokens import copy_tokenizer, max_length_of, unread_end
 from leaf_st.pipeline.exclude import excluded_contents, existing_sets, missing_sets
 from leaf_st.pipeline.record import (
@@ -52,6 +53,7 @@ from leaf_st.pipeline.record import (
     texts_of_training,
 )
 from leaf_st.pipeline.text_length import cut_to, require_long_enough, tokens_to_embed
+from leaf_st.pipeline.unknown_tokens import SAMPLE, unknown_tokens
 from leaf_st.pipeline.vocabulary import count_training_texts, require_counted_texts
 from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, TextsSpec
 from leaf_st.run_folder import (
@@ -220,8 +222,13 @@ class Run:
         skipped.clear()
         progress = ReadProgress()
         store = self.folder / STORE
+        texts = iter(self._read_texts(spec, skipped, cut, progress))
+        first = list(islice(texts, SAMPLE))
+        student = self._build_student(self.teacher.fingerprint)
+        if self._processes.is_main_process and (warning := unknown_tokens(student, first)):
+            warn_once(warning)
         return precompute(
-            self._read_texts(spec, skipped, cut, progress),
+            chain(first, texts),
             self.teacher,
             store,
             dtype=self.recipe.teacher.store_dtype,
