@@ -204,8 +204,8 @@ def set_max_length(model: SentenceTransformer, max_length: int | None, role: str
                 )
             transformer.max_seq_length = max_length
         elif own is not None and positions is not None and own > positions:
-            is_lower = positions_of_longrope(transformer) is not None
-            if is_lower or own > transformer.model.config.max_position_embeddings:
+            is_longrope = positions_of_longrope(transformer) is not None
+            if is_longrope or own > transformer.model.config.max_position_embeddings:
                 warn_once(
                     f"{role} {name} reads {positions:,} tokens of a text, the positions of transformers' class "
                     f"{type(transformer.model).__name__}: its files state {own:,}"

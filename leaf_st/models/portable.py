@@ -32,7 +32,7 @@ from leaf_st.run_folder import write_record
 _DENSE_KEYS = ("in_features", "out_features", "bias", "activation_function")
 # For each module, the first version of sentence-transformers that reads this layout of the module, and the reason.
 _SINCE = {
-    "settings": ("5.4", "texts are put into the template of a chat, or read with other settings that came with 5.4"),
+    "settings": ("5.4", "texts are put into a chat template, or read with other settings that came with 5.4"),
     "Router": ("5.0", "Router, which keeps the models of queries and documents apart, came with 5.0"),
     "StaticEmbedding": ("3.2", "StaticEmbedding came with 3.2"),
     "Dense": ("3.0", "the projection is a safetensors file, which versions before 3.0 do not read"),
@@ -147,7 +147,7 @@ def _in_legacy(module: nn.Module, folder: Path) -> None:
 
 
 def _reads_plain_texts(module: nn.Module) -> bool:
-    """Return whether ``module`` reads texts as a folder of an earlier version: without the template of a chat."""
+    """Return whether ``module`` reads texts as a folder of an earlier version: without a chat template."""
     if not isinstance(module, Transformer):
         return True
     reading = (module.modality_config, module.module_output_name)

@@ -81,7 +81,6 @@ from leaf_st.teacher.store import (
     digest_of_ids,
     read_header,
 )
-from leaf_st.teacher.vectors.teacher import GivenVectors
 from leaf_st.teacher.workers import WHOLE, Engine, MakerOf, join
 from leaf_st.texts import Text
 from leaf_st.texts.check import left_out
@@ -144,8 +143,8 @@ class Run:
         if self._teacher is None:
             teacher = open_teacher(self.recipe.teacher, self._device, self._max_tokens)
             # Earlier versions did not compare the width, and a run that has begun cannot name another teacher.
-            if isinstance(teacher, GivenVectors) and not self._has_begun:
-                teacher.require_known_width()
+            if not self._has_begun:
+                kind_of(self.recipe.teacher).check_new(teacher)
             self._teacher = teacher
         return self._teacher
 

@@ -1,4 +1,4 @@
-"""How much of the texts a student cannot read, because its tokenizer has no tokens for their script or language."""
+"""The share of the texts that a student cannot read, because its tokenizer does not know the script or language."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,9 @@ _UNKNOWN = ("[UNK]", "<unk>")  # of WordPiece; of Unigram and BPE
 
 
 def unknown_tokens(student: SentenceTransformer, texts: Sequence[Text]) -> str | None:
-    """Return a warning if more than 5 % of the student's tokens of ``texts``, the first ones, are unknown; else None.
+    """Return a warning if more than 5 % of the tokens of ``texts`` are unknown to ``student``; None otherwise.
 
-    All words that a tokenizer does not know have one token, so texts that consist of such words have equal vectors.
+    A tokenizer gives the same token to all unknown words, so texts of such words have equal vectors.
     """
     tokenizer = getattr(student.tokenizer, "backend_tokenizer", student.tokenizer)
     if not isinstance(tokenizer, Tokenizer):

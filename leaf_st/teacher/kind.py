@@ -94,6 +94,14 @@ class TeacherKind(ABC):
         """Return the prompts in the teacher's fingerprint that ``spec`` determines."""
         return dict(spec.prompts)
 
+    def check_new(self, teacher: Teacher) -> None:
+        """Check ``teacher`` for a run that has not begun.
+
+        Raises:
+            InputError: If the teacher cannot be what the recipe names.
+        """
+        return
+
     def gets_student_prompts(self, spec: TeacherSpec) -> bool:
         """Return whether the teacher gets the student's prompts."""
         return not spec.ensemble  # members have prompts of their own

@@ -105,10 +105,8 @@ class LeafTrainer(SentenceTransformerTrainer):
         if general is not None:
             validation = {DOMAIN: validation, GENERAL: general.to_dataset(with_lengths=False)}
         self._stop, self._threads = Stop(), ThreadsByLoad()
-        limit, args.save_total_limit = (
-            args.save_total_limit,
-            None,
-        )  # `RemoveOld` removes checkpoints, not the base class
+        # `RemoveOld` removes checkpoints, not the base class.
+        limit, args.save_total_limit = args.save_total_limit, None
         super().__init__(
             model=student,
             args=args,

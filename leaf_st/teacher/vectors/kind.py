@@ -32,6 +32,11 @@ class GivenKind(TeacherKind):
             "teacher's folder or hub id (--teacher), or use the student in standard mode"
         )
 
+    def check_new(self, teacher: Teacher) -> None:
+        """Check that the named model can have made the vectors."""
+        assert isinstance(teacher, GivenVectors)
+        teacher.require_known_width()
+
     def revisions(self, spec: TeacherSpec) -> Revisions:
         """Return a hash of the table."""
         return Revisions(given_revision(spec))
