@@ -98,7 +98,7 @@ def build_student(
 
 
 def _read_plain_texts(transformer: Transformer) -> None:
-    """Let ``transformer`` read texts as they are, without the template of a chat, as all programs read a student.
+    """Let ``transformer`` read texts as they are, without a chat template, as all programs read a student.
 
     sentence-transformers uses the template of any tokenizer that has one if the model has no modules.json.
     """
