@@ -49,6 +49,7 @@ from leaf_st.training.train import initial_student
 ROWS, FIGURE = "sweep.json", "sweep.svg"
 STATIC = "static"
 _NAME = re.compile(r"(?P<layers>[0-9]+(?:,[0-9]+)*)(?:\+(?P<tokens>[0-9]+))?")
+_LINKED = ".linked"  # marks texts and vectors that another run of the sweep made
 _TIMED = 21  # queries, each encoded by itself
 
 _logger = logging.getLogger(__name__)
@@ -200,10 +201,14 @@ def _embedding_run(recipes: Mapping[Path, Recipe]) -> tuple[Path, Recipe]:
     return first, found[first]
 
 
-def _progress(store: Path) -> tuple[bool, float, int]:
-    """Return a sort key that is largest for the store that saves the most embedding."""
+def _progress(store: Path) -> tuple[bool, float, int, bool]:
+    """Return a sort key that is largest for the store that saves the most embedding.
+
+    Among equal stores, this is the store that was not linked: only the student whose tokenizer cut the texts reads the
+    same texts again, and `Run.embed` compares them.
+    """
     is_complete = (store / STORE_MANIFEST).is_file()
-    return is_complete, read_header(store)[CUT_AT] or math.inf, len(find_shards(store))
+    return is_complete, read_header(store)[CUT_AT] or math.inf, len(find_shards(store)), not (store / _LINKED).exists()
 
 
 def _recipe_of_same_texts(folder: Path, recipe: Recipe) -> Recipe | None:
@@ -237,8 +242,13 @@ def _share(source: Path, run: Path) -> None:
     for part in (TEXTS, Path(FIT).parts[0], GENERAL, STORE):
         if (source / part).is_dir():
             make_folder(run)
-            ignore = shutil.ignore_patterns(".*")  # temporary files
-            replace_folder(run / part, partial(shutil.copytree, source / part, copy_function=_link, ignore=ignore))
+            replace_folder(run / part, partial(_link_folder, source / part))
+
+
+def _link_folder(source: Path, target: Path) -> None:
+    ignore = shutil.ignore_patterns(".*")  # temporary files
+    shutil.copytree(source, target, copy_function=_link, ignore=ignore)
+    (target / _LINKED).touch()
 
 
 def _link(source: str, target: str) -> None:

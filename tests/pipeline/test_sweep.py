@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from families import save_family
 from letters import save_set, save_texts
+from vocabularies import documentation, make_tokenizer
 
 from leaf_st.cli.main import main
 from leaf_st.errors import InputError
@@ -210,6 +212,21 @@ def test_the_texts_are_cut_to_what_the_students_read(recipe, tmp_path):
     _train(runs)
     assert {read_header(folder / "store")[CUT_AT] for folder in runs} == {8}
     assert all((folder / "model").is_dir() for folder in runs)
+
+
+def test_a_sweep_resumes_with_texts_that_a_small_vocabulary_cut(recipe, tmp_path):
+    source = tmp_path / "texts.jsonl"
+    source.write_text("".join(json.dumps({"text": text}) + "\n" for text in documentation()))
+    teacher = save_family("bert", tmp_path, make_tokenizer("wordpiece"))
+    recipe = replace(recipe, texts=TextsSpec(source=str(source)), teacher=TeacherSpec(model=str(teacher)))
+    runs = {tmp_path / name: member for name, member in members(recipe, ["1", "1+500"]).items()}
+    _train(runs)
+    embedded = _shards(tmp_path / "1+500")
+    for part in ("model", "checkpoints"):
+        shutil.rmtree(tmp_path / "1" / part, ignore_errors=True)
+    _train(runs)
+    assert (tmp_path / "1" / "model").is_dir()
+    assert _shards(tmp_path / "1") == _shards(tmp_path / "1+500") == embedded
 
 
 def test_a_fitted_teacher_and_general_texts_are_shared(recipe, place, tmp_path, tiny_teacher_folder):
