@@ -103,7 +103,6 @@ _FEW = 8  # values that a message lists
 
 # Integrations whose availability check in transformers has a different name.
 _CHECKED_AS = {"azure_ml": "azureml", "comet_ml": "comet", "flyte": "flytekit"}
-_PRECISION = "ACCELERATE_MIXED_PRECISION"
 
 
 @cache
@@ -162,6 +161,8 @@ def training_arguments(recipe: Recipe, run: Path | None, device: str) -> Sentenc
         made = _OneGpu(output_dir=str((run or Path()) / "checkpoints"), **arguments)
     except (TypeError, ValueError, ImportError, OSError, RuntimeError) as error:
         raise InputError(f"training arguments: {error}: change or remove the argument") from error
+    # If both arguments are false, transformers takes the precision that `accelerate launch` leaves in the environment.
+    made.mixed_precision = "fp16" if made.fp16 else "bf16" if made.bf16 else "no"
     check_optimizer(made, recipe.training.arguments, default=DEFAULTS["optim"])
     if made.torch_compile and (device != "cpu" or trains_on_cpu):
         check_compile(device, made.torch_compile_backend, made.torch_compile_mode)
@@ -206,7 +207,6 @@ def check_arguments(recipe: Recipe) -> None:
     for name, value in recipe.training.arguments.items():
         _check_name(name)
         _check_value(name, value)
-    _check_environment()
     for name in ("activation_checkpointing", "gradient_checkpointing"):  # as newer and older transformers name it
         if recipe.student.static and recipe.training.arguments.get(name):
             raise InputError(f"{name}: expected a student with layers, found student.static=true: remove the argument")
@@ -218,16 +218,6 @@ def check_arguments(recipe: Recipe) -> None:
     _check_rates(recipe.training.arguments.get("learning_rate_mapping"))
     _check_end(recipe)
     _check_metric(recipe)
-
-
-def _check_environment() -> None:
-    """Check the precision that accelerate reads from the environment, where its launcher or a shell has left it."""
-    found = os.environ.get(_PRECISION, "no").lower()
-    if found not in ("no", "bf16", "fp16"):
-        raise InputError(
-            f"{_PRECISION}: expected no, bf16 or fp16, found {found}: unset {_PRECISION}, or set the argument bf16 or "
-            "fp16"
-        )
 
 
 def _check_value(name: str, value: object) -> None:

@@ -105,10 +105,12 @@ def test_an_argument_of_a_loader_that_training_never_uses_has_no_effect(tmp_path
         training_arguments(_given(dataloader_in_order=False), tmp_path, "cpu")
 
 
-def test_a_precision_that_a_launcher_left_is_named(monkeypatch):
-    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
-    with pytest.raises(InputError, match=r"^ACCELERATE_MIXED_PRECISION: expected no, bf16 or fp16, found fp8: unset"):
-        check_arguments(Recipe(name="x"))
+@pytest.mark.parametrize("left", ["no", "fp16", "bf16", "fp8"])
+def test_the_recipe_decides_on_the_precision_and_not_what_a_launcher_left(tmp_path, monkeypatch, left):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", left)
+    for bf16, precision in ((False, "no"), (True, "bf16")):
+        made = training_arguments(_given(bf16=bf16, use_cpu=True), tmp_path, "cpu")
+        assert (made.fp16, made.bf16, made.mixed_precision) == (False, bf16, precision)
 
 
 @pytest.mark.parametrize(
