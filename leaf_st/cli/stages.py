@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from leaf_st.teacher.workers import Engine
 
 
+_NARROWEST = 40  # characters of a line of the help; the variable COLUMNS may state any number
+
+
 def add_commands(commands: SubParsers) -> None:
     """Add the commands, each with its arguments and its function."""
     _add_demo(commands.add_parser("demo", help="distil and evaluate a model on this machine's Python documentation"))
@@ -40,7 +43,7 @@ def _demo(options: argparse.Namespace) -> None:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = describe_fields(shutil.get_terminal_size().columns - 2)
+    parser.epilog = describe_fields(max(shutil.get_terminal_size().columns - 2, _NARROWEST))
     shorter = _add_recipe(parser)
     shorter.add_argument("--dry-run", action="store_true", help="estimate time, disk and price, then exit")
     _add_budget(parser)

@@ -455,6 +455,14 @@ def test_a_machine_without_a_folder_for_temporary_files_is_one_line(monkeypatch,
     assert capsys.readouterr().err.startswith("leaf-st: temporary files: expected a folder that can be written")
 
 
+def test_a_terminal_of_one_column_has_a_help(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "1")
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--help"])
+    assert ended.value.code == 0
+    assert "\n  texts.source: " in capsys.readouterr().out
+
+
 def test_a_variable_that_tqdm_cannot_read_is_named(tmp_path):
     variables = {**os.environ, "TQDM_MININTERVAL": "often"}
     command = [sys.executable, "-m", "leaf_st", "models"]
