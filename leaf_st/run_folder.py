@@ -11,6 +11,7 @@ from typing import Any
 
 from leaf_st.atomic import is_temporary
 from leaf_st.errors import InputError
+from leaf_st.hub.settings import offline_variable
 from leaf_st.recipe import DOCSTRINGS, PAPER, TEACHER_OF_START, Recipe, is_limit, with_fit
 from leaf_st.recipe.types import path_problem
 from leaf_st.recipe.values import format_setting
@@ -173,7 +174,7 @@ def _remedy(key: str, known: dict[str, Any], source: str) -> str:
 
         recorded = known["recipe"]["texts"].get("source")
         if (recorded, source) == (PAPER, DOCSTRINGS) and constants.HF_HUB_OFFLINE:
-            return "unset HF_HUB_OFFLINE, which lets recipes choose docstrings, or name another --output"
+            return f"unset {offline_variable()}, which lets recipes choose docstrings, or name another --output"
         if (recorded, source) == (DOCSTRINGS, PAPER):
             return "add --set texts.source=docstrings to resume the run, or name another --output"
     return "name another --output, or delete the folder"

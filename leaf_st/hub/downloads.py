@@ -8,6 +8,7 @@ from huggingface_hub import constants
 
 from leaf_st.errors import InputError
 from leaf_st.hub.manifest import Hashes, file_hashes
+from leaf_st.hub.settings import offline_variable
 
 _CHECKSUM = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # the git object id of a file, or the sha256 of a large file
 
@@ -15,23 +16,24 @@ _CHECKSUM = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # the git object id of a f
 def require_undamaged(snapshot: Path, repo_id: str) -> None:
     """Compare the files of ``snapshot`` with their checksums, and delete those that differ from the cache.
 
-    A snapshot of huggingface_hub consists of links to files that are named by their checksum. On file systems without
-    links there is nothing to compare with.
+    A snapshot of huggingface_hub consists of links to files that are named by their checksum. Such a file may be a link
+    itself, to a file that several models share: a download from Xet, whose name there is another hash. On file systems
+    without links there is nothing to compare with.
 
     Raises:
         InputError: If a file differs.
     """
     links = [path for path in sorted(snapshot.rglob("*")) if path.is_symlink()]
-    damaged = {link: file for link in links if (file := link.resolve()).is_file() and not _is_named_by_content(file)}
+    damaged = [link for link in links if link.is_file() and not _is_named_by_content(link)]
     if not damaged:
         return
-    for link, file in damaged.items():
-        file.unlink()
-        link.unlink()
+    for link in damaged:
+        for path in (link.resolve(), _named(link), link):
+            path.unlink(missing_ok=True)  # two links can lead to one file
     forget_listing(snapshot)
     again = "run the same command again, which repeats the download"
     if constants.is_offline_mode():
-        again = f"unset HF_HUB_OFFLINE, and {again}"
+        again = f"unset {offline_variable()}, and {again}"
     names = ", ".join(link.relative_to(snapshot).as_posix() for link in damaged)
     raise InputError(
         f"{repo_id}: expected the content that the hub's checksum names, found other content in the hub's cache for "
@@ -50,11 +52,17 @@ def hashes_of(path: Path) -> Hashes:
     return _hashes_of(path, status.st_size, status.st_mtime_ns)
 
 
-def _is_named_by_content(file: Path) -> bool:
-    if not _CHECKSUM.fullmatch(file.name):
+def _is_named_by_content(link: Path) -> bool:
+    name = _named(link).name
+    if not _CHECKSUM.fullmatch(name):
         return True  # another server than the hub
-    hashes = hashes_of(file)
-    return file.name in (hashes.git, hashes.sha256)
+    hashes = hashes_of(link.resolve())
+    return name in (hashes.git, hashes.sha256)
+
+
+def _named(link: Path) -> Path:
+    """Return the place to which ``link`` leads directly, whose name is the checksum."""
+    return link.parent / link.readlink()
 
 
 @lru_cache(maxsize=256)

@@ -14,7 +14,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 from leaf_st.errors import InputError
 from leaf_st.hub.answers import AnswerError
 from leaf_st.hub.retry import CONFLICTS, causes_with_status, is_temporary
-from leaf_st.hub.settings import connection_settings, find_token
+from leaf_st.hub.settings import connection_settings, find_token, offline_variable
 from leaf_st.hub.target import Target
 
 _REFUSED_FILES = "LFS batch API returned errors"  # how huggingface_hub begins the list of files that the hub refuses
@@ -31,7 +31,8 @@ def explain(error: Exception, target: Target) -> str:
     """Return the cause of the upload's ``error`` and the remedy. The text may contain what the hub answered."""
     for cause, status in causes_with_status(error):
         if isinstance(cause, OfflineModeIsEnabled):
-            return "HF_HUB_OFFLINE is set, so nothing can be published: unset HF_HUB_OFFLINE"
+            name = offline_variable()
+            return f"{name} is set, so nothing can be published: unset {name}"
         message = getattr(cause, "server_message", None) or " ".join(str(error).split())
         if status is not None:
             return _explain_status(cause, status, message, target)
@@ -81,44 +82,47 @@ def _explain_refusal(message: str, target: Target) -> str:
     )
 
 
-def explain_download(error: Exception, what: str, others: str) -> str:
+def explain_download(error: Exception, what: str, others: str, missing: str = "not in the hub's cache") -> str:
     """Return the cause of the download's ``error`` and the remedy.
 
     Args:
         error: An error of the hub's client.
         what: What is downloaded: "model" or "data set".
         others: The remedy if the hub does not have it.
+        missing: Why the hub's cache does not serve.
     """
     reason = _without_token(first_line(error))
+    log_in, hidden = "log in with `hf auth login` or set HF_TOKEN", f"hides it from this token: {others}"
+    refused = f"the hub refuses the token, or refuses the token for this {what}: {log_in} to another token"
+    if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
+        log_in = "unset HF_HUB_DISABLE_IMPLICIT_TOKEN, so that the token is sent"
+        hidden = f"hides it because no token was sent: {log_in}, or {others}"
+        refused = f"the hub refuses to send this {what} without a token: {log_in}"
     if isinstance(error, GatedRepoError):
         return (
-            f"the hub restricts access to this {what}: request access on its page on the hub, then log in with `hf "
-            f"auth login` or set HF_TOKEN; the hub answered: {reason}"
+            f"the hub restricts access to this {what}: request access on its page on the hub, then {log_in}; the hub "
+            f"answered: {reason}"
         )
     if isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
-        return (
-            f"the hub has no such {what} or revision, or hides it from this token: {others}; the hub answered: {reason}"
-        )
+        return f"the hub has no such {what} or revision, or {hidden}; the hub answered: {reason}"
     statuses = {status: cause for cause, status in causes_with_status(error)}
     if 404 in statuses and not _is_of_hub(statuses[404]):
         return f"{_not_a_hub(error)}; the server answered: {reason}"
     if is_refused(error) and statuses.keys().isdisjoint(_OF_TOKENS):
         return f"the hub refuses to send this {what}: {others}; the hub answered: {reason}"
     if is_refused(error):
-        return (
-            f"the hub refuses the token, or refuses the token for this {what}: log in with `hf auth login`, or set "
-            f"HF_TOKEN to another token; the hub answered: {reason}"
-        )
+        return f"{refused}; the hub answered: {reason}"
     if constants.HF_HUB_OFFLINE:
-        return f"not in the hub's cache, and HF_HUB_OFFLINE switches the hub off: unset HF_HUB_OFFLINE, or {others}"
+        name = offline_variable()
+        return f"{missing}, and {name} switches the hub off: unset {name}, or {others}"
     if isinstance(error, AnswerError):
         return (
-            f"not in the hub's cache, and the hub's answer cannot be read: {connection_remedy(error)}, where something "
-            f"else may answer; the error was {reason}"
+            f"{missing}, and the hub's answer cannot be read: {connection_remedy(error)}, where something else may "
+            f"answer; the error was {reason}"
         )
     return (
-        f"not in the hub's cache, and the hub cannot be reached: {connection_remedy(error)}, or {others}; the request "
-        f"failed with: {reason}"
+        f"{missing}, and the hub cannot be reached: {connection_remedy(error)}, or {others}; the request failed with: "
+        f"{reason}"
     )
 
 

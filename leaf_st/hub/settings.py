@@ -49,7 +49,7 @@ def check_numbers() -> None:
 
 
 def check_download() -> None:
-    """Check what a download from the hub takes from the environment; without a check if HF_HUB_OFFLINE is set.
+    """Check what a download from the hub takes from the environment; without a check if the hub is switched off.
 
     Raises:
         InputError: If the address of the hub, a proxy, the certificates, the token or the cache cannot be used.
@@ -62,6 +62,13 @@ def check_download() -> None:
     if not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
         find_token()
     _check_cache(Path(constants.HF_HUB_CACHE))
+
+
+def offline_variable() -> str:
+    """Return the name of the variable that switches the hub off."""
+    # The client reads the second variable only if the first one is unset or empty.
+    is_second = os.environ.get("TRANSFORMERS_OFFLINE") and not os.environ.get("HF_HUB_OFFLINE")
+    return "TRANSFORMERS_OFFLINE" if is_second else "HF_HUB_OFFLINE"
 
 
 def check_address() -> None:

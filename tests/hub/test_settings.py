@@ -3,12 +3,12 @@
 import os
 
 import pytest
-from hub_account import REPO, TOKEN
+from hub_account import REPO, TOKEN, at
 
 from leaf_st import zoo
 from leaf_st.errors import InputError
 from leaf_st.hub.client import Hub
-from leaf_st.hub.settings import check_download, check_numbers
+from leaf_st.hub.settings import check_download, check_numbers, offline_variable
 from leaf_st.hub.target import Target
 from leaf_st.models.find import find_model
 from leaf_st.publishing.pull import pull
@@ -138,3 +138,34 @@ def test_an_empty_name_of_the_cache_is_not_the_current_folder(online, monkeypatc
     monkeypatch.setenv(name, "")
     with pytest.raises(InputError, match=rf"^{name}: expected a folder, found empty text: correct or unset {name}"):
         check_download()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "name"),
+    [
+        ("1", "1", "HF_HUB_OFFLINE"),
+        ("1", None, "HF_HUB_OFFLINE"),
+        ("", "1", "TRANSFORMERS_OFFLINE"),
+        (None, "1", "TRANSFORMERS_OFFLINE"),
+    ],
+)
+def test_the_variable_that_switches_the_hub_off_is_named(monkeypatch, first, second, name):
+    for variable, value in (("HF_HUB_OFFLINE", first), ("TRANSFORMERS_OFFLINE", second)):
+        monkeypatch.delenv(variable, raising=False)
+        if value is not None:
+            monkeypatch.setenv(variable, value)
+    assert offline_variable() == name
+    with pytest.raises(InputError, match=rf"not in the hub's cache, and {name} switches the hub off: unset {name}, or"):
+        find_model("somebody/something")
+    with pytest.raises(InputError, match=rf"^{name} is set, so nothing can be published: unset {name}$"):
+        Hub(Target(REPO), TOKEN).check()
+
+
+def test_a_token_that_a_variable_holds_back_is_named(online, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
+    remedy = "unset HF_HUB_DISABLE_IMPLICIT_TOKEN, so that the token is sent"
+    with pytest.raises(InputError, match=f"revision, or hides it because no token was sent: {remedy}, or name a"):
+        find_model("us/private")
+    online.faults.append(at("info", 403, times=9))
+    with pytest.raises(InputError, match=f"the hub refuses to send this model without a token: {remedy}; the hub"):
+        find_model("us/private")

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import time
 from dataclasses import replace
@@ -272,8 +273,9 @@ def test_a_part_of_a_model_in_the_cache_is_not_the_model(published, tmp_path):
     shutil.rmtree(folder.parents[1] / "trees")
     (folder / "modules.json").unlink()
     offline = _resolve(hub.url, tmp_path / "home", "us/tiny")  # the server is stopped by now
-    assert offline.stdout.startswith("InputError model us/tiny: ")
-    assert "the cache may hold only a part of the model" in offline.stdout
+    cached = f"the hub's cache has {folder}, but not the hub's list of files, so the folder may be only a part of the"
+    assert offline.stdout.startswith(f"InputError model us/tiny: {cached} model, and the hub cannot be reached: check ")
+    assert "or name this folder if it is complete; the request failed with: the cache may hold only a" in offline.stdout
 
 
 def test_a_model_that_the_hub_does_not_have_is_named(published, tmp_path):
@@ -316,6 +318,19 @@ def test_weights_that_changed_in_the_cache_are_named_and_fetched_again(published
         weights.write_bytes(flipped)
         offline = forked.run(_print_offline, hub.url, home, "us/tiny").stdout
         assert "which was deleted: unset HF_HUB_OFFLINE, and run the same command again" in offline
+
+
+def test_weights_that_several_models_share_in_the_cache_are_found(published, tmp_path):
+    home = tmp_path / "home"
+    with serve({"us/tiny": published}) as hub:
+        folder = Path(_resolve(hub.url, home, "us/tiny").stdout.strip())
+    blob = (folder / "model.safetensors").resolve()
+    shared = home / "hub" / "blobs" / "4d" / ("4d" * 32)  # a hash of Xet, not of the content
+    shared.parent.mkdir(parents=True)
+    blob.rename(shared)
+    blob.symlink_to(os.path.relpath(shared, blob.parent))
+    assert _resolve(hub.url, home, "us/tiny").stdout == f"{folder}\n"
+    assert shared.is_file()
 
 
 def _print_offline(*arguments):

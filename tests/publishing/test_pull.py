@@ -2,12 +2,13 @@ import errno
 import os
 import resource
 import shutil
+import time
 from pathlib import Path
 
 import forked
 import numpy as np
 import pytest
-from hub import serve
+from hub import connect, serve
 from huggingface_hub.errors import LocalEntryNotFoundError
 from sentence_transformers import SentenceTransformer
 
@@ -84,6 +85,39 @@ def test_a_cache_without_the_tables_of_tokenizers_is_pulled(published, connect_t
     main(["pull", ZOO["leaf-ir"].hub_id, "--output", "mine"])
     assert "the hub cannot be reached, so the copy of MongoDB/mdbr-leaf-ir" in capsys.readouterr().err
     assert (tmp_path / "mine" / "model.safetensors").is_file()
+
+
+def _pull_from(url, home, *arguments):
+    connect(pytest.MonkeyPatch(), url, home)
+    time.sleep = lambda _: None  # the client waits before it asks again
+    main(["pull", *arguments])
+
+
+def test_a_cache_without_the_hub_s_list_is_pulled_if_it_has_all_modules(published, tmp_path):
+    name, home = ZOO["leaf-ir"].hub_id, tmp_path / "home"
+    with serve(published) as hub:
+        forked.run(_pull_from, hub.url, home, name, "--output", str(tmp_path / "first"))
+    shutil.rmtree(next((home / "hub").glob("models--*/trees")))  # SentenceTransformer(name) leaves no list
+    # Another process, because the client keeps the list in memory. The hub is out of reach now.
+    done = forked.run(_pull_from, hub.url, home, name, "--output", str(tmp_path / "second"))
+    assert f"the hub cannot be reached, so the copy of {name} in its cache is used" in done.stderr
+    assert (tmp_path / "second" / "model.safetensors").is_file()
+    next((home / "hub").glob("models--*/snapshots/*/modules.json")).unlink()
+    done = forked.run(_pull_from, hub.url, home, name, "--output", str(tmp_path / "third"))
+    assert done.returncode == 2
+    assert "but not the hub's list of files, so the folder may be only a part of the model" in done.stderr
+
+
+def test_an_empty_folder_with_the_name_of_the_model_is_pulled_into(published, connect_to, tmp_path):
+    name = ZOO["leaf-ir"].hub_id
+    (tmp_path / name).mkdir(parents=True)
+    with serve(published) as hub:
+        connect_to(hub.url)
+        pull(name, Path(name))
+    assert (tmp_path / name / "model.safetensors").is_file()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"expected a model, found no config\.json in empty: name a folder that"):
+        pull("./empty", tmp_path / "pulled")
 
 
 def test_the_hub_is_asked_once(monkeypatch, tmp_path):
