@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from io import StringIO
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from leaf_st.atomic import require_file
 from leaf_st.models.lfs import LFS_HEAD
@@ -24,7 +24,8 @@ _EXPECTED = {
     ".txt": "one text per line",
 }
 _COLUMNAR = (".parquet", ".arrow", ".feather")
-PACKED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".7z")  # endings of compressed files
+# Endings of compressed files.
+PACKED = (".gz", ".tgz", ".bz2", ".xz", ".lzma", ".zst", ".lz4", ".br", ".z", ".zip", ".tar", ".7z", ".rar")
 _TABLE = "write the table as parquet or csv"
 
 
@@ -88,6 +89,10 @@ _OBJECT_OF_COLUMNS = Content(
 _SEPARATED = {
     ",": _renamed("a table of comma-separated values with a header", ".csv"),
     "\t": _renamed("a table of tab-separated values with a header", ".tsv"),
+    **{
+        separator: Content(f"a table of values separated by {separator!r} with a header", f"{_TABLE} with commas")
+        for separator in ";|"
+    },
 }
 _COLUMN = re.compile(r"\w[\w.-]*")
 _COLUMNS = {"text", "id", "_id", "query", "document", "passage", "sentence", "content", "title", "label", "kind"}
@@ -134,14 +139,23 @@ _ZIPPED = (
     (re.compile(rb"/data\.pkl"), "a PyTorch file (pickle)", _TABLE),
     (_ZIP, "a zip archive", "unpack the archive, and name the unpacked file or folder"),
 )
+_EXTRACT = "extract its texts, or download the file again if the address was wrong"
 _MARKUP = (
     # A line of a text may begin with another element, as in "<body> onload fires twice".
-    (re.compile(r"<(!doctype html|html)\b", re.IGNORECASE), "HTML page"),
-    (re.compile(r"<\?xml\b"), "XML document"),
+    (re.compile(r"<(!doctype html|html)\b", re.IGNORECASE), Content("an HTML page", _EXTRACT)),
+    (re.compile(r"<\?xml\b"), Content("an XML document", _EXTRACT)),
 )
+_TAG = re.compile(r"<([A-Za-z][\w.:-]*)(?:\s[^<>]*)?>\s*")
+_TAGGED = Content("text between tags, as in XML and SGML", "write only the texts, one per line")
+# A time on one of the first lines, in the forms of .srt and .vtt.
+_TIMED = re.compile(r"(?:.*\n){0,20}?[ \t]*(?:\d+:)?\d\d:\d\d[.,]\d{1,3}[ \t]*-->")
+_SUBTITLES = Content("subtitles with times", "write only the spoken texts, one per line")
 # The change to Kanji and Kana. The change back, ESC ( B, also occurs in the output of terminals.
 _ISO_2022_JP = re.compile(rb"\x1b\$[@B]")
 _NULS = 4  # in a text without a byte-order mark; fewer may be damage
+# Without NUL, which a gap in a damaged file consists of, and without ESC, which the output of terminals contains.
+_UNPRINTABLE = re.compile(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]")
+_MOST_UNPRINTABLE = 20  # different ones in a text, of 25: a table of Hive has three
 
 
 def content_problem(path: Path, known: str = "") -> str | None:
@@ -154,13 +168,22 @@ def content_problem(path: Path, known: str = "") -> str | None:
     Raises:
         OSError: If the file cannot be read, or is a folder, pipe or device.
     """
-    require_file(path)
-    expected = _EXPECTED.get(path.suffix.lower(), known)
-    with path.open("rb") as file:
-        found = _content(file.read(_HEAD_BYTES), path.suffix.lower())
-    if found is None or path.suffix.lower() in found.endings:
+    if (found := content_of(path)) is None:
         return None
-    return f"expected {expected}, found {found.name}: {found.remedy}"
+    return f"expected {_EXPECTED.get(path.suffix.lower(), known)}, found {found.name}: {found.remedy}"
+
+
+def content_of(path: Path) -> Content | None:
+    """Return what the file ``path`` is, if it is not what its name announces.
+
+    Raises:
+        OSError: If the file cannot be read, or is a folder, pipe or device.
+    """
+    require_file(path)
+    ending = path.suffix.lower()
+    with path.open("rb") as file:
+        found = _content(file.read(_HEAD_BYTES), ending)
+    return None if found is None or ending in found.endings else found
 
 
 def encoding_of(path: Path) -> Encoding:
@@ -181,9 +204,9 @@ def _content(head: bytes, ending: str) -> Content | None:
         return found
     encoding = _encoding(head)
     text = head[encoding.start :].decode(encoding.name, errors="ignore").lstrip()
-    for pattern, name in _MARKUP:
+    for pattern, content in _MARKUP:
         if pattern.match(text):
-            return Content(f"an {name}", "extract its texts, or download the file again if the address was wrong")
+            return content
     is_cut = len(head) == _HEAD_BYTES
     if (found := _json(text, is_cut)) is not None:
         return found
@@ -191,7 +214,8 @@ def _content(head: bytes, ending: str) -> Content | None:
         return _text(head)
     if encoding.start == 0 and (found := _unmarked(head)) is not None:
         return found
-    return _separated(text, is_cut) if ending == ".txt" else None
+    # A table may quote texts of these forms.
+    return _of_lines(text, is_cut) if ending == ".txt" or ending not in _EXPECTED else None
 
 
 def _by_magic(head: bytes) -> Content | None:
@@ -217,6 +241,20 @@ def _text(head: bytes) -> Content | None:
     except UnicodeDecodeError:
         return None
     return None if _CONTROL.search(head) else _renamed("text", ".csv", ".tsv", ".jsonl", ".txt")
+
+
+def _of_lines(text: str, is_cut: bool) -> Content | None:
+    """Return the form of a file whose beginning ``text`` shows that its lines are not texts."""
+    if _TIMED.match(text):
+        return _SUBTITLES
+    return _TAGGED if _is_tagged(text) else _separated(text, is_cut)
+
+
+def _is_tagged(text: str) -> bool:
+    """Return whether the first line of ``text`` is one opening tag, and its element or the one below it ends later."""
+    first, _, rest = text.partition("\n")
+    tags = _TAG.fullmatch(first), _TAG.match(rest.lstrip())
+    return tags[0] is not None and any(f"</{tag[1]}>" in rest for tag in tags if tag)
 
 
 def _separated(text: str, is_cut: bool) -> Content | None:
@@ -245,8 +283,8 @@ def _json(text: str, is_cut: bool) -> Content | None:
     """Return the form of JSON at the beginning ``text`` of a file; None if the first lines are no JSON."""
     if text[:1] not in ("[", "{"):
         return None
-    if _has_columns(text, is_cut):
-        return _OBJECT_OF_COLUMNS
+    if (found := _one_object(text, is_cut)) is not None:
+        return found
     if _has_json_lines(text, is_cut):
         return _JSON_LINES
     try:
@@ -266,15 +304,33 @@ def _json(text: str, is_cut: bool) -> Content | None:
     return _ARRAY if spans_lines or has_rows or not rest.strip() else None
 
 
-def _has_columns(text: str, is_cut: bool) -> bool:
-    """Return whether ``text`` is one JSON object whose values are all lists or objects; a row has a text."""
+def _one_object(text: str, is_cut: bool) -> Content | None:
+    """Return the form of ``text`` if it is one JSON object, and the object is no row: a row has a text."""
     if is_cut:
-        return _CUT_COLUMNS.match(text) is not None
+        return _OBJECT_OF_COLUMNS if _CUT_COLUMNS.match(text) else None
     try:
         value = json.loads(text)
+        if not isinstance(value, dict) or not value or isinstance(value.get("text"), str):
+            return None
+        _, place = max(_lists_of_rows(value), default=(0, ""))
     except (RecursionError, ValueError):
-        return False
-    return isinstance(value, dict) and bool(value) and all(isinstance(part, list | dict) for part in value.values())
+        return None
+    if place and not _CUT_COLUMNS.match(text):
+        # One line may be a row whose text has another name, and which has a list beside the text.
+        is_row = "\n" not in text.strip() and any(isinstance(part, str) for part in value.values())
+        remedy = f"write each row as one line, for example with `jq -c '{place}[]'`"
+        return Content("one JSON object with a list of rows", remedy, (".jsonl",) if is_row else ())
+    return _OBJECT_OF_COLUMNS if all(isinstance(part, list | dict) for part in value.values()) else None
+
+
+def _lists_of_rows(value: dict[str, Any], place: str = ".") -> Iterator[tuple[int, str]]:
+    """Yield the length and the place, as jq names it, of each list of objects in ``value``."""
+    for key, part in value.items():
+        below = f"{place}[{json.dumps(key)}]"
+        if isinstance(part, dict):
+            yield from _lists_of_rows(part, below)
+        elif isinstance(part, list) and part and all(isinstance(row, dict) for row in part):
+            yield len(part), below
 
 
 def _has_json_lines(text: str, is_cut: bool) -> bool:
@@ -296,7 +352,7 @@ def _is_object(line: str) -> bool:
 
 
 def _unmarked(head: bytes) -> Content | None:
-    """Return the content of a file of NUL bytes, or of a text in another encoding without a byte-order mark."""
+    """Return the content of a file of NUL bytes, of other bytes, or of a text in another encoding without a mark."""
     if head and not head.strip(b"\0"):
         return Content("NUL bytes, as an interrupted copy leaves them", "copy or create the file again")
     if _ISO_2022_JP.search(head) and head.isascii():
@@ -308,6 +364,9 @@ def _unmarked(head: bytes) -> Content | None:
         except UnicodeDecodeError:
             continue
         return _encoded(name.upper(), " without a byte-order mark")
+    unprintable = _UNPRINTABLE.findall(head)
+    if len(set(unprintable)) > _MOST_UNPRINTABLE and 50 * len(unprintable) > len(head):
+        return Content("binary data", "unpack or convert the file, and name a file with texts")
     return None
 
 

@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from leaf_st.errors import FieldError
 from leaf_st.hub.dataset_url import is_dataset_url
 from leaf_st.recipe import TextsSpec
 from leaf_st.texts.columnar import FORMATS
-from leaf_st.texts.content import PACKED
+from leaf_st.texts.content import PACKED, content_of
 from leaf_st.texts.folder import table_files, visible_files
 from leaf_st.texts.formats import READERS, open_source, read_blocks
 from leaf_st.texts.progress import PartProgress, ReadProgress
@@ -36,6 +36,7 @@ class Rows(NamedTuple):
 
 _ABOUT = (".md", ".json", ".yaml", ".yml", ".py", ".sh")
 _KIND = "kind"  # the column that names the kind of a row, unless a recipe names another column
+_SHOWN = 8  # files in an error
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # the folder of rows without a value
 
 
@@ -192,7 +193,12 @@ def _corpus_table(folder: Path, key: str) -> Path:
         return path
     names = sorted(path.name for path in folder.iterdir())
     expected = "parquet files, or a BEIR folder with corpus.parquet or corpus.jsonl"
-    raise _wrong_files(folder, key, expected, names, "name a file of the folder instead")
+    remedy = "name a file of the folder instead" if names else "name a folder with files"
+    for file in filter(Path.is_file, islice(visible_files(folder), _SHOWN)):
+        content = content_of(file)
+        if content and not set(FORMATS).isdisjoint(content.endings):  # Impala, Hive and Athena write no ending
+            remedy = f"rename the files to names with {content.endings[0]}, because {file.name} is {content.name}"
+    raise _wrong_files(folder, key, expected, names, remedy)
 
 
 def _queries_table(folder: Path, key: str) -> Path | None:
@@ -210,7 +216,7 @@ def _queries_table(folder: Path, key: str) -> Path | None:
 
 
 def _wrong_files(folder: Path, key: str, expected: str, names: Sequence[str], remedy: str) -> FieldError:
-    found = ", ".join(names[:8]) or "nothing"
+    found = ", ".join(names[:_SHOWN]) or "nothing"
     if any(name.lower().endswith(PACKED) for name in names):
         remedy = "unpack the files"
     return FieldError(key, "source", f"expected {expected}, found {found}: {remedy}", folder)

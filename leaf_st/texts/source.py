@@ -13,8 +13,15 @@ from leaf_st.texts.content import UTF_8, Encoding, content_problem
 from leaf_st.texts.progress import PartProgress
 
 Block = list[list[object]]  # the values of consecutive rows, a list for each column
-# What pyarrow says of a missing row in a fixed-size list of a parquet file: before version 26, and if DuckDB wrote it.
-_FIXED_SIZE = ("Expected all lists to be of size", "spanned by list offsets")
+_VARIABLE = "write the column as lists of variable length"
+# What pyarrow says of a file that is not damaged, and what to do.
+_REMEDIES = {
+    "Expected all lists to be of size": _VARIABLE,  # a missing row in a fixed-size list, before version 26
+    "spanned by list offsets": _VARIABLE,  # the same, if DuckDB wrote the file
+    # As Hive and earlier versions of Athena, Presto and Trino write maps.
+    "Map keys must be annotated": "write the table again without its columns of maps",
+    "LZO compression": "compress the file with zstd or snappy",
+}
 
 
 class SourceFile(NamedTuple):
@@ -113,8 +120,7 @@ def broken_columns(path: Path, place: str, part: str, field: str) -> Iterator[No
         yield
     except (pa.ArrowException, OSError) as error:
         form = path.suffix.lower().removeprefix(".")
-        remedy = "copy or create the file again"
-        if any(sign in str(error) for sign in _FIXED_SIZE):
-            remedy = "write the column as lists of variable length"
+        others = (remedy for sign, remedy in _REMEDIES.items() if sign in str(error))
+        remedy = next(others, "copy or create the file again")
         problem = f"broken {form} ({error}): {remedy}"
         raise FieldError(part, field, problem, f"{path}, {place}") from error

@@ -1,6 +1,7 @@
 import gzip
 import io
 import json
+import lzma
 import pickle
 import sqlite3
 import tarfile
@@ -68,7 +69,7 @@ FOREIGN = {
     "an SQLite database": sqlite(),
     "one JSON array: write each element as one line": b'[\n  {"text": "cats"},\n  {"text": "dogs"}\n]\n',
     "JSON over several lines": b'{\n  "text": "cats"\n}\n{\n  "text": "dogs"\n}\n',
-    "one JSON object of lists or objects: write one object per row": b'{\n  "data": [\n    {"text": "cats"}\n  ]\n}\n',
+    "one JSON object with a list of rows: write each row as one line": b'{\n  "data": [{"text": "cats"}]\n}\n',
 }
 
 
@@ -104,6 +105,31 @@ def test_an_object_of_columns_comes_with_a_remedy_that_works(tmp_path, name, row
         read(tmp_path / name)
     frame.to_json(tmp_path / "a.jsonl", orient="records", lines=True)
     assert read(tmp_path / "a.jsonl") == (frame["text"].tolist(), Counter())
+
+
+@pytest.mark.parametrize(
+    ("answer", "place"),
+    [
+        ({"total": 2, "rows": [{"text": "cats"}, {"text": "dogs"}]}, '.["rows"][]'),
+        ({"took": 1, "hits": {"total": {"value": 2}, "hits": [{"_source": {"text": "cats"}}]}}, '.["hits"]["hits"][]'),
+        ({"version": "1.1", "columns": [{"name": "text"}], "data": [{"text": "a"}, {"text": "b"}]}, '.["data"][]'),
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("name", ["a.json", "a.txt"])
+def test_the_rows_in_an_object_are_to_be_written_as_lines(tmp_path, name, indent, answer, place):
+    (tmp_path / name).write_text(json.dumps(answer, indent=indent))
+    with pytest.raises(InputError) as error:
+        read(tmp_path / name)
+    assert str(error.value).endswith(
+        f"found one JSON object with a list of rows: write each row as one line, for example with `jq -c '{place}'`"
+    )
+
+
+@pytest.mark.parametrize("column", ["text", "body"])
+def test_a_row_may_have_a_list_beside_its_text(tmp_path, column):
+    (tmp_path / "a.jsonl").write_text(json.dumps({column: "cats", "links": [{"to": 1}]}))
+    assert read(tmp_path / "a.jsonl", text_column=column) == (["cats"], Counter())
 
 
 def test_tables_under_other_names(tmp_path):
@@ -193,6 +219,8 @@ def test_a_text_with_a_character_of_iso_2022_jp_is_a_text(tmp_path, text):
         "<b>bold</b>",
         "<body> onload fires twice in Firefox",
         "<head> or <body>: where do scripts belong?",
+        "<poem>",
+        "00:00:01,600 is a time",
         "{x}",
         "{} or dict() in Python: which one is faster?",
         '{"a": 1} is a JSON object',
@@ -260,12 +288,59 @@ def test_a_table_with_a_header_is_no_file_of_texts(tmp_path, content, ending):
         "text\nid\n",
         "id,text\n",
         "title,title\ncats,dogs\n",
+        "cats; dogs\nsnow; rain\n",
         "a text\twith a tab\nand another\tone\n",
     ],
 )
 def test_texts_with_commas_and_tabs_are_texts(tmp_path, content):
     (tmp_path / "a.txt").write_text(content)
     assert read(tmp_path / "a.txt")[0] == list(dict.fromkeys(content.splitlines()))
+
+
+@pytest.mark.parametrize("separator", [";", "|"])
+def test_a_table_with_other_separators_is_no_file_of_texts(tmp_path, separator):
+    rows = (("id", "text", "label"), ("1", "Hello, there", "0"), ("2", "cats", "1"))
+    (tmp_path / "a.txt").write_text("\n".join(map(separator.join, rows)))
+    found = rf"found a table of values separated by '\{separator}' with a header: write the table as parquet or csv"
+    with pytest.raises(InputError, match=found):
+        read(tmp_path / "a.txt")
+
+
+SRT = "1\n00:00:01,600 --> 00:00:04,200\nHello there\n\n2\n00:00:05,000 --> 00:00:06,000\ncats\n"
+VTT = "WEBVTT - a talk\nKind: captions\n\n00:01.000 --> 00:04.000 align:start\nHello there\n"
+
+
+@pytest.mark.parametrize("content", [SRT, SRT.replace("\n", "\r\n"), VTT])
+@pytest.mark.parametrize("ending", ["txt", "srt"])
+def test_times_are_no_texts(tmp_path, content, ending):
+    path = tmp_path / f"a.{ending}"
+    path.write_text(content, newline="")
+    with pytest.raises(InputError, match="found subtitles with times: write only the spoken texts, one per line"):
+        read(path)
+    (tmp_path / "a.csv").write_text(f'text\n"{content}"\n', newline="")
+    assert read(tmp_path / "a.csv")[0] == [content.strip()]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "<DOC>\n<DOCNO> FT911-3 </DOCNO>\n<TEXT>\ncats\n</TEXT>\n</DOC>\n",
+        '<doc id="12" url="https://example.org" title="Cats">\r\nCats\r\n\r\nCats sleep.\r\n</doc>\r\n',
+        '<corpus>\n  <doc id="1">\n    cats\n' + "  </doc>\n" * 10_000,  # longer than what is looked at
+    ],
+)
+def test_tags_are_no_texts(tmp_path, content):
+    (tmp_path / "a.txt").write_text(content, newline="")
+    with pytest.raises(InputError, match="found text between tags, as in XML and SGML: write only the texts"):
+        read(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("ending", ["txt", "csv", "jsonl"])
+def test_bytes_of_a_format_without_a_magic_are_named(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    path.write_bytes(lzma.compress(np.random.default_rng(0).bytes(20_000).hex().encode(), format=lzma.FORMAT_ALONE))
+    with pytest.raises(InputError, match="found binary data: unpack or convert the file"):
+        read(path)
 
 
 def test_a_file_of_nul_bytes_is_no_utf_32(tmp_path):

@@ -133,6 +133,21 @@ def test_folder_that_is_no_beir_folder(tmp_path, files):
         rows(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["8e4d-0_data.0.parq", "000000_0"])
+def test_parquet_files_without_the_ending_are_to_rename(tmp_path, name):
+    path = write_parquet(tmp_path / "a.parquet", RECORDS)
+    path.rename(tmp_path / name)
+    with pytest.raises(InputError, match=rf"found {name}: rename the files to names with \.parquet, because {name} is"):
+        rows(tmp_path)
+    (tmp_path / name).rename(path)
+    assert rows(tmp_path) == (ROWS, Counter())
+
+
+def test_an_empty_folder_has_no_file_to_name(tmp_path):
+    with pytest.raises(InputError, match="found nothing: name a folder with files"):
+        rows(tmp_path)
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(InputError, match=r"none\.jsonl: no such file"):
         rows(tmp_path / "none.jsonl")
@@ -177,6 +192,28 @@ def test_broken_parquet_names_the_row_group(tmp_path):
         rows(path)
     path.write_bytes(damaged[:-20])
     with pytest.raises(InputError, match=r"a\.parquet, footer: broken parquet"):
+        rows(path)
+
+
+def _replace(path, before, after):
+    content = path.read_bytes()
+    assert content.count(before) == 1
+    path.write_bytes(content.replace(before, after))
+
+
+def test_a_column_of_maps_as_hive_writes_it(tmp_path):
+    path = tmp_path / "a.parquet"
+    maps = pa.array([[("a", "b")]], pa.map_(pa.string(), pa.string()))
+    pq.write_table(pa.table({"text": ["cats"], "meta": maps}), path, store_schema=False)
+    _replace(path, b"\x25\x00\x18\x03key", b"\x25\x02\x18\x03key")  # the keys are optional
+    with pytest.raises(InputError, match=r"Map keys must be annotated.*: write the table again without its columns of"):
+        rows(path)
+
+
+def test_a_compression_that_cannot_be_read(tmp_path):
+    path = write_parquet(tmp_path / "a.parquet", [{"text": "cats"}], compression="snappy")
+    _replace(path, b"\x04text\x15\x02", b"\x04text\x15\x06")  # LZO
+    with pytest.raises(InputError, match=r"broken parquet \(While LZO .*\): compress the file with zstd or snappy$"):
         rows(path)
 
 
