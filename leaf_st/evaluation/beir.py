@@ -11,6 +11,8 @@ are ignored.
 As in mteb, a judged document that is not in the corpus stays in the judgements, so no ranking reaches the ideal DCG,
 and a judged query without a text is left out. In some sets (ArguAna, Quora) the queries are documents too: a document
 with the id and the text of a query is left out of the ranking of this query, unless the document is judged relevant.
+mteb's sets with candidates for each query (``top_ranked``) or with instructions are refused: without these parts, a
+score would be the score of another set.
 """
 
 import logging
@@ -25,7 +27,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.beir_rows import QRELS, as_grade, as_id, read_rows
+from leaf_st.evaluation.beir_rows import QRELS, TEXTS, as_grade, as_id, missing_column, names_of, read_rows
 from leaf_st.evaluation.set_files import open_parquet, warn_shortened
 from leaf_st.models.identity import hash_files
 from leaf_st.texts.content import PACKED
@@ -35,7 +37,10 @@ from leaf_st.texts.folder import missing_pieces
 _TEXT_FILES = {name: (f"{name}.parquet", f"{name}.jsonl", f"{name}/*.parquet") for name in ("corpus", "queries")}
 _NAMED_QRELS = ("qrels.parquet", "qrels/test.tsv", "qrels.tsv", "qrels/*.parquet")
 _QRELS_FILES = (*_NAMED_QRELS, "data/*.parquet")
-_UNREAD_QRELS = {".jsonl", ".json", ".csv"}  # endings of qrels in forms that are not read
+_FORMS = {".parquet", ".arrow", ".jsonl", ".json", ".csv", ".tsv"}  # endings of tables, most of which are not read
+# Parts of mteb's sets for reranking and of sets with instructions.
+_CANDIDATES = re.compile(r"(.*-)?top_ranked(\..*)?")
+_INSTRUCTIONS = re.compile(r"(.*-)?instructions?(\..*)?")
 _SHOWN = 8  # files in an error
 _RELEVANT = 1  # the grade of a document in a file without scores
 
@@ -75,10 +80,12 @@ def load_beir(folder: Path, *, unjudged: bool = False) -> BeirSet:
 
     Raises:
         InputError: If a file or column is missing or unreadable, an id is not unique, or no query has both a text and a
-            relevant document of the corpus.
+            relevant document of the corpus; if a set that is to be judged has candidates or instructions.
     """
     corpus_path, queries_path, qrels_path = beir_files(folder)
     corpus, queries = _read_texts(corpus_path), _read_texts(queries_path)
+    if not unjudged:
+        _require_plain(folder, queries_path)
     qrels = _with_texts(_read_qrels(qrels_path), queries, qrels_path, queries_path)
     _check_documents(qrels, corpus, qrels_path, corpus_path)
     if unjudged:
@@ -168,14 +175,33 @@ def _find(folder: Path, patterns: Sequence[str]) -> Path:
         for path in _visible(folder, way)
         if str(path.relative_to(folder)).lower().startswith(part)
     ]
-    found_names, remedy = (", ".join(others[:_SHOWN]), "add or rename") if others else ("none", "add")
+    remedy = f"{'add or rename' if others else 'add'} the file"
+    endings, read = ({Path(name).suffix.lower() for name in names} for names in (others, patterns))
     if any(name.lower().endswith(PACKED) for name in others):
-        remedy = "unpack"
-    remedy = f"{remedy} the file"
-    endings = {Path(name).suffix.lower() for name in others}
-    if patterns == _QRELS_FILES and endings & _UNREAD_QRELS and not endings & {".tsv", ".parquet"}:
-        remedy = f"convert the file to a tsv or parquet file with the columns {', '.join(QRELS)}"
+        remedy = "unpack the file"
+    elif endings & _FORMS and endings.isdisjoint(read):
+        columns = QRELS if patterns == _QRELS_FILES else TEXTS
+        remedy = f"convert the file to a {' or '.join(sorted(read))} file with the columns {', '.join(columns)}"
+    found_names = ", ".join(others[:_SHOWN]) or "none"
     raise InputError(f"retrieval set {folder}: expected {' or '.join(patterns)}, found {found_names}: {remedy}")
+
+
+def _require_plain(folder: Path, queries: Path) -> None:
+    """Check that each query ranks the whole corpus, and has no instruction that belongs to its text."""
+    names = sorted(path.name for path in folder.iterdir())
+    if found := next(filter(_CANDIDATES.fullmatch, names), None):
+        raise InputError(
+            f"retrieval set {folder}: expected queries that search the whole corpus, found {found}, the candidates of "
+            f"each query: name the task of mteb instead of the folder, or remove {found} to search the whole corpus"
+        )
+    found = next(filter(_INSTRUCTIONS.fullmatch, names), None)
+    if found is None and "instruction" in names_of(queries):
+        found = f"the column instruction of {queries.name}"
+    if found:
+        raise InputError(
+            f"retrieval set {folder}: expected queries without instructions, found {found}: name the task of mteb "
+            f"instead of the folder, or append each instruction to the text of its query, and remove {found}"
+        )
 
 
 def _several_files(folder: Path, pattern: str, found: Sequence[Path]) -> InputError:
@@ -198,8 +224,11 @@ def _visible(folder: Path, pattern: str) -> list[Path]:
 def _read_texts(path: Path) -> dict[str, dict[str, str]]:
     """Return rows with ``id``, ``title`` and ``text``, by id."""
     rows: dict[str, dict[str, str]] = {}
-    for number, row in enumerate(read_rows(path, ("text",)), start=1):
-        key = _id(path, number, row, "_id" if "_id" in row or "id" not in row else "id")
+    for number, row in enumerate(found := read_rows(path, TEXTS[1:]), start=1):
+        column = "_id" if "_id" in row or "id" not in row else "id"
+        if column not in row:
+            raise missing_column(path, found, number, column)
+        key = _id(path, number, row, column)
         if key in rows:
             raise InputError(f"{path}: _id {key!r} is not unique: remove all but one of its rows")
         rows[key] = {"id": key, "title": row.get("title") or "", "text": row["text"]}
@@ -209,8 +238,6 @@ def _read_texts(path: Path) -> dict[str, dict[str, str]]:
 
 
 def _id(path: Path, number: int, row: Mapping[str, object], column: str) -> str:
-    if column not in row:
-        raise InputError(f"{path}: row {number} has no {column!r}, expected _id, text: correct the row")
     if (key := as_id(row[column])) is None:
         raise InputError(
             f"{path}: {column} of row {number} is {row[column]!r}, expected a string or an integer: correct the row"

@@ -1,12 +1,13 @@
 """Reading of the tables of a retrieval set: parquet, jsonl, and judgements as tsv with or without a header."""
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
+from uuid import UUID
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.set_files import Row, open_parquet, parquet_rows, require_content, shortened, unreadable
@@ -14,7 +15,8 @@ from leaf_st.texts.content import encoding_of
 from leaf_st.texts.lines import bounded_lines
 
 QRELS = ("query-id", "corpus-id", "score")
-_COLUMNS = ("_id", "id", "title", "text", *QRELS)  # other columns may be large
+TEXTS = ("_id", "text")  # of documents and queries
+_COLUMNS = (*TEXTS, "id", "title", *QRELS)  # other columns may be large
 _TREC = ("query-id", "iteration", "corpus-id", "score")
 _LARGEST_GRADE = 2**31 - 1  # mteb reads grades as int32
 
@@ -32,7 +34,8 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
         raise
     except (OSError, ValueError, RecursionError) as error:
         raise unreadable(path, error) from error
-    _require_title(path, rows)
+    if "text" in columns:
+        _require_title(path)
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise InputError(
@@ -40,26 +43,41 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
             )
         for column in columns:
             if column not in row:
-                raise InputError(
-                    f"{path}: row {number} has no {column!r}, expected {', '.join(columns)}: correct the row"
-                )
+                raise missing_column(path, rows, number, column)
     return rows
 
 
-def _require_title(path: Path, rows: Sequence[Row]) -> None:
+def names_of(path: Path) -> list[str]:
+    """Return the names of the columns of a table that `read_rows` has read; in jsonl, those of the first row."""
+    if path.suffix == ".parquet":
+        names: list[str] = open_parquet(path).schema.names
+        return names
+    first = next(_READERS[path.suffix](path), None)
+    return list(first) if isinstance(first, dict) else []
+
+
+def missing_column(path: Path, rows: Sequence[Row], number: int, column: str) -> InputError:
+    """Return the error about row ``number`` without ``column``, or about the table if no row has the column."""
+    expected = ", ".join(QRELS if column in QRELS else TEXTS)
+    if any(column in row for row in rows if isinstance(row, dict)):
+        return InputError(f"{path}: row {number} has no {column!r}, expected {expected}: correct the row")
+    found = ", ".join(names_of(path)) or "none"
+    return InputError(f"{path}: expected the columns {expected}, found {found}: add or rename the columns")
+
+
+def _require_title(path: Path) -> None:
     """Check that no column is named "title" in other case or with spaces: its titles would be left out silently."""
-    first = rows[0] if rows and isinstance(rows[0], dict) else {}
-    names = open_parquet(path).schema.names if path.suffix == ".parquet" else list(first)
+    names = names_of(path)
     similar = [name for name in names if name.strip().casefold() == "title"]
     if similar and "title" not in names:
         raise InputError(f"{path}: expected the column 'title' or none, found {similar[0]!r}: rename that column")
 
 
 def as_id(value: object) -> str | None:
-    """Return a cell as an id, or None if the cell is neither text nor a whole number."""
-    if isinstance(value, str):
-        return value
-    number = as_integer(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """Return a cell as an id, or None if the cell is neither text nor a whole number nor a UUID."""
+    if isinstance(value, str | UUID):
+        return str(value)
+    number = as_integer(value) if isinstance(value, int | float | Decimal) and not isinstance(value, bool) else None
     return None if number is None else str(number)
 
 
@@ -68,10 +86,10 @@ def as_integer(value: object) -> int | None:
     if isinstance(value, int):
         return int(value)
     try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        number = value if isinstance(value, Decimal) else float(value)  # type: ignore[arg-type]
+        return int(number) if number == int(number) else None
+    except (TypeError, ValueError, OverflowError):  # int() raises for NaN and infinity
         return None
-    return int(number) if math.isfinite(number) and number == int(number) else None
 
 
 def as_grade(value: object) -> int | None:

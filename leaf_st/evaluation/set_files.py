@@ -66,7 +66,16 @@ def shortened(row: Any) -> Any:  # noqa: ANN401  (any JSON value)
     """Return ``row`` with the first `LONGEST` characters of each of its texts."""
     if not isinstance(row, dict):
         return row
-    return {key: value[:LONGEST] if isinstance(value, str) else value for key, value in row.items()}
+    values = {key: _decoded(value) for key, value in row.items()}
+    return {key: value[:LONGEST] if isinstance(value, str) else value for key, value in values.items()}
+
+
+def _decoded(value: Any) -> Any:  # noqa: ANN401  (any cell)
+    """Return bytes that are UTF-8 as text, because Impala, ClickHouse and older Spark write texts as binary values."""
+    try:
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        return value
 
 
 def warn_shortened(path: Path, texts: Iterable[str]) -> None:

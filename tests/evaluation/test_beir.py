@@ -1,5 +1,7 @@
 import json
 import shutil
+from decimal import Decimal
+from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -85,7 +87,10 @@ def test_title_may_be_absent_and_ids_numbers(tmp_path):
     [
         ({"corpus": None}, r"expected corpus\.parquet or corpus\.jsonl or corpus/\*\.parquet, found none"),
         ({"qrels": None}, r"expected qrels\.parquet or qrels/test\.tsv or qrels\.tsv or qrels/\*\.parquet"),
-        ({"queries": [{"_id": "q1", "query": "?"}]}, r"queries\.jsonl: row 1 has no 'text'"),
+        (
+            {"queries": [{"_id": "q1", "query": "?"}]},
+            r"queries\.jsonl: expected the columns _id, text, found _id, query: add or",
+        ),
         (
             {"queries": [{"_id": "q9", "text": "?"}]},
             r"test\.tsv: query-id 'q1' and all others are not in queries\.jsonl",
@@ -93,6 +98,18 @@ def test_title_may_be_absent_and_ids_numbers(tmp_path):
         (
             {"corpus": CORPUS[1:]},
             r"test\.tsv: corpus-id 'd1' and all other relevant documents are not in corpus\.jsonl",
+        ),
+        (
+            {"corpus": [{"doc_id": "d1", "text": "a"}]},
+            r"corpus\.jsonl: expected the columns _id, text, found doc_id, text: add or rename the columns",
+        ),
+        (
+            {"corpus": [*CORPUS, {"_id": "d3"}]},
+            r"corpus\.jsonl: row 3 has no 'text', expected _id, text: correct the row",
+        ),
+        (
+            {"qrels": [dict(zip(("query_id", "doc_id", "score"), QRELS[0].values(), strict=True))]},
+            r"test\.tsv: expected the columns query-id, corpus-id, score, found query_id, doc_id, score: add or rename",
         ),
         ({"corpus": [*CORPUS, CORPUS[0]]}, r"corpus\.jsonl: _id 'd1' is not unique"),
         (
@@ -107,7 +124,7 @@ def test_title_may_be_absent_and_ids_numbers(tmp_path):
         ({"corpus": [{"_id": "d1", "title": 3, "text": "a"}]}, r"corpus\.jsonl: title of _id 'd1' is 3"),
         ({"corpus": [{"_id": "d1", "text": "\ud800"}]}, r"text of _id 'd1' contains a lone surrogate"),
         ({"queries": [None]}, r"queries\.jsonl: row 1 is None, expected an object"),
-        ({"qrels": [{"query-id": "q1", "corpus-id": "d1"}]}, r"test\.tsv: row 1 has no 'score'"),
+        ({"qrels": [{"query-id": "q1", "corpus-id": "d1"}]}, r"test\.tsv: .* score, found query-id, corpus-id: add"),
         ({"qrels": QRELS[1:]}, r"test\.tsv: no score is above 0"),
         ({"qrels": [{**QRELS[0], "score": "high"}]}, r"test\.tsv: score of query 'q1' is 'high'"),
         ({"qrels": [{**QRELS[0], "score": 0.5}]}, r"test\.tsv: score of query 'q1' is '0\.5', expected an integer"),
@@ -307,9 +324,65 @@ def test_judgements_in_another_form_are_to_convert(tmp_path, name):
     folder = _write(tmp_path, qrels=None)
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_text("".join(json.dumps(row) + "\n" for row in QRELS))
-    remedy = "convert the file to a tsv or parquet file with the columns query-id, corpus-id, score"
+    remedy = r"convert the file to a \.parquet or \.tsv file with the columns query-id, corpus-id, score"
     with pytest.raises(InputError, match=rf"expected qrels\.parquet or .*, found {name}: {remedy}$"):
         load_beir(folder)
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [("corpus", "corpus.tsv"), ("queries", "queries.csv"), ("corpus", "corpus/data-00000-of-00001.arrow")],
+)
+def test_texts_in_another_form_are_to_convert(tmp_path, part, name):
+    folder = _write(tmp_path)
+    (folder / f"{part}.jsonl").unlink()
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("_id\ttext\nd1\tcats\n")
+    remedy = r"convert the file to a \.jsonl or \.parquet file with the columns _id, text"
+    with pytest.raises(InputError, match=rf"expected {part}\.parquet or .*, found {name}: {remedy}$"):
+        load_beir(folder)
+
+
+@pytest.mark.parametrize("name", ["top_ranked/test.parquet", "default-top_ranked/a.parquet", "top_ranked.jsonl"])
+def test_candidates_for_reranking_are_not_left_out_silently(tmp_path, name):
+    expected = load_beir(_write(tmp_path))
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    part = name.partition("/")[0]
+    with pytest.raises(InputError, match=rf"found {part}, the candidates of each query: name the .* remove {part} to"):
+        load_beir(tmp_path)
+    assert load_beir(tmp_path, unjudged=True).corpus == expected.corpus
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet", "folder"])
+def test_instructions_are_not_left_out_silently(tmp_path, form):
+    queries = QUERIES if form == "folder" else [{**row, "instruction": "Find cats."} for row in QUERIES]
+    folder, found = _write(tmp_path, queries=queries), f"the column instruction of queries.{form}"
+    if form == "parquet":
+        pq.write_table(pa.Table.from_pylist(queries), folder / "queries.parquet")
+    elif form == "folder":
+        (folder / "instruction").mkdir()
+        found = "instruction"
+    with pytest.raises(InputError, match=rf"found {found}: name the task of mteb .* or append each .* remove {found}$"):
+        load_beir(folder)
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        (pa.array([Decimal(12345678901234567890), Decimal(2)], pa.decimal128(38, 0)), ["12345678901234567890", "2"]),
+        (pa.array([UUID(int=1).bytes, UUID(int=2).bytes], pa.uuid()), [str(UUID(int=1)), str(UUID(int=2))]),
+        (pa.array([b"d1", b"d2"]), ["d1", "d2"]),
+    ],
+    ids=["decimal", "uuid", "binary"],
+)
+def test_ids_of_databases(tmp_path, ids, expected):
+    folder = _write(tmp_path, qrels=None)
+    pq.write_table(pa.table({"_id": ids, "text": [b"cats", b"dogs"]}), folder / "corpus.parquet")
+    pq.write_table(pa.table({"query-id": ["q1", "q1"], "corpus-id": ids}), folder / "qrels.parquet")
+    beir = load_beir(folder)
+    assert [(row["id"], row["text"]) for row in beir.corpus] == list(zip(expected, ("cats", "dogs"), strict=True))
+    assert beir.qrels == {"q1": dict.fromkeys(expected, 1)}
 
 
 @pytest.mark.parametrize("header", ["query-id,corpus-id,score\n", ""])
