@@ -34,23 +34,38 @@ _logger = logging.getLogger(__name__)
 class TokenIds:
     """Token ids by row, and the batches that a student's tokenizer would make of them.
 
+    A pickle holds the paths of the files: where Python spawns processes (macOS, Windows, forkserver), each process that
+    makes batches receives one.
+
     Args:
         path: The file that `write_ids` wrote.
-        lengths: Number of tokens of each row, shape (rows,).
+        lengths: The .npy file with the number of tokens of each row, shape (rows,).
         student: The student, whose tokenizer pads.
     """
 
-    def __init__(self, path: Path, lengths: NDArray[np.uint16], student: SentenceTransformer) -> None:
+    def __init__(self, path: Path, lengths: Path, student: SentenceTransformer) -> None:
         tokenizer = student.tokenizer
-        self._ids = np.memmap(path, dtype_of(student), "r")
-        self._lengths = lengths
-        sums = np.add.reduceat(lengths, np.arange(0, len(lengths), _GROUP), dtype=np.int64)
+        self._path, self._lengths_path, self._dtype = path.absolute(), lengths.absolute(), dtype_of(student)
+        self._map()
+        sums = np.add.reduceat(self._lengths, np.arange(0, len(self._lengths), _GROUP), dtype=np.int64)
         self._starts = np.concatenate([[0], np.cumsum(sums)])
         self._pad = int(tokenizer.pad_token_id or 0)
         self._pads_left = tokenizer.padding_side == "left"
         features = _tokenize(student, ["a"])
         self._has_types = "token_type_ids" in features
         self._others = {name: value for name, value in features.items() if not isinstance(value, torch.Tensor)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # NumPy copies the numbers of a mapped file into a pickle.
+        return {name: value for name, value in vars(self).items() if name not in ("_ids", "_lengths")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._map()
+
+    def _map(self) -> None:
+        self._ids = np.memmap(self._path, self._dtype, "r")
+        self._lengths: NDArray[np.uint16] = np.load(self._lengths_path, mmap_mode="r")
 
     def features(self, rows: Sequence[int]) -> dict[str, Any]:
         """Return the features of n rows: tensors of shape (n, tokens of the longest row), as a tokenizer names them."""

@@ -93,7 +93,7 @@ def tokens_of(store: EmbeddingStore, student: SentenceTransformer) -> tuple[Leng
     lengths: NDArray[np.uint16] = np.load(path, mmap_mode="r")
     if ids_path is None:
         return lengths, None
-    ids = TokenIds(ids_path, lengths, student)
+    ids = TokenIds(ids_path, path, student)
     return lengths, ids if ids.agree_with(store, student) else None
 
 

@@ -1,3 +1,4 @@
+import pickle
 import shutil
 
 import numpy as np
@@ -10,7 +11,7 @@ from leaf_st.student.static import build_static
 from leaf_st.teacher.precompute import precompute
 from leaf_st.training import token_ids as token_ids_module
 from leaf_st.training import token_lengths as token_lengths_module
-from leaf_st.training.token_ids import can_keep_ids, dtype_of
+from leaf_st.training.token_ids import Batches, can_keep_ids, dtype_of
 from leaf_st.training.token_lengths import tokens_of
 
 ROWS = [39, 0, 17, 17, 38]
@@ -39,6 +40,19 @@ def test_places_of_rows_beyond_the_first_group(own_store, tiny_student, monkeypa
     _, ids = tokens_of(own_store, tiny_student)
     expected = tiny_student[0].preprocess(own_store.prompted([39, 8, 7, 31]))["input_ids"]
     assert torch.equal(ids.features([39, 8, 7, 31])["input_ids"], expected)
+
+
+def test_a_pickle_of_batches_has_no_tokens(own_store, tiny_student):
+    lengths, ids = tokens_of(own_store, tiny_student)
+    batches = Batches(own_store, ids)
+    content = pickle.dumps(batches)
+    (path,) = own_store.folder.glob("tokens-*.ids")
+    assert path.read_bytes()[-32:] not in content
+    assert lengths[-16:].tobytes() not in content
+    found, expected = pickle.loads(content)(ROWS), batches(ROWS)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(found[name], value) if isinstance(value, torch.Tensor) else found[name] == value
 
 
 def test_a_damaged_file_is_written_again(own_store, tiny_student):
