@@ -1,5 +1,6 @@
 import json
 import os
+import pickle
 import signal
 import sys
 import time
@@ -96,6 +97,12 @@ def test_a_tokenizer_that_cannot_be_read_is_one_line(server, tmp_path, content, 
     (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(InputError, match=rf"^teacher\.api\.tokenizer {tmp_path}: .*{message}"):
         open_teacher(server.spec(max_length=200, tokenizer=str(tmp_path)))
+
+
+def test_a_teacher_stays_in_its_process(server):
+    teacher = open_teacher(server.spec())
+    with pytest.raises(TypeError, match=r"^teacher .*: expected one teacher for the limits of .* in each process$"):
+        pickle.dumps(teacher)
 
 
 @pytest.mark.parametrize("kind", ["base64", "float"])

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,6 +80,13 @@ class ApiTeacher(RemoteTeacher):
             dimension=self._probes.shape[1],
             similarity_fn_name="cosine",
             earlier_revision=revisions.earlier_revision,
+        )
+
+    def __reduce__(self) -> NoReturn:
+        # Each copy would have the complete budget and the complete limits of the account.
+        raise TypeError(
+            f"teacher {self._spec.name}: expected one teacher for the limits of the API, found a copy or pickle of it: "
+            "open the teacher in each process"
         )
 
     @cached_property

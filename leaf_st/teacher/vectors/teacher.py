@@ -43,6 +43,7 @@ class GivenVectors(RemoteTeacher):
     """
 
     def __init__(self, spec: TeacherSpec) -> None:
+        self._spec = spec
         self._table, files = open_table(spec)
         width, normalized = measure(files)
         self._recent = RecentVectors()
@@ -59,6 +60,10 @@ class GivenVectors(RemoteTeacher):
             similarity_fn_name="cosine",
         )
         self._lookup = Lookup(self._table, files, self.fingerprint)
+
+    def __reduce__(self) -> tuple[type["GivenVectors"], tuple[TeacherSpec]]:
+        # Another process opens the table: the index has Python's hashes, which differ between processes.
+        return GivenVectors, (self._spec,)
 
     def require_known_width(self) -> None:
         """Check that the named model can have made the vectors: cards take base model and licence from its name.

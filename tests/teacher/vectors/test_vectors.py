@@ -1,5 +1,8 @@
 import base64
+import copy
 import json
+import os
+import pickle
 import random
 import signal
 import subprocess
@@ -60,6 +63,25 @@ def test_texts_of_the_table_have_their_vectors_in_any_order(table):
     assert (teacher.dimension, teacher.fingerprint.normalized, teacher.parameters) == (WIDTH, True, None)
     assert teacher.identity.name == "owner/api"
     np.testing.assert_allclose(teacher.similarity(vectors[:2], vectors[:3]), vectors[:2] @ vectors[:3].T, atol=1e-6)
+
+
+def test_a_copy_for_another_process_is_opened_from_the_table(table):
+    teacher, texts = open_teacher(_spec(table)), ["text 2999", "text 7"]
+    expected = teacher.encode_document(texts)
+    np.testing.assert_array_equal(copy.deepcopy(teacher).encode_query(texts), expected)
+    code = (
+        "import pickle, sys\n"
+        f"vectors = pickle.load(sys.stdin.buffer).encode_document({texts})\n"
+        "sys.stdout.buffer.write(vectors.tobytes())"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        input=pickle.dumps(teacher),
+        stdout=subprocess.PIPE,
+        check=True,
+        env={**os.environ, "PYTHONHASHSEED": "1"},
+    )
+    assert found.stdout == expected.tobytes()
 
 
 def test_the_store_has_all_rows_in_order(table, tmp_path):
