@@ -14,7 +14,7 @@ from typing import Any
 from accelerate import PartialState
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.evaluation import BaseEvaluator
-from transformers import TrainerCallback
+from transformers import EarlyStoppingCallback, TrainerCallback
 
 from leaf_st.errors import InputError, require_kind
 from leaf_st.evaluation.measurements.alignment import ALIGNMENT
@@ -81,7 +81,7 @@ def distill(
     # Arrays of numpy and torch are no sequences.
     layers = getattr(layers, "tolist", lambda: layers)()
     require_kind("layers", layers, Sequence | None, "layer numbers such as (0, 4, 5): name each layer")
-    _require_hooks(callbacks, evaluator)
+    _require_hooks(callbacks, evaluator, training)
     with _ONE_AT_A_TIME, _run_folder(output) as folder:
         spec = teacher if isinstance(teacher, TeacherSpec) else TeacherSpec(model=str(teacher))
         column = spec.vector_column if vector_column is None else vector_column
@@ -96,7 +96,9 @@ def distill(
         return _carry_out(Run(recipe, folder), given, column, callbacks, evaluator)
 
 
-def _require_hooks(callbacks: Sequence[TrainerCallback], evaluator: BaseEvaluator | None) -> None:
+def _require_hooks(
+    callbacks: Sequence[TrainerCallback], evaluator: BaseEvaluator | None, training: Mapping[str, Any]
+) -> None:
     """Check what the trainer gets, before texts are embedded: their vectors may cost money."""
     require_kind("callbacks", callbacks, Sequence, "a list of callbacks: put the callback into a list")
     for callback in callbacks:
@@ -105,6 +107,11 @@ def _require_hooks(callbacks: Sequence[TrainerCallback], evaluator: BaseEvaluato
             raise InputError(
                 f"callbacks: expected objects of transformers.TrainerCallback, found a {kind.__name__}: write a class "
                 "with this base"
+            )
+        if issubclass(kind, EarlyStoppingCallback) and training.get("eval_strategy") == "no":
+            raise InputError(
+                "callbacks: expected validations for EarlyStoppingCallback, found eval_strategy='no': remove one of "
+                "the two"
             )
     one = "an object of a class of sentence-transformers' evaluators: pass one evaluator"
     require_kind("evaluator", evaluator, BaseEvaluator | None, one)
@@ -140,6 +147,8 @@ def _carry_out(
     if store is not None and store.skipped and PartialState().is_main_process:
         _logger.warning("%s texts are used%s", f"{len(store):,}", left_out(Counter(store.skipped)))
     student = run.train(callbacks, evaluator)
-    if run.leave_group() and not alignment.is_file():
+    if PartialState().is_main_process and not alignment.is_file():
         run.measure_alignment()
+    # The group of processes stays: the script may distil again, or let one process save the student.
+    PartialState().wait_for_everyone()
     return student

@@ -113,7 +113,9 @@ def _vector(item: object, column: str, number: int) -> bytes:
     # As MySQL and Postgres return binary values; the `tolist` of bytes would give the numbers 0 to 255.
     if isinstance(value, bytearray) or (isinstance(value, memoryview) and value.itemsize == 1):
         value = bytes(value)
-    return parse(value.tolist() if hasattr(value, "tolist") else value).tobytes()
+    # Arrays have the first method; vectors of pgvector and series of polars have the second.
+    to_list = getattr(value, "tolist", None) or getattr(value, "to_list", None)
+    return parse(value if to_list is None else to_list()).tobytes()
 
 
 def _row(item: object, number: int) -> _Row:

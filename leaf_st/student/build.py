@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from torch import nn
 
-from leaf_st.errors import InputError
+from leaf_st.errors import InputError, require_kind
 from leaf_st.models.load import load_model, require_encoding, set_max_length
 from leaf_st.models.tokens import max_length_of
 from leaf_st.student.backbone import require_portable
@@ -66,6 +66,11 @@ def build_student(
         InputError: If the backbone cannot be loaded or cannot encode, lacks a layer, has fewer positions, or cannot be
             saved for other programs; or if ``tokens`` are those of another tokenizer.
     """
+    saved = "save a loaded model with save_pretrained and name its folder"
+    require_kind("backbone", backbone, str | Path, f"a folder or hub id: {saved}")
+    # Arrays of numpy and torch are no sequences.
+    layers = getattr(layers, "tolist", lambda: layers)()
+    require_kind("layers", layers, Sequence | None, "layer numbers such as (0, 4, 5): name each layer")
     name = str(backbone)
     loaded = load_model(backbone, role=BACKBONE, revision=revision, device=device, trust_remote_code=trust_remote_code)
     transformer = loaded[0]

@@ -7,7 +7,7 @@ block are read while previous blocks are embedded or written.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from itertools import chain, islice
@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from leaf_st.atomic import is_temporary, make_folder
-from leaf_st.errors import InputError
+from leaf_st.errors import InputError, require_kind
 from leaf_st.recipe.types import local_folder
 from leaf_st.sealed import write_sealed
 from leaf_st.teacher.blocks import blocks, read_ahead
@@ -78,14 +78,13 @@ def precompute(
         The store, or None if shards of other workers are missing.
 
     Raises:
-        InputError: If the folder is a URL or holds something else, another teacher's vectors or other texts, or if the
-            teacher gives vectors that are not finite or the same for all texts, has changed, or is not paid for.
+        InputError: If an item is no `Text`, if the folder is a URL or holds something else, another teacher's vectors
+            or other texts, or if the teacher gives vectors that are not finite or the same for all texts, has changed,
+            or is not paid for.
     """
     folder = local_folder(folder)
-    if not hasattr(teacher, "fingerprint"):
-        raise InputError(
-            f"teacher: expected a Teacher, found a {type(teacher).__name__}: pass what leaf_st.open_teacher returns"
-        )
+    require_kind("teacher", teacher, Targets, "a Teacher: pass what leaf_st.open_teacher returns")
+    texts = _checked(texts)
     if rows_per_shard is None:
         rows_per_shard, texts = _choose_rows_per_shard(texts, teacher, folder, dtype, total)
     _prepare(folder, teacher, dtype, rows_per_shard, cut_at)
@@ -134,6 +133,13 @@ def precompute(
     manifest = {"rows": rows, "skipped": dict(skipped or {}), "shards": [path.name for path in paths if path]}
     write_sealed(folder / STORE_MANIFEST, manifest)
     return EmbeddingStore(folder)
+
+
+def _checked(texts: Iterable[Text]) -> Iterator[Text]:
+    """Yield ``texts``; items of another type, such as plain strings, which `leaf_st.distill` takes, are refused."""
+    for row in texts:
+        require_kind("texts", row, Text, "items of leaf_st.Text: write leaf_st.Text('a text', 'document')")
+        yield row
 
 
 def _expected(total: Total, rows: int) -> int | None:

@@ -136,6 +136,7 @@ def other_teacher(where: str, key: str, expected: object, found: object) -> Inpu
     )
 
 
+@runtime_checkable
 class Targets(Protocol):
     """The part of a teacher that `precompute` uses."""
 

@@ -380,6 +380,8 @@ class EmbeddingStore:
     def _locate(self, rows: Sequence[int]) -> Iterator[tuple[Shard, int]]:
         """Yield the shard of each row and the row's place in the shard; a list of them would keep all shards mapped."""
         for row in rows:
+            if isinstance(row, bool | np.bool_):  # int() would give the rows 0 and 1
+                raise InputError("rows: expected row numbers, found a mask of booleans: pass np.flatnonzero(mask)")
             index, offset = divmod(int(row), self._rows_per_shard)
             yield self.shard(index), offset
 

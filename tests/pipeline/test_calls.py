@@ -65,11 +65,17 @@ def test_an_object_in_place_of_a_name_is_named(tiny_student, local_teacher, beir
         "evaluator: expected an object of a class of .* evaluators, found a list: pass one": lambda: leaf_st.distill(
             texts, "teacher", evaluator=[], **quick
         ),
+        "callbacks: expected validations for EarlyStoppingCallback, found eval_strategy='no': remove": lambda: (
+            leaf_st.distill(texts, "teacher", callbacks=[EarlyStoppingCallback()], eval_strategy="no", **quick)
+        ),
         "tasks: expected names of tasks or folders, found a object: pass metadata.name": lambda: leaf_st.evaluate(
             tiny_student, [object()]
         ),
         "teacher: expected a Teacher, found a SentenceTransformer: pass what leaf_st.open_teacher": lambda: (
             leaf_st.precompute([Text("a", "query")], tiny_student, tmp_path / "run")
+        ),
+        "texts: expected items of leaf_st.Text, found a str: write leaf_st.Text": lambda: leaf_st.precompute(
+            texts, local_teacher, tmp_path / "run"
         ),
         "name: expected a folder or the name of a model, found a SentenceTransformer": lambda: leaf_st.load(
             tiny_student

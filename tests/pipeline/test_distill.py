@@ -11,7 +11,9 @@ import numpy as np
 import pandas
 import pyarrow.parquet as pq
 import pytest
+import together
 import torch
+from accelerate import PartialState
 from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
@@ -260,6 +262,17 @@ def test_several_processes_need_a_common_folder(tiny_teacher_folder, monkeypatch
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="output: expected a run folder that all processes share"):
         leaf_st.distill(TEXTS, tiny_teacher_folder, **QUICK)
+
+
+def _distil_twice(teacher, folder):
+    for name in ("one", "other", "one"):
+        leaf_st.distill(TEXTS, teacher, output=folder / name, per_device_train_batch_size=8, **QUICK)
+        assert (folder / name / "results" / "alignment.json").is_file()  # for each process
+    PartialState().wait_for_everyone()
+
+
+def test_a_script_of_several_processes_distils_twice(tiny_teacher_folder, tmp_path):
+    assert together.join(together.start(2, _distil_twice, tiny_teacher_folder, tmp_path)) == [0, 0]
 
 
 def test_a_static_student_in_a_fresh_interpreter(tiny_teacher_folder, tmp_path):

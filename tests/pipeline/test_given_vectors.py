@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import datasets
 import numpy as np
+import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -302,6 +303,15 @@ def test_binary_vectors_of_a_database_are_kept_whatever_their_type(tmp_path, for
     keep_texts([*rows, {"text": "without a vector", "v": form(b"")}], tmp_path / "given.parquet", "v")
     kept = pq.read_table(tmp_path / "given.parquet")["v"].to_pylist()
     assert kept == [*(vector.tobytes() for vector in vectors), b""]
+
+
+@pytest.mark.parametrize("form", [list, tuple, np.asarray, polars.Series])
+def test_numbers_of_vectors_are_kept_whatever_their_type(tmp_path, form):
+    vectors = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    rows = [{"text": f"a text, number {row}", "v": form(vector.tolist())} for row, vector in enumerate(vectors)]
+    keep_texts(rows, tmp_path / "given.parquet", "v")
+    kept = pq.read_table(tmp_path / "given.parquet")["v"].to_pylist()
+    assert kept == [vector.tobytes() for vector in vectors]
 
 
 def test_the_card_does_not_load_the_teacher(recipe, tmp_path):

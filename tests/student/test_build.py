@@ -63,6 +63,18 @@ def test_a_backbone_that_is_nowhere_is_named(name):
         _build(name)
 
 
+def test_an_object_in_place_of_a_name_or_of_layers_is_named(tiny_teacher, tiny_teacher_folder):
+    with pytest.raises(
+        InputError, match=r"^backbone: expected a folder or hub id, found a SentenceTransformer: save a"
+    ):
+        _build(tiny_teacher)
+    with pytest.raises(
+        InputError, match=r"^layers: expected layer numbers such as \(0, 4, 5\), found a int: name each"
+    ):
+        _build(tiny_teacher_folder, layers=3)
+    assert len(_build(tiny_teacher_folder, layers=np.array([0, 2]))[0].model.encoder.layer) == 2
+
+
 def test_pickled_weights_are_not_read(tmp_path, tiny_teacher):
     tiny_teacher[0].model.config.save_pretrained(tmp_path)
     tiny_teacher.tokenizer.save_pretrained(tmp_path)

@@ -112,6 +112,16 @@ def test_prompts_stand_in_front(store):
     assert store.prompted([0, 1]) == ["text 0", "q: text 1"]
 
 
+def test_a_mask_in_place_of_row_numbers_is_refused(store):
+    mask = np.arange(len(store)) < 2
+    for rows in (mask, mask.tolist()):
+        with pytest.raises(
+            InputError, match=r"^rows: expected row numbers, found a mask of booleans: pass np\.flatnonz"
+        ):
+            store.embeddings(rows)
+    np.testing.assert_array_equal(store.embeddings(np.flatnonzero(mask)), store.embeddings([0, 1]))
+
+
 def test_embeddings_are_views_of_the_file(store):
     first, again = (store.shard(1).embeddings for _ in range(2))
     assert not first.flags.owndata

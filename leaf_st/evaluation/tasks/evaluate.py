@@ -12,7 +12,7 @@ from leaf_st.models.load import load_model
 from leaf_st.recipe import TeacherSpec
 from leaf_st.recipe.types import local_folder
 from leaf_st.teacher.open import open_teacher, teacher_spec
-from leaf_st.teacher.protocol import Teacher
+from leaf_st.teacher.protocol import Targets, Teacher
 
 
 def evaluate(
@@ -45,11 +45,8 @@ def evaluate(
     from leaf_st.evaluation.tasks.find import find_tasks
 
     require_kind("model", model, str | Path | SentenceTransformer, "a folder, hub id or SentenceTransformer: name one")
-    if not isinstance(teacher, str | Path | None) and not hasattr(teacher, "fingerprint"):
-        raise InputError(
-            f"teacher: expected a folder, hub id or Teacher, found a {type(teacher).__name__}: name its folder or "
-            "hub id, or pass what leaf_st.open_teacher returns"
-        )
+    named = "name its folder or hub id, or pass what leaf_st.open_teacher returns"
+    require_kind("teacher", teacher, str | Path | Targets | None, f"a folder, hub id or Teacher: {named}")
     folder = None if output is None else local_folder(output)
     names = [tasks] if isinstance(tasks, str | Path) else tasks
     for name in names:

@@ -32,7 +32,7 @@ def _parse_text(value: str) -> NDArray[np.float32]:
     return _parse_bytes(base64.b64decode(text, validate=True))
 
 
-def _parse_list(value: list[float]) -> NDArray[np.float32]:
+def _parse_list(value: Sequence[float]) -> NDArray[np.float32]:
     return as_float32(np.asarray(value, dtype=np.float64))
 
 
@@ -42,6 +42,7 @@ def _parse_bytes(value: bytes) -> NDArray[np.float32]:
 
 _PARSERS: dict[type, Callable[[Any], NDArray[np.float32]]] = {
     list: _parse_list,
+    tuple: _parse_list,
     str: _parse_text,
     bytes: _parse_bytes,
 }
