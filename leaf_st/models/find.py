@@ -1,6 +1,7 @@
 """Find the folder of a model by its name: in a folder, the hub's cache, the hub, or a Python package."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Sequence, Set
 from contextlib import suppress
@@ -29,8 +30,10 @@ from leaf_st.zoo import PACKAGED, ZOO, ZooModel
 
 # Tables of tokenizers without a tokenizer.json, such as the merges of PhoBERT.
 TOKEN_TABLES = ("*.codes", "*.spm", "*.vocab", "*.tiktoken")
+# Files that downloads of earlier versions lack. The last ones are chat templates, into which some models put a text.
+_ADDED = (*TOKEN_TABLES, "*.jinja")
 # Weights (safetensors only) and the other files that sentence-transformers needs.
-MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", *TOKEN_TABLES]
+MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", *_ADDED]
 DOCUMENTS = ["README.md", "LICEN[CS]E*", "NOTICE*"]
 PICKLED = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}  # endings of pickles
 # Pickles that trainers of transformers save beside the weights.
@@ -82,7 +85,7 @@ def find_model(
                 name, f"expected no revision with a folder, which has only one, found {revision!r}: remove the revision"
             )
         return _complete(local, name)
-    if Path(name).is_file():
+    if os.path.isfile(name):
         raise ModelError(
             name, "expected the folder of a model or a hub id, found a file: name the folder that contains the model"
         )
@@ -110,7 +113,8 @@ def find_model(
 
 def local_model(name: str) -> Path | None:
     """Return the folder of the model ``name`` if ``name`` is the path of a model or a run; None for any other name."""
-    return _model_folder(Path(name)) if Path(name).is_dir() else None
+    # os.path.isdir, because Path.is_dir raises for a name that is too long
+    return _model_folder(Path(name)) if os.path.isdir(name) else None
 
 
 def _is_place(name: str) -> bool:
@@ -146,11 +150,12 @@ def find_in_cache(
 
 
 def find_offline(name: str, revision: str | None = None, files: Sequence[str] = MODEL_FILES) -> Path | None:
-    """Return the folder as `find_in_cache`, perhaps without tables of tokenizers, when the hub cannot be reached.
+    """Return the folder as `find_in_cache`, perhaps without some small files, when the hub cannot be reached.
 
-    A cache that an earlier version filled has no such tables, which most models do not need.
+    A cache that an earlier version filled has no tables of tokenizers and no chat templates, which most models do not
+    need.
     """
-    earlier = [pattern for pattern in files if pattern not in TOKEN_TABLES]
+    earlier = [pattern for pattern in files if pattern not in _ADDED]
     return find_in_cache(name, revision, files) or find_in_cache(name, revision, earlier, unlisted=True)
 
 
@@ -224,6 +229,8 @@ def is_essential(name: str) -> bool:
     path = PurePosixPath(name)
     in_module = len(path.parts) > 1
     if in_module and name.startswith(_NO_MODULES):
+        return False
+    if path.suffix == ".jinja":  # a student reads no template, and downloads of earlier versions lack it
         return False
     return all(any(map(path.match, patterns)) for patterns in (_MODULE if in_module else _ROOT, MODEL_FILES))
 

@@ -54,7 +54,7 @@ def test_the_hub_id_in_another_form_of_the_name_is_named(name, expected):
         find_model(name)
 
 
-@pytest.mark.parametrize("name", ["no/such/folder", "/no/such/folder", "two words", "a//b", "-x"])
+@pytest.mark.parametrize("name", ["no/such/folder", "/no/such/folder", "two words", "a//b", "-x", "x" * 300])
 def test_a_name_that_is_no_hub_id_is_called_a_missing_folder(name):
     with pytest.raises(InputError, match="neither an existing folder nor a hub id"):
         find_model(name)
@@ -227,17 +227,18 @@ def _print_earlier_model(url, home):
     print(find_model("us/tiny", files=["*.json", "*.safetensors", "*.txt", "*.model"]))
 
 
-def test_the_merges_of_a_tokenizer_are_added_to_a_cache_of_an_earlier_version(published, tmp_path):
-    (published / "bpe.codes").write_text("a b 10\n")
+@pytest.mark.parametrize("name", ["bpe.codes", "chat_template.jinja"])
+def test_a_file_that_an_earlier_version_left_out_is_added_to_its_cache(published, tmp_path, name):
+    (published / name).write_text("a b 10\n")
     home = tmp_path / "home"
     with serve({"us/tiny": published}) as hub:
         earlier = forked.run(_print_earlier_model, hub.url, home).stdout
-        assert not (Path(earlier.strip()) / "bpe.codes").exists()
+        assert not (Path(earlier.strip()) / name).exists()
     assert _resolve(hub.url, home, "us/tiny").stdout == earlier  # without the hub, what is there has to do
     with serve({"us/tiny": published}) as hub:
         assert _resolve(hub.url, home, "us/tiny").stdout == earlier
-        assert hub.downloads == ["bpe.codes"]
-    assert (Path(earlier.strip()) / "bpe.codes").read_text() == "a b 10\n"
+        assert hub.downloads == [name]
+    assert (Path(earlier.strip()) / name).read_text() == "a b 10\n"
 
 
 def test_a_download_that_breaks_off_is_made_whole_by_the_next(published, tmp_path):

@@ -39,9 +39,12 @@ def test_every_file_of_a_saved_model_is_checked(folder):
 def test_a_missing_file_is_named_if_it_can_change_a_vector(folder):
     (folder / "onnx").mkdir()
     (folder / "onnx" / "model.onnx").write_bytes(b"graph")
+    (folder / "chat_template.jinja").write_text("user: ")  # which no student reads
     record_files(folder, [Path("onnx/model.onnx")])
     (folder / "onnx" / "model.onnx").unlink()
     (folder / "README.md").unlink(missing_ok=True)
+    record_files(folder, [Path("chat_template.jinja")])
+    (folder / "chat_template.jinja").unlink()
     require_intact(folder)
     for name in ("config.json", "tokenizer_config.json", "modules.json", "1_Pooling/config.json", "model.safetensors"):
         content = (folder / name).read_bytes()
