@@ -6,6 +6,7 @@ A model folder has a recipe.json too, which records the origin of the model.
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from leaf_st.recipe import DOCSTRINGS, PAPER, TEACHER_OF_START, Recipe, is_limit
 from leaf_st.recipe.types import path_problem
 from leaf_st.recipe.values import format_setting
 from leaf_st.sealed import read_sealed, write_sealed
+from leaf_st.zoo import PACKAGED
 
 RECIPE = "recipe.json"
 TEXTS = "texts"
@@ -46,7 +48,8 @@ _TRAINED_PARTS = ("general", "student", "training")  # what shapes the student, 
 _UNUSED_ARGUMENTS = ("data_seed", "dataloader_in_order")
 # Fields that determine how many tokens of a text are embedded.
 _LENGTHS = ("student.backbone", "student.start", "student.static", "student.max_length", "training.max_length")
-_OF_A_MODEL = ("teacher.prompts", "teacher.revision", "student.revision")  # `override` may leave these values out
+# `override` may leave these values out.
+_OF_A_MODEL = ("teacher.prompts", "teacher.revision", "teacher.trust_remote_code", "student.revision")
 
 
 def is_run(folder: Path) -> bool:
@@ -96,6 +99,19 @@ def read_run(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{folder}: expected a run folder with {RECIPE}, found none: name the folder of a run")
     return _read_strictly(path, "name the folder of another run")
+
+
+def is_recorded_folder(name: str, key: str, commits: Mapping[str, str | None]) -> bool:
+    """Return whether the model ``name`` of a record was a folder on the machine of the run.
+
+    Args:
+        name: The model.
+        key: The key of the recipe's part that names the model, such as "teacher".
+        commits: The recorded commits on the hub by such keys; None for a folder.
+    """
+    if key not in commits:  # of an earlier version, or of a model that no run loads
+        return os.path.isdir(name)
+    return commits[key] is None and name not in PACKAGED
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -169,6 +185,9 @@ def _remedy(key: str, known: dict[str, Any], source: str) -> str:
     """Return what to do about ``key``, a change in the recipe of the vectors of the run ``known``."""
     if (remedy := _remedy_of_model(key, known)) is not None:
         return remedy
+    teacher = known["resolved"].get("teacher", {}).get("model")
+    if key.startswith("teacher.model ") and teacher is not None and _is_gone(teacher, known):
+        return f"move the teacher back to {teacher} to resume the run, or name another --output"
     if key.startswith("texts.source "):
         from huggingface_hub import constants  # is slow, and the commands import this module
 
@@ -178,6 +197,11 @@ def _remedy(key: str, known: dict[str, Any], source: str) -> str:
         if (recorded, source) == (DOCSTRINGS, PAPER):
             return "add --set texts.source=docstrings to resume the run, or name another --output"
     return "name another --output, or delete the folder"
+
+
+def _is_gone(teacher: str, known: dict[str, Any]) -> bool:
+    """Return whether the ``teacher`` of the run ``known`` was a folder that does not exist any more."""
+    return is_recorded_folder(teacher, "teacher", known.get("commits") or {}) and not os.path.isdir(teacher)
 
 
 def _remedy_of_training(key: str, known: dict[str, Any], folder: Path) -> str:

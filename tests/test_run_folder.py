@@ -150,6 +150,7 @@ _PROMPTS = {"query": "Represent the user's text: "}
         ({}, {"prompts": _PROMPTS}, "teacher.prompts.query"),
         ({"revision": "a1"}, {}, "teacher.revision"),
         ({}, {"revision": "a1"}, "teacher.revision"),
+        ({"trust_remote_code": True}, {}, "teacher.trust_remote_code"),
     ],
 )
 def test_a_value_of_another_model_that_an_earlier_version_kept_resumes_as_recorded(recorded, asked, key, tmp_path):
@@ -160,6 +161,20 @@ def test_a_value_of_another_model_that_an_earlier_version_kept_resumes_as_record
         known_record(tmp_path, now)
     _, setting = shlex.split(str(error.value).partition("): add ")[2].partition(" to resume")[0])
     assert known_record(tmp_path, override(now, [setting]))
+
+
+def test_a_teacher_that_was_moved_has_to_be_moved_back_to_resume(tmp_path):
+    first, now = (Recipe("tiny", teacher=TeacherSpec(str(tmp_path / name))) for name in ("teacher", "moved"))
+    record = {**{part: first.to_dict() for part in ("recipe", "resolved")}, "commits": {"teacher": None}}
+    write_sealed(tmp_path / RECIPE, json.loads(json.dumps(record)))
+    (tmp_path / "store").mkdir()
+    for remedy in (
+        rf"move the teacher back to {tmp_path / 'teacher'} to resume the run, or name",
+        "name another --out",
+    ):
+        with pytest.raises(InputError, match=rf"\(teacher\.model was .*, is .*moved'\): {remedy}"):
+            known_record(tmp_path, now)
+        (tmp_path / "teacher").mkdir(exist_ok=True)
 
 
 @pytest.mark.parametrize("has_store", [True, False])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 from leaf_st.errors import FieldError, InputError
-from leaf_st.recipe import GENERAL_ROWS, PAPER, PARTS, Recipe, TeacherSpec, TextsSpec
+from leaf_st.recipe import GENERAL_ROWS, PAPER, PARTS, TEACHER_OF_START, Recipe, TeacherSpec, TextsSpec
 from leaf_st.recipe.type_names import type_name
 from leaf_st.recipe.values import format_setting, parse_value, repeated_key
 
@@ -118,6 +118,9 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
         values = parts.setdefault(outer, {})
         before = values.get(inner, getattr(getattr(recipe, outer), inner))
         values[inner] = _changed_inner(before, PARTS[key], parts.pop(key))
+    start = parts.get("student", {}).get("start", recipe.student.start)
+    if recipe.teacher.model == TEACHER_OF_START and start != recipe.student.start:
+        parts.setdefault("teacher", {}).setdefault("trust_remote_code", False)  # another start has another teacher
     for part, values in parts.items():
         changed[part] = _changed_part(recipe, part, values)
     return replace(recipe, **changed)
@@ -253,6 +256,8 @@ def _values_to_reset(before: Any, values: Mapping[str, Any]) -> dict[str, Any]: 
         defaults = {"limit": None} if is_paper else {"leave_out": (), "per_source": None}
     if any(name in values and values[name] != getattr(before, name) for name in _MODELS):
         defaults = {"revision": None}
+        if isinstance(before, TeacherSpec):  # a student of another backbone never runs code
+            defaults["trust_remote_code"] = False
         if isinstance(before, TeacherSpec) and before.is_loaded:
             defaults["prompts"] = {}
             if before.prompts and "prompts" not in values:

@@ -20,9 +20,9 @@ from leaf_st.evaluation.rows import read_as, read_rows
 from leaf_st.evaluation.sizes import MODELS, Size
 from leaf_st.models.identity import local_name
 from leaf_st.recipe import Recipe
-from leaf_st.run_folder import MODEL, RECIPE, RESULTS, read_run
+from leaf_st.run_folder import MODEL, RECIPE, RESULTS, is_recorded_folder, read_run
 from leaf_st.student.vocabulary_figures import VocabularyFigures
-from leaf_st.zoo import PACKAGED, ZOO
+from leaf_st.zoo import ZOO
 
 R = TypeVar("R")
 
@@ -197,7 +197,7 @@ def strip_record(record: Mapping[str, Any]) -> dict[str, Any]:
     for key, part in [*_parts_with_models(shared.get("recipe")), *_parts_with_models(shared.get("resolved"))]:
         for field in _MODELS:
             if isinstance(name := part.get(field), str):
-                if _is_folder(name, key, commits):
+                if is_recorded_folder(name, key, commits):
                     part[field] = names[name] = Path(name).name or name
                 elif name in ZOO:
                     part[field] = names[name] = ZOO[name].hub_id
@@ -218,12 +218,6 @@ def _parts_with_models(recipe: Mapping[str, Any] | None) -> Iterator[tuple[str, 
         for number, member in enumerate(members if isinstance(members, list | tuple) else ()):
             if isinstance(member, dict):
                 yield f"teacher.{name}.{number}", member
-
-
-def _is_folder(name: str, key: str, commits: Mapping[str, str | None]) -> bool:
-    if key not in commits:  # of an earlier version, or of a model that no run loads
-        return os.path.isdir(name)
-    return commits[key] is None and name not in PACKAGED
 
 
 def strip_paths(value: Any) -> Any:  # noqa: ANN401  (JSON)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from leaf_st.errors import InputError, require_kind
 from leaf_st.models.end_token import end_tokens_of, require_end_tokens, with_end_tokens
-from leaf_st.models.find import find_in_cache, find_model, published_as
+from leaf_st.models.find import find_in_cache, find_model, local_model, published_as
 from leaf_st.models.prompts import prompt_for
 from leaf_st.recipe import KINDS, Recipe, TeacherSpec
-from leaf_st.run_folder import read_record
+from leaf_st.run_folder import is_recorded_folder, read_record
 from leaf_st.teacher.api.kind import ApiKind
 from leaf_st.teacher.ensemble.kind import EnsembleKind
 from leaf_st.teacher.kind import TeacherKind
@@ -74,11 +74,12 @@ def teacher_spec(
     Args:
         student_name: Folder, name of the zoo, or hub id; None for a model in memory, which has no record.
         teacher: Folder or hub id of the teacher, which is loaded even if the student learned from given vectors; by
-            default the teacher in the student's recipe.json, or else in the zoo.
+            default the teacher in the student's recipe.json, or else in the zoo. A folder with the files of the
+            recorded teacher has the recorded settings, such as max_length.
         prompts: The student's prompts.
 
     Raises:
-        InputError: If nothing names the teacher, or the folder of the recorded teacher holds other files now.
+        InputError: If nothing names the teacher, or the folder of the recorded teacher was moved or holds other files.
     """
     published = None if student_name is None else published_as(student_name)
     record: dict[str, Any] = {}
@@ -86,7 +87,7 @@ def teacher_spec(
         record = _record_of(student_name, teacher)
     recorded = _recorded_spec(record)
     if teacher is not None and (recorded is None or recorded.name != teacher):
-        spec = TeacherSpec(model=teacher, precision="float32")
+        spec = _copy_of(recorded, record, teacher) or TeacherSpec(model=teacher, precision="float32")
     elif recorded is not None:
         spec = recorded if teacher is None else kind_of(recorded).as_model(recorded)
         if spec == recorded:
@@ -152,19 +153,57 @@ def _recorded_spec(record: Mapping[str, Any]) -> TeacherSpec | None:
         return None
 
 
+def _recorded_fingerprint(record: Mapping[str, Any]) -> Fingerprint | None:
+    fingerprint = record.get("teacher")
+    if isinstance(fingerprint, dict):
+        with suppress(InputError):  # of an earlier version
+            return Fingerprint.from_dict(fingerprint)
+    return None
+
+
+def _copy_of(recorded: TeacherSpec | None, record: Mapping[str, Any], folder: str) -> TeacherSpec | None:
+    """Return the recorded teacher in ``folder``, if the folder holds its files: it was moved, or this is a copy."""
+    known = _recorded_fingerprint(record)
+    if recorded is None or not recorded.is_loaded or known is None or local_model(folder) is None:
+        return None
+    copy = replace(recorded, model=folder, revision=None)
+    with suppress(InputError):  # of a damaged folder, which is named when it is loaded
+        return copy if _other_revision(copy, known) is None else None
+    return None
+
+
+def require_recorded_folders(record: Mapping[str, Any], spec: TeacherSpec, where: str) -> None:
+    """Check that the folders of a recorded teacher still exist.
+
+    Args:
+        record: The record of a run or of its student.
+        spec: The teacher in the record.
+        where: The run or the student, in errors.
+
+    Raises:
+        InputError: If a folder does not exist any more.
+    """
+    commits = record.get("commits")
+    for key, part in spec.models.items():
+        was_folder = is_recorded_folder(part.model, key, commits if isinstance(commits, dict) else {})
+        if was_folder and local_model(part.model) is None:
+            raise InputError(
+                f"teacher {part.model}, recorded in {where}: expected the folder that the student learned from, found "
+                "no such folder: move it back, or name its new folder with --teacher or teacher= (teacher.model in a "
+                "recipe)"
+            )
+
+
 def _require_recorded_files(record: Mapping[str, Any], spec: TeacherSpec, student_name: str) -> None:
-    """Check that a teacher in a folder of this machine still has the files that the student learned from.
+    """Check that a teacher in a folder still is there, with the files that the student learned from.
 
     The files of a teacher on the hub are not compared: a later commit may change only its card. Such a teacher must
     only end its texts as the student learned.
     """
-    fingerprint = record.get("teacher")
+    require_recorded_folders(record, spec, student_name)
+    known = _recorded_fingerprint(record)
     folders = [Path(part.model) for part in spec.models.values()]
-    if not isinstance(fingerprint, dict) or not folders:
-        return
-    try:
-        known = Fingerprint.from_dict(fingerprint)
-    except InputError:  # of an earlier version
+    if known is None or not folders:
         return
     what = f"student {student_name}"
     if not all(map(Path.is_dir, folders)):

@@ -432,6 +432,20 @@ def test_a_revision_and_prompts_are_those_of_the_model_that_the_recipe_names(cap
     assert caplog.records[0].levelname == "WARNING"  # also shown to scripts that set up no logging
 
 
+def test_the_code_of_another_teacher_does_not_run_unless_asked_for():
+    recipe = Recipe("tiny", teacher=TeacherSpec("us/big", trust_remote_code=True), student=StudentSpec(static=True))
+    assert override(recipe, ["teacher.model=us/big", "teacher.max_length=9"]).teacher.trust_remote_code
+    assert override(recipe, ["teacher.model=us/other"]).teacher == TeacherSpec("us/other")
+    asked = ["teacher.model=us/other", "teacher.trust_remote_code=true"]
+    assert override(recipe, asked).teacher == TeacherSpec("us/other", trust_remote_code=True)
+    further = replace(
+        recipe, teacher=replace(recipe.teacher, model=TEACHER_OF_START), student=StudentSpec(start="us/a")
+    )
+    assert override(further, ["student.start=us/a", "student.max_length=9"]).teacher.trust_remote_code
+    assert not override(further, ["student.start=us/b"]).teacher.trust_remote_code
+    assert override(further, ["student.start=us/b", asked[1]]).teacher == further.teacher
+
+
 def test_prompts_of_given_vectors_do_not_depend_on_the_model_s_name():
     teacher = TeacherSpec(model="us/big", prompts={"query": "q: "}, vector_column="v")
     given = Recipe(name="a", texts=TextsSpec("a.parquet"), teacher=teacher, student=StudentSpec(backbone="us/small"))

@@ -67,7 +67,8 @@ def _distilled(folder, spec, student=None):
         device="cpu",
     )
     recipe = Recipe(name="own", teacher=spec, student=StudentSpec(layers=(0, 2)))
-    save_portable(built, folder, {"resolved": recipe.to_dict(), "teacher": fingerprint.to_dict()})
+    record = {"resolved": recipe.to_dict(), "teacher": fingerprint.to_dict(), "commits": {"teacher": None}}
+    save_portable(built, folder, record)
     return str(folder)
 
 
@@ -95,6 +96,24 @@ def test_a_teacher_whose_files_changed_is_not_that_of_the_student(prompted, tmp_
         with pytest.raises(InputError, match=changed):
             load(folder, asymmetric=True, teacher=teacher)
     load(folder, asymmetric=True, teacher=str(prompted))
+
+
+def test_a_teacher_that_was_moved_is_named_and_keeps_its_settings_in_its_new_folder(prompted, tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    shutil.copytree(prompted, old)
+    folder = _distilled(tmp_path / "student", TeacherSpec(model=str(old), max_length=14, precision="bfloat16"))
+    before = teacher_spec(folder)
+    old.rename(new)
+    message = (
+        rf"^teacher {old}, recorded in {folder}: expected the folder that the student learned from, found no such "
+        "folder: move it back, or name its new folder with --teacher"
+    )
+    for call in (lambda: teacher_spec(folder), lambda: load(folder, asymmetric=True)):
+        with pytest.raises(InputError, match=message):
+            call()
+    assert teacher_spec(folder, str(new)) == replace(before, model=str(new))
+    save_file(load_file(new / "model.safetensors"), new / "model.safetensors", {"another": "file"})
+    assert teacher_spec(folder, str(new)) == TeacherSpec(str(new), prompts=before.prompts, precision="float32")
 
 
 def test_a_student_without_a_record_leaves_the_teacher_its_prompts(prompted, tiny_student, tmp_path):

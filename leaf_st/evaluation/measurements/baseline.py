@@ -320,12 +320,14 @@ def _measure(options: argparse.Namespace) -> list[BaselineRow]:
     from leaf_st.models.identity import identify
     from leaf_st.models.load import load_model
     from leaf_st.run_folder import MODEL, STORE, read_run, run_of
-    from leaf_st.teacher.open import open_teacher
+    from leaf_st.teacher.open import open_teacher, require_recorded_folders
     from leaf_st.teacher.store import intact_store
     from leaf_st.training.trainer import held_out_rows, untrained_rows
 
     run = run_of(Path(options.model)) or Path(options.model)
-    recipe, sets = Recipe.from_dict(read_run(run)["resolved"]), require_sets(options.model, options.data)
+    record = read_run(run)
+    recipe, sets = Recipe.from_dict(record["resolved"]), require_sets(options.model, options.data)
+    require_recorded_folders(record, recipe.teacher, str(run))
     store = intact_store(run / STORE)
     held_out = held_out_rows(store, recipe.training).tolist()
     untrained = untrained_rows(store, recipe.training).tolist()

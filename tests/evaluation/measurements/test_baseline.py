@@ -1,6 +1,8 @@
 """The linear map beside the student, against NumPy and a map that must be perfect."""
 
+import shutil
 from argparse import Namespace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense
 
 from leaf_st import Text, precompute
+from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements import baseline
 from leaf_st.evaluation.measurements.alignment import measure_alignment
 from leaf_st.evaluation.measurements.baseline import BASELINE, LinearMap, fit_map, fit_ridge, recall
@@ -18,6 +21,7 @@ from leaf_st.evaluation.tasks.runner import evaluate_tasks
 from leaf_st.models.random_weights import WIDTH
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.run_folder import read_record, write_record
 from leaf_st.teacher.open import open_teacher
 
 
@@ -127,6 +131,15 @@ def test_finished_sets_are_not_measured_again(rows, measure, results, capsys):
     (shown,) = BASELINE.section(rows).tables
     assert len(shown.rows) == 6
     assert BASELINE.words(rows) == ["--data", "letters"]
+
+
+def test_a_teacher_that_was_moved_is_named(trained, tmp_path):
+    copy, gone = Path(shutil.copytree(trained.folder, tmp_path / "run")), tmp_path / "gone"
+    record = read_record(copy)
+    record["resolved"]["teacher"]["model"] = str(gone)
+    write_record(copy, record)
+    with pytest.raises(InputError, match=rf"^teacher {gone}, recorded in {copy}: expected the folder .*: move it back"):
+        BASELINE.measure(Namespace(model=str(copy), data=[], output=tmp_path / "results"))
 
 
 def test_a_teacher_that_is_a_linear_image_of_the_backbone_has_a_perfect_map(

@@ -21,6 +21,7 @@ from leaf_st.evaluation.tasks.runner import evaluate_tasks
 from leaf_st.models.portable import save_portable
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.run_folder import read_record, write_record
 from leaf_st.teacher.store import EmbeddingStore
 
 PROMPTS = {"query": "q: ", "document": ""}
@@ -164,6 +165,15 @@ def test_too_few_checkpoints_are_refused_with_a_remedy(run, sets, tmp_path, monk
     monkeypatch.setattr(checkpoints, "complete_checkpoints", lambda folder: dict(list(whole(folder).items())[:2]))
     with pytest.raises(InputError, match=r"at least 3 checkpoints .* found 2: .*--set save_total_limit=10.*save_st"):
         measure_margin(run, sets, tmp_path)
+
+
+def test_a_teacher_that_was_moved_is_named(run, sets, tmp_path):
+    copy, gone = Path(shutil.copytree(run, tmp_path / "run")), tmp_path / "gone"
+    record = read_record(copy)
+    record["resolved"]["teacher"]["model"] = str(gone)
+    write_record(copy, record)
+    with pytest.raises(InputError, match=rf"^teacher {gone}, recorded in {copy}: expected the folder .*: move it back"):
+        measure_margin(copy, sets, tmp_path / "results")
 
 
 def test_a_folder_without_a_run_or_a_set_is_reported(run, tmp_path):
