@@ -92,7 +92,7 @@ class ApiSpec:
     """Maximum number of tokens in a request."""
     tokenizer: ModelName | None = None
     """Hub id or folder of a model with the tokenizer of the API's model. It counts tokens; without it, a token is
-    assumed to have four characters."""
+    assumed to have four ASCII characters, or three bytes of other characters in UTF-8."""
     long_texts: Literal["refuse", "cut"] = "refuse"
     """What happens to a text with more than teacher.max_length tokens of the tokenizer: "refuse" stops before the text
     is sent, "cut" sends the first tokens."""

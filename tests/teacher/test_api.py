@@ -329,6 +329,45 @@ def test_dimensions_that_the_api_ignores_are_refused(server):
         open_teacher(server.spec(dimensions=8))
 
 
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("", 1),
+        ("a", 1),
+        ("a text of 24 characters.", 6),
+        ("a text of 25 characters..", 7),
+        ("今天天气很好。", 7),
+        ("สวัสดี", 6),
+        ("नमस्ते", 6),
+        ("Größe", 3),
+        ("Привет", 4),
+        ("API 今天", 3),
+    ],
+)
+def test_tokens_are_estimated_in_every_script(server, text, tokens):
+    assert open_teacher(server.spec()).token_counts([text, text]).tolist() == [tokens, tokens]
+
+
+def test_silent_truncation_is_noticed_by_the_size_of_a_text(server):
+    teacher, text = open_teacher(server.spec()), "字" * 167
+    server.reads = 20  # tokens of four characters
+    teacher.encode_document(["a" * 500, text[:166]])  # every model is thought to read as many
+    with pytest.raises(InputError, match="ignores the end of a text of 167 characters, '字字"):
+        teacher.encode_document(["a" * 500, text])
+    with compared():
+        np.testing.assert_allclose(teacher.encode_document([text])[0], hashed(text[:80]), atol=1e-6)
+    assert teacher.reads_starts
+
+
+def test_a_refused_text_is_shortened_from_a_size_on(server):
+    teacher, text = open_teacher(server.spec()), "字" * 134
+    server.longest = 33  # tokens of four characters
+    with compared():
+        np.testing.assert_allclose(teacher.encode_document([text])[0], hashed(text[:100]), atol=1e-6)
+        with pytest.raises(InputError, match="maximum context length is 33 tokens, found 34"):
+            teacher.encode_document([text[:133]])
+
+
 def test_silent_truncation_is_noticed(server):
     teacher = open_teacher(server.spec())
     server.reads, server.longest = 128, 750

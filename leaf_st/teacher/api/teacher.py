@@ -23,7 +23,7 @@ from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
 from leaf_st.models.identity import Identity, with_owner
 from leaf_st.recipe import KINDS, ApiSpec, Kind, TeacherSpec
-from leaf_st.teacher.api.client import READ_CHARACTERS, ApiClient
+from leaf_st.teacher.api.client import READ_BYTES, ApiClient
 from leaf_st.teacher.api.probes import PROBES, PROBES_HASH, require_same_vectors
 from leaf_st.teacher.api.tokens import ApiTokens
 from leaf_st.teacher.api.usage import Report, Usage
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _NORM = 1e-2  # distance of the norm of a vector from 1 that rounding can cause; bfloat16 causes 0.002
 _PROBE_SECONDS = 600.0  # between two comparisons of the probes while texts are embedded
 _CUT = 1e-3  # relative L2 distance below which two vectors are equal, so that the API ignores what differs
-_GROWTH = 1.25  # factor between the lengths at which the end of a text is checked
+_GROWTH = 1.25  # factor between the sizes at which the end of a text is checked
 
 _logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class ApiTeacher(RemoteTeacher):
         self._spec, self._api = spec, api_of(spec)
         self._client = ApiClient(self._api)
         self._tokens = ApiTokens(self._api, spec.max_length, self._client.usage, max_tokens)
-        self._read = READ_CHARACTERS  # length of the longest text whose end is known to have an effect
+        self._read = READ_BYTES  # size of the longest text whose end is known to have an effect
         self._probes, self._probed = self._embed_probes(), time.monotonic()
         self._asked = False  # whether texts were embedded since the probes
         self._reported = Usage()  # the usage at the last call of `report`
@@ -270,8 +270,8 @@ class ApiTeacher(RemoteTeacher):
         Raises:
             InputError: If the API ignores the end, and the vectors are targets.
         """
-        text = max(texts, key=len)
-        if len(text) <= self._read * _GROWTH or (are_compared() and self.reads_starts):
+        size, text = max((len(text.encode()), text) for text in texts)
+        if size <= self._read * _GROWTH or (are_compared() and self.reads_starts):
             return
         kept = len(text) * 7 // 8
         end = ("zebra 0 1 " * len(text))[: (len(text) - kept) // 4]  # fewer tokens, or the API could refuse the text
@@ -288,7 +288,7 @@ class ApiTeacher(RemoteTeacher):
                 "teacher.api.tokenizer and teacher.api.long_texts=cut"
             )
         # An API that refuses the text, so that only its start was sent, refuses the text as a target too.
-        self._read = len(text)
+        self._read = size
 
     def _embed_probes(self) -> NDArray[np.float32]:
         self._tokens.require(tokens := self.token_counts(PROBES))

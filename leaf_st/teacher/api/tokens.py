@@ -1,5 +1,6 @@
 """The tokens of texts for an embedding API: their number, the maximum of a text, the budget, and the price."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from leaf_st.teacher.api.usage import Usage
 from leaf_st.teacher.compared import are_compared
 from leaf_st.texts.cut import Cutter
 
-_CHARACTERS = 4  # per token, where no tokenizer is named
+# Per token, where no tokenizer is named: ASCII characters, and bytes in UTF-8 of other characters. A character of
+# Chinese, Japanese, Thai or Hindi has three bytes and about one token.
+_ASCII_CHARACTERS, _OTHER_BYTES = 4, 3
 _MARGIN = 1.1  # of an estimate without a tokenizer
 
 
@@ -42,7 +45,7 @@ class ApiTokens:
     def count(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """Return the number of tokens of each text, shape (n,); an estimate if the recipe names no tokenizer."""
         if self._tokenizer is None:
-            return np.array([max(1, -(-len(text) // _CHARACTERS)) for text in texts], dtype=np.int64)
+            return np.array(list(map(_estimate, texts)), dtype=np.int64)
         encoded = self._tokenizer.encode_batch(list(texts))
         counts = np.array([len(tokens.ids) for tokens in encoded], dtype=np.int64)
         return np.minimum(counts, self._longest) if self._cuts and self._longest else counts
@@ -100,6 +103,12 @@ class ApiTokens:
     @property
     def _cuts(self) -> bool:
         return self._api.long_texts == "cut" or are_compared()
+
+
+def _estimate(text: str) -> int:
+    """Return about how many tokens ``text`` has, at least 1."""
+    plain = len(text.encode("ascii", "ignore"))
+    return max(1, math.ceil(plain / _ASCII_CHARACTERS + (len(text.encode()) - plain) / _OTHER_BYTES))
 
 
 def _tokenizer(name: str) -> Tokenizer:
