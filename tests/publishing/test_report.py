@@ -118,6 +118,8 @@ def _record(measured):
 
 def test_every_table_can_be_had_as_it_is(page):
     assert list(page.downloads.values()) == page.tables
+    # Numbers before Arabic text are read from the right.
+    assert page.attributes.count(("td", "dir", "auto")) == page.tags.count("td")
     names = ["tasks", "training", "alignment", "baseline", "compression", "index", "margin", "latency"]
     names += [*(f"sample-{number}" for number in range(1, 6)), "recipe", "teacher", "versions"]
     assert list(page.downloads) == [f"tiny-{name}.csv" for name in names]

@@ -46,6 +46,17 @@ _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 _ASSETS = ("page.js", "worker.js", "encoder.js", "files.js", "ranking.js", "highlight.js", "style.css")
 _COMPARED = ("cosine", "dot")
 _COMPARED_TEXTS, _LEAST_COSINE = 64, 0.999
+# Texts whose tokens the page compares, besides some documents. The library in the browser ignores some settings of
+# tokenizers, which change the tokens of rare characters or of compatible forms.
+_TOKENIZED = (
+    "How is a small model trained to give the vectors of a large one?",
+    "Größe, NAÏVE café, Москва, Ελλάδα",
+    "今天天气很好。東京の天気、서울 날씨",
+    "السلام عليكم नमस्ते สวัสดี",
+    "ＡＢＣ ｶﾞ ① ﬁ",  # noqa: RUF001  (compatible forms)
+    "𠮷野家 🍃",
+)
+_TOKENIZED_DOCUMENTS, _TOKENIZED_CHARACTERS = 8, 100
 
 _logger = logging.getLogger(__name__)
 
@@ -199,7 +210,9 @@ def _write_student(folder: Path, student: SentenceTransformer, texts: Sequence[s
     _require_parity(folder / GRAPH, student, texts)
     tokenizer = copy_tokenizer(student)
     closing = tokenizer.encode("a").special_tokens_mask[::-1].index(0)
-    longest = max_length_of(student)
+    longest, prompt = max_length_of(student), prompt_for(student.prompts, "query")
+    tokenized = [*_TOKENIZED, *(text[:_TOKENIZED_CHARACTERS] for text in texts[:_TOKENIZED_DOCUMENTS])]
+    tokens = [tokenizer.encode(prompt + text).ids for text in tokenized]
     tokenizer.no_truncation()  # the library in the browser does not truncate
     (folder / _TOKENIZER[0]).write_text(tokenizer.to_str(), encoding="utf-8")
     write_compact(folder / _TOKENIZER[1], {"model_max_length": longest})
@@ -207,9 +220,10 @@ def _write_student(folder: Path, student: SentenceTransformer, texts: Sequence[s
         "graph": GRAPH,
         "tokenizer": _TOKENIZER[0],
         "tokenizer_config": _TOKENIZER[1],
-        "prompt": prompt_for(student.prompts, "query"),
+        "prompt": prompt,
         "max_length": longest,
         "closing": closing,
+        "tokenized": list(zip(tokenized, tokens, strict=True)),
     }
 
 

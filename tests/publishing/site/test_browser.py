@@ -275,6 +275,22 @@ def test_what_cannot_be_loaded_is_named_and_loaded_at_the_next_attempt(vendored,
     page.messages.clear()
 
 
+def test_a_text_with_other_tokens_in_the_browser_is_named(vendored, visit, tmp_path):
+    folder = tmp_path / "page"
+    shutil.copytree(vendored, folder)
+    for change in (False, True):
+        manifest = json.loads((folder / "manifest.json").read_text())
+        if change:
+            text, ids = manifest["student"]["tokenized"][1]
+            ids[2] += 1
+            (folder / "manifest.json").write_text(json.dumps(manifest))
+        page = visit(folder)
+        page.wait_for_selector("#status:text-is('Ready: type a query.')", timeout=_WAIT)
+        assert page.is_visible("#warning") == change
+    assert f"differ in 1 of 14 sample texts, such as “{text}”: the results of similar" in page.inner_text("#warning")
+    assert len(_hits(page, "abc")[0]) == 10
+
+
 def test_a_changed_script_is_not_run(vendored, visit, tmp_path):
     folder = tmp_path / "page"
     shutil.copytree(vendored, folder)

@@ -157,6 +157,16 @@ def test_one_document(finished, documents, tmp_path):
     build_site(finished, documents[:1], tmp_path / "site")
 
 
+def test_the_manifest_has_the_tokens_of_queries(finished, page):
+    settings = json.loads((page / "manifest.json").read_text())["student"]
+    tokenizer = load_model(str(finished / "model")).tokenizer
+    texts, ids = zip(*settings["tokenized"], strict=True)
+    assert len(texts) == 14
+    assert max(map(len, texts)) <= 100
+    asked = [settings["prompt"] + text for text in texts]
+    assert list(ids) == tokenizer(asked, truncation=True, max_length=settings["max_length"])["input_ids"]
+
+
 def test_bad_input_is_one_line(finished, table, page, tmp_path, capsys):
     site = ["site", finished, "--documents", table, "--output", tmp_path / "new"]
     lines = tmp_path / "lines.txt"

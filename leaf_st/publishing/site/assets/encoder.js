@@ -17,6 +17,9 @@ export class Encoder {
     encoder.ort = ort;
     encoder.settings = settings;
     encoder.tokenizer = new Tokenizer(...[tokenizer, config].map((file) => JSON.parse(new TextDecoder().decode(file))));
+    // The library implements a part of the tokenizer's format, and gives other tokens where it ignores a setting.
+    const isOther = ([text, ids]) => encoder.tokens(text).join() !== ids.join();
+    encoder.others = settings.tokenized.filter(isOther).map(([text]) => text);
     // More threads need headers that a file server does not send.
     Object.assign(ort.env.wasm, { numThreads: 1, wasmBinary: wasm });
     ort.env.logLevel = "error";

@@ -105,9 +105,10 @@ const answers = {
     at("progress").value = loaded / total;
     say(`Loading: ${megabytes(loaded)} of ${megabytes(total)}`);
   },
-  ready() {
+  ready({ others }) {
     finish();
     state.isLoaded = true;
+    warn(others);
     ask();
   },
   results({ hits, encode, rank }) {
@@ -126,6 +127,16 @@ const answers = {
     state.shown = "";
   },
 };
+
+// Names a text that has other tokens here than in Python: its vector is not the one that was measured.
+function warn(others) {
+  if (others.length === 0) return;
+  const texts = `${others.length} of ${state.manifest.student.tokenized.length} sample texts, such as “${others[0]}”`;
+  at("warning").textContent =
+    `The tokenizer of this page and the student's tokenizer differ in ${texts}: ` +
+    "the results of similar queries can differ from those of leaf-st search.";
+  at("warning").hidden = false;
+}
 
 // Keeps the query in the address, so that a reload or a copied address shows the same results.
 function remember(query) {

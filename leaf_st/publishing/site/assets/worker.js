@@ -15,8 +15,8 @@ async function load({ base, manifest: given, mode }) {
   manifest = given;
   files = new Files(base, manifest.files);
   await files.open();
-  await ready(mode);
-  return { type: "ready" };
+  const [{ others }] = await ready(mode);
+  return { type: "ready", others };
 }
 
 // Returns the student, and the codes of the documents that the model of a mode embedded.
