@@ -26,39 +26,41 @@ _BORDER = regex.compile(
 )
 _LETTERS = regex.compile(rf"[[{_UNSPACED}]&&\p{{L}}]", regex.V1)
 _SENTENCE_WORDS = range(4, 61)
-_ENOUGH = 1000  # documents without a sentence, after which a warning is logged
+_ENOUGH = 1000  # documents after which the share of those with a sentence is known
+_FEW = 10  # a warning is logged if fewer than one in so many documents has a sentence
 
 _logger = logging.getLogger(__name__)
 
 
 class SentenceFinder:
-    """Finds a sentence of each document, and warns if no document has one, as in scripts without such punctuation."""
+    """Finds a sentence of each document, and warns if few documents have one, as in scripts without such punctuation."""
 
     def __init__(self) -> None:
-        self._documents, self._found = 0, False
+        self._documents, self._found, self._has_warned = 0, 0, False
 
     def find(self, document: str) -> str | None:
         """Return a sentence of ``document`` (see `one_sentence`)."""
         sentence = one_sentence(document)
         self._documents += 1
-        self._found = self._found or sentence is not None
+        self._found += sentence is not None
         if self._documents == _ENOUGH:
             self._warn()
         return sentence
 
     def finish(self) -> None:
         """Note that no further document is read."""
-        if self._documents < _ENOUGH:
-            self._warn()
+        self._warn()
 
     def _warn(self) -> None:
-        if not self._found:
-            _logger.warning(
-                "texts.sentences: expected documents of several sentences, found no sentence (documents read: %s): "
-                "a sentence has 4 to 60 words and ends in punctuation such as . ! ? or 。, which Thai and Lao lack; "
-                "add queries of your own (column kind)",
-                f"{self._documents:,}",
-            )
+        if self._has_warned or self._found * _FEW >= max(self._documents, 1):
+            return
+        self._has_warned = True
+        _logger.warning(
+            "texts.sentences: expected documents of several sentences, found sentences in %s of %s documents: a "
+            "sentence has 4 to 60 words and ends in punctuation such as . ! ? or 。, which Thai and Lao lack; add "
+            "queries of your own (column kind)",
+            *(f"{self._found:,}", f"{self._documents:,}"),
+        )
 
 
 def one_sentence(document: str) -> str | None:

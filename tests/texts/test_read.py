@@ -1,4 +1,5 @@
 import json
+import re
 import unicodedata
 from collections import Counter
 
@@ -193,8 +194,8 @@ def test_documents_without_sentences_are_counted_in_a_warning(tmp_path, caplog):
         rows = list(read_texts(TextsSpec(source=str(path), sentences=True, limit=limit), Counter()))
         assert [row.kind for row in rows] == ["document"] * documents
         [warning] = [record.message for record in caplog.records]
-        assert warning.startswith("texts.sentences: expected documents of several sentences, found no sentence ")
-        assert f"(documents read: {documents})" in warning
+        expected = f"expected documents of several sentences, found sentences in 0 of {documents} documents: "
+        assert warning.startswith(f"texts.sentences: {expected}")
         assert "Thai" in warning
         caplog.clear()
     path.write_text(f"{DOCUMENT}\nOnly one sentence is in here.\n")
@@ -206,7 +207,29 @@ def test_texts_without_documents_give_a_warning(tmp_path, caplog):
     path = tmp_path / "texts.txt"
     path.write_text(f"{DOCUMENT}\n")
     list(read_texts(TextsSpec(source=str(path), kind="query", sentences=True), Counter()))
-    assert "(documents read: 0)" in caplog.text
+    assert "found sentences in 0 of 0 documents" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("first", "others", "warnings"),
+    [
+        (2, 17, []),  # one in ten, or almost
+        (2, 18, []),
+        (2, 19, ["2 of 21"]),
+        (9, 1500, ["9 of 1,000"]),
+        (400, 3700, ["400 of 4,100"]),  # the first 1,000 are in a language with sentences
+    ],
+)
+def test_few_documents_with_sentences_give_a_warning(tmp_path, caplog, first, others, warnings):
+    path = tmp_path / "texts.txt"
+    path.write_text(
+        "".join(f"{DOCUMENT} {number}\n" for number in range(first))
+        + "".join(f"นี่คือประโยคแรก นี่คือประโยคที่สอง {number}\n" for number in range(others)),
+        encoding="utf-8",
+    )
+    list(read_texts(TextsSpec(source=str(path), sentences=True), Counter()))
+    found = [re.search(r"found sentences in (.*) documents:", record.message)[1] for record in caplog.records]
+    assert found == warnings
 
 
 SHARED = [{"text": "leaf", "kind": "query"}, {"text": "tree"}, {"text": "leaf"}, {"text": "tree", "kind": "query"}]
