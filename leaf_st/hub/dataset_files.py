@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import get_cached_repo_tree, snapshot_download
+from huggingface_hub import HfApi, get_cached_repo_tree, snapshot_download
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
     CachedRepoTreeNotFoundError,
     HFValidationError,
@@ -31,17 +31,20 @@ _logger = logging.getLogger(__name__)
 
 
 @lru_cache(maxsize=16)
-def dataset_files(url: str, of_file: tuple[str, ...], of_folder: tuple[str, ...], key: str = "texts") -> Path:
+def dataset_files(
+    url: str, of_file: tuple[str, ...], of_folder: tuple[str, ...], key: str = "texts", newest: bool = False
+) -> Path:
     """Return the local copy of the folder or file ``url``.
 
     A part of a data set that is complete in the hub's cache needs no network, as `leaf_st.models.find` does for models.
-    A branch is not followed, because a resumed run must read the same texts again. The commit is logged instead.
+    By default a branch is not followed, and the commit is logged instead.
 
     Args:
         url: An address that `parse_dataset_url` reads.
         of_file: Endings of a file; an address with another ending names a folder.
         of_folder: Endings of the files that are downloaded from a folder.
         key: Part of the recipe that names the data set, for errors.
+        newest: Ask the hub for the newest commit of the branch, unless the hub cannot be reached.
 
     Raises:
         InputError: If the hub cannot be reached, has no such files, or does not allow such a name.
@@ -53,7 +56,8 @@ def dataset_files(url: str, of_file: tuple[str, ...], of_folder: tuple[str, ...]
     if part.path.endswith(of_file):  # or a folder with such a name, as Spark and Dask write tables
         patterns.insert(0, part.path)
     try:
-        folder = _from_cache(part, [*patterns, *lists]) or _from_hub(part, [*patterns, *lists])
+        known = _at_newest(part) if newest else part
+        folder = _from_cache(known, [*patterns, *lists]) or _from_hub(part, [*patterns, *lists])
     except InputError:
         raise
     except HFValidationError as error:
@@ -84,13 +88,23 @@ def dataset_commit(url: str, place: Path) -> str:
     return (place, *place.parents)[depth].name
 
 
+def _at_newest(part: DatasetUrl) -> DatasetUrl:
+    """Return ``part`` at the newest commit of its branch; unchanged if the hub cannot be asked."""
+    if not _COMMIT.fullmatch(part.revision or ""):
+        with suppress(OSError, HTTPError, AnswerError, InputError):  # a download names the problem
+            check_download()
+            found = ask(HfApi().dataset_info, part.repo_id, revision=part.revision, timeout=10)
+            return part._replace(revision=found.sha)
+    return part
+
+
 def _from_cache(part: DatasetUrl, patterns: Sequence[str]) -> Path | None:
     with suppress(OSError, CachedRepoTreeNotFoundError):
         get_cached_repo_tree(part.repo_id, repo_type="dataset", revision=part.revision)
         folder = _snapshot(part, patterns, local_files_only=True)
         if not _COMMIT.fullmatch(part.revision or ""):
             _logger.info(
-                "%s: commit %s in the hub's cache is read, and the hub is not asked for a newer one: name a commit as "
+                "%s: commit %s in the hub's cache is read, which may not be the newest: name a commit as "
                 "hf://datasets/%s@COMMIT to read another",
                 *(part.repo_id, folder.name, part.repo_id),
             )

@@ -30,6 +30,10 @@ class DatasetUrl(NamedTuple):
     revision: str | None
     path: str
 
+    def at(self, commit: str) -> str:
+        """Return the address of this part at ``commit``."""
+        return f"{_PREFIX}{self.repo_id}@{commit}{f'/{self.path}' if self.path else ''}"
+
 
 def is_dataset_url(source: str) -> bool:
     """Return whether ``source`` begins like the address of a data set on the hub."""

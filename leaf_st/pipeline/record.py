@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,7 @@ from leaf_st.run_folder import TEXTS, differences, has_begun_training, known_rec
 from leaf_st.teacher.open import kind_of, teacher_spec
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.store import EmbeddingStore
-from leaf_st.texts.files import local_source
+from leaf_st.texts.files import local_source, newest_source
 from leaf_st.texts.paper.fetch import provenance
 from leaf_st.training.arguments import named_arguments
 
@@ -37,7 +37,7 @@ def resolved_recipe(asked: Recipe, folder: Path) -> Recipe:
     if known is not None and has_begun_training(folder):  # the results of the student have its name
         asked = replace(asked, name=known["resolved"].get("name", asked.name))
     if known is None:
-        named = _with_named_teacher(asked)
+        named = _with_named_teacher(_with_commits(asked, None))
         named = replace(named, teacher=kind_of(named.teacher).with_table(named.teacher, named.texts))
         return with_excluded_sets(named, folder, None)
     recorded = Recipe.from_dict(known["resolved"])
@@ -45,9 +45,26 @@ def resolved_recipe(asked: Recipe, folder: Path) -> Recipe:
     changed = {re.split(r"[. ]", key)[0] for key in differences(known["recipe"], asked)}
     if not changed:
         return resolved
+    asked = _with_commits(asked, known)
     teacher = kind_of(resolved.teacher).with_limits(resolved.teacher, asked.teacher)
     recipe = with_excluded_sets(replace(asked, teacher=teacher), folder, recorded.texts)
     return _with_resolved_parts(recipe, resolved, changed - {"texts"})
+
+
+def _with_commits(recipe: Recipe, known: Mapping[str, Any] | None) -> Recipe:
+    """Return ``recipe`` with the commits of its data sets on the hub: those of the run ``known``, or else the newest.
+
+    A resumed run must read the same texts again.
+    """
+
+    def at_commit(part: str, spec: TextsSpec) -> TextsSpec:
+        before = {} if known is None else known["recipe"].get(part) or {}
+        if known is not None and before.get("source") == spec.source and is_dataset_url(spec.source):
+            return replace(spec, source=known["resolved"][part]["source"])
+        return replace(spec, source=newest_source(spec.source, part))
+
+    general = None if recipe.general is None else at_commit("general", recipe.general)
+    return replace(recipe, texts=at_commit("texts", recipe.texts), general=general)
 
 
 def _with_resolved_parts(recipe: Recipe, resolved: Recipe, changed: Set[str]) -> Recipe:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from leaf_st.errors import FieldError
-from leaf_st.hub.dataset_url import is_dataset_url
+from leaf_st.hub.dataset_url import is_dataset_url, parse_dataset_url
 from leaf_st.recipe import TextsSpec
 from leaf_st.texts.columnar import FORMATS
 from leaf_st.texts.content import PACKED, content_of
@@ -113,6 +113,24 @@ def local_source(source: str, key: str = "texts") -> Path:
     from leaf_st.hub.dataset_files import dataset_files  # imports the hub's client, which local files do not need
 
     return dataset_files(source, tuple(READERS), tuple(FORMATS), key)
+
+
+def newest_source(source: str, key: str = "texts") -> str:
+    """Return ``source`` with the newest commit of a data set on the hub, which is downloaded; others unchanged.
+
+    Args:
+        source: A path, or an address as in `leaf_st.hub.dataset_url`.
+        key: Part of the recipe that names the source, for errors.
+
+    Raises:
+        InputError: If the hub has no such files, or cannot be reached and the hub's cache has no commit.
+    """
+    if not is_dataset_url(source):
+        return source
+    from leaf_st.hub.dataset_files import dataset_commit, dataset_files  # see `local_source`
+
+    place = dataset_files(source, tuple(READERS), tuple(FORMATS), key, newest=True)
+    return parse_dataset_url(source).at(dataset_commit(source, place))
 
 
 def read_values(path: Path, column: str, part: str, field: str) -> Iterator[object]:

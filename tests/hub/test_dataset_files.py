@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import datasets
 import numpy as np
@@ -143,7 +144,7 @@ def test_the_commit_that_comes_from_the_cache_is_logged(published, tmp_path, mon
         dataset_files.cache_clear()
         hub.newest = "f" * 40
         assert _texts(f"{URL}/en") == before
-        assert f"{NAME}: commit {COMMIT} in the hub's cache is read, and the hub is not asked" in caplog.text
+        assert f"{NAME}: commit {COMMIT} in the hub's cache is read, which may not be the newest" in caplog.text
         caplog.clear()
         for _ in range(2):  # downloaded, then from the cache
             assert _texts(f"{URL}@{hub.newest}/en") == before
@@ -178,18 +179,53 @@ def test_what_the_hub_does_not_have_is_named(published, tmp_path, monkeypatch):
         _texts(f"{URL}/de")
 
 
-def test_a_run_records_the_commit_of_its_texts(published, tiny_teacher_folder, tmp_path, monkeypatch):
-    recipe = Recipe(
+@pytest.fixture
+def recipe(tiny_teacher_folder):
+    return Recipe(
         name="hub",
         texts=TextsSpec(f"{URL}/en"),
         teacher=TeacherSpec(model="owner/api", vector_column="emb"),
         student=StudentSpec(backbone=str(tiny_teacher_folder), layers=(0, 2), max_length=128, closed_form_rows=16),
         training=TrainingSpec(held_out_rows=16, arguments={"max_steps": 2, "use_cpu": True}),
     )
+
+
+def test_a_run_records_the_commit_of_its_texts(published, recipe, tmp_path, monkeypatch):
     assert override(recipe, [f"texts.source={URL}/de"]).texts.source == f"{URL}/de"
     with serve({}, published) as hub:
         connect(monkeypatch, hub.url, tmp_path / "home")
         assert len(Run(recipe, tmp_path / "run").embed()) == 2 * ROWS
     record = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert record["commits"]["texts"] == COMMIT
-    assert record["resolved"]["texts"]["source"] == f"{URL}/en"
+    assert record["recipe"]["texts"]["source"] == f"{URL}/en"
+    assert record["resolved"]["texts"]["source"] == f"{URL}@{COMMIT}/en"
+
+
+def test_a_new_run_reads_the_newest_commit_and_a_resumed_run_its_own(published, recipe, tmp_path, monkeypatch):
+    part = published[NAME] / "en" / "0000.parquet"
+    with serve({}, published) as hub:
+        connect(monkeypatch, hub.url, tmp_path / "home")
+        Run(recipe, tmp_path / "run").embed()
+        dataset_files.cache_clear()
+        Run(recipe, tmp_path / "cached").embed()
+        assert hub.downloads.count("en/0000.parquet") == 1
+        pq.write_table(pq.read_table(part).slice(0, 30), part)
+        hub.newest = "f" * 40
+        for changed in (recipe, override(recipe, ["max_steps=3"])):
+            dataset_files.cache_clear()
+            resumed = Run(changed, tmp_path / "run")
+            assert len(resumed.embed()) == 2 * ROWS
+            assert resumed.recipe.texts.source == resumed.recipe.teacher.table.source == f"{URL}@{COMMIT}/en"
+        new = Run(recipe, tmp_path / "new")
+        assert len(new.embed()) == 2 * ROWS - 10
+        assert new.recipe.texts.source == f"{URL}@{hub.newest}/en"
+    dataset_files.cache_clear()
+    assert Run(recipe, tmp_path / "offline").recipe.texts.source == f"{URL}@{hub.newest}/en"
+
+
+def test_general_texts_have_a_commit_too(published, recipe, tmp_path, monkeypatch):
+    teacher, general = TeacherSpec(model=recipe.student.backbone), TextsSpec(f"{URL}/de", limit=8)
+    with serve({}, published) as hub:
+        connect(monkeypatch, hub.url, tmp_path / "home")
+        run = Run(replace(recipe, teacher=teacher, general=general), tmp_path / "run")
+    assert run.recipe.general == replace(general, source=f"{URL}@{COMMIT}/de")

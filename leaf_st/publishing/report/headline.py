@@ -11,6 +11,7 @@ from leaf_st.evaluation.measurements.training import TRAINING
 from leaf_st.evaluation.modes import Mode
 from leaf_st.evaluation.results import TWO_SIDED, averages, comparable, retention, retention_intervals
 from leaf_st.evaluation.sizes import read_starts, unread_texts
+from leaf_st.hub.dataset_url import is_dataset_url, parse_dataset_url
 from leaf_st.publishing.results import Results
 from leaf_st.recipe import DOCSTRINGS, PAPER, StudentSpec, TextsSpec
 
@@ -45,6 +46,8 @@ def lead(results: Results) -> str:
 
 def _texts(spec: TextsSpec) -> str:
     """Return a name of the texts for readers."""
+    if is_dataset_url(spec.source):
+        return parse_dataset_url(spec.source).repo_id
     names = {DOCSTRINGS: "documentation strings", PAPER: "the nine sources of the paper"}
     return names.get(spec.source, spec.source.rstrip("/").rpartition("/")[2])
 
