@@ -23,6 +23,7 @@ from leaf_st.models.find import find_model
 from leaf_st.models.intact import require_intact
 from leaf_st.models.kind import require_dense, warn_of_pooling
 from leaf_st.models.missing import OtherShapesError, load_report
+from leaf_st.models.other_code import other_code
 from leaf_st.models.padding import require_masked_padding
 from leaf_st.models.parts import parts_of
 from leaf_st.models.precision import dtype_of
@@ -98,6 +99,8 @@ def load_model(
             prompts=dict(prompts or {}),
             model_kwargs={"dtype": dtype, "use_safetensors": True},
             trust_remote_code=trust_remote_code,
+            # The hub may have a newer commit of the code, and a resumed run needs the same code.
+            local_files_only=trust_remote_code and other_code(folder) is not None,
         )
         for module in modules_of(model):
             if not isinstance(module, Transformer):  # a Transformer has the dtype, except weights that need float32

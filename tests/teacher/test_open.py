@@ -1,12 +1,15 @@
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hub import connect, serve
 from safetensors.torch import load_file, save_file
+from transformers import dynamic_module_utils
 
 from leaf_st import Fingerprint, Text, evaluate, open_teacher, precompute
 from leaf_st.errors import InputError
@@ -256,6 +259,51 @@ def test_the_recorded_files_of_a_teacher_with_own_code_are_known_again(with_code
     (with_code / "modeling.py").write_text(_CODE.replace("-output", "output"))
     with pytest.raises(InputError, match=r"expected the files that the student .* learned from .* found others"):
         teacher_spec(student)
+
+
+@pytest.fixture
+def cache_of_modules(tmp_path, monkeypatch):
+    """An empty cache of the code that transformers runs."""
+    (tmp_path / "modules").mkdir()
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    for name in _modules_of_transformers():
+        monkeypatch.delitem(sys.modules, name)
+    yield
+    for name in _modules_of_transformers():
+        del sys.modules[name]
+
+
+def _modules_of_transformers():
+    return [name for name in sys.modules if name.partition(".")[0] == "transformers_modules"]
+
+
+@pytest.mark.usefixtures("cache_of_modules")
+def test_code_of_another_repository_is_a_part_of_the_teacher_and_stays(prompted, tmp_path, monkeypatch):
+    code, config = tmp_path / "code", json.loads((prompted / "config.json").read_text())
+    code.mkdir()
+    (code / "modeling.py").write_text("from .sign import SIGN\n" + _CODE.replace("= -output", "= SIGN * output"))
+    (code / "sign.py").write_text("SIGN = -1\n")
+    config["auto_map"] = {"AutoModel": "us/code--modeling.BertModel"}
+    (prompted / "config.json").write_text(json.dumps(config))
+    spec = TeacherSpec(str(prompted), precision="float32", trust_remote_code=True)
+    with serve({"us/code": code}) as hub:
+        connect(monkeypatch, hub.url, tmp_path / "home")
+        first = open_teacher(spec, "cpu")
+        (code / "sign.py").write_text("SIGN = 1\n")
+        hub.newest = "f" * 40
+        same = open_teacher(spec, "cpu")
+        np.testing.assert_array_equal(same.encode_query(TEXTS), first.encode_query(TEXTS))
+        assert same.fingerprint == first.fingerprint
+        require_teacher(spec, first.fingerprint, "the store")
+        shutil.rmtree(tmp_path / "home")  # another machine
+        require_teacher(spec, first.fingerprint, "the store")  # nothing is known of the code here
+        other = open_teacher(spec, "cpu")
+    np.testing.assert_allclose(other.encode_query(TEXTS), -first.encode_query(TEXTS), atol=1e-5)
+    with pytest.raises(InputError, match="the store was made by another teacher: expected revision"):
+        require_teacher(spec, first.fingerprint, "the store")
+    of_earlier_version = replace(first.fingerprint, revision=first.fingerprint.earlier_revision, earlier_revision=None)
+    require_teacher(spec, of_earlier_version, "the store")
 
 
 def test_files_beside_the_model_make_no_other_teacher(prompted, tmp_path):
