@@ -2,6 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from time import perf_counter
 
 import numpy as np
@@ -25,6 +27,43 @@ TeacherOrStudent = Teacher | SentenceTransformer
 QueriesAndDocuments = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
+@dataclass(frozen=True)
+class Vectors:
+    """Vectors of the texts of a set, and how long it took to make them.
+
+    Attributes:
+        known: The vectors by model, side and prompt.
+        seconds: The time by model and side.
+    """
+
+    known: defaultdict[tuple[Role, Side, str | None], KeptVectors] = field(
+        default_factory=lambda: defaultdict(KeptVectors)
+    )
+    seconds: defaultdict[tuple[Role, Side], float] = field(default_factory=lambda: defaultdict(float))
+
+
+class SharedTeacher:
+    """A teacher of several students, which embeds the texts of each evaluation set once for all of them.
+
+    The vectors stay in temporary files as long as this object.
+
+    Args:
+        open: Function that opens the teacher at the first access.
+
+    Attributes:
+        vectors: The vectors by the name of the set.
+    """
+
+    def __init__(self, open: Callable[[], Teacher]) -> None:
+        self._open = open
+        self.vectors: defaultdict[str, Vectors] = defaultdict(Vectors)
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        """The opened teacher."""
+        return self._open()
+
+
 class Embedder:
     """Embeds queries and documents for several modes, each text once per model and side.
 
@@ -36,6 +75,7 @@ class Embedder:
         modes: The modes to embed for.
         batch_size: Texts per batch.
         progress: Callback that receives the number of texts after each block.
+        shared: Vectors that the teacher made for other students, to which this embedder adds; none if None.
 
     Raises:
         InputError: If a mode is unknown or lacks its teacher, or the vectors of the two models have different widths.
@@ -49,14 +89,15 @@ class Embedder:
         modes: Sequence[Mode],
         batch_size: int = 32,
         progress: Callable[[int], object] | None = None,
+        shared: Vectors | None = None,
     ) -> None:
         check_modes(modes, teacher, student)
         self.student, self.teacher = student, teacher
         self.batch_size = batch_size
         self.progress = progress
         self._modes = list(modes)
-        self._known: defaultdict[tuple[Role, Side, str | None], KeptVectors] = defaultdict(KeptVectors)
-        self._seconds: defaultdict[tuple[Role, Side], float] = defaultdict(float)
+        self._own = Vectors()
+        self._vectors: dict[Role, Vectors] = {"student": self._own, "teacher": shared or self._own}
 
     def passes(self, side: Kind) -> int:
         """Return how many models encode the texts of ``side``."""
@@ -64,7 +105,8 @@ class Embedder:
 
     def seconds(self, mode: Mode) -> float:
         """Return the encoding time of ``mode``, as if no other mode had shared the vectors."""
-        return sum(self._seconds[role_of(mode, side), side] for side in (*ROLES[mode], None))
+        roles = [(role_of(mode, side), side) for side in (*ROLES[mode], None)]
+        return sum(self._vectors[role].seconds[role, side] for role, side in roles)
 
     def document_model(self, mode: Mode) -> TeacherOrStudent:
         """Return the model that embeds the documents; its similarity function compares them with queries."""
@@ -79,11 +121,11 @@ class Embedder:
         return {**teacher, "student": identify(self.student)}
 
     def finish(self, mode: Mode) -> None:
-        """Free the vectors that no other mode needs."""
+        """Free the vectors that no other mode needs, and no other student."""
         self._modes.remove(mode)
         needed = {(role_of(other, side), side) for other in self._modes for side in (*ROLES[other], None)}
-        for key in [key for key in self._known if key[:2] not in needed]:
-            del self._known[key]
+        for key in [key for key in self._own.known if key[:2] not in needed]:
+            del self._own.known[key]
 
     def embed(self, mode: Mode, side: Side, texts: Sequence[str], prompt: str | None = None) -> NDArray[np.float32]:
         """Return the vectors of ``texts``, shape (n, d).
@@ -98,7 +140,7 @@ class Embedder:
             InputError: If a vector contains NaN or infinite numbers.
         """
         role = role_of(mode, side)
-        known = self._known[role, side, prompt]
+        known = self._vectors[role].known[role, side, prompt]
         for start in range(0, len(texts), BLOCK):
             block = texts[start : start + BLOCK]
             new = [text for text in dict.fromkeys(block) if text not in known]
@@ -112,7 +154,7 @@ class Embedder:
         encode = self._student_vectors if role == "student" else self._teacher_vectors
         start = perf_counter()
         vectors = encode(side, texts, prompt)
-        self._seconds[role, side] += perf_counter() - start
+        self._vectors[role].seconds[role, side] += perf_counter() - start
         require_finite(vectors, texts, f"the {role}", side or "text")
         return vectors
 

@@ -30,8 +30,9 @@ from transformers import TrainerCallback
 
 from leaf_st.atomic import make_folder
 from leaf_st.errors import InputError
+from leaf_st.evaluation.embedder import SharedTeacher
 from leaf_st.evaluation.measurements.agreement import AGREEMENT
-from leaf_st.evaluation.measurements.agreement_row import AgreementRow
+from leaf_st.evaluation.measurements.agreement_row import HELD_OUT, AgreementRow
 from leaf_st.evaluation.measurements.agreement_rows import measure_held_out
 from leaf_st.evaluation.measurements.alignment import ALIGNMENT, Alignment, measure_alignment
 from leaf_st.evaluation.measurements.lost_queries import LOST_QUERIES
@@ -159,6 +160,8 @@ class Run:
                 the first text is embedded.
         """
         require_same_student(self.recipe, self.folder)
+        if self.is_without_store:
+            self._log(f"the student is trained, but {self.folder / STORE} is incomplete: the texts are embedded again")
         self._existing_sets()
         self._read_excluded()
         self._require_texts()
@@ -453,8 +456,13 @@ class Run:
         self._processes.destroy_process_group()
         return first
 
-    def evaluate(self, tasks: Sequence[str] = ()) -> list[Result]:
-        """Evaluate the student in ``model/`` in all modes on ``tasks``, or on the sets of the recipe that exist."""
+    def evaluate(self, tasks: Sequence[str] = (), shared: SharedTeacher | None = None) -> list[Result]:
+        """Evaluate the student in ``model/`` in all modes on ``tasks``, or on the sets of the recipe that exist.
+
+        Args:
+            tasks: Tasks of mteb and local sets.
+            shared: The teacher of this run, which was opened for several students; opened here if None.
+        """
         if not (found := tasks or self._existing_sets()):
             return []
         from leaf_st.evaluation.tasks.find import find_tasks
@@ -462,7 +470,9 @@ class Run:
 
         student = load_model(str(self.folder / MODEL))
         # An API counts the tokens of texts and evaluation together. Training has dropped a local model.
-        measure = partial(evaluate_tasks, teacher=self.teacher, student=student, folder=self.folder / RESULTS)
+        teacher, vectors = (self.teacher, None) if shared is None else (shared.teacher, shared.vectors)
+        folder = self.folder / RESULTS
+        measure = partial(evaluate_tasks, teacher=teacher, student=student, folder=folder, shared=vectors)
         return [row for task in find_tasks(found) for row in self._evaluate_set(measure, task)]
 
     def _existing_sets(self) -> list[str]:
@@ -479,6 +489,18 @@ class Run:
             except NoVectorError as error:
                 self._log(f"not all of the modes {', '.join(modes)} can be measured: {error}")
         return measure([task], modes=["standard"])
+
+    def held_out_results(self) -> tuple[list[AgreementRow], Alignment] | None:
+        """Return agreement and distance on the held-out texts, as measured before the store was deleted.
+
+        The result is None if the store exists or one of the two was not measured: both can then be measured only with
+        the vectors in the store.
+        """
+        results = self.folder / RESULTS
+        if not self.is_without_store or not (alignment := ALIGNMENT.read(results)):
+            return None
+        agreement = [row for row in AGREEMENT.read(results) if row.set == HELD_OUT]
+        return (agreement, alignment[0]) if agreement else None
 
     def measure_alignment(self) -> Alignment:
         """Measure the distance of the student in ``model/`` to the targets of the held-out rows (paper Eq. 2).

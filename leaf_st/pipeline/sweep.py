@@ -21,9 +21,9 @@ import torch
 
 from leaf_st.atomic import make_folder, replace_folder, write_whole
 from leaf_st.errors import InputError
-from leaf_st.evaluation.measurements.agreement import AGREEMENT
-from leaf_st.evaluation.measurements.agreement_row import HELD_OUT, AgreementRow
-from leaf_st.evaluation.measurements.alignment import ALIGNMENT, Alignment
+from leaf_st.evaluation.embedder import SharedTeacher
+from leaf_st.evaluation.measurements.agreement_row import AgreementRow
+from leaf_st.evaluation.measurements.alignment import Alignment
 from leaf_st.evaluation.measurements.candidates import latency_texts
 from leaf_st.evaluation.measurements.export import EXPORT
 from leaf_st.evaluation.measurements.latency_rows import LatencyRow
@@ -90,7 +90,8 @@ def sweep(recipe: Recipe, names: Sequence[str], folder: Path, tasks: Sequence[st
             _export(folder / name, texts)
     timed = _time({name: folder / name / MODEL for name in names}, queries)
     # Each run is opened again, because an open run keeps its teacher in memory.
-    rows = [_measure(run(), tasks, timed[name]) for name, run in runs.items()]
+    shared = SharedTeacher(lambda: runs[names[0]]().teacher)
+    rows = [_measure(run(), tasks, timed[name], shared) for name, run in runs.items()]
     write_rows(folder / ROWS, rows)
     text = standalone(draw(figure(rows)))
     write_whole(folder / FIGURE, lambda path: _write(path, text))
@@ -163,7 +164,7 @@ def _train(recipes: Mapping[Path, Recipe]) -> None:
             check_exportable(student)
             tokens[folder] = tokens_read(recipes[folder], student)
     source.embed()
-    teacher = source.recipe.teacher  # with the precision and the fit that were determined when it embedded
+    resolved = source.recipe  # with the precision, the fit and the commits that were determined when it embedded
     cut_at, longest = read_header(first / STORE)[CUT_AT], source.teacher.fingerprint.max_length
     del source, student  # frees the memory of a large teacher
     for folder in sorted(missing, key=lambda folder: folder != first):  # the others get the first one's token ids
@@ -176,7 +177,9 @@ def _train(recipes: Mapping[Path, Recipe]) -> None:
                 _logger.info("%s: %s", folder, warning)
             _share(first, folder)
             axes = folder / FIT
-            run.recipe = replace(run.recipe, teacher=teacher.with_fit(axes) if axes.is_file() else teacher)
+            teacher = resolved.teacher.with_fit(axes) if axes.is_file() else resolved.teacher
+            texts = replace(run.recipe.texts, source=resolved.texts.source)
+            run.recipe = replace(run.recipe, texts=texts, general=resolved.general, teacher=teacher)
         _logger.info("training of %s", folder)
         run.train()
 
@@ -304,12 +307,12 @@ def _time(models: Mapping[str, Path], queries: Sequence[str]) -> dict[str, Laten
     return {row.model: row for row in rows if row.backend == backends[row.model]}
 
 
-def _measure(run: Run, tasks: Sequence[str], timed: LatencyRow) -> SweepRow:
+def _measure(run: Run, tasks: Sequence[str], timed: LatencyRow, shared: SharedTeacher) -> SweepRow:
     """Measure what the student of ``run`` keeps."""
     _logger.info("measurements of %s", run.folder)
     model = run.folder / MODEL
     graph = exported_files(model).get(timed.backend)
-    results = [row for row in run.evaluate(tasks) if row.metric == NDCG]
+    results = [row for row in run.evaluate(tasks, shared) if row.metric == NDCG]
     agreement, alignment = _measure_held_out(run)
     return SweepRow(
         name=run.folder.name,
@@ -327,12 +330,7 @@ def _measure(run: Run, tasks: Sequence[str], timed: LatencyRow) -> SweepRow:
 
 def _measure_held_out(run: Run) -> tuple[list[AgreementRow], Alignment]:
     """Return agreement and distance on the held-out texts; if the store was deleted, as they were measured before."""
-    if run.is_without_store:
-        results = run.folder / RESULTS
-        agreement = [row for row in AGREEMENT.read(results) if row.set == HELD_OUT]
-        if agreement and (alignment := ALIGNMENT.read(results)):
-            return agreement, alignment[0]
-    return run.measure_agreement(), run.measure_alignment()
+    return run.held_out_results() or (run.measure_agreement(), run.measure_alignment())
 
 
 def _write(path: Path, text: str) -> None:

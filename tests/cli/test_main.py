@@ -271,6 +271,24 @@ def test_an_alignment_is_printed_once(recipe, capsys):
     assert saved == "saved in out/results/alignment.json"
 
 
+def test_a_measured_student_whose_store_was_deleted_needs_no_vectors(recipe, beir, capsys):
+    command = ["run", recipe, "--set", f"evaluate_on={beir}", "--output", "out"]
+    _run(*command)
+    *_, result, student = capsys.readouterr().out.splitlines()
+    shutil.rmtree("out/store")
+    _run(*command)
+    again = capsys.readouterr().out
+    assert again.splitlines()[-2:] == [result, student]
+    assert "embedded again" not in again
+    assert not Path("out/store").exists()
+    Path("out/results/agreement.json").unlink()  # needs the vectors
+    _run(*command)
+    assert (
+        "the student is trained, but out/store is incomplete: the texts are embedded again" in capsys.readouterr().out
+    )
+    assert Path("out/results/agreement.json").is_file()
+
+
 def test_documents_are_named_by_the_flag_of_the_search(model, capfd):
     search = ("search", "a", "--model", model, "--documents")
     Path("table.csv").write_text("title,body\na,b\n")

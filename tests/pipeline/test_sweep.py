@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from vocabularies import documentation, make_tokenizer
 
 from leaf_st.cli.main import main
 from leaf_st.errors import InputError
+from leaf_st.evaluation.beir import document_text, load_beir
 from leaf_st.evaluation.results import Result, retention
 from leaf_st.evaluation.rows import read_rows
 from leaf_st.export import onnx, packed
@@ -23,6 +25,7 @@ from leaf_st.pipeline.sweep import _export, _measure_held_out, _train, members
 from leaf_st.pipeline.sweep_table import SweepRow, best, format_sweep, on_front
 from leaf_st.publishing.report.report import write_report
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.teacher.local import LocalTeacher
 from leaf_st.teacher.store import CUT_AT, EmbeddingStore, read_header
 from leaf_st.teacher.workers import Partition
 
@@ -99,6 +102,23 @@ def test_the_texts_are_embedded_once_and_a_sweep_resumes(family):
     assert trained == ["0,2", "1", "static"]
     shards = [sorted((folder / name / "store").glob("shard-*")) for name in NAMES]
     assert len({shard.stat().st_ino for of_run in shards for shard in of_run}) == len(shards[0]) > 0
+
+
+def test_the_teacher_embeds_an_evaluation_set_once_for_all_students(place, family, tmp_path, monkeypatch):
+    folder, _, _ = family
+    names, calls, encode = NAMES[:2], Counter(), LocalTeacher.encode_document
+    for name in names:
+        shutil.copytree(folder / name, tmp_path / name)
+        shutil.rmtree(tmp_path / name / "results" / "mteb")
+        (tmp_path / name / "results" / "tasks.json").unlink()
+    monkeypatch.setattr(LocalTeacher, "encode_document", lambda self, texts: calls.update(texts) or encode(self, texts))
+    main(["sweep", str(place / "recipe.py"), "--students", *names, "--output", str(tmp_path)])
+    documents = [document_text(row) for row in load_beir(place / "letters").corpus]
+    assert {calls[text] for text in documents} == {1}
+    for name in names:
+        before, again = (read_rows(place / name / "results" / "tasks.json", Result) for place in (folder, tmp_path))
+        assert [row.score for row in again] == pytest.approx([row.score for row in before])
+        assert all(row.seconds > 0 for row in again)
 
 
 def test_each_student_is_an_ordinary_run(family):

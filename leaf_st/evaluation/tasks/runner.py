@@ -1,6 +1,7 @@
 """Measuring tasks of mteb in each mode; the scores are comparable with published scores."""
 
 import copy
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.embedder import Embedder, TeacherOrStudent, check_modes
+from leaf_st.evaluation.embedder import Embedder, TeacherOrStudent, Vectors, check_modes
 from leaf_st.evaluation.modes import ROLES, Mode, Role
 from leaf_st.evaluation.results import (
     TASKS_FILE,
@@ -46,6 +47,7 @@ def evaluate_tasks(
     modes: Sequence[Mode],
     folder: Path | None = None,
     batch_size: int = 32,
+    shared: defaultdict[str, Vectors] | None = None,
 ) -> list[Result]:
     """Measure each mode on each task by the task's main metric; asymmetric mode needs queries and documents.
 
@@ -61,6 +63,8 @@ def evaluate_tasks(
         modes: Modes to measure.
         folder: Results folder of this student and teacher; created if it does not exist.
         batch_size: Texts per batch.
+        shared: Vectors that the teacher made for other students, by the name of the task, to which this call adds; None
+            if the teacher has no other student.
 
     Returns:
         A row for each task and mode, in the order of the arguments.
@@ -75,7 +79,7 @@ def evaluate_tasks(
             "mode asymmetric: expected a task with queries and documents, found none: name one, or another mode"
         )
     check_modes(possible, teacher, student)
-    runner = _Runner(teacher, student, folder, batch_size)
+    runner = _Runner(teacher, student, folder, batch_size, shared)
     for task in tasks:
         runner.check(task)
     with _quiet_datasets():
@@ -100,9 +104,14 @@ class _Runner:
     """Measures two models on one task after another."""
 
     def __init__(
-        self, teacher: Teacher | None, student: SentenceTransformer, folder: Path | None, batch_size: int
+        self,
+        teacher: Teacher | None,
+        student: SentenceTransformer,
+        folder: Path | None,
+        batch_size: int,
+        shared: defaultdict[str, Vectors] | None,
     ) -> None:
-        self.teacher, self.student, self.batch_size = teacher, student, batch_size
+        self.teacher, self.student, self.batch_size, self.shared = teacher, student, batch_size, shared
         self.student_identity = identify(student)
         self.teacher_identity = None if teacher is None else teacher.identity
         self.rows: Path | None = None
@@ -177,6 +186,7 @@ class _Runner:
                 modes=missing,
                 batch_size=self.batch_size,
                 progress=bar.update,
+                shared=None if self.shared is None else self.shared[task.metadata.name],
             )
             queries, documents = _sizes(data)
             if queries is not None and documents is not None:
