@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from math import inf
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import torch
 from accelerate.utils import get_max_memory
@@ -11,11 +11,12 @@ from leaf_st.recipe import Precision
 
 _BFLOAT16 = {"avx512_bf16", "amx_bf16"}
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
-# The memory limit of a container, its use and the cached files in this use, in versions 2 and 1 of control groups. The
-# kernel frees the cached files when memory is needed.
+_OWN_GROUPS = Path("/proc/self/cgroup")
+# The folder of a controller, and in each group the memory limit, the use and the cached files in this use, in versions
+# 2 and 1 of control groups. The kernel frees the cached files when memory is needed.
 _FILES = (
-    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+    ("", "memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat", "total_inactive_file"),
 )
 
 
@@ -42,23 +43,40 @@ def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
-def free_memory(device: torch.device, control_groups: Path = _CONTROL_GROUPS) -> int:
-    """Return the free memory of ``device`` in bytes; a CPU has at most what the memory limit of this container leaves.
+def free_memory(device: torch.device, control_groups: Path = _CONTROL_GROUPS, own_groups: Path = _OWN_GROUPS) -> int:
+    """Return the free memory of ``device`` in bytes; a CPU has at most what the limits of this process leave.
 
     Args:
         device: The device.
         control_groups: Where the control groups are mounted.
+        own_groups: The file of the system that lists the control groups of this process.
     """
     available = get_max_memory()
     free = int(available.get((device.index or 0) if device.type == "cuda" else "cpu", max(available.values())))
-    return int(min(free, _free_in_container(control_groups))) if device.type == "cpu" else free
+    return int(min(free, _free_in_groups(control_groups, own_groups))) if device.type == "cpu" else free
 
 
-def _free_in_container(control_groups: Path) -> float:
-    """Return the bytes that the memory limit of this container leaves; infinite without a limit."""
-    for limit, used, statistics, cached in _FILES:
-        with suppress(OSError, ValueError):  # no such file, or "max" for no limit
-            most, current = (int((control_groups / name).read_text()) for name in (limit, used))
-            known = dict(line.split() for line in (control_groups / statistics).read_text().splitlines())
-            return max(most - current + int(known.get(cached, 0)), 0)
-    return inf
+def _free_in_groups(control_groups: Path, own_groups: Path) -> float:
+    """Return the bytes that the memory limits of this process leave; infinite without a limit.
+
+    Each group in which the group of this process is nested, such as that of a container, a job or a user, may have a
+    limit.
+    """
+    free = inf
+    for controller, limit, used, statistics, cached in _FILES:
+        own = _path_of_group(controller, own_groups)
+        for group in (control_groups / controller / path for path in (own, *own.parents)):
+            with suppress(OSError, ValueError):  # no such file, or "max" for no limit
+                most, current = (int((group / name).read_text()) for name in (limit, used))
+                known = dict(line.split() for line in (group / statistics).read_text().splitlines())
+                free = min(free, max(most - current + int(known.get(cached, 0)), 0))
+    return free
+
+
+def _path_of_group(controller: str, own_groups: Path) -> PurePosixPath:
+    """Return the group of this process in the folder of ``controller``, which is empty for version 2."""
+    lines = own_groups.read_text(encoding="utf-8").splitlines() if own_groups.is_file() else []
+    for _, controllers, path in (line.split(":", 2) for line in lines):
+        if controller in controllers.split(","):
+            return PurePosixPath(path.lstrip("/"))
+    return PurePosixPath()

@@ -134,7 +134,7 @@ def _seconds_of_table(teacher: Teacher, recipe: Recipe, excluded: Contents | Non
 def _service(teacher: Service, sample: Sequence[Text]) -> ServiceCosts:
     """Return what a text like those in ``sample`` costs."""
     tokens, is_limited = teacher.tokens_per_text(sample), teacher.seconds_at_limits(sample) is not None
-    return ServiceCosts(teacher.address, teacher.settings, is_limited, tokens, teacher.price(tokens))
+    return ServiceCosts(teacher.address, teacher.settings, is_limited, tokens, teacher.price_per_text(sample))
 
 
 def _prompted(sample: Sequence[Text], fingerprint: Fingerprint) -> list[str]:

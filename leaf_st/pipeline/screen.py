@@ -164,5 +164,5 @@ def _price(teacher: Teacher, rows: Sequence[Text], count: int) -> tuple[float | 
     """Return tokens and price of ``count`` texts like ``rows``; None if the teacher is not paid."""
     if not isinstance(teacher, Service):
         return None, None
-    tokens = count * teacher.tokens_per_text(rows)
-    return tokens, teacher.price(tokens)
+    price = teacher.price_per_text(rows)
+    return count * teacher.tokens_per_text(rows), None if price is None else count * price

@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.atomic import is_temporary, replace_folder
 from leaf_st.errors import InputError
 from leaf_st.evaluation.sizes import require_same_sizes
-from leaf_st.hub.manifest import MANIFEST, read_manifest, write_manifest
+from leaf_st.hub.manifest import MANIFEST, file_hashes, read_manifest, write_manifest
 from leaf_st.hub.target import check_repo_id
 from leaf_st.models.identity import identify
 from leaf_st.models.intact import without_checksums
@@ -43,7 +43,8 @@ def prepare(run: Path, repo_id: str, *, asymmetric: bool = False, without_result
         without_results: Allow a model card without results.
 
     Raises:
-        InputError: If the model, the teacher or the results are missing, or a check failed.
+        InputError: If the model, the teacher or the results are missing, the card in ``publish`` was edited, or a check
+            failed.
     """
     model = make_folder(run, repo_id, asymmetric=asymmetric, without_results=without_results)
     checks = verify(run / PUBLISH, model)
@@ -57,6 +58,7 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
     """Replace the folder ``publish`` of ``run`` without checks; return the model it must contain. See `prepare`."""
     check_repo_id(repo_id)
     require_run(run)
+    _require_generated_card(run)
     require_results(run, without_results)
     student = load_model(str(run / MODEL))
     require_same_sizes(run / RESULTS, {"student": (identify(student), student)}, "move them away and measure again")
@@ -69,6 +71,17 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
     tag = read_manifest(run / PUBLISH / MANIFEST).tag  # the only name of the content before the upload
     replace_results_repository(run / MTEB_RESULTS, scores, published_meta(hosted, results.size("student"), tag))
     return model
+
+
+def _require_generated_card(run: Path) -> None:
+    """Check that the card in the folder ``publish`` of ``run``, which is replaced, is the one written there before."""
+    card, kept = run / PUBLISH / CARD, run / MODEL / CARD
+    written = read_manifest(run / PUBLISH / MANIFEST).files.get(CARD)
+    if written is not None and card.is_file() and file_hashes(card) != written:
+        raise InputError(
+            f"{card}: expected the card that leaf-st push wrote, found an edited one: move it to {kept}, which is "
+            "published in place of a generated card, or delete it"
+        )
 
 
 def _add_teacher(student: SentenceTransformer, run: Path) -> SentenceTransformer:
@@ -89,6 +102,8 @@ def _fill(
     record = without_checksums(strip_record(read_record(run / MODEL)))  # the manifest has those of the published files
     if asymmetric:
         save_portable(model, folder)
+        if (own := run / MODEL / CARD).is_file():
+            shutil.copyfile(own, folder / CARD)
     else:
         try:
             with unwritable_named(run):

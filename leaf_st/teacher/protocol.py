@@ -199,8 +199,8 @@ class Service(Protocol):
     def tokens_per_text(self, rows: Sequence[Text]) -> float:
         """Return the mean number of tokens of ``rows`` that the service is expected to count."""
 
-    def price(self, tokens: float) -> float | None:
-        """Return the price of ``tokens`` in US dollars; None if it is unknown."""
+    def price_per_text(self, rows: Sequence[Text]) -> float | None:
+        """Return the mean price of ``rows`` in US dollars; None if it is unknown."""
 
     @property
     def address(self) -> str:

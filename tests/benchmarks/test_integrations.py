@@ -150,6 +150,26 @@ def test_sqlite_vec_takes_vectors_of_every_precision(dtype, tiny_student, monkey
     assert [search(vector)[0] for vector in vectors] == [*range(12)]
 
 
+def test_every_recipe_for_a_database_checks_the_similarity(integrations):
+    for database in integrations.DATABASES:
+        assert 'if student.similarity_fn_name != "cosine" and not np.allclose(' in PROGRAMS[database.program]
+
+
+@pytest.mark.parametrize(("similarity", "norm"), [("cosine", 1), ("dot", 1), ("cosine", 3), ("dot", 3)])
+def test_sqlite_vec_searches_by_cosine_only(similarity, norm, tiny_student, monkeypatch, tmp_path):
+    tiny_student.similarity_fn_name = similarity
+    tiny_student.save_pretrained(str(tmp_path / "student"), create_model_card=False)
+    (tmp_path / "documents.json").write_text(json.dumps([f"text {number}" for number in range(12)]))
+    np.save(tmp_path / "vectors.npy", norm * np.eye(12, 32, dtype=np.float32))
+    arguments = [str(tmp_path / name) for name in ("student", "documents.json", "vectors.npy")]
+    monkeypatch.setattr(sys, "argv", ["with_sqlite_vec.py", *arguments])
+    if (similarity, norm) == ("dot", 3):
+        with pytest.raises(SystemExit, match="expected a student that compares by cosine, found dot: change"):
+            runpy.run_path(str(SEARCH / "with_sqlite_vec.py"))
+    else:
+        assert len(runpy.run_path(str(SEARCH / "with_sqlite_vec.py"))["search"](np.ones(32, np.float32))) == 10
+
+
 def test_a_recipe_prints_documents_for_a_query(written, monkeypatch, capsys):
     arguments = [str(written / name) for name in ("student", "documents.json", "vectors.npy")]
     query, *_ = json.loads((written / "queries.json").read_text())["queries"]

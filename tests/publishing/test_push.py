@@ -209,6 +209,22 @@ def test_an_existing_card_is_kept(run, unchecked):
     assert (run / "publish" / "README.md").read_text() == "mine"
 
 
+@pytest.mark.parametrize("asymmetric", [False, True])
+def test_an_edited_card_is_not_replaced(run, unchecked, asymmetric):
+    prepare(run, REPO, asymmetric=asymmetric)
+    prepare(run, REPO, asymmetric=asymmetric)  # the generated card is
+    card, kept = (run / part / "README.md" for part in ("publish", "model"))
+    edited = card.read_text() + "Edited by hand.\n"
+    card.write_text(edited)
+    with pytest.raises(InputError, match=rf"^{card}: expected the card .* found an edited one: move it to {kept}, whi"):
+        prepare(run, REPO, asymmetric=asymmetric)
+    assert card.read_text() == edited
+    card.rename(kept)
+    for _ in range(2):
+        prepare(run, REPO, asymmetric=asymmetric)
+        assert card.read_text() == edited
+
+
 def test_verify_by_the_command(run, capsys, monkeypatch):
     from leaf_st.publishing import verify as verifying
 

@@ -139,7 +139,7 @@ def test_members_that_are_apis_are_paid_checked_and_not_loaded(spec, tmp_path, m
         assert precompute(ROWS, open_teacher(mixed, "cpu"), tmp_path / "store").rows == len(ROWS)
         assert all(server.asked[text] == 1 for text in TEXTS)
         require_teacher(mixed, store.fingerprint, "the store")
-        assert teacher.price(1e6) == pytest.approx(2.0)
+        assert teacher.price_per_text(ROWS) == pytest.approx(2e-6 * teacher.tokens_per_text(ROWS))
         allowed = kind_of(mixed).tokens_of_budget(mixed, 0.001, None)
         assert allowed == 500
         with pytest.raises(InputError, match=r"the budget of 500 tokens"):
@@ -152,6 +152,18 @@ def test_members_that_are_apis_are_paid_checked_and_not_loaded(spec, tmp_path, m
         server.base64 = False
         with pytest.raises(InputError, match=r"at the start of .*member-1"):
             precompute(ROWS, open_teacher(mixed, "cpu"), tmp_path / "store")
+
+
+def test_the_price_is_the_sum_of_what_each_member_costs(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    rows = [Text("t" * 40, "document")]  # 10 tokens
+    with serve() as server:
+        cheap = server.spec(price_per_million_tokens=1.0)
+        dear = server.spec(price_per_million_tokens=5.0, prompts={"document": "p" * 360})  # 90 tokens
+        teacher = open_teacher(TeacherSpec(ensemble=[cheap, dear]), "cpu")
+        assert teacher.tokens_per_text(rows) == pytest.approx(10 + 100)
+        assert teacher.price_per_text(rows) == pytest.approx((10 * 1.0 + 100 * 5.0) / 1e6)
+        assert open_teacher(TeacherSpec(ensemble=[cheap, server.spec()]), "cpu").price_per_text(rows) is None
 
 
 def test_a_member_that_reads_starts_is_noted(spec, monkeypatch):

@@ -214,9 +214,9 @@ class ApiTeacher(RemoteTeacher):
         """The address of the API."""
         return self._api.url
 
-    def price(self, tokens: float) -> float | None:
-        """Return the price of ``tokens`` in US dollars; None if the recipe states no price."""
-        return self._tokens.price(tokens)
+    def price_per_text(self, rows: Sequence[Text]) -> float | None:
+        """Return the mean price of ``rows`` in US dollars; None if the recipe states no price."""
+        return self._tokens.price(self.tokens_per_text(rows))
 
     def seconds_at_limits(self, rows: Sequence[Text]) -> float | None:
         """Return the mean seconds for one of ``rows`` at the limits that the recipe states; None if it states none."""

@@ -73,9 +73,9 @@ class PaidEnsemble(Ensemble):
         """Return the mean number of tokens of ``rows``, summed over the APIs."""
         return sum(service.tokens_per_text(rows) for service in self._services)
 
-    def price(self, tokens: float) -> float | None:
-        """Return the price of ``tokens``, of which each API is assumed to count the same number."""
-        prices = [service.price(tokens / len(self._services)) for service in self._services]
+    def price_per_text(self, rows: Sequence[Text]) -> float | None:
+        """Return the mean price of ``rows`` in US dollars, summed over the APIs; None if one states no price."""
+        prices = [service.price_per_text(rows) for service in self._services]
         return None if None in prices else sum(price or 0 for price in prices)
 
     @property
