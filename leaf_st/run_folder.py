@@ -79,9 +79,20 @@ def require_run(folder: Path) -> None:
         )
 
 
+def require_trained(folder: Path) -> None:
+    """Refuse a run without a model; a model folder, which has a record too, and any other folder pass.
+
+    Raises:
+        InputError: If ``folder`` is a run that is not trained yet.
+    """
+    of_models = (MODEL, "modules.json", "config.json")
+    if (folder / RECIPE).is_file() and not any((folder / name).exists() for name in of_models):
+        require_run(folder)
+
+
 def run_of(folder: Path) -> Path | None:
     """Return ``folder`` if it is a run, or the run whose model folder it is; None for any other folder."""
-    for run in (folder, folder.parent):
+    for run in (folder, folder.parent, folder.resolve().parent):  # the parent of Path(".") is Path(".")
         student = run / MODEL
         known = (run.resolve(), student.resolve())
         if (run / RECIPE).is_file() and student.is_dir() and folder.resolve() in known:

@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
@@ -12,7 +13,7 @@ from leaf_st.errors import InputError
 from leaf_st.pipeline.default_texts import open_texts
 from leaf_st.pipeline.recipe_file import override
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
-from leaf_st.run_folder import GIVEN, RECIPE, has_begun_training, known_record, read_record, read_run
+from leaf_st.run_folder import GIVEN, RECIPE, has_begun_training, known_record, read_record, read_run, run_of
 from leaf_st.sealed import write_sealed
 
 RECORD = {key: Recipe(name="tiny").to_dict() for key in ("recipe", "resolved")}
@@ -199,3 +200,14 @@ def test_another_training_is_the_remedy_only_where_its_vectors_serve(key, asked,
     remedy = moved if has_store and key == "training.distance" else ""
     with pytest.raises(InputError, match=rf"another recipe \({key} was .*\): name another --output{remedy}$"):
         known_record(tmp_path, replace(first, **asked))
+
+
+@pytest.mark.parametrize(("inside", "name"), [(".", "."), ("model", "."), ("model/onnx", ".."), ("model", "../model")])
+def test_the_run_of_the_current_folder_is_found(inside, name, tmp_path, monkeypatch):
+    (tmp_path / "model" / "onnx").mkdir(parents=True)
+    (tmp_path / RECIPE).write_text("{}")
+    monkeypatch.chdir(tmp_path / inside)
+    found = run_of(Path(name))
+    assert found is not None
+    assert found.resolve() == tmp_path
+    assert run_of(Path("onnx")) is None

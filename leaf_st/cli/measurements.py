@@ -1,6 +1,7 @@
 """Commands that measure a model: a command per measurement of the registry, and search."""
 
 import argparse
+import os
 import shutil
 from collections.abc import Sequence
 from functools import partial
@@ -54,7 +55,9 @@ def _measure(measurement: Measurement[Any], options: argparse.Namespace) -> None
         measurement.before_pull(options.model)
         options.model = str(_pulled(options.model, measurement.command))
     first = options.model if isinstance(options.model, str) else options.model[0]
-    options.output = options.output or results_folder(first)
+    if options.output is None:
+        options.output = results_folder(first)
+    _check_output(options.output, first)
     rows = measurement.measure(options)
     path = options.output / measurement.file
     assert path.exists(), f"the function `measure` of {measurement.name} has to write its rows to {path}"
@@ -82,6 +85,24 @@ def results_folder(model: str) -> Path:
 
     run = run_of(Path(model))
     return Path(RESULTS) / Path(model).resolve().name if run is None else run / RESULTS
+
+
+def _check_output(folder: Path, model: str) -> None:
+    """Check that results can be written to ``folder``.
+
+    Raises:
+        InputError: If ``folder`` is a file, or inside the model folder of a run, whose files are published.
+    """
+    from leaf_st.run_folder import MODEL, run_of
+
+    if folder.is_file():
+        raise InputError(f"--output {folder}: expected a folder for the results, found a file: name another one")
+    run = run_of(Path(model))
+    if run is not None and Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(run / MODEL)):
+        raise InputError(
+            f"--output {folder}: expected a folder outside of {run / MODEL}, whose files are published, found a folder "
+            "inside: name another one"
+        )
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Router
 from tqdm import tqdm
 
 from leaf_st.errors import InputError
@@ -78,7 +79,8 @@ class Embedder:
         shared: Vectors that the teacher made for other students, to which this embedder adds; none if None.
 
     Raises:
-        InputError: If a mode is unknown or lacks its teacher, or the vectors of the two models have different widths.
+        InputError: If a mode is unknown or lacks its teacher, the student contains a teacher, or the vectors of the two
+            models have different widths.
     """
 
     def __init__(
@@ -202,8 +204,10 @@ def check_modes(modes: Sequence[Mode], teacher: Teacher | None, student: Sentenc
     """Check that these models can be measured in ``modes``.
 
     Raises:
-        InputError: If a mode is unknown or lacks its teacher, or the vectors of the two models have different widths.
+        InputError: If a mode is unknown or lacks its teacher, the student contains a teacher, or the vectors of the two
+            models have different widths.
     """
+    require_one_model(student)
     for mode in modes:
         if mode not in ROLES:
             raise InputError(f"mode {mode!r} is unknown: expected one of {', '.join(ROLES)}")
@@ -217,6 +221,19 @@ def check_modes(modes: Sequence[Mode], teacher: Teacher | None, student: Sentenc
             f"the teacher's vectors have {expected} dimensions, the student's have {found}: "
             "asymmetric mode compares the vectors of both models: use the student's own teacher, or measure "
             "the other modes with `leaf-st evaluate --modes`"
+        )
+
+
+def require_one_model(student: SentenceTransformer) -> None:
+    """Refuse a student and its teacher in one model: the teacher's vectors of documents would count as the student's.
+
+    Raises:
+        InputError: If ``student`` has a model for queries and another model for documents.
+    """
+    if isinstance(student[0], Router):
+        raise InputError(
+            "model: expected one model, found student and teacher in one: name the student, such as leaf-ir in place "
+            "of leaf-ir-asym, or runs/mine; asymmetric mode measures the two together"
         )
 
 

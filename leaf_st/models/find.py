@@ -25,8 +25,8 @@ from leaf_st.hub.downloads import forget_listing, hashes_of, require_undamaged
 from leaf_st.hub.explain import explain_download, is_refused
 from leaf_st.hub.settings import check_download
 from leaf_st.models.parts import parts_of
-from leaf_st.run_folder import run_of
-from leaf_st.zoo import PACKAGED, ZOO, ZooModel
+from leaf_st.run_folder import require_trained, run_of
+from leaf_st.zoo import ASYMMETRIC, PACKAGED, ZOO, ZooModel
 
 # Tables of tokenizers without a tokenizer.json, such as the merges of PhoBERT.
 TOKEN_TABLES = ("*.codes", "*.spm", "*.vocab", "*.tiktoken")
@@ -76,18 +76,26 @@ def find_model(
 
     Raises:
         UnreachableError: If the hub cannot be reached.
-        InputError: If the model does not exist, files in the cache or weights in a package differ from the hub's, or a
-            setting of the hub's client cannot work.
+        InputError: If the model does not exist, ``name`` is a run that is not trained yet or names student and teacher,
+            files in the cache or weights in a package differ from the hub's, or a setting of the hub's client cannot
+            work.
     """
     if (local := local_model(name)) is not None and not (newest and _is_place(name)):
-        if revision is not None and name not in ZOO:
+        if revision is not None:
             raise ModelError(
                 name, f"expected no revision with a folder, which has only one, found {revision!r}: remove the revision"
             )
+        require_trained(local)
         return _complete(local, name)
     if os.path.isfile(name):
         raise ModelError(
             name, "expected the folder of a model or a hub id, found a file: name the folder that contains the model"
+        )
+    if name.endswith(ASYMMETRIC) and (student := name.removesuffix(ASYMMETRIC)) in ZOO:
+        raise ModelError(
+            name,
+            f"expected one model, found student and teacher in one: name {student}; asymmetric mode measures the two "
+            "together",
         )
     if name in ZOO:
         hub_id, pinned = ZOO[name].hub_id, ZOO[name].revision

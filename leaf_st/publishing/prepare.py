@@ -121,5 +121,8 @@ def _fill(
 
 
 def _excluded(folder: str, names: list[str]) -> list[str]:
-    """Return the files not to copy: temporary files of a killed process, and the record with paths of this machine."""
-    return [name for name in names if is_temporary(Path(folder, name)) or name == RECIPE]
+    """Return what is not copied: temporary files of a killed process, and a record and results with local paths.
+
+    Earlier versions wrote results into the model folder if a command was run there.
+    """
+    return [name for name in names if is_temporary(Path(folder, name)) or name in (RECIPE, RESULTS)]

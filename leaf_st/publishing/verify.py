@@ -23,7 +23,7 @@ from leaf_st.models.load import load_model
 from leaf_st.models.safety import require_safe
 from leaf_st.models.vectors import have_norm_1
 from leaf_st.publishing.consumer import Reading, read_as_consumer
-from leaf_st.run_folder import MODEL, PUBLISH, is_run
+from leaf_st.run_folder import MODEL, PUBLISH, is_run, require_trained
 from leaf_st.student.asymmetric import with_teacher
 from leaf_st.tables import aligned
 from leaf_st.teacher.open import teacher_spec
@@ -122,6 +122,7 @@ def verify_by_name(path: Path, model: str | None = None) -> tuple[Path, list[Che
     """
     if not path.is_dir():
         raise InputError(f"{path}: no such folder: name a model folder or a run folder")
+    require_trained(path)
     run = next((folder for folder in (path, path.resolve().parent) if is_run(folder)), None)
     folder = path
     if run == path:

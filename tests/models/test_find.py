@@ -33,6 +33,29 @@ def test_a_folder_has_no_revisions(tiny_teacher_folder):
         find_model(str(tiny_teacher_folder), "v2")
 
 
+def test_a_folder_with_the_name_of_a_listed_model_has_no_revisions_either(tiny_teacher_folder, tmp_path, monkeypatch):
+    shutil.copytree(tiny_teacher_folder, tmp_path / "leaf-ir")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"^model leaf-ir: expected no revision with a folder, .* found 'main'"):
+        find_model("leaf-ir", "main")
+
+
+def test_a_listed_pair_is_not_looked_for_as_one_model():
+    with pytest.raises(InputError, match=r"found student and teacher in one: name leaf-ir; asymmetric mode measures"):
+        find_model("leaf-ir-asym")
+
+
+@pytest.mark.parametrize("has_checkpoint", [False, True])
+def test_a_run_that_is_not_trained_is_called_so(has_checkpoint, tiny_teacher_folder, tmp_path):
+    (tmp_path / "recipe.json").write_text("{}")
+    if has_checkpoint:
+        shutil.copytree(tiny_teacher_folder, tmp_path / "checkpoints" / "checkpoint-2")
+    with pytest.raises(
+        InputError, match=rf"^{tmp_path}: expected a run .*, found no model: run `leaf-st train`, or na"
+    ):
+        find_model(str(tmp_path))
+
+
 @pytest.mark.parametrize("inside", ["final", f"snapshots/{COMMIT}"])
 def test_the_model_inside_of_a_folder_is_named(inside, tiny_teacher_folder, tmp_path):
     shutil.copytree(tiny_teacher_folder, tmp_path / inside)

@@ -235,6 +235,9 @@ def test_folders_that_cannot_be_checked(tmp_path):
         verify_by_name(tmp_path / "none")
     with pytest.raises(InputError, match=r"expected a model folder with modules\.json"):
         verify_by_name(tmp_path)
+    (tmp_path / "recipe.json").write_text("{}")
+    with pytest.raises(InputError, match="found no model: run `leaf-st train`, or name another folder"):
+        verify_by_name(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, "[1]", '"text"', "\0"])

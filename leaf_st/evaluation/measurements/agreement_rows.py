@@ -24,7 +24,7 @@ from leaf_st.evaluation.sizes import Models, require_same_sizes, write_sizes
 from leaf_st.models.identity import hash_files, identify, with_owner
 from leaf_st.models.load import load_model
 from leaf_st.recipe import Recipe
-from leaf_st.run_folder import MODEL, RESULTS, STORE, read_run, run_of
+from leaf_st.run_folder import MODEL, RESULTS, STORE, read_run, require_trained, run_of
 from leaf_st.teacher.protocol import NoVectorError, Teacher
 from leaf_st.teacher.store import FINGERPRINT, STORE_MANIFEST, EmbeddingStore, intact_store
 
@@ -43,6 +43,7 @@ def measure_held_out(model: str | Path, results: Path | None = None) -> list[Agr
     """
     run = run_of(Path(model))
     if run is None:
+        require_trained(Path(model))
         raise InputError(
             f"{model}: expected a run folder, whose held-out texts are measured: name one, or give --texts"
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from leaf_st.evaluation.measurements.measurement import RUN_ARGUMENT, Figure, Measurement, Section, Table
 from leaf_st.evaluation.rows import write_rows
 from leaf_st.recipe import Recipe
-from leaf_st.run_folder import GENERAL, MODEL, RESULTS, STORE, read_run, run_of
+from leaf_st.run_folder import GENERAL, MODEL, RESULTS, STORE, read_run, require_trained, run_of
 from leaf_st.tables import aligned
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ def _measure_run(run: Path, results: Path | None) -> list[Alignment]:
     run = run_of(run) or run
     results = results or run / RESULTS
     recipe = Recipe.from_dict(read_run(run)["resolved"])
+    require_trained(run)
     store = intact_store(run / STORE)
     student = load_model(str(run / MODEL))
     require_same_sizes(results, {"student": (identify(student), student)})

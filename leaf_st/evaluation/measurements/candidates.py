@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from leaf_st.errors import FieldError, InputError
+from leaf_st.evaluation.embedder import require_one_model
 from leaf_st.evaluation.timing import Candidate
 from leaf_st.export.forms import exported_files
 from leaf_st.models.find import find_model
@@ -35,7 +36,8 @@ def candidates(names: Sequence[str], teacher: str | None = None) -> list[Candida
         teacher: Folder or hub id of the teacher, for students whose teacher neither the zoo nor ``recipe.json`` names.
 
     Raises:
-        InputError: If a model is not available and its shape is unknown, or nothing names the teacher.
+        InputError: If a model is not available and its shape is unknown, a student contains its teacher, or nothing
+            names the teacher.
     """
     found: dict[str, Candidate] = {}
     for name in names:
@@ -78,7 +80,9 @@ def latency_texts(source: str | TextsSpec = DOCSTRINGS, name: str | None = None)
 def _student(name: str, teacher: TeacherSpec) -> Candidate:
     if shape := shape_if_missing(name, None):
         return _random_weights(name, teacher.name, *shape)
-    return Candidate(name, load_model(name), teacher.name, exported_files(find_model(name)))
+    student = load_model(name)
+    require_one_model(student)
+    return Candidate(name, student, teacher.name, exported_files(find_model(name)))
 
 
 def _teacher(spec: TeacherSpec) -> Candidate:

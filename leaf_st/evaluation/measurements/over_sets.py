@@ -93,12 +93,14 @@ def load_pair(model: str, teacher: str | None) -> "tuple[Teacher, SentenceTransf
         teacher: Folder or hub id of the teacher; by default the teacher that the student learned from.
 
     Raises:
-        InputError: If a model cannot be loaded, or nothing names the teacher.
+        InputError: If a model cannot be loaded, the student contains a teacher, or nothing names the teacher.
     """
+    from leaf_st.evaluation.embedder import require_one_model
     from leaf_st.models.load import load_model
     from leaf_st.teacher.open import open_teacher, teacher_spec
 
     student = load_model(model)
+    require_one_model(student)
     return open_teacher(teacher_spec(model, teacher, student.prompts)), student
 
 

@@ -243,6 +243,15 @@ def test_unusable_texts_and_models_are_named(trained, tiny_teacher_folder, searc
     assert not (tmp_path / "results").exists()
 
 
+def test_a_run_that_is_not_trained_is_called_so(trained, tmp_path):
+    folder = shutil.copytree(trained.folder, tmp_path / "run", ignore=shutil.ignore_patterns("model"))
+    for measure in (measure_held_out, measure_alignment):
+        with pytest.raises(
+            InputError, match=rf"^{folder}: expected a run folder with recipe\.json and a trained model"
+        ):
+            measure(folder)
+
+
 def test_a_run_measures_it(trained, tmp_path):
     folder = shutil.copytree(trained.folder, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
     rows = Run(trained.recipe, folder).measure_agreement()

@@ -10,12 +10,14 @@ from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements import compression
-from leaf_st.evaluation.measurements.over_sets import retrieval_sets
+from leaf_st.evaluation.measurements.candidates import candidates
+from leaf_st.evaluation.measurements.over_sets import load_pair, retrieval_sets
 from leaf_st.evaluation.measurements.registry import MEASUREMENTS
 from leaf_st.evaluation.rows import read_rows
 from leaf_st.evaluation.sizes import MODELS, Size
 from leaf_st.models.portable import save_portable
 from leaf_st.recipe import Recipe, TeacherSpec, TextsSpec
+from leaf_st.student.asymmetric import compose
 from leaf_st.zoo import ARCHITECTURES, ARCTIC, Architecture
 
 BY_NAME = {measurement.name: measurement for measurement in MEASUREMENTS}
@@ -148,3 +150,13 @@ def test_another_student_is_refused(student, tiny_teacher, tiny_teacher_folder, 
     save_portable(other, tmp_path / "other")
     with pytest.raises(InputError, match="contains results of the teacher"):
         _measure("compression", student, results, teacher=str(tmp_path / "other"), data=sets[:1])
+
+
+def test_a_student_and_its_teacher_in_one_folder_are_refused(tiny_student, tiny_teacher, tiny_teacher_folder, tmp_path):
+    save_portable(compose(tiny_student, tiny_teacher), tmp_path / "pair")
+    pair, teacher = str(tmp_path / "pair"), str(tiny_teacher_folder)
+    for load in (load_pair, lambda name, teacher: candidates([name], teacher)):
+        with pytest.raises(
+            InputError, match=r"^model: expected one model, found student and teacher in one: name the "
+        ):
+            load(pair, teacher)

@@ -31,6 +31,7 @@ from leaf_st.evaluation.tasks.local import LocalRetrieval
 from leaf_st.evaluation.tasks.runner import evaluate_tasks
 from leaf_st.models.identity import Identity
 from leaf_st.models.random_weights import WIDTH
+from leaf_st.student.asymmetric import compose
 from leaf_st.student.static import build_static
 
 MODES = ("teacher", "standard", "asymmetric")
@@ -358,3 +359,10 @@ def test_vectors_are_kept_while_a_mode_needs_them(tiny_teacher, tiny_student, co
         assert teacher.seen["document"] == {"ab": 1, "cd": 1}
     np.testing.assert_array_equal(embedder.embed("teacher", "document", ["ab", "cd"]), first)
     assert teacher.seen["document"] == {"ab": 2, "cd": 2}
+
+
+@pytest.mark.parametrize("modes", [["standard"], MODES])
+def test_a_student_and_its_teacher_in_one_model_are_refused(modes, retrieval, tiny_teacher, tiny_student):
+    pair, teacher = compose(tiny_student, tiny_teacher), open_model(tiny_teacher)
+    with pytest.raises(InputError, match=r"^model: expected one model, found student and teacher in one: name the "):
+        _measure(retrieval, teacher=teacher, student=pair, modes=modes)
