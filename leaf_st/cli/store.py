@@ -90,7 +90,7 @@ def _push(options: argparse.Namespace) -> None:
         return
     licence = UNKNOWN if options.licence is None else options.licence
     if options.dry_run:
-        print(describe_push(options.store, options.repo_id, licence))
+        print(describe_push(options.store, options.repo_id, licence, options.revision))
         return
     target = {name: getattr(options, name) for name in ("private", "create_pr", "revision", "replace")}
     published = push_store(options.store, options.repo_id, licence=licence, **target)

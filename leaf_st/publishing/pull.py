@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from leaf_st.errors import InputError, ModelError, UnreachableError
 from leaf_st.hub.retry import retry
 from leaf_st.models.find import COMPLETE, DOCUMENTS, MODEL_FILES, find_model, find_offline
 from leaf_st.models.intact import require_intact
+from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
 from leaf_st.models.safety import damaged_settings, require_safe
-from leaf_st.student.asymmetric import is_asymmetric, load
-from leaf_st.zoo import ASYMMETRIC, ZOO
+from leaf_st.student.asymmetric import with_teacher
+from leaf_st.teacher.open import teacher_spec
+from leaf_st.zoo import ASYMMETRIC, ZOO, ZooModel
 
 _logger = logging.getLogger(__name__)
 
@@ -28,36 +31,52 @@ def pull(name: str, folder: Path, revision: str | None = None) -> None:
     The model card and the licence are copied too if they can be fetched: a user who redistributes the model needs both.
 
     Args:
-        name: A name as for `load`. For a name with ``-asym``, the folder contains the student and the teacher as one
-            model, and the cards and licences of the two in the subfolders ``student`` and ``teacher``.
+        name: A name of the zoo, which is fetched from the hub even if a folder has this name, a hub id, or a folder.
+            For a name with ``-asym``, the new folder contains the student and the teacher as one model, and the cards
+            and licences of the two in the subfolders ``student`` and ``teacher``.
         folder: A new or empty folder.
         revision: Branch, tag or commit on the hub; by default the revision in the zoo, or main.
 
     Raises:
-        InputError: If the folder is not empty or cannot be replaced, or the model cannot be found.
+        InputError: If the folder is not empty, cannot be replaced or is inside the model, or the model cannot be found.
     """
     if revision == "":
         raise InputError("--revision: expected a branch, tag or commit, found empty text: leave out --revision")
-    if revision and is_asymmetric(name):
+    pair = ZOO.get(name.removesuffix(ASYMMETRIC)) if name.endswith(ASYMMETRIC) else None
+    if revision and pair is not None:
         raise InputError(
             f"--revision {revision}: expected the name of one model, found {name}, which is two models with a revision "
             "each: leave out --revision"
         )
     _require_empty(folder)
     make_folder(folder.parent)
-    if is_asymmetric(name):
-        model, student = retry(lambda: load(name)), name.removesuffix(ASYMMETRIC)
-        teacher = ZOO[student].teacher
+    if pair is not None:
+        model = retry(partial(_load_both, pair))
         files = [*MODEL_FILES, *DOCUMENTS]
-        sources = {"student": _fetch(student, files), "teacher": _fetch(teacher.hub_id, files, teacher.revision)}
+        sources = {
+            "student": _fetch(pair.hub_id, files, pair.revision),
+            "teacher": _fetch(pair.teacher.hub_id, files, pair.teacher.revision),
+        }
         replace_folder(folder, lambda fresh: _save_both(model, sources, fresh))
     else:
+        if name in ZOO:  # not a folder of this name, which may be a run, or an earlier copy
+            name, revision = ZOO[name].hub_id, revision or ZOO[name].revision
         source = _fetch(name, COMPLETE, revision)
+        if folder.resolve().is_relative_to(source.resolve()):  # the copy would contain itself
+            raise InputError(
+                f"--output {folder}: expected a folder outside of the model folder {source}, found a folder inside: "
+                "name another one"
+            )
         require_safe(source, name)  # the copy would contain the files behind all links
         require_intact(source)
         if (damage := damaged_settings(source)) is not None:
             raise ModelError(name, f"{damage}: name another revision or model")
         replace_folder(folder, lambda fresh: _copy(source, fresh))
+
+
+def _load_both(pair: ZooModel) -> SentenceTransformer:
+    student = load_model(pair.hub_id, revision=pair.revision)
+    return with_teacher(student, teacher_spec(pair.hub_id, prompts=student.prompts))
 
 
 def _require_empty(folder: Path) -> None:

@@ -107,7 +107,7 @@ class EmbeddingStore:
         manifest = _read_json(
             folder / STORE_MANIFEST,
             _MANIFEST,
-            "the store is incomplete: run the same command again to resume",
+            "the store is incomplete: run `leaf-st embed` again for all partitions, or `leaf-st store pull` again",
         )
         self.rows: int = manifest["rows"]
         self.skipped: dict[str, int] = manifest["skipped"]

@@ -6,6 +6,7 @@ import re
 import shutil
 from dataclasses import replace
 
+import fsspec
 import numpy as np
 import pytest
 from hub import run_python
@@ -16,7 +17,7 @@ from leaf_st.cli.main import main
 from leaf_st.errors import InputError
 from leaf_st.pipeline.run import Run
 from leaf_st.publishing.store.card import store_card
-from leaf_st.publishing.store.pull import pull_store
+from leaf_st.publishing.store.pull import link_store, pull_store
 from leaf_st.publishing.store.push import describe_push, push_store
 from leaf_st.recipe import Recipe
 from leaf_st.sealed import read_sealed, write_sealed
@@ -199,6 +200,8 @@ def test_a_dry_run_sends_nothing(hub, finished, capsys, monkeypatch):
     assert re.search(r"^shard-00000000-[0-9a-f]{16}\.arrow +[\d,]+$", written, re.MULTILINE)
     assert re.search(r"^dry run: 5 files for us/tiny \(tag v\w+\); nothing was sent$", written, re.MULTILINE)
     assert not [path for path in (finished / "store").iterdir() if path.is_symlink() or path.name == "README.md"]
+    with pytest.raises(InputError, match="--revision 'my branch': expected the name of a branch that git allows"):
+        describe_push(finished, REPO, revision="my branch")
 
 
 def test_push_and_pull_are_resumed(hub, recipe, tmp_path, monkeypatch):
@@ -288,3 +291,15 @@ def test_a_store_is_shown_and_verified(finished, capsys):
     assert ended.value.code == 2
     assert f"{path} is damaged or missing" in written.out
     assert "1 of 1 shards are damaged" in written.err
+
+
+def test_a_pulled_store_does_not_fetch_its_shards_any_more(hub, finished, tmp_path):
+    url, folder = f"memory://{tmp_path.name}/store", tmp_path / "pulled"
+    push_store(finished, REPO)
+    for name in (FINGERPRINT, STORE_MANIFEST, *_shards(finished / "store")):  # the store of the hub, elsewhere
+        fsspec.filesystem("memory").pipe(f"{url}/{name}", (_sent(hub) / name).read_bytes())
+    link_store(url, folder, 1)
+    pulled = pull_store(REPO, folder)
+    assert pulled.texts(range(60)) == EmbeddingStore(finished / "store").texts(range(60))
+    assert _shards(folder) == _shards(finished / "store")
+    assert describe_push(folder, REPO)

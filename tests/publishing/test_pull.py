@@ -285,3 +285,23 @@ def test_a_proxy_that_wants_a_password_is_not_the_hub(published, connect_to, tmp
         hub.fail_with = 407
         pull(name, tmp_path / "second")
     assert (tmp_path / "second" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(("name", "revision"), [("leaf-ir", None), ("leaf-ir", "main"), ("leaf-ir-asym", None)])
+def test_a_listed_name_is_fetched_although_a_folder_has_this_name(
+    name, revision, published, composed, tiny_unnormalized_folder, connect_to, tmp_path
+):
+    for folder in ("leaf-ir", "leaf-ir-asym"):
+        shutil.copytree(tiny_unnormalized_folder, tmp_path / folder)
+    with serve(published) as hub:
+        connect_to(hub.url)
+        pull(name, tmp_path / "fresh", revision)
+    model = SentenceTransformer(str(tmp_path / "fresh"), device="cpu")
+    np.testing.assert_allclose(model.encode_query(TEXTS), composed.encode_query(TEXTS), atol=1e-6)
+
+
+def test_a_model_is_not_pulled_into_itself(tiny_teacher_folder, tmp_path):
+    folder = shutil.copytree(tiny_teacher_folder, tmp_path / "model")
+    with pytest.raises(InputError, match=r"^--output .*copy: expected a folder outside of the model folder "):
+        pull("model", folder / "copy")
+    assert not (folder / "copy").exists()

@@ -218,7 +218,7 @@ def test_the_header_says_which_texts_are_one(store):
 
 def test_an_incomplete_store_does_not_open(tmp_path):
     embed(tmp_path, partition=(0, 2))
-    with pytest.raises(InputError, match=r"manifest\.json is missing: the store is incomplete"):
+    with pytest.raises(InputError, match=r"json is missing: the store is incomplete: run `leaf-st embed` again"):
         EmbeddingStore(tmp_path)
 
 

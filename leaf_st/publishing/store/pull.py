@@ -20,7 +20,7 @@ from leaf_st.hub.explain import explain_download
 from leaf_st.hub.retry import TemporaryError, retry
 from leaf_st.hub.settings import check_download
 from leaf_st.hub.target import check_repo_id
-from leaf_st.teacher.remote_shards import RemoteFolder, write_source
+from leaf_st.teacher.remote_shards import SOURCE, RemoteFolder, write_source
 from leaf_st.teacher.shard import SHARD_NAME, is_intact
 from leaf_st.teacher.store import FINGERPRINT, PROBE_FILE, STORE_MANIFEST, EmbeddingStore
 
@@ -64,6 +64,7 @@ def pull_store(repo_id: str, folder: Path, revision: str | None = None) -> Embed
     for name in source.probes:
         make_folder((folder / name).parent)
         source.fetch(name, downloads).replace(folder / name)
+    (folder / SOURCE).unlink(missing_ok=True)  # of `link_store`: shards beyond its limit would be deleted again
     (downloads / STORE_MANIFEST).replace(folder / STORE_MANIFEST)
     shutil.rmtree(downloads)
     return EmbeddingStore(folder, verified=True)

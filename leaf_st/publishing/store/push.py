@@ -13,7 +13,7 @@ from tqdm import tqdm
 from leaf_st.errors import InputError
 from leaf_st.hub.client import Hub, Published
 from leaf_st.hub.manifest import write_manifest
-from leaf_st.hub.target import MAIN, Target, check_repo_id
+from leaf_st.hub.target import MAIN, Target
 from leaf_st.publishing.prepare import CARD
 from leaf_st.publishing.push import describe
 from leaf_st.publishing.results import strip_record
@@ -89,9 +89,9 @@ def copy_store(store: str | Path, url: str) -> int:
         return sum(remote.put(path, name) for name, path in tqdm(files.items(), desc="sending", unit=" files"))
 
 
-def describe_push(store: str | Path, repo_id: str, licence: str = UNKNOWN) -> str:
+def describe_push(store: str | Path, repo_id: str, licence: str = UNKNOWN, revision: str | None = None) -> str:
     """Return a table of the files that `push_store` would send, for a dry run."""
-    check_repo_id(repo_id)
+    Target(repo_id, MAIN if revision is None else revision)  # checks the names
     with _prepared(store, repo_id, licence) as folder:
         return describe(folder, repo_id)
 
