@@ -78,7 +78,11 @@ def sweep(recipe: Recipe, names: Sequence[str], folder: Path, tasks: Sequence[st
     if tasks:
         from leaf_st.evaluation.tasks.find import find_tasks  # imports mteb, which takes seconds
 
-        find_tasks(tasks)
+        if not any(task.metadata.main_score == NDCG for task in find_tasks(tasks)):
+            raise InputError(
+                f"--tasks {' '.join(tasks)}: expected a retrieval set, whose nDCG@10 the table shows, found none: name "
+                "one, or leave out --tasks"
+            )
     recipes = members(recipe, names)
     runs = {name: partial(Run, member, folder / name) for name, member in recipes.items()}
     for run in runs.values():
@@ -312,7 +316,10 @@ def _measure(run: Run, tasks: Sequence[str], timed: LatencyRow, shared: SharedTe
     _logger.info("measurements of %s", run.folder)
     model = run.folder / MODEL
     graph = exported_files(model).get(timed.backend)
-    results = [row for row in run.evaluate(tasks, shared) if row.metric == NDCG]
+    rows = run.evaluate(tasks, shared)
+    if others := dict.fromkeys(row.set for row in rows if row.metric != NDCG):
+        _logger.info("%s: in %s, not in the table, which shows nDCG@10", ", ".join(others), run.folder / RESULTS)
+    results = [row for row in rows if row.metric == NDCG]
     agreement, alignment = _measure_held_out(run)
     return SweepRow(
         name=run.folder.name,

@@ -36,7 +36,7 @@ class SweepRow:
         parameters: Number of weights.
         megabytes: Size of the file of the form, in units of 1e6 bytes.
         milliseconds: Time from a query to its vector on one core, median.
-        retention: nDCG@10 in percent of the teacher's by mode; empty if no set was evaluated.
+        retention: nDCG@10 in percent of the teacher's by mode; empty if no retrieval set was evaluated.
         agreement: Share of the teacher's ten nearest documents that the student finds, in percent, by mode.
         l2: Mean distance to the teacher's vectors on held-out texts.
         sets: Names of the sets of ``retention``.
@@ -88,7 +88,7 @@ def format_sweep(rows: Sequence[SweepRow], chosen: SweepRow | None = None) -> st
     if sets := rows[0].sets:
         notes.append(f"nDCG@10 kept: share of the teacher's nDCG@10 on {', '.join(sets)}.")
     else:
-        notes.append("nDCG@10 kept: no set was evaluated; name sets with --tasks.")
+        notes.append("nDCG@10 kept: no retrieval set was evaluated; name one with --tasks.")
     notes.append(
         "agreement@10: share of the teacher's ten nearest documents that the student finds, held-out texts. Pareto: no "
         "other student is as small, as fast and keeps as much (asymmetric)."

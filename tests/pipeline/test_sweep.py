@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from families import save_family
 from letters import save_set, save_texts
@@ -167,6 +169,17 @@ def test_a_limit_chooses(family, place, capsys):
     assert [line.split("  ")[0] for line in printed.splitlines() if " *  " in line] == [f"{kept.name} *"]
 
 
+def test_sets_without_a_column_are_named(family, place, tmp_path, capsys):
+    folder = shutil.copytree(family[0], tmp_path / "out")
+    pairs = {"sentence1": ["ab", "cd", "ef"], "sentence2": ["ab", "ce", "gh"], "score": [5.0, 2.0, 0.0]}
+    pq.write_table(pa.table(pairs), tmp_path / "similar.parquet")
+    sets = [str(place / "letters"), str(tmp_path / "similar.parquet")]
+    _sweep(place, "--output", str(folder), "--tasks", *sets, students=["static"])
+    written = capsys.readouterr().out
+    assert f"similar: in {folder / 'static' / 'results'}, not in the table, which shows nDCG@10" in written
+    assert "nDCG@10 kept: share of the teacher's nDCG@10 on letters." in written
+
+
 def test_limits_that_no_student_keeps(family, place, capsys):
     (family[0] / "sweep.json").unlink()
     with pytest.raises(SystemExit) as ended:
@@ -190,6 +203,7 @@ def test_limits_that_no_student_keeps(family, place, capsys):
         (["0,9"], [], "student.layers: expected some of the layers 0 to 5"),
         (["2", "0,5"], [], "--students: expected different students, found 2 and 0,5"),
         (["0,2"], ["--tasks", "NoSuchSet"], "NoSuchSet"),
+        (["0,2"], ["--tasks", "STSBenchmark"], "--tasks STSBenchmark: expected a retrieval set, whose nDCG@10 the"),
         (["0,2"], ["--set", "student.layers=None", "--set", "student.start=x"], "student.start: expected None"),
         (["0,2"], ["--max-mb", "0"], "argument --max-mb: expected a number above 0, found 0"),
     ],
@@ -372,4 +386,4 @@ def test_the_best_within_limits_and_the_front():
 def test_without_sets_the_agreement_decides():
     rows = [replace(_row("a", 1, 1, None, agreement=40.0), sets=()), replace(_row("b", 2, 2, None), sets=())]
     assert best(rows, None, None).name == "b"
-    assert "no set was evaluated; name sets with --tasks" in format_sweep(rows)
+    assert "no retrieval set was evaluated; name one with --tasks" in format_sweep(rows)
