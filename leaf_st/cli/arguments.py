@@ -24,6 +24,13 @@ class ArgumentParser(argparse.ArgumentParser):
         """Print ``message`` without the usage, and exit with code 2."""
         self.exit(2, f"{self.prog}: {message}; run `{self.prog} --help`\n")
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:  # noqa: ANN401
+        """Return the value of an argument; refuse empty text, which an unset variable of the shell leaves."""
+        # A command itself refuses the empty arguments that follow it. A flag such as --ray has the value "" by itself.
+        if not arg_string and action.nargs != argparse.PARSER and action.const != "":
+            raise argparse.ArgumentError(action, "expected a value, found empty text")
+        return super()._get_value(action, arg_string)
+
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]  # noqa: ANN401
         """Parse ``args``; an unknown argument is an error of the command that it follows, not of the program."""
         found, unknown = super().parse_known_args(args, namespace)

@@ -33,7 +33,7 @@ _logger = logging.getLogger(__name__)
 
 
 class SentenceFinder:
-    """Finds a sentence of each document, and warns if few documents have one, as in scripts without such punctuation."""
+    """Finds a sentence of each document, and warns if few documents have one, as in scripts without punctuation."""
 
     def __init__(self) -> None:
         self._documents, self._found, self._has_warned = 0, 0, False

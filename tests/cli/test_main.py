@@ -191,6 +191,14 @@ def test_an_export_is_refused_before_its_model_is_pulled(capfd, monkeypatch):
         (["run"], "leaf-st run: the following arguments are required: RECIPE; run `leaf-st run --help`"),
         (["run", "r.py", "--typo"], "leaf-st run: unrecognized arguments: --typo; run `leaf-st run --help`"),
         (["run", "r.py", "--max-tokens=-5"], "leaf-st run: argument --max-tokens: expected an integer of at least 1"),
+        (["verify", "f", "--model", ""], "leaf-st verify: argument --model: expected a value, found empty text;"),
+        (["evaluate", "", "--tasks", "x"], "leaf-st evaluate: argument MODEL: expected a value, found empty text;"),
+        (
+            ["evaluate", "m", "--tasks", "x", "--output="],
+            "leaf-st evaluate: argument --output: expected a value, found",
+        ),
+        (["search", "q", "--model", "m", "--teacher", ""], "leaf-st search: argument --teacher: expected a value, fou"),
+        (["measure", "samples", "m", "--data", "a", ""], "leaf-st measure samples: argument --data: expected a value,"),
         (["rnu"], "leaf-st: argument COMMAND: invalid choice: 'rnu' (choose from "),
         (["measure", "x"], "leaf-st measure: argument NAME: invalid choice: 'x' (choose from "),
         (
@@ -261,6 +269,30 @@ def test_a_dry_run_without_waits_shows_no_bar(recipe):
     assert not done.stderr
 
 
+@pytest.mark.parametrize(
+    ("output", "problem"),
+    [
+        ("texts.jsonl", "--output texts.jsonl: expected a folder for the results, found a file"),
+        ("run/model/new", "--output run/model/new: expected a folder outside of run/model, whose files are published"),
+    ],
+)
+def test_results_go_neither_to_a_file_nor_to_published_files(output, problem, finished, beir, capfd):
+    shutil.copytree(finished, "run")
+    refused = _refused(capfd, "evaluate", "run", "--tasks", beir, "--output", output)
+    assert refused.startswith(f"leaf-st: {problem}")
+    assert not Path("run/model/new").exists()
+
+
+def test_results_of_the_current_folder_go_to_its_run(finished, beir, monkeypatch, capfd):
+    shutil.copytree(finished, "run", ignore=shutil.ignore_patterns("results"))
+    files = {path.name for path in Path("run/model").iterdir()}
+    with monkeypatch.context() as patch:
+        patch.chdir("run/model")
+        _run("evaluate", ".", "--tasks", beir)
+    assert Path("run/results/tasks.json").is_file()
+    assert {path.name for path in Path("run/model").iterdir()} == files
+
+
 def test_an_alignment_is_printed_once(recipe, capsys):
     _run("run", recipe, "--output", "out")
     capsys.readouterr()
@@ -296,8 +328,6 @@ def test_documents_are_named_by_the_flag_of_the_search(model, capfd):
     assert refused.startswith("leaf-st: --text-column: expected a column 'text' in table.csv, found title, body: name")
     refused = _refused(capfd, *search, "none.txt")
     assert refused.startswith("leaf-st: --documents none.txt: no such file: ")
-    refused = _refused(capfd, *search, "table.csv", "--text-column", "")
-    assert refused.startswith("leaf-st: --text-column: expected text, found empty text")
 
 
 def test_a_search_says_which_documents_it_leaves_out(model, capfd):

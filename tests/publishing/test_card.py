@@ -535,3 +535,27 @@ def test_paths_of_another_machine_or_folder_are_names_too(value, expected):
 def test_a_long_prompt_is_no_path(tmp_path):
     prompt = f"{'Find passages that answer the query; ' * 8}and/or related ones: "  # a name has at most 255 bytes
     assert strip_paths({"prompts": [prompt, str(tmp_path)]}) == {"prompts": [prompt, tmp_path.name]}
+
+
+def test_results_in_the_model_folder_are_not_published(own):
+    (own / "model" / "results" / "model").mkdir(parents=True)
+    (own / "model" / "results" / "model" / "samples.json").write_text("[]")
+    make_folder(own, REPO, asymmetric=False, without_results=False)
+    assert not (own / "publish" / "results").exists()
+    assert (own / "publish" / "modules.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("teacher", "name"),
+    [
+        (TeacherSpec(api=ApiSpec("http://127.0.0.1:1/v1", "embed")), "embed"),
+        (TeacherSpec(ensemble=[TeacherSpec("a"), TeacherSpec("b")]), r"a \+ b"),
+    ],
+    ids=["api", "ensemble"],
+)
+def test_a_teacher_that_is_not_one_model_has_no_card_of_a_pair(own, teacher, name):
+    values = json.loads(json.dumps(Recipe("tiny", teacher=teacher, student=StudentSpec(backbone=BACKBONE)).to_dict()))
+    _record(own, lambda record: record["resolved"].update({name: values[name] for name in ("teacher", "student")}))
+    assert card_text(own, REPO)
+    with pytest.raises(InputError, match=rf"^teacher {name} cannot be saved as one model: leave out --asymmetric"):
+        card_text(own, REPO, asymmetric=True)

@@ -151,7 +151,7 @@ def test_a_missing_or_unfitting_teacher(hub, run, tmp_path, capsys):
     assert re.search(
         r"none, recorded in .*/model: expected the folder that the student learned from, found no", refused
     )
-    assert "expected the name of a branch" in _refused(capsys, "push", run, "--repo-id", REPO, "--revision", "")
+    assert "expected the name of a branch" in _refused(capsys, "push", run, "--repo-id", REPO, "--revision", "a b")
     narrow = shutil.copytree(run / "model", tmp_path / "narrow")
     from leaf_st.models.portable import save_portable
     from leaf_st.student.build import build_student

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements.tasks import TASKS
 from leaf_st.evaluation.results import Result
 from leaf_st.hub.target import check_repo_id
@@ -23,12 +24,16 @@ def card_text(run: Path, repo_id: str, *, asymmetric: bool = False, without_resu
         without_results: Allow a card without results.
 
     Raises:
-        InputError: If ``run`` is not such a folder, its results cannot be used, or it has none.
+        InputError: If ``run`` is not such a folder, its results cannot be used, it has none, or the teacher cannot be
+            in the repository.
     """
     check_repo_id(repo_id)
     require_run(run)
     require_results(run, without_results)
-    return run_card(read_results(run), read_hosted(run / MODEL, repo_id, asymmetric=asymmetric))
+    results = read_results(run)
+    if asymmetric and not (teacher := results.recipe.teacher).is_loaded:
+        raise InputError(f"teacher {teacher.name} cannot be saved as one model: leave out --asymmetric")
+    return run_card(results, read_hosted(run / MODEL, repo_id, asymmetric=asymmetric))
 
 
 def run_card(results: Results, hosted: Hosted) -> str:
