@@ -1,6 +1,7 @@
 """Building a smaller transformer from some encoder layers of a larger one."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -8,8 +9,8 @@ from transformers import PreTrainedModel
 
 from leaf_st.errors import InputError
 
-# Config values that hold one entry per layer.
-_BY_LAYER = ("layer_types", "attention_window", "attention_layers", "mlp_layer_types", "no_rope_layers")
+# Lists in a config that may have as many entries as the model has layers, but no entry for each layer.
+_OF_ALL_LAYERS = ("eos_token_id", "pos_att_type")
 
 
 def last_layers(count: int, of: int) -> tuple[int, ...]:
@@ -24,8 +25,9 @@ def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedMode
     therefore copied into a new model, which equals the student after saving and loading.
 
     Raises:
-        InputError: If a layer does not exist or is named twice, or if a model of the changed config has different
-            weights, so that the student could not be loaded after saving.
+        InputError: If a layer does not exist or is named twice, or if a model of the changed config cannot be made or
+            has different weights, so that the student could not be loaded after saving, or if its layers compute with
+            other values.
     """
     config = model.config
     count = getattr(config, "num_hidden_layers", None)
@@ -53,19 +55,25 @@ def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedMode
         )
     name = _name_of_stack(model, count)
     config.num_hidden_layers = len(layers)
-    for key in _BY_LAYER:
-        values = getattr(config, key, None)
-        if isinstance(values, list | tuple) and len(values) == count:
-            setattr(config, key, [values[layer] for layer in layers])
+    for key, values in list(vars(config).items()):
+        is_list = isinstance(values, list | tuple) and len(values) == count and key not in _OF_ALL_LAYERS
+        if is_list and list(values) != list(range(count)):  # a list of all numbers, such as moe_layers, names layers
+            setattr(config, key, type(values)(values[layer] for layer in layers))
     if hasattr(config, "attention_types"):  # GPT-Neo's config has the kinds of attention in a second, grouped form
         config.attention_types = [[[kind], 1] for kind in config.attention_layers]
     kept = _renumbered(model.state_dict(), name, layers)
-    with torch.random.fork_rng():  # random weights that are replaced below must not change later random weights
-        made: PreTrainedModel = type(model)(config)
+    try:
+        with torch.random.fork_rng():  # random weights that are replaced below must not change later random weights
+            made: PreTrainedModel = type(model)(config)
+    except Exception as error:  # code of transformers, or the model's own
+        reason = (str(error).splitlines() or [""])[0].rstrip(".")
+        problem = f"cannot be made ({type(error).__name__}: {reason})"
+        raise _not_picked(config.model_type, layers, problem) from error
     _require_same_weights(kept, made.state_dict(), config.model_type, layers, name)
     made.load_state_dict(kept)
     nn.Module.to(made, device=model.device, dtype=model.dtype)
     made.train(model.training)
+    _require_same_values(model, made, name, layers)
     return made
 
 
@@ -109,10 +117,40 @@ def _require_same_weights(
             f"student.layers: expected layer 0 among the layers, because layer 0 of model type {model_type} has other "
             f"weights than the other layers ({different[0]}), found {_listed(layers)}: keep layer 0"
         )
-    raise InputError(
+    raise _not_picked(model_type, layers, f"has different weights ({different[0]})")
+
+
+def _require_same_values(model: PreTrainedModel, made: PreTrainedModel, stack: str, layers: Sequence[int]) -> None:
+    """Check that each kept layer computes with the values, such as a scale, that it has in ``model``.
+
+    Some models compute them from the number of a layer or from the number of all layers.
+    """
+    for number, layer in enumerate(layers):
+        before = _values(model.get_submodule(f"{stack}.{layer}"))
+        after = _values(made.get_submodule(f"{stack}.{number}"))
+        for name in sorted(before.keys() | after.keys()):
+            old, new = before.get(name), after.get(name)
+            is_number = type(old) is int and type(new) is int and old - layer == new - number  # place in a cache
+            if old != new and not is_number:
+                raise _not_picked(
+                    model.config.model_type, layers, f"has another {name} in layer {number} ({new} in place of {old})"
+                )
+
+
+def _values(layer: nn.Module) -> dict[str, Any]:
+    """Return the plain values of the modules in ``layer``, without those that change when the model reads a text."""
+    return {
+        f"{name}.{key}".removeprefix("."): value
+        for name, part in layer.named_modules()
+        for key, value in vars(part).items()
+        if isinstance(value, int | float | str) and not key.startswith("_") and "cache" not in key
+    }
+
+
+def _not_picked(model_type: str, layers: Sequence[int], problem: str) -> InputError:
+    return InputError(
         f"student.layers: expected a model type whose layers can be picked, found {model_type}, whose model of "
-        f"{len(layers)} layers has different weights ({different[0]}): leave student.layers out and name a smaller "
-        "student.backbone"
+        f"{len(layers)} layers {problem}: leave student.layers out and name a smaller student.backbone"
     )
 
 

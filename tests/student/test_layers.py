@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
+import transformers
 from families import save_family
 from transformers import CLIPConfig, CLIPModel
 
@@ -14,6 +15,27 @@ from leaf_st.student.layers import keep_layers
 
 # Longer than the attention windows of the families, so that a layer with a wrong window gives other vectors.
 TEXTS = ["a text of words and letters that is longer than any window", "b"]
+
+
+_SHAPE = {
+    "vocab_size": 30,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def _model(name, **values):
+    """Return a tiny model of four layers, of a family that the installed transformers may lack."""
+    if not hasattr(transformers, f"{name}Config"):
+        pytest.skip(f"this version of transformers has no {name}")
+    return getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**_SHAPE, **values)).eval()
 
 
 def _build(folder, layers=None):
@@ -98,3 +120,56 @@ def test_values_for_single_layers_are_no_values_for_the_picked_layers(tmp_path):
     ):
         keep_layers(model, [0, 5])
     assert model.config.num_hidden_layers == 6
+
+
+@pytest.mark.parametrize("layers", [(0, 2), (1,)])
+def test_a_layer_that_computes_with_its_number_is_refused(layers):
+    message = (
+        r"^student\.layers: .* found diffllama, whose model of \d layers has another self_attn\.lambda_init in layer "
+        r"\d \(.* in place of .*\): leave student\.layers out"
+    )
+    with pytest.raises(InputError, match=message):
+        keep_layers(_model("DiffLlama"), layers)
+
+
+def test_the_first_layers_keep_the_values_of_their_numbers():
+    model, ids = _model("DiffLlama"), torch.arange(3, 9)[None]
+    expected = model(ids, output_hidden_states=True).hidden_states[2]
+    picked = keep_layers(model, (0, 1))
+    torch.testing.assert_close(picked(ids).last_hidden_state, picked.norm(expected))
+
+
+def test_a_layer_that_computes_with_the_number_of_layers_is_refused():
+    width = {"kv_lora_rank": 8, "q_lora_rank": 8, "qk_nope_head_dim": 4, "qk_rope_head_dim": 4, "v_head_dim": 8}
+    expected = r"found minicpm3, .* another residual_scale in layer 0 \(1\.0 in place of 0\.5\)"
+    with pytest.raises(InputError, match=expected):
+        keep_layers(_model("MiniCPM3", scale_depth=1, **width), (0,))
+
+
+def test_every_list_of_a_config_with_one_entry_for_each_layer_is_picked():
+    values = {"layer_types": ["full_attention"] * 4, "layer_rope_theta": [100.0, 0.0, 10000.0, 0.0]}
+    model, ids = _model("GraniteSWA", initializer_range=0.3, **values), torch.arange(3, 15)[None]
+    dropped = model.layers[1]
+    dropped.forward = lambda hidden_states, *_, **__: hidden_states  # the same model without layer 1
+    expected = model(ids).last_hidden_state
+    del dropped.forward
+    picked = keep_layers(model, (0, 2, 3))
+    assert picked.config.layer_rope_theta == [100.0, 10000.0, 0.0]
+    torch.testing.assert_close(picked(ids).last_hidden_state, expected)
+
+
+def test_a_list_of_the_numbers_of_all_layers_or_for_all_layers_is_not_picked():
+    model = _model("Llama")
+    model.config.numbers, model.config.eos_token_id = [0, 1, 2, 3], [2, 3, 4, 5]
+    config = keep_layers(model, (0, 3)).config
+    assert (config.numbers, config.eos_token_id) == ([0, 1, 2, 3], [2, 3, 4, 5])
+
+
+def test_a_model_that_cannot_have_fewer_layers_is_one_line():
+    width = {"vocab_size_per_layer_input": 30, "hidden_size_per_layer_input": 8, "laurel_rank": 4}
+    shared = {"num_kv_shared_layers": 2, "layer_types": ["full_attention", "sliding_attention"] * 2}
+    expected = (
+        r"found gemma3n_text, whose model of 2 layers cannot be made \(ValueError: The set of .*\): leave student"
+    )
+    with pytest.raises(InputError, match=expected):
+        keep_layers(_model("Gemma3nText", **width, **shared), (0, 3))
