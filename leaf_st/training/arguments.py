@@ -47,6 +47,9 @@ DEFAULTS: dict[str, Any] = {
 
 _DEFAULTS_WITH_GENERAL: dict[str, Any] = {"metric_for_best_model": f"eval_{DOMAIN}_loss", "eval_on_start": True}
 
+# transformers replaces None in these: by the name of a service, and by a metric that two validation sets lack.
+_NONE_IS_DEFAULT = ("report_to", "metric_for_best_model", "greater_is_better")
+
 _PUSH = "training never uploads; run `leaf-st push` after training"
 _SIMILAR_LENGTH = "batches always contain texts of similar length; remove the argument"
 _DECAY = "set training.decay and training.cycles instead"
@@ -54,12 +57,15 @@ _RESUME = "the same command resumes from the last checkpoint; remove the argumen
 _NO_SUPPORT = "SentenceTransformer models do not support it; remove the argument"
 _NO_EFFECT = "it has no effect on a distillation; remove the argument"
 
+# transformers ends a training that gets SIGTERM as if it were finished.
+_STOPPED = "a run saves a checkpoint every two minutes, from which the same command resumes; remove the argument"
 _UNDISTURBED = "a killed run would resume to other weights than an undisturbed run; remove the argument"
 
 # Arguments that would cause harm or have no effect, and the remedy for each. A star matches any ending.
 REFUSED = {
     "push_to_hub*": _PUSH,
     "hub_*": _PUSH,
+    "trackio_*": _PUSH,  # public Spaces; a dashboard on this machine needs none of these
     "output_dir": "use --output instead",
     "prompts": "set teacher.prompts instead",
     "batch_sampler": _SIMILAR_LENGTH,
@@ -71,6 +77,7 @@ REFUSED = {
     "warmup_steps": _DECAY,
     "warmup_ratio": _DECAY,
     "resume_from_checkpoint": _RESUME,
+    "enable_jit_checkpoint": _STOPPED,
     "save_only_model": _UNDISTURBED,
     "ignore_data_skip": _UNDISTURBED,
     "dataloader_in_order": _NO_EFFECT,
@@ -182,7 +189,11 @@ def unused_gpus(arguments: SentenceTransformerTrainingArguments) -> str | None:
 
 def named_arguments(recipe: Recipe, device: str) -> dict[str, Any]:
     """Return every training argument that differs from transformers' default, as ``recipe.json`` records them."""
-    given = recipe.training.arguments
+    given = {
+        name: value
+        for name, value in recipe.training.arguments.items()
+        if value is not None or name not in _NONE_IS_DEFAULT
+    }
     arguments = {
         "bf16": bfloat16_is_fast(torch.device(device)) and not given.get("fp16"),
         # The filter hides losses that are NaN, and lets a GPU wait at each step. A step in fp16 may overflow.

@@ -14,7 +14,8 @@ from leaf_st.recipe.type_names import value_name
 
 # Settings that transformers documents for some optimizers; others have no effect on the rest.
 _OF_OPTIMIZERS = ("adam_beta1", "adam_beta2", "adam_epsilon", "optim_target_modules")
-_NEED_THE_MODEL = ("galore", "apollo", "lomo")  # their optimizers select layers of the model
+_SELECT_LAYERS = ("galore", "apollo")
+_NEED_THE_MODEL = (*_SELECT_LAYERS, "lomo")
 
 
 def check_optimizer(arguments: SentenceTransformerTrainingArguments, given: Mapping[str, Any], default: str) -> None:
@@ -26,13 +27,19 @@ def check_optimizer(arguments: SentenceTransformerTrainingArguments, given: Mapp
         default: The optimizer that an error recommends.
 
     Raises:
-        InputError: If the optimizer cannot be created, or does not read a setting in ``given``.
+        InputError: If the optimizer cannot be created, lacks the names of layers, or does not read a setting in
+            ``given``.
     """
+    name = str(getattr(arguments.optim, "value", arguments.optim))
+    if name.startswith(_SELECT_LAYERS) and not arguments.optim_target_modules:
+        raise InputError(
+            f"optim_target_modules: expected the layers whose gradients the optimizer {name} projects, found none: "
+            "set optim_target_modules=all-linear, or another optim"
+        )
     try:
         optimizer, options = Trainer.get_optimizer_cls_and_kwargs(arguments)
         optimizer([torch.nn.Parameter(torch.zeros(1, device=arguments.device))], **options)
     except Exception as error:  # optimizers of many packages fail in different ways
-        name = str(getattr(arguments.optim, "value", arguments.optim))
         needs_model = any(part in name for part in _NEED_THE_MODEL)
         if needs_model and not isinstance(error, ImportError):
             return
@@ -48,7 +55,6 @@ def check_optimizer(arguments: SentenceTransformerTrainingArguments, given: Mapp
             f"set optim={default}, or install its package"
         ) from error
     for key, shown in _unread_settings(arguments, given):
-        name = str(getattr(arguments.optim, "value", arguments.optim))
         raise InputError(
             f"{key}: expected a setting that the optimizer {name} reads, found {shown}, which has no effect: remove "
             "the setting, or set another optim"

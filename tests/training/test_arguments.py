@@ -77,6 +77,8 @@ def test_every_argument_has_a_type_that_is_understood():
         ("hub_model_id", "us/model"),
         ("hub_token", "x"),
         ("hub_strategy", "end"),
+        ("trackio_space_id", "us/runs"),
+        ("trackio_static_space_id", False),
     ],
 )
 def test_training_never_publishes(tmp_path, name, value):
@@ -98,6 +100,25 @@ def test_an_argument_that_would_have_no_effect_is_refused_with_the_remedy(tmp_pa
 def test_the_remedy_for_an_argument_without_effect_is_an_argument_with_it(tmp_path, name, remedy):
     with pytest.raises(InputError, match=f": {remedy}.* instead$"):
         training_arguments(_given(**{name: 1}), tmp_path, "cpu")
+
+
+def test_a_checkpoint_at_sigterm_is_refused_because_training_would_end_as_if_finished():
+    with pytest.raises(InputError, match=r"^enable_jit_checkpoint: .*: a run saves a checkpoint every two minutes, "):
+        check_arguments(override(RECIPE, ["enable_jit_checkpoint=true"]))
+
+
+@pytest.mark.parametrize(
+    ("setting", "default"),
+    [("report_to", "none"), ("metric_for_best_model", "eval_loss"), ("greater_is_better", False)],
+)
+def test_none_is_the_default_of_an_argument_in_which_transformers_replaces_none(setting, default):
+    recipe = override(RECIPE, [f"{setting}=None"])
+    check_arguments(recipe)
+    assert named_arguments(recipe, "cpu")[setting] == default
+
+
+def test_none_stays_none_elsewhere():
+    assert named_arguments(_given(save_total_limit=None), "cpu")["save_total_limit"] is None
 
 
 def test_an_argument_of_a_loader_that_training_never_uses_has_no_effect(tmp_path):
@@ -142,7 +163,15 @@ def test_the_recipe_decides_on_the_precision_and_not_what_a_launcher_left(tmp_pa
         ({"report_to": "wandb"}, "report_to: expected an installed integration, found 'wandb'"),
         ({"report_to": ["none", "no_such"]}, "report_to: expected none, all, or some of .*found 'no_such'"),
         ({"optim": "adamw_8bit"}, "optim: expected an optimizer that works here, found 'adamw_8bit', .*bitsandbytes"),
-        ({"optim": "galore_adamw"}, "optim: expected an optimizer that works here, found 'galore_adamw'"),
+        (
+            {"optim": "galore_adamw", "optim_target_modules": "all-linear"},
+            "optim: expected an optimizer that works here, found 'galore_adamw'",
+        ),
+        (
+            {"optim": "galore_adamw"},
+            "^optim_target_modules: .* the optimizer galore_adamw .* found none: set optim_target_modules=all-linear",
+        ),
+        ({"optim": "lomo"}, "^optim: expected an optimizer that works here, found 'lomo'"),
         ({"optim": "no_such"}, "optim: expected a known value such as adamw_torch, .*found 'no_such'"),
         ({"optim": "adam"}, "optim: expected a known value such as adamw_torch, .*, found 'adam'"),
         (

@@ -74,6 +74,13 @@ def test_the_last_losses_are_those_of_the_model(finished, store, general):
     assert domain < _rows(finished, "domain")[0][1]
 
 
+def test_no_report_and_no_metric_mean_the_defaults(tmp_path, going_on, changed, store, general):
+    recipe = changed(going_on, report_to=None, metric_for_best_model=None, greater_is_better=None, max_steps=5)
+    train(recipe, store, tmp_path, general=general)
+    state = json.loads((tmp_path / "checkpoints" / "checkpoint-5" / "trainer_state.json").read_text())
+    assert state["best_metric"] == dict(_rows(tmp_path, "domain"))[5]
+
+
 def test_both_losses_are_measured_at_every_validation(finished):
     steps = [step for step, _ in _rows(finished, "domain")]
     assert steps == [0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50]
