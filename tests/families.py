@@ -69,6 +69,7 @@ def _settings(family: str, tokens: int) -> tuple[str, dict]:
         "gpt2": ("GPT2", {"vocab_size": tokens, "n_embd": WIDTH, "n_layer": 2, "n_head": 2, "n_positions": POSITIONS}),
         "gpt-neo": ("GPTNeo", neo),
         "gte": ("Gte", plain),
+        "ibert": ("IBert", offset),
         "llama": ("Llama", grouped),
         "longformer": ("Longformer", offset | {"attention_window": _WINDOWS}),
         "mistral": ("Mistral", grouped | {"sliding_window": 8}),

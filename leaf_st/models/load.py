@@ -29,7 +29,7 @@ from leaf_st.models.parts import parts_of
 from leaf_st.models.precision import dtype_of
 from leaf_st.models.safety import class_of_files, length_setting, own_code, require_safe
 from leaf_st.models.settings import require_settings
-from leaf_st.models.tokens import max_length_of, positions_of, positions_of_longrope, special_tokens_of
+from leaf_st.models.tokens import is_table, max_length_of, positions_of, positions_of_longrope, special_tokens_of
 from leaf_st.recipe import Precision
 from leaf_st.zoo import ZOO
 
@@ -38,6 +38,8 @@ _logger = logging.getLogger(__name__)
 # Tokens of the long probe for a model without a table of positions: a longer probe finds no other error and takes
 # seconds.
 _PROBE = 512
+# A character of cuneiform, which the vocabularies of most models lack: some tokenizers fail at an unknown word.
+_UNKNOWN = "\U00012000"
 _CHECK_FILES = "check the model's files"
 _BACKBONES = ("student backbone", "student.start")
 # The recipe's name for the length of each role; other roles have no such value.
@@ -248,13 +250,13 @@ def _require_own_length(model: SentenceTransformer, folder: Path, role: str, nam
 
 
 def require_encoding(model: SentenceTransformer, role: str, name: str) -> None:
-    """Encode a short text, and a text as long as ``model`` reads.
+    """Encode a short text with an unknown word, and a text as long as ``model`` reads.
 
     Raises:
         InputError: If the model cannot encode them, or gives vectors that are not finite or have a dimension other than
             its modules state.
     """
-    texts = ["a", "a " * _probe_length(model)]
+    texts = [f"a {_UNKNOWN}", "a " * _probe_length(model)]
     for encode in (model.encode_query, model.encode_document) if _is_router(model) else (model.encode,):
         with _failures_named(f"{role} {name} cannot encode a text", role):
             vectors = encode(texts, prompt="", show_progress_bar=False, convert_to_tensor=True)
@@ -282,7 +284,7 @@ def _probe_length(model: SentenceTransformer) -> int:
 
 def _has_table_of_positions(model: SentenceTransformer) -> bool:
     """Return whether a token beyond the last position of ``model`` has no row in a table."""
-    names = (name for name, part in model.named_modules() if isinstance(part, nn.Embedding))
+    names = (name for name, part in model.named_modules() if is_table(part))
     return any(name.rpartition(".")[2] in ("position_embeddings", "wpe", "embed_positions") for name in names)
 
 

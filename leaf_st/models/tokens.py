@@ -53,12 +53,10 @@ def unread_end(student: int | None, teacher: int | None) -> str | None:
 def positions_of(transformer: "Transformer") -> int | None:
     """Return the number of tokens that ``transformer`` has positions for; None if its positions are unlimited.
 
-    RoBERTa, XLM-R and MPNet number positions from the padding index plus one, so only 512 of 514 positions are usable.
-    The rope of Phi-3 (longrope) has other frequencies for all texts of a batch if one of them is longer than its
-    original positions, so only these are used.
+    RoBERTa, XLM-R, MPNet and I-BERT number positions from the padding index plus one, so only 512 of 514 positions are
+    usable. The rope of Phi-3 (longrope) has other frequencies for all texts of a batch if one of them is longer than
+    its original positions, so only these are used.
     """
-    from torch import nn
-
     positions = getattr(transformer.model.config, "max_position_embeddings", None)
     if positions is None or positions < 0:  # XLNet has -1
         return None
@@ -66,9 +64,15 @@ def positions_of(transformer: "Transformer") -> int | None:
         return original
     for module in transformer.model.modules():
         padding = getattr(module, "padding_idx", None)
-        if isinstance(padding, int) and isinstance(getattr(module, "position_embeddings", None), nn.Embedding):
+        if isinstance(padding, int) and is_table(getattr(module, "position_embeddings", None)):
             return int(positions) - padding - 1
     return int(positions)
+
+
+def is_table(module: object) -> bool:
+    """Return whether ``module`` has a table of rows, as an `nn.Embedding` or the `QuantEmbedding` of I-BERT."""
+    dimensions: int = getattr(getattr(module, "weight", None), "ndim", 0)
+    return dimensions == 2
 
 
 def positions_of_longrope(transformer: "Transformer") -> int | None:

@@ -26,7 +26,7 @@ def _load(folder, **options):
     return load_model(folder, device="cpu", **options)
 
 
-@pytest.mark.parametrize("family", ["roberta", "mpnet"])
+@pytest.mark.parametrize("family", ["roberta", "mpnet", "ibert"])
 @pytest.mark.parametrize(("role", "key"), [("teacher", "teacher"), ("student backbone", "student")])
 def test_offset_positions_are_not_usable(family, role, key, tmp_path):
     folder = save_family(family, tmp_path)
@@ -153,6 +153,18 @@ def test_a_model_that_cannot_encode_is_one_line(tiny_teacher_folder, tmp_path):
     modules = [transformer, Pooling(32, "mean"), Dense(7, 7, activation_function=nn.Identity()), Normalize()]
     SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder), create_model_card=False)
     with pytest.raises(InputError, match=r"^teacher .* cannot encode a text: RuntimeError: .*name another teacher"):
+        _load(folder, role="teacher")
+
+
+def test_a_tokenizer_that_fails_at_an_unknown_word_is_one_line(tiny_teacher_folder, tmp_path):
+    folder = shutil.copytree(tiny_teacher_folder, tmp_path / "model")
+    settings = json.loads((folder / "tokenizer.json").read_text())
+    settings["model"]["unk_token"] = "[NONE]"
+    (folder / "tokenizer.json").write_text(json.dumps(settings))
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings |= {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[NONE]"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(InputError, match=r"^teacher .* cannot encode a text: .*Missing \[UNK\] token.*; check the mod"):
         _load(folder, role="teacher")
 
 
