@@ -105,7 +105,9 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
             found = "no key" if separator else "no equals sign"
             raise InputError(f"--set {setting}: expected KEY=VALUE, found {found}")
         part, dot, name = key.rpartition(".")
-        if (known := _field(key)) is None:
+        if key == "general" and parse_value(text, None) is None:  # the only part that can be None
+            changed[key] = None
+        elif (known := _field(key)) is None:
             training = parts.setdefault("training", {})
             arguments = training.get("arguments", recipe.training.arguments)
             training["arguments"] = {**arguments, key: _parse_training_argument(key, text)}

@@ -151,7 +151,7 @@ class LeafTrainer(SentenceTransformerTrainer):
 
         Raises:
             DivergedError: If a loss is NaN or infinite.
-            InputError: If a batch does not fit into the memory of the GPU.
+            InputError: If a batch does not fit into the memory of the GPU, or of a machine that trains on its CPU.
             KeyboardInterrupt: On Ctrl-C, after the current batch and a checkpoint. On a second Ctrl-C, or with several
                 processes, immediately.
         """
@@ -168,20 +168,23 @@ class LeafTrainer(SentenceTransformerTrainer):
         try:
             with stop_on_ctrl_c(self._stop) if self.args.world_size == 1 else nullcontext():
                 return super().train(resume_from_checkpoint, *others, **more)
-        except torch.OutOfMemoryError as error:
-            raise self._too_large_batch() from error
+        except RuntimeError as error:
+            is_of_gpu = isinstance(error, torch.OutOfMemoryError)
+            if not is_of_gpu and "DefaultCPUAllocator" not in str(error):  # torch has no class for a CPU's memory
+                raise
+            raise self._too_large_batch("the GPU" if is_of_gpu else "this machine") from error
         finally:
             self._threads.on_train_end()  # transformers does not call it after an exception
 
-    def _too_large_batch(self) -> InputError:
-        """Return the error for a batch that does not fit into the memory of the GPU."""
+    def _too_large_batch(self, place: str) -> InputError:
+        """Return the error for a batch that does not fit into the memory of ``place``."""
         if not self.model.training:
             return InputError(
-                f"per_device_eval_batch_size: expected batches that fit into the memory of the GPU, found one of "
+                f"per_device_eval_batch_size: expected batches that fit into the memory of {place}, found one of "
                 f"{self.args.per_device_eval_batch_size:,} texts that does not: lower the value"
             )
         return InputError(
-            f"per_device_train_batch_size: expected batches that fit into the memory of the GPU, found one of "
+            f"per_device_train_batch_size: expected batches that fit into the memory of {place}, found one of "
             f"{self.args.per_device_train_batch_size:,} texts that does not: halve the value and set "
             f"gradient_accumulation_steps={2 * self.args.gradient_accumulation_steps}, for steps with as many texts"
         )

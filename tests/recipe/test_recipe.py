@@ -75,6 +75,13 @@ def test_a_setting_changes_one_value(setting, value):
     assert after == before
 
 
+@pytest.mark.parametrize("text", ["None", "null"])
+def test_the_general_texts_of_a_recipe_can_be_unset(text):
+    assert override(replace(RECIPE, general=TextsSpec(limit=9)), [f"general={text}"]) == RECIPE
+    with pytest.raises(InputError, match=r"^--set general: no such key; did you mean general\.source\?$"):
+        override(RECIPE, ["general=texts.txt"])
+
+
 def test_training_arguments_are_set_beside_those_of_the_recipe():
     arguments = override(RECIPE, ["seed=7", "run_name=a=b", "learning_rate=2e-5"]).training.arguments
     assert arguments == {"learning_rate": 2e-5, "seed": 7, "run_name": "a=b"}

@@ -276,23 +276,43 @@ def test_a_validation_loss_that_is_nan_for_one_text_is_seen(recipe, store, tmp_p
         trainer.evaluate()
 
 
+def _no_memory_of_a_gpu():
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def _no_memory_of_a_cpu():
+    torch.empty(1 << 60)
+
+
 @pytest.mark.parametrize(
-    ("in_training", "message"),
+    ("allocate", "place"), [(_no_memory_of_a_gpu, "the GPU"), (_no_memory_of_a_cpu, "this machine")]
+)
+@pytest.mark.parametrize(
+    ("in_training", "name", "remedy"),
     [
-        (True, "per_device_train_batch_size: .* of 8 texts that does not: .* set gradient_accumulation_steps=2, for"),
-        (False, "per_device_eval_batch_size: .* of 8 texts that does not: lower the value"),
+        (True, "per_device_train_batch_size", ".* set gradient_accumulation_steps=2, for"),
+        (False, "per_device_eval_batch_size", "lower the value"),
     ],
 )
-def test_a_batch_that_does_not_fit_into_the_memory_is_named(in_training, message, recipe, store, tmp_path, monkeypatch):
+def test_a_batch_that_does_not_fit_into_the_memory_is_named(
+    allocate, place, in_training, name, remedy, recipe, store, tmp_path, monkeypatch
+):
     compute = LeafTrainer.compute_loss
 
     def compute_loss(trainer, model, *others, **more):
         if model.training is in_training:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            allocate()
         return compute(trainer, model, *others, **more)
 
     monkeypatch.setattr(LeafTrainer, "compute_loss", compute_loss)
-    with pytest.raises(InputError, match=rf"^{message}"):
+    message = rf"^{name}: .* into the memory of {place}, found one of 8 texts that does not: {remedy}"
+    with pytest.raises(InputError, match=message):
+        train(recipe, store, tmp_path)
+
+
+def test_another_error_of_torch_is_no_lack_of_memory(recipe, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(LeafTrainer, "compute_loss", lambda *_, **__: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="inconsistent tensor size"):
         train(recipe, store, tmp_path)
 
 
