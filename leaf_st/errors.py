@@ -92,6 +92,10 @@ class UnreachableError(ModelError):
     """A model that neither the hub's cache nor the hub could give, because the hub cannot be reached."""
 
 
+class BudgetError(InputError):
+    """The next texts would exceed the budget of a paid service."""
+
+
 def require_kind(argument: str, value: object, kinds: type | UnionType, expected: str) -> None:
     """Check the type of an argument, which a deeper function would report with an attribute that it lacks.
 

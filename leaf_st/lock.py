@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,12 +30,50 @@ def only_process(folder: Path) -> Iterator[None]:
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
+    with _held(descriptor, lambda: fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB), str(folder)):
+        yield
+
+
+@contextmanager
+def only_process_of_part(lock: Path, folder: Path, index: int, count: int) -> Iterator[None]:
+    """Let no other process enter this block with the same part of ``folder``, or with all parts, until the block ends.
+
+    The lock is on a byte of the file ``lock``, or on all bytes if the part is the whole. The file stays. Network file
+    systems lock files, and the machines of a cluster share such a folder. Windows lets every process enter.
+
+    Args:
+        lock: The file, which is created if it does not exist.
+        folder: The folder, for errors.
+        index: Number of the part, from 0.
+        count: Number of parts; 1 for the whole.
+
+    Raises:
+        InputError: If another process is in the block.
+        OSError: If the file cannot be written, or the system could lock the file, but fails.
+    """
+    if os.name != "posix":
+        yield
+        return
+    what, length = (f"{folder}, partition {index}/{count}", 1) if count > 1 else (str(folder), 0)  # 0 for all bytes
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    with _held(descriptor, lambda: fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, length, index), what):
+        yield
+
+
+@contextmanager
+def _held(descriptor: int, lock: Callable[[], None], what: str) -> Iterator[None]:
+    """Call ``lock``, and close the locked ``descriptor`` after the block, which ends the lock.
+
+    Raises:
+        InputError: If another process holds the lock.
+        OSError: If the system could lock, but fails.
+    """
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock()
     except BlockingIOError:
         os.close(descriptor)
         raise InputError(
-            f"{folder}: expected no other process, found one that writes to this folder: wait for its end, or name "
+            f"{what}: expected no other process, found one that writes to this folder: wait for its end, or name "
             "another folder"
         ) from None
     except OSError as error:

@@ -23,6 +23,7 @@ RECIPE = "recipe.json"
 TEXTS = "texts"
 GIVEN = Path(TEXTS, "given.parquet")  # the texts that a call of Python passed
 STORE = "store"
+STORE_LOCK = ".store.lock"  # beside the store, whose folder is made with its first texts
 _MANIFEST = "manifest.json"  # of a complete store, as in `leaf_st.teacher.store`, which cannot be imported here
 GENERAL = "general"
 CHECKPOINTS = "checkpoints"
@@ -43,7 +44,7 @@ SMOKE_START = "start"
 
 _PARTS = {RECIPE, TEXTS, STORE, GENERAL, CHECKPOINTS, MODEL, RESULTS, REPORT, PUBLISH, HELD_OUT, SITE, MTEB_RESULTS}
 _RECIPE_PARTS = ("texts", "teacher", "student", "training")
-_PARTS |= {VOCABULARY, SMOKE_TEACHER, SMOKE_START, Path(FIT).parts[0]}
+_PARTS |= {STORE_LOCK, VOCABULARY, SMOKE_TEACHER, SMOKE_START, Path(FIT).parts[0]}
 _TRAINED_PARTS = ("general", "student", "training")  # what shapes the student, besides the vectors
 _UNUSED_ARGUMENTS = ("data_seed", "dataloader_in_order")
 # Fields that determine how many tokens of a text are embedded.

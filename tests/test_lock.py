@@ -9,7 +9,7 @@ import forked
 import pytest
 
 from leaf_st.errors import InputError
-from leaf_st.lock import only_process
+from leaf_st.lock import only_process, only_process_of_part
 
 
 def _hold(folder, ready):
@@ -52,3 +52,31 @@ def test_only_a_file_system_without_locks_lets_every_process_enter(tmp_path, mon
     for number in numbers[3:]:
         with pytest.raises(OSError, match=os.strerror(number)), only_process(tmp_path):
             pytest.fail("entered")
+
+
+def _hold_part(folder, index, count, ready):
+    with only_process_of_part(folder / "lock", folder, index, count):
+        ready.send(True)
+        signal.pause()
+
+
+def test_a_part_has_one_process_and_the_whole_excludes_all_parts(tmp_path):
+    def enter(index, count):
+        with only_process_of_part(tmp_path / "lock", tmp_path, index, count):
+            pass
+
+    for held, refused, free in (((1, 4), [(1, 4), (0, 1)], [(0, 4), (2, 4)]), ((0, 1), [(0, 1), (3, 4)], [])):
+        ours, theirs = forked.CONTEXT.Pipe()
+        process = forked.CONTEXT.Process(target=_hold_part, args=(tmp_path, *held, theirs))
+        process.start()
+        ours.recv()
+        for index, count in refused:
+            part = f", partition {index}/{count}" if count > 1 else ""
+            with pytest.raises(InputError, match=f"^{tmp_path}{part}: expected no other process, found one that"):
+                enter(index, count)
+        for part in free:
+            enter(*part)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        for part in refused:
+            enter(*part)

@@ -76,7 +76,12 @@ def _run(options: argparse.Namespace) -> None:
 def _add_embed(parser: argparse.ArgumentParser) -> None:
     _add_recipe(parser)
     engine = parser.add_mutually_exclusive_group()
-    engine.add_argument("--partition", default="0/1", metavar="I/N", help="embed part I of N, counted from 0")
+    engine.add_argument(
+        "--partition",
+        default="0/1",
+        metavar="I/N",
+        help="embed part I of N, counted from 0, with an Nth of the budget and of an API's limits",
+    )
     engine.add_argument(
         "--ray",
         nargs="?",

@@ -27,11 +27,13 @@ from leaf_st.pipeline.survey import SAMPLE, SourceRows, survey
 from leaf_st.pipeline.text_length import cut_to, tokens_to_embed
 from leaf_st.pipeline.vocabulary import count_sample, require_counted_texts
 from leaf_st.recipe import PAPER, Recipe, TeacherSpec
-from leaf_st.run_folder import VOCABULARY
+from leaf_st.run_folder import GENERAL, STORE, VOCABULARY
 from leaf_st.student.new import new_student
 from leaf_st.teacher.open import open_teacher, usable_texts
 from leaf_st.teacher.protocol import Fingerprint, Fitted, Service, Table, Teacher
 from leaf_st.teacher.rate import seconds_per_text
+from leaf_st.teacher.shard import find_shards
+from leaf_st.teacher.store import read_header
 from leaf_st.texts import Text
 from leaf_st.texts.exclude import EXCLUDED, Contents
 from leaf_st.texts.read import read_texts, require_texts
@@ -97,6 +99,7 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
         recipe = with_steps(recipe, steps_for_pace(replace(recipe, training=spec), speed.pace), rows)
     args = training_arguments(recipe, folder, speed.device)
     steps = steps_of_run(rows, args)
+    embedded = [_embedded(folder / STORE, texts), _embedded(folder / GENERAL, general)]
     return Plan(
         recipe=recipe,
         folder=folder,
@@ -111,7 +114,19 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
         validations=validations_of_run(steps, steps_per_epoch(rows, args), args),
         free_bytes=shutil.disk_usage(_existing(folder)).free,
         processes=PartialState().num_processes,
+        embedded=sum(done for done, _ in embedded),
+        embedded_bytes=sum(size for _, size in embedded),
     )
+
+
+def _embedded(store: Path, parts: Sequence[SourceRows]) -> tuple[int, int]:
+    """Return how many of the texts in ``parts`` the folder ``store`` contains, and the size of their shards."""
+    shards, rows = find_shards(store), sum(part.rows for part in parts)
+    if not shards:
+        return 0, 0
+    full = read_header(store)["rows_per_shard"]
+    embedded = sum(max(0, min(full, rows - number * full)) for number in shards)
+    return embedded, sum(path.stat().st_size for path in shards.values())
 
 
 def _seconds(teacher: Teacher, sample: Sequence[Text]) -> float:

@@ -13,7 +13,7 @@ def format_plan(plan: Plan) -> str:
     trained = sum(part.rows for part in plan.texts) - plan.held_out
     epochs = plan.steps * plan.batch / max(1, trained)
     closed = closed_licences(spec.texts) if spec.texts.source == PAPER else ""
-    used = plan.vector_bytes + plan.text_bytes + plan.token_bytes + plan.fetched_bytes
+    used = plan.vector_bytes + plan.text_bytes + plan.token_bytes + plan.fetched_bytes - plan.embedded_bytes
     lines = [
         f"plan of {spec.name} in {plan.folder}",
         "",
@@ -27,7 +27,8 @@ def format_plan(plan: Plan) -> str:
         f"store      {_gb(plan.vector_bytes)} of vectors ({speed.dimension} x {spec.teacher.store_dtype}), "
         f"{_gb(plan.text_bytes)} of texts and {_gb(plan.token_bytes)} of tokens; {_gb(plan.free_bytes)} are free"
         f"{'' if used < plan.free_bytes else ', which is too little'}",
-        f"embedding  {plan.embedding_hours:,.2f} hours: {plan.rows:,} texts, {_embedding_speed(plan)}",
+        *_embedded(plan),
+        f"embedding  {plan.embedding_hours:,.2f} hours: {plan.missing:,} texts, {_embedding_speed(plan)}",
         *_price(plan),
         f"training   {plan.training_hours:,.2f} hours: {plan.steps:,} steps of {plan.batch} texts, {pace.step:.3f} s "
         f"each; {epochs:,.1f} epochs",
@@ -45,6 +46,13 @@ def format_plan(plan: Plan) -> str:
     lines.append(f"total      {hours:,.2f} hours at the speed just measured on this machine ({speed.device})")
     lines += [f"measured with random weights: {reason}" for reason in speed.random_weights.values()]
     return "\n".join(lines)
+
+
+def _embedded(plan: Plan) -> list[str]:
+    """Return a line about the texts that are embedded already, if the run has begun."""
+    if not plan.embedded:
+        return []
+    return [f"embedded   {plan.embedded:,} of {plan.rows:,} texts already; {_gb(plan.embedded_bytes)} are written"]
 
 
 def _embedding_speed(plan: Plan) -> str:
@@ -78,15 +86,15 @@ def _vocabulary(plan: Plan) -> list[str]:
 
 
 def _price(plan: Plan) -> list[str]:
-    """Return a line with tokens and price of the texts, if the teacher is a service."""
+    """Return a line with tokens and price of the missing texts, if the teacher is a service."""
     service = plan.speed.service
     if service is None:
         return []
-    tokens = f"about {plan.rows * service.tokens:,.0f} tokens"
+    tokens = f"about {plan.missing * service.tokens:,.0f} tokens"
     if service.usd is None:
         return [f"price      {tokens}; {service.settings} has no price_per_million_tokens"]
     each = f"{service.usd / service.tokens * 1e6:g} USD per million"
-    return [f"price      {plan.rows * service.usd:,.2f} USD: {tokens}, {each}; evaluation costs more"]
+    return [f"price      {plan.missing * service.usd:,.2f} USD: {tokens}, {each}; evaluation costs more"]
 
 
 def _table(plan: Plan) -> str:

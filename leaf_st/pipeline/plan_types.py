@@ -95,6 +95,8 @@ class Plan:
         validations: Number of validations.
         free_bytes: Free space on the disk of the run folder.
         processes: Number of processes that work together.
+        embedded: Number of texts that the run has embedded already.
+        embedded_bytes: Size of their shards.
     """
 
     recipe: Recipe
@@ -110,11 +112,18 @@ class Plan:
     validations: int
     free_bytes: int
     processes: int
+    embedded: int = 0
+    embedded_bytes: int = 0
 
     @property
     def rows(self) -> int:
-        """Number of texts to embed."""
+        """Number of texts of the run."""
         return sum(part.rows for part in (*self.texts, *self.general))
+
+    @property
+    def missing(self) -> int:
+        """Number of texts that are still to be embedded."""
+        return self.rows - self.embedded
 
     @property
     def steps(self) -> int:
@@ -149,8 +158,8 @@ class Plan:
 
     @property
     def embedding_hours(self) -> float:
-        """Hours of embedding, shared by all processes."""
-        return self.rows * self.speed.text / self.processes / 3600
+        """Hours of embedding the missing texts, shared by all processes."""
+        return self.missing * self.speed.text / self.processes / 3600
 
     @property
     def training_hours(self) -> float:

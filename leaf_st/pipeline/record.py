@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping, Set
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,10 +15,10 @@ from leaf_st.hub.dataset_url import is_dataset_url
 from leaf_st.models.find import commit_of, content_hash, earlier_content_hash, find_model, local_model, published_as
 from leaf_st.pipeline.exclude import with_excluded_sets
 from leaf_st.recipe import PAPER, TEACHER_OF_START, Recipe, TextsSpec
-from leaf_st.run_folder import TEXTS, differences, has_begun_training, known_record, read_record
+from leaf_st.run_folder import STORE, TEXTS, differences, has_begun_training, known_record, read_record
 from leaf_st.teacher.open import kind_of, teacher_spec
 from leaf_st.teacher.protocol import Fingerprint
-from leaf_st.teacher.store import EmbeddingStore
+from leaf_st.teacher.store import EmbeddingStore, read_header
 from leaf_st.texts.files import local_source, newest_source
 from leaf_st.texts.paper.fetch import provenance
 from leaf_st.training.arguments import named_arguments
@@ -33,6 +34,25 @@ def resolved_recipe(asked: Recipe, folder: Path) -> Recipe:
     Raises:
         InputError: If the folder contains other files or the run of another recipe.
     """
+    recipe = _with_recorded_values(asked, folder)
+    return recipe if kind_of(asked.teacher).precision(asked.teacher) else _with_precision_of_store(recipe, folder)
+
+
+def _with_precision_of_store(recipe: Recipe, folder: Path) -> Recipe:
+    """Return ``recipe`` with the precision of the vectors in the store of the run ``folder``, if they exist.
+
+    The record may state another precision: machines of several kinds that begin a run together write it one after the
+    other.
+    """
+    with suppress(ValueError):  # no store, or one that is damaged or of another teacher, as its use will report
+        fingerprint = Fingerprint.from_dict(read_header(folder / STORE)["fingerprint"])
+        teacher = kind_of(recipe.teacher).with_precision(recipe.teacher, fingerprint.precision)
+        return replace(recipe, teacher=teacher)
+    return recipe
+
+
+def _with_recorded_values(asked: Recipe, folder: Path) -> Recipe:
+    """Return ``asked`` with the values in the record of the run ``folder``; see `resolved_recipe`."""
     known = known_record(folder, asked)
     if known is not None and has_begun_training(folder):  # the results of the student have its name
         asked = replace(asked, name=known["resolved"].get("name", asked.name))

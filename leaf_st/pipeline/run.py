@@ -15,14 +15,15 @@ embeds a partition of the texts, all processes train one student, and the first 
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
+from accelerate.utils import gather_object
 from filelock import FileLock
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.evaluation import BaseEvaluator
@@ -39,7 +40,7 @@ from leaf_st.evaluation.measurements.lost_queries import LOST_QUERIES
 from leaf_st.evaluation.modes import ROLES, STUDENT_MODES
 from leaf_st.evaluation.results import Result
 from leaf_st.evaluation.sizes import require_no_student
-from leaf_st.lock import only_process
+from leaf_st.lock import only_process, only_process_of_part
 from leaf_st.models.load import load_model, warn_once
 from leaf_st.models.tokens import copy_tokenizer, max_length_of, unread_end
 from leaf_st.pipeline.exclude import excluded_contents, existing_sets, missing_sets
@@ -63,6 +64,7 @@ from leaf_st.run_folder import (
     MODEL,
     RESULTS,
     STORE,
+    STORE_LOCK,
     TEXTS,
     VOCABULARY,
     has_begun_training,
@@ -71,7 +73,7 @@ from leaf_st.run_folder import (
 )
 from leaf_st.student.kept_tokens import read_kept
 from leaf_st.teacher.open import kind_of, open_teacher, require_teacher, usable_texts
-from leaf_st.teacher.precompute import precompute
+from leaf_st.teacher.precompute import or_train, precompute
 from leaf_st.teacher.protocol import Fingerprint, Fitted, NoVectorError, Service, Teacher
 from leaf_st.teacher.store import (
     CUT_AT,
@@ -82,7 +84,7 @@ from leaf_st.teacher.store import (
     digest_of_ids,
     read_header,
 )
-from leaf_st.teacher.workers import WHOLE, Engine, MakerOf, join
+from leaf_st.teacher.workers import WHOLE, Engine, MakerOf, Partition, join
 from leaf_st.texts import Text
 from leaf_st.texts.check import left_out
 from leaf_st.texts.cut import Cutter
@@ -119,6 +121,7 @@ class Run:
         self.folder = folder
         # Each process counts its own tokens.
         self._max_tokens = None if max_tokens is None else max_tokens // self._processes.num_processes
+        self._partitions = 1  # launches that share the budget and the limits of an API
         self._asked = recipe
         self.recipe = resolved_recipe(recipe, folder)
         require_outside_of_models(self.recipe, folder)
@@ -142,7 +145,10 @@ class Run:
     def teacher(self) -> Teacher:
         """The teacher, loaded at the first access."""
         if self._teacher is None:
-            teacher = open_teacher(self.recipe.teacher, self._device, self._max_tokens)
+            max_tokens = None if self._max_tokens is None else self._max_tokens // self._partitions
+            teacher = open_teacher(self.recipe.teacher, self._device, max_tokens)
+            if isinstance(teacher, Service) and self._partitions > 1:
+                teacher.divide_limits(self._processes.num_processes * self._partitions)
             # Earlier versions did not compare the width, and a run that has begun cannot name another teacher.
             if not self._has_begun:
                 kind_of(self.recipe.teacher).check_new(teacher)
@@ -159,13 +165,18 @@ class Run:
             InputError: If a part of the recipe cannot be used. Everything that only training needs is checked before
                 the first text is embedded.
         """
+        # All other engines make the complete store.
+        partition = engine if isinstance(engine, Partition) else WHOLE
+        self._partitions = partition.count
         require_same_student(self.recipe, self.folder)
         if self.is_without_store:
             self._log(f"the student is trained, but {self.folder / STORE} is incomplete: the texts are embedded again")
         self._existing_sets()
         self._read_excluded()
         self._require_texts()
-        student = self._build_student(self.teacher.fingerprint)
+        with or_train(self.folder / STORE) if self.recipe.teacher.api else nullcontext():
+            fingerprint = self.teacher.fingerprint
+        student = self._build_student(fingerprint)
         cut_at = self._cut_at(student)
         cut = cut_to(cut_at, student, self.teacher.fingerprint.prompts)
         if cut_at is not None:
@@ -173,28 +184,62 @@ class Run:
         elif warning := unread_end(max_length_of(student), self.teacher.fingerprint.max_length):
             self._log(warning)
         self._require_texts_of_training(student, cut)
-        # Another machine that resumes the run must not resolve "auto" to another precision.
-        spec = self.recipe.teacher
-        self.recipe = replace(self.recipe, teacher=kind_of(spec).with_precision(spec, self.teacher))
+        self._use_precision_of_run()
         self._write_record(self.teacher.fingerprint, student)
         texts = self._local_texts(student)
         if self.recipe.teacher.needs_fit:
             self._fit_teacher(texts, cut)
             self._write_record(self.teacher.fingerprint, student)
         skipped: Counter[str] = Counter()
-        if not engine.embed(self._processes, partial(self._make_shards, texts, skipped, cut, cut_at)):
-            if engine.is_whole:
-                raise InputError(
-                    f"{self.folder / STORE}: expected the shards of all processes, found only a part: every machine of "
-                    "the launch must see the same run folder; copy the files shard-* of all machines into one folder, "
-                    "or name a shared --output"
-                )
-            return None
-        self._store = EmbeddingStore(self.folder / STORE, verified=engine.is_whole)
-        self._write_record(self.teacher.fingerprint, student)
-        self._log(f"{len(self._store):,} texts of {self.recipe.texts.source}{left_out(skipped)}")
-        self._embed_general(self._store, cut, cut_at)
+        with self._only_launch_of(partition):
+            if not engine.embed(self._processes, partial(self._make_shards, texts, skipped, cut, cut_at)):
+                if engine.is_whole:
+                    raise InputError(
+                        f"{self.folder / STORE}: expected the shards of all processes, found only a part: every "
+                        "machine of the launch must see the same run folder; copy the files shard-* of all machines "
+                        "into one folder, or name a shared --output"
+                    )
+                return None
+            self._store = EmbeddingStore(self.folder / STORE, verified=engine.is_whole)
+            self._write_record(self.teacher.fingerprint, student)
+            self._log(f"{len(self._store):,} texts of {self.recipe.texts.source}{left_out(skipped)}")
+            self._embed_general(self._store, cut, cut_at)
         return self._store
+
+    def _use_precision_of_run(self) -> None:
+        """Replace the precision "auto" by that of this run's vectors, on machines of all kinds.
+
+        The store states the precision, or else the record: other machines may have begun or resumed the run while this
+        one loaded the teacher. In a new run, the first process decides.
+        """
+        known, own = resolved_recipe(self._asked, self.folder).teacher, self.teacher.fingerprint.precision
+        precision: str = gather_object([kind_of(known).precision(known) or own])[0]
+        if precision != own:
+            _logger.warning(
+                "the teacher is loaded again in %s, the precision of this run: teacher.precision=auto means %s on this "
+                "machine",
+                *(precision, own),
+            )
+            self._teacher = None
+            self._use_precision(precision)
+        self._use_precision(self.teacher.fingerprint.precision)
+
+    def _use_precision(self, precision: str) -> None:
+        spec = self.recipe.teacher
+        self.recipe = replace(self.recipe, teacher=kind_of(spec).with_precision(spec, precision))
+
+    @contextmanager
+    def _only_launch_of(self, partition: Partition) -> Iterator[None]:
+        """Let no other launch embed the same ``partition`` at the same time: the texts would be paid for twice.
+
+        Raises:
+            InputError: If another one does.
+        """
+        part = (self.folder / STORE, partition.index, partition.count)
+        is_first = self._processes.is_main_process
+        with only_process_of_part(self.folder / STORE_LOCK, *part) if is_first else nullcontext():
+            self._processes.wait_for_everyone()  # the others embed only if the first one holds the lock
+            yield
 
     def _fit_teacher(self, spec: TextsSpec, cut: Cut) -> None:
         """Let the teacher learn from the first texts, in one process, and use the result in all processes."""

@@ -110,9 +110,13 @@ class TeacherKind(ABC):
         """Return the name of the student's prompt for texts that are neither queries nor documents; None for none."""
         return None
 
-    def with_precision(self, spec: TeacherSpec, teacher: Teacher) -> TeacherSpec:
-        """Return ``spec`` with the precision in which the opened ``teacher`` runs in place of "auto"."""
-        return replace(spec, precision=precision_of(teacher))
+    def with_precision(self, spec: TeacherSpec, precision: str) -> TeacherSpec:
+        """Return ``spec`` with the ``precision`` of a fingerprint in place of "auto".
+
+        Raises:
+            ValueError: If it is the precision of another kind of teacher.
+        """
+        return replace(spec, precision=cast(Precision, precision))
 
     def with_table(self, spec: TeacherSpec, texts: TextsSpec) -> TeacherSpec:
         """Return ``spec`` with the training ``texts``, if the teacher is a table of them."""
@@ -160,11 +164,6 @@ def require_unset(asked: TeacherSpec, names: Sequence[str], spec: TeacherSpec) -
                 f"teacher.{name}: expected no value, because student.start learned from {spec.name}, whose settings "
                 f"are kept, found {value!r}: remove the value"
             )
-
-
-def precision_of(teacher: Teacher) -> Precision:
-    """Return the precision in which the opened ``teacher`` runs."""
-    return cast(Precision, teacher.fingerprint.precision)
 
 
 def quoted(value: str | Sequence[str] | None) -> str:

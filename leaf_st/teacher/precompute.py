@@ -8,7 +8,7 @@ block are read while previous blocks are embedded or written.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -90,7 +90,8 @@ def precompute(
     _prepare(folder, teacher, dtype, rows_per_shard, cut_at)
     service = teacher if isinstance(teacher, Service) else None
     if service is not None:
-        service.require_unchanged(folder)
+        with or_train(folder):
+            service.require_unchanged(folder)
     there, leftovers = find_shards(folder), find_leftovers(folder)
     shards: list[Path | None] = []
     rows = 0
@@ -140,6 +141,22 @@ def _checked(texts: Iterable[Text]) -> Iterator[Text]:
     for row in texts:
         require_kind("texts", row, Text, "items of leaf_st.Text: write leaf_st.Text('a text', 'document')")
         yield row
+
+
+@contextmanager
+def or_train(folder: Path) -> Iterator[None]:
+    """Add to an error of a service that training does not need the service, if the store at ``folder`` is complete.
+
+    Raises:
+        InputError: The error.
+    """
+    try:
+        yield
+    except InputError as error:
+        if not (folder / STORE_MANIFEST).is_file():
+            raise
+        remedy = f"all vectors are in {folder}, and `leaf-st train` trains on them without the API"
+        raise InputError(f"{error}; {remedy}") from error
 
 
 def _expected(total: Total, rows: int) -> int | None:

@@ -130,10 +130,10 @@ class Fingerprint:
 
 def other_teacher(where: str, key: str, expected: object, found: object) -> InputError:
     """Return the error for ``where``, such as a store, that another teacher made."""
-    return InputError(
-        f"{where} was made by another teacher: expected {key} {expected}, found {found}; "
-        "name another output folder, or delete this one to embed again"
-    )
+    remedy = "name another output folder, or delete this one to embed again"
+    if key == "precision":  # another machine may have resolved "auto" to it
+        remedy = "run the same command again if teacher.precision is auto, or else set it to the precision found"
+    return InputError(f"{where} was made by another teacher: expected {key} {expected}, found {found}; {remedy}")
 
 
 @runtime_checkable

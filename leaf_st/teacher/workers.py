@@ -15,7 +15,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object, parse_flag_from_env
 from sentence_transformers.util import get_device_name
 
-from leaf_st.errors import InputError
+from leaf_st.errors import BudgetError, InputError
 from leaf_st.recipe import TeacherSpec
 from leaf_st.teacher.maker import Maker
 from leaf_st.teacher.protocol import Teacher
@@ -123,8 +123,24 @@ class Partition:
         return number % every == first
 
     def embed(self, processes: PartialState, make: Make) -> bool:
-        """Make the shards of this process. Only the process that finishes last has seen all shards of the store."""
-        return any(gather_object([make(partial(self.owns, processes)) is not None]))
+        """Make the shards of this process. Only the process that finishes last has seen all shards of the store.
+
+        If the budget of a process is used up, the process waits for the others. A launcher ends all processes as soon
+        as one fails, and would end the others in the middle of texts that are paid for.
+
+        Raises:
+            BudgetError: If the budget of a process was used up. All processes raise the error.
+        """
+        is_complete = False
+        reached: BudgetError | None = None
+        try:
+            is_complete = make(partial(self.owns, processes)) is not None
+        except BudgetError as error:
+            reached = error
+        ends: list[tuple[bool, BudgetError | None]] = gather_object([(is_complete, reached)])
+        if errors := [error for _, error in ends if error is not None]:
+            raise errors[0]
+        return any(complete for complete, _ in ends)
 
 
 WHOLE = Partition()

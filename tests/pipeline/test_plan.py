@@ -13,6 +13,7 @@ from leaf_st.pipeline.run import Run
 from leaf_st.recipe import PAPER, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.student.new import new_student
 from leaf_st.teacher.open import open_teacher
+from leaf_st.teacher.workers import Partition
 from leaf_st.texts.read import read_texts
 from leaf_st.zoo import ARCHITECTURES, ARCTIC, MINILM_L6_H384, Architecture
 
@@ -195,6 +196,32 @@ def test_what_the_run_would_refuse_is_refused(recipe, out_of_reach, tmp_path):
     ):
         plan(full, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_has_begun_costs_only_what_is_missing(recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    student = StudentSpec(backbone=recipe.teacher.model, layers=(0, 2), closed_form_rows=0)
+    (tmp_path / "general.txt").write_text("".join(f"general {number}\n" for number in range(40)))
+    general = TextsSpec(source=str(tmp_path / "general.txt"), limit=30)
+    with serve() as server:
+        priced = replace(server.spec(price_per_million_tokens=1000.0), rows_per_shard=20)
+        begun = replace(recipe, teacher=priced, student=student, general=general)
+        slow = replace(begun, teacher=replace(priced, api=replace(priced.api, tokens_per_minute=600)))
+        assert Run(begun, tmp_path / "run").embed(Partition(1, 2)) is None  # the shards 1, 3 and 5
+        for embedded in (43, 133):
+            planned = plan(slow, tmp_path / "run")
+            assert (planned.rows, planned.embedded) == (133, embedded)
+            shards = [path.stat().st_size for path in (tmp_path / "run").glob("*/shard-*")]
+            assert planned.embedded_bytes == sum(shards)
+            tokens = planned.missing * planned.speed.service.tokens
+            assert planned.embedding_hours == pytest.approx(tokens / 600 / 60)
+            written = format_plan(planned)
+            assert f"embedded   {embedded} of 133 texts already; " in written
+            assert f"price      {tokens / 1000:,.2f} USD: about {tokens:,.0f} tokens" in written
+            room = planned.vector_bytes + planned.text_bytes + planned.token_bytes - planned.embedded_bytes
+            assert "which is too little" not in format_plan(replace(planned, free_bytes=room + 1))
+            assert "which is too little" in format_plan(replace(planned, free_bytes=room))
+            Run(begun, tmp_path / "run").embed()
 
 
 def test_an_api_has_a_price_and_the_hours_of_its_limits(recipe, tmp_path, monkeypatch):

@@ -3,8 +3,10 @@ import logging
 import os
 import re
 import shutil
+import signal
 from dataclasses import replace
 
+import forked
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,7 +20,7 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.errors import InputError
 from leaf_st.evaluation.sizes import write_sizes
 from leaf_st.hub.downloads import _hashes_of
-from leaf_st.lock import only_process
+from leaf_st.lock import only_process, only_process_of_part
 from leaf_st.models.find import earlier_content_hash
 from leaf_st.models.identity import identify
 from leaf_st.pipeline.run import Run
@@ -710,3 +712,80 @@ def test_a_run_is_trained_by_one_process_at_a_time(recipe, tmp_path):
     with only_process(run.folder), pytest.raises(InputError, match="found one that writes to this folder"):
         run.train()
     assert not (run.folder / "model").exists()
+
+
+def _hold_store(folder, ready):
+    with only_process_of_part(folder / ".store.lock", folder / "store", 0, 1):
+        ready.send(True)
+        signal.pause()
+
+
+def test_texts_are_embedded_by_one_launch_at_a_time(recipe, tmp_path):
+    (tmp_path / "run").mkdir()
+    ours, theirs = forked.CONTEXT.Pipe()
+    process = forked.CONTEXT.Process(target=_hold_store, args=(tmp_path / "run", theirs))
+    process.start()
+    ours.recv()
+    for partition, part in ((Partition(), ""), (Partition(1, 2), ", partition 1/2")):
+        with pytest.raises(InputError, match=f"run/store{part}: expected no other process, found one that writes"):
+            Run(recipe, tmp_path / "run").embed(partition)
+    assert not (tmp_path / "run" / "store").exists()
+    process.kill()
+    process.join()
+    (tmp_path / "run" / "recipe.json").unlink()  # the lock is no foreign file
+    assert len(Run(recipe, tmp_path / "run").embed()) == 60
+
+
+def _on_a_machine(monkeypatch, computes_bfloat16):
+    monkeypatch.setattr("leaf_st.models.precision.bfloat16_is_fast", lambda device: computes_bfloat16)
+
+
+def test_machines_of_two_kinds_embed_in_the_precision_of_the_first(recipe, tmp_path, monkeypatch, caplog):
+    halves = replace(recipe, teacher=replace(recipe.teacher, rows_per_shard=30))
+    runs = []
+    for computes_bfloat16, precision in ((True, "bfloat16"), (False, "float32"), (False, "float32")):
+        _on_a_machine(monkeypatch, computes_bfloat16)
+        runs.append(Run(halves, tmp_path / "run"))
+        assert runs[-1].teacher.fingerprint.precision == precision  # each has started before a record is written
+    assert runs[0].embed(Partition(0, 2)) is None
+    assert runs[1].embed(Partition(1, 2)).fingerprint.precision == "bfloat16"
+    assert "the teacher is loaded again in bfloat16, the precision of this run" in caplog.text
+    assert len(runs[2].embed()) == 60
+    record = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert record["resolved"]["teacher"]["precision"] == record["teacher"]["precision"] == "bfloat16"
+
+
+class _Stopped:
+    """An engine whose process is stopped before it makes a shard."""
+
+    is_whole = True
+
+    def embed(self, processes, make):
+        raise KeyboardInterrupt
+
+
+def test_the_record_decides_the_precision_before_there_are_vectors(recipe, tmp_path, monkeypatch):
+    _on_a_machine(monkeypatch, True)
+    late = Run(recipe, tmp_path / "run")
+    assert late.teacher.fingerprint.precision == "bfloat16"
+    _on_a_machine(monkeypatch, False)
+    with pytest.raises(KeyboardInterrupt):
+        Run(recipe, tmp_path / "run").embed(_Stopped())
+    assert late.embed().fingerprint.precision == "float32"
+
+
+def test_the_store_decides_the_precision_where_the_record_names_another(recipe, tmp_path, monkeypatch):
+    _on_a_machine(monkeypatch, True)
+    folder = tmp_path / "run"
+    Run(recipe, folder).embed()
+    (folder / "store" / "manifest.json").unlink()
+    record = read_sealed(folder / "recipe.json")
+    record["resolved"]["teacher"]["precision"] = "float32"  # as a machine of another kind has written
+    write_sealed(folder / "recipe.json", record)
+    _on_a_machine(monkeypatch, False)
+    assert Run(recipe, folder).embed().fingerprint.precision == "bfloat16"
+    Run(recipe, folder).train()
+    shutil.copytree(folder / "store", tmp_path / "other" / "store")
+    asked = replace(recipe, teacher=replace(recipe.teacher, precision="float32"))
+    with pytest.raises(InputError, match="expected precision float32, found bfloat16; run the same command again if"):
+        Run(asked, tmp_path / "other").embed()

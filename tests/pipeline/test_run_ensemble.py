@@ -21,6 +21,7 @@ from leaf_st.pipeline.smoke import smoke
 from leaf_st.publishing.prepare import prepare
 from leaf_st.recipe import TEACHER_OF_START, Recipe, StudentSpec, TeacherSpec
 from leaf_st.run_folder import FIT
+from leaf_st.sealed import read_sealed, write_sealed
 from leaf_st.student.asymmetric import load
 from leaf_st.teacher.ensemble.teacher import Ensemble
 from leaf_st.teacher.open import teacher_spec
@@ -113,6 +114,22 @@ def test_a_partition_uses_the_axes_that_another_one_fitted(ensemble, tmp_path):
     assert (tmp_path / "run" / FIT).read_bytes() == before
     whole = EmbeddingStore(tmp_path / "whole" / "store").embeddings(range(60))
     np.testing.assert_allclose(store.embeddings(range(60)), -whole, atol=1e-3)
+
+
+def test_the_store_states_the_precision_of_each_member(ensemble, tmp_path):
+    Run(ensemble, tmp_path / "run").embed()
+    header = read_sealed(tmp_path / "run" / "store" / "fingerprint.json")
+    recipe = replace(ensemble, teacher=ensemble.teacher.with_models(precision="auto"))
+    (tmp_path / "run" / "recipe.json").unlink()
+    for stated, members in (
+        ("float32", ["float32", "float32"]),
+        ("bfloat16+float32", ["bfloat16", "float32"]),
+        ("float32+float32+bfloat16", ["auto", "auto"]),  # of another teacher
+    ):
+        changed = {**header, "fingerprint": {**header["fingerprint"], "precision": stated}}
+        write_sealed(tmp_path / "run" / "store" / "fingerprint.json", changed)
+        teacher = Run(recipe, tmp_path / "run").recipe.teacher
+        assert [member.precision for member in teacher.ensemble] == members
 
 
 def test_a_published_student_names_its_teachers(ensemble, tmp_path):

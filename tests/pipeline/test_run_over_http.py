@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -27,6 +28,8 @@ from leaf_st.student.asymmetric import load
 from leaf_st.student.new import new_student
 from leaf_st.teacher.api.teacher import ApiTeacher
 from leaf_st.teacher.open import open_teacher, teacher_spec
+from leaf_st.teacher.workers import Partition
+from leaf_st.texts.read import read_texts
 
 
 @pytest.fixture(autouse=True)
@@ -170,8 +173,33 @@ def test_training_needs_no_network(recipe, tmp_path, tiny_teacher_folder):
     run = Run(mine, tmp_path / "run")
     run.train()
     assert run.measure_alignment().rows == 6
-    with pytest.raises(InputError, match="cannot be reached"):
+    with pytest.raises(InputError, match=r"cannot be reached .*run/store, and `leaf-st train` trains on them without"):
         Run(mine, tmp_path / "run").embed()
+
+
+def test_an_api_that_has_changed_costs_no_vectors(recipe, tmp_path):
+    with serve() as server:
+        mine = replace(recipe, teacher=server.spec())
+        Run(mine, tmp_path / "run").embed()
+        server.drift_after = 0
+        run = Run(mine, tmp_path / "run")
+        with pytest.raises(InputError, match=r"has changed: .*; all vectors are in .*store, and `leaf-st train`"):
+            run.embed()
+        run.train()
+        (run.folder / "store" / "manifest.json").unlink()
+        with pytest.raises(InputError, match=r"name the earlier one in teacher\.api\.model$"):
+            run.embed()
+
+
+def test_partitions_divide_the_budget_and_the_limits(server, recipe, tmp_path):
+    limited = _changed(recipe, tokens_per_minute=600_000)
+    rows = list(read_texts(recipe.texts, Counter()))
+    run = Run(limited, tmp_path / "run", 4000)
+    assert run.embed(Partition(1, 4)) is None
+    whole = open_teacher(limited.teacher)
+    assert run.teacher.seconds_at_limits(rows) == pytest.approx(4 * whole.seconds_at_limits(rows))
+    with pytest.raises(InputError, match="the budget of 100 tokens is reached: 0 are used"):
+        Run(recipe, tmp_path / "run", 400).embed(Partition(1, 4))
 
 
 def test_a_smoke_run_asks_no_api(server, recipe, tmp_path):

@@ -205,6 +205,7 @@ def test_a_whole_store_is_not_embedded_again(tmp_path):
         ({"prompts": {"query": "", "document": ""}}, "expected prompts {'query': '', .*found {'query': 'q: '"),
         ({"max_length": 32}, "expected max_length 32, found 16"),
         ({"normalized": True}, "expected normalized True, found False"),
+        ({"precision": "bfloat16"}, "found float32; run the same command again if teacher.precision is auto, or else"),
     ],
 )
 def test_another_teacher_is_refused_by_both_values(tmp_path, change, message):

@@ -11,10 +11,12 @@ from types import SimpleNamespace
 import pytest
 import together
 import torch
+from api import KEY, serve
 from safetensors.torch import load_file
 
 from leaf_st.cli.main import main
-from leaf_st.errors import InputError
+from leaf_st.errors import BudgetError, InputError
+from leaf_st.models import precision
 from leaf_st.pipeline.recipe_file import load_recipe
 from leaf_st.pipeline.run import Run
 from leaf_st.teacher.workers import Partition
@@ -176,3 +178,40 @@ def test_all_train_as_many_steps_as_the_first_found_time_for(recipe, tmp_path):
     steps = json.loads((tmp_path / "run" / "recipe.json").read_text())["resolved"]["training"]["arguments"]["max_steps"]
     assert steps >= 1
     assert (tmp_path / "run" / "checkpoints" / f"checkpoint-{steps}" / "complete.json").is_file()
+
+
+def _embed_where_the_first_alone_computes_bfloat16(recipe, folder):
+    precision.bfloat16_is_fast = lambda device: os.environ["RANK"] == "0"
+    store = Run(recipe, folder).embed()
+    assert store.fingerprint.precision == "bfloat16"
+
+
+def test_processes_on_machines_of_two_kinds_use_the_precision_of_the_first(recipe, tmp_path):
+    asked = load_recipe(recipe)
+    mixed = replace(asked, teacher=replace(asked.teacher, precision="auto"))
+    processes = together.start(2, _embed_where_the_first_alone_computes_bfloat16, mixed, tmp_path / "run")
+    assert together.join(processes) == [0, 0]
+    assert len(list((tmp_path / "run" / "store").glob("shard-*"))) == 2
+
+
+def _embed_within_a_budget(recipe, folder, max_tokens):
+    os.environ["OPENAI_API_KEY"] = KEY
+    with pytest.raises(BudgetError, match="the budget of 900 tokens is reached"):
+        Run(recipe, folder, max_tokens).embed()
+
+
+def test_a_process_within_its_budget_finishes_its_shards(recipe, tmp_path, tiny_teacher_folder):
+    texts = [f"{number} {'a ' * 60 if number // 10 % 2 == 0 else ''}" for number in range(80)]
+    (tmp_path / "texts.txt").write_text("\n".join(texts))
+    asked = load_recipe(recipe)
+    with serve(latency=0.2) as server:
+        paid = replace(
+            asked,
+            texts=replace(asked.texts, source=str(tmp_path / "texts.txt")),
+            teacher=replace(server.spec(), rows_per_shard=10),
+            student=replace(asked.student, backbone=str(tiny_teacher_folder)),
+            training=replace(asked.training, held_out_rows=8),
+        )
+        assert together.join(together.start(2, _embed_within_a_budget, paid, tmp_path / "run", 1800)) == [0, 0]
+    numbers = sorted(int(path.name[6:14]) for path in (tmp_path / "run" / "store").glob("shard-*"))
+    assert numbers == [0, 1, 3, 5, 7]  # the long texts in the even shards use up the budget of the first process

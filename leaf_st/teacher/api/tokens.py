@@ -10,7 +10,7 @@ from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError  # type: i
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from leaf_st.errors import InputError
+from leaf_st.errors import BudgetError, InputError
 from leaf_st.hub.settings import check_download
 from leaf_st.models.find import find_model
 from leaf_st.models.lfs import is_lfs_pointer
@@ -78,14 +78,14 @@ class ApiTokens:
         """Check that the budget allows texts with these numbers of tokens.
 
         Raises:
-            InputError: If the budget does not allow them.
+            BudgetError: If the budget does not allow them.
         """
         usage, most = self._usage, self._most
         expected = round((int(tokens.sum()) + usage.reserved) * max(1.0, usage.tokens_per_estimate))
         if self._tokenizer is None:
             expected = round(expected * _MARGIN)
         if most is not None and usage.tokens + expected > most:
-            raise InputError(
+            raise BudgetError(
                 f"the budget of {most:,} tokens{self.price_in_words(most)} is reached: {usage.tokens:,} are used, the "
                 f"next texts need about {expected:,}; the same command resumes here with the same budget again"
             )

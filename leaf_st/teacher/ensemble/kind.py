@@ -8,7 +8,7 @@ from leaf_st.errors import InputError
 from leaf_st.recipe import TeacherSpec
 from leaf_st.teacher.ensemble.paid import combine
 from leaf_st.teacher.ensemble.teacher import Ensemble, ensemble_precision, ensemble_revisions
-from leaf_st.teacher.kind import DOCUMENTS, Code, Parts, TeacherKind, precision_of, quoted, require_unset
+from leaf_st.teacher.kind import DOCUMENTS, Code, Parts, TeacherKind, quoted, require_unset
 from leaf_st.teacher.protocol import Revisions, Teacher
 
 if TYPE_CHECKING:
@@ -53,11 +53,11 @@ class EnsembleKind(TeacherKind):
         """Return the members' precisions, joined."""
         return ensemble_precision(spec)
 
-    def with_precision(self, spec: TeacherSpec, teacher: Teacher) -> TeacherSpec:
-        """Return ``spec`` with the precision of each member."""
-        assert isinstance(teacher, Ensemble)
-        pairs = zip(spec.ensemble, teacher.members, strict=True)
-        return replace(spec, ensemble=[replace(member, precision=precision_of(opened)) for member, opened in pairs])
+    def with_precision(self, spec: TeacherSpec, precision: str) -> TeacherSpec:
+        """Return ``spec`` with the precision of each member; the inverse of `ensemble_precision`."""
+        named = precision.split("+")
+        pairs = zip(spec.ensemble, named * len(spec.ensemble) if len(named) == 1 else named, strict=True)
+        return replace(spec, ensemble=[self._kind_of(member).with_precision(member, name) for member, name in pairs])
 
     def with_limits(self, spec: TeacherSpec, asked: TeacherSpec) -> TeacherSpec:
         """Return ``spec`` with the ``asked`` limits of each member."""
