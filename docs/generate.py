@@ -4,8 +4,8 @@ Command:  python docs/generate.py
 
 A block stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. NAME is ``cli``, ``recipe``,
 ``architectures``, ``argument_defaults``, ``refused_arguments``, ``public_sets``, ``measurements``, ``benchmarks``,
-``students``, ``chaos``, ``gpu_training``, ``scaling``, ``plans``, ``agreement_and_retention``, ``onnx_snippet``,
-``static_query``, ``MODEL/headline``, or ``MODEL/MEASUREMENT`` for the command and the rows in
+``students``, ``sweep``, ``chaos``, ``gpu_training``, ``scaling``, ``plans``, ``agreement_and_retention``,
+``onnx_snippet``, ``static_query``, ``MODEL/headline``, or ``MODEL/MEASUREMENT`` for the command and the rows in
 ``model_cards/MODEL/results/`` or ``docs/measured/MODEL/``.
 tests/test_docs.py compares the pages with what this script writes.
 """
@@ -27,10 +27,12 @@ from leaf_st.evaluation.measurements.registry import MEASUREMENTS
 from leaf_st.evaluation.measurements.tasks import TASKS
 from leaf_st.evaluation.modes import STUDENT_MODES
 from leaf_st.evaluation.results import TWO_SIDED, averages, retention, retention_intervals
+from leaf_st.evaluation.rows import read_rows
 from leaf_st.evaluation.tasks.public_sets import PUBLIC_SETS
 from leaf_st.export.forms import FORMS, recommended_form
 from leaf_st.pipeline.recipe_file import shown_fields
 from leaf_st.pipeline.screening.runs import measured_runs
+from leaf_st.pipeline.sweep_table import SweepRow, format_sweep
 from leaf_st.publishing.card.render import onnx_snippet
 from leaf_st.publishing.results import Results, read_results
 from leaf_st.training.arguments import DEFAULTS, REFUSED
@@ -68,6 +70,9 @@ def _content(name: str) -> str:
         return _benchmarks()
     if name == "students":
         return _students()
+    if name == "sweep":
+        rows = read_rows(ROOT / "docs" / "measured" / "sweep.json", SweepRow)
+        return f"```text\n{format_sweep(rows)}\n```\n"
     if name == "chaos":
         return _chaos()
     if name == "gpu_training":
