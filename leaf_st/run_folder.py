@@ -95,8 +95,8 @@ def run_of(folder: Path) -> Path | None:
     """Return ``folder`` if it is a run, or the run whose model folder it is; None for any other folder."""
     for run in (folder, folder.parent, folder.resolve().parent):  # the parent of Path(".") is Path(".")
         student = run / MODEL
-        known = (run.resolve(), student.resolve())
-        if (run / RECIPE).is_file() and student.is_dir() and folder.resolve() in known:
+        # os.path.isfile, because Path.is_file raises for a name that is too long
+        if os.path.isfile(run / RECIPE) and student.is_dir() and folder.resolve() in (run.resolve(), student.resolve()):
             return run
     return None
 

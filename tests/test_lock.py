@@ -20,7 +20,7 @@ def _hold(folder, ready):
 
 def test_a_second_process_is_refused_until_the_first_ends_or_is_killed(tmp_path):
     ours, theirs = forked.CONTEXT.Pipe()
-    process = forked.CONTEXT.Process(target=_hold, args=(tmp_path, theirs))
+    process = forked.CONTEXT.Process(target=_hold, args=(tmp_path, theirs), daemon=True)
     process.start()
     ours.recv()
     with pytest.raises(InputError, match="expected no other process, found one that writes"), only_process(tmp_path):
@@ -54,6 +54,22 @@ def test_only_a_file_system_without_locks_lets_every_process_enter(tmp_path, mon
             pytest.fail("entered")
 
 
+def test_a_lock_that_another_user_made_lets_every_process_enter(tmp_path, monkeypatch):
+    numbers = [errno.EACCES, errno.EROFS, errno.EOPNOTSUPP, errno.ENOSPC]
+    errors = iter([OSError(number, os.strerror(number)) for number in numbers])
+
+    def fail(*_):
+        raise next(errors)
+
+    monkeypatch.setattr(os, "open", fail)
+    for _ in numbers[:3]:
+        with only_process_of_part(tmp_path / "lock", tmp_path, 0, 1):
+            pass
+    part = only_process_of_part(tmp_path / "lock", tmp_path, 0, 1)
+    with pytest.raises(OSError, match=os.strerror(numbers[3])), part:
+        pytest.fail("entered")
+
+
 def _hold_part(folder, index, count, ready):
     with only_process_of_part(folder / "lock", folder, index, count):
         ready.send(True)
@@ -67,7 +83,7 @@ def test_a_part_has_one_process_and_the_whole_excludes_all_parts(tmp_path):
 
     for held, refused, free in (((1, 4), [(1, 4), (0, 1)], [(0, 4), (2, 4)]), ((0, 1), [(0, 1), (3, 4)], [])):
         ours, theirs = forked.CONTEXT.Pipe()
-        process = forked.CONTEXT.Process(target=_hold_part, args=(tmp_path, *held, theirs))
+        process = forked.CONTEXT.Process(target=_hold_part, args=(tmp_path, *held, theirs), daemon=True)
         process.start()
         ours.recv()
         for index, count in refused:

@@ -51,7 +51,7 @@ def _add_measurement(parser: argparse.ArgumentParser, measurement: Measurement[A
 def _measure(measurement: Measurement[Any], options: argparse.Namespace) -> None:
     assert measurement.measure is not None  # otherwise it has no command
     quieten()
-    if measurement.before_pull is not None and not Path(options.model).is_dir():
+    if measurement.before_pull is not None and not os.path.isdir(options.model):
         measurement.before_pull(options.model)
         options.model = str(_pulled(options.model, measurement.command))
     first = options.model if isinstance(options.model, str) else options.model[0]

@@ -58,6 +58,9 @@ def _run(options: argparse.Namespace) -> None:
 
         if options.budget_usd is not None or options.max_tokens is not None:
             raise InputError("--dry-run: expected no budget, because a plan states the price: leave out the budget")
+        if run.held_out_results() is not None:
+            print(f"the student in {run.folder} is trained and measured: no text is embedded, and nothing is trained")
+            return
         planned = plan(run.recipe, run.folder)
         if run.leave_group():
             print(format_plan(planned))

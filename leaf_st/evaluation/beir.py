@@ -27,7 +27,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.beir_rows import QRELS, TEXTS, as_grade, as_id, missing_column, names_of, read_rows
+from leaf_st.evaluation.beir_rows import QRELS, TEXTS, as_grade, as_id, missing_column, read_rows
 from leaf_st.evaluation.set_files import open_parquet, warn_shortened
 from leaf_st.models.identity import hash_files
 from leaf_st.texts.content import PACKED
@@ -39,8 +39,8 @@ _NAMED_QRELS = ("qrels.parquet", "qrels/test.tsv", "qrels.tsv", "qrels/*.parquet
 _QRELS_FILES = (*_NAMED_QRELS, "data/*.parquet")
 _FORMS = {".parquet", ".arrow", ".jsonl", ".json", ".csv", ".tsv"}  # endings of tables, most of which are not read
 # Parts of mteb's sets for reranking and of sets with instructions.
-_CANDIDATES = re.compile(r"(.*-)?top_ranked(\..*)?")
-_INSTRUCTIONS = re.compile(r"(.*-)?instructions?(\..*)?")
+_CANDIDATES = re.compile(r"(.*-)?top_ranked(\.parquet|\.jsonl)?")
+_INSTRUCTIONS = re.compile(r"(.*-)?instructions?(\.parquet|\.jsonl)?")
 _SHOWN = 8  # files in an error
 _RELEVANT = 1  # the grade of a document in a file without scores
 
@@ -195,7 +195,7 @@ def _require_plain(folder: Path, queries: Path) -> None:
             f"each query: name the task of mteb instead of the folder, or remove {found} to search the whole corpus"
         )
     found = next(filter(_INSTRUCTIONS.fullmatch, names), None)
-    if found is None and "instruction" in names_of(queries):
+    if found is None and any(row.get("instruction") for row in read_rows(queries, ())):
         found = f"the column instruction of {queries.name}"
     if found:
         raise InputError(

@@ -16,7 +16,7 @@ from leaf_st.texts.lines import bounded_lines
 
 QRELS = ("query-id", "corpus-id", "score")
 TEXTS = ("_id", "text")  # of documents and queries
-_COLUMNS = (*TEXTS, "id", "title", *QRELS)  # other columns may be large
+_COLUMNS = (*TEXTS, "id", "title", "instruction", *QRELS)  # other columns may be large
 _TREC = ("query-id", "iteration", "corpus-id", "score")
 _LARGEST_GRADE = 2**31 - 1  # mteb reads grades as int32
 

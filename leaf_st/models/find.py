@@ -94,8 +94,7 @@ def find_model(
     if name.endswith(ASYMMETRIC) and (student := name.removesuffix(ASYMMETRIC)) in ZOO:
         raise ModelError(
             name,
-            f"expected one model, found student and teacher in one: name {student}; asymmetric mode measures the two "
-            "together",
+            f"expected one model, found student and teacher in one: name {student} or {ZOO[student].teacher.hub_id}",
         )
     if name in ZOO:
         hub_id, pinned = ZOO[name].hub_id, ZOO[name].revision
@@ -394,7 +393,7 @@ def _explained(name: str, revision: str | None, error: Exception) -> ModelError:
                 f"the hub's cache has {folder}, but not the hub's list of files, so the folder may be only a part of "
                 "the model"
             )
-            others = "name this folder if it is complete"
+            others = f"name this folder if it is complete, or {others}"
     problem = explain_download(error, "model", others, missing)
     return ModelError(name, problem) if is_refused(error) else UnreachableError(name, problem)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from leaf_st.errors import InputError
 from leaf_st.hub.dataset_files import dataset_commit
-from leaf_st.hub.dataset_url import is_dataset_url
+from leaf_st.hub.dataset_url import is_dataset_url, parse_dataset_url
 from leaf_st.models.find import commit_of, content_hash, earlier_content_hash, find_model, local_model, published_as
 from leaf_st.pipeline.exclude import with_excluded_sets
 from leaf_st.recipe import PAPER, TEACHER_OF_START, Recipe, TextsSpec
@@ -57,34 +57,50 @@ def _with_recorded_values(asked: Recipe, folder: Path) -> Recipe:
     if known is not None and has_begun_training(folder):  # the results of the student have its name
         asked = replace(asked, name=known["resolved"].get("name", asked.name))
     if known is None:
-        named = _with_named_teacher(_with_commits(asked, None))
+        named = _with_named_teacher(_with_commits(asked))
         named = replace(named, teacher=kind_of(named.teacher).with_table(named.teacher, named.texts))
         return with_excluded_sets(named, folder, None)
-    recorded = Recipe.from_dict(known["resolved"])
+    recorded = _at_recorded_commit(Recipe.from_dict(known["resolved"]), known)
     resolved = with_excluded_sets(recorded, folder, recorded.texts)
     changed = {re.split(r"[. ]", key)[0] for key in differences(known["recipe"], asked)}
     if not changed:
         return resolved
-    asked = _with_commits(asked, known)
+    asked = _with_commits(asked, known["recipe"], recorded)
     teacher = kind_of(resolved.teacher).with_limits(resolved.teacher, asked.teacher)
     recipe = with_excluded_sets(replace(asked, teacher=teacher), folder, recorded.texts)
     return _with_resolved_parts(recipe, resolved, changed - {"texts"})
 
 
-def _with_commits(recipe: Recipe, known: Mapping[str, Any] | None) -> Recipe:
-    """Return ``recipe`` with the commits of its data sets on the hub: those of the run ``known``, or else the newest.
+def _with_commits(recipe: Recipe, before: Mapping[str, Any] | None = None, recorded: Recipe | None = None) -> Recipe:
+    """Return ``recipe`` with the commits of its data sets on the hub.
 
-    A resumed run must read the same texts again.
+    A resumed run must read the same texts again, and a new run reads the newest commit.
+
+    Args:
+        recipe: The recipe of this call.
+        before: The recipe of the earlier call as JSON values; None for a new run.
+        recorded: The recipe of the earlier call with every value that it determined.
     """
 
     def at_commit(part: str, spec: TextsSpec) -> TextsSpec:
-        before = {} if known is None else known["recipe"].get(part) or {}
-        if known is not None and before.get("source") == spec.source and is_dataset_url(spec.source):
-            return replace(spec, source=known["resolved"][part]["source"])
+        known: TextsSpec | None = getattr(recorded, part, None)
+        if known is not None and before is not None and (before.get(part) or {}).get("source") == spec.source:
+            return replace(spec, source=known.source)
         return replace(spec, source=newest_source(spec.source, part))
 
     general = None if recipe.general is None else at_commit("general", recipe.general)
     return replace(recipe, texts=at_commit("texts", recipe.texts), general=general)
+
+
+def _at_recorded_commit(recorded: Recipe, known: Mapping[str, Any]) -> Recipe:
+    """Return ``recorded`` with the commit of its texts, which earlier versions recorded beside the recipe."""
+    source, commit = recorded.texts.source, (known.get("commits") or {}).get("texts")
+    if commit is None or not is_dataset_url(source):
+        return recorded
+    pinned, table = parse_dataset_url(source).at(commit), recorded.teacher.table
+    if table is not None and table.source == source:
+        recorded = replace(recorded, teacher=replace(recorded.teacher, table=replace(table, source=pinned)))
+    return replace(recorded, texts=replace(recorded.texts, source=pinned))
 
 
 def _with_resolved_parts(recipe: Recipe, resolved: Recipe, changed: Set[str]) -> Recipe:

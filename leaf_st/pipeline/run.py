@@ -174,7 +174,8 @@ class Run:
         self._existing_sets()
         self._read_excluded()
         self._require_texts()
-        with or_train(self.folder / STORE) if self.recipe.teacher.api else nullcontext():
+        has_general = self.recipe.general is None or (self.folder / GENERAL / STORE_MANIFEST).is_file()
+        with or_train(self.folder / STORE) if self.recipe.teacher.api and has_general else nullcontext():
             fingerprint = self.teacher.fingerprint
         student = self._build_student(fingerprint)
         cut_at = self._cut_at(student)

@@ -94,8 +94,11 @@ def sweep(recipe: Recipe, names: Sequence[str], folder: Path, tasks: Sequence[st
             _export(folder / name, texts)
     timed = _time({name: folder / name / MODEL for name in names}, queries)
     # Each run is opened again, because an open run keeps its teacher in memory.
-    shared = SharedTeacher(lambda: runs[names[0]]().teacher)
-    rows = [_measure(run(), tasks, timed[name], shared) for name, run in runs.items()]
+    shared, first = SharedTeacher(lambda: runs[names[0]]().teacher), folder / names[0] / FIT
+    rows = []
+    for name, run in runs.items():
+        is_same = _content(folder / name / FIT) == _content(first)  # a longer text shifts the axes of an ensemble
+        rows.append(_measure(run(), tasks, timed[name], shared if is_same else None))
     write_rows(folder / ROWS, rows)
     text = standalone(draw(figure(rows)))
     write_whole(folder / FIGURE, lambda path: _write(path, text))
@@ -173,6 +176,8 @@ def _train(recipes: Mapping[Path, Recipe]) -> None:
     del source, student  # frees the memory of a large teacher
     for folder in sorted(missing, key=lambda folder: folder != first):  # the others get the first one's token ids
         run = Run(recipes[folder], folder)
+        texts = replace(run.recipe.texts, source=resolved.texts.source)
+        run.recipe = replace(run.recipe, texts=texts, general=resolved.general)
         if folder in tokens and is_too_short(cut_at, tokens[folder]):
             _logger.info("the texts of %s are cut to %s tokens, fewer than %s reads", first, f"{cut_at:,}", folder)
             run.embed()
@@ -182,8 +187,7 @@ def _train(recipes: Mapping[Path, Recipe]) -> None:
             _share(first, folder)
             axes = folder / FIT
             teacher = resolved.teacher.with_fit(axes) if axes.is_file() else resolved.teacher
-            texts = replace(run.recipe.texts, source=resolved.texts.source)
-            run.recipe = replace(run.recipe, texts=texts, general=resolved.general, teacher=teacher)
+            run.recipe = replace(run.recipe, teacher=teacher)
         _logger.info("training of %s", folder)
         run.train()
 
@@ -311,7 +315,7 @@ def _time(models: Mapping[str, Path], queries: Sequence[str]) -> dict[str, Laten
     return {row.model: row for row in rows if row.backend == backends[row.model]}
 
 
-def _measure(run: Run, tasks: Sequence[str], timed: LatencyRow, shared: SharedTeacher) -> SweepRow:
+def _measure(run: Run, tasks: Sequence[str], timed: LatencyRow, shared: SharedTeacher | None) -> SweepRow:
     """Measure what the student of ``run`` keeps."""
     _logger.info("measurements of %s", run.folder)
     model = run.folder / MODEL
@@ -338,6 +342,10 @@ def _measure(run: Run, tasks: Sequence[str], timed: LatencyRow, shared: SharedTe
 def _measure_held_out(run: Run) -> tuple[list[AgreementRow], Alignment]:
     """Return agreement and distance on the held-out texts; if the store was deleted, as they were measured before."""
     return run.held_out_results() or (run.measure_agreement(), run.measure_alignment())
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,5 +1,6 @@
 """The folder RUN/publish, which is uploaded to the hub: the model, its card, and the manifest of its files."""
 
+import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,8 @@ from leaf_st.student.asymmetric import with_teacher
 from leaf_st.teacher.open import teacher_spec
 
 CARD = "README.md"
+
+_logger = logging.getLogger(__name__)
 
 
 def prepare(run: Path, repo_id: str, *, asymmetric: bool = False, without_results: bool = False) -> list[Check]:
@@ -78,9 +81,10 @@ def _require_generated_card(run: Path) -> None:
     card, kept = run / PUBLISH / CARD, run / MODEL / CARD
     written = read_manifest(run / PUBLISH / MANIFEST).files.get(CARD)
     if written is not None and card.is_file() and file_hashes(card) != written:
+        remedy = f"merge it into {kept}" if kept.exists() else f"move it to {kept}"
         raise InputError(
-            f"{card}: expected the card that leaf-st push wrote, found an edited one: move it to {kept}, which is "
-            "published in place of a generated card, or delete it"
+            f"{card}: expected the card that leaf-st push wrote, found an edited one: {remedy}, which is published in "
+            "place of a generated card, or delete it"
         )
 
 
@@ -100,9 +104,11 @@ def _fill(
 ) -> None:
     """Fill the new ``folder`` with the model folder of ``run``, or with the composed ``model``, and its description."""
     record = without_checksums(strip_record(read_record(run / MODEL)))  # the manifest has those of the published files
+    if (own := run / MODEL / CARD).is_file():
+        _logger.info("%s is published in place of a generated card", own)
     if asymmetric:
         save_portable(model, folder)
-        if (own := run / MODEL / CARD).is_file():
+        if own.is_file():
             shutil.copyfile(own, folder / CARD)
     else:
         try:

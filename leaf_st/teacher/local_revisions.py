@@ -13,7 +13,8 @@ def local_revisions(spec: TeacherSpec) -> Revisions:
     files = content_hash(folder, code=spec.trust_remote_code)
     revision = with_end_tokens(files, folder)
     if spec.trust_remote_code and (code := other_code(folder)) is not None:  # earlier versions left the code out
-        return Revisions(f"{code}+{revision}", earlier_revision=revision)
+        first = first_content_hash(folder) if revision == files else None
+        return Revisions(f"{code}+{revision}", first, revision)
     if revision != files:  # earlier versions left the tokens out
         return Revisions(revision)
     earlier = earlier_content_hash(folder)

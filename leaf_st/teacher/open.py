@@ -1,5 +1,6 @@
 """Opening the teacher of a `TeacherSpec`: the only module that knows all kinds of teachers."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -83,7 +84,7 @@ def teacher_spec(
     """
     published = None if student_name is None else published_as(student_name)
     record: dict[str, Any] = {}
-    if student_name is not None and (published is None or Path(student_name).is_dir()):
+    if student_name is not None and (published is None or os.path.isdir(student_name)):
         record = _record_of(student_name, teacher)
     recorded = _recorded_spec(record)
     if teacher is not None and (recorded is None or recorded.name != teacher):
@@ -189,8 +190,7 @@ def require_recorded_folders(record: Mapping[str, Any], spec: TeacherSpec, where
         if was_folder and local_model(part.model) is None:
             raise InputError(
                 f"teacher {part.model}, recorded in {where}: expected the folder that the student learned from, found "
-                "no such folder: move it back, or name its new folder with --teacher or teacher= (teacher.model in a "
-                "recipe)"
+                "no such folder: move it back, or name its new folder in a command with --teacher"
             )
 
 

@@ -313,6 +313,8 @@ def test_a_measured_student_whose_store_was_deleted_needs_no_vectors(recipe, bei
     assert again.splitlines()[-2:] == [result, student]
     assert "embedded again" not in again
     assert not Path("out/store").exists()
+    _run(*command, "--dry-run")
+    assert "the student in out is trained and measured: no text is embedded" in capsys.readouterr().out
     Path("out/results/agreement.json").unlink()  # needs the vectors
     _run(*command)
     assert (

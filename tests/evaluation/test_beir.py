@@ -354,6 +354,13 @@ def test_candidates_for_reranking_are_not_left_out_silently(tmp_path, name):
     assert load_beir(tmp_path, unjudged=True).corpus == expected.corpus
 
 
+def test_no_instruction_is_nothing_left_out(tmp_path):
+    queries = [{**row, "instruction": instruction} for row, instruction in zip(QUERIES, (None, ""), strict=True)]
+    folder = _write(tmp_path, queries=queries)
+    (folder / "instructions.md").touch()  # for those who judge
+    assert load_beir(folder).queries == [{"id": "q1", "text": "judged"}]
+
+
 @pytest.mark.parametrize("form", ["jsonl", "parquet", "folder"])
 def test_instructions_are_not_left_out_silently(tmp_path, form):
     queries = QUERIES if form == "folder" else [{**row, "instruction": "Find cats."} for row in QUERIES]

@@ -4,6 +4,7 @@ from letters import open_model
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.search import Hit, format_hits, search
+from leaf_st.student.asymmetric import compose
 
 DOCUMENTS = ["abc abd", "hgf hhh", "a b c", "zzz yyy", "bcd efg hij", "kl mn op"]
 
@@ -29,6 +30,13 @@ def test_without_a_teacher_there_is_one_list(tiny_student):
     found = search("ab cd", DOCUMENTS, student=tiny_student, teacher=None)
     assert list(found) == ["standard"]
     assert len(found["standard"]) == len(DOCUMENTS)
+
+
+def test_student_and_teacher_in_one_model_search_together(tiny_student, tiny_teacher):
+    pair = compose(tiny_student, tiny_teacher)
+    found = search("ab cd", DOCUMENTS, student=pair, teacher=None)["standard"]
+    cosines = tiny_teacher.encode(DOCUMENTS) @ tiny_student.encode("ab cd")
+    assert [hit.row for hit in found] == np.argsort(-cosines).tolist()
 
 
 def test_a_query_without_a_token_is_refused(tiny_student, monkeypatch):

@@ -17,6 +17,7 @@ from leaf_st.hub.dataset_url import DatasetUrl, parse_dataset_url
 from leaf_st.pipeline.recipe_file import override
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
+from leaf_st.run_folder import read_record, write_record
 from leaf_st.teacher.open import open_teacher, usable_texts
 from leaf_st.teacher.precompute import precompute
 from leaf_st.texts.read import read_texts
@@ -216,6 +217,11 @@ def test_a_new_run_reads_the_newest_commit_and_a_resumed_run_its_own(published, 
             resumed = Run(changed, tmp_path / "run")
             assert len(resumed.embed()) == 2 * ROWS
             assert resumed.recipe.texts.source == resumed.recipe.teacher.table.source == f"{URL}@{COMMIT}/en"
+        record = read_record(tmp_path / "run")  # as an earlier version wrote it
+        for part in (record["resolved"]["texts"], record["resolved"]["teacher"]["table"]):
+            part["source"] = f"{URL}/en"
+        write_record(tmp_path / "run", record)
+        assert len(Run(recipe, tmp_path / "run").embed()) == 2 * ROWS
         new = Run(recipe, tmp_path / "new")
         assert len(new.embed()) == 2 * ROWS - 10
         assert new.recipe.texts.source == f"{URL}@{hub.newest}/en"

@@ -723,7 +723,7 @@ def _hold_store(folder, ready):
 def test_texts_are_embedded_by_one_launch_at_a_time(recipe, tmp_path):
     (tmp_path / "run").mkdir()
     ours, theirs = forked.CONTEXT.Pipe()
-    process = forked.CONTEXT.Process(target=_hold_store, args=(tmp_path / "run", theirs))
+    process = forked.CONTEXT.Process(target=_hold_store, args=(tmp_path / "run", theirs), daemon=True)
     process.start()
     ours.recv()
     for partition, part in ((Partition(), ""), (Partition(1, 2), ", partition 1/2")):

@@ -17,7 +17,7 @@ from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
 from leaf_st.errors import InputError
-from leaf_st.evaluation.embedder import Embedder, TeacherOrStudent, Vectors, check_modes
+from leaf_st.evaluation.embedder import Embedder, TeacherOrStudent, Vectors, check_modes, require_one_model
 from leaf_st.evaluation.modes import ROLES, Mode, Role
 from leaf_st.evaluation.results import (
     TASKS_FILE,
@@ -78,6 +78,7 @@ def evaluate_tasks(
         raise InputError(
             "mode asymmetric: expected a task with queries and documents, found none: name one, or another mode"
         )
+    require_one_model(student)
     check_modes(possible, teacher, student)
     runner = _Runner(teacher, student, folder, batch_size, shared)
     for task in tasks:

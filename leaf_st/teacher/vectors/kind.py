@@ -32,6 +32,10 @@ class GivenKind(TeacherKind):
             "teacher's folder or hub id (--teacher), or use the student in standard mode"
         )
 
+    def precision(self, spec: TeacherSpec) -> str | None:
+        """Return None: the precision is the table's."""
+        return None
+
     def check_new(self, teacher: Teacher) -> None:
         """Check that the named model can have made the vectors."""
         assert isinstance(teacher, GivenVectors)
