@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import math
 import random
 import struct
 import time
@@ -85,7 +86,8 @@ class Api:
 
 
 def tokens_of(text):
-    return max(1, -(-len(text) // 4))
+    plain = sum(map(str.isascii, text))
+    return max(1, math.ceil(plain / 4 + (len(text.encode()) - plain) / 3))
 
 
 def hashed(text):

@@ -97,10 +97,9 @@ def _at_recorded_commit(recorded: Recipe, known: Mapping[str, Any]) -> Recipe:
     source, commit = recorded.texts.source, (known.get("commits") or {}).get("texts")
     if commit is None or not is_dataset_url(source):
         return recorded
-    pinned, table = parse_dataset_url(source).at(commit), recorded.teacher.table
-    if table is not None and table.source == source:
-        recorded = replace(recorded, teacher=replace(recorded.teacher, table=replace(table, source=pinned)))
-    return replace(recorded, texts=replace(recorded.texts, source=pinned))
+    pinned = parse_dataset_url(source).at(commit)
+    teacher = recorded.teacher.with_table_at(source, pinned)
+    return replace(recorded, texts=replace(recorded.texts, source=pinned), teacher=teacher)
 
 
 def _with_resolved_parts(recipe: Recipe, resolved: Recipe, changed: Set[str]) -> Recipe:

@@ -175,7 +175,9 @@ class Run:
         self._read_excluded()
         self._require_texts()
         has_general = self.recipe.general is None or (self.folder / GENERAL / STORE_MANIFEST).is_file()
-        with or_train(self.folder / STORE) if self.recipe.teacher.api and has_general else nullcontext():
+        spec = self.recipe.teacher
+        is_service = spec.embeds_new_texts and not spec.models
+        with or_train(self.folder / STORE) if is_service and has_general else nullcontext():
             fingerprint = self.teacher.fingerprint
         student = self._build_student(fingerprint)
         cut_at = self._cut_at(student)

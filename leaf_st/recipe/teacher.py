@@ -212,6 +212,12 @@ class TeacherSpec:
         members = {f"teacher.ensemble.{number}": member for number, member in enumerate(self.ensemble)}
         return {key: spec for key, spec in (members or {"teacher": self}).items() if spec.is_loaded}
 
+    def with_table_at(self, source: str, place: str) -> "TeacherSpec":
+        """Return the teacher with the table of given vectors at ``place``, if the table is at ``source``."""
+        if self.table is None or self.table.source != source:
+            return self
+        return replace(self, table=replace(self.table, source=place))
+
     def map_models(self, change: Callable[["TeacherSpec"], "TeacherSpec"]) -> "TeacherSpec":
         """Return the teacher with the results of ``change`` in place of the models that are loaded here."""
         if self.ensemble:
