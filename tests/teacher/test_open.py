@@ -109,7 +109,7 @@ def test_a_teacher_that_was_moved_is_named_and_keeps_its_settings_in_its_new_fol
     old.rename(new)
     message = (
         rf"^teacher {old}, recorded in {folder}: expected the folder that the student learned from, found no such "
-        "folder: move it back, or name its new folder with --teacher"
+        "folder: move it back, or name its new folder in a command with --teacher"
     )
     for call in (lambda: teacher_spec(folder), lambda: load(folder, asymmetric=True)):
         with pytest.raises(InputError, match=message):
