@@ -135,7 +135,8 @@ def load_model(
     if max_length is None:
         _require_own_length(model, folder, role, name)
     require_encoding(model, role, name)
-    require_masked_padding(model, role, name)
+    with _failures_named(f"{role} {name} cannot encode a text", role):
+        require_masked_padding(model, role, name)
     return model
 
 

@@ -97,6 +97,10 @@ class _Arrow:
             self.schema = self._stream().schema
         # Batches are not kept, because those of a compressed file are in memory.
         self.sizes = [len(batch) for batch in self._all()]
+        if self._file is None and self._source.tell() < self._source.size():
+            raise pa.ArrowInvalid(
+                "expected one stream of record batches, found more data after its end: split the file"
+            )
 
     def batches(self, piece: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         _require_once(self.schema, columns)

@@ -156,6 +156,20 @@ def test_a_model_that_cannot_encode_is_one_line(tiny_teacher_folder, tmp_path):
         _load(folder, role="teacher")
 
 
+def test_a_model_that_fails_only_at_some_lengths_is_one_line(tiny_teacher_folder, tmp_path):
+    folder = shutil.copytree(tiny_teacher_folder, tmp_path / "model")
+    for name, changes in (
+        ("config.json", {"chunk_size_feed_forward": 3}),
+        ("sentence_bert_config.json", {"max_seq_length": 63}),
+    ):
+        settings = json.loads((folder / name).read_text()) | changes
+        (folder / name).write_text(json.dumps(settings))
+    with pytest.raises(
+        InputError, match=r"^teacher .* cannot encode a text: ValueError: .*multiple of the chunk size 3"
+    ):
+        _load(folder, role="teacher")
+
+
 def test_a_tokenizer_that_fails_at_an_unknown_word_is_one_line(tiny_teacher_folder, tmp_path):
     folder = shutil.copytree(tiny_teacher_folder, tmp_path / "model")
     settings = json.loads((folder / "tokenizer.json").read_text())

@@ -76,3 +76,13 @@ def test_record_batches_are_read_in_any_order(tmp_path, open_writer, compression
     for piece in (2, 0, 3, 3, 1):
         (batch,) = file.batches(piece, ["text"])
         assert batch.to_pydict() == {"text": [f"text {row}" for row in range(10 * piece, 10 * piece + 10)]}
+
+
+def test_joined_streams_are_no_stream(tmp_path):
+    path, table = tmp_path / "a.arrow", pa.table({"text": ["a", "b"]})
+    with pa.ipc.new_stream(str(path), table.schema) as writer:
+        writer.write_table(table)
+    assert open_pieces(path).sizes == [2]
+    path.write_bytes(path.read_bytes() * 2)
+    with pytest.raises(pa.ArrowInvalid, match="found more data after its end: split the file"):
+        open_pieces(path)
