@@ -104,7 +104,7 @@ def _from_cache(part: DatasetUrl, patterns: Sequence[str]) -> Path | None:
         folder = _snapshot(part, patterns, local_files_only=True)
         if not _COMMIT.fullmatch(part.revision or ""):
             _logger.info(
-                "%s: commit %s in the hub's cache is read, which may not be the newest: name a commit as "
+                "%s: commit %s is read from the hub's cache; the hub may have a newer one. Name a commit as "
                 "hf://datasets/%s@COMMIT to read another",
                 *(part.repo_id, folder.name, part.repo_id),
             )

@@ -94,7 +94,7 @@ def _price(plan: Plan) -> list[str]:
     if service.usd is None:
         return [f"price      {tokens}; {service.settings} has no price_per_million_tokens"]
     each = f"{service.usd / service.tokens * 1e6:g} USD per million"
-    return [f"price      {plan.missing * service.usd:,.2f} USD: {tokens}, {each}; evaluation costs more"]
+    return [f"price      {plan.missing * service.usd:,.2f} USD: {tokens}, {each}; the evaluation is not included"]
 
 
 def _table(plan: Plan) -> str:

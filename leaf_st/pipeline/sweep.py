@@ -322,7 +322,9 @@ def _measure(run: Run, tasks: Sequence[str], timed: LatencyRow, shared: SharedTe
     graph = exported_files(model).get(timed.backend)
     rows = run.evaluate(tasks, shared)
     if others := dict.fromkeys(row.set for row in rows if row.metric != NDCG):
-        _logger.info("%s: in %s, not in the table, which shows nDCG@10", ", ".join(others), run.folder / RESULTS)
+        _logger.info(
+            "the table shows only nDCG@10; the scores on %s are in %s", ", ".join(others), run.folder / RESULTS
+        )
     results = [row for row in rows if row.metric == NDCG]
     agreement, alignment = _measure_held_out(run)
     return SweepRow(

@@ -83,8 +83,8 @@ def _require_generated_card(run: Path) -> None:
     if written is not None and card.is_file() and file_hashes(card) != written:
         remedy = f"merge it into {kept}" if kept.exists() else f"move it to {kept}"
         raise InputError(
-            f"{card}: expected the card that leaf-st push wrote, found an edited one: {remedy}, which is published in "
-            "place of a generated card, or delete it"
+            f"{card}: expected the card that leaf-st push wrote, found an edited one: {remedy} to publish the "
+            f"edited card, or delete {card} to publish a generated card"
         )
 
 

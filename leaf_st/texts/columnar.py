@@ -98,9 +98,7 @@ class _Arrow:
         # Batches are not kept, because those of a compressed file are in memory.
         self.sizes = [len(batch) for batch in self._all()]
         if self._file is None and self._source.tell() < self._source.size():
-            raise pa.ArrowInvalid(
-                "expected one stream of record batches, found more data after its end: split the file"
-            )
+            raise pa.ArrowInvalid("expected one stream, found several in the file: write each to a file of its own")
 
     def batches(self, piece: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         _require_once(self.schema, columns)

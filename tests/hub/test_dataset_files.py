@@ -145,7 +145,7 @@ def test_the_commit_that_comes_from_the_cache_is_logged(published, tmp_path, mon
         dataset_files.cache_clear()
         hub.newest = "f" * 40
         assert _texts(f"{URL}/en") == before
-        assert f"{NAME}: commit {COMMIT} in the hub's cache is read, which may not be the newest" in caplog.text
+        assert f"{NAME}: commit {COMMIT} is read from the hub's cache; the hub may have a newer one" in caplog.text
         caplog.clear()
         for _ in range(2):  # downloaded, then from the cache
             assert _texts(f"{URL}@{hub.newest}/en") == before

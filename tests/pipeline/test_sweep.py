@@ -176,7 +176,7 @@ def test_sets_without_a_column_are_named(family, place, tmp_path, capsys):
     sets = [str(place / "letters"), str(tmp_path / "similar.parquet")]
     _sweep(place, "--output", str(folder), "--tasks", *sets, students=["static"])
     written = capsys.readouterr().out
-    assert f"similar: in {folder / 'static' / 'results'}, not in the table, which shows nDCG@10" in written
+    assert f"the table shows only nDCG@10; the scores on similar are in {folder / 'static' / 'results'}" in written
     assert "nDCG@10 kept: share of the teacher's nDCG@10 on letters." in written
 
 

@@ -216,7 +216,7 @@ def test_an_edited_card_is_not_replaced(run, unchecked, asymmetric):
     card, kept = (run / part / "README.md" for part in ("publish", "model"))
     edited = card.read_text() + "Edited by hand.\n"
     card.write_text(edited)
-    with pytest.raises(InputError, match=rf"^{card}: expected the card .* found an edited one: move it to {kept}, whi"):
+    with pytest.raises(InputError, match=rf"^{card}: expected the card .* found an edited one: move it to {kept} to "):
         prepare(run, REPO, asymmetric=asymmetric)
     assert card.read_text() == edited
     card.rename(kept)

@@ -84,5 +84,5 @@ def test_joined_streams_are_no_stream(tmp_path):
         writer.write_table(table)
     assert open_pieces(path).sizes == [2]
     path.write_bytes(path.read_bytes() * 2)
-    with pytest.raises(pa.ArrowInvalid, match="found more data after its end: split the file"):
+    with pytest.raises(pa.ArrowInvalid, match="found several in the file: write each to a file of its own"):
         open_pieces(path)
