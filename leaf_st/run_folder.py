@@ -205,7 +205,7 @@ def _remedy(key: str, known: dict[str, Any], source: str) -> str:
 
         recorded = known["recipe"]["texts"].get("source")
         if (recorded, source) == (PAPER, DOCSTRINGS) and constants.HF_HUB_OFFLINE:
-            return f"unset {offline_variable()}, which lets recipes choose docstrings, or name another --output"
+            return f"unset {offline_variable()}, with which recipes choose docstrings, or name another --output"
         if (recorded, source) == (DOCSTRINGS, PAPER):
             return "add --set texts.source=docstrings to resume the run, or name another --output"
     return "name another --output, or delete the folder"

@@ -94,7 +94,7 @@ def test_texts_of_a_call_that_were_deleted_are_another_source(tmp_path):
 @pytest.mark.parametrize(
     ("began_offline", "remedy"),
     [
-        (False, "unset HF_HUB_OFFLINE, which lets recipes choose docstrings, or name another --output"),
+        (False, "unset HF_HUB_OFFLINE, with which recipes choose docstrings, or name another --output"),
         (True, "add --set texts.source=docstrings to resume the run, or name another --output"),
     ],
 )

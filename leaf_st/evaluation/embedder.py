@@ -30,11 +30,11 @@ QueriesAndDocuments = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Vectors:
-    """Vectors of the texts of a set, and how long it took to make them.
+    """Vectors of the texts of a set, and the time to make these vectors.
 
     Attributes:
         known: The vectors by model, side and prompt.
-        seconds: The time by model and side.
+        seconds: The time in seconds by model and side.
     """
 
     known: defaultdict[tuple[Role, Side, str | None], KeptVectors] = field(
@@ -46,7 +46,7 @@ class Vectors:
 class SharedTeacher:
     """A teacher of several students, which embeds the texts of each evaluation set once for all of them.
 
-    The vectors stay in temporary files as long as this object.
+    The vectors stay in temporary files until this object is deleted.
 
     Args:
         open: Function that opens the teacher at the first access.

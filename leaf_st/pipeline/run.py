@@ -224,10 +224,6 @@ class Run:
                 *(precision, own),
             )
             self._teacher = None
-            self._use_precision(precision)
-        self._use_precision(self.teacher.fingerprint.precision)
-
-    def _use_precision(self, precision: str) -> None:
         spec = self.recipe.teacher
         self.recipe = replace(self.recipe, teacher=kind_of(spec).with_precision(spec, precision))
 
