@@ -150,6 +150,11 @@ _TAGGED = Content("text between tags, as in XML and SGML", "write only the texts
 # A time on one of the first lines, in the forms of .srt and .vtt.
 _TIMED = re.compile(r"(?:.*\n){0,20}?[ \t]*(?:\d+:)?\d\d:\d\d[.,]\d{1,3}[ \t]*-->")
 _SUBTITLES = Content("subtitles with times", "write only the spoken texts, one per line")
+_MARK_OF_GIT = re.compile(r"^([<=>])\1{6}(?=[ \r\n])", re.MULTILINE)  # of a conflict between two versions
+# The line before each mail and the first line of its header.
+_MAILS = re.compile(r"From \S+ +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} [ \d]\d \d\d:\d\d.*\n[\w-]+: ")
+_MAILBOX = Content("mails (mbox)", "write only the texts of the mails, one per line")
+_NOT_TEXTS = ((_TIMED, _SUBTITLES), (_MAILS, _MAILBOX))
 # The change to Kanji and Kana. The change back, ESC ( B, also occurs in the output of terminals.
 _ISO_2022_JP = re.compile(rb"\x1b\$[@B]")
 _NULS = 4  # in a text without a byte-order mark; fewer may be damage
@@ -203,7 +208,8 @@ def _content(head: bytes, ending: str) -> Content | None:
     if (found := _by_magic(head)) is not None:
         return found
     encoding = _encoding(head)
-    text = head[encoding.start :].decode(encoding.name, errors="ignore").lstrip()
+    whole = head[encoding.start :].decode(encoding.name, errors="ignore")
+    text = whole.lstrip()
     for pattern, content in _MARKUP:
         if pattern.match(text):
             return content
@@ -215,7 +221,7 @@ def _content(head: bytes, ending: str) -> Content | None:
     if encoding.start == 0 and (found := _unmarked(head)) is not None:
         return found
     # A table may quote texts of these forms.
-    return _of_lines(text, is_cut) if ending == ".txt" or ending not in _EXPECTED else None
+    return _of_lines(whole, is_cut) if ending == ".txt" or ending not in _EXPECTED else None
 
 
 def _by_magic(head: bytes) -> Content | None:
@@ -243,10 +249,16 @@ def _text(head: bytes) -> Content | None:
     return None if _CONTROL.search(head) else _renamed("text", ".csv", ".tsv", ".jsonl", ".txt")
 
 
-def _of_lines(text: str, is_cut: bool) -> Content | None:
-    """Return the form of a file whose beginning ``text`` shows that its lines are not texts."""
-    if _TIMED.match(text):
-        return _SUBTITLES
+def _of_lines(whole: str, is_cut: bool) -> Content | None:
+    """Return the form of a file whose beginning ``whole`` shows that its lines are not texts."""
+    marks = list(_MARK_OF_GIT.finditer(whole))
+    if conflict := re.search("<=+>", "".join(mark[1] for mark in marks)):
+        line = whole.count("\n", 0, marks[conflict.start()].start()) + 1
+        return Content(f"a git conflict (<<<<<<<) in line {line:,}", "resolve the conflict, and remove its marks")
+    text = whole.lstrip()
+    for pattern, content in _NOT_TEXTS:
+        if pattern.match(text):
+            return content
     return _TAGGED if _is_tagged(text) else _separated(text, is_cut)
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from leaf_st.errors import FieldError
 from leaf_st.hub.dataset_url import is_dataset_url, parse_dataset_url
-from leaf_st.recipe import TextsSpec
+from leaf_st.recipe import KINDS, TextsSpec
 from leaf_st.texts.columnar import FORMATS
 from leaf_st.texts.content import PACKED, content_of
 from leaf_st.texts.folder import table_files, visible_files
@@ -60,8 +60,9 @@ def read_file(
         yield from _beir_rows(path, spec.text_column, skipped, key, progress)
         return
     skipped.update(map(partial(_reason, parts), _other_tables(path, parts)))
-    for source in [open_source(part, spec.text_column, key, progress) for part in parts]:
-        partition = _partition(source.path.relative_to(path), spec.kind_column)
+    partitions = [_partition(path, part, spec.kind_column, key) for part in parts]
+    sources = [open_source(part, spec.text_column, key, progress) for part in parts]
+    for source, partition in zip(sources, partitions, strict=True):
         if spec.kind_column != _KIND and not partition:
             source = source._replace(kind_column=spec.kind_column)
         for texts, kinds in read_blocks(source, (spec.kind_column,), skipped):
@@ -92,10 +93,22 @@ def _is_about_the_data(file: Path) -> bool:
     return file.suffix.lower() in _ABOUT or file.stem.upper() in ("README", "LICENSE", "LICENCE", "NOTICE")
 
 
-def _partition(part: Path, column: str) -> str:
-    """Return the value of ``column`` that a folder such as ``kind=query`` states for the file ``part``, as in Spark."""
-    names = [name.partition("=") for name in part.parts[:-1]]
-    return next((value for key, _, value in names if key.casefold() == column.casefold() and value != _NO_VALUE), "")
+def _partition(folder: Path, part: Path, column: str, key: str) -> str:
+    """Return the kind that a folder such as ``kind=query`` in ``folder`` states for the file ``part``, as in Spark.
+
+    Raises:
+        FieldError: If the folder states another value, so that none of its rows could be used.
+    """
+    for name in part.relative_to(folder).parts[:-1]:
+        stated, _, kind = name.partition("=")
+        if stated.casefold() != column.casefold() or kind in ("", _NO_VALUE):
+            continue
+        if kind not in KINDS:
+            expected = " or ".join(f"{stated}={known}" for known in KINDS)
+            remedy = f"rename the folder to {expected}, or name only this folder as the source and set {key}.kind"
+            raise FieldError(key, "source", f"expected folders named {expected}, found {name}: {remedy}", folder)
+        return kind
+    return ""
 
 
 def local_source(source: str, key: str = "texts") -> Path:
@@ -167,7 +180,7 @@ def titled_blocks(path: Path, text_column: str, title_column: str | None) -> Ite
         if title_column is not None:
             source = source._replace(column=title_column, setting=("texts", "title_column"))
         others = [name for name in names if name != source.column]
-        stated = _partition(part.relative_to(path), _KIND)
+        stated = _partition(path, part, _KIND, "texts")
         for block in read_blocks(source, others, Counter()):
             columns = dict(zip((source.column, *others), block, strict=True))
             rows = zip(columns[shown], columns[text_column], columns["title"], columns[_KIND], strict=True)

@@ -3,6 +3,7 @@
 import codecs
 import csv
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from io import TextIOWrapper
@@ -15,6 +16,8 @@ _CSV_FIELD_CHARACTERS = 1 << 24  # the csv module's default limit of 128 KiB is 
 
 EXTRA_CELLS = "with more cells than the header"  # the reason under which such rows of a csv file are counted
 NOT_OBJECT = "not a JSON object"
+LONG_INTEGER = f"with an integer of more than {sys.get_int_max_str_digits():,} digits"  # which json refuses
+TOO_DEEP = "nested too deeply for Python"
 
 _JSON_KINDS: dict[type, str] = {str: "a string", list: "an array", bool: "true or false", type(None): "null"}
 _COPIED_NULL = r"\N"  # in a format in which backslashes also stand for line ends
@@ -31,7 +34,7 @@ Record = Mapping[str, object]
 
 
 def read_jsonl(source: SourceFile, columns: Sequence[str], skipped: Counter[str]) -> Iterator[Block]:
-    """Yield the rows of a jsonl file; ``skipped`` counts the lines that are no JSON object.
+    """Yield the rows of a jsonl file; ``skipped`` counts the lines that are no JSON object or cannot be parsed.
 
     Raises:
         FieldError: If no row has the source's column, or none of the first rows has the column of kinds that the recipe
@@ -74,8 +77,10 @@ def _parse(line: str) -> Record | str:
             return NOT_OBJECT
         several = line[error.pos :].startswith("{")
         return f"{NOT_OBJECT} but several" if several else f"{NOT_OBJECT} but one with other characters after it"
-    except (ValueError, RecursionError):
-        return NOT_OBJECT
+    except ValueError:
+        return LONG_INTEGER
+    except RecursionError:
+        return TOO_DEEP
     return record if isinstance(record, dict) else f"{NOT_OBJECT} but {_JSON_KINDS.get(type(record), 'a number')}"
 
 
@@ -87,7 +92,8 @@ def read_csv(
     The header is the first line that is not blank.
 
     Raises:
-        FieldError: If the header lacks the source's column or names one of ``columns`` twice, or the file is broken.
+        FieldError: If the header lacks the source's column or names one of ``columns`` twice, if a row repeats the
+            header, or if the file is broken.
     """
     csv.field_size_limit(max(csv.field_size_limit(), _CSV_FIELD_CHARACTERS))
     # Strict, because an unclosed quote would otherwise turn the rest of the file into one text.
@@ -95,12 +101,15 @@ def read_csv(
     try:
         while records.fieldnames is not None and not "".join(records.fieldnames).strip():
             records.fieldnames = None  # a blank line: the next line is the header
-        _require_separated(source, records.fieldnames or (), delimiter)
-        source.require(records.fieldnames or ())
-        source.require_kinds(records.fieldnames or ())
-        source.refuse_similar(records.fieldnames or (), columns)
-        _require_once(source, records.fieldnames or (), columns)
+        names = list(records.fieldnames or ())
+        _require_separated(source, names, delimiter)
+        source.require(names)
+        source.require_kinds(names)
+        source.refuse_similar(names, columns)
+        _require_once(source, names, columns)
         for record in records:
+            if record[names[-1]] in names:  # false for almost every row
+                _refuse_header(source, names, record, records.line_num)
             # A text that contains separators and has no quotes would be cut at the first separator.
             if any(record.get(records.restkey, ())):
                 skipped[EXTRA_CELLS] += 1
@@ -139,6 +148,24 @@ def _require_once(source: SourceFile, names: Sequence[str], columns: Sequence[st
     for column in columns:
         if (count := names.count(column)) > 1:
             raise source.error(f"expected one column {column!r}, found {count}: rename all but one of them")
+
+
+def _refuse_header(source: SourceFile, names: list[str], record: Record, line: int) -> None:
+    """Check that ``record`` does not repeat the header, as in csv files that were joined.
+
+    A single name is no proof, because the name of a column may also be a text.
+    """
+    cells = [record[name] for name in names]
+    cells[0] = str(cells[0]).removeprefix("\ufeff")  # a byte-order mark, with which each file may begin
+    if len(names) < 2 or set(cells) != set(names):
+        return
+    remedy = "remove this line"
+    if cells != names:
+        remedy = "write the rows below this line with the columns in the order of the first line, and remove this line"
+    raise source.error(
+        f"expected a row, found the names of the columns again, as in several csv files that were joined: {remedy}",
+        f", line {line}",
+    )
 
 
 def read_txt(source: SourceFile, columns: Sequence[str], _: Counter[str]) -> Iterator[Block]:

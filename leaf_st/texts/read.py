@@ -16,13 +16,15 @@ from leaf_st.texts.dedupe import Deduplicator
 from leaf_st.texts.docstrings import docstring_texts
 from leaf_st.texts.exclude import EXCLUDED, Contents
 from leaf_st.texts.files import Rows, read_file
-from leaf_st.texts.lines import EXTRA_CELLS, NOT_OBJECT
+from leaf_st.texts.lines import EXTRA_CELLS, LONG_INTEGER, NOT_OBJECT, TOO_DEEP
 from leaf_st.texts.progress import PartProgress, ReadProgress
 from leaf_st.texts.select import Cut, Selection, limits_by_kind, total_limit
 
 _REMEDIES = {
     NOT_UTF_8: "convert the file to UTF-8",
     NOT_OBJECT: "write one JSON object per line",
+    LONG_INTEGER: "write such integers as strings, or leave them out",
+    TOO_DEEP: "write the texts without the nested values",
     NOT_TEXT: "name a column of strings; write a text that is a part of a list or an object into a column of its own",
     OTHER_KIND: "write query, document or nothing into the column of kinds (texts.kind_column), or rename this column",
     EXTRA_CELLS: "put texts that contain the separator in quotes",

@@ -355,6 +355,9 @@ def test_rows_of_another_form_come_with_a_remedy(tmp_path):
     array.write_text('{"text": "a"},\n{"text": "b"},\n')
     with pytest.raises(InputError, match=r"2 not a JSON object.*; write one JSON object per line"):
         read(array)
+    array.write_text('{"text": "a", "n": ' + "9" * 5000 + "}\n" + "[" * 100_000)
+    with pytest.raises(InputError, match=r"1 with an integer of .* 1 nested too .*; write such .*; write the texts w"):
+        read(array)
     lists = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": [["a"], ["b"]]}), lists)
     with pytest.raises(InputError, match=r"2 not text.*; name a column of strings"):
@@ -367,3 +370,50 @@ def test_a_column_of_json_is_no_column_of_texts(tmp_path):
     pq.write_table(pa.table({"text": column}), path)
     with pytest.raises(InputError, match=r"column 'text', found JSON, .*: write the column as text, in SQL with ->>"):
         read(path)
+
+
+CONFLICT = "\ncats\n<<<<<<< HEAD\ndogs\n{base}=======\nsnow\n>>>>>>> main\nrain\n"
+
+
+@pytest.mark.parametrize("base", ["", "||||||| 1a2b3c\nfog\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_git_conflict_is_named_with_its_line(tmp_path, base, end):
+    (tmp_path / "a.txt").write_text(CONFLICT.format(base=base).replace("\n", end), newline="")
+    with pytest.raises(InputError, match=r"found a git conflict \(<<<<<<<\) in line 3: resolve the conflict, and"):
+        read(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Cats\n=======\nCats sleep.\n",
+        "<<<<<<< is how a conflict begins\ndogs\n",
+        ">>>>>>> a quote\n=======\n<<<<<<< HEAD\n",
+        "<<<<<<<< eight\n========\n>>>>>>>> eight\n",
+    ],
+)
+def test_underlines_and_quotes_are_no_conflict(tmp_path, content):
+    (tmp_path / "a.txt").write_text(content)
+    assert read(tmp_path / "a.txt")[0] == content.splitlines()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a@b.org Sat Jan  3 01:05:34 1996",
+        "MAILER-DAEMON Fri Jul 08 12:08:34 2011",
+        "1@xxx Mon Mar 06 10:23:13 +0000 2023",
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_mailbox_is_no_file_of_texts(tmp_path, line, end):
+    path = tmp_path / "a.txt"
+    path.write_text(f"From {line}\nMessage-ID: <1>\nSubject: cats\n\nCats sleep.\n".replace("\n", end), newline="")
+    with pytest.raises(InputError, match=r"found mails \(mbox\): write only the texts of the mails, one per line"):
+        read(path)
+
+
+@pytest.mark.parametrize("content", ["From far away Mon Jan\ncats\n", "From a@b.org Sat Jan  3 01:05:34 1996\ncats\n"])
+def test_a_text_that_begins_with_from_is_a_text(tmp_path, content):
+    (tmp_path / "a.txt").write_text(content)
+    assert read(tmp_path / "a.txt")[0] == content.splitlines()

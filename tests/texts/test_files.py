@@ -233,7 +233,7 @@ def test_binary_columns_are_texts_in_utf8(tmp_path, kind):
 def test_jsonl_lines_that_are_no_objects_are_counted(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('["x"]\n{"text": "good"\n{"text": "good"}\n\n' + "[" * 100_000 + '\n{"kind": "query"}\n')
-    reasons = {"not a JSON object": 2, "not a JSON object but an array": 1}
+    reasons = {"not a JSON object": 1, "not a JSON object but an array": 1, "nested too deeply for Python": 1}
     assert rows(path) == ([("good", "document"), (None, "query")], Counter(reasons))
 
 
@@ -433,6 +433,20 @@ def test_a_folder_states_the_kind_in_any_case(tmp_path, name):
     assert rows(tmp_path)[0] == [Text("a b", "query")]
 
 
+@pytest.mark.parametrize("name", ["kind=Query", "KIND=answer", "kind=query "])
+def test_a_folder_of_another_kind_is_named(tmp_path, name):
+    for folder in ("kind=document", f"{name}/lang=en"):
+        (tmp_path / folder).mkdir(parents=True)
+        write_parquet(tmp_path / folder / "a.parquet", [{"text": "a b"}])
+    key = name.partition("=")[0]
+    kinds = f"{key}=query or {key}=document"
+    expected = f"expected folders named {kinds}, found {name}: rename the folder to {kinds}, or name only this folder"
+    with pytest.raises(InputError, match=rf"^general\.source .*: {expected} as the source and set general\.kind$"):
+        next(read_file(TextsSpec(source=str(tmp_path)), Counter(), "general"))
+    with pytest.raises(InputError, match=rf"^texts\.source .*: {expected}"):
+        list(titled_blocks(tmp_path, "text", None))
+
+
 class _Keys(encryption.KmsClient):
     def wrap_key(self, key_bytes, master_key_identifier):
         return base64.b64encode(key_bytes)
@@ -480,4 +494,29 @@ def test_a_number_of_thousands_of_digits_and_a_mark_before_a_line(tmp_path):
     path.write_text('{"text": "a", "n": ' + "9" * 5000 + '}\n\ufeff{"text": "b"}\n', encoding="utf-8")
     found, skipped = rows(path)
     assert found == [Text("b", "document")]
-    assert skipped == {"not a JSON object": 1}
+    assert skipped == {"with an integer of more than 4,300 digits": 1}
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize(
+    ("ending", "again", "remedy"),
+    [
+        ("csv", "id,text,kind", "remove this line$"),
+        ("csv", "text,kind,id", "write the rows below this line with the columns in the order of the first line"),
+        ("tsv", "id\ttext\tkind", "remove this line$"),
+    ],
+)
+def test_csv_files_that_were_joined_are_named(tmp_path, ending, again, mark, remedy):
+    path = tmp_path / f"a.{ending}"
+    first = "id,text,kind\n1,cats,query\n".replace(",", "\t" if ending == "tsv" else ",")
+    path.write_text(f"{first}{mark}{again}\n", encoding="utf-8")
+    found = "expected a row, found the names of the columns again, as in several csv files that were joined"
+    with pytest.raises(InputError, match=rf"a\.{ending}, line 3: {found}: {remedy}"):
+        rows(path)
+
+
+@pytest.mark.parametrize("content", ["text\ntext\ncats\n", "id,text\nid,a\n", "id,text,\nid,text,a\n", "id,text\nid\n"])
+def test_a_row_with_the_name_of_a_column_is_a_row(tmp_path, content):
+    path = tmp_path / "a.csv"
+    path.write_text(content)
+    assert len(rows(path)[0]) == content.count("\n") - 1
