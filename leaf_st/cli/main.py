@@ -34,12 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _require_current_folder()
         options = build_parser().parse_args(arguments)
         _require_temporary_folder()
-        if os.environ.get("RANK", "0") != "0":
-            os.environ["TQDM_DISABLE"] = "1"  # the first process shows the progress of all processes
         # A notebook sets its own backend for the commands of its shell too, and matplotlib refuses an unknown one.
         os.environ["MPLBACKEND"] = "svg"
-        os.environ.setdefault("TQDM_DELAY", _SECONDS_WITHOUT_BAR)  # read when tqdm is imported
-        _require_progress_bars()
+        _set_progress_bars()
         if not _has_home():  # mteb makes a folder for its cache when it is imported
             os.environ.setdefault("MTEB_CACHE", str(Path(tempfile.gettempdir(), "mteb")))
         _use_local_paths(options)
@@ -76,13 +73,19 @@ def _require_temporary_folder() -> None:
         ) from None
 
 
-def _require_progress_bars() -> None:
-    """Check that tqdm can be imported, which reads numbers from variables with these names."""
+def _set_progress_bars() -> None:
+    """Set the variables that tqdm reads when it is imported, and check those that the user has set."""
+    names = sorted(name for name in os.environ if name.startswith("TQDM_"))
+    if os.environ.get("RANK", "0") != "0":
+        os.environ["TQDM_DISABLE"] = "1"  # the first process shows the progress of all processes
+    os.environ.setdefault("TQDM_DELAY", _SECONDS_WITHOUT_BAR)
     try:
         import tqdm  # noqa: F401
     except ValueError as error:
-        names = ", ".join(sorted(name for name in os.environ if name.startswith("TQDM_")))
-        raise InputError(f"{names}: expected values of tqdm, {error}: correct or unset these variables") from None
+        found = [name for name in names if repr(os.environ[name]) in str(error)] or names
+        raise InputError(
+            f"{', '.join(found)}: expected a value that tqdm can read, found another ({error}): correct or unset it"
+        ) from None
 
 
 def _use_local_paths(options: argparse.Namespace) -> None:

@@ -514,9 +514,9 @@ def test_a_terminal_of_one_column_has_a_help(monkeypatch, capsys):
 
 
 def test_a_variable_that_tqdm_cannot_read_is_named(tmp_path):
-    variables = {**os.environ, "TQDM_MININTERVAL": "often"}
+    variables = {**os.environ, "TQDM_MININTERVAL": "often", "TQDM_NCOLS": "80"}
     command = [sys.executable, "-m", "leaf_st", "models"]
     done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.startswith("leaf-st: TQDM_DELAY, TQDM_MININTERVAL: expected values of tqdm, could not convert")
+    assert done.stderr.startswith("leaf-st: TQDM_MININTERVAL: expected a value that tqdm can read, found another (")
     assert done.stderr.count("\n") == 1
