@@ -134,9 +134,9 @@ def load_model(
     set_max_length(model, max_length, role, name)
     if max_length is None:
         _require_own_length(model, folder, role, name)
-    require_encoding(model, role, name)
     with _failures_named(f"{role} {name} cannot encode a text", role):
         require_masked_padding(model, role, name)
+    require_encoding(model, role, name)
     return model
 
 

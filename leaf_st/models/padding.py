@@ -1,5 +1,7 @@
 """Models in which the vector of a text depends on other texts: on the padding of its batch, or on earlier batches."""
 
+from copy import deepcopy
+from inspect import signature
 from typing import cast
 
 import torch
@@ -36,15 +38,24 @@ def require_masked_padding(model: SentenceTransformer, role: str, name: str) -> 
             "attention_type=block_sparse in config.json, which the first batch of short texts replaces by full "
             f"attention: set attention_type to original_full, or name another {role}"
         )
-    alone, padded = (_vectors(model, texts)[0] for texts in ([_SHORT], [_SHORT, _LONG]))
+    inputs = signature(model[0].model.forward).parameters
+    has_mask = "attention_mask" in inputs or "input_ids" not in inputs
+    # Without a mask, float32 is no remedy, but FNet computes in no other precision.
+    checked = model if has_mask or model.dtype == torch.float32 else deepcopy(model).float()
+    alone, padded = (_vectors(checked, texts)[0] for texts in ([_SHORT], [_SHORT, _LONG]))
     change = float((alone - padded).norm() / alone.norm().clamp(min=1e-12))
     if change > _LARGEST:
         kind = getattr(config, "model_type", "unknown")
-        float32 = "set teacher.precision=float32, or " if model.dtype != torch.float32 else ""
+        found, remedy = f"a model (type {kind})", f"name another {role}"
+        if not has_mask:
+            found += " that does not take an attention mask, and"
+            remedy += " that takes an attention mask"
+        elif model.dtype != torch.float32:
+            remedy = f"set teacher.precision=float32, or {remedy}"
         raise InputError(
-            f"{role} {name}: expected a model that ignores the padding of a batch, found a model (type {kind}) whose "
-            f"vector of a text changes by {change:.1%} with the padding, so that the texts of its batch would change "
-            f"the vector: {float32}name another {role}"
+            f"{role} {name}: expected a model that ignores the padding of a batch, found {found} whose vector of a "
+            f"text changes by {change:.1%} with the padding, so that the texts of its batch would change the vector: "
+            f"{remedy}"
         )
 
 

@@ -64,3 +64,14 @@ def test_a_model_that_ignores_padding_is_loaded(family, precision, tmp_path):
 def test_the_rounding_of_a_precision_may_be_the_cause(precision, remedy, tmp_path):
     with pytest.raises(InputError, match=rf"would change the vector: {remedy}name another teacher$"):
         load_model(save_family("convbert", tmp_path), role="teacher", precision=precision, device="cpu")
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_model_without_an_attention_mask_is_not_helped_by_float32(precision, tmp_path):
+    message = (
+        r"\(type fnet\) that does not take an attention mask, and whose vector .* with the padding.*: name another "
+        "teacher that takes an attention mask$"
+    )
+    with pytest.raises(InputError, match=message) as error:
+        load_model(save_family("fnet", tmp_path), role="teacher", precision=precision, device="cpu")
+    assert "float32" not in str(error.value)
