@@ -2,9 +2,10 @@
 
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,44 @@ def try_arguments(recipe: Recipe, fingerprint: Fingerprint, device: str) -> None
     Raises:
         InputError: If the training fails.
     """
-    unusual = sorted(recipe.training.arguments.keys() - _USUAL)
-    if not unusual or PartialState().num_processes > 1:  # arguments of several processes need the real student
+    given = recipe.training.arguments
+    # Arguments of several processes need the real student.
+    if given.keys() <= _USUAL or PartialState().num_processes > 1:
         return
+    trial = partial(_failure, recipe, fingerprint, device)
+    if (error := trial(given)) is None:
+        return
+    if isinstance(error, InputError) and not isinstance(error, DivergedError):
+        raise error
+    names, error = _causes(trial, given, error)
+    reason = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+    if "exited unexpectedly" in reason:  # the child has printed its own error
+        reason += "; a script that uses workers needs `if __name__ == '__main__':`"
+    remedy = f"change or remove {', '.join(names)}" if names else "correct what the error names: no argument causes it"
+    raise InputError(
+        f"training arguments: expected arguments that work together, but a trial of one step failed with "
+        f"{type(error).__name__}: {reason}; {remedy}"
+    ) from error
+
+
+def _causes(
+    trial: Callable[[Mapping[str, Any]], Exception | None], given: Mapping[str, Any], error: Exception
+) -> tuple[list[str], Exception]:
+    """Return the names of the arguments that a failure needs, and the error of a trial with only these.
+
+    The trial is repeated without each argument in turn. An argument without which it fails in the same way is innocent.
+    """
+    needed = {name: value for name, value in given.items() if name not in _REPLACED}
+    for name in sorted(needed):
+        fewer = {other: value for other, value in needed.items() if other != name}
+        found = trial(fewer)
+        if found is not None and type(found) is type(error):
+            needed, error = fewer, found
+    return sorted(needed), error
+
+
+def _failure(recipe: Recipe, fingerprint: Fingerprint, device: str, arguments: Mapping[str, Any]) -> Exception | None:
+    """Return the error of a trial with ``arguments`` in place of those of ``recipe``; None if the trial succeeds."""
     progress_and_logs = StringIO()
     try:
         with (
@@ -71,17 +107,11 @@ def try_arguments(recipe: Recipe, fingerprint: Fingerprint, device: str) -> None
             redirect_stdout(progress_and_logs),
             redirect_stderr(progress_and_logs),
         ):
-            _train(recipe, replace(fingerprint, dimension=WIDTH, normalized=True), device, Path(folder))
+            tried = replace(recipe, training=replace(recipe.training, arguments=arguments))
+            _train(tried, replace(fingerprint, dimension=WIDTH, normalized=True), device, Path(folder))
     except Exception as error:  # arguments reach code of transformers, accelerate and torch
-        if isinstance(error, InputError) and not isinstance(error, DivergedError):
-            raise
-        reason = (str(error).strip().splitlines() or [""])[0].rstrip(".")
-        if "exited unexpectedly" in reason:  # the child has printed its own error
-            reason += "; a script that uses workers needs `if __name__ == '__main__':`"
-        raise InputError(
-            f"training arguments: expected arguments that work together, but a trial of one step failed with "
-            f"{type(error).__name__}: {reason}; change or remove {', '.join(unusual)}"
-        ) from error
+        return error
+    return None
 
 
 def _train(recipe: Recipe, fingerprint: Fingerprint, device: str, folder: Path) -> None:

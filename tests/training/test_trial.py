@@ -23,7 +23,10 @@ def _with(**arguments):
             {"dataloader_persistent_workers": True},
             "ValueError: persistent_workers option needs num_workers > 0",
         ),
-        ({"include_for_metrics": ["inputs", "loss"]}, "KeyError: 'input_ids'; change or remove include_for_metrics"),
+        (
+            {"include_for_metrics": ["inputs", "loss"], "eval_on_start": True},
+            "KeyError: 'input_ids'; change or remove include_for_metrics$",
+        ),
         ({"debug": "underflow_overflow", "seed": 1}, "NotImplementedError: .*; change or remove debug$"),
     ],
 )
@@ -51,6 +54,46 @@ def test_a_tiny_student_gets_no_names_of_the_real_one():
     arguments = {"learning_rate_mapping": {"layer.11": 0.1}, "optim_target_modules": ["layer.11"], "max_steps": 3}
     of_every_student = {"learning_rate_mapping": {}, "optim_target_modules": "all-linear"}
     assert for_another_student(arguments) == {**arguments, **of_every_student}
+
+
+def _trained(recipe, *_):
+    """Fail as a training whose arguments b and c do not work together, and that refuses the usual seed 7."""
+    arguments = recipe.training.arguments
+    if {"b", "c"} <= arguments.keys():
+        raise KeyError("b with c")
+    if arguments.get("seed") == 7:
+        raise KeyError("seed")
+    if arguments.get("d") == 1:
+        raise OSError("no space")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"a": 1, "b": 1, "c": 1}, "KeyError: 'b with c'; change or remove b, c$"),
+        ({"a": 1, "seed": 7}, "KeyError: 'seed'; change or remove seed$"),
+        ({"b": 1, "c": 1, "seed": 7}, "KeyError: 'seed'; change or remove seed$"),
+        ({"b": 1, "c": 1, "d": 1}, "KeyError: 'b with c'; change or remove b, c$"),
+    ],
+)
+def test_only_arguments_that_the_failure_needs_are_named(arguments, message, monkeypatch):
+    monkeypatch.setattr(trial, "_train", _trained)
+    with pytest.raises(InputError, match=message):
+        try_arguments(_with(**arguments), FINGERPRINT, "cpu")
+
+
+def test_a_failure_without_any_argument_names_none(monkeypatch):
+    def fail(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(trial, "_train", fail)
+    with pytest.raises(InputError, match=r"; correct what the error names: no argument causes it$"):
+        try_arguments(_with(adam_beta1=0.8), FINGERPRINT, "cpu")
+
+
+def test_a_rate_that_lets_a_loss_explode_is_named_and_not_what_led_to_the_trial():
+    with pytest.raises(InputError, match=r"; change or remove learning_rate$"):
+        try_arguments(_with(learning_rate=1e30, eval_on_start=True), FINGERPRINT, "cpu")
 
 
 def test_usual_arguments_need_no_trial(monkeypatch):
