@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import re
 import signal
 import sys
 import time
@@ -17,7 +18,7 @@ from api import KEY, WIDTH, hashed, serve
 
 from leaf_st import open_teacher, precompute
 from leaf_st.cli.main import main
-from leaf_st.errors import InputError
+from leaf_st.errors import BudgetError, InputError
 from leaf_st.models.random_weights import save_tiny_teacher
 from leaf_st.recipe import ApiSpec, Recipe, StudentSpec, TeacherSpec, TextsSpec
 from leaf_st.teacher.api import client as api_client
@@ -521,6 +522,25 @@ def test_the_budget_ends_before_the_block_that_would_exceed_it(server, tmp_path)
     with pytest.raises(InputError, match=r"the budget of 100 tokens, 0\.0010 USD is reached: 0 are used"):
         open_teacher(spec, max_tokens=100)
     assert not server.asked
+
+
+def test_a_budget_that_pays_for_no_block_names_the_smallest_that_does(server, tmp_path):
+    spec = server.spec(price_per_million_tokens=10.0)
+
+    def embed(most):
+        return precompute(ROWS, open_teacher(spec, max_tokens=most), tmp_path / "store", rows_per_shard=250)
+
+    with pytest.raises(BudgetError, match="would stop here again: raise --max-tokens or --budget-usd") as stopped:
+        embed(1000)
+    least, usd = re.search(r"at least ([\d,]+) tokens, ([\d.]+) USD$", str(stopped.value)).groups()
+    least = int(least.replace(",", ""))
+    assert kind_of(spec).tokens_of_budget(spec, float(usd), None) >= least
+    with pytest.raises(BudgetError, match=rf"at least {least:,} tokens"):
+        embed(least - 1)
+    assert not list((tmp_path / "store").glob("shard-*"))
+    with suppress(BudgetError):  # of the second block
+        embed(least)
+    assert len(list((tmp_path / "store").glob("shard-*"))) == 1
 
 
 def test_a_budget_needs_a_price():

@@ -64,6 +64,7 @@ class ApiTeacher(RemoteTeacher):
         self._tokens = ApiTokens(self._api, spec.max_length, self._client.usage, max_tokens)
         self._read = READ_BYTES  # size of the longest text whose end is known to have an effect
         self._probes, self._probed = self._embed_probes(), time.monotonic()
+        self._tokens.at_start = self._client.usage.tokens
         self._asked = False  # whether texts were embedded since the probes
         self._reported = Usage()  # the usage at the last call of `report`
         norms = np.linalg.norm(self._probes, axis=1)
@@ -139,8 +140,7 @@ class ApiTeacher(RemoteTeacher):
         Raises:
             InputError: If it does not.
         """
-        probes = self.token_counts(PROBES)  # paid for at the end
-        self._tokens.require(np.concatenate([self._tokens_of(rows), probes]))
+        self._tokens.require(np.array([self._tokens_of_block(rows)]))
         if time.monotonic() - self._probed > _PROBE_SECONDS:
             self._require_probes(self._probes, "at the start")
 
@@ -182,9 +182,7 @@ class ApiTeacher(RemoteTeacher):
         Raises:
             InputError: If the budget does not allow them.
         """
-        tokens, probes = self._tokens_of(rows), self.token_counts(PROBES)
-        longest = int(tokens.max()) if rows else 0
-        expected = int(tokens.sum() + probes.sum()) + 2 * longest
+        expected = self._tokens_of_block(rows)
         self._tokens.require(np.array([expected]))
         self._client.usage.reserved += expected
         return (expected,)
@@ -232,6 +230,12 @@ class ApiTeacher(RemoteTeacher):
 
     def _tokens_of(self, rows: Sequence[Text]) -> NDArray[np.int64]:
         return self.token_counts([self._sent(row.kind, row.text) for row in rows])
+
+    def _tokens_of_block(self, rows: Sequence[Text]) -> int:
+        """Return the tokens of ``rows``, of the check of the longest text, and of the probes at the end."""
+        tokens, probes = self._tokens_of(rows), self.token_counts(PROBES)
+        longest = int(tokens.max()) if rows else 0
+        return int(tokens.sum() + probes.sum()) + 2 * longest
 
     def _sent(self, kind: Kind, text: str) -> str:
         return self._spec.prompts.get(kind, "") + text

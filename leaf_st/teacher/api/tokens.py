@@ -34,6 +34,9 @@ class ApiTokens:
         usage: What the API was asked so far.
         budget: Number of tokens after which no further texts are allowed; None for no limit.
 
+    Attributes:
+        at_start: Number of tokens that each command uses before its first texts.
+
     Raises:
         InputError: If the tokenizer cannot be loaded.
     """
@@ -41,6 +44,7 @@ class ApiTokens:
     def __init__(self, api: ApiSpec, longest: int | None, usage: Usage, budget: int | None) -> None:
         self._api, self._longest, self._usage, self._most = api, longest, usage, budget
         self._tokenizer = None if api.tokenizer is None else _tokenizer(api.tokenizer)
+        self.at_start = 0
 
     def count(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """Return the number of tokens of each text, shape (n,); an estimate if the recipe names no tokenizer."""
@@ -81,14 +85,27 @@ class ApiTokens:
             BudgetError: If the budget does not allow them.
         """
         usage, most = self._usage, self._most
-        expected = round((int(tokens.sum()) + usage.reserved) * max(1.0, usage.tokens_per_estimate))
-        if self._tokenizer is None:
-            expected = round(expected * _MARGIN)
+        per_token = max(1.0, usage.tokens_per_estimate) * (_MARGIN if self._tokenizer is None else 1.0)
+        expected = round((int(tokens.sum()) + usage.reserved) * per_token)
         if most is not None and usage.tokens + expected > most:
             raise BudgetError(
                 f"the budget of {most:,} tokens{self.price_in_words(most)} is reached: {usage.tokens:,} are used, the "
-                f"next texts need about {expected:,}; the same command resumes here with the same budget again"
+                f"next texts need about {expected:,}; {self._after_budget(most, round(int(tokens.sum()) * per_token))}"
             )
+
+    def _after_budget(self, most: int, expected: int) -> str:
+        """Return what to do when the budget of ``most`` tokens does not allow texts of the ``expected`` tokens.
+
+        A new command with the same budget resumes only if it can pay for what it asks before these texts, and for them.
+        """
+        if (least := self.at_start + expected) <= most:
+            return "the same command resumes here with the same budget again"
+        price = self.price(least)
+        rounded_up = "" if price is None else f", {math.ceil(price * 1e4) / 1e4:,.4f} USD"
+        return (
+            "the same command would stop here again: raise --max-tokens or --budget-usd, so that each process has at "
+            f"least {least:,} tokens{rounded_up}"
+        )
 
     def price(self, tokens: float) -> float | None:
         """Return the price of ``tokens`` in US dollars; None if the recipe states no price."""
