@@ -20,6 +20,7 @@ from leaf_st.hub.target import Target
 _REFUSED_FILES = "LFS batch API returned errors"  # how huggingface_hub begins the list of files that the hub refuses
 _OF_PROXY = 407  # the proxy asks for a password: the request did not reach the hub
 _AGAIN = "then run the same command again to resume"
+_UNREADABLE = "the hub's answer cannot be read, perhaps because a proxy or a login page answered in its place"
 _OF_TOKENS = (401, 403, 404)  # statuses that another token may change
 _REJECTED = (
     "the hub rejects the publication, and no partial publication is left: correct what the hub names, then run the "
@@ -43,10 +44,7 @@ def explain(error: Exception, target: Target) -> str:
                 f"the hub cannot be reached: {connection_remedy(cause)}, {_AGAIN}; the request failed with: {message}"
             )
     if isinstance(error, AnswerError) and _REFUSED_FILES not in str(error):
-        return (
-            f"the hub's answer cannot be read: {connection_remedy(error)}, where something else may answer, {_AGAIN}; "
-            f"the error was {error}"
-        )
+        return f"{_UNREADABLE}: {connection_remedy(error)}, {_AGAIN}; the error was {error}"
     return f"{_REJECTED}; the hub answered: {error}"
 
 
@@ -93,7 +91,10 @@ def explain_download(error: Exception, what: str, others: str, missing: str = "n
     """
     reason = _without_token(first_line(error))
     log_in, hidden = "log in with `hf auth login` or set HF_TOKEN", f"hides it from this token: {others}"
-    refused = f"the hub refuses the token, or refuses the token for this {what}: {log_in} to another token"
+    refused = (
+        f"the hub refuses this {what}, because the token is missing, wrong, expired or without access: {log_in} to "
+        "another token"
+    )
     if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
         log_in = "unset HF_HUB_DISABLE_IMPLICIT_TOKEN, so that the token is sent"
         hidden = f"hides it because no token was sent: {log_in}, or {others}"
@@ -116,10 +117,7 @@ def explain_download(error: Exception, what: str, others: str, missing: str = "n
         name = offline_variable()
         return f"{missing}, and {name} switches the hub off: unset {name}, or {others}"
     if isinstance(error, AnswerError):
-        return (
-            f"{missing}, and the hub's answer cannot be read: {connection_remedy(error)}, where something else may "
-            f"answer; the error was {reason}"
-        )
+        return f"{missing}, and {_UNREADABLE}: {connection_remedy(error)}; the error was {reason}"
     return (
         f"{missing}, and the hub cannot be reached: {connection_remedy(error)}, or {others}; the request failed with: "
         f"{reason}"

@@ -198,9 +198,10 @@ class Run:
             if not engine.embed(self._processes, partial(self._make_shards, texts, skipped, cut, cut_at)):
                 if engine.is_whole:
                     raise InputError(
-                        f"{self.folder / STORE}: expected the shards of all processes, found only a part: every "
-                        "machine of the launch must see the same run folder; copy the files shard-* of all machines "
-                        "into one folder, or name a shared --output"
+                        f"{self.folder / STORE}: expected the shards of all processes, found only some, because the "
+                        "machines of this launch do not see the same run folder: name a folder that all machines share "
+                        "with --output, or copy the files shard-* of all machines into this folder and run the same "
+                        "command again"
                     )
                 return None
             self._store = EmbeddingStore(self.folder / STORE, verified=engine.is_whole)

@@ -117,7 +117,8 @@ def _require_same_weights(
             f"student.layers: expected layer 0 among the layers, because layer 0 of model type {model_type} has other "
             f"weights than the other layers ({different[0]}), found {_listed(layers)}: keep layer 0"
         )
-    raise _not_picked(model_type, layers, f"has different weights ({different[0]})")
+    problem = f"has weights of other names or shapes than the kept layers, such as {different[0]}"
+    raise _not_picked(model_type, layers, problem)
 
 
 def _require_same_values(model: PreTrainedModel, made: PreTrainedModel, stack: str, layers: Sequence[int]) -> None:
@@ -132,9 +133,8 @@ def _require_same_values(model: PreTrainedModel, made: PreTrainedModel, stack: s
             old, new = before.get(name), after.get(name)
             is_number = type(old) is int and type(new) is int and old - layer == new - number  # place in a cache
             if old != new and not is_number:
-                raise _not_picked(
-                    model.config.model_type, layers, f"has another {name} in layer {number} ({new} in place of {old})"
-                )
+                problem = f"computes in layer {number} with {name}={new} in place of {old}"
+                raise _not_picked(model.config.model_type, layers, problem)
 
 
 def _values(layer: nn.Module) -> dict[str, Any]:
@@ -149,8 +149,8 @@ def _values(layer: nn.Module) -> dict[str, Any]:
 
 def _not_picked(model_type: str, layers: Sequence[int], problem: str) -> InputError:
     return InputError(
-        f"student.layers: expected a model type whose layers can be picked, found {model_type}, whose model of "
-        f"{len(layers)} layers {problem}: leave student.layers out and name a smaller student.backbone"
+        f"student.layers: expected a model type that also works with some of its layers, found {model_type}, where a "
+        f"model of the layers {_listed(layers)} {problem}: leave student.layers out and name a smaller student.backbone"
     )
 
 

@@ -21,7 +21,10 @@ documents = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
 vectors = np.load(sys.argv[3]).astype(np.float32)  # the teacher's vectors of the documents, shape (n, d)
 # Among vectors of norm 1, the dot product and the distance find what the cosine finds.
 if student.similarity_fn_name != "cosine" and not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-2):
-    sys.exit(f"expected a student that compares by cosine, found {student.similarity_fn_name}: change the search below")
+    sys.exit(
+        f"expected the similarity cosine or vectors of norm 1, found {student.similarity_fn_name} and other norms: "
+        "replace cosine in this file by that similarity"
+    )
 
 import_extension("vss")  # or database.execute("INSTALL vss")
 database = duckdb.connect()

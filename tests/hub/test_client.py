@@ -96,7 +96,7 @@ def test_a_revision_is_pulled(hub, ready, other, tmp_path, monkeypatch):
 def test_a_wrong_token_is_named_by_pull_too(hub, ready, tmp_path, monkeypatch):
     _publish(ready, private=True)
     monkeypatch.setenv("HF_TOKEN", "hf_" + "wrong" * 8)
-    with pytest.raises(InputError, match="the hub refuses the token, or refuses the token for this model"):
+    with pytest.raises(InputError, match=r"the hub refuses this model, because the token is .*: log in with"):
         pull(REPO, tmp_path / "pulled")
     assert not hub.slept
     assert not (tmp_path / "pulled").exists()

@@ -173,7 +173,7 @@ def test_what_the_hub_does_not_have_is_named(published, tmp_path, monkeypatch):
         with pytest.raises(InputError, match=r"form more/\*\.parquet, .*, found README\.md, de/0000\.parquet, en/0000"):
             _texts(f"{URL}/more")
         hub.fail_with = 403
-        with pytest.raises(InputError, match="the hub refuses the token"):
+        with pytest.raises(InputError, match="the hub refuses this data set, because the token is"):
             _texts(f"{URL}/de")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="not in the hub's cache, and HF_HUB_OFFLINE switches the hub off"):

@@ -42,7 +42,7 @@ RENAMED = "us/renamed"
 LATER = "run the same command later to resume"
 AGAIN = "run the same command again"
 REJECTED = "the hub rejects the publication, and no partial publication is left: correct what the hub names, then"
-UNREADABLE = f"the hub's answer cannot be read: check the network.*, where something else may answer, then {AGAIN}"
+UNREADABLE = f"the hub's answer cannot be read, perhaps because a proxy .*: check the network.*, then {AGAIN}"
 
 
 class Kind(NamedTuple):
@@ -212,7 +212,7 @@ def _without_weights(content):
 
 
 REACHED = "the hub cannot be reached: check the network"
-NOT_READ = "the hub's answer cannot be read: check the network"
+NOT_READ = "the hub's answer cannot be read, perhaps because a proxy or a login page answered .*: check the network"
 DOWNLOADS = {
     "429 storm": Kind(_one("resolve", 429, 6)),
     "429 storm without end": Kind(_one("info", 429, ALWAYS), f"{REACHED}.*429"),
@@ -234,7 +234,8 @@ DOWNLOADS = {
     "missing keys": Kind(_one("tree", edit(lambda content: [{"type": "file"}]), ALWAYS), NOT_READ),
     "null in place of a record": Kind(_one("info", edit(lambda _: None), ALWAYS), NOT_READ),
     "token that expires": Kind(
-        _one("resolve", answer(401, "Invalid credentials"), ALWAYS), "the hub refuses the token"
+        _one("resolve", answer(401, "Invalid credentials"), ALWAYS),
+        "the hub refuses this model, because the token is missing, wrong, expired or without access: log in",
     ),
     "repository deleted in between": Kind(
         _one("resolve", answer(404, X_Error_Code="RepoNotFound"), ALWAYS), "the hub has no such model or revision"

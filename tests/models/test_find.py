@@ -314,7 +314,8 @@ def test_a_hub_that_fails_is_named(published, tmp_path, status):
     with serve({"us/tiny": published}) as hub:
         hub.fail_with = status
         failed = _resolve(hub.url, tmp_path / "home", "us/tiny")
-    reason = "the hub refuses the token" if status == 403 else "not in the hub's cache, and the hub cannot be reached"
+    refused = "the hub refuses this model, because the token is missing, wrong, expired or without access: log in"
+    reason = refused if status == 403 else "not in the hub's cache, and the hub cannot be reached"
     assert failed.stdout.startswith(f"InputError model us/tiny: {reason}")
     assert str(status) in failed.stdout
     assert "Traceback" not in failed.stderr

@@ -147,7 +147,7 @@ class _OfAnotherMachine:
 
 
 def test_shards_that_stay_on_another_machine_are_missed(recipe, tmp_path):
-    with pytest.raises(InputError, match=r"store: expected the shards of all processes, .* must see the same run"):
+    with pytest.raises(InputError, match=r"store: expected the shards of all processes, .* do not see the same run"):
         Run(load_recipe(recipe), tmp_path / "run").embed(_OfAnotherMachine())
 
 
