@@ -128,7 +128,8 @@ const answers = {
   },
 };
 
-// Names a text that has other tokens here than in Python: its vector is not the one that was measured.
+// Names a text that has other tokens here than in Python: its vector is not the one that was measured. The page still
+// searches: queries of other characters have the same tokens, and a visitor cannot replace the tokenizer.
 function warn(others) {
   if (others.length === 0) return;
   const texts = `${others.length} of ${state.manifest.student.tokenized.length} sample texts, such as “${others[0]}”`;
