@@ -94,6 +94,7 @@ def precompute(
             service.require_unchanged(folder)
     there, leftovers = find_shards(folder), find_leftovers(folder)
     shards: list[Path | None] = []
+    signatures: list[int] = []
     rows = 0
     read = blocks(texts, rows_per_shard)
     with (
@@ -105,7 +106,8 @@ def precompute(
             if number == 0 and own(number):
                 record_rounding(folder, teacher, block)
             progress.total = _expected(total, rows + len(block))
-            shards.append(_existing(there.get(number), block, verify=own(number)))
+            signatures.append(_signature([text_id(row.text) for row in block], [row.kind for row in block]))
+            shards.append(_existing(there.get(number), signatures[number], verify=own(number)))
             if shards[number] is not None:
                 if not progress.disable:  # a disabled bar has no attribute `initial`
                     progress.initial += len(block)  # earlier shards must not count in the rate
@@ -124,11 +126,13 @@ def precompute(
         raise InputError(f"store {folder}: expected texts, found none{left_out(reasons)}: {remedy}")
     if service is not None:
         service.require_unchanged(folder)
-    # Other workers may have written shards in the meantime. The last worker must find all of them.
+    # Other workers may have written shards in the meantime. The last worker must find all of them, with these texts.
     there = find_shards(folder)
     if beyond := there.get(len(shards)):
         raise _other_texts(beyond)
-    paths = [shard or there.get(number) for number, shard in enumerate(shards)]
+    paths = [
+        shard or _existing(there.get(number), signatures[number], verify=False) for number, shard in enumerate(shards)
+    ]
     if not all(paths):
         return None
     manifest = {"rows": rows, "skipped": dict(skipped or {}), "shards": [path.name for path in paths if path]}
@@ -226,14 +230,19 @@ def _prepare(folder: Path, teacher: Targets, dtype: str, rows_per_shard: int, cu
             )
 
 
-def _existing(path: Path | None, block: list[Text], verify: bool) -> Path | None:
+def _signature(ids: list[int], kinds: list[str]) -> int:
+    """Return a hash of the texts of a shard by `text_id`, and of their kinds, which choose prompt and input type."""
+    return hash((*ids, *kinds))
+
+
+def _existing(path: Path | None, expected: int, verify: bool) -> Path | None:
     """Return the shard at ``path`` if it exists and is intact.
 
     With ``verify``, the checksum is compared and a damaged shard is removed. Each worker verifies its own shards, so a
     store is read once in total.
 
     Raises:
-        InputError: If the shard holds other texts than ``block``.
+        InputError: If the `_signature` of the shard is not ``expected``.
     """
     if path is None:
         return None
@@ -242,10 +251,12 @@ def _existing(path: Path | None, block: list[Text], verify: bool) -> Path | None
             tqdm.write(f"{path} is damaged: embedding its texts again")
             path.unlink(missing_ok=True)
             return None
-        ids = open_shard(path).ids.tolist()
-    except (OSError, InputError):  # the worker of that shard removed it, or will
+        shard = open_shard(path)
+        shard.kinds.validate(full=True)  # a damaged column could be read beyond its end
+        found = _signature(shard.ids.tolist(), shard.kinds.to_pylist())
+    except (OSError, ValueError):  # the worker of that shard removed it, or will
         return None
-    if ids == [text_id(row.text) for row in block]:
+    if found == expected:
         return path
     if not verify and not is_intact(path):
         return None
@@ -253,4 +264,7 @@ def _existing(path: Path | None, block: list[Text], verify: bool) -> Path | None
 
 
 def _other_texts(path: Path) -> InputError:
-    return InputError(f"{path} holds texts other than the given ones: name another output folder, or delete this one")
+    return InputError(
+        f"{path} holds texts other than the given ones, or other kinds of them: name another output folder, or delete "
+        "this one"
+    )

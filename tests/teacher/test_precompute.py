@@ -240,6 +240,24 @@ def test_other_texts_are_refused(tmp_path, texts):
     assert EmbeddingStore(tmp_path).rows == len(TEXTS)
 
 
+def test_other_kinds_of_the_same_texts_are_refused(tmp_path):
+    as_documents = [text._replace(kind="document") for text in TEXTS]  # as a file without a column of kinds gives them
+    embed(tmp_path, as_documents)
+    with pytest.raises(InputError, match="holds texts other than the given ones, or other kinds of them: name"):
+        embed(tmp_path)
+
+
+def test_other_texts_that_another_partition_adds_meanwhile_are_refused(tmp_path):
+    def texts():
+        # This worker has listed the shards, and the other one, which reads other texts, does all of its work now.
+        assert embed(tmp_path, TEXTS[::-1], partition=(0, 2)) is None
+        yield from TEXTS
+
+    with pytest.raises(InputError, match="holds texts other than the given ones"):
+        embed(tmp_path, texts(), partition=(1, 2))
+    assert not (tmp_path / STORE_MANIFEST).exists()
+
+
 def test_no_texts_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"expected texts, found none: name other texts$"):
         embed(tmp_path, [])
