@@ -37,13 +37,14 @@ from leaf_st.models.tokens import unread_end
 from leaf_st.pipeline.run import Run
 from leaf_st.pipeline.screening.closed_form import layers_of
 from leaf_st.pipeline.sweep_table import SweepRow, figure
-from leaf_st.pipeline.text_length import is_too_short, tokens_read
+from leaf_st.pipeline.text_length import tokens_read
 from leaf_st.publishing.report.svg import draw, require_matplotlib, standalone
 from leaf_st.recipe import DOCSTRINGS, Recipe, StudentSpec, is_limit
 from leaf_st.run_folder import FIT, GENERAL, MODEL, RESULTS, STORE, TEXTS, differences, has_begun_training, read_record
 from leaf_st.student.layers import last_layers
 from leaf_st.teacher.shard import find_shards
 from leaf_st.teacher.store import CUT_AT, FINGERPRINT, STORE_MANIFEST, read_header
+from leaf_st.texts.cut import is_too_short
 from leaf_st.training.train import initial_student
 
 ROWS, FIGURE = "sweep.json", "sweep.svg"

@@ -11,7 +11,7 @@ from leaf_st.recipe import Recipe
 from leaf_st.student.static import is_static
 from leaf_st.teacher.protocol import Loaded, Table, Teacher
 from leaf_st.teacher.store import CUT_AT, EmbeddingStore
-from leaf_st.texts.cut import Cutter
+from leaf_st.texts.cut import Cutter, is_too_short
 from leaf_st.texts.select import Cut
 
 
@@ -54,11 +54,6 @@ def require_long_enough(store: EmbeddingStore, recipe: Recipe, student: Sentence
         f"store {store.folder}: expected {expected}, the length that the student reads, found texts cut to "
         f"{cut_at:,}: name another --output to embed the texts again, or set training.max_length={cut_at}"
     )
-
-
-def is_too_short(cut_at: int | None, tokens: int | None) -> bool:
-    """Return whether texts that are cut to ``cut_at`` tokens are shorter than a student of ``tokens`` reads."""
-    return cut_at is not None and (tokens is None or tokens > cut_at)
 
 
 def tokens_read(recipe: Recipe, student: SentenceTransformer) -> int | None:

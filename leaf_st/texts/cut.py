@@ -18,9 +18,13 @@ class Cutter:
         tokenizer: The student's tokenizer, which truncates at ``max_length`` and does not pad; see
             `leaf_st.models.tokens.copy_tokenizer`.
         max_length: Tokens that the student reads; None if it reads all of them, so that nothing is cut.
+
+    Attributes:
+        max_length: As given.
     """
 
     def __init__(self, tokenizer: Tokenizer, max_length: int | None) -> None:
+        self.max_length = max_length
         self._tokenizer = tokenizer
         self._most: float = max_length or math.inf
         self._special = tokenizer.num_special_tokens_to_add(is_pair=False)
@@ -58,3 +62,8 @@ class Cutter:
             ):
                 cut[place] = Text(text.rstrip(), kind)
         return cut
+
+
+def is_too_short(cut_at: int | None, tokens: int | None) -> bool:
+    """Return whether texts that are cut to ``cut_at`` tokens are shorter than a student of ``tokens`` reads."""
+    return cut_at is not None and (tokens is None or tokens > cut_at)

@@ -21,7 +21,7 @@ from leaf_st.atomic import make_folder, write_json, write_whole
 from leaf_st.errors import InputError
 from leaf_st.recipe import TextsSpec
 from leaf_st.tables import aligned
-from leaf_st.texts.cut import Cutter
+from leaf_st.texts.cut import Cutter, is_too_short
 from leaf_st.texts.dedupe import Deduplicator
 from leaf_st.texts.paper.sample import Position
 from leaf_st.texts.paper.sources import SOURCES, Source
@@ -41,6 +41,7 @@ class _Progress:
         place: Position after the last of these texts.
         done: Whether the source is complete.
         commit: Commit of the data set.
+        cut_at: Tokens to which the texts were cut; None if they are complete, or if an earlier version cut them.
     """
 
     parts: int = 0
@@ -48,6 +49,7 @@ class _Progress:
     place: Position = field(default_factory=Position)
     done: bool = False
     commit: str | None = None
+    cut_at: int | None = None
 
 
 def fetch(spec: TextsSpec, folder: Path, cutter: Cutter) -> dict[str, int]:
@@ -57,12 +59,14 @@ def fetch(spec: TextsSpec, folder: Path, cutter: Cutter) -> dict[str, int]:
 
     Raises:
         InputError: If the hub cannot be reached, a data set differs from its declaration in
-            `leaf_st.texts.paper.sources`, or ``folder`` contains texts of a source that ``spec`` leaves out.
+            `leaf_st.texts.paper.sources`, or ``folder`` contains texts of a source that ``spec`` leaves out, or texts
+            that were cut to fewer tokens.
     """
     make_folder(folder)
     with FileLock(folder / ".lock"):
         _require_no_others(folder, spec)
         progress = {name: _read_progress(folder / name) for name in selected_sources(spec)}
+        _require_long_enough(folder, progress, cutter)
         unchecked = [name for name in progress if progress[name].commit is None and SOURCES[name].hub_id]
         for name in tqdm(unchecked, desc="checking the data sets", unit=" data sets", disable=not unchecked):
             progress[name].commit = check_source(name, SOURCES[name])
@@ -132,10 +136,23 @@ def _require_no_others(folder: Path, spec: TextsSpec) -> None:
             )
 
 
+def _require_long_enough(folder: Path, progress: Mapping[str, _Progress], cutter: Cutter) -> None:
+    """Check that the texts in ``folder`` were not cut to fewer tokens than the student reads now."""
+    now = cutter.max_length
+    for name, found in progress.items():
+        if is_too_short(found.cut_at, now):
+            expected = "complete texts" if now is None else f"texts cut to at least {now:,} tokens"
+            raise InputError(
+                f"{folder / name}: expected {expected}, the length that the student reads, found texts cut to "
+                f"{found.cut_at:,}: delete {folder} to download the texts again, or name another output folder"
+            )
+
+
 def _fetch(name: str, spec: TextsSpec, folder: Path, cutter: Cutter, progress: _Progress) -> int:
     """Download the rest of one source; returns its number of texts."""
     if progress.done:
         return progress.rows
+    progress.cut_at = min(filter(None, (progress.cut_at, cutter.max_length)), default=None)
     folder.mkdir(exist_ok=True)
     source = replace(SOURCES[name], revision=progress.commit)
     most = spec.per_source

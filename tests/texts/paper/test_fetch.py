@@ -237,6 +237,31 @@ def test_what_was_fetched_of_a_source_that_is_left_out_is_not_read(fetched, tiny
         fetch(TextsSpec(source=PAPER, leave_out="triviaqa"), fetched, Cutter(copy_tokenizer(tiny_student), 64))
 
 
+def test_texts_that_were_cut_for_a_shorter_student_are_refused(fetched, tiny_student, tmp_path):
+    folder, tokenizer = shutil.copytree(fetched, tmp_path / "texts"), copy_tokenizer(tiny_student)
+    rows = fetch(TextsSpec(source=PAPER), folder, Cutter(tokenizer, 32))  # the run cuts them again
+    for length, expected in ((65, "texts cut to at least 65 tokens"), (None, "complete texts")):
+        with pytest.raises(InputError, match=rf"fineweb: expected {expected}, .* cut to 64: delete {folder}"):
+            fetch(TextsSpec(source=PAPER), folder, Cutter(tokenizer, length))
+    for path in folder.glob("*/progress.json"):  # as an earlier version wrote it
+        known = json.loads(path.read_text())
+        assert known.pop("cut_at") == 64
+        path.write_text(json.dumps(known))
+    assert fetch(TextsSpec(source=PAPER), folder, Cutter(tokenizer, 65)) == rows
+
+
+def test_a_download_that_a_shorter_student_resumes_has_the_shorter_length(published, tiny_teacher_folder, tmp_path):
+    folder, names = tmp_path / "texts", ["pubmedqa"]
+    progress = folder / "pubmedqa" / "progress.json"
+    with serve({}, published) as hub:
+        _fetch(hub, folder, tiny_teacher_folder, names, 30, 1)
+        known = json.loads(progress.read_text())
+        progress.write_text(json.dumps({**known, "cut_at": 512}))
+        again = _fetch(hub, folder, tiny_teacher_folder, names, 30)
+    assert again.returncode == 0, again.stderr
+    assert (known["done"], json.loads(progress.read_text())["cut_at"]) == (False, 64)
+
+
 def test_columns_that_are_not_wanted_are_not_fetched(tiny_teacher_folder, tmp_path):
     published = make_sources(tmp_path / "sources")
     file = published["qiaojin/PubMedQA"] / "pqa_artificial" / "train-00000-of-00002.parquet"
