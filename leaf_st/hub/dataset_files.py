@@ -1,7 +1,6 @@
 """Files of data sets on the hub: downloaded into the hub's cache, then read like local files."""
 
 import logging
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -25,7 +24,6 @@ from leaf_st.hub.settings import check_download
 
 _LISTS = ("state.json", "dataset_dict.json", "_delta_log/*.json")  # see `leaf_st.texts.table_formats`
 _SHOWN = 8  # files of a data set in an error
-_COMMIT = re.compile("[0-9a-f]{40}")
 
 _logger = logging.getLogger(__name__)
 
@@ -90,7 +88,7 @@ def dataset_commit(url: str, place: Path) -> str:
 
 def _at_newest(part: DatasetUrl) -> DatasetUrl:
     """Return ``part`` at the newest commit of its branch; unchanged if the hub cannot be asked."""
-    if not _COMMIT.fullmatch(part.revision or ""):
+    if part.commit is None:
         with suppress(OSError, HTTPError, AnswerError, InputError):  # a download names the problem
             check_download()
             found = ask(HfApi().dataset_info, part.repo_id, revision=part.revision, timeout=10)
@@ -102,7 +100,7 @@ def _from_cache(part: DatasetUrl, patterns: Sequence[str]) -> Path | None:
     with suppress(OSError, CachedRepoTreeNotFoundError):
         get_cached_repo_tree(part.repo_id, repo_type="dataset", revision=part.revision)
         folder = _snapshot(part, patterns, local_files_only=True)
-        if not _COMMIT.fullmatch(part.revision or ""):
+        if part.commit is None:
             _logger.info(
                 "%s: commit %s is read from the hub's cache; the hub may have a newer one. Name a commit as "
                 "hf://datasets/%s@COMMIT to read another",

@@ -15,6 +15,7 @@ _FORM = re.compile(
     + r"(?:@(?P<revision>refs/(?:convert|pr)/[^/@]+|[^/@]+))?"
     + r"(?:/(?P<path>[^*?\[\]]*?))?/?"
 )
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 class DatasetUrl(NamedTuple):
@@ -33,6 +34,11 @@ class DatasetUrl(NamedTuple):
     def at(self, commit: str) -> str:
         """Return the address of this part at ``commit``."""
         return f"{_PREFIX}{self.repo_id}@{commit}{f'/{self.path}' if self.path else ''}"
+
+    @property
+    def commit(self) -> str | None:
+        """The commit, if the address names one; None for the main branch, a branch or a tag, which move."""
+        return self.revision if _COMMIT.fullmatch(self.revision or "") else None
 
 
 def is_dataset_url(source: str) -> bool:

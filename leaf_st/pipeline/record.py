@@ -15,10 +15,10 @@ from leaf_st.hub.dataset_url import is_dataset_url, parse_dataset_url
 from leaf_st.models.find import commit_of, content_hash, earlier_content_hash, find_model, local_model, published_as
 from leaf_st.pipeline.exclude import with_excluded_sets
 from leaf_st.recipe import PAPER, TEACHER_OF_START, Recipe, TextsSpec
-from leaf_st.run_folder import STORE, TEXTS, differences, has_begun_training, known_record, read_record
+from leaf_st.run_folder import GENERAL, STORE, TEXTS, differences, has_begun_training, known_record, read_record
 from leaf_st.teacher.open import kind_of, teacher_spec
 from leaf_st.teacher.protocol import Fingerprint
-from leaf_st.teacher.store import EmbeddingStore, read_header
+from leaf_st.teacher.store import STORE_MANIFEST, EmbeddingStore, read_header
 from leaf_st.texts.files import local_source, newest_source
 from leaf_st.texts.paper.fetch import provenance
 from leaf_st.training.arguments import named_arguments
@@ -57,7 +57,7 @@ def _with_recorded_values(asked: Recipe, folder: Path) -> Recipe:
     if known is not None and has_begun_training(folder):  # the results of the student have its name
         asked = replace(asked, name=known["resolved"].get("name", asked.name))
     if known is None:
-        named = _with_named_teacher(_with_commits(asked))
+        named = _with_named_teacher(_with_commits(asked, folder))
         named = replace(named, teacher=kind_of(named.teacher).with_table(named.teacher, named.texts))
         return with_excluded_sets(named, folder, None)
     recorded = _at_recorded_commit(Recipe.from_dict(known["resolved"]), known)
@@ -65,19 +65,23 @@ def _with_recorded_values(asked: Recipe, folder: Path) -> Recipe:
     changed = {re.split(r"[. ]", key)[0] for key in differences(known["recipe"], asked)}
     if not changed:
         return resolved
-    asked = _with_commits(asked, known["recipe"], recorded)
+    asked = _with_commits(asked, folder, known["recipe"], recorded)
     teacher = kind_of(resolved.teacher).with_limits(resolved.teacher, asked.teacher)
     recipe = with_excluded_sets(replace(asked, teacher=teacher), folder, recorded.texts)
     return _with_resolved_parts(recipe, resolved, changed - {"texts"})
 
 
-def _with_commits(recipe: Recipe, before: Mapping[str, Any] | None = None, recorded: Recipe | None = None) -> Recipe:
+def _with_commits(
+    recipe: Recipe, folder: Path, before: Mapping[str, Any] | None = None, recorded: Recipe | None = None
+) -> Recipe:
     """Return ``recipe`` with the commits of its data sets on the hub.
 
-    A resumed run must read the same texts again, and a new run reads the newest commit.
+    A resumed run must read the same texts again, and a new run reads the newest commit. Texts whose store is complete,
+    such as a store that was pulled, are not read, so their data set is neither asked for nor downloaded.
 
     Args:
         recipe: The recipe of this call.
+        folder: The run folder.
         before: The recipe of the earlier call as JSON values; None for a new run.
         recorded: The recipe of the earlier call with every value that it determined.
     """
@@ -86,6 +90,8 @@ def _with_commits(recipe: Recipe, before: Mapping[str, Any] | None = None, recor
         known: TextsSpec | None = getattr(recorded, part, None)
         if known is not None and before is not None and (before.get(part) or {}).get("source") == spec.source:
             return replace(spec, source=known.source)
+        if _is_complete(folder / {"texts": STORE, "general": GENERAL}[part]):
+            return spec
         return replace(spec, source=newest_source(spec.source, part))
 
     general = None if recipe.general is None else at_commit("general", recipe.general)
@@ -150,7 +156,7 @@ def run_record(
         "arguments": named_arguments(resolved, device),
         "processes": processes,
         "teacher": fingerprint.to_dict(),
-        "commits": _commits(resolved),
+        "commits": _commits(resolved, folder),
         **({_STUDENT: content_hash(student)} if (student := _student_folder(resolved)) else {}),
         **({"sources": sources} if sources else {}),
         "versions": {name: version(name) for name in _LIBRARIES},
@@ -246,11 +252,23 @@ def _sources_of_student(start: str, revision: str | None) -> dict[str, Any]:
     return provenance(TextsSpec(PAPER), folder / TEXTS) if published_as(start) else {}
 
 
-def _commits(recipe: Recipe) -> dict[str, str | None]:
-    """Return the commits of the teacher, of the student's start or backbone, and of texts on the hub."""
+def _commits(recipe: Recipe, folder: Path) -> dict[str, str | None]:
+    """Return the commits of the teacher, of the student's start or backbone, and of texts on the hub.
+
+    The commit of texts is unknown if their store was pulled, and the recipe names no commit.
+    """
     student = recipe.student.start or recipe.student.backbone
     teachers = {key: (spec.model, spec.revision) for key, spec in recipe.teacher.models.items()}
     named = {**teachers, "student": (student, recipe.student.revision)}
     commits = {part: commit_of(find_model(name, revision)) for part, (name, revision) in named.items() if name}
     source = recipe.texts.source
-    return {**commits, "texts": dataset_commit(source, local_source(source))} if is_dataset_url(source) else commits
+    if not is_dataset_url(source):
+        return commits
+    commit = parse_dataset_url(source).commit
+    if commit is None and not _is_complete(folder / STORE):
+        commit = dataset_commit(source, local_source(source))
+    return {**commits, "texts": commit}
+
+
+def _is_complete(store: Path) -> bool:
+    return (store / STORE_MANIFEST).is_file()

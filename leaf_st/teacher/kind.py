@@ -86,6 +86,10 @@ class TeacherKind(ABC):
             revision: Revision in the fingerprint of the teacher that the student learned from; empty if unknown.
         """
 
+    def has_files(self, spec: TeacherSpec) -> bool:
+        """Return whether the files that `revisions` hashes can be compared; by default, they must exist."""
+        return True
+
     def precision(self, spec: TeacherSpec) -> str | None:
         """Return the precision in the teacher's fingerprint; None if ``spec`` does not determine it."""
         return None if spec.precision == "auto" else spec.precision

@@ -116,6 +116,8 @@ def _other_revision(spec: TeacherSpec, fingerprint: Fingerprint) -> str | None:
 def require_teacher(spec: TeacherSpec, fingerprint: Fingerprint, where: str) -> None:
     """Check that ``fingerprint`` is that of the teacher of ``spec``, without loading the teacher.
 
+    A table of given vectors that is not on this machine is not compared: the vectors are in the store.
+
     Args:
         spec: The teacher.
         fingerprint: The fingerprint of a store.
@@ -125,7 +127,7 @@ def require_teacher(spec: TeacherSpec, fingerprint: Fingerprint, where: str) -> 
         InputError: If the fingerprint is of another teacher, or of this teacher with other settings.
     """
     kind = kind_of(spec)
-    if (found := _other_revision(spec, fingerprint)) is not None:
+    if kind.has_files(spec) and (found := _other_revision(spec, fingerprint)) is not None:
         require_end_tokens(fingerprint.revision, found, where)
         files = f"{fingerprint.teacher} ({fingerprint.revision})"
         raise other_teacher(where, "revision", f"{spec.name} ({found})", files)

@@ -1,6 +1,7 @@
 """Data sets on the hub as sources of texts and vectors, over HTTP from the stand-in hub."""
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 
@@ -235,3 +236,16 @@ def test_general_texts_have_a_commit_too(published, recipe, tmp_path, monkeypatc
         connect(monkeypatch, hub.url, tmp_path / "home")
         run = Run(replace(recipe, teacher=teacher, general=general), tmp_path / "run")
     assert run.recipe.general == replace(general, source=f"{URL}@{COMMIT}/de")
+
+
+def test_a_training_on_a_complete_store_asks_for_no_data_set(published, recipe, tmp_path, monkeypatch):
+    with serve({}, published) as hub:
+        connect(monkeypatch, hub.url, tmp_path / "home")
+        Run(recipe, tmp_path / "run").embed()
+    shutil.copytree(tmp_path / "run" / "store", tmp_path / "pulled" / "store")
+    connect(monkeypatch, hub.url, tmp_path / "another machine")  # without a hub
+    for folder, commit in ((tmp_path / "run", COMMIT), (tmp_path / "pulled", None)):
+        dataset_files.cache_clear()
+        Run(override(recipe, ["max_steps=3"]), folder).train()
+        assert read_record(folder)["commits"]["texts"] == commit
+        assert (folder / "model" / "modules.json").is_file()

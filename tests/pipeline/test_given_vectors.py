@@ -278,6 +278,14 @@ def test_a_student_of_the_model_can_be_trained_further_on_vectors_of_its_name(re
         Run(Recipe(**{**values, "student": start, "teacher": other}), tmp_path / "third").embed()
 
 
+def test_the_training_needs_the_store_and_no_table(recipe, table, tmp_path):
+    there = override(recipe, [f"texts.source={shutil.copy(table, tmp_path)}"])
+    Run(there, tmp_path / "run").embed()
+    (tmp_path / table.name).unlink()
+    Run(there, tmp_path / "run").train()
+    assert load(tmp_path / "run").max_seq_length == 128
+
+
 def test_a_data_set_with_vectors_is_distilled_in_one_call(table, tiny_teacher_folder, tmp_path):
     rows = datasets.Dataset.from_parquet(str(table), cache_dir=str(tmp_path / "cache"))
     options = {"backbone": tiny_teacher_folder, "layers": (0, 2), "vector_column": "embedding", **QUICK}

@@ -45,6 +45,12 @@ class VectorFiles(Protocol):
         """Yield the vectors from row ``start`` on, the first row of a piece, at most `BATCH_ROWS` rows at a time."""
 
 
+def is_here(table: TextsSpec, column: str) -> bool:
+    """Return whether ``table`` and the vectors in its ``column`` are files on this machine, not on the hub."""
+    places = [table.source, column] if column.endswith(".npy") else [table.source]
+    return all(Path(place).expanduser().exists() for place in places)
+
+
 def open_vectors(table: TextsSpec, column: str) -> VectorFiles:
     """Open the vectors of ``table`` in its ``column``, or in the file ``column`` if its name ends in .npy.
 
@@ -56,8 +62,8 @@ def open_vectors(table: TextsSpec, column: str) -> VectorFiles:
         raise FieldError(
             "texts",
             "source",
-            "expected the table of the teacher's vectors, found no such file: run the command where the table is, or "
-            "name the teacher if it can be loaded (--teacher)",
+            "expected the table of the teacher's vectors, found no such file: run the command where the table is; a "
+            "command with --teacher can load the model that made the vectors",
             source,
         )
     paths = table_files(source)

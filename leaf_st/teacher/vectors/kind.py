@@ -7,6 +7,7 @@ from leaf_st.errors import InputError
 from leaf_st.recipe import TeacherSpec, TextsSpec
 from leaf_st.teacher.kind import Code, TeacherKind, with_model
 from leaf_st.teacher.protocol import Revisions, Teacher
+from leaf_st.teacher.vectors.files import is_here
 from leaf_st.teacher.vectors.table import given_revision
 from leaf_st.teacher.vectors.teacher import GivenVectors
 
@@ -44,6 +45,10 @@ class GivenKind(TeacherKind):
     def revisions(self, spec: TeacherSpec) -> Revisions:
         """Return a hash of the table."""
         return Revisions(given_revision(spec))
+
+    def has_files(self, spec: TeacherSpec) -> bool:
+        """Return whether the table is on this machine; a data set on the hub is not downloaded to be compared."""
+        return spec.table is None or is_here(spec.table, spec.vector_column or "")
 
     def with_table(self, spec: TeacherSpec, texts: TextsSpec) -> TeacherSpec:
         """Return ``spec`` with all ``texts`` as its table, if it has none."""

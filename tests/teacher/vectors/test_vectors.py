@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -289,6 +290,17 @@ def test_a_store_knows_its_vectors(table, tmp_path):
         _store(other, tmp_path / "store")
     with pytest.raises(InputError, match="was made by another teacher: expected prompts"):
         require_teacher(_spec(table, prompts={"query": "q: "}), store.fingerprint, "store")
+
+
+@pytest.mark.parametrize("lost", ["t.parquet", "v.npy"])
+def test_a_store_needs_no_table(table, tmp_path, lost):
+    np.save(tmp_path / "v.npy", _unit(3000))
+    spec = _spec(table, vector_column=str(tmp_path / "v.npy"))
+    store = _store(spec, tmp_path / "store")
+    (tmp_path / lost).unlink()
+    require_teacher(spec, store.fingerprint, "store")
+    with pytest.raises(InputError, match="was made by another teacher: expected prompts"):
+        require_teacher(replace(spec, prompts={"query": "q: "}), store.fingerprint, "store")
 
 
 def test_what_needs_the_model_is_refused(table):
