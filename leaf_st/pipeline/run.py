@@ -190,6 +190,8 @@ class Run:
         self._use_precision_of_run()
         self._write_record(self.teacher.fingerprint, student)
         texts = self._local_texts(student)
+        if isinstance(self.teacher, Service) and not (self.folder / STORE / STORE_MANIFEST).is_file():
+            self.teacher.require_accepted(partial(self._read_texts, texts, Counter(), cut))
         if self.recipe.teacher.needs_fit:
             self._fit_teacher(texts, cut)
             self._write_record(self.teacher.fingerprint, student)

@@ -1,7 +1,7 @@
 """The interface of a teacher, a black box that turns texts into vectors (paper section 2)."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -160,6 +160,16 @@ class Service(Protocol):
 
         Raises:
             InputError: If it may not.
+        """
+
+    def require_accepted(self, read: Callable[[], Iterable[Text]]) -> None:
+        """Check that no text is refused for its length, before the first text is paid for.
+
+        Args:
+            read: Returns the texts. It is called only if the length is known from which texts are refused.
+
+        Raises:
+            InputError: If a text is.
         """
 
     def require_unchanged(self, folder: Path) -> None:

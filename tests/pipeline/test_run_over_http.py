@@ -1,6 +1,7 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,6 +81,21 @@ def test_a_pulled_store_of_texts_that_a_tokenizer_in_a_folder_cut_is_trained_on(
     again.train()
     assert sum(server.asked[f"a text, number {number}"] for number in range(60)) == asked
     assert again.teacher.identity == open_teacher(recipe.teacher).identity
+
+
+def test_a_text_that_is_too_long_is_named_before_a_text_is_paid_for(server, recipe, tmp_path):
+    with Path(recipe.texts.source).open("a") as file:
+        file.write(json.dumps({"text": "a b " * 50}) + "\n")
+    teacher = replace(server.spec(max_length=64, tokenizer=recipe.student.backbone), rows_per_shard=16)
+    refusing = replace(recipe, teacher=teacher, student=replace(recipe.student, max_length=128))
+    asked = server.asked["a text, number 0"]
+    message = r"has \d+ tokens: expected at most teacher\.max_length=64; shorten .*\.long_texts=cut in a new --output$"
+    with pytest.raises(InputError, match=message):
+        Run(refusing, tmp_path / "run").embed()
+    assert server.asked["a text, number 0"] == asked
+    assert not (tmp_path / "run" / "store").exists()
+    store = Run(_changed(refusing, long_texts="cut"), tmp_path / "cut").embed()
+    assert len(store) == 61
 
 
 def test_a_student_knows_its_api(server, recipe, tmp_path, capfd, caplog):

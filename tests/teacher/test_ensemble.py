@@ -166,6 +166,19 @@ def test_the_price_is_the_sum_of_what_each_member_costs(monkeypatch):
         assert open_teacher(TeacherSpec(ensemble=[cheap, server.spec()]), "cpu").price_per_text(rows) is None
 
 
+def test_each_api_is_asked_whether_it_accepts_the_texts(spec, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    texts = [Text("short", "query"), Text("a long text " * 9, "document")]
+    with serve() as server:
+        limited = server.spec(max_length=64, tokenizer=spec.ensemble[0].model)
+        members = [[server.spec(), spec.ensemble[0]], [server.spec(), limited]]
+        unlimited, one_limit = (open_teacher(replace(spec, ensemble=found), "cpu") for found in members)
+    unlimited.require_accepted(lambda: pytest.fail("no length is known"))
+    one_limit.require_accepted(lambda: texts[:1])
+    with pytest.raises(InputError, match=r"^the text .a long text .* tokens: expected at most teacher\.max_length=64;"):
+        one_limit.require_accepted(lambda: texts)
+
+
 def test_a_member_that_reads_starts_is_noted(spec, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     long = "a long text " * 100

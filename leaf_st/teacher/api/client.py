@@ -169,8 +169,8 @@ class ApiClient:
             else:
                 raise InputError(
                     f"the API {error} for the text {texts[0][:60]!r} of {len(texts[0]):,} characters and about "
-                    f"{int(tokens[0]):,} tokens: leave the text out, or set teacher.api.long_texts=cut with "
-                    "teacher.api.tokenizer and teacher.max_length"
+                    f"{int(tokens[0]):,} tokens: shorten the text or leave it out, or set teacher.api.long_texts=cut "
+                    "with teacher.api.tokenizer and teacher.max_length in a new --output"
                 ) from None
         return self._embed_halves(texts, tokens, kind, shorten)
 

@@ -10,7 +10,7 @@ import io
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ from leaf_st.teacher.api.client import READ_BYTES, ApiClient
 from leaf_st.teacher.api.probes import PROBES, PROBES_HASH, require_same_vectors
 from leaf_st.teacher.api.tokens import ApiTokens
 from leaf_st.teacher.api.usage import Report, Usage
+from leaf_st.teacher.blocks import blocks
 from leaf_st.teacher.compared import are_compared
 from leaf_st.teacher.protocol import Fingerprint, Revisions
 from leaf_st.teacher.remote import RemoteTeacher
@@ -143,6 +144,22 @@ class ApiTeacher(RemoteTeacher):
         self._tokens.require(np.array([self._tokens_of_block(rows)]))
         if time.monotonic() - self._probed > _PROBE_SECONDS:
             self._require_probes(self._probes, "at the start")
+
+    def require_accepted(self, read: Callable[[], Iterable[Text]]) -> None:
+        """Check that no text has more than `TeacherSpec.max_length` tokens if such texts are refused.
+
+        Otherwise, a text in the last block would stop the run after all other texts were paid for.
+
+        Args:
+            read: Returns the texts.
+
+        Raises:
+            InputError: If a text is longer.
+        """
+        if self._tokens.refuses_long_texts:
+            for block in blocks(read(), self.batch_size):
+                sent = [self._sent(row.kind, row.text) for row in block]
+                self._tokens.shortened(sent, self.token_counts(sent))
 
     def require_unchanged(self, folder: Path) -> None:
         """Check that the API gives the vectors of the probes that the store at ``folder`` began with.
@@ -288,8 +305,8 @@ class ApiTeacher(RemoteTeacher):
                 return
             raise InputError(
                 f"the API ignores the end of a text of {len(text):,} characters, {text[:60]!r}: expected vectors of "
-                "complete texts; set teacher.max_length to the tokens that the API's model reads, with "
-                "teacher.api.tokenizer and teacher.api.long_texts=cut"
+                "complete texts; in a new --output, set teacher.max_length to the tokens that the API's model reads, "
+                "with teacher.api.tokenizer and teacher.api.long_texts=cut"
             )
         # An API that refuses the text, so that only its start was sent, refuses the text as a target too.
         self._read = size

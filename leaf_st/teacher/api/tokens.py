@@ -74,7 +74,8 @@ class ApiTokens:
         if tokens[most := int(tokens.argmax())] > self._longest:
             raise InputError(
                 f"the text {texts[most][:60]!r} has {int(tokens[most]):,} tokens: expected at most teacher.max_length="
-                f"{self._longest:,}; set teacher.api.long_texts=cut, or leave the text out"
+                f"{self._longest:,}; shorten the text or leave it out, or set teacher.api.long_texts=cut in a new "
+                "--output"
             )
         return texts
 
@@ -116,6 +117,11 @@ class ApiTokens:
         """Return the price of ``tokens`` for a message; an empty text if the recipe states no price."""
         price = self.price(tokens)
         return "" if price is None else f", {price:,.4f} USD"
+
+    @property
+    def refuses_long_texts(self) -> bool:
+        """Whether a text with more than ``teacher.max_length`` tokens is refused before it is sent."""
+        return self._longest is not None and not self._cuts
 
     @property
     def _cuts(self) -> bool:

@@ -1,6 +1,6 @@
 """An ensemble with members that are APIs, whose budgets and checks it passes on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -24,6 +24,15 @@ class PaidEnsemble(Ensemble):
         """
         for service in self._services:
             service.require_budget(rows)
+
+    def require_accepted(self, read: Callable[[], Iterable[Text]]) -> None:
+        """Check that no API refuses a text for its length; see `ApiTeacher.require_accepted`.
+
+        Raises:
+            InputError: If one does.
+        """
+        for service in self._services:
+            service.require_accepted(read)
 
     def require_unchanged(self, folder: Path) -> None:
         """Check that each API gives the vectors of the probes that the store at ``folder`` began with.
