@@ -72,7 +72,11 @@ def _add_push(commands: SubParsers) -> None:
         "--revision", metavar="BRANCH", help="branch to commit to; created if it does not exist (default: main)"
     )
     parser.add_argument("--dry-run", action="store_true", help="check the store, list the files, and send nothing")
-    parser.add_argument("--replace", action="store_true", help="overwrite conflicting files in the data set")
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="overwrite conflicting files in the data set, or another store at the URL",
+    )
     parser.set_defaults(func=_push)
 
 
@@ -82,11 +86,12 @@ def _push(options: argparse.Namespace) -> None:
 
     quieten()
     if options.url is not None:
-        for name in ("licence", "private", "create_pr", "revision", "dry_run", "replace"):
+        for name in ("licence", "private", "create_pr", "revision", "dry_run"):
             if getattr(options, name):
                 flag = name.replace("_", "-")
                 raise InputError(f"--{flag}: expected --repo-id, found --url: leave out --{flag}")
-        print(f"{copy_store(options.store, options.url):,} files sent to {options.url}")
+        sent = copy_store(options.store, options.url, options.replace)
+        print(f"{sent:,} files sent to {options.url}")
         return
     licence = UNKNOWN if options.licence is None else options.licence
     if options.dry_run:

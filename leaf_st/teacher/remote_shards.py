@@ -9,8 +9,8 @@ import errno
 import os
 import secrets
 from collections import OrderedDict
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Annotated, Any
@@ -91,19 +91,42 @@ class RemoteFolder:
         Raises:
             InputError: If the address cannot be written.
         """
-        target = f"{self._root}/{name}"
-        try:
-            system = self._connect()
+        with self._written(name) as (system, target):
             if system.exists(target) and _is_same(system, target, path):
                 return False
             system.makedirs(target.rpartition("/")[0], exist_ok=True)
             system.put_file(str(path), target)
+        return True
+
+    def differs(self, path: Path, name: str) -> bool:
+        """Return whether the folder has a file ``name`` with other content than the file ``path``.
+
+        Raises:
+            InputError: If the address cannot be read.
+        """
+        with self._written(name) as (system, target):
+            return bool(system.exists(target)) and not _is_same(system, target, path)
+
+    def remove(self, name: str) -> None:
+        """Remove the file ``name`` from the folder, if there is one.
+
+        Raises:
+            InputError: If the address cannot be written.
+        """
+        with self._written(name) as (system, target):
+            if system.exists(target):
+                system.rm(target)
+
+    @contextmanager
+    def _written(self, name: str) -> Iterator[tuple[Any, str]]:
+        """Yield the file system and the path of the file ``name`` in it, and name the file in an error."""
+        try:
+            yield self._connect(), f"{self._root}/{name}"
         except Exception as error:  # each file system has errors of its own
             raise InputError(
                 f"{self.url}/{name} cannot be written ({_first_line(error)}): correct the address, or run the same "
                 "command again to resume"
             ) from error
-        return True
 
     def _connect(self) -> Any:  # noqa: ANN401  (fsspec has no types)
         """Return the file system, made again in a forked process, whose connections must be its own."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
-from fixed import TEXTS, embed
+from fixed import TEXTS, FixedTeacher, embed
 from hub import serve
 
 from leaf_st.cli.main import main
@@ -134,14 +134,36 @@ def test_a_copy_over_another_store_has_the_new_manifest(store, bucket, tmp_path)
     reversed_texts = [text._replace(text=text.text[::-1]) for text in TEXTS]
     other = embed(tmp_path / "other", reversed_texts)
     assert (other.folder / STORE_MANIFEST).stat().st_size == (store.folder / STORE_MANIFEST).stat().st_size
-    copy_store(other.folder, URL)
+    with pytest.raises(InputError, match=f"^{URL}: expected no store or a copy of .*, found another store: name an"):
+        copy_store(other.folder, URL)
+    assert link_store(URL, tmp_path / "first", 10**9).texts(range(len(TEXTS))) == TEXTS
+    main(["store", "push", str(other.folder), "--url", URL, "--replace"])
     assert link_store(URL, tmp_path / "linked", 10**9).texts(range(len(TEXTS))) == reversed_texts
     linked = link_store(URL, tmp_path / "again", 10**9)
-    copy_store(store.folder, URL)
+    copy_store(store.folder, URL, replace=True)
     with pytest.raises(InputError, match="again contains another store"):
         link_store(URL, tmp_path / "again", 10**9)
     assert linked.texts([0]) == reversed_texts[:1]
     assert not list((tmp_path / "again").glob(".*"))
+
+
+def test_an_interrupted_copy_over_another_store_is_no_store(store, bucket, tmp_path, monkeypatch):
+    copy_store(store.folder, URL)
+    other = embed(tmp_path / "other", teacher=FixedTeacher(revision="1"))
+    with pytest.raises(InputError, match="found another store"):
+        copy_store(other.folder, URL)
+
+    def fail(*_):
+        raise ConnectionError("lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(bucket), "put_file", fail)
+        with pytest.raises(InputError, match="cannot be written"):
+            copy_store(other.folder, URL, replace=True)
+    with pytest.raises(InputError, match=r"expected manifest\.json, found no such file"):
+        link_store(URL, tmp_path / "early", 10**9)
+    copy_store(other.folder, URL, replace=True)
+    assert link_store(URL, tmp_path / "linked", 10**9).fingerprint.revision == "1"
 
 
 def test_an_interrupted_copy_is_resumed(store, bucket, tmp_path, monkeypatch):

@@ -66,7 +66,7 @@ def push_store(
         return hub.publish(folder)
 
 
-def copy_store(store: str | Path, url: str) -> int:
+def copy_store(store: str | Path, url: str, replace: bool = False) -> int:
     """Copy a store to a folder of fsspec, such as ``s3://BUCKET/FOLDER``, and return the number of files sent.
 
     The manifest comes last, so an interrupted copy is an incomplete store, which the same call completes: files of the
@@ -75,14 +75,23 @@ def copy_store(store: str | Path, url: str) -> int:
     Args:
         store: A store, or a run folder with a store.
         url: Address of the folder.
+        replace: Overwrite another store in the folder.
 
     Raises:
-        InputError: If the store is incomplete or damaged, or the address cannot be written.
+        InputError: If the store is incomplete or damaged, or the address has another store or cannot be written.
     """
     opened, remote = _intact(store), RemoteFolder(url)
     with tempfile.TemporaryDirectory(prefix="leaf-st-store-") as temporary:
         header = Path(temporary, FINGERPRINT)
         _write_header(opened.folder / FINGERPRINT, header)
+        described = {FINGERPRINT: header, STORE_MANIFEST: opened.folder / STORE_MANIFEST}
+        if any(remote.differs(path, name) for name, path in described.items()):
+            if not replace:
+                raise InputError(
+                    f"{url}: expected no store or a copy of {opened.folder}, found another store: name another "
+                    "address, or add --replace to overwrite that store"
+                )
+            remote.remove(STORE_MANIFEST)  # first, so that no reader finds the vectors of two stores
         probes = sorted(opened.folder.rglob(PROBE_FILE))  # without these, a change of an API would not be noticed
         paths = [*opened.paths, *probes, opened.folder / STORE_MANIFEST]
         files = {FINGERPRINT: header, **{path.relative_to(opened.folder).as_posix(): path for path in paths}}
