@@ -11,14 +11,13 @@ write texts. Compressed text files are not supported, because parquet compresses
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
 from leaf_st.texts.columnar import FORMATS
 from leaf_st.texts.content import content_problem, encoding_of
-from leaf_st.texts.lines import read_csv, read_jsonl, read_txt
+from leaf_st.texts.lines import read_csv, read_jsonl, read_tsv, read_txt
 from leaf_st.texts.progress import PartProgress, ReadProgress
 from leaf_st.texts.source import Block, SourceFile, broken_columns, open_columns
 
@@ -111,6 +110,6 @@ READERS: dict[str, Callable[[SourceFile, Sequence[str], Counter[str]], Iterator[
     **dict.fromkeys(FORMATS, _columns),
     ".jsonl": read_jsonl,
     ".csv": read_csv,
-    ".tsv": partial(read_csv, delimiter="\t"),
+    ".tsv": read_tsv,
     ".txt": read_txt,
 }

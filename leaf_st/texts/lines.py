@@ -3,9 +3,12 @@
 import codecs
 import csv
 import json
+import logging
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from io import TextIOWrapper
 from typing import TextIO
 
@@ -21,12 +24,16 @@ TOO_DEEP = "nested too deeply for Python"
 
 _JSON_KINDS: dict[type, str] = {str: "a string", list: "an array", bool: "true or false", type(None): "null"}
 _COPIED_NULL = r"\N"  # in a format in which backslashes also stand for line ends
+_ESCAPE = re.compile(r"\\[0bfnrtv\\]")  # of the same format
+_FEW_ESCAPED = 0.05  # share of the texts
 _TEXT = "text"  # the column of a table, if no setting names another
 _SEPARATORS = ",;\t|"
 LONGEST_LINE = 1 << 26  # characters; a gap in a damaged file, or a file without line ends, would fill the memory
 _SHOWN = 20  # columns in an error
-_FIRST = 1000  # rows of a jsonl file whose columns are compared with the columns of the recipe
+_FIRST = 1000  # rows of which the columns of a jsonl file, or the texts of a tsv file, are looked at
 _MARKED = "leaf_st.marked"  # handler of bytes that are not in the encoding of the file
+
+_logger = logging.getLogger(__name__)
 
 codecs.register_error(_MARKED, lambda error: ("\udcff", error.end))  # type: ignore[attr-defined]
 
@@ -129,6 +136,40 @@ def read_csv(
             f"broken csv ({error}): close every quoted text, and double the quotes inside a text",
             f", after line {records.line_num}",
         ) from error
+
+
+def read_tsv(source: SourceFile, columns: Sequence[str], skipped: Counter[str]) -> Iterator[Block]:
+    """Yield the rows of a tsv file as `read_csv`, and warn if the texts have the escapes of a database."""
+    first: list[str] = []
+    for block in read_csv(source, columns, skipped, delimiter="\t"):
+        if len(first) < _FIRST:
+            first.append(str(block[0][0] or ""))
+            if len(first) == _FIRST:
+                _warn_of_escapes(source, first)
+        yield block
+    if len(first) < _FIRST:
+        _warn_of_escapes(source, first)
+
+
+def _warn_of_escapes(source: SourceFile, texts: Sequence[str]) -> None:
+    """Warn if ``texts``, the first of a tsv file, seem to have escapes in place of line ends, tabs and backslashes.
+
+    Texts with LaTeX or paths of Windows have other backslashes too, and a file of quoted texts has real line ends.
+    """
+    escaped = sum(_ESCAPE.search(text) is not None for text in texts)
+    has_others = any("\n" in text or "\\" in _ESCAPE.sub("", text) for text in texts)
+    if escaped > _FEW_ESCAPED * len(texts) and not has_others:
+        _warn_once(
+            f"{source.path}: {escaped:,} of the first {len(texts):,} texts have escapes such as \\n, as mysql and "
+            "PostgreSQL write line ends and tabs, and are embedded with them: write the table as csv, for example with "
+            "COPY ... TO ... (FORMAT csv, HEADER)"
+        )
+
+
+@cache
+def _warn_once(message: str) -> None:
+    """Log a warning about a file, once in a process: a run reads its texts several times."""
+    _logger.warning(message)
 
 
 def _require_separated(source: SourceFile, names: Sequence[str], delimiter: str) -> None:

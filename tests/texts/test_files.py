@@ -474,6 +474,29 @@ def test_the_text_format_of_postgres_is_refused(tmp_path):
         rows(path)
 
 
+@pytest.mark.parametrize("count", [3, 1200])
+def test_the_escapes_of_a_database_are_warned_about_once(tmp_path, caplog, count):
+    path = tmp_path / "a.tsv"
+    path.write_text("text\n" + "".join(f"cats {number}\\nare\\tnice, and C:\\\\Users\n" for number in range(count)))
+    found = [rows(path)[0] for _ in range(2)][1]
+    assert found[1].text == r"cats 1\nare\tnice, and C:\\Users"
+    (warning,) = caplog.messages
+    shown = min(count, 1000)
+    assert f"a.tsv: {shown:,} of the first {shown:,} texts have escapes such as \\n, as mysql and PostgreSQL" in warning
+
+
+@pytest.mark.parametrize(
+    "others",
+    [r"the mass $\nu$ of $\alpha$", r"C:\new\Users", '"cats\nand dogs"', "plain"],
+)
+def test_other_backslashes_are_no_escapes_of_a_database(tmp_path, caplog, others):
+    path = tmp_path / "a.tsv"
+    lines = [r"print('a\n')", *[others] * 30]
+    path.write_text("text\n" + "".join(f"{line}\n" for line in lines))
+    assert len(rows(path)[0]) == 31
+    assert not caplog.messages
+
+
 @pytest.mark.parametrize("setting", ["text_column", "kind_column"])
 def test_lines_of_text_have_no_columns(tmp_path, setting):
     path = tmp_path / "a.txt"
