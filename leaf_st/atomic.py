@@ -10,7 +10,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from leaf_st.errors import InputError, cannot_write
+from leaf_st.errors import InputError, cannot_write, file_named
 
 _OF_FILE_MANAGERS = (".DS_Store", "Thumbs.db")  # Finder and Windows Explorer write them into folders that they show
 # Errors of file systems that sync no folders, such as shared folders of virtual machines, and of a folder that may be
@@ -32,18 +32,15 @@ def write_whole(path: Path, write: Callable[[Path], None], leftovers: Iterable[P
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        write(temporary)
-        with temporary.open("r+b") as handle:  # Windows syncs only files that are open for writing
-            os.fsync(handle.fileno())
-        temporary.replace(path)
+        with file_named(path):
+            write(temporary)
+            with temporary.open("r+b") as handle:  # Windows syncs only files that are open for writing
+                os.fsync(handle.fileno())
+            temporary.replace(path)
     except FileNotFoundError:
         # Another writer of `path` took the file for one that a kill left. Its content has then replaced ours.
         if temporary.exists() or not path.exists():
             raise
-    except OSError as error:
-        if error.errno is not None and error.filename is None:  # unlike opening, a write names no file
-            error.filename = str(path)
-        raise
     finally:
         temporary.unlink(missing_ok=True)
     for leftover in path.parent.glob(f".{escape(path.name)}.{'?' * 8}.tmp") if leftovers is None else leftovers:

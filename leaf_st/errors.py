@@ -121,6 +121,17 @@ def cannot_write(error: Exception) -> bool:
 
 
 @contextmanager
+def file_named(path: Path) -> Iterator[None]:
+    """Name ``path`` in an error of the system, because reading and writing, unlike opening, name no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def exit_on_error(program: str, resume_hint: str) -> Iterator[None]:
     """Print each user error as one line on stderr, and exit with a code for its type.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from leaf_st.atomic import read_json, write_json, write_whole
-from leaf_st.errors import InputError
+from leaf_st.errors import InputError, file_named
 
 _CHECKSUM = "checksum"
 
@@ -75,7 +75,7 @@ def _write_checksum(mark: Path, path: Path) -> None:
 
 def file_checksum(path: Path) -> str:
     """Return the checksum of a file."""
-    with path.open("rb") as file:
+    with path.open("rb") as file, file_named(path):
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from leaf_st.atomic import require_file
+from leaf_st.errors import file_named
 from leaf_st.models.lfs import LFS_HEAD
 
 _HEAD_BYTES = 1 << 16
@@ -186,14 +187,14 @@ def content_of(path: Path) -> Content | None:
     """
     require_file(path)
     ending = path.suffix.lower()
-    with path.open("rb") as file:
+    with path.open("rb") as file, file_named(path):
         found = _content(file.read(_HEAD_BYTES), ending)
     return None if found is None or ending in found.endings else found
 
 
 def encoding_of(path: Path) -> Encoding:
     """Return the encoding that the byte-order mark of ``path`` announces; UTF-8 without a mark."""
-    with path.open("rb") as file:
+    with path.open("rb") as file, file_named(path):
         return _encoding(file.read(4))
 
 

@@ -12,7 +12,7 @@ from functools import cache
 from io import TextIOWrapper
 from typing import TextIO
 
-from leaf_st.errors import FieldError
+from leaf_st.errors import FieldError, file_named
 from leaf_st.texts.source import Block, SourceFile
 
 _CSV_FIELD_CHARACTERS = 1 << 24  # the csv module's default limit of 128 KiB is shorter than many documents
@@ -229,6 +229,7 @@ def _lines(source: SourceFile, newline: str | None = None) -> Iterator[str]:
     """Yield the lines of a file, and note how many bytes were read."""
     with (
         source.path.open("rb") as file,
+        file_named(source.path),
         TextIOWrapper(file, encoding=source.encoding.name, errors=_MARKED, newline=newline) as lines,
     ):
         file.seek(source.encoding.start)

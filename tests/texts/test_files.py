@@ -1,4 +1,6 @@
 import base64
+import errno
+import io
 import json
 import os
 from collections import Counter
@@ -9,7 +11,7 @@ import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as encryption
 import pytest
 
-from leaf_st.errors import InputError
+from leaf_st.errors import InputError, cannot_write
 from leaf_st.recipe import TextsSpec
 from leaf_st.texts import Text
 from leaf_st.texts.files import read_file, titled_blocks
@@ -503,6 +505,32 @@ def test_lines_of_text_have_no_columns(tmp_path, setting):
     path.write_text("cats\ndogs\n")
     with pytest.raises(InputError, match=rf"^texts\.{setting}: expected a table, found lines of text in .*a\.txt: rem"):
         rows(path, **{setting: "body"})
+
+
+class _Failing(io.FileIO):
+    """A file on a mount that loses its server when more than ``after`` bytes were read."""
+
+    after = 0
+
+    def readinto(self, buffer):
+        if self.tell() >= self.after:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().readinto(buffer)
+
+
+@pytest.mark.parametrize("after", [0, 1 << 17])
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "tsv", "txt"])
+def test_a_mount_that_fails_while_a_file_is_read_is_named(tmp_path, monkeypatch, ending, after):
+    path = tmp_path / f"a.{ending}"
+    path.write_text("text\n" + "cats are nice\n" * 30_000)
+    if ending == "jsonl":
+        write_jsonl(path, [{"text": "cats are nice"}] * 30_000)
+    monkeypatch.setattr(_Failing, "after", after)
+    monkeypatch.setattr(type(path), "open", lambda self, mode: io.BufferedReader(_Failing(self, mode)))
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)) as raised:
+        rows(path)
+    assert raised.value.filename == str(path)
+    assert cannot_write(raised.value)
 
 
 def test_the_kind_of_a_folder_replaces_the_kind_of_a_column(tmp_path):

@@ -6,7 +6,7 @@ from typing import cast
 
 import numpy as np
 
-from leaf_st.errors import FieldError
+from leaf_st.errors import FieldError, file_named
 from leaf_st.recipe import TeacherSpec, TextsSpec
 from leaf_st.teacher.protocol import GIVEN
 from leaf_st.teacher.vectors.cursor import Cursor
@@ -53,7 +53,7 @@ def revision_of(table: TextsSpec, files: VectorFiles) -> str:
         size = path.stat().st_size
         digest.update(f"{size}\0".encode())
         places = np.linspace(0, max(0, size - _SAMPLE_BYTES), _SAMPLES).astype(int).tolist()
-        with path.open("rb") as handle:
+        with path.open("rb") as handle, file_named(path):
             for place in places if size > _SAMPLES * _SAMPLE_BYTES else range(0, size, _SAMPLE_BYTES):
                 handle.seek(place)
                 digest.update(handle.read(_SAMPLE_BYTES))
