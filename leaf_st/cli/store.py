@@ -38,15 +38,13 @@ def _add_verify(commands: SubParsers) -> None:
 
 def _verify(options: argparse.Namespace) -> None:
     from leaf_st.publishing.store.summary import store_folder
+    from leaf_st.teacher.shard import REPAIR
     from leaf_st.teacher.store import EmbeddingStore
 
     store = EmbeddingStore(store_folder(options.store))
     if damaged := store.damaged():
         print("\n".join(f"{path} is damaged or missing" for path in damaged))
-        raise InputError(
-            f"{len(damaged):,} of {len(store.paths):,} shards are damaged: run `leaf-st embed` again to write the "
-            "shards again"
-        )
+        raise InputError(f"{len(damaged):,} of {len(store.paths):,} shards are damaged: {REPAIR}")
     fetched = sum(path.is_file() for path in store.paths)
     if fetched < len(store.paths):  # shards in object storage are compared with their checksums when they are fetched
         print(f"{fetched:,} of {len(store.paths):,} shards are on this disk and intact")

@@ -24,6 +24,8 @@ from leaf_st.texts.sentence import sentences_of
 # A name in another form is a copy that another program made, such as "shard-... (1).arrow", or no shard.
 SHARD_NAME = re.compile(r"shard-(?P<number>\d{8})-[0-9a-f]{16}\.arrow")
 _LEFTOVER = re.compile(rf"\.{SHARD_NAME.pattern}\.[0-9a-f]{{8}}\.tmp")  # see `leaf_st.atomic.write_whole`
+# What to do about a missing or damaged shard. Who pulled a store has neither its texts nor, perhaps, its teacher.
+REPAIR = "run `leaf-st embed` again, or `leaf-st store pull` again for a pulled store"
 _SMALL_NORM = 1e-3  # of a vector that float16 may not hold
 _LARGEST_LOSS = 0.01
 
@@ -153,9 +155,7 @@ def open_shard(path: Path) -> Shard:
     try:
         return _mapped(path)
     except (pa.ArrowException, OSError, KeyError, AttributeError, ValueError, StopIteration) as error:
-        raise InputError(
-            f"shard {path} is damaged ({error}): run `leaf-st embed` again to write the shard again"
-        ) from error
+        raise InputError(f"shard {path} is damaged ({error}): {REPAIR}") from error
 
 
 def _mapped(path: Path) -> Shard:

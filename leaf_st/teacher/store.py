@@ -27,7 +27,7 @@ from leaf_st.errors import InputError
 from leaf_st.sealed import read_sealed, write_once
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.remote_shards import remote_shards
-from leaf_st.teacher.shard import Shard, is_intact, open_shard
+from leaf_st.teacher.shard import REPAIR, Shard, is_intact, open_shard
 from leaf_st.texts import Text
 from leaf_st.texts.fold import content_id, text_id
 
@@ -169,7 +169,7 @@ class EmbeddingStore:
             return self._remote.open(self._names[index])
         path = self._place / self._names[index]
         if not path.is_file():
-            raise InputError(f"shard {path} is missing: run `leaf-st embed` again to write the shard again")
+            raise InputError(f"shard {path} is missing: {REPAIR}")
         return open_shard(path)
 
     @cached_property
@@ -334,7 +334,7 @@ class EmbeddingStore:
             _logger.info("%s: %s are not compared with their checksums; `leaf-st store verify` does", self.folder, size)
             return
         if damaged := self.damaged():
-            raise InputError(f"{damaged[0]} is damaged: run `leaf-st embed` again to write the shard again")
+            raise InputError(f"{damaged[0]} is damaged: {REPAIR}")
         self._verified = True
 
     def to_dataset(self, with_lengths: bool = True) -> "datasets.Dataset":

@@ -240,6 +240,14 @@ def test_a_damaged_download_never_becomes_a_shard(hub, finished, tmp_path, monke
     assert len(pull_store(REPO, tmp_path / "pulled")) == 60
 
 
+def test_a_damaged_shard_of_a_pulled_store_is_pulled_again(hub, finished, tmp_path):
+    push_store(finished, REPO)
+    (path,) = pull_store(REPO, tmp_path / "pulled").paths
+    path.write_bytes(b"damaged")
+    assert pull_store(REPO, tmp_path / "pulled").damaged() == []
+    assert _shards(tmp_path / "pulled") == _shards(finished / "store")
+
+
 @pytest.mark.parametrize("name", ["../../outside.arrow", "README.md", "shard-00000000-0123456789abcdef.arrow/../x"])
 def test_names_of_another_place_are_refused(hub, finished, tmp_path, name):
     push_store(finished, REPO)
@@ -290,7 +298,7 @@ def test_a_store_is_shown_and_verified(finished, capsys):
     written = capsys.readouterr()
     assert ended.value.code == 2
     assert f"{path} is damaged or missing" in written.out
-    assert "1 of 1 shards are damaged" in written.err
+    assert "1 of 1 shards are damaged: run `leaf-st embed` again, or `leaf-st store pull` again for" in written.err
 
 
 def test_a_pulled_store_does_not_fetch_its_shards_any_more(hub, finished, tmp_path):

@@ -22,6 +22,7 @@ from leaf_st.publishing.store.summary import store_folder
 from leaf_st.run_folder import read_record
 from leaf_st.sealed import read_sealed, write_sealed
 from leaf_st.teacher.remote_shards import SOURCE, RemoteFolder
+from leaf_st.teacher.shard import REPAIR
 from leaf_st.teacher.store import FINGERPRINT, PROBE_FILE, STORE_MANIFEST, EmbeddingStore
 
 _MOST_FILES = 10_000  # in a folder of a repository on the hub
@@ -133,7 +134,7 @@ def _intact(place: str | Path) -> EmbeddingStore:
     if (store.folder / SOURCE).is_file():
         raise InputError(f"{store.folder}: expected all shards, found a store whose shards are fetched: pull the store")
     if damaged := store.damaged():
-        raise InputError(f"{damaged[0]} is damaged: run `leaf-st embed` again to write the shard again")
+        raise InputError(f"{damaged[0]} is damaged: {REPAIR}")
     return store
 
 
