@@ -49,7 +49,9 @@ class Cutter:
             return cut
         heads = [prompt + texts[place][: int(self._most) * _MOST_CHARACTERS] for place in long]
         for place, head, encoded in zip(long, heads, self._tokenizer.encode_batch(heads), strict=True):
-            cut[place] = head[len(prompt) : max(end for _, end in encoded.offsets)]
+            end = max((end for _, end in encoded.offsets), default=0)
+            # A text may have no token: BERT removes characters of private use. The head is short enough in any case.
+            cut[place] = head[len(prompt) : end if end > len(prompt) else None]
         return cut
 
     def cut_rows(self, rows: Sequence[Text], prompts: Mapping[str, str]) -> list[Text]:

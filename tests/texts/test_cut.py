@@ -1,4 +1,5 @@
-from tokenizers import Tokenizer, decoders, pre_tokenizers
+import pytest
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
 
 from leaf_st.texts import Text
@@ -38,3 +39,18 @@ def test_the_tokens_of_a_prompt_count():
     rows = [Text("12345678", "query"), Text("12345678", "document"), Text("123 567", "query")]
     expected = [Text("1234", "query"), Text("12345678", "document"), Text("123", "query")]
     assert _cutter(8).cut_rows(rows, {"query": "abc ", "document": ""}) == expected
+
+
+@pytest.mark.parametrize("special", [[], [("<s>", 0), ("</s>", 1)]])
+def test_a_text_without_a_token_is_not_cut_to_nothing(special):
+    tokenizer = Tokenizer(BPE({"<s>": 0, "</s>": 1, "a": 2, ":": 3}, []))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    if special:
+        tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", None, special)
+    tokenizer.enable_truncation(8)
+    cutter = Cutter(tokenizer, 8)
+    symbols = "\ue000\ufffd" * 20  # of a symbol font, and of bytes in another encoding
+    rows = [Text(symbols, "query"), Text(symbols, "document"), Text("a" * 20, "document")]
+    short = "a" * (8 - len(special))
+    assert cutter.cut_rows(rows, {"query": "a:", "document": ""}) == [*rows[:2], Text(short, "document")]
+    assert cutter.cut([symbols * 20]) == [(symbols * 20)[: 8 * 32]]
