@@ -1,7 +1,9 @@
 """The process of a Ray worker, which loads the teacher once and makes shards. The module imports no torch by itself."""
 
+import os
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,9 +25,12 @@ class Actor:
     Args:
         device: Device of local models; sentence-transformers' choice if None.
         processes: Number of workers, which share the limits of a service.
+        folder: The folder in which the command runs, because paths of the teacher may be relative.
     """
 
-    def __init__(self, device: str | None, processes: int) -> None:
+    def __init__(self, device: str | None, processes: int, folder: Path) -> None:
+        with suppress(OSError):  # a node without this folder may have the absolute paths
+            os.chdir(folder)
         self._device, self._processes = device, processes
         self._teacher: Teacher | None = None
 

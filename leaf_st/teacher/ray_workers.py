@@ -231,7 +231,7 @@ class RayMaker:
         device = None if self._resources.get("GPU") else "cpu"
         options = {"num_cpus": self._resources["CPU"], "num_gpus": self._resources.get("GPU", 0)}
         remote = ray.remote(Actor).options(**options, scheduling_strategy="SPREAD")
-        worker = _Worker(remote.remote(device, self._workers))
+        worker = _Worker(remote.remote(device, self._workers, Path.cwd()))
         reserved = self.teacher.reserve(()) if isinstance(self.teacher, Service) else ()
         opened = worker.actor.open.remote(self.spec, self.teacher.fingerprint)
         self._calls[opened] = _Call(worker, None, reserved)

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -202,6 +203,13 @@ def test_ctrl_c_ends_all_workers_and_the_same_command_resumes(session, tiny_teac
         main(alone)
     shards = {path.name: path.read_bytes() for path in tmp_path.glob("a/store/*")}
     assert {path.name: path.read_bytes() for path in tmp_path.glob("b/store/*")} == shards
+
+
+def test_relative_paths_of_a_teacher_are_those_of_the_command(session, tiny_teacher_folder, tmp_path, monkeypatch):
+    shutil.copytree(tiny_teacher_folder, tmp_path / "models" / "teacher")
+    monkeypatch.chdir(tmp_path)  # Ray was started in another folder
+    spec = TeacherSpec(model="models/teacher", precision="float32")
+    assert len(embed(Path("store"), spec, workers=1)) == len(TEXTS)
 
 
 def test_an_error_of_a_worker_is_the_error_of_the_command(session, tmp_path):
