@@ -6,7 +6,7 @@ A model folder has a recipe.json too, which records the origin of the model.
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ _RECIPE_PARTS = ("texts", "teacher", "student", "training")
 _PARTS |= {STORE_LOCK, VOCABULARY, SMOKE_TEACHER, SMOKE_START, Path(FIT).parts[0]}
 _TRAINED_PARTS = ("general", "student", "training")  # what shapes the student, besides the vectors
 _UNUSED_ARGUMENTS = ("data_seed", "dataloader_in_order")
+_UNUSED_IN_MEMBERS = ("store_dtype", "rows_per_shard")  # of an ensemble
 # Fields that determine how many tokens of a text are embedded.
 _LENGTHS = ("student.backbone", "student.start", "student.static", "student.max_length", "training.max_length")
 # `override` may leave these values out.
@@ -299,7 +300,10 @@ def _without_unused_values(recipe: Any) -> Any:  # noqa: ANN401  (any JSON value
     """Return ``recipe`` without the values that earlier versions accepted, and that never had an effect."""
     if not isinstance(recipe, dict):
         return recipe
-    training, student = recipe.get("training"), recipe.get("student")
+    training, student, teacher = (recipe.get(part) for part in ("training", "student", "teacher"))
+    if isinstance(teacher, dict) and isinstance(members := teacher.get("ensemble"), list):
+        used = [_without(member, _UNUSED_IN_MEMBERS) if isinstance(member, dict) else member for member in members]
+        recipe = {**recipe, "teacher": {**teacher, "ensemble": used}}
     if isinstance(training, dict):
         recipe = {**recipe, "training": _without_unused_arguments(training)}
     if isinstance(student, dict) and student.get("backbone") is None and student.get("start") is None:
@@ -311,8 +315,11 @@ def _without_unused_arguments(values: dict[str, Any]) -> dict[str, Any]:
     """Return ``values``, a record or the training of a recipe, without such values among its arguments."""
     if not isinstance(arguments := values.get("arguments"), dict):
         return values
-    used = {name: value for name, value in arguments.items() if name not in _UNUSED_ARGUMENTS}
-    return {**values, "arguments": used}
+    return {**values, "arguments": _without(arguments, _UNUSED_ARGUMENTS)}
+
+
+def _without(values: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def _with_files(record: dict[str, Any], folder: Path) -> dict[str, Any]:

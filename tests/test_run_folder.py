@@ -141,6 +141,18 @@ def test_values_that_never_had_an_effect_are_left_out_of_a_record(tmp_path):
         assert known["arguments"] == {"seed": 7}
 
 
+def test_the_number_format_of_a_member_that_had_no_effect_is_left_out_of_a_record(tmp_path):
+    teacher = TeacherSpec(ensemble=[{"model": "us/a"}, {"model": "us/b"}])
+    expected = Recipe("tiny", teacher=teacher, student=StudentSpec(backbone="us/small"))
+    record = json.loads(json.dumps({part: expected.to_dict() for part in ("recipe", "resolved")}))
+    for recipe in record.values():
+        recipe["teacher"]["ensemble"][0].update(store_dtype="float32", rows_per_shard=8)
+    write_sealed(tmp_path / RECIPE, record)
+    (tmp_path / "store").mkdir()
+    for known in (known_record(tmp_path, expected), read_record(tmp_path)):
+        assert Recipe.from_dict(known["resolved"]) == expected
+
+
 _PROMPTS = {"query": "Represent the user's text: "}
 
 

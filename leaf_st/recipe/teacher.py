@@ -151,6 +151,10 @@ class TeacherSpec:
                 if getattr(member, name):
                     problem = f"expected models and APIs, found a member with {name}: remove the member"
                     raise Conflict("ensemble", problem)
+            for name, default in (("store_dtype", "float16"), ("rows_per_shard", None)):
+                if (value := getattr(member, name)) != default:
+                    problem = f"expected no {name} in a member, found {value!r}: set teacher.{name} of the whole ensemble"
+                    raise Conflict("ensemble", problem)
         for name in ("vector_column", "table", "revision", "max_length", "api", "trust_remote_code"):
             if getattr(self, name):
                 can_move = "" if name in ("vector_column", "table") else f"set {name} in a member, or "

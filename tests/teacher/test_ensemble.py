@@ -199,6 +199,11 @@ def test_invalid_ensembles_are_refused(spec):
         ({"ensemble": spec.ensemble[:1]}, r"^teacher\.ensemble: expected at least two members"),
         ({"ensemble": [spec, spec]}, r"^teacher\.ensemble: expected models and APIs, found a member with ensemble:"),
         ({"vector_column": "v"}, r"^teacher\.vector_column: .* found one: remove the value or the ensemble"),
+        (
+            {"ensemble": [{"model": "a", "store_dtype": "float32"}, {"model": "b"}]},
+            r"^teacher\.ensemble: expected no store_dtype in a member, found 'float32': set teacher\.store_dtype of the",
+        ),
+        ({"ensemble": [{"model": "a", "rows_per_shard": 8}, {}]}, r"^teacher\.ensemble: expected no rows_per_shard"),
         ({"axes": "axes"}, r"^teacher\.dimensions: expected the number of teacher\.axes"),
         (
             {"ensemble": [{"model": "a"}, {"model": "b", "weight": 0}]},
