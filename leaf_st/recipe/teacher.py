@@ -153,7 +153,7 @@ class TeacherSpec:
                     raise Conflict("ensemble", problem)
             for name, default in (("store_dtype", "float16"), ("rows_per_shard", None)):
                 if (value := getattr(member, name)) != default:
-                    problem = f"expected no {name} in a member, found {value!r}: set teacher.{name} of the whole ensemble"
+                    problem = f"expected no {name} in a member, found {value!r}: set teacher.{name} of the ensemble"
                     raise Conflict("ensemble", problem)
         for name in ("vector_column", "table", "revision", "max_length", "api", "trust_remote_code"):
             if getattr(self, name):

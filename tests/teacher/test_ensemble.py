@@ -201,7 +201,7 @@ def test_invalid_ensembles_are_refused(spec):
         ({"vector_column": "v"}, r"^teacher\.vector_column: .* found one: remove the value or the ensemble"),
         (
             {"ensemble": [{"model": "a", "store_dtype": "float32"}, {"model": "b"}]},
-            r"^teacher\.ensemble: expected no store_dtype in a member, found 'float32': set teacher\.store_dtype of the",
+            r"^teacher\.ensemble: expected no store_dtype in a member, found 'float32': set teacher\.store_dtype",
         ),
         ({"ensemble": [{"model": "a", "rows_per_shard": 8}, {}]}, r"^teacher\.ensemble: expected no rows_per_shard"),
         ({"axes": "axes"}, r"^teacher\.dimensions: expected the number of teacher\.axes"),
