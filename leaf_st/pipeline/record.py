@@ -15,7 +15,7 @@ from leaf_st.hub.dataset_url import is_dataset_url, parse_dataset_url
 from leaf_st.models.find import commit_of, content_hash, earlier_content_hash, find_model, local_model, published_as
 from leaf_st.pipeline.exclude import with_excluded_sets
 from leaf_st.recipe import PAPER, TEACHER_OF_START, Recipe, TextsSpec
-from leaf_st.run_folder import GENERAL, STORE, TEXTS, differences, has_begun_training, known_record, read_record
+from leaf_st.run_folder import GENERAL, MODEL, STORE, TEXTS, differences, has_begun_training, known_record, read_record
 from leaf_st.teacher.open import kind_of, teacher_spec
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.store import STORE_MANIFEST, EmbeddingStore, read_header
@@ -26,6 +26,7 @@ from leaf_st.training.arguments import named_arguments
 _STUDENT = "student_revision"  # hash of the files of the student's start or backbone; earlier versions had none
 TEXTS_DIGEST = "texts_digest"  # `EmbeddingStore.texts_digest` when training began; earlier versions had none
 _LIBRARIES = ("leaf-st", "sentence-transformers", "transformers", "torch", "datasets", "accelerate", "mteb")
+_OF_TRAINING = ("arguments", "processes", "commits", "versions")  # kept once the student is trained
 
 
 def resolved_recipe(asked: Recipe, folder: Path) -> Recipe:
@@ -141,6 +142,8 @@ def run_record(
 ) -> dict[str, Any]:
     """Return the record of a run as JSON values.
 
+    Once the student is trained, the record keeps the values of the training: this call may be on another machine.
+
     Args:
         asked: The recipe as the user wrote it.
         resolved: The recipe with every value that the run determined.
@@ -150,7 +153,7 @@ def run_record(
         processes: Number of processes that work together.
     """
     sources = _sources(resolved, folder)
-    return {
+    record: dict[str, Any] = {
         "recipe": asked.to_dict(),
         "resolved": resolved.to_dict(),
         "arguments": named_arguments(resolved, device),
@@ -161,6 +164,8 @@ def run_record(
         **({"sources": sources} if sources else {}),
         "versions": {name: version(name) for name in _LIBRARIES},
     }
+    trained = (read_record(folder / MODEL) or read_record(folder)) if (folder / MODEL).exists() else {}
+    return {**record, **{key: trained[key] for key in _OF_TRAINING if key in trained}}
 
 
 def require_outside_of_models(recipe: Recipe, folder: Path) -> None:

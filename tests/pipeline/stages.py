@@ -14,3 +14,12 @@ def embed_and_train(recipe: str, run: str) -> None:
     stages = Run(load_recipe(Path(recipe)), Path(run))
     stages.embed()
     stages.train()
+
+
+class Stopped:
+    """An engine whose process is stopped before it makes a shard."""
+
+    is_whole = True
+
+    def embed(self, processes, make):
+        raise KeyboardInterrupt

@@ -16,6 +16,7 @@ from families import save_family
 from safetensors.torch import load_file, save_file
 from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
+from stages import Stopped
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.sizes import write_sizes
@@ -755,22 +756,13 @@ def test_machines_of_two_kinds_embed_in_the_precision_of_the_first(recipe, tmp_p
     assert record["resolved"]["teacher"]["precision"] == record["teacher"]["precision"] == "bfloat16"
 
 
-class _Stopped:
-    """An engine whose process is stopped before it makes a shard."""
-
-    is_whole = True
-
-    def embed(self, processes, make):
-        raise KeyboardInterrupt
-
-
 def test_the_record_decides_the_precision_before_there_are_vectors(recipe, tmp_path, monkeypatch):
     _on_a_machine(monkeypatch, True)
     late = Run(recipe, tmp_path / "run")
     assert late.teacher.fingerprint.precision == "bfloat16"
     _on_a_machine(monkeypatch, False)
     with pytest.raises(KeyboardInterrupt):
-        Run(recipe, tmp_path / "run").embed(_Stopped())
+        Run(recipe, tmp_path / "run").embed(Stopped())
     assert late.embed().fingerprint.precision == "float32"
 
 
@@ -789,3 +781,22 @@ def test_the_store_decides_the_precision_where_the_record_names_another(recipe, 
     asked = replace(recipe, teacher=replace(recipe.teacher, precision="float32"))
     with pytest.raises(InputError, match="expected precision float32, found bfloat16; run the same command again if"):
         Run(asked, tmp_path / "other").embed()
+
+
+def test_a_trained_student_keeps_the_values_of_its_training(recipe, finished, tmp_path, monkeypatch):
+    path, of_training = finished / "recipe.json", ("arguments", "processes", "commits", "versions")
+    before = read_sealed(path)
+    monkeypatch.setattr("leaf_st.pipeline.record.version", lambda name: "99.0")  # another machine
+    monkeypatch.setattr("leaf_st.pipeline.record.named_arguments", lambda *_: {"bf16": True})
+    later = replace(recipe, evaluate_on=(str(tmp_path / "set"),))
+    Run(later, finished).embed()
+    record = read_sealed(path)
+    assert record["resolved"]["evaluate_on"] == [str(tmp_path / "set")]
+    assert [record[key] for key in of_training] == [before[key] for key in of_training]
+    write_sealed(path, {**record, "processes": 9, "versions": {}})  # as an earlier version may have written
+    Run(later, finished).embed()
+    assert [read_sealed(path)[key] for key in of_training] == [before[key] for key in of_training]
+    for part in ("model", "checkpoints"):
+        shutil.rmtree(finished / part)
+    Run(later, finished).embed()
+    assert read_sealed(path)["arguments"] == {"bf16": True}
