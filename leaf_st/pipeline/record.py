@@ -58,15 +58,14 @@ def _with_recorded_values(asked: Recipe, folder: Path) -> Recipe:
     if known is not None and has_begun_training(folder):  # the results of the student have its name
         asked = replace(asked, name=known["resolved"].get("name", asked.name))
     if known is None:
-        named = _with_named_teacher(_with_commits(asked, folder))
-        named = replace(named, teacher=kind_of(named.teacher).with_table(named.teacher, named.texts))
+        named = _with_table(_with_named_teacher(_with_commits(asked, folder)))
         return with_excluded_sets(named, folder, None)
     recorded = _at_recorded_commit(Recipe.from_dict(known["resolved"]), known)
     resolved = with_excluded_sets(recorded, folder, recorded.texts)
     changed = {re.split(r"[. ]", key)[0] for key in differences(known["recipe"], asked)}
     if not changed:
         return resolved
-    asked = _with_commits(asked, folder, known["recipe"], recorded)
+    asked = _with_table(_with_commits(asked, folder, known["recipe"], recorded))
     teacher = kind_of(resolved.teacher).with_limits(resolved.teacher, asked.teacher)
     recipe = with_excluded_sets(replace(asked, teacher=teacher), folder, recorded.texts)
     return _with_resolved_parts(recipe, resolved, changed - {"texts"})
@@ -97,6 +96,11 @@ def _with_commits(
 
     general = None if recipe.general is None else at_commit("general", recipe.general)
     return replace(recipe, texts=at_commit("texts", recipe.texts), general=general)
+
+
+def _with_table(recipe: Recipe) -> Recipe:
+    """Return ``recipe`` with its texts as the teacher's table, if the teacher is a table and the recipe names none."""
+    return replace(recipe, teacher=kind_of(recipe.teacher).with_table(recipe.teacher, recipe.texts))
 
 
 def _at_recorded_commit(recorded: Recipe, known: Mapping[str, Any]) -> Recipe:

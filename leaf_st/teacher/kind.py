@@ -127,7 +127,7 @@ class TeacherKind(ABC):
         return spec
 
     def with_limits(self, spec: TeacherSpec, asked: TeacherSpec) -> TeacherSpec:
-        """Return the recorded ``spec`` with the ``asked`` limits and prices, which may change when a run resumes."""
+        """Return the recorded ``spec`` with the ``asked`` limits, prices and table, which a resumed run may change."""
         return spec
 
     def as_model(self, spec: TeacherSpec) -> TeacherSpec:

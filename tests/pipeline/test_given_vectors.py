@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from stages import Stopped
 
 import leaf_st
 from leaf_st.cli.main import main
@@ -382,3 +383,32 @@ def test_given_vectors_in_the_wrong_byte_order_are_named_without_advice_for_a_mo
     assert stored + skipped == 80
     assert 0 < large <= stored == last + 1
     assert "precision" not in str(raised.value)
+
+
+def test_vectors_of_another_table_are_named_and_the_right_table_is_read(recipe, table, tmp_path):
+    rows = pq.read_table(table)
+    np.save(tmp_path / "vectors.npy", np.array(rows["embedding"].to_pylist()[:70], dtype=np.float32))
+    pq.write_table(rows.slice(0, 70), tmp_path / "right.parquet")
+    wrong = override(recipe, [f"teacher.vector_column={tmp_path / 'vectors.npy'}"])
+    with pytest.raises(InputError, match=r"expected 80 vectors, one for each row of .*: name the vectors of this t"):
+        Run(wrong, tmp_path / "run").embed()
+    right = override(wrong, [f"texts.source={tmp_path / 'right.parquet'}"])
+    assert len(Run(right, tmp_path / "run").embed()) == 70
+
+
+def test_a_table_that_replaces_another_before_the_embedding_gives_the_vectors(recipe, table, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        Run(recipe, tmp_path / "run").embed(Stopped())
+    rows = pq.read_table(table).to_pydict()
+    vectors = {text: vector[::-1] for text, vector in zip(rows["text"], rows["embedding"], strict=True)}
+    pq.write_table(pa.table({"text": list(vectors), "embedding": list(vectors.values())}), tmp_path / "other.parquet")
+    run = Run(override(recipe, [f"texts.source={tmp_path / 'other.parquet'}"]), tmp_path / "run")
+    store = run.embed()
+    expected = [vectors[row.text] for row in store.texts(range(len(store)))]
+    np.testing.assert_allclose(store.embeddings(range(len(store))), expected, atol=1e-3)
+    named = replace(recipe.teacher, table=TextsSpec(str(table)))
+    elsewhere = Run(replace(recipe, teacher=named), tmp_path / "named")
+    with pytest.raises(KeyboardInterrupt):
+        elsewhere.embed(Stopped())
+    changed = replace(recipe, teacher=named, texts=TextsSpec(str(tmp_path / "other.parquet")))
+    assert Run(changed, tmp_path / "named").recipe.teacher.table == named.table

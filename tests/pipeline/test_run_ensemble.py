@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from letters import save_set
 from safetensors.numpy import load_file, save_file
+from stages import Stopped
 
 from leaf_st import evaluate, open_teacher
 from leaf_st.errors import InputError
@@ -101,6 +102,17 @@ def test_a_run_that_is_killed_resumes_with_the_same_axes(ensemble, tmp_path, mon
     store = Run(recipe, tmp_path / "run").embed()
     assert (tmp_path / "run" / FIT).read_bytes() == before
     np.testing.assert_array_equal(store.embeddings(range(60)), whole.embeddings(range(60)))
+
+
+def test_axes_of_other_texts_are_refused(ensemble, tmp_path):
+    recipe = replace(ensemble, teacher=replace(ensemble.teacher, dimensions=8))
+    with pytest.raises(KeyboardInterrupt):
+        Run(recipe, tmp_path / "run").embed(Stopped())
+    assert (tmp_path / "run" / FIT).is_file()
+    shutil.copy(recipe.texts.source, tmp_path / "other.jsonl")
+    other = replace(recipe, texts=replace(recipe.texts, source=str(tmp_path / "other.jsonl")))
+    with pytest.raises(InputError, match=r"another recipe \(texts\.source was .*name another --output, or delete"):
+        Run(other, tmp_path / "run")
 
 
 def test_a_partition_uses_the_axes_that_another_one_fitted(ensemble, tmp_path):
