@@ -54,7 +54,7 @@ from leaf_st.pipeline.record import (
     run_record,
     texts_of_training,
 )
-from leaf_st.pipeline.text_length import cut_to, require_long_enough, tokens_to_embed
+from leaf_st.pipeline.text_length import cut_to, require_long_enough, tokens_read, tokens_to_embed, unread_in_training
 from leaf_st.pipeline.unknown_tokens import SAMPLE, unknown_tokens
 from leaf_st.pipeline.vocabulary import count_training_texts, require_counted_texts
 from leaf_st.recipe import DOCSTRINGS, PAPER, Recipe, TextsSpec
@@ -184,7 +184,7 @@ class Run:
         cut = cut_to(cut_at, student, self.teacher.fingerprint.prompts)
         if cut_at is not None:
             self._log(f"texts are cut to the {cut_at:,} tokens that the student reads in training")
-        elif warning := unread_end(max_length_of(student), self.teacher.fingerprint.max_length):
+        elif warning := unread_end(tokens_read(self.recipe, student), self.teacher.fingerprint.max_length):
             self._log(warning)
         self._require_texts_of_training(student, cut)
         self._use_precision_of_run()
@@ -410,6 +410,8 @@ class Run:
         student, self._student = self._build_student(store.fingerprint), None
         if not has_begun_training(self.folder):  # an earlier version may have begun with shorter texts
             require_long_enough(store, self.recipe, student)
+        if warning := unread_in_training(store, self.recipe, student):
+            self._log(warning)
         self._write_record(store.fingerprint, student)
         if not isinstance(self._teacher, Service):  # a service counts the tokens of texts and evaluation together
             self._teacher = None  # frees the memory of a large teacher

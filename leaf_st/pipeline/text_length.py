@@ -6,7 +6,7 @@ from functools import partial
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
-from leaf_st.models.tokens import copy_tokenizer, max_length_of, require_room, same_tokenizer
+from leaf_st.models.tokens import copy_tokenizer, max_length_of, require_room, same_tokenizer, unread_end
 from leaf_st.recipe import Recipe
 from leaf_st.student.static import is_static
 from leaf_st.teacher.protocol import Loaded, Table, Teacher
@@ -54,6 +54,11 @@ def require_long_enough(store: EmbeddingStore, recipe: Recipe, student: Sentence
         f"store {store.folder}: expected {expected}, the length that the student reads, found texts cut to "
         f"{cut_at:,}: name another --output to embed the texts again, or set training.max_length={cut_at}"
     )
+
+
+def unread_in_training(store: EmbeddingStore, recipe: Recipe, student: SentenceTransformer) -> str | None:
+    """Return a warning if the targets in ``store`` are of more tokens of a text than ``student`` reads in training."""
+    return unread_end(tokens_read(recipe, student), store.header[CUT_AT] or store.fingerprint.max_length)
 
 
 def tokens_read(recipe: Recipe, student: SentenceTransformer) -> int | None:

@@ -150,3 +150,23 @@ def test_a_teacher_that_reads_no_token_of_a_text_is_refused(long, tmp_path, toke
     with pytest.raises(InputError, match=rf"^teacher\.max_length: .* of the prompt 'find: ' .* found {tokens}: raise"):
         Run(wrong, tmp_path / "run").embed()
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("reads", "cut_at"), [(24, None), (None, 24)])
+def test_a_training_that_reads_less_than_the_targets_says_so(long, tmp_path, caplog, reads, cut_at):
+    caplog.set_level("INFO", "leaf_st")
+    run = tmp_path / "run"
+    recipe = replace(long, teacher=replace(long.teacher, max_length=reads))
+    assert Run(recipe, run).embed().header[CUT_AT] == cut_at
+    assert "only the teacher's vectors" not in caplog.text
+    shorter = replace(recipe, training=replace(recipe.training, max_length=16))
+    expected = (
+        "the student reads the first 16 tokens of a text, the teacher 24: the end of a longer text changes only the "
+        "teacher's vectors"
+    )
+    if cut_at is None:
+        Run(shorter, run).embed()
+        assert caplog.messages.count(expected) == 1
+        caplog.clear()
+    Run(shorter, run).train()
+    assert caplog.messages.count(expected) == 1
