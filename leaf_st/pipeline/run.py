@@ -457,6 +457,9 @@ class Run:
             if self.recipe.student.needs_tokens:
                 self._count_tokens(student, fingerprint)
                 student = initial_student(self.recipe, fingerprint, self._device)
+            if layers := self.recipe.student.layers:
+                kept = ",".join(map(str, layers))
+                self._log(f"the student keeps {len(layers)} of the backbone's layers: {kept}")
             self._student = student
         return self._student
 

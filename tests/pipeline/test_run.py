@@ -800,3 +800,11 @@ def test_a_trained_student_keeps_the_values_of_its_training(recipe, finished, tm
         shutil.rmtree(finished / part)
     Run(later, finished).embed()
     assert read_sealed(path)["arguments"] == {"bf16": True}
+
+
+def test_a_run_says_which_layers_the_student_keeps(recipe, tmp_path, caplog):
+    caplog.set_level("INFO", "leaf_st")
+    run = Run(replace(recipe, student=StudentSpec(layers=3, closed_form_rows=8)), tmp_path / "run")
+    run.embed()
+    run.train()
+    assert caplog.messages.count("the student keeps 1 of the backbone's layers: 3") == 1
