@@ -17,7 +17,14 @@ from leaf_st.recipe.type_names import type_name
 from leaf_st.recipe.values import format_setting, parse_value, repeated_key
 
 _NOT_PYTHON = {".json", ".jsonl", ".yaml", ".yml", ".toml", ".ipynb"}
-_MODELS = ("model", "backbone", "start")  # fields of a teacher or student to whose model `revision` belongs
+# Fields of a teacher or student to whose model `revision` belongs, and where the part has the name of its model.
+_MODELS = {"model": "name", "backbone": "backbone", "start": "start"}
+# Fields of a local model that another kind of teacher ignores, by the field of that kind, with the values that set
+# nothing.
+_IGNORED: dict[str, dict[str, str | None]] = {
+    "api": {"model": None, "revision": None, "precision": "auto"},
+    "ensemble": {"model": None},  # which refuses the others itself
+}
 
 _logger = logging.getLogger(__name__)
 
@@ -120,12 +127,30 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
         values = parts.setdefault(outer, {})
         before = values.get(inner, getattr(getattr(recipe, outer), inner))
         values[inner] = _changed_inner(before, PARTS[key], parts.pop(key))
+    _require_used(recipe.teacher, parts.get("teacher", {}))
     start = parts.get("student", {}).get("start", recipe.student.start)
     if recipe.teacher.model == TEACHER_OF_START and start != recipe.student.start:
         parts.setdefault("teacher", {}).setdefault("trust_remote_code", False)  # another start has another teacher
     for part, values in parts.items():
         changed[part] = _changed_part(recipe, part, values)
     return replace(recipe, **changed)
+
+
+def _require_used(teacher: TeacherSpec, values: Mapping[str, Any]) -> None:
+    """Check that no setting in ``values`` names a local model while an API or an ensemble is the teacher in its place.
+
+    Raises:
+        InputError: If a setting does.
+    """
+    for kind, ignored in _IGNORED.items():
+        used = values.get(kind, getattr(teacher, kind))
+        for name, unset in ignored.items():
+            if used and values.get(name, unset) != unset:
+                remedy = format_setting(f"teacher.{kind}", None if kind == "api" else [])
+                raise InputError(
+                    f"--set teacher.{name}: expected a local model as the teacher, found teacher.{kind}, which is used "
+                    f"in its place: add {remedy}, or leave out teacher.{name}"
+                )
 
 
 @cache
@@ -256,16 +281,16 @@ def _values_to_reset(before: Any, values: Mapping[str, Any]) -> dict[str, Any]: 
     defaults: dict[str, Any] = {}
     if "source" in values and (is_paper := values["source"] == PAPER) != (before.source == PAPER):
         defaults = {"limit": None} if is_paper else {"leave_out": (), "per_source": None}
-    if any(name in values and values[name] != getattr(before, name) for name in _MODELS):
+    if any(name in values and values[name] != getattr(before, known) for name, known in _MODELS.items()):
         defaults = {"revision": None}
         if isinstance(before, TeacherSpec):  # a student of another backbone never runs code
             defaults["trust_remote_code"] = False
-        if isinstance(before, TeacherSpec) and before.is_loaded:
+        if isinstance(before, TeacherSpec) and before.embeds_new_texts:
             defaults["prompts"] = {}
             if before.prompts and "prompts" not in values:
                 _logger.warning(
                     "the recipe's teacher.prompts are left out, because they are those of %s: add %s to keep them",
-                    before.model,
+                    before.name,
                     format_setting("teacher.prompts", before.prompts),
                 )
     return {name: value for name, value in defaults.items() if name not in values}

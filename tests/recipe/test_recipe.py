@@ -17,6 +17,7 @@ from leaf_st.recipe import (
 )
 
 RECIPE = Recipe(name="tiny", training=TrainingSpec(arguments={"learning_rate": 1.0}))
+API = {"url": "http://127.0.0.1:1/v1", "model": "m"}
 
 
 @pytest.mark.parametrize(
@@ -462,3 +463,40 @@ def test_prompts_of_given_vectors_do_not_depend_on_the_model_s_name():
 def test_a_revision_needs_a_model():
     with pytest.raises(InputError, match=r"student\.revision: expected None without student\.backbone .*, found 'a1'"):
         StudentSpec(layers=(0, 2), revision="a1")
+
+
+@pytest.mark.parametrize(
+    ("other", "setting", "remedy"),
+    [
+        ({"api": API}, "model=us/big", "add --set teacher.api=None"),
+        ({"api": API}, "model=sentence-transformers/all-MiniLM-L6-v2", "add --set teacher.api=None"),
+        ({"api": API}, "revision=a1", "add --set teacher.api=None"),
+        ({"api": API}, "precision=float32", "add --set teacher.api=None"),
+        ({"ensemble": [{}, {}]}, "model=us/big", "add --set 'teacher.ensemble=[]'"),
+    ],
+)
+def test_a_setting_of_a_local_model_is_refused_with_another_kind_of_teacher(other, setting, remedy):
+    recipe = Recipe("tiny", teacher=TeacherSpec(**other), student=StudentSpec(backbone="us/small"))
+    name = setting.partition("=")[0]
+    found = f"teacher.{next(iter(other))}, which is used in its place: {remedy}, or leave out teacher.{name}"
+    with pytest.raises(InputError) as raised:
+        override(recipe, [f"teacher.{setting}"])
+    assert str(raised.value) == f"--set teacher.{name}: expected a local model as the teacher, found {found}"
+    assert override(recipe, ["teacher.precision=auto", "student.max_length=9"]).teacher == recipe.teacher
+
+
+def test_an_api_and_a_local_model_are_not_set_together():
+    api = [f"teacher.api.{name}={value}" for name, value in API.items()]
+    recipe = Recipe("tiny", student=StudentSpec(backbone="us/small"))
+    assert override(recipe, api).teacher.api.model == "m"
+    with pytest.raises(InputError, match=r"^--set teacher\.model: expected a local model"):
+        override(recipe, [*api, "teacher.model=us/big"])
+
+
+@pytest.mark.parametrize("model", ["us/big", "sentence-transformers/all-MiniLM-L6-v2"])
+def test_a_local_model_in_place_of_an_api_or_an_ensemble_has_its_own_prompts(model, caplog):
+    for other, unset in (({"api": API}, "api=None"), ({"ensemble": [{}, {}]}, "ensemble=[]")):
+        teacher = TeacherSpec(prompts={"query": "q: "}, **other)
+        recipe = Recipe("tiny", teacher=teacher, student=StudentSpec(backbone="us/small"))
+        assert override(recipe, [f"teacher.model={model}", f"teacher.{unset}"]).teacher == TeacherSpec(model)
+        assert f"teacher.prompts are left out, because they are those of {teacher.name}: add" in caplog.messages[-1]
