@@ -20,7 +20,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Router, StaticEmbedding, Transformer
 from torch import nn
 
-from leaf_st.atomic import make_folder, read_json, replace_folder, write_json
+from leaf_st.atomic import is_temporary, make_folder, read_json, replace_folder, write_json
 from leaf_st.errors import InputError, cannot_write
 from leaf_st.models.earlier_transformers import add_earlier_names
 from leaf_st.models.intact import with_checksums
@@ -39,6 +39,7 @@ _SINCE = {
 }
 _ERROR_NUMBER = re.compile(r"(?:os error |\[Errno )(\d+)")  # how safetensors, tokenizers and `copytree` name the cause
 _ALMOST_FULL = 1 << 28  # bytes; a checkpoint is about as large
+_OF_DOWNLOADS = (".cache", ".gitattributes")  # `hf download --local-dir` writes them beside the files of a model
 # Name of each pooling mode in the legacy layout.
 _POOLING_KEYS = {
     "cls": "cls_token",
@@ -72,14 +73,38 @@ def save_portable(
     """
     _require_stock(model)
     folder = local_folder(folder)
-    is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
-    if not is_free and not (folder / "modules.json").is_file():
-        raise InputError(
-            f"{folder}: expected a model or an empty folder to replace, found other files: name another folder"
-        )
+    require_replaceable(folder)
     make_folder(folder.parent)
     with unwritable_named(folder.parent):
         replace_folder(folder, lambda fresh: _save(model, fresh, record, beside or {}))
+
+
+def require_replaceable(folder: Path) -> None:
+    """Check that a model can be saved to ``folder``: in place of nothing, or of a model and nothing else.
+
+    Raises:
+        InputError: If ``folder`` is a file, or a folder that contains something other than a model.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not (folder / "modules.json").is_file():
+        raise InputError(
+            f"{folder}: expected a model or an empty folder to replace, found other files: name another folder"
+        )
+    if (foreign := _foreign_entry(folder)) is not None:
+        raise InputError(
+            f"{folder}: expected a folder with only a model, which is replaced, found {foreign}, which would be "
+            "removed: save the model to another folder and copy its files"
+        )
+
+
+def _foreign_entry(folder: Path) -> str | None:
+    """Return the name of the first entry of ``folder`` that no model has; None without such an entry.
+
+    These are hidden files and folders, such as those of a git repository, and what a training writes beside its model.
+    """
+    names = [path.name for path in folder.iterdir() if not is_temporary(path) and path.name not in _OF_DOWNLOADS]
+    return min((name for name in names if name.startswith((".", "checkpoint-")) or name == "runs"), default=None)
 
 
 def _save(

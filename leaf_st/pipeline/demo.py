@@ -27,7 +27,7 @@ from leaf_st.evaluation.results import Result, retention, retention_intervals, r
 from leaf_st.evaluation.rows import write_rows
 from leaf_st.evaluation.timing import encode_speed
 from leaf_st.models.load import load_model
-from leaf_st.models.portable import save_portable
+from leaf_st.models.portable import require_replaceable, save_portable
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import DOCSTRINGS, Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.run_folder import HELD_OUT, MODEL, RESULTS, SITE, read_record
@@ -70,6 +70,7 @@ def demo(output: Path) -> None:
         raise InputError(
             f"{output}: expected a new folder or the model of an earlier demo, found other files: name another --output"
         )
+    require_replaceable(output)
     run = Run(recipe, output.parent / "runs" / output.name)
     search_set = _distil(run)
     student = load_model(str(run.folder / MODEL))

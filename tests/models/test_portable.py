@@ -283,3 +283,28 @@ def test_only_a_model_is_replaced(tiny_student, tmp_path, kind):
     save_portable(tiny_student, tmp_path / "model")
     save_portable(tiny_student, tmp_path / "model")
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("name", [".git", "checkpoint-500", "runs"])
+def test_what_no_model_has_is_not_removed(tiny_student, tmp_path, name):
+    folder = tmp_path / "model"
+    save_portable(tiny_student, folder)
+    (folder / name).mkdir()
+    (folder / name / "mine").write_text("mine")
+    (folder / "README.md").write_text("mine")
+    refusal = rf"model: expected a folder with only a model, which is replaced, found {re.escape(name)}, which would be"
+    with pytest.raises(InputError, match=refusal):
+        save_portable(tiny_student, folder)
+    assert (folder / name / "mine").read_text() == (folder / "README.md").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_downloaded_model_is_replaced(tiny_student, tmp_path):
+    folder = tmp_path / "model"
+    save_portable(tiny_student, folder)
+    before = {path.name for path in folder.iterdir()}
+    (folder / ".cache").mkdir()
+    for name in (".gitattributes", ".DS_Store", ".modules.json.0a1b2c3d.tmp"):
+        (folder / name).write_text("")
+    save_portable(tiny_student, folder)
+    assert {path.name for path in folder.iterdir()} == before

@@ -158,3 +158,12 @@ def test_a_file_is_refused_too(tmp_path):
     (tmp_path / "output").write_text("mine")
     with pytest.raises(InputError, match="output: expected a new folder"):
         demo(tmp_path / "output")
+
+
+def test_an_earlier_model_in_a_repository_is_refused_before_any_work(tmp_path):
+    (tmp_path / "output" / ".git").mkdir(parents=True)
+    for name, text in (("recipe.json", '{"run": "runs/output"}'), ("modules.json", "[]")):
+        (tmp_path / "output" / name).write_text(text)
+    with pytest.raises(InputError, match=r"output: expected a folder with only a model, .* found \.git, which would"):
+        demo(tmp_path / "output")
+    assert [path.name for path in tmp_path.iterdir()] == ["output"]
