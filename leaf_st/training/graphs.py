@@ -93,11 +93,12 @@ class GraphedPasses:
                 self._passes[length] = self._capture(inputs, tensors, length)
             except RuntimeError as error:
                 self._is_refused = True
-                self._forget_gradients()
                 _logger.warning(
                     "training runs without CUDA graphs, because the student's passes cannot be captured: %s", error
                 )
-                return None
+        if self._is_refused:
+            self._release()  # after the error, whose traceback holds tensors of the failed capture
+            return None
         return self._passes[length].replay(tensors)
 
     def _capture(self, inputs: Mapping[str, Any], tensors: Mapping[str, Tensor], length: int) -> _Pass:
@@ -120,6 +121,12 @@ class GraphedPasses:
             loss.backward()  # type: ignore[no-untyped-call]
         gradients = [(weight, weight.grad) for weight in self._parameters if weight.grad is not None]
         return _Pass(static, padding, graph, loss.detach(), gradients)
+
+    def _release(self) -> None:
+        """Free the memory of all graphs: an ordinary step may need it, and graphs share it with nothing else."""
+        self._forget_gradients()
+        self._passes.clear()
+        torch.cuda.empty_cache()
 
     def _forget_gradients(self) -> None:
         for weight in self._parameters:

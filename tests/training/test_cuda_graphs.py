@@ -1,3 +1,5 @@
+import weakref
+
 import pytest
 import torch
 
@@ -24,6 +26,44 @@ def test_a_batch_is_padded_and_nothing_of_an_earlier_batch_remains():
 
 def test_a_cpu_trains_without_graphs(recipe, tiny_student, tmp_path):
     assert not graphs_apply(tiny_student, training_arguments(recipe, tmp_path, "cpu"))
+
+
+class _Captured:
+    """A captured pass that sets gradients and stays on the CPU."""
+
+    def __init__(self, student):
+        self._student = student
+
+    def replay(self, tensors):
+        for weight in self._student.parameters():
+            weight.grad = torch.ones_like(weight)
+        return torch.zeros(())
+
+
+def test_a_pass_that_does_not_fit_frees_the_memory_of_the_others(tiny_student, monkeypatch, caplog):
+    captured, alive_at_release = [], []
+
+    def capture(inputs, tensors, length):
+        if length > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        made = _Captured(tiny_student)
+        captured.append(weakref.ref(made))
+        return made
+
+    def empty_cache():
+        alive_at_release.append([made() for made in captured if made() is not None])
+
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 0))  # absent without a GPU
+    monkeypatch.setattr(torch.cuda, "empty_cache", empty_cache)
+    graphed = GraphedPasses(lambda _: torch.zeros(()), tiny_student, rows=2)
+    monkeypatch.setattr(graphed, "_capture", capture)
+    short, long = ({"text_input_ids": torch.ones(2, length, dtype=torch.int64)} for length in (5, 12))
+    assert graphed(short) is not None
+    assert graphed(long) is None
+    assert "cannot be captured: CUDA out of memory" in caplog.text
+    assert alive_at_release == [[]]
+    assert all(weight.grad is None for weight in tiny_student.parameters())
+    assert graphed(short) is None  # an ordinary step
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
