@@ -32,7 +32,7 @@ from leaf_st.teacher.protocol import Fitted, Service, Teacher
 from leaf_st.teacher.store import EmbeddingStore
 from leaf_st.texts import Text
 from leaf_st.texts.check import left_out
-from leaf_st.training.arguments import named_arguments
+from leaf_st.training.arguments import check_arguments, named_arguments
 from leaf_st.training.train import initial_student
 
 SAMPLE = 5120
@@ -103,6 +103,7 @@ def screen(recipe: Recipe, sample: int | None = None) -> Screening:
         InputError: If a part of the recipe cannot be used, or there are too few texts.
     """
     _require_supported(recipe)
+    check_arguments(recipe)
     if sample is not None and sample < _LEAST:
         raise InputError(f"--sample {sample}: expected at least {_LEAST} texts: name a larger number")
     with tempfile.TemporaryDirectory(prefix="leaf-st-screen-") as temporary:

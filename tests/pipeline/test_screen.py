@@ -265,6 +265,9 @@ def test_what_cannot_be_screened_is_refused(letters, texts, tiny_teacher_folder)
     [
         ([], "--texts: expected a file of texts"),
         (["--texts", "none.txt"], "none.txt"),
+        (["--texts", "none.txt", "--set", "per_device_train_batch_size=64k"], "batch_size: expected a whole number"),
+        (["--texts", "none.txt", "--set", "per_device_train_batch_size=None"], "batch_size: expected a whole number"),
+        (["--texts", "none.txt", "--set", "seed=abc"], "seed: expected a whole number"),
         (["--texts", "none.txt", "--steps", "0"], "argument --steps: expected an integer of at least 1, found 0"),
         (["--texts", "none.txt", "--sample", "0"], "argument --sample: expected an integer of at least 1, found 0"),
     ],
