@@ -10,6 +10,7 @@ from leaf_st.cli.arguments import SubParsers, at_least_1
 from leaf_st.cli.console import print_results, quieten
 from leaf_st.errors import InputError
 from leaf_st.pipeline.recipe_file import describe_fields, load_recipe
+from leaf_st.run_folder import MODEL
 
 if TYPE_CHECKING:
     from leaf_st.pipeline.run import Run
@@ -60,6 +61,9 @@ def _run(options: argparse.Namespace) -> None:
             raise InputError("--dry-run: expected no budget, because a plan states the price: leave out the budget")
         if run.held_out_results() is not None:
             print(f"the student in {run.folder} is trained and measured: no text is embedded, and nothing is trained")
+            return
+        if (run.folder / MODEL).is_dir() and not run.is_without_store:
+            print(f"the student in {run.folder} is trained: no training text is embedded, and nothing is trained")
             return
         planned = plan(run.recipe, run.folder)
         if run.leave_group():
@@ -141,7 +145,7 @@ def _train(options: argparse.Namespace) -> None:
     run = _open(options)
     run.train()
     if run.leave_group():
-        print(f"the student is in {run.folder / 'model'}")
+        print(f"the student is in {run.folder / MODEL}")
 
 
 def _add_budget(parser: argparse.ArgumentParser) -> None:

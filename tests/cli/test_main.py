@@ -104,6 +104,15 @@ def test_a_dry_run_says_what_it_takes_and_begins_nothing(recipe, capfd):
         _run("run", recipe, "--dry-run", "--smoke")
 
 
+def test_a_dry_run_of_a_trained_student_plans_no_training(recipe, capfd):
+    for command in ("embed", "train"):
+        _run(command, recipe, "--output", "out")
+    capfd.readouterr()
+    _run("run", recipe, "--dry-run", "--output", "out")
+    said = "the student in out is trained: no training text is embedded, and nothing is trained\n"
+    assert capfd.readouterr().out == said
+
+
 def test_another_training_on_the_same_vectors_is_measured_like_the_first(recipe, beir, tmp_path, capfd):
     command = ["run", recipe, "--set", f"evaluate_on={beir}", "--output", "out"]
     _run(*command)
