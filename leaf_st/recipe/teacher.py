@@ -51,7 +51,7 @@ class TeacherSpec:
 
     model: ModelName = "sentence-transformers/all-MiniLM-L6-v2"
     """Hub id or folder of a sentence-transformers model, or "student.start": the teacher of the student in
-    student.start, with the revision and prompts from that student's recipe.json or from the zoo."""
+    student.start, with the revision, prompts and max_length from that student's recipe.json or from the zoo."""
     revision: NonEmpty | None = None
     """Commit, branch or tag on the hub."""
     prompts: TextByKind = field(default_factory=dict)

@@ -152,8 +152,9 @@ class TeacherKind(ABC):
 
 
 def with_model(asked: TeacherSpec, spec: TeacherSpec) -> TeacherSpec:
-    """Return ``asked`` with the model and the prompts of ``spec``; prompts in ``asked`` take precedence."""
-    return replace(asked, model=spec.model, revision=spec.revision, prompts=asked.prompts or spec.prompts)
+    """Return ``asked`` with the model of ``spec``, and with its prompts and length where ``asked`` has none."""
+    prompts, max_length = asked.prompts or spec.prompts, asked.max_length or spec.max_length
+    return replace(asked, model=spec.model, revision=spec.revision, prompts=prompts, max_length=max_length)
 
 
 def require_unset(asked: TeacherSpec, names: Sequence[str], spec: TeacherSpec) -> None:

@@ -48,6 +48,14 @@ def test_settings_that_the_teacher_of_a_start_determines_are_refused():
             kind_of(spec).with_teacher_of_start(TeacherSpec(model="student.start", **values), spec)
 
 
+@pytest.mark.parametrize("given", [{}, {"vector_column": "v"}])
+def test_the_teacher_of_a_start_keeps_its_length(given):
+    spec = TeacherSpec(model="us/big", revision="a1", max_length=256, **given)
+    for asked, expected in ((None, 256), (64, 64)):
+        found = kind_of(spec).with_teacher_of_start(TeacherSpec(model="student.start", max_length=asked), spec)
+        assert found == TeacherSpec(model="us/big", revision="a1", max_length=expected)
+
+
 @pytest.fixture
 def prompted(tiny_teacher, tmp_path):
     """Folder of a teacher that has prompts, and whose similarity is the dot product."""

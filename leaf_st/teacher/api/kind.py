@@ -63,7 +63,7 @@ class ApiKind(TeacherKind):
     def with_teacher_of_start(self, asked: TeacherSpec, spec: TeacherSpec) -> TeacherSpec:
         """Return ``asked`` with the API of ``spec``."""
         require_unset(asked, ("max_length", "precision", "trust_remote_code"), spec)
-        return replace(with_model(asked, spec), api=spec.api, max_length=spec.max_length)
+        return replace(with_model(asked, spec), api=spec.api)
 
     def tokens_of_budget(self, spec: TeacherSpec, usd: float | None, tokens: int | None) -> int | None:
         """Return the number of tokens that a budget allows."""
