@@ -4,6 +4,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any of the libraries is imported
 
+import gc
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_search_for_garbage_in_the_libraries() -> None:
+    """Each training collects garbage first, for which Python looks at all objects: the libraries have a million."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

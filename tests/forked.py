@@ -1,5 +1,6 @@
 """Processes forked from one that has imported the libraries, which takes seconds."""
 
+import gc
 import multiprocessing
 import os
 import subprocess
@@ -10,6 +11,8 @@ import torch
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["leaf_st.training.train", "leaf_st.pipeline.run", "leaf_st.texts.paper.fetch"])
+# In the processes too, which import this module: see `no_search_for_garbage_in_the_libraries`.
+gc.freeze()
 
 
 def run(function, *arguments):
