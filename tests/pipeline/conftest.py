@@ -24,6 +24,20 @@ def recipe(tmp_path_factory, tiny_teacher_folder):
 
 
 @pytest.fixture(scope="session")
+def untrained(recipe, tmp_path_factory):
+    """The folder of a run with embedded texts; tests must not change the folder."""
+    folder = tmp_path_factory.mktemp("untrained") / "run"
+    Run(recipe, folder).embed()
+    return folder
+
+
+@pytest.fixture
+def embedded(untrained, tmp_path):
+    """The folder of a run with embedded texts, which the test may change."""
+    return shutil.copytree(untrained, tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
 def first(recipe, tmp_path_factory):
     """The folder of a trained run; tests must not change the folder."""
     run = Run(recipe, tmp_path_factory.mktemp("first") / "run")

@@ -34,9 +34,8 @@ from leaf_st.training.train import initial_student
 from leaf_st.training.trainer import LeafTrainer
 
 
-def test_the_recipe_is_written_down_as_asked_and_as_resolved(recipe, tmp_path):
-    Run(recipe, tmp_path / "run").embed()
-    record = json.loads((tmp_path / "run" / "recipe.json").read_text())
+def test_the_recipe_is_written_down_as_asked_and_as_resolved(recipe, untrained):
+    record = json.loads((untrained / "recipe.json").read_text())
     assert Recipe.from_dict(record["recipe"]) == recipe
     precision = record["teacher"]["precision"]  # "auto" became one
     texts = replace(recipe.texts, exclude=())  # no set is evaluated
@@ -129,8 +128,8 @@ def test_a_set_that_does_not_exist_is_named_before_the_embedding(recipe, tmp_pat
     assert named < next(place for place, message in enumerate(messages) if message.startswith("60 texts of"))
 
 
-def test_alignment_is_that_of_the_held_out_rows(recipe, tmp_path):
-    run = Run(recipe, tmp_path / "run")
+def test_alignment_is_that_of_the_held_out_rows(recipe, finished):
+    run = Run(recipe, finished)
     store = run.embed()
     student = run.train()
     rows = store.held_out(6).tolist()  # one in ten of 60
@@ -147,33 +146,28 @@ def test_alignment_is_that_of_the_held_out_rows(recipe, tmp_path):
         run.measure_alignment()
 
 
-def test_another_recipe_is_refused_by_the_values_that_differ(recipe, tmp_path):
-    run = Run(recipe, tmp_path / "run")
-    run.embed()
+def test_another_recipe_is_refused_by_the_values_that_differ(recipe, untrained, first):
     texts = replace(recipe, texts=replace(recipe.texts, limit=50))
     with pytest.raises(InputError, match=r"another recipe \(texts\.limit was None, is 50\)"):
-        Run(texts, tmp_path / "run")
-    run.train()
+        Run(texts, untrained)
     other = replace(recipe, training=replace(recipe.training, cycles=3))
     with pytest.raises(InputError, match=r"another recipe \(training\.cycles was 1, is 3\)"):
-        Run(other, tmp_path / "run")
+        Run(other, first)
 
 
-def test_a_run_that_has_no_checkpoint_may_have_another_training(recipe, tmp_path, monkeypatch):
+def test_a_run_that_has_no_checkpoint_may_have_another_training(recipe, embedded, monkeypatch):
     def compute_loss(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    folder = tmp_path / "run"
-    Run(recipe, folder).embed()
     with monkeypatch.context() as patch:
         patch.setattr(LeafTrainer, "compute_loss", compute_loss)
         with pytest.raises(InputError, match=r"^per_device_train_batch_size: .*, found one of 32 texts that does not"):
-            Run(recipe, folder).train()
-    assert (folder / "checkpoints").is_dir()
+            Run(recipe, embedded).train()
+    assert (embedded / "checkpoints").is_dir()
     arguments = {**recipe.training.arguments, "per_device_train_batch_size": 16, "gradient_accumulation_steps": 2}
     smaller = replace(recipe, training=replace(recipe.training, arguments=arguments))
-    Run(smaller, folder).train()
-    assert json.loads((folder / "recipe.json").read_text())["arguments"]["per_device_train_batch_size"] == 16
+    Run(smaller, embedded).train()
+    assert json.loads((embedded / "recipe.json").read_text())["arguments"]["per_device_train_batch_size"] == 16
 
 
 def test_another_training_needs_no_other_vectors(recipe, finished):
@@ -189,20 +183,19 @@ def test_another_training_needs_no_other_vectors(recipe, finished):
     assert model.is_dir()
 
 
-def test_a_resumed_run_may_have_another_batch_size(recipe, tmp_path):
-    before = Run(recipe, tmp_path / "run").embed().embeddings(range(3))
-    resumed = Run(replace(recipe, teacher=replace(recipe.teacher, batch_size=7)), tmp_path / "run")
+def test_a_resumed_run_may_have_another_batch_size(recipe, embedded):
+    before = EmbeddingStore(embedded / "store").embeddings(range(3))
+    resumed = Run(replace(recipe, teacher=replace(recipe.teacher, batch_size=7)), embedded)
     assert resumed.teacher.batch_size == 7
     assert resumed.embed().embeddings(range(3)).tolist() == before.tolist()
 
 
-def test_what_was_embedded_serves_another_training(recipe, tmp_path):
-    Run(recipe, tmp_path / "run").embed()
-    other = Run(replace(recipe, training=replace(recipe.training, distance="mse")), tmp_path / "run")
+def test_what_was_embedded_serves_another_training(recipe, embedded):
+    other = Run(replace(recipe, training=replace(recipe.training, distance="mse")), embedded)
     assert other.recipe.training.distance == "mse"
     assert other.recipe.teacher.precision == other.teacher.fingerprint.precision
     other.train()
-    record = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    record = json.loads((embedded / "recipe.json").read_text())
     assert record["resolved"]["training"]["distance"] == "mse"
 
 
@@ -368,14 +361,12 @@ def _change_weights(folder):
     _hashes_of.cache_clear()  # of this process
 
 
-def test_a_damaged_shard_is_named_before_the_budget_is_tried(recipe, tmp_path):
+def test_a_damaged_shard_is_named_before_the_budget_is_tried(recipe, embedded):
     timed = replace(recipe, training=replace(recipe.training, budget_minutes=1))
-    run = Run(timed, tmp_path / "run")
-    run.embed()
-    shard = next((tmp_path / "run" / "store").glob("shard-*"))
+    shard = next((embedded / "store").glob("shard-*"))
     shard.write_bytes(shard.read_bytes()[:-9])
     with pytest.raises(InputError, match=r"is damaged .*: run `leaf-st embed` again"):
-        Run(timed, tmp_path / "run").train()
+        Run(timed, embedded).train()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"recipe": {}}'])
@@ -587,14 +578,10 @@ def test_the_student_is_built_once(recipe, tmp_path, monkeypatch):
     assert len(built) == 1
 
 
-def test_embedding_and_training_apart_give_the_same_weights(recipe, tmp_path):
-    together = Run(recipe, tmp_path / "together")
-    together.embed()
-    together.train()
-    Run(recipe, tmp_path / "apart").embed()
-    Run(recipe, tmp_path / "apart").train()
+def test_embedding_and_training_apart_give_the_same_weights(recipe, first, embedded):
+    Run(recipe, embedded).train()  # the first run was embedded and trained by one object
     for part in ("model.safetensors", "2_Dense/model.safetensors"):
-        one, other = (tmp_path / name / "model" / part for name in ("together", "apart"))
+        one, other = (folder / "model" / part for folder in (first, embedded))
         assert one.read_bytes() == other.read_bytes()
 
 
@@ -607,11 +594,10 @@ def test_the_teacher_is_released_before_the_training(recipe, tmp_path, monkeypat
     assert held == [None]
 
 
-def test_a_training_by_itself_loads_no_teacher(recipe, tmp_path, monkeypatch):
-    Run(recipe, tmp_path / "run").embed()
+def test_a_training_by_itself_loads_no_teacher(recipe, embedded, monkeypatch):
     monkeypatch.setattr("leaf_st.pipeline.run.open_teacher", lambda *_: pytest.fail("the teacher was loaded"))
-    Run(recipe, tmp_path / "run").train()
-    assert (tmp_path / "run" / "model" / "modules.json").is_file()
+    Run(recipe, embedded).train()
+    assert (embedded / "model" / "modules.json").is_file()
 
 
 def test_the_checksums_of_a_store_are_compared_once_in_a_process(recipe, tmp_path, monkeypatch):
@@ -707,9 +693,8 @@ def test_student_and_teacher_read_a_text_of_a_task_with_the_same_prompt(recipe, 
         assert scores[mode] == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_run_is_trained_by_one_process_at_a_time(recipe, tmp_path):
-    run = Run(recipe, tmp_path / "run")
-    run.embed()
+def test_a_run_is_trained_by_one_process_at_a_time(recipe, embedded):
+    run = Run(recipe, embedded)
     with only_process(run.folder), pytest.raises(InputError, match="found one that writes to this folder"):
         run.train()
     assert not (run.folder / "model").exists()
