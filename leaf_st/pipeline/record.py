@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Set
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -166,10 +167,16 @@ def run_record(
         "commits": _commits(resolved, folder),
         **({_STUDENT: content_hash(student)} if (student := _student_folder(resolved)) else {}),
         **({"sources": sources} if sources else {}),
-        "versions": {name: version(name) for name in _LIBRARIES},
+        "versions": _versions(),
     }
     trained = (read_record(folder / MODEL) or read_record(folder)) if (folder / MODEL).exists() else {}
     return {**record, **{key: trained[key] for key in _OF_TRAINING if key in trained}}
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Return the versions of the libraries; their metadata take time to read, and a run writes its record often."""
+    return {name: version(name) for name in _LIBRARIES}
 
 
 def require_outside_of_models(recipe: Recipe, folder: Path) -> None:
