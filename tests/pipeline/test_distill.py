@@ -33,6 +33,20 @@ def _kept(folder):
     return [row["text"] for row in pq.read_table(folder / "texts" / "given.parquet").to_pylist()]
 
 
+@pytest.fixture(scope="module")
+def distilled(tiny_teacher_folder, tmp_path_factory):
+    """The folder of a finished call with `TEXTS`; tests must not change the folder."""
+    folder = tmp_path_factory.mktemp("distilled") / "run"
+    leaf_st.distill(TEXTS, tiny_teacher_folder, output=folder, **QUICK)
+    return folder
+
+
+@pytest.fixture
+def run(distilled, tmp_path):
+    """The folder of a finished call with `TEXTS`, which the test may change."""
+    return shutil.copytree(distilled, tmp_path / "run")
+
+
 def _stored(folder):
     store = EmbeddingStore(folder / "store")
     return store.texts(range(len(store)))
@@ -89,10 +103,10 @@ def test_an_evaluator_needs_a_training_in_one_process():
         LeafTrainer(None, None, None, SimpleNamespace(world_size=2), evaluator=SimpleNamespace())
 
 
-def test_the_same_call_resumes(tiny_teacher_folder, tmp_path):
-    first = leaf_st.distill(iter(TEXTS), tiny_teacher_folder, output=tmp_path / "run", **QUICK)
-    shards = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    again = leaf_st.distill(iter(TEXTS), tiny_teacher_folder, output=tmp_path / "run", **QUICK)
+def test_the_same_call_resumes(tiny_teacher_folder, run):
+    first = load_model(run / "model")
+    shards = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+    again = leaf_st.distill(iter(TEXTS), tiny_teacher_folder, output=run, **QUICK)
     for name, weight in first.state_dict().items():
         assert torch.equal(weight, again.state_dict()[name])
     made = {"recipe.json", "manifest.json"}  # written at each start
@@ -113,18 +127,18 @@ def test_the_same_call_resumes_by_another_path_and_after_a_move(tiny_teacher_fol
     assert shard.stat().st_mtime_ns == written
 
 
-def test_a_finished_student_needs_no_store(tiny_teacher_folder, tmp_path, monkeypatch):
-    first = leaf_st.distill(TEXTS, tiny_teacher_folder, output=tmp_path / "run", **QUICK)
-    shutil.rmtree(tmp_path / "run" / "store")
+def test_a_finished_student_needs_no_store(tiny_teacher_folder, run, monkeypatch):
+    first = load_model(run / "model")
+    shutil.rmtree(run / "store")
     monkeypatch.setattr("leaf_st.pipeline.run.open_teacher", lambda *_: pytest.fail("the teacher was loaded"))
-    again = leaf_st.distill(TEXTS, tiny_teacher_folder, output=tmp_path / "run", **QUICK)
+    again = leaf_st.distill(TEXTS, tiny_teacher_folder, output=run, **QUICK)
     for name, weight in first.state_dict().items():
         assert torch.equal(weight, again.state_dict()[name])
-    assert not (tmp_path / "run" / "store").exists()
+    assert not (run / "store").exists()
     monkeypatch.undo()
-    (tmp_path / "run" / "results" / "alignment.json").unlink()  # needs the vectors
-    leaf_st.distill(TEXTS, tiny_teacher_folder, output=tmp_path / "run", **QUICK)
-    assert (tmp_path / "run" / "results" / "alignment.json").is_file()
+    (run / "results" / "alignment.json").unlink()  # needs the vectors
+    leaf_st.distill(TEXTS, tiny_teacher_folder, output=run, **QUICK)
+    assert (run / "results" / "alignment.json").is_file()
 
 
 @pytest.mark.parametrize("shape", [{}, {"layers": None, "static": True}], ids=["encoder", "static"])
@@ -136,10 +150,9 @@ def test_the_student_has_the_name_of_the_saved_one(tiny_teacher_folder, tmp_path
 
 
 @pytest.mark.parametrize("others", [TEXTS[:-1], [*TEXTS, "one more"], [*TEXTS[:-1], "another"]])
-def test_other_texts_are_refused(tiny_teacher_folder, tmp_path, others):
-    leaf_st.distill(TEXTS, tiny_teacher_folder, output=tmp_path / "run", **QUICK)
+def test_other_texts_are_refused(tiny_teacher_folder, run, others):
     with pytest.raises(InputError, match=r"run is a run on other texts: expected .* at index (59|60), found"):
-        leaf_st.distill(others, tiny_teacher_folder, output=tmp_path / "run", **QUICK)
+        leaf_st.distill(others, tiny_teacher_folder, output=run, **QUICK)
 
 
 def test_a_data_set_with_kinds(tiny_teacher_folder, tmp_path):
