@@ -58,7 +58,7 @@ def table(tmp_path_factory, tiny_teacher_folder, beir):
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def recipe(table, tiny_teacher_folder):
     return Recipe(
         name="given",
@@ -67,6 +67,21 @@ def recipe(table, tiny_teacher_folder):
         student=StudentSpec(backbone=str(tiny_teacher_folder), layers=(0, 2), max_length=128, closed_form_rows=16),
         training=TrainingSpec(held_out_rows=16, arguments=QUICK),
     )
+
+
+@pytest.fixture(scope="module")
+def trained(recipe, tmp_path_factory):
+    """The folder of a trained run of the recipe; tests must not change the folder."""
+    run = Run(recipe, tmp_path_factory.mktemp("trained") / "run")
+    run.embed()
+    run.train()
+    return run.folder
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    """The folder of a trained run of the recipe, which the test may change."""
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 def _recipe_file(tmp_path, text):
@@ -126,37 +141,27 @@ def load(run):
     return SentenceTransformer(str(run / "model"), device="cpu")
 
 
-def test_modes_without_vectors_are_left_out_with_a_message(recipe, beir, tmp_path, caplog):
+def test_modes_without_vectors_are_left_out_with_a_message(recipe, folder, beir, tmp_path, caplog):
     other = shutil.copytree(beir, tmp_path / "other")
     (other / "corpus.jsonl").write_text("".join(f'{{"_id": "d{row}", "text": "new {row}"}}\n' for row in range(20)))
-    run = Run(recipe, tmp_path / "run")
-    run.embed()
-    run.train()
-    run.recipe = Recipe(**{**{name: getattr(recipe, name) for name in recipe.__dict__}, "evaluate_on": (str(other),)})
     with caplog.at_level("INFO"):
-        assert [row.mode for row in Run(run.recipe, tmp_path / "run").evaluate()] == ["standard"]
+        assert [row.mode for row in Run(replace(recipe, evaluate_on=(str(other),)), folder).evaluate()] == ["standard"]
     assert "has no vector of the document 'new 0': standard mode needs no vectors" in caplog.text
 
 
-def test_evaluation_of_a_finished_run_names_the_possible_modes(recipe, beir, tmp_path, capsys):
-    run = Run(recipe, tmp_path / "run")
-    run.embed()
-    run.train()
-    evaluate = ["evaluate", str(tmp_path / "run"), "--tasks", str(beir), "--modes"]
+def test_evaluation_of_a_finished_run_names_the_possible_modes(folder, beir, capsys):
+    evaluate = ["evaluate", str(folder), "--tasks", str(beir), "--modes"]
     main([*evaluate, "standard", "asymmetric"])
     assert "asymmetric" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main([*evaluate, "teacher"])
     assert "no vector of the query 'number 0': standard mode needs no vectors, asymmetric" in capsys.readouterr().err
     with pytest.raises(InputError, match="expected a model, found vectors in"):
-        leaf_st.load(tmp_path / "run", asymmetric=True)
+        leaf_st.load(folder, asymmetric=True)
 
 
-def test_agreement_is_measured_on_texts_with_vectors(recipe, table, beir, tiny_teacher_folder, tmp_path, capsys):
-    run = Run(recipe, tmp_path / "run")
-    run.embed()
-    run.train()
-    agreement = ["measure", "agreement", str(tmp_path / "run")]
+def test_agreement_is_measured_on_texts_with_vectors(folder, table, beir, tiny_teacher_folder, tmp_path, capsys):
+    agreement = ["measure", "agreement", str(folder)]
     main(agreement)
     main([*agreement, "--texts", str(table)])
     assert "table.parquet  asymmetric       80         80" in capsys.readouterr().out
@@ -170,21 +175,15 @@ def test_agreement_is_measured_on_texts_with_vectors(recipe, table, beir, tiny_t
 
 
 @pytest.mark.parametrize("name", ["compression", "index", "baseline", "samples"])
-def test_measurements_need_the_vectors_of_the_queries(recipe, beir, tmp_path, capsys, name):
-    run = Run(recipe, tmp_path / "run")
-    run.embed()
-    run.train()
+def test_measurements_need_the_vectors_of_the_queries(folder, beir, capsys, name):
     with pytest.raises(SystemExit):
-        main(["measure", name, str(tmp_path / "run"), "--data", str(beir)])
+        main(["measure", name, str(folder), "--data", str(beir)])
     refused = capsys.readouterr().err.splitlines()[-1]
     assert re.search(r"^leaf-st: .*no vector of the query .*teacher mode and `measure` commands the queries'", refused)
 
 
-def test_a_named_teacher_is_loaded_to_compose_a_model(recipe, tiny_teacher_folder, tmp_path):
-    run = Run(recipe, tmp_path / "run")
-    run.embed()
-    run.train()
-    model = leaf_st.load(tmp_path / "run", asymmetric=True, teacher=str(tiny_teacher_folder))
+def test_a_named_teacher_is_loaded_to_compose_a_model(trained, tiny_teacher_folder):
+    model = leaf_st.load(trained, asymmetric=True, teacher=str(tiny_teacher_folder))
     plain = SentenceTransformer(str(tiny_teacher_folder), device="cpu")
     np.testing.assert_allclose(model.encode_document(["a text"]), plain.encode_document(["a text"]), atol=1e-5)
 
@@ -262,12 +261,9 @@ def test_the_plan_of_a_table_without_a_usable_vector_names_the_reasons(recipe, t
     assert "left out: 80 zero vector (first: 'a text, number 0')" in caplog.text
 
 
-def test_a_student_of_the_model_can_be_trained_further_on_vectors_of_its_name(recipe, tiny_teacher_folder, tmp_path):
+def test_a_student_of_the_model_can_be_trained_further_on_vectors_of_its_name(recipe, trained, tmp_path):
     values = {name: getattr(recipe, name) for name in recipe.__dict__}
-    run = Run(recipe, tmp_path / "first")
-    run.embed()
-    run.train()
-    start = StudentSpec(start=str(tmp_path / "first"))
+    start = StudentSpec(start=str(trained))
     further = Run(Recipe(**{**values, "student": start}), tmp_path / "second")
     further.embed()
     further.train()
@@ -323,11 +319,8 @@ def test_numbers_of_vectors_are_kept_whatever_their_type(tmp_path, form):
     assert kept == [vector.tobytes() for vector in vectors]
 
 
-def test_the_card_does_not_load_the_teacher(recipe, tmp_path):
-    run = Run(recipe, tmp_path / "run")
-    run.embed()
-    run.train()
-    card = card_text(tmp_path / "run", "owner/student", without_results=True)
+def test_the_card_does_not_load_the_teacher(folder):
+    card = card_text(folder, "owner/student", without_results=True)
     assert 'documents = np.load("documents.npy")' in card
     assert 'SentenceTransformer("owner/api")' not in card
 
