@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(path for path in FOLDER.glob("*.py") if path.stem != "plain_trainer")  # that one is a script
 COMMANDS = ["demo", "run", "embed", "train", "evaluate", "measure", "export", "report", "search", "verify", "push"]
 COMMANDS += ["card", "models", "pull"]
-STEPS = 24
+STEPS = 2
 
 
 @pytest.fixture(autouse=True)
@@ -458,10 +458,11 @@ def test_a_run_folder_is_local(recipe, capfd):
 
 
 def test_ctrl_c_stops_and_the_same_command_goes_on(recipe):
+    train = ("train", recipe, "--set", "max_steps=24", "--output")
     _run("embed", recipe, "--output", "out")
     shutil.copytree("out", "undisturbed")
-    _run("train", recipe, "--output", "undisturbed")
-    process = _start("train", recipe, "--output", "out")
+    _run(*train, "undisturbed")
+    process = _start(*train, "out")
     while not list(Path("out").glob("checkpoints/checkpoint-*/complete.json")) and process.is_alive():
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGINT)
@@ -471,7 +472,7 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(recipe):
     assert "stopped; the same command resumes embedding, training, evaluation and publishing" in errors
     assert "Traceback" not in errors
     assert not Path("out/model").exists()
-    _run("train", recipe, "--output", "out")
+    _run(*train, "out")
     assert _weights("out") == _weights("undisturbed")
 
 
