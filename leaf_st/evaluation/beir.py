@@ -45,6 +45,7 @@ _SHOWN = 8  # files in an error
 _RELEVANT = 1  # the grade of a document in a file without scores
 
 _logger = logging.getLogger(__name__)
+_log_once = cache(_logger.log)  # a command reads a set several times
 
 
 @dataclass(frozen=True)
@@ -298,7 +299,7 @@ def _with_texts(
             "add them there, or name the queries of these judgements"
         )
     if missing := len(qrels) - len(kept):
-        _say(
+        _log_once(
             logging.WARNING,
             f"{path}: {missing:,} of {len(qrels):,} judged queries are not in {queries_path.name}: "
             "they are left out, as in mteb",
@@ -317,7 +318,7 @@ def _check_documents(
             "add them there, or name the corpus of these judgements"
         )
     if missing := sum(document not in corpus for document in judged):
-        _say(
+        _log_once(
             logging.WARNING,
             f"{path}: {missing:,} of {len(judged):,} judged documents are not in {corpus_path.name}: "
             "they count as not found, as in mteb",
@@ -338,7 +339,7 @@ def _own_documents(
         if key in places and judged.get(key, 0) <= 0 and folded(queries[key]["text"]) in _contents(corpus[key])
     }
     if found:
-        _say(
+        _log_once(
             logging.INFO,
             f"retrieval set {folder}: {len(found):,} of {len(qrels):,} queries are documents with the same id and "
             "text: each is left out of its own ranking, as in BEIR",
@@ -348,9 +349,3 @@ def _own_documents(
 
 def _contents(document: Mapping[str, str]) -> Iterable[str]:
     return folded(document["text"]), folded(document_text(document))
-
-
-@cache
-def _say(level: int, message: str) -> None:
-    """Log ``message`` once: a command reads a set several times."""
-    _logger.log(level, message)

@@ -17,6 +17,7 @@ LONGEST = 1_000_000  # characters of a text; no model reads as many
 Row = dict[str, Any]
 
 _logger = logging.getLogger(__name__)
+_warn_once = cache(_logger.warning)  # a command reads a set several times
 
 
 def require_content(path: Path) -> None:
@@ -81,15 +82,9 @@ def _decoded(value: Any) -> Any:  # noqa: ANN401  (any cell)
 def warn_shortened(path: Path, texts: Iterable[str]) -> None:
     """Log how many ``texts`` of the file ``path`` were shortened, if any."""
     if count := sum(len(text) >= LONGEST for text in texts):
-        _warn(f"{path}: {count:,} texts have {LONGEST:,} characters or more: the first {LONGEST:,} are read")
+        _warn_once(f"{path}: {count:,} texts have {LONGEST:,} characters or more: the first {LONGEST:,} are read")
 
 
 def unreadable(path: Path, error: Exception) -> InputError:
     """Return the error about a file that cannot be read as what its ending says."""
     return InputError(f"{path} cannot be read as {path.suffix[1:]} ({error}): create the file again")
-
-
-@cache
-def _warn(message: str) -> None:
-    """Log ``message`` once: a command reads a set several times."""
-    _logger.warning(message)

@@ -34,6 +34,7 @@ from leaf_st.recipe import Precision
 from leaf_st.zoo import ZOO
 
 _logger = logging.getLogger(__name__)
+warn_once = cache(_logger.warning)  # a run loads a model several times
 
 # Tokens of the long probe for a model without a table of positions: a longer probe finds no other error and takes
 # seconds.
@@ -138,12 +139,6 @@ def load_model(
         require_masked_padding(model, role, name)
     require_encoding(model, role, name)
     return model
-
-
-@cache
-def warn_once(message: str) -> None:
-    """Log ``message`` as a warning, once in a process: a run loads a model several times."""
-    _logger.warning(message)
 
 
 def _require_reader_first(model: SentenceTransformer, role: str, name: str) -> None:

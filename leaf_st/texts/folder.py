@@ -19,6 +19,7 @@ from leaf_st.texts.table_formats import is_cached_copy, listed_files, listed_fol
 _PIECE = re.compile(r"(?P<name>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})")  # as `datasets` and others name pieces
 
 _logger = logging.getLogger(__name__)
+_warn_once = cache(_logger.warning)  # a command reads a folder several times
 
 
 def table_files(path: Path) -> list[Path]:
@@ -38,7 +39,7 @@ def table_files(path: Path) -> list[Path]:
     found = (sorted(part for part in files if part.suffix.lower() == ending) for ending in FORMATS)
     chosen = next(filter(None, found), [])
     for problem in missing_pieces(chosen):
-        _warn(problem)
+        _warn_once("%s; the texts of the missing files are not read", problem)
     return chosen
 
 
@@ -54,12 +55,6 @@ def missing_pieces(files: Sequence[Path]) -> list[str]:
         for (path, count), found in numbers.items()
         if len(found) < count
     ]
-
-
-@cache
-def _warn(problem: str) -> None:
-    """Log ``problem`` once: a command reads a folder several times."""
-    _logger.warning("%s; the texts of the missing files are not read", problem)
 
 
 def _has_folders_of_beir(path: Path) -> bool:
