@@ -283,7 +283,7 @@ def test_a_store_is_shown_and_verified(finished, capsys):
     main(["store", "info", str(finished)])
     shown = capsys.readouterr().out
     assert re.search(r"^texts +60$", shown, re.MULTILINE)
-    assert re.search(r"^shards +1 of 1,024 texts$", shown, re.MULTILINE)
+    assert re.search(r"^shards +1, each of at most 1,024 texts$", shown, re.MULTILINE)
     assert re.search(r"^rows left out +none$", shown, re.MULTILINE)
     main(["store", "verify", str(finished / "store")])
     assert "all 1 shards with 60 texts are intact" in capsys.readouterr().out

@@ -48,7 +48,7 @@ def describe_store(folder: Path) -> str:
         lines.append(("rows left out", in_words(Counter(store.skipped)) or "none"))
     else:
         lines.append(("texts", f"incomplete, about {len(shards) * header['rows_per_shard']:,} so far"))
-    lines.append(("shards", f"{len(shards):,} of {header['rows_per_shard']:,} texts"))
+    lines.append(("shards", f"{len(shards):,}, each of at most {header['rows_per_shard']:,} texts"))
     lines.append(("bytes", f"{sum(path.stat().st_size for path in shards.values()):,}"))
     return aligned(lines, left=2)
 
