@@ -13,7 +13,7 @@ from leaf_st.models.end_token import end_tokens_of, require_end_tokens, with_end
 from leaf_st.models.find import find_in_cache, find_model, local_model, published_as
 from leaf_st.models.prompts import prompt_for
 from leaf_st.recipe import KINDS, Recipe, TeacherSpec
-from leaf_st.run_folder import is_recorded_folder, read_record
+from leaf_st.run_folder import is_recorded_folder, read_record, read_run
 from leaf_st.teacher.api.kind import ApiKind
 from leaf_st.teacher.ensemble.kind import EnsembleKind
 from leaf_st.teacher.kind import TeacherKind
@@ -47,6 +47,22 @@ def open_teacher(spec: TeacherSpec, device: str | None = None, max_tokens: int |
     """
     require_kind("spec", spec, TeacherSpec, "a TeacherSpec: pass leaf_st.recipe.TeacherSpec(model='FOLDER or hub id')")
     return kind_of(spec).open(spec, device, max_tokens)
+
+
+def open_teacher_of_run(run: Path) -> Teacher:
+    """Open the teacher in the record of a run.
+
+    Args:
+        run: The run folder.
+
+    Raises:
+        InputError: If the folder is no run, the teacher was in a folder that does not exist any more, or it cannot be
+            used.
+    """
+    record = read_run(run)
+    spec = Recipe.from_dict(record["resolved"]).teacher
+    _require_recorded_folders(record, spec, str(run))
+    return open_teacher(spec)
 
 
 def open_teacher_model(spec: TeacherSpec) -> "SentenceTransformer":
@@ -175,7 +191,7 @@ def _copy_of(recorded: TeacherSpec | None, record: Mapping[str, Any], folder: st
     return None
 
 
-def require_recorded_folders(record: Mapping[str, Any], spec: TeacherSpec, where: str) -> None:
+def _require_recorded_folders(record: Mapping[str, Any], spec: TeacherSpec, where: str) -> None:
     """Check that the folders of a recorded teacher still exist.
 
     Args:
@@ -202,7 +218,7 @@ def _require_recorded_files(record: Mapping[str, Any], spec: TeacherSpec, studen
     The files of a teacher on the hub are not compared: a later commit may change only its card. Such a teacher must
     only end its texts as the student learned.
     """
-    require_recorded_folders(record, spec, student_name)
+    _require_recorded_folders(record, spec, student_name)
     known = _recorded_fingerprint(record)
     folders = [Path(part.model) for part in spec.models.values()]
     if known is None or not folders:

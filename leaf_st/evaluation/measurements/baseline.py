@@ -320,14 +320,13 @@ def _measure(options: argparse.Namespace) -> list[BaselineRow]:
     from leaf_st.models.identity import identify
     from leaf_st.models.load import load_model
     from leaf_st.run_folder import MODEL, STORE, read_run, run_of
-    from leaf_st.teacher.open import open_teacher, require_recorded_folders
+    from leaf_st.teacher.open import open_teacher_of_run
     from leaf_st.teacher.store import intact_store
     from leaf_st.training.trainer import held_out_rows, untrained_rows
 
     run = run_of(Path(options.model)) or Path(options.model)
-    record = read_run(run)
-    recipe, sets = Recipe.from_dict(record["resolved"]), require_sets(options.model, options.data)
-    require_recorded_folders(record, recipe.teacher, str(run))
+    recipe, sets = Recipe.from_dict(read_run(run)["resolved"]), require_sets(options.model, options.data)
+    models = open_teacher_of_run(run), load_model(run / MODEL)
     store = intact_store(run / STORE)
     held_out = held_out_rows(store, recipe.training).tolist()
     untrained = untrained_rows(store, recipe.training).tolist()
@@ -344,7 +343,6 @@ def _measure(options: argparse.Namespace) -> list[BaselineRow]:
 
     texts = hashlib.sha256("\0".join(store.prompted([*rows, *held_out])).encode(errors="surrogatepass")).hexdigest()
     made_of = [texts, *(f"{name} {identify(source).revision}" for name, source in found.items())]
-    models = open_teacher(recipe.teacher), load_model(run / MODEL)
     measure = partial(measure_baseline, fitted=fitted)
     return measure_over_sets("baseline", BaselineRow, measure, models, sets, options.output, made_of)
 

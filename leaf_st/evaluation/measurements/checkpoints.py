@@ -32,7 +32,7 @@ from leaf_st.models.load import load_model
 from leaf_st.recipe import Recipe
 from leaf_st.run_folder import CHECKPOINTS, MODEL, RECIPE, STORE, read_record, run_of
 from leaf_st.student.static import is_static
-from leaf_st.teacher.open import open_teacher, require_recorded_folders
+from leaf_st.teacher.open import open_teacher_of_run
 from leaf_st.teacher.protocol import Teacher
 from leaf_st.teacher.store import intact_store
 from leaf_st.training.checkpoints import complete_checkpoints
@@ -72,8 +72,7 @@ def measure_margin(run: Path, sets: Sequence[Path], folder: Path) -> list[Margin
             f"{run / MODEL}: expected the trained student, found no such folder: run `leaf-st train` first"
         )
     in_use = load_model(str(run / MODEL))
-    require_recorded_folders(read_record(run), recipe.teacher, str(run))
-    teacher = _cached(open_teacher(recipe.teacher))
+    teacher = _cached(open_teacher_of_run(run))
     models: Models = {"teacher": (teacher.identity, teacher), "student": (identify(in_use), in_use)}
     require_same_sizes(folder, models)
     targets = _held_out(run, recipe)

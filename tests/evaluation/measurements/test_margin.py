@@ -77,15 +77,15 @@ def measured(run, sets, results):
     """The rows on both sets, and how often the teacher encoded each text."""
     given = Counter()
 
-    def open_counting(spec):
-        teacher = open_teacher(spec)
+    def open_counting(folder):
+        teacher = open_teacher_of_run(folder)
         for name in ("encode_query", "encode_document"):
             setattr(teacher, name, _counting(getattr(teacher, name), given))
         return teacher
 
-    open_teacher = checkpoints.open_teacher
+    open_teacher_of_run = checkpoints.open_teacher_of_run
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoints, "open_teacher", open_counting)
+        patch.setattr(checkpoints, "open_teacher_of_run", open_counting)
         return measure_margin(run, sets, results), given
 
 
