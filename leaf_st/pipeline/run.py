@@ -73,8 +73,9 @@ from leaf_st.run_folder import (
 )
 from leaf_st.student.kept_tokens import read_kept
 from leaf_st.teacher.open import kind_of, open_teacher, require_teacher, usable_texts
-from leaf_st.teacher.precompute import or_train, precompute
+from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fingerprint, Fitted, NoVectorError, Service, Teacher
+from leaf_st.teacher.service_errors import or_train
 from leaf_st.teacher.store import (
     CUT_AT,
     FINGERPRINT,

@@ -8,7 +8,7 @@ block are read while previous blocks are embedded or written.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -26,6 +26,7 @@ from leaf_st.teacher.maker import Block, LocalMaker, Maker
 from leaf_st.teacher.protocol import GIVEN, Fingerprint, Service, Targets
 from leaf_st.teacher.remote_shards import SOURCE
 from leaf_st.teacher.rounding import record_rounding
+from leaf_st.teacher.service_errors import or_train
 from leaf_st.teacher.shard import find_leftovers, find_shards, is_intact, open_shard
 from leaf_st.teacher.shard_rows import ROWS_PER_SHARD, default_rows_per_shard
 from leaf_st.teacher.store import (
@@ -145,22 +146,6 @@ def _checked(texts: Iterable[Text]) -> Iterator[Text]:
     for row in texts:
         require_kind("texts", row, Text, "items of leaf_st.Text: write leaf_st.Text('a text', 'document')")
         yield row
-
-
-@contextmanager
-def or_train(folder: Path) -> Iterator[None]:
-    """Add to an error of a service that training does not need the service, if the store at ``folder`` is complete.
-
-    Raises:
-        InputError: The error.
-    """
-    try:
-        yield
-    except InputError as error:
-        if not (folder / STORE_MANIFEST).is_file():
-            raise
-        remedy = f"all vectors are in {folder}, and `leaf-st train` trains on them without the API"
-        raise InputError(f"{error}; {remedy}") from error
 
 
 def _expected(total: Total, rows: int) -> int | None:
