@@ -23,10 +23,11 @@ from accelerate import PartialState
 from leaf_st.models.random_weights import save_random_weights, shape_if_missing
 from leaf_st.pipeline.exclude import excluded_contents
 from leaf_st.pipeline.plan_types import Cycle, ModelSpeeds, Plan, ServiceCosts
+from leaf_st.pipeline.run_texts import require_usable_texts
 from leaf_st.pipeline.survey import SAMPLE, SourceRows, survey
 from leaf_st.pipeline.text_length import cut_to, tokens_to_embed
-from leaf_st.pipeline.vocabulary import count_sample, require_counted_texts
-from leaf_st.recipe import PAPER, Recipe, TeacherSpec
+from leaf_st.pipeline.vocabulary import count_sample
+from leaf_st.recipe import Recipe, TeacherSpec
 from leaf_st.run_folder import GENERAL, STORE, VOCABULARY
 from leaf_st.student.new import new_student
 from leaf_st.teacher.open import open_teacher, usable_texts
@@ -36,7 +37,7 @@ from leaf_st.teacher.shard import find_shards
 from leaf_st.teacher.store import read_header
 from leaf_st.texts import Text
 from leaf_st.texts.exclude import EXCLUDED, Contents
-from leaf_st.texts.read import read_texts, require_texts
+from leaf_st.texts.read import read_texts
 from leaf_st.training.arguments import training_arguments
 from leaf_st.training.budget import Pace, measure_pace, steps_for_pace, with_steps
 from leaf_st.training.schedule import CyclicDecay, schedule, steps_of_run, steps_per_epoch, validations_of_run
@@ -58,11 +59,7 @@ def plan(recipe: Recipe, folder: Path) -> Plan:
     """
     training_arguments(recipe, folder, "cpu")  # reports invalid arguments before texts are counted
     excluded, skipped = excluded_contents(recipe.texts), Counter[str]()
-    if recipe.texts.source != PAPER:
-        held_out_count(require_texts(recipe.texts, most=HELD_OUT_SHARE, excluded=excluded), recipe.training)
-    if recipe.general is not None:
-        require_texts(recipe.general, "general")
-    require_counted_texts(recipe)
+    require_usable_texts(recipe, excluded)
     with tempfile.TemporaryDirectory(prefix="leaf-st-plan-") as temporary:
         loadable, random_weights = _loadable(recipe, Path(temporary))
         teacher = open_teacher(loadable.teacher)

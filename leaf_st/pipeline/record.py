@@ -2,8 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping, Set
-from contextlib import suppress
+from collections.abc import Set
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
@@ -15,17 +14,21 @@ from leaf_st.hub.dataset_files import dataset_commit
 from leaf_st.hub.dataset_url import is_dataset_url, parse_dataset_url
 from leaf_st.models.find import commit_of, content_hash, earlier_content_hash, find_model, local_model, published_as
 from leaf_st.pipeline.exclude import with_excluded_sets
+from leaf_st.pipeline.pinned_texts import at_recorded_commit, with_commits
+from leaf_st.pipeline.precision import with_precision_of_store
 from leaf_st.recipe import PAPER, TEACHER_OF_START, Recipe, TextsSpec
-from leaf_st.run_folder import GENERAL, MODEL, STORE, TEXTS, differences, has_begun_training, known_record, read_record
+from leaf_st.run_folder import MODEL, STORE, TEXTS, differences, has_begun_training, known_record, read_record
+from leaf_st.student.kept_tokens import read_kept
 from leaf_st.teacher.open import kind_of, teacher_spec
 from leaf_st.teacher.protocol import Fingerprint
-from leaf_st.teacher.store import STORE_MANIFEST, EmbeddingStore, read_header
-from leaf_st.texts.files import local_source, newest_source
+from leaf_st.teacher.store import STORE_MANIFEST, EmbeddingStore
+from leaf_st.texts.exclude import EXCLUDED
+from leaf_st.texts.files import local_source
 from leaf_st.texts.paper.fetch import provenance
 from leaf_st.training.arguments import named_arguments
 
 _STUDENT = "student_revision"  # hash of the files of the student's start or backbone; earlier versions had none
-TEXTS_DIGEST = "texts_digest"  # `EmbeddingStore.texts_digest` when training began; earlier versions had none
+_TEXTS_DIGEST = "texts_digest"  # `EmbeddingStore.texts_digest` when training began; earlier versions had none
 _LIBRARIES = ("leaf-st", "sentence-transformers", "transformers", "torch", "datasets", "accelerate", "mteb")
 _OF_TRAINING = ("arguments", "processes", "commits", "versions")  # kept once the student is trained
 
@@ -37,20 +40,7 @@ def resolved_recipe(asked: Recipe, folder: Path) -> Recipe:
         InputError: If the folder contains other files or the run of another recipe.
     """
     recipe = _with_recorded_values(asked, folder)
-    return recipe if kind_of(asked.teacher).precision(asked.teacher) else _with_precision_of_store(recipe, folder)
-
-
-def _with_precision_of_store(recipe: Recipe, folder: Path) -> Recipe:
-    """Return ``recipe`` with the precision of the vectors in the store of the run ``folder``, if they exist.
-
-    The record may state another precision: machines of several kinds that begin a run together write it one after the
-    other.
-    """
-    with suppress(ValueError):  # no store, or one that is damaged or of another teacher, as its use will report
-        fingerprint = Fingerprint.from_dict(read_header(folder / STORE)["fingerprint"])
-        teacher = kind_of(recipe.teacher).with_precision(recipe.teacher, fingerprint.precision)
-        return replace(recipe, teacher=teacher)
-    return recipe
+    return recipe if kind_of(asked.teacher).precision(asked.teacher) else with_precision_of_store(recipe, folder)
 
 
 def _with_recorded_values(asked: Recipe, folder: Path) -> Recipe:
@@ -59,59 +49,22 @@ def _with_recorded_values(asked: Recipe, folder: Path) -> Recipe:
     if known is not None and has_begun_training(folder):  # the results of the student have its name
         asked = replace(asked, name=known["resolved"].get("name", asked.name))
     if known is None:
-        named = _with_table(_with_named_teacher(_with_commits(asked, folder)))
+        named = _with_table(_with_named_teacher(with_commits(asked, folder)))
         return with_excluded_sets(named, folder, None)
-    recorded = _at_recorded_commit(Recipe.from_dict(known["resolved"]), known)
+    recorded = at_recorded_commit(Recipe.from_dict(known["resolved"]), known)
     resolved = with_excluded_sets(recorded, folder, recorded.texts)
     changed = {re.split(r"[. ]", key)[0] for key in differences(known["recipe"], asked)}
     if not changed:
         return resolved
-    asked = _with_table(_with_commits(asked, folder, known["recipe"], recorded))
+    asked = _with_table(with_commits(asked, folder, known["recipe"], recorded))
     teacher = kind_of(resolved.teacher).with_limits(resolved.teacher, asked.teacher)
     recipe = with_excluded_sets(replace(asked, teacher=teacher), folder, recorded.texts)
     return _with_resolved_parts(recipe, resolved, changed - {"texts"})
 
 
-def _with_commits(
-    recipe: Recipe, folder: Path, before: Mapping[str, Any] | None = None, recorded: Recipe | None = None
-) -> Recipe:
-    """Return ``recipe`` with the commits of its data sets on the hub.
-
-    A resumed run must read the same texts again, and a new run reads the newest commit. Texts whose store is complete,
-    such as a store that was pulled, are not read, so their data set is neither asked for nor downloaded.
-
-    Args:
-        recipe: The recipe of this call.
-        folder: The run folder.
-        before: The recipe of the earlier call as JSON values; None for a new run.
-        recorded: The recipe of the earlier call with every value that it determined.
-    """
-
-    def at_commit(part: str, spec: TextsSpec) -> TextsSpec:
-        known: TextsSpec | None = getattr(recorded, part, None)
-        if known is not None and before is not None and (before.get(part) or {}).get("source") == spec.source:
-            return replace(spec, source=known.source)
-        if _is_complete(folder / {"texts": STORE, "general": GENERAL}[part]):
-            return spec
-        return replace(spec, source=newest_source(spec.source, part))
-
-    general = None if recipe.general is None else at_commit("general", recipe.general)
-    return replace(recipe, texts=at_commit("texts", recipe.texts), general=general)
-
-
 def _with_table(recipe: Recipe) -> Recipe:
     """Return ``recipe`` with its texts as the teacher's table, if the teacher is a table and the recipe names none."""
     return replace(recipe, teacher=kind_of(recipe.teacher).with_table(recipe.teacher, recipe.texts))
-
-
-def _at_recorded_commit(recorded: Recipe, known: Mapping[str, Any]) -> Recipe:
-    """Return ``recorded`` with the commit of its texts, which earlier versions recorded beside the recipe."""
-    source, commit = recorded.texts.source, (known.get("commits") or {}).get("texts")
-    if commit is None or not is_dataset_url(source):
-        return recorded
-    pinned = parse_dataset_url(source).at(commit)
-    teacher = recorded.teacher.with_table_at(source, pinned)
-    return replace(recorded, texts=replace(recorded.texts, source=pinned), teacher=teacher)
 
 
 def _with_resolved_parts(recipe: Recipe, resolved: Recipe, changed: Set[str]) -> Recipe:
@@ -143,7 +96,14 @@ def _with_named_teacher(recipe: Recipe) -> Recipe:
 
 
 def run_record(
-    asked: Recipe, resolved: Recipe, folder: Path, fingerprint: Fingerprint, device: str, processes: int
+    asked: Recipe,
+    resolved: Recipe,
+    folder: Path,
+    fingerprint: Fingerprint,
+    device: str,
+    processes: int,
+    store: EmbeddingStore | None,
+    compared: bool,
 ) -> dict[str, Any]:
     """Return the record of a run as JSON values.
 
@@ -156,10 +116,15 @@ def run_record(
         fingerprint: The teacher's fingerprint.
         device: Type of the training device, such as "cpu".
         processes: Number of processes that work together.
+        store: The store of the run; None if it is not complete.
+        compared: Whether this process has compared the texts with those of the evaluation sets.
     """
-    sources = _sources(resolved, folder)
+    sources, tokens = _sources(resolved, folder), resolved.student.tokens
+    digest = texts_of_training(folder) or (None if store is None else store.texts_digest)
+    # A store that was pulled was not compared with the sets of this recipe.
+    compared = bool(resolved.texts.exclude) and (compared or "excluded" in read_record(folder))
     record: dict[str, Any] = {
-        "recipe": asked.to_dict(),
+        "recipe": replace(asked, name=resolved.name).to_dict(),
         "resolved": resolved.to_dict(),
         "arguments": named_arguments(resolved, device),
         "processes": processes,
@@ -168,6 +133,9 @@ def run_record(
         **({_STUDENT: content_hash(student)} if (student := _student_folder(resolved)) else {}),
         **({"sources": sources} if sources else {}),
         "versions": _versions(),
+        **({_TEXTS_DIGEST: digest} if digest is not None else {}),
+        **({"excluded": store.skipped.get(EXCLUDED, 0)} if store is not None and compared else {}),
+        **({"vocabulary": read_kept(Path(tokens)).figures.model_dump()} if tokens is not None else {}),
     }
     trained = (read_record(folder / MODEL) or read_record(folder)) if (folder / MODEL).exists() else {}
     return {**record, **{key: trained[key] for key in _OF_TRAINING if key in trained}}
@@ -235,7 +203,7 @@ def require_same_texts(store: EmbeddingStore, folder: Path) -> None:
 
 def texts_of_training(folder: Path) -> str | None:
     """Return the hash of the texts that the training in ``folder`` began with; None without one, or if unknown."""
-    return read_record(folder).get(TEXTS_DIGEST) if has_begun_training(folder) else None
+    return read_record(folder).get(_TEXTS_DIGEST) if has_begun_training(folder) else None
 
 
 def other_texts(folder: Path, expected: str, found: str) -> InputError:
@@ -281,10 +249,6 @@ def _commits(recipe: Recipe, folder: Path) -> dict[str, str | None]:
     if not is_dataset_url(source):
         return commits
     commit = parse_dataset_url(source).commit
-    if commit is None and not _is_complete(folder / STORE):
+    if commit is None and not (folder / STORE / STORE_MANIFEST).is_file():
         commit = dataset_commit(source, local_source(source))
     return {**commits, "texts": commit}
-
-
-def _is_complete(store: Path) -> bool:
-    return (store / STORE_MANIFEST).is_file()

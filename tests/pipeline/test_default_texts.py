@@ -2,7 +2,7 @@ import pytest
 from huggingface_hub import constants
 
 from leaf_st.pipeline.default_texts import hub_answers, open_texts
-from leaf_st.pipeline.run import describe_texts
+from leaf_st.pipeline.run_texts import describe_texts
 from leaf_st.recipe import DOCSTRINGS, PAPER
 from leaf_st.texts.paper.fetch import closed_licences, selected_sources
 

@@ -557,7 +557,7 @@ def test_a_source_is_read_once(recipe, tmp_path, monkeypatch):
         reads.append(spec.source)
         return read_texts(spec, *others, **more)
 
-    monkeypatch.setattr("leaf_st.pipeline.run.read_texts", counted)
+    monkeypatch.setattr("leaf_st.pipeline.run_texts.read_texts", counted)
     Run(recipe, tmp_path / "run").embed()
     assert reads == [recipe.texts.source]
     Run(recipe, tmp_path / "run").train()
@@ -663,7 +663,10 @@ def test_a_text_of_both_kinds_is_embedded_once_if_the_prompts_are_the_same(share
 
 
 def test_a_store_of_an_earlier_version_is_resumed_with_its_own_rule(shared, tmp_path, monkeypatch):
-    monkeypatch.setattr(Run, "_prompts_of_duplicates", lambda _: None)
+    def read_as_before(*given, **named):
+        return read_texts(*given, **{**named, "prompts": None})
+
+    monkeypatch.setattr("leaf_st.pipeline.run_texts.read_texts", read_as_before)
     assert len(Run(shared, tmp_path / "run").embed()) == 80
     monkeypatch.undo()
     header = tmp_path / "run" / "store" / "fingerprint.json"

@@ -21,7 +21,7 @@ from leaf_st.evaluation.rows import read_rows
 from leaf_st.export import onnx, packed
 from leaf_st.export.forms import exported_files
 from leaf_st.models.load import load_model
-from leaf_st.pipeline import run as run_module
+from leaf_st.pipeline import embedding
 from leaf_st.pipeline.run import Run
 from leaf_st.pipeline.sweep import _export, _measure_held_out, _train, members
 from leaf_st.pipeline.sweep_table import SweepRow, best, format_sweep, on_front
@@ -81,9 +81,9 @@ def family(place):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx, "standard_graph", packed.packed_graph)  # torch takes seconds for the other one
-        precompute = run_module.precompute
+        precompute = embedding.precompute
         patch.setattr(
-            run_module,
+            embedding,
             "precompute",
             lambda texts, teacher, folder, **options: (
                 embedded.append(folder) or precompute(texts, teacher, folder, **options)
