@@ -336,7 +336,8 @@ def _measure(options: argparse.Namespace) -> list[BaselineRow]:
     def fitted() -> tuple[dict[str, LinearMap], float]:
         _logger.info("fitting on %s texts: %s", f"{len(rows):,}", ", ".join(found) or "no linear map")
         student = load_model(run / MODEL)
-        student.max_seq_length = length or student.max_seq_length
+        if length is not None:  # a static student has no length to set
+            student.max_seq_length = length
         evaluator = AlignmentEvaluator(store.prompted(held_out), store.embeddings(held_out))
         maps = {name: fit_map(source, store, rows, held_out, length) for name, source in found.items()}
         return maps, evaluator(student)["l2"]

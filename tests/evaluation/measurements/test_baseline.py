@@ -190,6 +190,27 @@ def test_a_static_student_has_only_the_general_source(tiny_unnormalized_folder, 
     assert "skipping the map from us/nowhere" in caplog.text
 
 
+def test_a_static_student_is_compared_with_the_map_from_the_general_source(
+    tiny_teacher_folder, tiny_unnormalized_folder, search_set, tmp_path, monkeypatch
+):
+    arguments = {"max_steps": 1, "save_steps": 1, "eval_steps": 1, "use_cpu": True, "bf16": False}
+    recipe = Recipe(
+        name="table",
+        texts=TextsSpec(source=str(save_texts(tmp_path / "texts.jsonl", 60))),
+        teacher=TeacherSpec(model=str(tiny_teacher_folder), precision="float32"),
+        student=StudentSpec(static=True, closed_form_rows=0),
+        training=TrainingSpec(arguments=arguments),
+        evaluate_on=[str(search_set)],
+    )
+    run = Run(recipe, tmp_path / "run")
+    run.embed()
+    run.train()
+    monkeypatch.setattr(baseline, "MINILM", str(tiny_unnormalized_folder))
+    rows = BASELINE.measure(Namespace(model=str(run.folder), data=[], output=tmp_path / "results"))
+    assert [row.map for row in rows[::2]] == ["student", f"linear map from {tiny_unnormalized_folder.name}"]
+    assert all(np.isfinite(row.l2) for row in rows)
+
+
 def test_at_most_twenty_thousand_rows_are_drawn_and_none_is_held_out(monkeypatch):
     held_out = list(range(0, 100, 7))
     assert baseline.training_rows(range(100), held_out) == sorted(set(range(100)) - set(held_out))
