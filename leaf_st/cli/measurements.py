@@ -65,18 +65,22 @@ def _measure(measurement: Measurement[Any], options: argparse.Namespace) -> None
 
 
 def _pulled(model: str, command: Sequence[str]) -> Path:
-    """Pull ``model`` into a folder with its name.
+    """Pull ``model`` into a folder with its name, without graphs, which the command writes.
 
     Raises:
         InputError: If there is such a folder, for example of an earlier call.
     """
+    from leaf_st.export.forms import GRAPH_FOLDER
+
     folder = pull_folder(model)
     if folder.is_dir() and any(folder.iterdir()):
         raise InputError(
             f"{folder}: expected no such folder, because {model} is pulled into it, found one: if the model is in it, "
             f"run `{' '.join(('leaf-st', *command, str(folder)))}`; otherwise rename the folder"
         )
-    return pull_model(model)
+    pulled = pull_model(model)
+    shutil.rmtree(pulled / GRAPH_FOLDER, ignore_errors=True)  # those of another program would not be replaced
+    return pulled
 
 
 def results_folder(model: str) -> Path:

@@ -144,7 +144,7 @@ def require_batches(texts: Mapping[Kind, Sequence[str]], batch_sizes: Sequence[i
         if len(of_side) < max(batch_sizes):
             raise InputError(
                 f"expected at least {max(batch_sizes)} texts of kind {side} to time a batch, found {len(of_side)}: "
-                "name a source with more texts"
+                "name a source with more texts (--texts)"
             )
 
 

@@ -1,7 +1,7 @@
 """Export of a model: each form is made in a scratch folder, compared with torch, and kept if it is within its limits.
 
 A file that is not close enough to the model never reaches the model folder. A file of an earlier export is deleted
-if its form failed or no longer applies.
+if its form failed or no longer applies. If a file of another program has the place of a form, nothing is exported.
 """
 
 import copy
@@ -22,7 +22,8 @@ from tqdm import tqdm
 from leaf_st.atomic import write_whole
 from leaf_st.errors import InputError
 from leaf_st.export.encoder import FormEncoder
-from leaf_st.export.forms import FORMS, ExportForm, get_form
+from leaf_st.export.forms import FORMS, GRAPH_FOLDER, ExportForm, exported_files, get_form
+from leaf_st.export.own import is_own, mark
 from leaf_st.export.parity import Parity, TextsByKind, form_vectors, parity, torch_vectors
 from leaf_st.lock import only_process
 from leaf_st.models.intact import forget_files, record_files
@@ -116,6 +117,20 @@ def check_exportable(model: SentenceTransformer) -> None:
         )
 
 
+def require_own_files(folder: Path) -> None:
+    """Check that an export to the model folder ``folder`` would replace and delete only files of earlier exports.
+
+    Raises:
+        InputError: If a file of another program has the place of a form, or a file of an export was changed.
+    """
+    for graph in exported_files(folder).values():
+        if not is_own(folder, graph):
+            raise InputError(
+                f"{graph}: expected no file, or one as leaf-st export wrote it, found another, which an export would "
+                f"replace or delete: move {folder / GRAPH_FOLDER} to another place, or export a copy of the model"
+            )
+
+
 def _require_packages() -> None:
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
         raise InputError(f"ONNX graphs need {' and '.join(missing)}: pip install 'leaf-st[onnx]'")
@@ -138,9 +153,11 @@ def export_model(
         The forms that were made, in the order of `FORMS`, with the problem of each form that was not kept.
 
     Raises:
-        InputError: If the model cannot be exported, or another process exports to ``folder``.
+        InputError: If the model cannot be exported, ``folder`` has files of another program in the places of the forms,
+            or another process exports to ``folder``.
     """
     check_exportable(model)
+    require_own_files(folder)
     model = _in_float32(model.to("cpu")).eval()
     texts = {kind: of_kind[:_COMPARED] for kind, of_kind in texts.items()}
     with _scratch(folder) as scratch:
@@ -213,13 +230,14 @@ def _result(form: ExportForm, path: Path, measured: Parity, kept: float | None, 
 
 
 def _keep(graphs: Mapping[str, Path], folder: Path) -> None:
-    """Rename ``graphs`` to their places in ``folder``, and delete the files of all other forms."""
+    """Mark ``graphs``, rename them to their places in ``folder``, and delete the files of all other forms."""
     files = [form.file for form in FORMS]
     forget_files(folder, files)  # a kill leaves files without a checksum, and no file with the checksum of another
     for form in FORMS:
         target = folder / form.file
         target.parent.mkdir(exist_ok=True)
         if form.name in graphs:
+            mark(graphs[form.name])
             write_whole(target, partial(_rename, graphs[form.name]))
         else:
             target.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """The forms in which a student is exported: one entry in `FORMS` per form.
 
 All code that handles exported files reads `FORMS`: the export and its limits, the timing of backends, the check of a
-published folder, and the model card. A new form needs a function that writes its file, an encoder that reads the file,
-and an entry here.
+published folder, and the model card. A new form needs a function that writes its ONNX file, an encoder that reads the
+file, and an entry here.
 """
 
 from collections.abc import Callable, Iterable

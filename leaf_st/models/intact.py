@@ -38,6 +38,12 @@ def record_files(folder: Path, names: Iterable[Path]) -> None:
     _change(folder, {name.as_posix(): file_checksum(path) if path.is_file() else None for name, path in there.items()})
 
 
+def is_recorded(folder: Path, name: Path) -> bool:
+    """Return whether the record of the model folder ``folder`` lists the content of the file ``name``."""
+    expected = _checksums(read_record(folder)).get(name.as_posix())
+    return expected is not None and expected == file_checksum(folder / name)
+
+
 def _change(folder: Path, changed: Mapping[str, str | None]) -> None:
     """Write the checksums ``changed`` to the record of a model, if it has one; None removes a checksum."""
     if record := read_record(folder):

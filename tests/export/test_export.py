@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hub import serve
 from tqdm import tqdm
 
 from leaf_st.cli.main import main
@@ -28,19 +29,22 @@ from leaf_st.export import onnx as standard
 from leaf_st.export.encoder import OnnxEncoder
 from leaf_st.export.export import Ndcg, check_exportable, export_model
 from leaf_st.export.forms import APPROXIMATE, EXACT, FORMS, GRAPH_FOLDER, ExportForm, get_form, recommended_form
+from leaf_st.export.own import is_own
 from leaf_st.export.packed import packed_graph, write_packed
 from leaf_st.export.parity import Parity
 from leaf_st.export.quantized import quantize
+from leaf_st.models.intact import record_files
 from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
 from leaf_st.publishing.card.card import card_text
 from leaf_st.publishing.card.hosted import read_hosted
 from leaf_st.publishing.card.render import onnx_snippet
 from leaf_st.recipe import Recipe, StudentSpec
-from leaf_st.run_folder import read_record
+from leaf_st.run_folder import RECIPE, read_record
 from leaf_st.sealed import read_sealed
 from leaf_st.student.build import build_student
 from leaf_st.student.static import build_static
+from leaf_st.zoo import ZOO
 
 pytest.importorskip("onnxscript")
 onnx = pytest.importorskip("onnx")
@@ -178,6 +182,65 @@ def test_an_interrupted_export_changes_nothing(exported, quick_graph, tmp_path, 
         export_model(load_model(str(folder)), folder, TEXTS)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     assert not (folder / ".onnx.new").exists()
+
+
+def test_files_of_another_program_are_neither_replaced_nor_deleted(exported, tmp_path, beir, capfd, monkeypatch):
+    folder = tmp_path / "model"
+    shutil.copytree(exported[0], folder)
+    (folder / RECIPE).unlink()  # a copy of a model on the hub has no record
+    (folder / INT8).write_bytes(b"a graph of another program")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    _replace_form(monkeypatch, "onnx int8", supports=lambda model: False)
+    refused = f"{folder / INT8}: expected no file, or one as leaf-st export wrote it, found another, which an export "
+    with pytest.raises(SystemExit) as ended:
+        main(["export", str(folder), "--texts", str(beir), "--data", str(beir), "--output", str(tmp_path / "results")])
+    assert ended.value.code == 2
+    assert refused in capfd.readouterr().err
+    with pytest.raises(InputError, match=re.escape(refused)):
+        export_model(load_model(str(folder)), folder, TEXTS)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_graph_of_an_export_is_known_without_a_record_until_it_is_changed(exported, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(exported[0], folder)
+    (folder / RECIPE).unlink()
+    for form in FORMS:
+        graph = folder / form.file
+        assert is_own(folder, graph)
+        assert "leaf_st" in {entry.key for entry in onnx.load(graph).metadata_props}
+        content = bytearray(graph.read_bytes())
+        for changed in (content[:-1], content + b"\0", content[:99] + bytes([content[99] ^ 1]) + content[100:], b""):
+            graph.write_bytes(changed)
+            assert not is_own(folder, graph)
+
+
+def test_a_graph_of_an_earlier_version_is_known_by_the_record(tiny_student, tmp_path):
+    save_portable(tiny_student, tmp_path, {"name": "tiny"})
+    graph = tmp_path / INT8
+    graph.parent.mkdir()
+    graph.write_bytes(b"a graph without a mark")
+    assert not is_own(tmp_path, graph)
+    record_files(tmp_path, [INT8])
+    assert is_own(tmp_path, graph)
+
+
+def test_a_model_of_the_hub_is_exported_without_its_graphs_of_another_program(
+    published, quick_graph, beir, connect_to, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    hub_id = ZOO["leaf-ir"].hub_id
+    graphs = published[hub_id] / GRAPH_FOLDER
+    graphs.mkdir()
+    for name in ("model.onnx", "model_O4.onnx"):
+        (graphs / name).write_bytes(b"a graph of another program")
+    for name in ("onnx int8", "onnx quantized"):  # whose limits an untrained student may exceed
+        _replace_form(monkeypatch, name, supports=lambda model: False)
+    with serve(published) as hub:
+        connect_to(hub.url)
+        main(["export", hub_id, "--texts", str(beir), "--data", str(beir)])
+    made = {path.name for path in (tmp_path / hub_id.rpartition("/")[2] / GRAPH_FOLDER).iterdir()}
+    assert made == {"model.onnx", "model_packed.onnx"}
 
 
 def test_a_float32_graph_that_differs_is_rejected(exported, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from leaf_st.errors import FieldError, InputError
 from leaf_st.evaluation.embedder import require_one_model
 from leaf_st.evaluation.timing import Candidate
 from leaf_st.export.forms import exported_files
+from leaf_st.export.own import is_own
 from leaf_st.models.find import find_model
 from leaf_st.models.load import load_model
 from leaf_st.models.random_weights import save_random_weights, shape_if_missing
@@ -82,7 +83,7 @@ def _student(name: str, teacher: TeacherSpec) -> Candidate:
         return _random_weights(name, teacher.name, *shape)
     student = load_model(name)
     require_one_model(student)
-    return Candidate(name, student, teacher.name, exported_files(find_model(name)))
+    return Candidate(name, student, teacher.name, _own_graphs(find_model(name)))
 
 
 def _teacher(spec: TeacherSpec) -> Candidate:
@@ -95,7 +96,18 @@ def _teacher(spec: TeacherSpec) -> Candidate:
             f"teacher {spec.name}: expected one model to time, found several: name a model to compare with (--teacher)"
         )
     model = open_teacher_model(replace(spec, precision="float32"))
-    return Candidate(spec.model, model, spec.model, exported_files(find_model(spec.model)))
+    return Candidate(spec.model, model, spec.model, _own_graphs(find_model(spec.model, spec.revision)))
+
+
+def _own_graphs(folder: Path) -> dict[str, Path]:
+    """Return the graphs in ``folder`` that an export wrote; graphs of other programs are logged."""
+    own = {}
+    for name, graph in exported_files(folder).items():
+        if is_own(folder, graph):
+            own[name] = graph
+        else:
+            _logger.info("%s is not timed, because leaf-st export did not write this file", graph)
+    return own
 
 
 def _random_weights(name: str, teacher: str, reason: str, shape: Architecture) -> Candidate:

@@ -210,20 +210,22 @@ def _before_pull(name: str) -> None:
 
 def _measure(options: argparse.Namespace) -> list[ExportRow]:
     from leaf_st.evaluation.measurements.candidates import latency_texts
-    from leaf_st.export.export import check_exportable
+    from leaf_st.export.export import check_exportable, require_own_files
     from leaf_st.models.find import find_model
     from leaf_st.models.identity import identify
     from leaf_st.models.load import load_model
 
     student = load_model(options.model)
     check_exportable(student)
+    folder = find_model(options.model)
+    require_own_files(folder)
     models: Models = {"student": (identify(student), student)}
     require_same_sizes(options.output, models)
     spec = _texts_of(options.model, options.texts)
     texts = latency_texts(spec, "--texts" if options.texts else None)
     sets = sets_to_search(options.model, options.data)
     names, sampled = [beir.name for beir in sets], bool(sets) and not options.data
-    made, problems = measure_export(student, find_model(options.model), texts, sets, sample_error(sampled))
+    made, problems = measure_export(student, folder, texts, sets, sample_error(sampled))
     rows = [replace(row, texts=spec.source, sets=names, sampled=sampled) for row in made]
     path = options.output / EXPORT.file
     write_rows(path, rows)
@@ -237,14 +239,15 @@ def _measure(options: argparse.Namespace) -> list[ExportRow]:
 def _texts_of(model: str, named: str | None) -> TextsSpec:
     """Return the texts ``named``; by default the texts of the model's recipe, or documentation strings."""
     from leaf_st.evaluation.measurements.candidates import latency_texts
+    from leaf_st.evaluation.timing import require_batches
 
     recipe = recorded_recipe(model)
     spec = TextsSpec(source=named or DOCSTRINGS)
     if named is None and recipe is not None and Path(recipe.texts.source).exists():
         try:
-            latency_texts(recipe.texts)
+            require_batches(latency_texts(recipe.texts), _BATCH_SIZES)
             spec = recipe.texts
-        except InputError as error:  # texts of one kind, for example
+        except InputError as error:  # texts of one kind, for example, or few queries
             _logger.info("documentation strings are used: %s", error)
     _logger.info("texts of %s", spec.source)
     return spec

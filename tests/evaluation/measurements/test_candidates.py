@@ -1,14 +1,19 @@
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
+from hub import serve
 from transformers import BertConfig
 
 from leaf_st.errors import InputError
 from leaf_st.evaluation.measurements import export
 from leaf_st.evaluation.measurements.candidates import candidates, latency_texts
+from leaf_st.evaluation.timing import require_batches
 from leaf_st.export.forms import get_form
+from leaf_st.export.own import mark
+from leaf_st.models.find import find_model
 from leaf_st.models.portable import save_portable
 from leaf_st.recipe import DOCSTRINGS, Recipe, TeacherSpec, TextsSpec
 from leaf_st.zoo import ARCHITECTURES, ARCTIC, MXBAI, Architecture
@@ -45,6 +50,7 @@ def test_the_record_of_a_student_names_its_teacher(tmp_path, tiny_student, tiny_
     graph = tmp_path / "model" / get_form("onnx packed").file
     graph.parent.mkdir()
     graph.touch()
+    mark(graph)
     names = [str(tmp_path / name) for name in ("model", "other")]
     teacher, student = candidates(names[:1])
     assert (teacher.name, teacher.graphs, teacher.random_weights) == (str(tiny_teacher_folder), {}, False)
@@ -53,6 +59,31 @@ def test_the_record_of_a_student_names_its_teacher(tmp_path, tiny_student, tiny_
     with pytest.raises(InputError, match="nothing in it names its teacher"):
         candidates(names)
     assert [made.name for made in candidates(names, str(tiny_teacher_folder))] == [teacher.name, *names]
+
+
+def test_graphs_of_another_program_are_not_timed(tmp_path, tiny_student, tiny_teacher_folder, caplog):
+    caplog.set_level("INFO", "leaf_st")
+    folders = tmp_path / "student", shutil.copytree(tiny_teacher_folder, tmp_path / "teacher")
+    save_portable(tiny_student, folders[0])
+    graphs = [folder / get_form("onnx").file for folder in folders]
+    for graph in graphs:
+        graph.parent.mkdir()
+        graph.write_bytes(b"with the inputs of another program")
+    assert [made.graphs for made in candidates([str(folders[0])], str(folders[1]))] == [{}, {}]
+    for graph in graphs:
+        assert f"{graph} is not timed, because leaf-st export did not write this file" in caplog.text
+
+
+def test_a_teacher_is_looked_up_at_its_revision(tmp_path, tiny_student, tiny_teacher_folder, connect_to):
+    revision = "f" * 40
+    recipe = Recipe("tiny", teacher=TeacherSpec(model="us/teacher", revision=revision))
+    save_portable(tiny_student, tmp_path / "student", {"resolved": recipe.to_dict()})
+    with serve({"us/teacher": tiny_teacher_folder}) as hub:
+        connect_to(hub.url)
+        find_model("us/teacher", revision)
+        hub.fail_with = 503  # the cache holds this revision, and no other
+        teacher, _ = candidates([str(tmp_path / "student")])
+    assert (teacher.name, teacher.random_weights) == ("us/teacher", False)
 
 
 def test_a_folder_with_only_a_config_is_timed_with_random_weights(tmp_path, tiny_teacher_folder):
@@ -91,6 +122,20 @@ def test_an_export_of_a_run_with_texts_of_one_kind_takes_documentation(tmp_path,
     recipe = Recipe(name="a", texts=TextsSpec(source=str(tmp_path / "texts.txt")), teacher=TeacherSpec(model="teacher"))
     monkeypatch.setattr(export, "recorded_recipe", lambda model: recipe)
     assert export._texts_of("model", None) == TextsSpec(source=DOCSTRINGS)
+
+
+def test_an_export_of_a_run_with_few_queries_takes_documentation(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "leaf_st")
+    path = tmp_path / "texts.jsonl"
+    kinds = ["query"] * 15 + ["document"] * 20
+    path.write_text("".join(json.dumps({"text": f"text {row}", "kind": kind}) + "\n" for row, kind in enumerate(kinds)))
+    recipe = Recipe(name="a", texts=TextsSpec(source=str(path)), teacher=TeacherSpec(model="teacher"))
+    monkeypatch.setattr(export, "recorded_recipe", lambda model: recipe)
+    assert export._texts_of("model", None) == TextsSpec(source=DOCSTRINGS)
+    assert "documentation strings are used: expected at least 16 texts of kind query" in caplog.text
+    assert export._texts_of("model", str(path)) == TextsSpec(source=str(path))  # the user named them
+    with pytest.raises(InputError, match=r"of kind query to time a batch, found 15: name .* more texts \(--texts\)$"):
+        require_batches(latency_texts(str(path)), (1, 16))
 
 
 def test_texts_of_only_one_side_are_refused(tmp_path):
