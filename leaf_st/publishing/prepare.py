@@ -46,8 +46,8 @@ def prepare(run: Path, repo_id: str, *, asymmetric: bool = False, without_result
         without_results: Allow a model card without results.
 
     Raises:
-        InputError: If the model, the teacher or the results are missing, the card in ``publish`` was edited, or a check
-            failed.
+        InputError: If the model, the teacher or the results are missing, ``publish`` has files that were edited or
+            added, or a check failed.
     """
     model = make_folder(run, repo_id, asymmetric=asymmetric, without_results=without_results)
     checks = verify(run / PUBLISH, model)
@@ -61,7 +61,7 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
     """Replace the folder ``publish`` of ``run`` without checks; return the model it must contain. See `prepare`."""
     check_repo_id(repo_id)
     require_run(run)
-    _require_generated_card(run)
+    _require_only_written_files(run, asymmetric)
     require_results(run, without_results)
     student = load_model(str(run / MODEL))
     require_same_sizes(run / RESULTS, {"student": (identify(student), student)}, "move them away and measure again")
@@ -76,16 +76,37 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
     return model
 
 
-def _require_generated_card(run: Path) -> None:
-    """Check that the card in the folder ``publish`` of ``run``, which is replaced, is the one written there before."""
-    card, kept = run / PUBLISH / CARD, run / MODEL / CARD
-    written = read_manifest(run / PUBLISH / MANIFEST).files.get(CARD)
-    if written is not None and card.is_file() and file_hashes(card) != written:
+def _require_only_written_files(run: Path, asymmetric: bool) -> None:
+    """Check that the folder ``publish`` of ``run``, which is replaced, has only files as they were written there."""
+    name = _foreign_file(run / PUBLISH)
+    if name is None:
+        return
+    path, kept = run / PUBLISH / name, run / MODEL / name
+    if name == CARD:
         remedy = f"merge it into {kept}" if kept.exists() else f"move it to {kept}"
         raise InputError(
-            f"{card}: expected the card that leaf-st push wrote, found an edited one: {remedy} to publish the "
-            f"edited card, or delete {card} to publish a generated card"
+            f"{path}: expected the card that leaf-st push wrote, found an edited one: {remedy} to publish the "
+            f"edited card, or delete {path} to publish a generated card"
         )
+    would_be_published = not (asymmetric or kept.exists() or any(map(_is_private, Path(name).parts)))
+    remedy = f"move it to {kept} to publish it" if would_be_published else "move it to another folder"
+    raise InputError(
+        f"{path}: expected only files as leaf-st push wrote them, found an added or edited one, which would be "
+        f"deleted: {remedy}, or delete it"
+    )
+
+
+def _foreign_file(folder: Path) -> str | None:
+    """Return the first file in a published ``folder`` that is not as its manifest lists it; None if there is none."""
+    written = read_manifest(folder / MANIFEST).files
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        is_folder = path.is_dir() and not path.is_symlink()
+        if is_folder or is_temporary(path) or name == MANIFEST:
+            continue
+        if not path.is_file() or name not in written or file_hashes(path) != written[name]:
+            return name
+    return None
 
 
 def _add_teacher(student: SentenceTransformer, run: Path) -> SentenceTransformer:
@@ -126,9 +147,18 @@ def _fill(
     write_manifest(folder)
 
 
-def _excluded(folder: str, names: list[str]) -> list[str]:
-    """Return what is not copied: temporary files of a killed process, and a record and results with local paths.
+def _excluded(folder: str, names: list[str]) -> set[str]:
+    """Return what is not copied: hidden files and backups, and a record and results with local paths.
 
-    Earlier versions wrote results into the model folder if a command was run there.
+    Hidden files and backups, such as `.ipynb_checkpoints` and `README.md~`, hold drafts or secrets. Earlier versions
+    wrote results into the model folder if a command was run there.
     """
-    return [name for name in names if is_temporary(Path(folder, name)) or name in (RECIPE, RESULTS)]
+    temporary = {name for name in names if is_temporary(Path(folder, name))}
+    private = set(filter(_is_private, names))
+    for name in sorted(private - temporary):
+        _logger.info("%s is not published: hidden files and backups are left out", Path(folder, name))
+    return temporary | private | {RECIPE, RESULTS}
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith(".") or name.endswith("~")

@@ -225,6 +225,69 @@ def test_an_edited_card_is_not_replaced(run, unchecked, asymmetric):
         assert card.read_text() == edited
 
 
+def _contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("name", "asymmetric", "remedy"),
+    [
+        ("LICENSE", False, "move it to {kept} to publish it, or delete it"),
+        ("img/banner.png", False, "move it to {kept} to publish it, or delete it"),
+        ("model.safetensors", False, "move it to another folder, or delete it"),
+        (".notes/draft.md", False, "move it to another folder, or delete it"),
+        ("LICENSE", True, "move it to another folder, or delete it"),
+    ],
+)
+def test_a_file_that_was_added_to_the_published_folder_is_not_deleted(run, unchecked, name, asymmetric, remedy):
+    prepare(run, REPO, asymmetric=asymmetric)
+    path = run / "publish" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    before = _contents(run)
+    found = "expected only files as leaf-st push wrote them, found an added or edited one, which would be deleted"
+    with pytest.raises(InputError) as raised:
+        prepare(run, REPO, asymmetric=asymmetric)
+    assert str(raised.value) == f"{path}: {found}: {remedy.format(kept=run / 'model' / name)}"
+    assert _contents(run) == before
+
+
+def test_a_licence_in_the_model_folder_is_published(run, unchecked):
+    prepare(run, REPO)
+    licence = run / "publish" / "LICENSE"
+    licence.write_text("mine")
+    (run / "publish" / ".DS_Store").touch()  # of a file manager
+    (run / "publish" / "empty").mkdir()
+    licence.rename(run / "model" / "LICENSE")
+    for _ in range(2):
+        prepare(run, REPO)
+        assert licence.read_text() == "mine"
+
+
+def test_a_published_folder_without_its_list_of_files_is_not_deleted(run, unchecked):
+    prepare(run, REPO)
+    (run / "publish" / "leaf_st.json").unlink()
+    before = _contents(run)
+    with pytest.raises(InputError, match="expected only files as leaf-st push wrote them"):
+        prepare(run, REPO)
+    assert _contents(run) == before
+
+
+def test_hidden_files_and_backups_are_not_published(run, unchecked, caplog):
+    caplog.set_level("INFO", "leaf_st")
+    names = [".env", ".README.md.swp", "README.md~", ".ipynb_checkpoints/README-checkpoint.md", "1_Pooling/.hidden"]
+    for name in [*names, "NOTICE"]:
+        path = run / "model" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("a draft")
+    prepare(run, REPO)
+    published = {path.relative_to(run / "publish").as_posix() for path in _contents(run / "publish")}
+    assert "NOTICE" in published
+    assert published.isdisjoint(names)
+    for name in (".env", ".README.md.swp", "README.md~", ".ipynb_checkpoints", "1_Pooling/.hidden"):
+        assert f"{run / 'model' / name} is not published: hidden files and backups are left out" in caplog.text
+
+
 def test_verify_by_the_command(run, capsys, monkeypatch):
     from leaf_st.publishing import verify as verifying
 
