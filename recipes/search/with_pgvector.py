@@ -39,20 +39,23 @@ database = psycopg.connect(uri, autocommit=True)
 database.execute("CREATE EXTENSION IF NOT EXISTS vector")
 register_vector(database)
 database.execute("DROP TABLE IF EXISTS leaf_st_documents")
-columns = f"id integer PRIMARY KEY, body text, embedding vector({vectors.shape[1]})"
-database.execute(f"CREATE TABLE leaf_st_documents ({columns})")
+width = vectors.shape[1]
+database.execute(f"CREATE TABLE leaf_st_documents (id integer PRIMARY KEY, body text, embedding vector({width}))")
 with database.cursor().copy("COPY leaf_st_documents FROM STDIN WITH (FORMAT BINARY)") as copy:
     copy.set_types(["integer", "text", "vector"])
     for place, row in enumerate(zip(documents, vectors, strict=True)):
         copy.write_row((place, *row))
-database.execute("CREATE INDEX ON leaf_st_documents USING hnsw (embedding vector_cosine_ops)")
+kind = "halfvec" if 2000 < width <= 4000 else "vector"  # HNSW takes 2,000 dimensions, and 4,000 in half precision
+embedding = f"(embedding::{kind}({width}))"
+if width <= 4000:  # wider vectors are compared without an index
+    database.execute(f"CREATE INDEX ON leaf_st_documents USING hnsw ({embedding} {kind}_cosine_ops)")
 database.execute("SET hnsw.ef_search = 128")
 
 
 def search(vector: np.ndarray) -> list[int]:
     """Return the ids of the ten nearest documents."""
-    found = database.execute("SELECT id FROM leaf_st_documents ORDER BY embedding <=> %s LIMIT 10", [vector])
-    return [place for (place,) in found]
+    nearest = f"SELECT id FROM leaf_st_documents ORDER BY {embedding} <=> %s::{kind} LIMIT 10"
+    return [place for (place,) in database.execute(nearest, [vector])]
 
 
 if __name__ == "__main__":

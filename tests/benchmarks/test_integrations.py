@@ -5,6 +5,7 @@ import json
 import runpy
 import sys
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -148,6 +149,34 @@ def test_sqlite_vec_takes_vectors_of_every_precision(dtype, tiny_student, monkey
     monkeypatch.setattr(sys, "argv", ["with_sqlite_vec.py", *arguments])
     search = runpy.run_path(str(SEARCH / "with_sqlite_vec.py"))["search"]
     assert [search(vector)[0] for vector in vectors] == [*range(12)]
+
+
+@pytest.mark.parametrize(
+    ("width", "index", "order"),
+    [
+        (2000, "((embedding::vector(2000)) vector_cosine_ops)", "(embedding::vector(2000)) <=> %s::vector "),
+        (2001, "((embedding::halfvec(2001)) halfvec_cosine_ops)", "(embedding::halfvec(2001)) <=> %s::halfvec "),
+        (4000, "((embedding::halfvec(4000)) halfvec_cosine_ops)", "(embedding::halfvec(4000)) <=> %s::halfvec "),
+        (4001, None, "(embedding::vector(4001)) <=> %s::vector "),
+    ],
+)
+def test_pgvector_indexes_as_many_dimensions_as_it_can(width, index, order, tiny_student, monkeypatch, tmp_path):
+    database = MagicMock()
+    for name in ("psycopg", "pgvector", "pgvector.psycopg"):
+        monkeypatch.setitem(sys.modules, name, MagicMock(connect=lambda *_, **__: database))
+    monkeypatch.setenv("POSTGRES", "postgresql://localhost/postgres")
+    tiny_student.save_pretrained(str(tmp_path / "student"), create_model_card=False)
+    (tmp_path / "documents.json").write_text(json.dumps(["a text"]))
+    np.save(tmp_path / "vectors.npy", np.ones((1, width)))
+    arguments = [str(tmp_path / name) for name in ("student", "documents.json", "vectors.npy")]
+    monkeypatch.setattr(sys, "argv", ["with_pgvector.py", *arguments])
+    recipe = runpy.run_path(str(SEARCH / "with_pgvector.py"))
+    recipe["folder"].cleanup()
+    recipe["search"](np.ones(width, np.float32))
+    statements = [call.args[0] for call in database.execute.call_args_list]
+    made = [statement.partition("hnsw ")[2] for statement in statements if statement.startswith("CREATE INDEX")]
+    assert made == ([] if index is None else [index])
+    assert f"ORDER BY {order}LIMIT 10" in statements[-1]
 
 
 def test_every_recipe_for_a_database_checks_the_similarity(integrations):
