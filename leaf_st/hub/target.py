@@ -11,6 +11,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from leaf_st.errors import InputError
 
 MAIN = "main"
+MOST_FILES = 10_000  # in a folder of a repository on the hub
 _NO_BRANCH = re.compile(r"^$|^[-/.]|[\s~^:?*\[\\]|\.\.|//|/\.|@\{|[/.]$|\.lock$|^refs/")  # git check-ref-format
 _PATH = re.compile(r"(?:datasets|spaces|models)/([\w.-]+/[\w.-]+)/?")  # of a repository in an address
 

@@ -1,12 +1,14 @@
 """`leaf-st push`: the model of a run on the hub, in one call."""
 
 import logging
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 
-from leaf_st.errors import require_kind
+from leaf_st.errors import InputError, require_kind
 from leaf_st.hub.client import Hub, Published
 from leaf_st.hub.manifest import MANIFEST, read_manifest, write_manifest
-from leaf_st.hub.target import MAIN, Target
+from leaf_st.hub.target import MAIN, MOST_FILES, Target
 from leaf_st.lock import only_process
 from leaf_st.publishing.prepare import prepare
 from leaf_st.publishing.site.manifest import check_site
@@ -94,7 +96,8 @@ def push_site(
         The publication; None for a dry run.
 
     Raises:
-        InputError: If the folder is not a search page or a file was changed, or the hub rejects the upload.
+        InputError: If the folder is not a search page, a file was changed, or a folder has more files than the hub
+            allows, or the hub rejects the upload.
     """
     require_kind("site", site, str | Path, "a folder: name the folder that leaf-st site made")
     folder = Path(site)
@@ -103,8 +106,18 @@ def push_site(
     if hub:
         hub.check()
     check_site(folder)
-    write_manifest(folder)
+    _require_few_files(folder, write_manifest(folder).files)
     return hub.publish(folder) if hub else None
+
+
+def _require_few_files(folder: Path, names: Iterable[str]) -> None:
+    """Check that the hub allows as many files in a folder as ``names`` has; it would refuse them after the upload."""
+    for part, count in Counter(PurePosixPath(name).parent for name in names).items():
+        if count > MOST_FILES:
+            raise InputError(
+                f"{folder / part}: expected at most {MOST_FILES:,} files, which the hub allows in a folder, found "
+                f"{count:,}: serve the page from another host, or build a page of fewer documents"
+            )
 
 
 def describe(folder: Path, target: str) -> str:

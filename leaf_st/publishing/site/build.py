@@ -28,10 +28,11 @@ from leaf_st.export.export import check_exportable
 from leaf_st.export.onnx import standard_graph
 from leaf_st.export.parity import TextsByKind, form_vectors, parity, torch_vectors
 from leaf_st.export.weight_only import write_weight_only
+from leaf_st.hub.target import MOST_FILES
 from leaf_st.models.load import load_model
 from leaf_st.models.prompts import prompt_for
 from leaf_st.models.tokens import copy_tokenizer, max_length_of
-from leaf_st.publishing.site.index import CODES_PER_FILE, Shape, neighbours_together, write_index
+from leaf_st.publishing.site.index import CODES_PER_FILE, Shape, chunks_of, neighbours_together, write_index
 from leaf_st.publishing.site.manifest import foreign_file, is_site, write_compact, write_manifest
 from leaf_st.publishing.site.runtime import CDN, RUNTIME, check_vendor, copy_vendor
 from leaf_st.run_folder import MODEL, read_run, require_run
@@ -90,6 +91,11 @@ def build_site(
     check_options(run, output, modes, vendor)
     if not documents:
         raise InputError("site: expected documents, found none: name a file with texts")
+    if (chunks := chunks_of(len(documents))) > MOST_FILES:
+        _logger.warning(
+            "a page of %s documents has %s files in a folder, and the hub allows %s: serve the page from another host",
+            *(f"{number:,}" for number in (len(documents), chunks, MOST_FILES)),
+        )
     student = load_model(str(run / MODEL))
     _check_student(student)
     teacher = None

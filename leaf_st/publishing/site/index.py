@@ -28,6 +28,11 @@ class Shape:
     unit: bool
 
 
+def chunks_of(documents: int) -> int:
+    """Return the number of files with the codes of this number of ``documents`` for rescoring."""
+    return -(-documents // CODES_PER_FILE) if documents > MOST_INT8 else 0
+
+
 def neighbours_together(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return an order of the rows of n vectors, shape (n, d), in which similar vectors are near each other.
 

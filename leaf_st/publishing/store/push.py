@@ -13,7 +13,7 @@ from tqdm import tqdm
 from leaf_st.errors import InputError
 from leaf_st.hub.client import Hub, Published
 from leaf_st.hub.manifest import write_manifest
-from leaf_st.hub.target import MAIN, Target
+from leaf_st.hub.target import MAIN, MOST_FILES, Target
 from leaf_st.publishing.prepare import CARD
 from leaf_st.publishing.push import describe
 from leaf_st.publishing.results import strip_record
@@ -25,7 +25,6 @@ from leaf_st.teacher.remote_shards import SOURCE, RemoteFolder
 from leaf_st.teacher.shard import REPAIR
 from leaf_st.teacher.store import FINGERPRINT, PROBE_FILE, STORE_MANIFEST, EmbeddingStore
 
-_MOST_FILES = 10_000  # in a folder of a repository on the hub
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 
@@ -112,9 +111,9 @@ def _prepared(place: str | Path, repo_id: str, licence: str) -> Iterator[Path]:
     if not _LICENCE.fullmatch(licence):
         raise InputError(f"--licence {licence}: expected a name of the hub's list of licences, such as cc-by-4.0")
     store = _intact(place)
-    if len(store.paths) > _MOST_FILES:
+    if len(store.paths) > MOST_FILES:
         raise InputError(
-            f"{store.folder}: expected at most {_MOST_FILES:,} files, which the hub allows in a folder, found "
+            f"{store.folder}: expected at most {MOST_FILES:,} files, which the hub allows in a folder, found "
             f"{len(store.paths):,} shards: embed with a larger teacher.rows_per_shard"
         )
     with tempfile.TemporaryDirectory(prefix="leaf-st-store-") as temporary:

@@ -222,6 +222,17 @@ def test_the_address_keeps_the_query(vendored, visit):
     page.wait_for_function("() => location.search === ''", timeout=_WAIT)
 
 
+def test_the_mode_that_is_shown_is_the_mode_of_the_search_after_going_back(vendored, visit):
+    page = visit(vendored)
+    page.check("input[value=standard]")
+    page.wait_for_selector("#status:text-is('Ready: type a query.')", timeout=_WAIT)
+    page.goto("about:blank")
+    page.go_back()
+    page.wait_for_selector("#status:text-is('Ready: type a query.')", timeout=_WAIT)
+    assert page.is_checked("input[value=asymmetric]")
+    assert page.inner_text("#documents") == "local/teacher"
+
+
 def test_the_keyboard_is_enough_and_a_phone_does_not_scroll_sideways(vendored, visit):
     page = visit(vendored)
     page.keyboard.type("abc")  # the box has the focus

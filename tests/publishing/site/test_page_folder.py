@@ -1,6 +1,7 @@
 """The folder of a page, and input that is refused before any work."""
 
 import json
+import re
 import shutil
 from collections import Counter
 
@@ -13,7 +14,8 @@ from leaf_st.errors import InputError
 from leaf_st.export.encoder import OnnxEncoder
 from leaf_st.hub.manifest import write_manifest
 from leaf_st.models.load import load_model
-from leaf_st.publishing.site import build
+from leaf_st.publishing import push
+from leaf_st.publishing.site import build, index
 from leaf_st.publishing.site.build import build_site
 from leaf_st.publishing.site.index import CODES_PER_FILE, neighbours_together
 from leaf_st.publishing.site.manifest import check_site
@@ -248,6 +250,34 @@ def test_push_site_makes_a_static_space(hub, page, capsys):
             assert (pushed / path.relative_to(page)).read_bytes() == path.read_bytes()
     main(command)
     assert "0 files sent" in capsys.readouterr().out
+
+
+def test_a_page_of_more_files_than_the_hub_allows_is_named_before_the_upload(
+    hub, finished, documents, tmp_path, monkeypatch, capsys, caplog
+):
+    monkeypatch.setattr(index, "MOST_INT8", 100)
+    monkeypatch.setattr(index, "CODES_PER_FILE", 4)
+    for module in (build, push):
+        monkeypatch.setattr(module, "MOST_FILES", 49)
+    page = build_site(finished, documents, tmp_path / "many").parent
+    assert "a page of 200 documents has 50 files in a folder, and the hub allows 49: serve the page" in caplog.text
+    for more in ([], ["--dry-run"]):
+        refused = _refused(capsys, "push", page, "--site", "--repo-id", REPO, *more)
+        assert f"{page / 'vectors' / 'asymmetric'}: expected at most 49 files, which the hub allows" in refused
+        assert "found 50: serve the page from another host" in refused
+    assert REPO not in hub.account.repositories
+    caplog.clear()
+    for module in (build, push):
+        monkeypatch.setattr(module, "MOST_FILES", 50)
+    main(["push", str(build_site(finished, documents, page).parent), "--site", "--repo-id", REPO, "--dry-run"])
+    assert caplog.text == ""
+
+
+def test_the_page_starts_with_the_first_mode_after_a_reload(finished, documents, tmp_path):
+    page = build_site(finished, documents[:1], tmp_path / "both", modes=["asymmetric", "standard"])
+    inputs = re.findall('<input type="radio"[^>]*>', page.read_text())
+    assert ["checked" in found for found in inputs] == [True, False]
+    assert all('autocomplete="off"' in found for found in inputs)  # a browser restores no choice that the page ignores
 
 
 def test_a_push_that_failed_after_the_creation_of_the_space_can_be_repeated(hub, page, capsys):
