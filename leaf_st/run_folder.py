@@ -177,9 +177,9 @@ def known_record(folder: Path, asked: Recipe) -> dict[str, Any] | None:
     for key in differences(known["recipe"], asked):
         # Until texts are embedded, a source or a set that cannot be read may be left out or replaced. A student has
         # learned from the texts, even if their store was deleted, and an ensemble has the axes of its first texts.
-        if not ((folder / STORE).exists() or has_begun_training(folder)) and (
-            key.startswith(("texts.leave_out ", "texts.exclude "))
-            or (_is_other_source(known, asked, key) and not (folder / FIT).exists())
+        may_change = not ((folder / STORE).exists() or (folder / FIT).exists() or has_begun_training(folder))
+        if may_change and (
+            key.startswith(("texts.leave_out ", "texts.exclude ")) or _is_other_source(known, asked, key)
         ):
             continue
         if is_limit(key.split(" ", 1)[0]) or (key.startswith("texts.exclude ") and _names_the_sets(asked, known)):

@@ -84,7 +84,7 @@ def _set_progress_bars() -> None:
     except ValueError as error:
         found = [name for name in names if repr(os.environ[name]) in str(error)] or names
         raise InputError(
-            f"{', '.join(found)}: expected a value that tqdm can read, found another ({error}): correct or unset it"
+            f"{', '.join(found)}: expected a value that tqdm can read ({error}): correct or unset it"
         ) from None
 
 

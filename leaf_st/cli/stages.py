@@ -60,14 +60,15 @@ def _run(options: argparse.Namespace) -> None:
         if options.budget_usd is not None or options.max_tokens is not None:
             raise InputError("--dry-run: expected no budget, because a plan states the price: leave out the budget")
         if run.held_out_results() is not None:
-            print(f"the student in {run.folder} is trained and measured: no text is embedded, and nothing is trained")
-            return
-        if (run.folder / MODEL).is_dir() and not run.is_without_store:
-            print(f"the student in {run.folder} is trained: no training text is embedded, and nothing is trained")
-            return
-        planned = plan(run.recipe, run.folder)
+            planned = (
+                f"the student in {run.folder} is trained and measured: no text is embedded, and nothing is trained"
+            )
+        elif (run.folder / MODEL).is_dir() and not run.is_without_store:
+            planned = f"the student in {run.folder} is trained: no training text is embedded, and nothing is trained"
+        else:
+            planned = format_plan(plan(run.recipe, run.folder))
         if run.leave_group():
-            print(format_plan(planned))
+            print(planned)
         return
     # A student whose store was deleted after it was measured needs no vectors, which an API would be paid for again.
     is_measured = run.held_out_results() is not None

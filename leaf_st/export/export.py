@@ -126,8 +126,9 @@ def require_own_files(folder: Path) -> None:
     for graph in exported_files(folder).values():
         if not is_own(folder, graph):
             raise InputError(
-                f"{graph}: expected no file, or one as leaf-st export wrote it, found another, which an export would "
-                f"replace or delete: move {folder / GRAPH_FOLDER} to another place, or export a copy of the model"
+                f"{graph}: expected no file, or one with the mark of leaf-st export, found one that another program or "
+                "an earlier version wrote, or that was changed, which an export would replace or delete: move "
+                f"{folder / GRAPH_FOLDER} to another place, or export a copy of the model"
             )
 
 

@@ -39,7 +39,8 @@ _SINCE = {
 }
 _ERROR_NUMBER = re.compile(r"(?:os error |\[Errno )(\d+)")  # how safetensors, tokenizers and `copytree` name the cause
 _ALMOST_FULL = 1 << 28  # bytes; a checkpoint is about as large
-_OF_DOWNLOADS = (".cache", ".gitattributes")  # `hf download --local-dir` writes them beside the files of a model
+# `hf download --local-dir` writes the first two beside the files of a model, and `leaf-st pull` the last.
+_OF_DOWNLOADS = (".cache", ".gitattributes", ".eval_results")
 # Name of each pooling mode in the legacy layout.
 _POOLING_KEYS = {
     "cls": "cls_token",
@@ -94,7 +95,7 @@ def require_replaceable(folder: Path) -> None:
     if (foreign := _foreign_entry(folder)) is not None:
         raise InputError(
             f"{folder}: expected a folder with only a model, which is replaced, found {foreign}, which would be "
-            "removed: save the model to another folder and copy its files"
+            f"removed: name another folder, or move {foreign} away"
         )
 
 

@@ -1,4 +1,4 @@
-"""The lock of a run folder: the first process of a launch holds the lock for all processes of the launch."""
+"""The lock of a part of a run's store, which the first process of a launch holds for all of its processes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext

@@ -1,4 +1,4 @@
-"""The commits of a run's texts on the hub: a new run reads the newest ones, a resumed run those of its texts again."""
+"""The commits of a run's texts on the hub: a new run reads the newest ones, a resumed run those that it recorded."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -37,6 +37,22 @@ def with_commits(
 
     general = None if recipe.general is None else at_commit("general", recipe.general)
     return replace(recipe, texts=at_commit("texts", recipe.texts), general=general)
+
+
+def at_newest_commit(recipe: Recipe) -> Recipe:
+    """Return ``recipe`` with the newest commit of texts without a commit, before they are compared with a store.
+
+    Training needs no texts of a store that was pulled, so `with_commits` leaves them without a commit.
+    """
+
+    def pinned(part: str, spec: TextsSpec) -> TextsSpec:
+        is_open = is_dataset_url(spec.source) and parse_dataset_url(spec.source).commit is None
+        return replace(spec, source=newest_source(spec.source, part)) if is_open else spec
+
+    texts = pinned("texts", recipe.texts)
+    general = None if recipe.general is None else pinned("general", recipe.general)
+    teacher = recipe.teacher.with_table_at(recipe.texts.source, texts.source)
+    return replace(recipe, texts=texts, general=general, teacher=teacher)
 
 
 def at_recorded_commit(recorded: Recipe, known: Mapping[str, Any]) -> Recipe:

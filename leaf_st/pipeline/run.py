@@ -38,6 +38,7 @@ from leaf_st.models.load import load_model
 from leaf_st.pipeline.embedding import Embedding, fit_teacher
 from leaf_st.pipeline.exclude import existing_sets, missing_sets
 from leaf_st.pipeline.lock import only_launch_of
+from leaf_st.pipeline.pinned_texts import at_newest_commit
 from leaf_st.pipeline.precision import precision_of_run, with_precision
 from leaf_st.pipeline.record import (
     other_texts,
@@ -89,12 +90,17 @@ class Run:
         self._asked = recipe
         self.recipe = resolved_recipe(recipe, folder)
         require_outside_of_models(self.recipe, folder)
-        self._texts = RunTexts(self.recipe.texts, folder, self._processes)
+        self.use_texts(self.recipe)
         self._teacher: Teacher | None = None
         self._student: SentenceTransformer | None = None  # untrained
         self._store: EmbeddingStore | None = None
         if self.recipe.name != recipe.name:
             self._log(f"the trained student keeps the name {self.recipe.name}, because its results have this name")
+
+    def use_texts(self, recipe: Recipe) -> None:
+        """Read the texts of ``recipe``, before the run embeds; the rest of ``recipe`` is that of the run too."""
+        self.recipe = recipe
+        self._texts = RunTexts(recipe.texts, self.folder, self._processes)
 
     @property
     def is_without_store(self) -> bool:
@@ -131,6 +137,7 @@ class Run:
         require_same_student(self.recipe, self.folder)
         if self.is_without_store:
             self._log(f"the student is trained, but {self.folder / STORE} is incomplete: the texts are embedded again")
+        self.use_texts(at_newest_commit(self.recipe))
         sets = self._existing_sets()
         self._texts.exclude(sets if self._asked.texts.exclude is None else ())
         self._log(f"texts: {describe_texts(self.recipe.texts)}")
@@ -210,6 +217,7 @@ class Run:
         require_same_student(self.recipe, self.folder)
         if self.is_without_store:
             return load_model(str(self.folder / MODEL))
+        is_embedded_here = self._store is not None
         store = self._open_store()
         require_teacher(self.recipe.teacher, store.fingerprint, f"store {store.folder}")
         require_same_texts(store, self.folder)
@@ -221,7 +229,7 @@ class Run:
         student, self._student = self._build_student(store.fingerprint), None
         if not has_begun_training(self.folder):  # an earlier version may have begun with shorter texts
             require_long_enough(store, self.recipe, student)
-        if warning := unread_in_training(store, self.recipe, student):
+        if not is_embedded_here and (warning := unread_in_training(store, self.recipe, student)):  # `embed` said so
             self._log(warning)
         self._write_record(store.fingerprint, student)
         if not isinstance(self._teacher, Service):  # a service counts the tokens of texts and evaluation together

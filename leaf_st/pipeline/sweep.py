@@ -173,18 +173,16 @@ def _train(recipes: Mapping[Path, Recipe]) -> None:
             tokens[folder] = tokens_read(recipes[folder], student)
     source.embed()
     resolved = source.recipe  # with the precision, the fit and the commits that were determined when it embedded
-    cut_at, longest = read_header(first / STORE)[CUT_AT], source.teacher.fingerprint.max_length
+    cut_at = read_header(first / STORE)[CUT_AT]
     del source, student  # frees the memory of a large teacher
     for folder in sorted(missing, key=lambda folder: folder != first):  # the others get the first one's token ids
         run = Run(recipes[folder], folder)
         texts = replace(run.recipe.texts, source=resolved.texts.source)
-        run.recipe = replace(run.recipe, texts=texts, general=resolved.general)
+        run.use_texts(replace(run.recipe, texts=texts, general=resolved.general))
         if folder in tokens and is_too_short(cut_at, tokens[folder]):
             _logger.info("the texts of %s are cut to %s tokens, fewer than %s reads", first, f"{cut_at:,}", folder)
             run.embed()
         else:
-            if warning := unread_end(tokens.get(folder), cut_at or longest):
-                _logger.info("%s: %s", folder, warning)
             _share(first, folder)
             axes = folder / FIT
             teacher = resolved.teacher.with_fit(axes) if axes.is_file() else resolved.teacher

@@ -58,7 +58,9 @@ def require_long_enough(store: EmbeddingStore, recipe: Recipe, student: Sentence
 
 def unread_in_training(store: EmbeddingStore, recipe: Recipe, student: SentenceTransformer) -> str | None:
     """Return a warning if the targets in ``store`` are of more tokens of a text than ``student`` reads in training."""
-    return unread_end(tokens_read(recipe, student), store.header[CUT_AT] or store.fingerprint.max_length)
+    lengths = (store.header[CUT_AT], store.fingerprint.max_length)
+    targets = min((length for length in lengths if length is not None), default=None)
+    return unread_end(tokens_read(recipe, student), targets)
 
 
 def tokens_read(recipe: Recipe, student: SentenceTransformer) -> int | None:

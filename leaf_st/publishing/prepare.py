@@ -61,8 +61,8 @@ def make_folder(run: Path, repo_id: str, *, asymmetric: bool, without_results: b
     """Replace the folder ``publish`` of ``run`` without checks; return the model it must contain. See `prepare`."""
     check_repo_id(repo_id)
     require_run(run)
-    _require_only_written_files(run, asymmetric)
     require_results(run, without_results)
+    _require_only_written_files(run, asymmetric)
     student = load_model(str(run / MODEL))
     require_same_sizes(run / RESULTS, {"student": (identify(student), student)}, "move them away and measure again")
     model = _add_teacher(student, run) if asymmetric else student
@@ -88,7 +88,7 @@ def _require_only_written_files(run: Path, asymmetric: bool) -> None:
             f"{path}: expected the card that leaf-st push wrote, found an edited one: {remedy} to publish the "
             f"edited card, or delete {path} to publish a generated card"
         )
-    would_be_published = not (asymmetric or kept.exists() or any(map(_is_private, Path(name).parts)))
+    would_be_published = not (asymmetric or kept.exists() or any(map(_stays, Path(name).parts)))
     remedy = f"move it to {kept} to publish it" if would_be_published else "move it to another folder"
     raise InputError(
         f"{path}: expected only files as leaf-st push wrote them, found an added or edited one, which would be "
@@ -157,7 +157,12 @@ def _excluded(folder: str, names: list[str]) -> set[str]:
     private = set(filter(_is_private, names))
     for name in sorted(private - temporary):
         _logger.info("%s is not published: hidden files and backups are left out", Path(folder, name))
-    return temporary | private | {RECIPE, RESULTS}
+    return temporary | private | set(filter(_stays, names))
+
+
+def _stays(name: str) -> bool:
+    """Return whether a file or folder of this name is not published."""
+    return name in (RECIPE, RESULTS) or _is_private(name)
 
 
 def _is_private(name: str) -> bool:

@@ -117,7 +117,7 @@ def _require_same_weights(
             f"student.layers: expected layer 0 among the layers, because layer 0 of model type {model_type} has other "
             f"weights than the other layers ({different[0]}), found {_listed(layers)}: keep layer 0"
         )
-    problem = f"has weights of other names or shapes than the kept layers, such as {different[0]}"
+    problem = f"needs weights of other names or shapes than the backbone has, such as {different[0]}"
     raise _not_picked(model_type, layers, problem)
 
 
@@ -149,7 +149,7 @@ def _values(layer: nn.Module) -> dict[str, Any]:
 
 def _not_picked(model_type: str, layers: Sequence[int], problem: str) -> InputError:
     return InputError(
-        f"student.layers: expected a model type that also works with some of its layers, found {model_type}, where a "
+        f"student.layers: expected a model type whose layers can be picked, found {model_type}, where a "
         f"model of the layers {_listed(layers)} {problem}: leave student.layers out and name a smaller student.backbone"
     )
 

@@ -97,16 +97,15 @@ def _partition(folder: Path, part: Path, column: str, key: str) -> str:
     """Return the kind that a folder such as ``kind=query`` in ``folder`` states for the file ``part``, as in Spark.
 
     Raises:
-        FieldError: If the folder states another value, so that none of its rows could be used.
+        FieldError: If the folder states a kind in another spelling. Rows of other values are counted and left out.
     """
     for name in part.relative_to(folder).parts[:-1]:
         stated, _, kind = name.partition("=")
         if stated.casefold() != column.casefold() or kind in ("", _NO_VALUE):
             continue
-        if kind not in KINDS:
-            expected = " or ".join(f"{stated}={known}" for known in KINDS)
-            remedy = f"rename the folder to {expected}, or name only this folder as the source and set {key}.kind"
-            raise FieldError(key, "source", f"expected folders named {expected}, found {name}: {remedy}", folder)
+        if kind not in KINDS and (known := kind.strip().casefold()) in KINDS:
+            expected = f"expected folders named {stated}={known}, found {name}: rename the folder"
+            raise FieldError(key, "source", expected, folder)
         return kind
     return ""
 

@@ -17,7 +17,9 @@ from leaf_st.texts.source import Block, SourceFile
 
 _CSV_FIELD_CHARACTERS = 1 << 24  # the csv module's default limit of 128 KiB is shorter than many documents
 
-EXTRA_CELLS = "with more cells than the header"  # the reason under which such rows of a csv file are counted
+# Reasons under which such rows of a csv file are counted.
+EXTRA_CELLS = "with more cells than the header"
+HEADER_AGAIN = "a header again"
 NOT_OBJECT = "not a JSON object"
 LONG_INTEGER = f"with an integer of more than {sys.get_int_max_str_digits():,} digits"  # which json refuses
 TOO_DEEP = "nested too deeply for Python"
@@ -33,7 +35,7 @@ _SHOWN = 20  # columns in an error
 _FIRST = 1000  # rows of which the columns of a jsonl file, or the texts of a tsv file, are looked at
 _MARKED = "leaf_st.marked"  # handler of bytes that are not in the encoding of the file
 
-_logger = logging.getLogger(__name__)
+_warn_once = cache(logging.getLogger(__name__).warning)  # a run reads its texts several times
 
 codecs.register_error(_MARKED, lambda error: ("\udcff", error.end))  # type: ignore[attr-defined]
 
@@ -94,13 +96,13 @@ def _parse(line: str) -> Record | str:
 def read_csv(
     source: SourceFile, columns: Sequence[str], skipped: Counter[str], delimiter: str = ","
 ) -> Iterator[Block]:
-    """Yield the rows of a csv file; ``skipped`` counts the rows with more cells than the header.
+    """Yield the rows of a csv file; ``skipped`` counts the rows with more cells than the header, and repeated headers.
 
     The header is the first line that is not blank.
 
     Raises:
         FieldError: If the header lacks the source's column or names one of ``columns`` twice, if a row repeats the
-            header, or if the file is broken.
+            names in another order, or if the file is broken.
     """
     csv.field_size_limit(max(csv.field_size_limit(), _CSV_FIELD_CHARACTERS))
     # Strict, because an unclosed quote would otherwise turn the rest of the file into one text.
@@ -115,8 +117,10 @@ def read_csv(
         source.refuse_similar(names, columns)
         _require_once(source, names, columns)
         for record in records:
-            if record[names[-1]] in names:  # false for almost every row
-                _refuse_header(source, names, record, records.line_num)
+            # The first condition is false for almost every row.
+            if record[names[-1]] in names and _repeats_header(source, names, record, records.line_num):
+                skipped[HEADER_AGAIN] += 1
+                continue
             # A text that contains separators and has no quotes would be cut at the first separator.
             if any(record.get(records.restkey, ())):
                 skipped[EXTRA_CELLS] += 1
@@ -166,12 +170,6 @@ def _warn_of_escapes(source: SourceFile, texts: Sequence[str]) -> None:
         )
 
 
-@cache
-def _warn_once(message: str) -> None:
-    """Log a warning about a file, once in a process: a run reads its texts several times."""
-    _logger.warning(message)
-
-
 def _require_separated(source: SourceFile, names: Sequence[str], delimiter: str) -> None:
     """Check that the header of a csv file is not Excel's line ``sep=,``, and not one name with another separator."""
     if (first := delimiter.join(names)).startswith("sep=") and len(first) <= len("sep=,"):
@@ -191,22 +189,26 @@ def _require_once(source: SourceFile, names: Sequence[str], columns: Sequence[st
             raise source.error(f"expected one column {column!r}, found {count}: rename all but one of them")
 
 
-def _refuse_header(source: SourceFile, names: list[str], record: Record, line: int) -> None:
-    """Check that ``record`` does not repeat the header, as in csv files that were joined.
+def _repeats_header(source: SourceFile, names: list[str], record: Record, line: int) -> bool:
+    """Return whether ``record`` repeats the header, as in csv files that were joined.
 
     A single name is no proof, because the name of a column may also be a text.
+
+    Raises:
+        FieldError: If the names have another order, so that the rows below have their texts in other columns.
     """
     cells = [record[name] for name in names]
     cells[0] = str(cells[0]).removeprefix("\ufeff")  # a byte-order mark, with which each file may begin
     if len(names) < 2 or set(cells) != set(names):
-        return
-    remedy = "remove this line"
+        return False
     if cells != names:
-        remedy = "write the rows below this line with the columns in the order of the first line, and remove this line"
-    raise source.error(
-        f"expected a row, found the names of the columns again, as in several csv files that were joined: {remedy}",
-        f", line {line}",
-    )
+        raise source.error(
+            "expected a row, found the names of the columns in another order, as in several csv files that were "
+            "joined: write the rows below this line with the columns in the order of the first line, and remove this "
+            "line",
+            f", line {line}",
+        )
+    return True
 
 
 def read_txt(source: SourceFile, columns: Sequence[str], _: Counter[str]) -> Iterator[Block]:

@@ -23,7 +23,7 @@ vectors = np.load(sys.argv[3]).astype(np.float32)  # the teacher's vectors of th
 if student.similarity_fn_name != "cosine" and not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-2):
     sys.exit(
         f"expected the similarity cosine or vectors of norm 1, found {student.similarity_fn_name} and other norms: "
-        "replace cosine in this file by that similarity"
+        "let the index and the search below use this similarity"
     )
 
 import_extension("vss")  # or database.execute("INSTALL vss")

@@ -108,7 +108,7 @@ def test_training_mode_adds_no_noise_in_any_family(family, tmp_path):
 
 def test_weights_outside_of_the_layers_are_no_reason_to_keep_layer_0(tmp_path):
     folder = save_family("esm", tmp_path)
-    expected = "found esm, where a model of the layers 1,3 has weights of other names or shapes .*, such as contact_h"
+    expected = "found esm, where a model of the layers 1,3 needs weights of other names or shapes .*, such as contact_h"
     with pytest.raises(InputError, match=expected):
         _build(folder, (1, 3))
 

@@ -326,8 +326,8 @@ def _measure(options: argparse.Namespace) -> list[BaselineRow]:
 
     run = run_of(Path(options.model)) or Path(options.model)
     recipe, sets = Recipe.from_dict(read_run(run)["resolved"]), require_sets(options.model, options.data)
-    models = open_teacher_of_run(run), load_model(run / MODEL)
     store = intact_store(run / STORE)
+    models = open_teacher_of_run(run), load_model(run / MODEL)
     held_out = held_out_rows(store, recipe.training).tolist()
     untrained = untrained_rows(store, recipe.training).tolist()
     rows, found, length = training_rows(store, untrained), sources(recipe, store), recipe.training.max_length

@@ -106,7 +106,10 @@ def _own_graphs(folder: Path) -> dict[str, Path]:
         if is_own(folder, graph):
             own[name] = graph
         else:
-            _logger.info("%s is not timed, because leaf-st export did not write this file", graph)
+            _logger.warning(
+                "%s is not timed: it has no mark of leaf-st export, so another program or an earlier version wrote it",
+                graph,
+            )
     return own
 
 

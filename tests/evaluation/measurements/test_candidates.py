@@ -71,7 +71,7 @@ def test_graphs_of_another_program_are_not_timed(tmp_path, tiny_student, tiny_te
         graph.write_bytes(b"with the inputs of another program")
     assert [made.graphs for made in candidates([str(folders[0])], str(folders[1]))] == [{}, {}]
     for graph in graphs:
-        assert f"{graph} is not timed, because leaf-st export did not write this file" in caplog.text
+        assert f"{graph} is not timed: it has no mark of leaf-st export" in caplog.text
 
 
 def test_a_teacher_is_looked_up_at_its_revision(tmp_path, tiny_student, tiny_teacher_folder, connect_to):
