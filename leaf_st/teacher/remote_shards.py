@@ -91,21 +91,21 @@ class RemoteFolder:
         Raises:
             InputError: If the address cannot be written.
         """
-        with self._written(name) as (system, target):
+        with self._used(name, "written") as (system, target):
             if system.exists(target) and _is_same(system, target, path):
                 return False
             system.makedirs(target.rpartition("/")[0], exist_ok=True)
             system.put_file(str(path), target)
         return True
 
-    def differs(self, path: Path, name: str) -> bool:
-        """Return whether the folder has a file ``name`` with other content than the file ``path``.
+    def has(self, name: str) -> bool:
+        """Return whether the folder has a file ``name``.
 
         Raises:
             InputError: If the address cannot be read.
         """
-        with self._written(name) as (system, target):
-            return bool(system.exists(target)) and not _is_same(system, target, path)
+        with self._used(name, "read") as (system, target):
+            return bool(system.exists(target))
 
     def remove(self, name: str) -> None:
         """Remove the file ``name`` from the folder, if there is one.
@@ -113,18 +113,18 @@ class RemoteFolder:
         Raises:
             InputError: If the address cannot be written.
         """
-        with self._written(name) as (system, target):
+        with self._used(name, "written") as (system, target):
             if system.exists(target):
                 system.rm(target)
 
     @contextmanager
-    def _written(self, name: str) -> Iterator[tuple[Any, str]]:
-        """Yield the file system and the path of the file ``name`` in it, and name the file in an error."""
+    def _used(self, name: str, how: str) -> Iterator[tuple[Any, str]]:
+        """Yield the file system and the path of the file ``name`` in it, which is "read" or "written"."""
         try:
             yield self._connect(), f"{self._root}/{name}"
         except Exception as error:  # each file system has errors of its own
             raise InputError(
-                f"{self.url}/{name} cannot be written ({_first_line(error)}): correct the address, or run the same "
+                f"{self.url}/{name} cannot be {how} ({_first_line(error)}): correct the address, or run the same "
                 "command again to resume"
             ) from error
 

@@ -21,7 +21,7 @@ from leaf_st.sealed import read_sealed, write_sealed
 from leaf_st.teacher import remote_shards
 from leaf_st.teacher.remote_shards import SOURCE, RemoteFolder, write_source
 from leaf_st.teacher.shard import find_shards, open_shard
-from leaf_st.teacher.store import FINGERPRINT, PROBE_FILE, STORE_MANIFEST, EmbeddingStore
+from leaf_st.teacher.store import FINGERPRINT, PROBE_FILE, ROUNDING, STORE_MANIFEST, EmbeddingStore
 
 URL = "memory://bucket/store"
 
@@ -51,6 +51,7 @@ def _size(folder):
 def test_shards_are_fetched_when_they_are_read(store, bucket, tmp_path):
     assert copy_store(store.folder, URL) == 10 + 2
     assert copy_store(store.folder, URL) == 0
+    bucket.fetched.clear()  # the second copy has compared header and manifest
     linked = link_store(URL, tmp_path / "linked", 10**9)
     assert not find_shards(linked.folder)
     assert linked.texts([5, 37]) == store.texts([5, 37])
@@ -139,12 +140,66 @@ def test_a_copy_over_another_store_has_the_new_manifest(store, bucket, tmp_path)
     assert link_store(URL, tmp_path / "first", 10**9).texts(range(len(TEXTS))) == TEXTS
     main(["store", "push", str(other.folder), "--url", URL, "--replace"])
     assert link_store(URL, tmp_path / "linked", 10**9).texts(range(len(TEXTS))) == reversed_texts
+    there = {Path(name).name for name in bucket.store}  # other readers read all files shard-*.arrow
+    assert there == {FINGERPRINT, STORE_MANIFEST, *(path.name for path in other.paths)}
     linked = link_store(URL, tmp_path / "again", 10**9)
+    assert linked.texts([0]) == reversed_texts[:1]
     copy_store(store.folder, URL, replace=True)
     with pytest.raises(InputError, match="again contains another store"):
         link_store(URL, tmp_path / "again", 10**9)
-    assert linked.texts([0]) == reversed_texts[:1]
+    again = EmbeddingStore(linked.folder)
+    assert again.texts([0]) == reversed_texts[:1]
+    with pytest.raises(InputError, match=r"expected shard-00000001-\w+\.arrow, found no such file"):
+        again.texts([5])
     assert not list((tmp_path / "again").glob(".*"))
+
+
+def test_a_store_whose_vectors_are_the_same_is_no_other_store(store, bucket):
+    copy_store(store.folder, URL)
+    header, manifest = (read_sealed(store.folder / name) for name in (FINGERPRINT, STORE_MANIFEST))
+    named = {**header["fingerprint"], "teacher": "us/fixed"}
+    write_sealed(store.folder / FINGERPRINT, {**header, "fingerprint": named, ROUNDING: 0.5})
+    write_sealed(store.folder / STORE_MANIFEST, {**manifest, "skipped": {"empty": 3}})
+    assert copy_store(store.folder, URL) == 2
+    assert copy_store(store.folder, URL) == 0
+
+
+def test_a_damaged_store_is_replaced_only_if_asked_for(store, bucket):
+    copy_store(store.folder, URL)
+    for name in (FINGERPRINT, STORE_MANIFEST):
+        bucket.pipe_file(f"/bucket/store/{name}", b"{}")
+        with pytest.raises(InputError, match="found another store"):
+            copy_store(store.folder, URL)
+        assert copy_store(store.folder, URL, replace=True) >= 1
+        assert copy_store(store.folder, URL) == 0
+
+
+def test_an_interrupted_removal_of_another_store_is_resumed(store, bucket, tmp_path, monkeypatch):
+    copy_store(store.folder, URL)
+    other = embed(tmp_path / "other", [text._replace(text=text.text[::-1]) for text in TEXTS])
+    rm, removed = type(bucket).rm, []
+
+    def fail(self, path, *given):
+        removed.append(path)
+        if len(removed) == 3:
+            raise ConnectionError("lost")
+        return rm(self, path, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(bucket), "rm", fail)
+        with pytest.raises(InputError, match=r"cannot be written \(lost\)"):
+            copy_store(other.folder, URL, replace=True)
+    copy_store(other.folder, URL, replace=True)
+    assert len([name for name in bucket.store if "shard" in name]) == len(other.paths)
+
+
+def test_an_address_that_cannot_be_read_is_named(store, bucket, monkeypatch):
+    def fail(*_):
+        raise ConnectionError("lost")
+
+    monkeypatch.setattr(type(bucket), "exists", fail)
+    with pytest.raises(InputError, match=rf"^{URL}/{FINGERPRINT} cannot be read \(lost\): correct the address"):
+        copy_store(store.folder, URL)
 
 
 def test_an_interrupted_copy_over_another_store_is_no_store(store, bucket, tmp_path, monkeypatch):
@@ -200,6 +255,20 @@ def test_a_damaged_shard_is_named_and_not_kept(store, bucket, tmp_path):
     with pytest.raises(InputError, match=f"{URL}: expected {name}, found no such file"):
         linked.texts([8])
     assert not [path for path in linked.folder.iterdir() if path.name.startswith(".")]
+
+
+def test_a_fetched_shard_that_was_damaged_is_fetched_again_after_another_pull(store, bucket, tmp_path):
+    copy_store(store.folder, URL)
+    linked = link_store(URL, tmp_path / "linked", 10**9)
+    linked.texts([5, 37])
+    path = find_shards(linked.folder)[1]
+    path.write_bytes(path.read_bytes()[:-8] + b"damaged!")
+    with pytest.raises(InputError, match=r"is damaged: .*`leaf-st store pull` again for a pulled store"):
+        EmbeddingStore(linked.folder).require_intact()
+    again = link_store(URL, tmp_path / "linked", 10**9)
+    assert sorted(find_shards(linked.folder)) == [9]
+    assert again.texts(range(len(TEXTS))) == TEXTS
+    again.require_intact()
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS])

@@ -73,6 +73,8 @@ def pull_store(repo_id: str, folder: Path, revision: str | None = None) -> Embed
 def link_store(url: str, folder: Path, most_bytes: int) -> EmbeddingStore:
     """Copy header and manifest of the store at ``url`` into ``folder``; its shards are fetched when they are read.
 
+    Shards that an earlier call has fetched stay if they are intact.
+
     Args:
         url: Address of a folder that fsspec reads, such as ``s3://BUCKET/FOLDER`` or ``hf://datasets/OWNER/NAME``.
         folder: A new or empty folder, or a folder with the same store.
@@ -96,7 +98,10 @@ def link_store(url: str, folder: Path, most_bytes: int) -> EmbeddingStore:
     for name in (FINGERPRINT, STORE_MANIFEST):
         (downloads / name).replace(folder / name)
     shutil.rmtree(downloads)
-    return EmbeddingStore(folder)
+    store = EmbeddingStore(folder)
+    for path in store.damaged():  # the next read fetches these shards again
+        path.unlink(missing_ok=True)
+    return store
 
 
 class _Source:

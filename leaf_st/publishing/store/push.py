@@ -21,9 +21,10 @@ from leaf_st.publishing.store.card import UNKNOWN, store_card
 from leaf_st.publishing.store.summary import store_folder
 from leaf_st.run_folder import read_record
 from leaf_st.sealed import read_sealed, write_sealed
+from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.teacher.remote_shards import SOURCE, RemoteFolder
-from leaf_st.teacher.shard import REPAIR
-from leaf_st.teacher.store import FINGERPRINT, PROBE_FILE, STORE_MANIFEST, EmbeddingStore
+from leaf_st.teacher.shard import REPAIR, SHARD_NAME
+from leaf_st.teacher.store import FINGERPRINT, PROBE_FILE, STORE_MANIFEST, EmbeddingStore, read_header
 
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
@@ -84,18 +85,50 @@ def copy_store(store: str | Path, url: str, replace: bool = False) -> int:
     with tempfile.TemporaryDirectory(prefix="leaf-st-store-") as temporary:
         header = Path(temporary, FINGERPRINT)
         _write_header(opened.folder / FINGERPRINT, header)
-        described = {FINGERPRINT: header, STORE_MANIFEST: opened.folder / STORE_MANIFEST}
-        if any(remote.differs(path, name) for name, path in described.items()):
+        if (others := _files_of_another_store(remote, opened, header.parent)) is not None:
             if not replace:
                 raise InputError(
                     f"{url}: expected no store or a copy of {opened.folder}, found another store: name another "
                     "address, or add --replace to overwrite that store"
                 )
-            remote.remove(STORE_MANIFEST)  # first, so that no reader finds the vectors of two stores
+            for name in others:  # before any file is sent, so that no reader finds the vectors of two stores
+                remote.remove(name)
         probes = sorted(opened.folder.rglob(PROBE_FILE))  # without these, a change of an API would not be noticed
         paths = [*opened.paths, *probes, opened.folder / STORE_MANIFEST]
         files = {FINGERPRINT: header, **{path.relative_to(opened.folder).as_posix(): path for path in paths}}
         return sum(remote.put(path, name) for name, path in tqdm(files.items(), desc="sending", unit=" files"))
+
+
+def _files_of_another_store(remote: RemoteFolder, store: EmbeddingStore, temporary: Path) -> list[str] | None:
+    """Return the files to remove from ``remote``, shards first, before ``store`` replaces another store there.
+
+    What changes without the vectors is not compared, such as counts of skipped rows and the name of the teacher.
+
+    Args:
+        remote: The address.
+        store: The store.
+        temporary: A folder with the header of ``store`` as it is sent.
+
+    Returns:
+        The names, the manifest last, because only the manifest names the shards; None if there is no other store.
+    """
+    found = [name for name in (FINGERPRINT, STORE_MANIFEST) if remote.has(name)]
+    if not found:
+        return None
+    there = temporary / "there"
+    there.mkdir()
+    for name in found:
+        remote.get(name, there)
+    ours = [path.name for path in store.paths]
+    theirs: list[str] = []
+    is_same = False
+    with suppress(InputError):  # of a damaged store or another teacher
+        if STORE_MANIFEST in found:
+            theirs = [path.name for path in EmbeddingStore(there).paths if SHARD_NAME.fullmatch(path.name)]
+        sent = Fingerprint.from_dict(read_header(temporary)["fingerprint"])
+        sent.require_same(read_header(there)["fingerprint"], remote.url)
+        is_same = STORE_MANIFEST not in found or theirs == ours
+    return None if is_same else [*sorted({*theirs} - {*ours}), STORE_MANIFEST]
 
 
 def describe_push(store: str | Path, repo_id: str, licence: str = UNKNOWN, revision: str | None = None) -> str:
