@@ -18,7 +18,7 @@ from leaf_st.teacher.api.kind import ApiKind
 from leaf_st.teacher.ensemble.kind import EnsembleKind
 from leaf_st.teacher.kind import TeacherKind
 from leaf_st.teacher.local_kind import LocalKind
-from leaf_st.teacher.protocol import Fingerprint, Table, Teacher, other_teacher
+from leaf_st.teacher.protocol import GIVEN, Fingerprint, Table, Teacher, other_teacher
 from leaf_st.teacher.vectors.kind import GivenKind
 from leaf_st.texts import Text
 
@@ -132,7 +132,8 @@ def _other_revision(spec: TeacherSpec, fingerprint: Fingerprint) -> str | None:
 def require_teacher(spec: TeacherSpec, fingerprint: Fingerprint, where: str) -> None:
     """Check that ``fingerprint`` is that of the teacher of ``spec``, without loading the teacher.
 
-    A table of given vectors that is not on this machine is not compared: the vectors are in the store.
+    A table of given vectors that is not on this machine is not compared, because the vectors are in the store. They
+    must be given vectors of the named model.
 
     Args:
         spec: The teacher.
@@ -143,9 +144,12 @@ def require_teacher(spec: TeacherSpec, fingerprint: Fingerprint, where: str) -> 
         InputError: If the fingerprint is of another teacher, or of this teacher with other settings.
     """
     kind = kind_of(spec)
-    if kind.has_files(spec) and (found := _other_revision(spec, fingerprint)) is not None:
+    files = f"{fingerprint.teacher} ({fingerprint.revision})"
+    if not kind.has_files(spec):
+        if not fingerprint.revision.startswith(GIVEN) or fingerprint.teacher != spec.name:
+            raise other_teacher(where, "teacher", f"{spec.name} (given vectors)", files)
+    elif (found := _other_revision(spec, fingerprint)) is not None:
         require_end_tokens(fingerprint.revision, found, where)
-        files = f"{fingerprint.teacher} ({fingerprint.revision})"
         raise other_teacher(where, "revision", f"{spec.name} ({found})", files)
     settings: dict[str, Any] = {"max_length": spec.max_length, "precision": kind.precision(spec)}
     for key, expected in settings.items():

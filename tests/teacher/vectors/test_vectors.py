@@ -301,6 +301,9 @@ def test_a_store_needs_no_table(table, tmp_path, lost):
     require_teacher(spec, store.fingerprint, "store")
     with pytest.raises(InputError, match="was made by another teacher: expected prompts"):
         require_teacher(replace(spec, prompts={"query": "q: "}), store.fingerprint, "store")
+    for changes in ({"revision": "1"}, {"teacher": "us/other"}):
+        with pytest.raises(InputError, match=r"another teacher: expected teacher .* \(given vectors\), found "):
+            require_teacher(spec, replace(store.fingerprint, **changes), "store")
 
 
 def test_what_needs_the_model_is_refused(table):
