@@ -15,7 +15,7 @@ embeds a partition of the texts, all processes train one student, and the first 
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -57,8 +57,10 @@ from leaf_st.run_folder import FIT, GENERAL, MODEL, RESULTS, STORE, has_begun_tr
 from leaf_st.teacher.open import kind_of, open_teacher, require_teacher
 from leaf_st.teacher.protocol import Fingerprint, Service, Teacher
 from leaf_st.teacher.service_errors import or_train
+from leaf_st.teacher.shard import find_shards
 from leaf_st.teacher.store import STORE_MANIFEST, EmbeddingStore
 from leaf_st.teacher.workers import WHOLE, Engine, Partition, join
+from leaf_st.texts import Text
 from leaf_st.texts.check import left_out
 from leaf_st.training.arguments import training_arguments
 from leaf_st.training.budget import steps_of_budget, with_steps
@@ -153,8 +155,10 @@ class Run:
         self._use_precision_of_run()
         self._write_record(self.teacher.fingerprint, student)
         self._texts.download(student)
-        if isinstance(self.teacher, Service) and not (self.folder / STORE / STORE_MANIFEST).is_file():
-            self.teacher.require_accepted(lambda: self._texts.read(self.teacher, Counter()))
+        if isinstance(self.teacher, Service):
+            with self._processes.main_process_first():
+                if self._processes.is_main_process:
+                    self.teacher.require_accepted(self._new_texts)
         if self.recipe.teacher.needs_fit:
             path = self.folder / FIT
             fit_teacher(self.teacher, self._texts.read(self.teacher, Counter()), path, self._processes)
@@ -177,6 +181,15 @@ class Run:
             if self.recipe.general is not None:
                 embedding.embed_general(self.recipe.general, self._store)
         return self._store
+
+    def _new_texts(self) -> Iterator[Text]:
+        """Yield the texts of each store that has no shard yet; an earlier command checked those of other stores."""
+        if not find_shards(self.folder / STORE):
+            self._log(f"counting the tokens of the texts of {self.recipe.texts.source} before the first text is sent")
+            yield from self._texts.read(self.teacher, Counter())
+        if (general := self.recipe.general) is not None and not find_shards(self.folder / GENERAL):
+            self._log(f"counting the tokens of the texts of {general.source} before the first text is sent")
+            yield from self._texts.all_general(general, Counter())
 
     def _require_texts_of_training(self, student: SentenceTransformer) -> None:
         """Compare the texts with those of the student, before a deleted store is made again."""

@@ -134,7 +134,7 @@ class RunTexts:
             InputError: If all texts are training texts.
         """
         skipped: Counter[str] = Counter()
-        texts = {text_id(row.text): row for row in read_texts(spec, skipped, "general", cut=self._cut)}
+        texts = {text_id(row.text): row for row in self.all_general(spec, skipped)}
         is_trained = store.include([row.text for row in texts.values()])
         fresh = [row for row, trained in zip(texts.values(), is_trained, strict=True) if not trained]
         if trained := sum(is_trained):
@@ -146,6 +146,10 @@ class RunTexts:
             )
         self._log(f"{len(fresh):,} texts of {spec.source} for validation on the general domain{left_out(skipped)}")
         return fresh
+
+    def all_general(self, spec: TextsSpec, skipped: Counter[str]) -> Iterable[Text]:
+        """Return all texts of the general domain ``spec``; ``skipped`` counts those left out, by reason."""
+        return read_texts(spec, skipped, "general", cut=self._cut)
 
     def log_closed_licences(self) -> None:
         """Log the sources without an open licence, before a download and before training."""

@@ -1,10 +1,12 @@
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from accelerate import PartialState
 from api import KEY, WIDTH, serve
 from hub_account import REPO
 from letters import save_set
@@ -96,6 +98,33 @@ def test_a_text_that_is_too_long_is_named_before_a_text_is_paid_for(server, reci
     assert not (tmp_path / "run" / "store").exists()
     store = Run(_changed(refusing, long_texts="cut"), tmp_path / "cut").embed()
     assert len(store) == 61
+
+
+def test_general_texts_are_counted_too_and_only_before_the_first_shard(server, recipe, tmp_path, caplog):
+    caplog.set_level("INFO")
+    general = tmp_path / "general.txt"
+    general.write_text("a general text\n" + "a b " * 50 + "\n")
+    teacher = server.spec(max_length=64, tokenizer=recipe.student.backbone)
+    student = replace(recipe.student, max_length=128)
+    refusing = replace(recipe, teacher=teacher, student=student, general=TextsSpec(str(general), limit=9))
+    with pytest.raises(InputError, match=r"has \d+ tokens: expected at most teacher\.max_length=64"):
+        Run(refusing, tmp_path / "run").embed()
+    assert not (tmp_path / "run" / "store").exists()
+    general.write_text("a general text\nanother general text\n")
+    for counted in (["texts.jsonl", "general.txt"], []):
+        caplog.clear()
+        assert len(Run(refusing, tmp_path / "run").embed()) == 60
+        found = re.findall(r"counting the tokens of the texts of \S*?([^/\s]+) before the first text is", caplog.text)
+        assert found == counted
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_only_the_first_process_counts_tokens(recipe, tmp_path, monkeypatch, is_first):
+    counted = []
+    monkeypatch.setattr(ApiTeacher, "require_accepted", lambda _, read: counted.append(len(list(read()))))
+    monkeypatch.setattr(PartialState, "is_main_process", is_first)
+    Run(recipe, tmp_path / "run").embed()
+    assert counted == [60] * is_first
 
 
 def test_a_student_knows_its_api(server, recipe, tmp_path, capfd, caplog):
