@@ -57,7 +57,7 @@ def _with_recorded_values(asked: Recipe, folder: Path) -> Recipe:
     if not changed:
         return resolved
     asked = _with_table(with_commits(asked, folder, known["recipe"], recorded))
-    teacher = kind_of(resolved.teacher).with_limits(resolved.teacher, asked.teacher)
+    teacher = kind_of(resolved.teacher).with_changeable_values(resolved.teacher, asked.teacher)
     recipe = with_excluded_sets(replace(asked, teacher=teacher), folder, recorded.texts)
     return _with_resolved_parts(recipe, resolved, changed - {"texts"})
 

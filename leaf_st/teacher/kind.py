@@ -126,7 +126,7 @@ class TeacherKind(ABC):
         """Return ``spec`` with the training ``texts``, if the teacher is a table of them."""
         return spec
 
-    def with_limits(self, spec: TeacherSpec, asked: TeacherSpec) -> TeacherSpec:
+    def with_changeable_values(self, spec: TeacherSpec, asked: TeacherSpec) -> TeacherSpec:
         """Return the recorded ``spec`` with the ``asked`` limits, prices and table, which a resumed run may change."""
         return spec
 

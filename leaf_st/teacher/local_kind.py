@@ -36,7 +36,7 @@ class LocalKind(TeacherKind):
         """Return hashes of the model's files."""
         return local_revisions(spec)
 
-    def with_limits(self, spec: TeacherSpec, asked: TeacherSpec) -> TeacherSpec:
+    def with_changeable_values(self, spec: TeacherSpec, asked: TeacherSpec) -> TeacherSpec:
         """Return ``spec`` with the ``asked`` batch size."""
         return replace(spec, batch_size=asked.batch_size)
 

@@ -56,7 +56,7 @@ class ApiKind(TeacherKind):
         """Return the name of the prompt of documents, if the student knows input types."""
         return default_prompt_name(spec)
 
-    def with_limits(self, spec: TeacherSpec, asked: TeacherSpec) -> TeacherSpec:
+    def with_changeable_values(self, spec: TeacherSpec, asked: TeacherSpec) -> TeacherSpec:
         """Return ``spec`` with the ``asked`` settings of the API."""
         return replace(spec, api=asked.api or spec.api)
 

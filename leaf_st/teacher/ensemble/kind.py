@@ -59,12 +59,14 @@ class EnsembleKind(TeacherKind):
         pairs = zip(spec.ensemble, named * len(spec.ensemble) if len(named) == 1 else named, strict=True)
         return replace(spec, ensemble=[self._kind_of(member).with_precision(member, name) for member, name in pairs])
 
-    def with_limits(self, spec: TeacherSpec, asked: TeacherSpec) -> TeacherSpec:
+    def with_changeable_values(self, spec: TeacherSpec, asked: TeacherSpec) -> TeacherSpec:
         """Return ``spec`` with the ``asked`` limits of each member."""
         if not asked.ensemble:  # the start student named the teacher
             return spec
         pairs = zip(spec.ensemble, asked.ensemble, strict=True)
-        return replace(spec, ensemble=[self._kind_of(member).with_limits(member, other) for member, other in pairs])
+        return replace(
+            spec, ensemble=[self._kind_of(member).with_changeable_values(member, other) for member, other in pairs]
+        )
 
     def with_teacher_of_start(self, asked: TeacherSpec, spec: TeacherSpec) -> TeacherSpec:
         """Return ``spec``, the ensemble, with the ``asked`` format of the store."""

@@ -54,7 +54,7 @@ class GivenKind(TeacherKind):
         """Return ``spec`` with all ``texts`` as its table, if it has none."""
         return spec if spec.table is not None else replace(spec, table=replace(texts, limit=None, exclude=None))
 
-    def with_limits(self, spec: TeacherSpec, asked: TeacherSpec) -> TeacherSpec:
+    def with_changeable_values(self, spec: TeacherSpec, asked: TeacherSpec) -> TeacherSpec:
         """Return ``spec`` with the ``asked`` table, which is another one if the texts were replaced."""
         return replace(spec, table=asked.table)
 
