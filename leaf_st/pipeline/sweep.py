@@ -33,7 +33,6 @@ from leaf_st.evaluation.timing import Candidate, measure_latency
 from leaf_st.export.export import check_exportable
 from leaf_st.export.forms import exported_files, recommended_form
 from leaf_st.models.load import load_model
-from leaf_st.models.tokens import unread_end
 from leaf_st.pipeline.run import Run
 from leaf_st.pipeline.screening.closed_form import layers_of
 from leaf_st.pipeline.sweep_table import SweepRow, figure

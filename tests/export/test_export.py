@@ -191,7 +191,7 @@ def test_files_of_another_program_are_neither_replaced_nor_deleted(exported, tmp
     (folder / INT8).write_bytes(b"a graph of another program")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     _replace_form(monkeypatch, "onnx int8", supports=lambda model: False)
-    refused = f"{folder / INT8}: expected no file, or one as leaf-st export wrote it, found another, which an export "
+    refused = f"{folder / INT8}: expected no file, or one with the mark of leaf-st export, found one "
     with pytest.raises(SystemExit) as ended:
         main(["export", str(folder), "--texts", str(beir), "--data", str(beir), "--output", str(tmp_path / "results")])
     assert ended.value.code == 2
