@@ -63,6 +63,7 @@ def identify(model: "SentenceTransformer") -> Identity:
         "similarity": model.similarity_fn_name,
         # Only if set, so that the hashes of other models are those of earlier versions.
         **({} if model.truncate_dim is None else {"truncate_dim": model.truncate_dim}),
+        **({"truncation_side": side} if (side := _truncation_side(model.tokenizer)) != "right" else {}),
     }
     versions = [settings]
     if routes := _routes(model):  # earlier versions left them out
@@ -139,6 +140,12 @@ def _architecture(transformer: Any) -> dict[str, Any]:  # noqa: ANN401  (a model
     if config.get("model_type") == "modernbert" and every is not None:  # only some copies of a model have this value
         config["global_attn_every_n_layers"] = every
     return {key: value for key, value in config.items() if key not in _PLACE}
+
+
+def _truncation_side(tokenizer: object) -> str:
+    """Return the side on which a long text is cut, which `_tokenizer` leaves out with the values of the last call."""
+    side: str = getattr(tokenizer, "truncation_side", "right")
+    return side
 
 
 def _tokenizer(tokenizer: Any) -> Any:  # noqa: ANN401  (JSON)

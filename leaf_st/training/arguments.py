@@ -1,6 +1,7 @@
 """Training arguments: the defaults of leaf_st, the arguments that a recipe cannot set, and checks before any work."""
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
@@ -316,6 +317,13 @@ def _check_reports(report_to: str | Iterable[str] | None) -> None:
 def _check_rates(mapping: object) -> None:
     """Check the learning rates by pattern; the trainer takes a negative one, which increases the loss."""
     for pattern, rate in mapping.items() if isinstance(mapping, Mapping) else ():
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise InputError(
+                f"learning_rate_mapping: expected regular expressions, such as word_embeddings or layer.*bias, found "
+                f"{pattern!r}, which is none: {error}: correct the pattern"
+            ) from error
         if not fits(rate, float) or not rate >= 0:
             raise InputError(
                 f"learning_rate_mapping: expected a number of at least 0 for {pattern!r}, found {value_name(rate)}: "

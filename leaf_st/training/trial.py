@@ -42,7 +42,8 @@ _REPLACED = {
 }
 # Arguments that name parameters or modules of the real student, and values that are right for every student.
 _OF_THE_STUDENT: dict[str, Any] = {"learning_rate_mapping": {}, "optim_target_modules": "all-linear"}
-_TEXTS = [Text(f"text {number} of a trial", KINDS[number % len(KINDS)]) for number in range(40)]
+# Four texts of each length, so that a batch of eight texts of similar length has padding.
+_TEXTS = [Text(f"text {number} of a trial" + number // 4 * " run", KINDS[number % len(KINDS)]) for number in range(40)]
 
 
 def for_another_student(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,11 @@ def _lowercase(model):
     model.tokenizer.backend_tokenizer.normalizer = None
 
 
-@pytest.mark.parametrize("change", [_weights, _dtype, _pooling, _prompts, _length, _width, _lowercase])
+def _side(model):
+    model.tokenizer.truncation_side = "left"
+
+
+@pytest.mark.parametrize("change", [_weights, _dtype, _pooling, _prompts, _length, _width, _lowercase, _side])
 def test_whatever_shapes_the_vectors_is_another_model(change, tiny_teacher):
     other = copy.deepcopy(tiny_teacher)
     assert identify(other) == identify(tiny_teacher)

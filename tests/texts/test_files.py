@@ -451,8 +451,8 @@ def test_rows_in_a_folder_of_another_value_are_counted(tmp_path):
     for folder in ("kind=query", "kind=title"):
         (tmp_path / folder).mkdir()
         write_parquet(tmp_path / folder / "a.parquet", [{"text": f"a text of {folder}"}])
-    found, skipped = rows(tmp_path)
-    assert found == [Text("a text of kind=query", "query")]
+    skipped = Counter()
+    assert list(read_texts(TextsSpec(source=str(tmp_path)), skipped)) == [Text("a text of kind=query", "query")]
     assert skipped.total() == 1
 
 

@@ -220,19 +220,10 @@ def test_validation_sets_of_equal_size_are_told_apart(tmp_path, recipe, changed,
         assert [int(lengths[row : row + 1][0]) for row in range(4)] == list(map(len, tokens))
 
 
-@pytest.mark.parametrize(
-    ("pattern", "problem"),
-    [
-        (
-            "3_Dense.*",
-            r"patterns of the student's parameters, such as model\.0\..*, found '3_Dense\.\*', which",
-        ),
-        ("(", r"'\(' is no regular expression: "),
-    ],
-)
-def test_a_learning_rate_of_no_parameter_is_refused_before_training(recipe, changed, store, pattern, problem):
-    with pytest.raises(InputError, match=rf"^learning_rate_mapping: (expected )?{problem}"):
-        initial_student(changed(recipe, learning_rate_mapping={pattern: 1e-3}), store.fingerprint)
+def test_a_learning_rate_of_no_parameter_is_refused_before_training(recipe, changed, store):
+    expected = r"patterns of the student's parameters, such as model\.0\..*, found '3_Dense\.\*', which"
+    with pytest.raises(InputError, match=rf"^learning_rate_mapping: expected {expected}"):
+        initial_student(changed(recipe, learning_rate_mapping={"3_Dense.*": 1e-3}), store.fingerprint)
 
 
 def test_a_part_of_the_student_can_have_its_own_learning_rate(recipe, changed, store, tmp_path):

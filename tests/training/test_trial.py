@@ -27,6 +27,7 @@ def _with(**arguments):
             {"include_for_metrics": ["inputs", "loss"], "eval_on_start": True},
             "KeyError: 'input_ids'; change or remove include_for_metrics$",
         ),
+        ({"debug": "underflow_overflow"}, "NotImplementedError: .*; change or remove debug$"),
         ({"debug": "underflow_overflow", "seed": 1}, "NotImplementedError: .*; change or remove debug$"),
     ],
 )
