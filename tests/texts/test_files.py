@@ -15,6 +15,7 @@ from leaf_st.errors import InputError, cannot_write
 from leaf_st.recipe import TextsSpec
 from leaf_st.texts import Text
 from leaf_st.texts.files import read_file, titled_blocks
+from leaf_st.texts.read import read_texts
 
 RECORDS = [
     {"text": "what is a leaf", "kind": "query"},
