@@ -155,7 +155,10 @@ _MARK_OF_GIT = re.compile(r"^([<=>])\1{6}(?=[ \r\n])", re.MULTILINE)  # of a con
 # The line before each mail and the first line of its header.
 _MAILS = re.compile(r"From \S+ +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} [ \d]\d \d\d:\d\d.*\n[\w-]+: ")
 _MAILBOX = Content("mails (mbox)", "write only the texts of the mails, one per line")
-_NOT_TEXTS = ((_TIMED, _SUBTITLES), (_MAILS, _MAILBOX))
+_ARCHIVE = Content("a web archive (WARC)", "write only the texts of its records, one per line")
+_NOT_TEXTS = ((_TIMED, _SUBTITLES), (_MAILS, _MAILBOX), (re.compile(r"WARC/\d"), _ARCHIVE))
+_JSON_STRINGS = Content("JSON strings, with quotes and escapes", "write the texts without them, as `jq -r` does")
+_FEW_LINES = 3  # fewer may be quoted sentences
 # The change to Kanji and Kana. The change back, ESC ( B, also occurs in the output of terminals.
 _ISO_2022_JP = re.compile(rb"\x1b\$[@B]")
 _NULS = 4  # in a text without a byte-order mark; fewer may be damage
@@ -260,7 +263,20 @@ def _of_lines(whole: str, is_cut: bool) -> Content | None:
     for pattern, content in _NOT_TEXTS:
         if pattern.match(text):
             return content
+    if _has_json_strings(text, is_cut):
+        return _JSON_STRINGS
     return _TAGGED if _is_tagged(text) else _separated(text, is_cut)
+
+
+def _has_json_strings(text: str, is_cut: bool) -> bool:
+    """Return whether each line of ``text`` is a JSON string, and one has an escape, as quoted sentences have not."""
+    lines = [line for line in (text.splitlines()[:-1] if is_cut else text.splitlines()) if line.strip()]
+    if len(lines) < _FEW_LINES or not text.startswith('"') or "\\" not in text:
+        return False
+    try:
+        return all(isinstance(json.loads(line), str) for line in lines)
+    except ValueError:
+        return False
 
 
 def _is_tagged(text: str) -> bool:

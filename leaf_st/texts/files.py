@@ -223,7 +223,8 @@ def _corpus_table(folder: Path, key: str) -> Path:
         return path
     names = sorted(path.name for path in folder.iterdir())
     expected = "parquet files, or a BEIR folder with corpus.parquet or corpus.jsonl"
-    remedy = "name a file of the folder instead" if names else "name a folder with files"
+    entry = "file" if any(path.is_file() for path in folder.iterdir()) else "folder"
+    remedy = f"name a {entry} of the folder instead" if names else "name a folder with files"
     for file in filter(Path.is_file, islice(visible_files(folder), _SHOWN)):
         content = content_of(file)
         if content and not set(FORMATS).isdisjoint(content.endings):  # Impala, Hive and Athena write no ending

@@ -78,7 +78,8 @@ def _records(source: SourceFile, skipped: Counter[str]) -> Iterator[Record]:
 
 def _parse(line: str) -> Record | str:
     """Return the JSON object on ``line``, or the reason why the line has none."""
-    line = line.removeprefix("\ufeff")  # a byte-order mark, which joined files have in the middle
+    # A byte-order mark, which joined files have in the middle, and the separator of JSON text sequences (RFC 7464).
+    line = line.lstrip("\ufeff\x1e")
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:

@@ -2,7 +2,7 @@
 
 A folder of such a table may hold further files, with rows that were deleted or that another program keeps beside the
 table. The cache of `datasets` has no list of its files, but its copies of rows have names of their own. The formats of
-Iceberg and Hudi are recognised, and refused with a remedy.
+Iceberg, Hudi and Lance are recognised, and refused with a remedy.
 """
 
 import json
@@ -39,6 +39,8 @@ def listed_files(folder: Path) -> list[Path] | None:
         return _existing([folder / str(name) for name in shards], folder / _MANIFEST)
     if (folder / _LOG).is_dir():
         return _files_of_log(folder)
+    if (folder / "data").is_dir() and any((folder / "_versions").glob("*.manifest")):
+        raise InputError(f"{folder}: expected parquet files, found a table of Lance, which is not read: {_EXPORT}")
     if (folder / ".hoodie" / "hoodie.properties").is_file():
         raise InputError(
             f"{folder}: expected parquet files, found a table of Apache Hudi, which is not read: {_EXPORT}"

@@ -74,7 +74,7 @@ def try_arguments(recipe: Recipe, fingerprint: Fingerprint, device: str) -> None
     names, error = _causes(trial, given, error)
     reason = (str(error).strip().splitlines() or [""])[0].rstrip(".")
     if "exited unexpectedly" in reason:  # the child has printed its own error
-        reason += "; a script that uses workers needs `if __name__ == '__main__':`"
+        reason += "; a script that uses workers must be a file, and needs `if __name__ == '__main__':`"
     remedy = f"change or remove {', '.join(names)}" if names else "correct what the error names: no argument causes it"
     raise InputError(
         f"training arguments: expected arguments that work together, but a trial of one step failed with "

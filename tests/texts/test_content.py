@@ -16,6 +16,7 @@ import pytest
 
 from leaf_st.errors import InputError
 from leaf_st.recipe import TextsSpec
+from leaf_st.texts.content import content_of
 from leaf_st.texts.read import read_texts
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
@@ -417,3 +418,19 @@ def test_a_mailbox_is_no_file_of_texts(tmp_path, line, end):
 def test_a_text_that_begins_with_from_is_a_text(tmp_path, content):
     (tmp_path / "a.txt").write_text(content)
     assert read(tmp_path / "a.txt")[0] == content.splitlines()
+
+
+def test_json_strings_are_no_texts_and_quoted_sentences_are(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text('"a \\"cat\\""\n"a dog"\n"a caf\\u00e9"\n')
+    with pytest.raises(InputError, match="found JSON strings, with quotes and escapes: write the texts without them"):
+        read(path)
+    path.write_text('"A cat."\n"A dog."\n"A bird."\n')
+    assert content_of(path) is None
+
+
+def test_a_web_archive_is_no_file_of_texts(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("WARC/1.0\r\nWARC-Type: warcinfo\r\n\r\ntext\r\n")
+    with pytest.raises(InputError, match=r"found a web archive \(WARC\): write only the texts of its records"):
+        read(path)

@@ -580,3 +580,9 @@ def test_a_row_with_the_name_of_a_column_is_a_row(tmp_path, content):
     path = tmp_path / "a.csv"
     path.write_text(content)
     assert len(rows(path)[0]) == content.count("\n") - 1
+
+
+def test_json_text_sequences_are_json_lines(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('\x1e{"text": "a"}\n\x1e{"text": "b"}\n')
+    assert rows(path)[0] == [Text("a", "document"), Text("b", "document")]

@@ -242,18 +242,17 @@ def test_a_damaged_commit_of_a_delta_table_is_named(tmp_path, content):
 @pytest.mark.parametrize(
     ("name", "content", "format"),
     [
-        (".hoodie/hoodie.properties", "hoodie.table.name=a\n", "Hudi"),
-        ("metadata/v1.metadata.json", '{"format-version": 2, "table-uuid": "1"}', "Iceberg"),
+        (".hoodie/hoodie.properties", "hoodie.table.name=a\n", "Apache Hudi"),
+        ("metadata/v1.metadata.json", '{"format-version": 2, "table-uuid": "1"}', "Apache Iceberg"),
+        ("_versions/1.manifest", "", "Lance"),
     ],
 )
 def test_tables_of_other_formats_are_refused(tmp_path, name, content, format):
     write(tmp_path / "data" / "a.parquet", "cats")
     (tmp_path / name).parent.mkdir()
     (tmp_path / name).write_text("{}")
-    if format == "Iceberg":  # another file of this name is no table
+    if format == "Apache Iceberg":  # another file of this name is no table
         assert texts(tmp_path) == ["cats"]
     (tmp_path / name).write_text(content)
-    with pytest.raises(
-        InputError, match=f"found a table of Apache {format}, which is not read: write the current rows"
-    ):
+    with pytest.raises(InputError, match=f"found a table of {format}, which is not read: write the current rows"):
         rows(tmp_path)

@@ -223,11 +223,15 @@ def local_task(path: Path) -> LocalTask:
     for columns, kind in _TASK_BY_COLUMNS.items():
         if set(columns) <= set(found):
             return kind(path)
+    sets = sorted(part.name for part in path.iterdir() if part.is_dir() and is_beir(part)) if path.is_dir() else []
+    remedy = (
+        f"name the sets in this folder, such as {path / sets[0]}" if sets else "convert the set to one of these layouts"
+    )
     raise InputError(
         f"task {path}: expected a folder with BEIR's files or with {' and '.join(_TRAIN_AND_TEST)} (text, label), or a "
         f"parquet file with the columns {', or '.join(map(', '.join, _TASK_BY_COLUMNS))}"
         + (f"; found {', '.join(found)}" if found else "")
-        + ": convert the set to one of these layouts"
+        + f": {remedy}"
     )
 
 

@@ -158,3 +158,11 @@ def test_decimals_and_texts_of_numbers_are_scores_and_labels(tmp_path):
     labels = [task.read()["test"] for task in (score, pair, local_task(classes))]
     assert list(labels[0]["score"]) == [1.0, 2.5]
     assert [list(part["label"]) for part in labels[1:]] == [[1, 0], [0, 1]]
+
+
+def test_a_folder_of_sets_is_named_with_one_of_its_sets(tmp_path):
+    for name in ("android", "english"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "corpus.jsonl").write_text("")
+    with pytest.raises(InputError, match=rf": name the sets in this folder, such as {tmp_path / 'android'}$"):
+        local_task(tmp_path)
