@@ -4,7 +4,7 @@ import codecs
 import csv
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from itertools import islice
 from pathlib import Path
@@ -159,6 +159,11 @@ _ARCHIVE = Content("a web archive (WARC)", "write only the texts of its records,
 _NOT_TEXTS = ((_TIMED, _SUBTITLES), (_MAILS, _MAILBOX), (re.compile(r"WARC/\d"), _ARCHIVE))
 _JSON_STRINGS = Content("JSON strings, with quotes and escapes", "write the texts without them, as `jq -r` does")
 _FEW_LINES = 3  # fewer may be quoted sentences
+_UNNAMED_COLUMNS = Content(
+    "a table without names of columns, with a tab between the cells",
+    "write the names, such as id and text, into a first line, and rename the file to .tsv",
+)
+_MANY_LINES = 10  # in fewer lines, the same number of tabs may be chance
 # The change to Kanji and Kana. The change back, ESC ( B, also occurs in the output of terminals.
 _ISO_2022_JP = re.compile(rb"\x1b\$[@B]")
 _NULS = 4  # in a text without a byte-order mark; fewer may be damage
@@ -263,15 +268,18 @@ def _of_lines(whole: str, is_cut: bool) -> Content | None:
     for pattern, content in _NOT_TEXTS:
         if pattern.match(text):
             return content
-    if _has_json_strings(text, is_cut):
+    lines = [line for line in (text.splitlines()[:-1] if is_cut else text.splitlines()) if line.strip()]
+    if _are_json_strings(lines):
         return _JSON_STRINGS
+    tabs = {line.strip().count("\t") for line in lines}
+    if len(lines) >= _MANY_LINES and len(tabs) == 1 and tabs != {0}:
+        return _UNNAMED_COLUMNS
     return _TAGGED if _is_tagged(text) else _separated(text, is_cut)
 
 
-def _has_json_strings(text: str, is_cut: bool) -> bool:
-    """Return whether each line of ``text`` is a JSON string, and one has an escape, as quoted sentences have not."""
-    lines = [line for line in (text.splitlines()[:-1] if is_cut else text.splitlines()) if line.strip()]
-    if len(lines) < _FEW_LINES or not text.startswith('"') or "\\" not in text:
+def _are_json_strings(lines: Sequence[str]) -> bool:
+    """Return whether all ``lines`` are JSON strings, and one has an escape, as quoted sentences have not."""
+    if len(lines) < _FEW_LINES or not lines[0].startswith('"') or not any("\\" in line for line in lines):
         return False
     try:
         return all(isinstance(json.loads(line), str) for line in lines)

@@ -57,6 +57,8 @@ def read_file(
     path, progress = local_source(spec.source, key), progress or ReadProgress()
     parts = table_files(path)
     if not parts:
+        others = [part for part in path.iterdir() if part.suffix.lower() in FORMATS and not _is_of_beir(part)]
+        skipped.update("a file beside those of a BEIR folder" for _ in others)
         yield from _beir_rows(path, spec.text_column, skipped, key, progress)
         return
     skipped.update(map(partial(_reason, parts), _other_tables(path, parts)))
@@ -69,6 +71,10 @@ def read_file(
             # As in Spark, the value of a folder replaces those of a column of the same name.
             stated = [partition or (spec.kind if kind in (None, "") else kind) for kind in kinds]
             yield Rows(texts, stated, source.progress)
+
+
+def _is_of_beir(file: Path) -> bool:
+    return file.name.startswith(("corpus", "queries", "qrels"))
 
 
 def _other_tables(path: Path, parts: Sequence[Path]) -> list[Path]:

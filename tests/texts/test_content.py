@@ -434,3 +434,12 @@ def test_a_web_archive_is_no_file_of_texts(tmp_path):
     path.write_text("WARC/1.0\r\nWARC-Type: warcinfo\r\n\r\ntext\r\n")
     with pytest.raises(InputError, match=r"found a web archive \(WARC\): write only the texts of its records"):
         read(path)
+
+
+def test_a_table_of_tabs_without_names_is_no_file_of_texts(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("".join(f"{number}\tcats and {number} dogs\n" for number in range(10)))
+    with pytest.raises(InputError, match="found a table without names of columns, with a tab between the cells: write"):
+        read(path)
+    path.write_text("".join(f"cats{number % 2 * chr(9)} and {number} dogs\n" for number in range(10)))
+    assert content_of(path) is None

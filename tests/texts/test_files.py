@@ -586,3 +586,11 @@ def test_json_text_sequences_are_json_lines(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('\x1e{"text": "a"}\n\x1e{"text": "b"}\n')
     assert rows(path)[0] == [Text("a", "document"), Text("b", "document")]
+
+
+def test_tables_beside_a_beir_folder_are_counted(tmp_path):
+    for name in ("corpus", "news"):
+        write_parquet(tmp_path / f"{name}.parquet", [{"_id": "1", "text": f"a text of {name}"}])
+    found, skipped = rows(tmp_path)
+    assert [row.text for row in found] == ["a text of corpus"]
+    assert skipped == {"a file beside those of a BEIR folder": 1}
