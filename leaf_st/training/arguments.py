@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import fields
 from difflib import get_close_matches
 from enum import Enum
@@ -191,7 +192,7 @@ def unused_gpus(arguments: SentenceTransformerTrainingArguments) -> str | None:
 def named_arguments(recipe: Recipe, device: str) -> dict[str, Any]:
     """Return every training argument that differs from transformers' default, as ``recipe.json`` records them."""
     given = {
-        name: value
+        name: deepcopy(value)  # transformers changes nested values, which the trial and the record of the run read too
         for name, value in recipe.training.arguments.items()
         if value is not None or name not in _NONE_IS_DEFAULT
     }

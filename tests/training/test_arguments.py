@@ -358,3 +358,9 @@ def _compile_without_a_compiler(folder):
 def test_a_missing_compiler_is_named_before_any_work(tmp_path):
     done = forked.run(_compile_without_a_compiler, tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_nested_value_is_not_shared_with_the_recipe():
+    recipe = override(RECIPE, ['accelerator_config={"gradient_accumulation_kwargs": {"num_steps": 4}}'])
+    named_arguments(recipe, "cpu")["accelerator_config"]["gradient_accumulation_kwargs"]["num_steps"] = 1
+    assert recipe.training.arguments["accelerator_config"] == {"gradient_accumulation_kwargs": {"num_steps": 4}}
