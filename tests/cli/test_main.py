@@ -528,5 +528,5 @@ def test_a_variable_that_tqdm_cannot_read_is_named(tmp_path):
     command = [sys.executable, "-m", "leaf_st", "models"]
     done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.startswith("leaf-st: TQDM_MININTERVAL: expected a value that tqdm can read, found another (")
+    assert done.stderr.startswith("leaf-st: TQDM_MININTERVAL: expected a value that tqdm can read (")
     assert done.stderr.count("\n") == 1
