@@ -47,8 +47,9 @@ class Result:
         type: mteb's type of the task, such as "Retrieval" or "STS".
         revision: Hash of the model (`leaf_st.models.identity`).
         teacher_revision: Hash of the teacher.
-        path: Path of a local set; None for mteb's own tasks, or if unknown.
+        path: Path of a local set as it was given; None for mteb's own tasks, or if unknown.
         data: Revision of the set's data, and the measured part if it is not all of them; None if unknown.
+        place: Path of a local set, relative to the folder of the results; None for other sets, or if unknown.
         query_scores: The metric of each query in percent, in the order of their ids, a list for each part whose mean
             counts in the score: a subset, or a task of an aggregate. None if the task has no queries, or if unknown.
     """
@@ -67,6 +68,7 @@ class Result:
     teacher_revision: str | None = None
     path: str | None = None
     data: str | None = None
+    place: str | None = None
     query_scores: tuple[tuple[float, ...], ...] | None = field(default=None, repr=False)
 
 
@@ -197,7 +199,8 @@ def require_same_set(path: Path, name: str, kind: str, place: Path | None) -> No
     for row in read_rows(path, Result) if path.exists() else []:
         if row.set != name:
             continue
-        is_elsewhere = row.path and place and Path(row.path).exists() and not place.samefile(row.path)
+        known = path.parent / row.place if row.place else Path(row.path) if row.path else None
+        is_elsewhere = known and place and known.exists() and not place.samefile(known)
         if row.type != kind or is_elsewhere:
             raise InputError(
                 f"{path} contains results of another set with the name {name} ({row.path or f'of type {row.type}'}): "

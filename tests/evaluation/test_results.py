@@ -1,5 +1,7 @@
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -171,3 +173,19 @@ def test_a_ratio_without_meaning_is_a_dash(teacher, standard):
     rows = [_row("one", "teacher", teacher), _row("one", "standard", standard)]
     assert retention(rows) == {}
     assert format_table(rows).splitlines()[1].split()[-2:] == ["-", "-"]
+
+
+def test_sets_of_one_name_are_told_apart_from_any_current_folder(tmp_path, monkeypatch):
+    results = tmp_path / "run" / "results" / "tasks.json"
+    for project in ("a", "b"):
+        (tmp_path / project / "one").mkdir(parents=True)
+    results.parent.mkdir(parents=True)
+    row = replace(ROWS[1], path="one", place=os.path.relpath(tmp_path / "a" / "one", results.parent))
+    write_results(results, [row])
+    monkeypatch.chdir(tmp_path / "a")
+    require_same_set(results, "one", "Retrieval", Path("one"))
+    monkeypatch.chdir(tmp_path / "a" / "one")
+    require_same_set(results, "one", "Retrieval", Path("."))
+    monkeypatch.chdir(tmp_path / "b")
+    with pytest.raises(InputError, match="contains results of another set with the name one"):
+        require_same_set(results, "one", "Retrieval", Path("one"))

@@ -1,9 +1,10 @@
 """Measuring tasks of mteb in each mode; the scores are comparable with published scores."""
 
 import copy
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -235,6 +236,7 @@ class _Runner:
             teacher_revision=None if self.teacher_identity is None else self.teacher_identity.revision,
             path=str(task.path) if isinstance(task, LocalTask) else None,
             data=_data_of(task),
+            place=None if self.rows is None else _place(task, self.rows.parent),
             query_scores=query_scores(outcome.parts or [of_task], score),
         )
         return row if outcome.seconds is not None else self._with_known_times(row)
@@ -255,6 +257,18 @@ class _Runner:
 
 def _has(task: AbsTask, mode: Mode) -> bool:
     return mode != "asymmetric" or task.metadata.type in TWO_SIDED
+
+
+def _place(task: AbsTask, folder: Path) -> str | None:
+    """Return the path of a local set, relative to the ``folder`` of the results; None for other tasks.
+
+    The path that the user gave depends on the folder in which the command ran.
+    """
+    if not isinstance(task, LocalTask):
+        return None
+    with suppress(ValueError):  # on another drive of Windows
+        return os.path.relpath(task.path.resolve(), folder.resolve())
+    return None
 
 
 def _data_of(task: AbsTask) -> str:
