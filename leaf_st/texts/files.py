@@ -58,7 +58,7 @@ def read_file(
     parts = table_files(path)
     if not parts:
         others = [part for part in path.iterdir() if part.suffix.lower() in FORMATS and not _is_of_beir(part)]
-        skipped.update("a file beside those of a BEIR folder" for _ in others)
+        skipped.update("beside the files of a BEIR folder" for _ in others)
         yield from _beir_rows(path, spec.text_column, skipped, key, progress)
         return
     skipped.update(map(partial(_reason, parts), _other_tables(path, parts)))

@@ -19,7 +19,7 @@ _CSV_FIELD_CHARACTERS = 1 << 24  # the csv module's default limit of 128 KiB is 
 
 # Reasons under which such rows of a csv file are counted.
 EXTRA_CELLS = "with more cells than the header"
-HEADER_AGAIN = "a header again"
+HEADER_AGAIN = "repeating the header"
 NOT_OBJECT = "not a JSON object"
 LONG_INTEGER = f"with an integer of more than {sys.get_int_max_str_digits():,} digits"  # which json refuses
 TOO_DEEP = "nested too deeply for Python"

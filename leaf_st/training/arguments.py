@@ -323,7 +323,7 @@ def _check_rates(mapping: object) -> None:
         except re.error as error:
             raise InputError(
                 f"learning_rate_mapping: expected regular expressions, such as word_embeddings or layer.*bias, found "
-                f"{pattern!r}, which is none: {error}: correct the pattern"
+                f"{pattern!r} ({error}): correct the pattern"
             ) from error
         if not fits(rate, float) or not rate >= 0:
             raise InputError(

@@ -21,8 +21,7 @@ documents = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
 vectors = np.load(sys.argv[3]).astype(np.float32)  # the teacher's vectors of the documents, shape (n, d)
 # Among vectors of norm 1, the dot product and the distance find what the cosine finds.
 if student.similarity_fn_name != "cosine" and not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-2):
-    found = f"{student.similarity_fn_name} and vectors of other norms"
-    sys.exit(f"expected cosine or vectors of norm 1, found {found}: let index and search use this similarity")
+    sys.exit(f"expected cosine or vectors of norm 1, found {student.similarity_fn_name}: change index and search below")
 
 import_extension("vss")  # or database.execute("INSTALL vss")
 database = duckdb.connect()

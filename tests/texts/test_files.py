@@ -564,7 +564,7 @@ def test_headers_of_csv_files_that_were_joined_are_counted(tmp_path, ending, sep
     path.write_text(content.replace(",", separator), encoding="utf-8")
     found, skipped = rows(path)
     assert found == [Text("cats", "query"), Text("dogs", "query")]
-    assert skipped == {"a header again": 1}
+    assert skipped == {"repeating the header": 1}
 
 
 def test_joined_csv_files_with_columns_in_another_order_are_refused(tmp_path):
@@ -593,4 +593,4 @@ def test_tables_beside_a_beir_folder_are_counted(tmp_path):
         write_parquet(tmp_path / f"{name}.parquet", [{"_id": "1", "text": f"a text of {name}"}])
     found, skipped = rows(tmp_path)
     assert [row.text for row in found] == ["a text of corpus"]
-    assert skipped == {"a file beside those of a BEIR folder": 1}
+    assert skipped == {"beside the files of a BEIR folder": 1}

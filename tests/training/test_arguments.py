@@ -317,7 +317,7 @@ def test_a_report_to_nothing_or_to_all_stands_alone(value):
     [
         (
             '{"*": 0.1}',
-            r"learning_rate_mapping: expected regular expressions, .*, found '\*', which is none: nothing to",
+            r"learning_rate_mapping: expected regular expressions, .*, found '\*' \(nothing to repeat .*: correct",
         ),
         ('{"linear": -1.0}', r"learning_rate_mapping: expected a number of at least 0 for 'linear', found -1"),
         ('{"linear": "high"}', r"learning_rate_mapping: expected .* found \{'linear': 'high'\}: change the value"),
