@@ -52,7 +52,7 @@ recipe = Recipe(
         max_length=48,
         end_learning_rate=3e-5,
         held_out_rows=512,
-        arguments={"learning_rate": 3e-4, "num_train_epochs": 1, "eval_steps": 0.25, "save_steps": 0.25},
+        arguments={"learning_rate": 3e-4, "num_train_epochs": 2, "eval_steps": 0.25, "save_steps": 0.25},
     ),
 )
 
