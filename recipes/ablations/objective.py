@@ -131,6 +131,12 @@ class MuonTrainer(StudyTrainer):
         return self.optimizer
 
 
+def third_of_documents(store: EmbeddingStore, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows of all queries and of every third document."""
+    documents = np.array([text.kind == "document" for text in store.texts(rows)])
+    return rows[~documents | (np.cumsum(documents) % 3 == 0)]
+
+
 class Phases(SetEpochMixin, BatchSampler):
     """Batches of one sampler after another, each for its number of steps; a sampler begins again at its end."""
 
@@ -268,6 +274,12 @@ def variants(setting: Setting) -> list[Variant]:
             end_learning_rate=1e-8,
         ),
         made("Muon", change="Muon", trainer=MuonTrainer),
+        made(
+            "a third of the documents",
+            change="a third of the documents",
+            rows=third_of_documents,
+            samples=setting.samples * 8 // 5,
+        ),
         made("beta2 0.98", adam_beta2=0.98),
         made("beta2 0.95", adam_beta2=0.95),
         made("beta1 0.95", adam_beta1=0.95),
