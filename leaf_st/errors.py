@@ -1,5 +1,6 @@
 """Errors that users see, and the exit codes of commands."""
 
+import codecs
 import errno
 import os
 import re
@@ -152,6 +153,15 @@ def exit_on_error(program: str, resume_hint: str) -> Iterator[None]:
     except KeyboardInterrupt:
         print(f"\nstopped; {resume_hint}", file=sys.stderr)
         sys.exit(130)
+    except UnicodeEncodeError as error:
+        found, own = (codecs.lookup(name).name for name in (error.encoding, sys.getfilesystemencoding()))
+        if found == "utf-8" or found != own:
+            raise
+        _exit(
+            program,
+            f"expected names of files in {error.encoding}, the encoding of the locale, found {error.object!r}: set "
+            "PYTHONUTF8=1, or use another name",
+        )
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout again on exit
         sys.exit(141)

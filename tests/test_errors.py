@@ -94,6 +94,14 @@ def test_other_errors_keep_their_traceback():
         raise FileNotFoundError(errno.ENOENT, "No such file")
 
 
+def test_a_name_outside_the_encoding_of_the_locale_is_one_line():
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    code = "import os, leaf_st.errors\nwith leaf_st.errors.exit_on_error('leaf-st', ''):\n    os.stat('caf\\xe9')"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"leaf-st: expected names of files in ascii, the encoding of the locale, found 'caf")
+
+
 def test_a_closed_pipe_ends_silently():
     code = "from leaf_st.errors import exit_on_error\nwith exit_on_error('leaf-st', ''):\n    print('x\\n' * 1_000_000)"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -99,16 +99,19 @@ def _use_local_paths(options: argparse.Namespace) -> None:
             if isinstance(item, Path) and (problem := path_problem(item)):
                 raise InputError(f"{name}: {problem}")
             if isinstance(item, str) and not _is_utf_8(item):
-                raise InputError(f"{name}: expected UTF-8, found {item!r}: rename the file, or correct the text")
+                remedy = "rename the file, or correct the text"
+                if _is_utf_8(os.fsencode(item)):
+                    remedy = f"set PYTHONUTF8=1, because the locale has the encoding {sys.getfilesystemencoding()}"
+                raise InputError(f"{name}: expected UTF-8, found {item!r}: {remedy}")
         if isinstance(value, list | Path):
             local = [_at_home(item) if isinstance(item, Path) else item for item in values]
             setattr(options, name, local if isinstance(value, list) else local[0])
 
 
-def _is_utf_8(text: str) -> bool:
+def _is_utf_8(text: str | bytes) -> bool:
     try:
-        text.encode()
-    except UnicodeEncodeError:
+        text.encode() if isinstance(text, str) else text.decode()
+    except UnicodeError:
         return False
     return True
 

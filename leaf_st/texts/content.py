@@ -151,12 +151,37 @@ _TAGGED = Content("text between tags, as in XML and SGML", "write only the texts
 # A time on one of the first lines, in the forms of .srt and .vtt.
 _TIMED = re.compile(r"(?:.*\n){0,20}?[ \t]*(?:\d+:)?\d\d:\d\d[.,]\d{1,3}[ \t]*-->")
 _SUBTITLES = Content("subtitles with times", "write only the spoken texts, one per line")
+# After comments, a line with ten cells, of which the first is the number of a word.
+_CONLLU = re.compile(r"(?:#.*\n)*\d+(?:[-.]\d+)?\t(?:[^\t\n]*\t){8}")
 _MARK_OF_GIT = re.compile(r"^([<=>])\1{6}(?=[ \r\n])", re.MULTILINE)  # of a conflict between two versions
 # The line before each mail and the first line of its header.
 _MAILS = re.compile(r"From \S+ +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} [ \d]\d \d\d:\d\d.*\n[\w-]+: ")
 _MAILBOX = Content("mails (mbox)", "write only the texts of the mails, one per line")
 _ARCHIVE = Content("a web archive (WARC)", "write only the texts of its records, one per line")
-_NOT_TEXTS = ((_TIMED, _SUBTITLES), (_MAILS, _MAILBOX), (re.compile(r"WARC/\d"), _ARCHIVE))
+_NOT_TEXTS = (
+    (_TIMED, _SUBTITLES),
+    (_MAILS, _MAILBOX),
+    (re.compile(r"WARC/\d"), _ARCHIVE),
+    (_CONLLU, Content("annotated words (CoNLL-U)", "write only the texts, which begin with `# text = `, one per line")),
+    (re.compile(r"__label__\S+ "), Content("texts after labels (fastText)", "remove the labels")),
+    (re.compile(r"\{'[^'\n]*': "), Content("Python dictionaries", "write each with json.dumps into a .jsonl file")),
+    (re.compile(r"data: ?[\[{]"), Content("events of a server (SSE)", "write only their texts, one per line")),
+    (re.compile(r"PMID- ?\d+\s"), Content("records of MEDLINE", "write only their texts, one per line")),
+    (re.compile(r"@\w+\{[^\s,{}]*,[ \t]*\n"), Content("records of BibTeX", "write only their texts, one per line")),
+    (
+        re.compile(r"(?:#.*\n|\n)*msg(?:id|ctxt) \""),
+        Content("messages of gettext", "write only the texts, without quotes, one per line"),
+    ),
+    (
+        re.compile(r"(?:--.*\n|/\*.*\n|\s)*(?:CREATE TABLE[^\n(]*\(|INSERT INTO \S+ (?:VALUES|\()|(?:DROP|SET) .*;)"),
+        Content("an SQL dump", "export the table as csv"),
+    ),
+    (
+        re.compile(r"-----BEGIN [A-Z ]+-----"),
+        Content("an encrypted message, a key or a certificate", "name a file with texts"),
+    ),
+    (re.compile(r"%!PS-Adobe"), Content("a PostScript document", "extract its text into a .txt file")),
+)
 _JSON_STRINGS = Content("JSON strings, with quotes and escapes", "write the texts without them, as `jq -r` does")
 _FEW_LINES = 3  # fewer may be quoted sentences
 _UNNAMED_COLUMNS = Content(

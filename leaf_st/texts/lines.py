@@ -132,6 +132,12 @@ def read_csv(
                     "the table as csv, for example with COPY ... TO ... (FORMAT csv, HEADER)",
                     f", line {records.line_num}",
                 )
+            if delimiter == "\t" and _merges_rows(record):
+                raise source.error(
+                    "expected one row, found several within quotes, as in a table in which quotes belong to the texts: "
+                    "write the table as parquet, or as csv with a library that doubles such quotes",
+                    f", line {records.line_num}",
+                )
             yield _row(record, columns)
     except csv.Error as error:
         # The header itself is broken csv if its names are in quotes, and separated in another way.
@@ -141,6 +147,13 @@ def read_csv(
             f"broken csv ({error}): close every quoted text, and double the quotes inside a text",
             f", after line {records.line_num}",
         ) from error
+
+
+def _merges_rows(record: Record) -> bool:
+    """Return whether each line of ``record``, a row with line ends, has the separators of a complete row."""
+    cells = [cell for cell in record.values() if isinstance(cell, str)]
+    lines = "\t".join(cells).split("\n") if any("\n" in cell for cell in cells) else ()
+    return len(lines) > 1 and len(record) > 1 and all(line.count("\t") == len(record) - 1 for line in lines)
 
 
 def read_tsv(source: SourceFile, columns: Sequence[str], skipped: Counter[str]) -> Iterator[Block]:

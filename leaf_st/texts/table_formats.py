@@ -45,12 +45,22 @@ def listed_files(folder: Path) -> list[Path] | None:
         raise InputError(
             f"{folder}: expected parquet files, found a table of Apache Hudi, which is not read: {_EXPORT}"
         )
-    if any("format-version" in json_or(path, {}) for path in (folder / "metadata").glob("*.metadata.json")):
+    if any(map(_is_of_iceberg, (folder / "metadata").glob("*.metadata.json*"))):
         raise InputError(
             f"{folder}: expected parquet files, found a table of Apache Iceberg, which is not read: {_EXPORT}, for "
             "example with pyiceberg"
         )
+    revisions = folder / "snapshots"
+    if (folder / "refs").is_dir() and revisions.is_dir() and len(list(revisions.iterdir())) > 1:
+        raise InputError(
+            f"{folder}: expected one revision of a data set, found several in a folder of the hub's cache: name one of "
+            f"the folders in {revisions}, such as the folder that refs/main names"
+        )
     return None
+
+
+def _is_of_iceberg(metadata: Path) -> bool:
+    return ".gz" in metadata.suffixes or (metadata.suffix == ".json" and "format-version" in json_or(metadata, {}))
 
 
 def is_cached_copy(path: Path) -> bool:

@@ -256,6 +256,8 @@ def test_a_set_whose_name_is_not_utf_8_is_refused_before_it_is_measured(command,
     refused = _refused(capfd, *command, "set", "caf\udce9")
     assert refused.startswith(f"leaf-st: {argument}: expected ")
     assert r"UTF-8, found 'caf\udce9': rename" in refused
+    refused = _refused(capfd, *command, "set", "caf\udcc3\udca9")  # UTF-8 under another locale
+    assert "set PYTHONUTF8=1" in refused
 
 
 def test_a_home_folder_that_the_shell_left_is_found(recipe, tmp_path, monkeypatch, capfd):

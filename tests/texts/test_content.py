@@ -436,6 +436,48 @@ def test_a_web_archive_is_no_file_of_texts(tmp_path):
         read(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("# sent_id = 1\n# text = Cats.\n1\tCats\tcat\tNOUN\t_\t_\t0\troot\t_\t_\n\n", r"annotated words \(CoNLL-U\)"),
+        ("1-2\tdel\t_\t_\t_\t_\t_\t_\t_\t_\n1\tde\tde\tADP\t_\t_\t3\tcase\t_\t_\n", r"annotated words \(CoNLL-U\)"),
+        ("__label__cats __label__pets Cats sleep.\n", r"texts after labels \(fastText\)"),
+        ("{'text': 'Cats sleep.'}\n", "Python dictionaries"),
+        ('data: {"text": "Cats"}\n\ndata: [DONE]\n', r"events of a server \(SSE\)"),
+        ("PMID- 123\nTI  - Cats.\n", "records of MEDLINE"),
+        ("@article{cats2020,\n  title = {Cats}\n}\n", "records of BibTeX"),
+        ('# German\nmsgid ""\nmsgstr ""\n', "messages of gettext"),
+        ("-- dump\nSET NAMES = utf8;\nCREATE TABLE t (id int);\n", "an SQL dump"),
+        ("/*!40101 SET NAMES utf8 */;\nINSERT INTO `t` VALUES (1);\n", "an SQL dump"),
+        ("-----BEGIN PGP MESSAGE-----\n\nhQ\n", "an encrypted message, a key or a certificate"),
+        ("%!PS-Adobe-3.0\n", "a PostScript document"),
+    ],
+)
+def test_records_of_other_programs_are_no_texts(tmp_path, content, found):
+    (tmp_path / "a.txt").write_text(content)
+    with pytest.raises(InputError, match=f"expected one text per line, found {found}: "):
+        read(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "1\tcats\tdogs",
+        "__init__ is a method",
+        "{'a', 'b'} is a set of {",
+        "data: a word of Latin",
+        "@anna {see below}, cats",
+        "SET theory",
+        "INSERT INTO is a statement of SQL",
+        "-----BEGIN-----",
+        "# 1 on the list",
+    ],
+)
+def test_a_text_that_begins_like_a_record_is_a_text(tmp_path, line):
+    (tmp_path / "a.txt").write_text(f"{line}\nCats sleep.\n")
+    assert read(tmp_path / "a.txt")[0] == [line, "Cats sleep."]
+
+
 def test_a_table_of_tabs_without_names_is_no_file_of_texts(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("".join(f"{number}\tcats and {number} dogs\n" for number in range(10)))

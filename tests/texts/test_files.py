@@ -594,3 +594,12 @@ def test_tables_beside_a_beir_folder_are_counted(tmp_path):
     found, skipped = rows(tmp_path)
     assert [row.text for row in found] == ["a text of corpus"]
     assert skipped == {"beside the files of a BEIR folder": 1}
+
+
+def test_rows_that_quotes_merge_are_refused_and_quoted_line_ends_are_read(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text('id\ttext\n1\t"Cats\n2\tsleep\n3\tlong."\n')
+    with pytest.raises(InputError, match=r"a\.tsv, line 4: expected one row, found several within quotes"):
+        rows(path)
+    path.write_text('id\ttext\n1\t"Cats\n\tsleep\nlong."\n2\t"Dogs\tbark."\n')
+    assert [text.text for text in rows(path)[0]] == ["Cats\n\tsleep\nlong.", "Dogs\tbark."]

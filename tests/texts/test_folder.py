@@ -1,3 +1,4 @@
+import gzip
 import json
 import shutil
 from collections import Counter
@@ -256,3 +257,23 @@ def test_tables_of_other_formats_are_refused(tmp_path, name, content, format):
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=f"found a table of {format}, which is not read: write the current rows"):
         rows(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["00001-6f1e.gz.metadata.json", "v1.metadata.json.gz"])
+def test_compressed_metadata_of_iceberg_is_recognised(tmp_path, name):
+    write(tmp_path / "data" / "a.parquet", "cats")
+    (tmp_path / "metadata").mkdir()
+    (tmp_path / "metadata" / name).write_bytes(gzip.compress(b'{"format-version": 2}'))
+    with pytest.raises(InputError, match="found a table of Apache Iceberg, which is not read"):
+        rows(tmp_path)
+
+
+def test_a_repository_in_the_hub_s_cache_needs_one_revision(tmp_path):
+    write(tmp_path / "snapshots" / "aaa" / "a.parquet", "cats")
+    (tmp_path / "refs").mkdir()
+    (tmp_path / "refs" / "main").write_text("aaa")
+    assert texts(tmp_path) == ["cats"]
+    write(tmp_path / "snapshots" / "bbb" / "a.parquet", "dogs")
+    with pytest.raises(InputError, match="expected one revision of a data set, found several in a folder of the hub's"):
+        rows(tmp_path)
+    assert texts(tmp_path / "snapshots" / "bbb") == ["dogs"]
