@@ -18,7 +18,7 @@ from leaf_st.cli.console import messages_shown
 from leaf_st.errors import InputError, exit_on_error
 from leaf_st.hub.session import limit_waits
 from leaf_st.hub.settings import check_numbers
-from leaf_st.recipe.types import path_problem
+from leaf_st.recipe.types import path_problem, utf_8_problem
 
 _PROGRAM = "leaf-st"
 _EPILOG = "The method: https://arxiv.org/abs/2509.12539. Repeat an interrupted command to resume it."
@@ -98,22 +98,12 @@ def _use_local_paths(options: argparse.Namespace) -> None:
         for item in values:
             if isinstance(item, Path) and (problem := path_problem(item)):
                 raise InputError(f"{name}: {problem}")
-            if isinstance(item, str) and not _is_utf_8(item):
-                remedy = "rename the file, or correct the text"
-                if _is_utf_8(os.fsencode(item)):
-                    remedy = f"set PYTHONUTF8=1, because the locale has the encoding {sys.getfilesystemencoding()}"
-                raise InputError(f"{name}: expected UTF-8, found {item!r}: {remedy}")
+            remedy = "rename the file, or correct the text"
+            if isinstance(item, str) and (problem := utf_8_problem(item, "UTF-8", remedy)):
+                raise InputError(f"{name}: {problem}")
         if isinstance(value, list | Path):
             local = [_at_home(item) if isinstance(item, Path) else item for item in values]
             setattr(options, name, local if isinstance(value, list) else local[0])
-
-
-def _is_utf_8(text: str | bytes) -> bool:
-    try:
-        text.encode() if isinstance(text, str) else text.decode()
-    except UnicodeError:
-        return False
-    return True
 
 
 def _at_home(path: Path) -> Path:

@@ -2,7 +2,9 @@
 
 import os
 import re
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -28,13 +30,24 @@ class Named:
     name: str
 
 
+def utf_8_problem(text: str, expected: str, remedy: str) -> str | None:
+    """Return what was ``expected``, what was found, and the ``remedy``, if ``text`` is not UTF-8; None if it is."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        with suppress(UnicodeError):
+            os.fsencode(text).decode()  # UTF-8 that Python has read in another encoding
+            remedy = f"set PYTHONUTF8=1, because the locale has the encoding {sys.getfilesystemencoding()}"
+        return f"expected {expected}, found {text!r}: {remedy}"
+    return None
+
+
 def path_problem(path: str | Path) -> str | None:
     """Return why ``path`` is not usable as a local path: a URL, or a name that is not UTF-8. None if it is usable."""
     text = str(path)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # the record of a run is UTF-8, and Arrow opens no other path
-        return f"expected a path in UTF-8, found {text!r}: rename the file or folder"
+    # The record of a run is UTF-8, and Arrow opens no other path.
+    if problem := utf_8_problem(text, "a path in UTF-8", "rename the file or folder"):
+        return problem
     if not _URL.match(text):
         return None
     if "://" not in text:  # Path drops the second slash
