@@ -204,9 +204,9 @@ def set_max_length(model: SentenceTransformer, max_length: int | None, role: str
                     f"{max_length}: raise {key}"
                 )
             transformer.max_seq_length = max_length
-        elif own is not None and positions is not None and own > positions:
+        elif positions is not None and (own is None or own > positions):
             is_longrope = positions_of_longrope(transformer) is not None
-            if is_longrope or own > transformer.model.config.max_position_embeddings:
+            if own is not None and (is_longrope or own > transformer.model.config.max_position_embeddings):
                 warn_once(
                     f"{role} {name} reads {positions:,} tokens of a text, the positions of transformers' class "
                     f"{type(transformer.model).__name__}: its files state {own:,}"

@@ -50,8 +50,8 @@ def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedMode
     if config.to_dict().get("per_layer_config"):
         raise InputError(
             "student.layers: expected a config without values for single layers, because the kept layers get new "
-            f"numbers, found per_layer_config in the config of the model type {config.model_type}: leave out "
-            "student.layers and name a smaller student.backbone"
+            f"numbers, found per_layer_config in the config of the model type {config.model_type}: set "
+            "student.layers=None and name a smaller student.backbone"
         )
     name = _name_of_stack(model, count)
     config.num_hidden_layers = len(layers)
@@ -85,7 +85,7 @@ def _name_of_stack(model: PreTrainedModel, count: int) -> str:
         found = f"{len(stacks)} such stacks" if stacks else "no such stack"
         raise InputError(
             f"student.layers: expected a model with one stack of {count} layers, found {found} in model type "
-            f"{model.config.model_type}: leave student.layers out and name a smaller student.backbone"
+            f"{model.config.model_type}: set student.layers=None and name a smaller student.backbone"
         )
     return stacks[0]
 
@@ -150,7 +150,7 @@ def _values(layer: nn.Module) -> dict[str, Any]:
 def _not_picked(model_type: str, layers: Sequence[int], problem: str) -> InputError:
     return InputError(
         f"student.layers: expected a model type whose layers can be picked, found {model_type}, where a "
-        f"model of the layers {_listed(layers)} {problem}: leave student.layers out and name a smaller student.backbone"
+        f"model of the layers {_listed(layers)} {problem}: set student.layers=None and name a smaller student.backbone"
     )
 
 

@@ -1,10 +1,12 @@
 """Opening the teacher of a `TeacherSpec`: the only module that knows all kinds of teachers."""
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,8 @@ from leaf_st.texts import Text
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+_warn_once = cache(logging.getLogger(__name__).warning)  # a command names its teacher several times
 
 
 def kind_of(spec: TeacherSpec) -> TeacherKind:
@@ -191,7 +195,12 @@ def _copy_of(recorded: TeacherSpec | None, record: Mapping[str, Any], folder: st
         return None
     copy = replace(recorded, model=folder, revision=None)
     with suppress(InputError):  # of a damaged folder, which is named when it is loaded
-        return copy if _other_revision(copy, known) is None else None
+        if _other_revision(copy, known) is None:
+            return copy
+        _warn_once(
+            f"teacher {folder}: its files are not those of {known.teacher}, from which the student learned: asymmetric "
+            "results mean nothing unless both teachers have one vector space"
+        )
     return None
 
 

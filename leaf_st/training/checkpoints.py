@@ -198,11 +198,11 @@ class RemoveOld(TrainerCallback):
     a limit of 1, it would also remove the newest checkpoint at the end, and the copies that a user made.
 
     Args:
-        limit: Number of checkpoints to keep; None for all.
+        limit: Number of checkpoints to keep; for all, None or, as in transformers, a number below 1.
     """
 
     def __init__(self, limit: int | None) -> None:
-        self._limit = limit
+        self._limit = limit if limit is not None and limit > 0 else None
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Remove old checkpoints, after `SaveByTheClock` has moved those that the recipe did not ask for."""

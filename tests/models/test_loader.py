@@ -253,6 +253,14 @@ def test_a_tokenizer_may_have_no_limit(tiny_teacher_folder, length, tmp_path):
     assert _load(folder).max_seq_length == _load(folder)[0].model.config.max_position_embeddings
 
 
+@pytest.mark.parametrize("length", [10**30, 2000])
+def test_a_length_above_the_positions_is_the_number_of_positions(tiny_teacher_folder, length, tmp_path):
+    path = shutil.copytree(tiny_teacher_folder, tmp_path / "model") / "sentence_bert_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "max_seq_length": length}))
+    model = _load(path.parent)
+    assert model.max_seq_length == model[0].model.config.max_position_embeddings
+
+
 @pytest.mark.parametrize("length", [1, 2])
 def test_a_length_without_room_for_a_token_of_the_text_is_refused(tiny_teacher_folder, length, tmp_path):
     path = shutil.copytree(tiny_teacher_folder, tmp_path / "model") / "sentence_bert_config.json"

@@ -117,7 +117,8 @@ def test_values_for_single_layers_are_no_values_for_the_picked_layers(tmp_path):
     model = load_model(save_family("bert", tmp_path), device="cpu")[0].model
     model.config.per_layer_config = {1: {"intermediate_size": 8}}
     with pytest.raises(
-        InputError, match=r"^student\.layers: .* found per_layer_config in the config of the model type bert: leave"
+        InputError,
+        match=r"^student\.layers: .* found per_layer_config in the config of the model type bert: set student",
     ):
         keep_layers(model, [0, 5])
     assert model.config.num_hidden_layers == 6
@@ -127,7 +128,7 @@ def test_values_for_single_layers_are_no_values_for_the_picked_layers(tmp_path):
 def test_a_layer_that_computes_with_its_number_is_refused(layers):
     message = (
         r"^student\.layers: .* found diffllama, where a model of the layers [\d,]+ computes in layer \d with "
-        r"self_attn\.lambda_init=.* in place of .*: leave student\.layers out"
+        r"self_attn\.lambda_init=.* in place of .*: set student\.layers=None"
     )
     with pytest.raises(InputError, match=message):
         keep_layers(_model("DiffLlama"), layers)
@@ -142,7 +143,7 @@ def test_the_first_layers_keep_the_values_of_their_numbers():
 
 def test_a_layer_that_computes_with_the_number_of_layers_is_refused():
     width = {"kv_lora_rank": 8, "q_lora_rank": 8, "qk_nope_head_dim": 4, "qk_rope_head_dim": 4, "v_head_dim": 8}
-    expected = r"found minicpm3, .* computes in layer 0 with residual_scale=1\.0 in place of 0\.5: leave"
+    expected = r"found minicpm3, .* computes in layer 0 with residual_scale=1\.0 in place of 0\.5: set student"
     with pytest.raises(InputError, match=expected):
         keep_layers(_model("MiniCPM3", scale_depth=1, **width), (0,))
 
@@ -169,6 +170,8 @@ def test_a_list_of_the_numbers_of_all_layers_or_for_all_layers_is_not_picked():
 def test_a_model_that_cannot_have_fewer_layers_is_one_line():
     width = {"vocab_size_per_layer_input": 30, "hidden_size_per_layer_input": 8, "laurel_rank": 4}
     shared = {"num_kv_shared_layers": 2, "layer_types": ["full_attention", "sliding_attention"] * 2}
-    expected = r"found gemma3n_text, where a model of the layers 0,3 cannot be made \(ValueError: The set .*\): leave"
+    expected = (
+        r"found gemma3n_text, where a model of the layers 0,3 cannot be made \(ValueError: The set .*\): set student"
+    )
     with pytest.raises(InputError, match=expected):
         keep_layers(_model("Gemma3nText", **width, **shared), (0, 3))

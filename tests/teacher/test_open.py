@@ -109,7 +109,7 @@ def test_a_teacher_whose_files_changed_is_not_that_of_the_student(prompted, tmp_
     load(folder, asymmetric=True, teacher=str(prompted))
 
 
-def test_a_teacher_that_was_moved_is_named_and_keeps_its_settings_in_its_new_folder(prompted, tmp_path):
+def test_a_teacher_that_was_moved_is_named_and_keeps_its_settings_in_its_new_folder(prompted, tmp_path, caplog):
     old, new = tmp_path / "old", tmp_path / "new"
     shutil.copytree(prompted, old)
     folder = _distilled(tmp_path / "student", TeacherSpec(model=str(old), max_length=14, precision="bfloat16"))
@@ -123,8 +123,10 @@ def test_a_teacher_that_was_moved_is_named_and_keeps_its_settings_in_its_new_fol
         with pytest.raises(InputError, match=message):
             call()
     assert teacher_spec(folder, str(new)) == replace(before, model=str(new))
+    assert "its files are not those" not in caplog.text
     save_file(load_file(new / "model.safetensors"), new / "model.safetensors", {"another": "file"})
     assert teacher_spec(folder, str(new)) == TeacherSpec(str(new), prompts=before.prompts, precision="float32")
+    assert f"teacher {new}: its files are not those of {old}, from which the student learned" in caplog.text
 
 
 def test_a_student_without_a_record_leaves_the_teacher_its_prompts(prompted, tiny_student, tmp_path):

@@ -230,6 +230,12 @@ def test_checkpoints_by_the_clock_do_not_push_out_those_asked_for(tmp_path, reci
     assert not _steps(tmp_path / "checkpoints" / "passing")
 
 
+@pytest.mark.parametrize("limit", [0, -1, None])
+def test_all_checkpoints_are_kept_without_a_limit(tmp_path, recipe, store, changed, limit):
+    train(changed(recipe, max_steps=4, eval_steps=1, save_steps=1, save_total_limit=limit), store, tmp_path)
+    assert _steps(tmp_path / "checkpoints") == [1, 2, 3, 4]
+
+
 def test_a_training_goes_on_from_a_checkpoint_by_the_clock(tmp_path, recipe, store, changed, monkeypatch):
     short = changed(recipe, max_steps=12, eval_steps=6, save_steps=6)
     train(short, store, tmp_path / "whole")
