@@ -47,7 +47,7 @@ _ROOT = (
     *("*.safetensors", "*.safetensors.index.json", "config.json", "config_sentence_transformers.json", "modules.json"),
     *("sentence_*_config.json", "router_config.json", "adapter_config.json", "tokenizer*.json", "added_tokens.json"),
     *("special_tokens_map.json", "vocab.*", "merges.txt", "*.model", "preprocessor_config.json"),
-    *("processor_config.json", "chat_template.*"),
+    *("processor_config.json", "chat_template.*", "wordembedding_config.json", "*tokenizer_config.json"),
 )
 _MODULE = ("*.json", "*.txt", "*.safetensors", "*.model", "*.bin", "*.jinja")  # in the folder of a module
 _NO_MODULES = (".", "onnx", "openvino")  # how the names of folders begin that hold no module

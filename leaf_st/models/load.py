@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Router, Transformer
+from sentence_transformers.sentence_transformer.modules import Router, Transformer, WordEmbeddings
 from sentence_transformers.util import get_device_name
 from torch import nn
 
@@ -264,9 +264,14 @@ def _check_vectors(vectors: torch.Tensor, model: SentenceTransformer, what: str)
     if stated is not None and vectors.shape[1] != stated:
         raise InputError(
             f"{what}: expected vectors of dimension {stated}, which its modules state, found {vectors.shape[1]}: "
-            "correct the dimension in the folder of the pooling module"
+            "correct the dimension in the folder of the pooling module, or name a model that states its dimension"
         )
     if not vectors.isfinite().all():
+        if isinstance(model[0], WordEmbeddings):
+            raise InputError(
+                f"{what}: expected a finite vector of each text, found NaN or infinite values for a text of words that "
+                "the model does not know: name a model that gives such texts a finite vector"
+            )
         float32 = "set teacher.precision=float32, or " if vectors.dtype != torch.float32 else ""
         raise InputError(f"{what}: expected finite vectors, found NaN or infinite values: {float32}{_CHECK_FILES}")
 

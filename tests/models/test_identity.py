@@ -8,6 +8,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, WordEmbeddings
 from sentence_transformers.sentence_transformer.modules.tokenizer import WhitespaceTokenizer
 
+from leaf_st.models.find import content_hash
 from leaf_st.models.identity import Identity, identify
 from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
@@ -101,6 +102,17 @@ def test_a_table_of_words_has_an_identity():
         identify(model).revision for model in (_words(), _words(stop_words={"a"}), _words(do_lower_case=False))
     }
     assert len(revisions) == 3
+
+
+def test_the_files_of_a_table_of_words_are_part_of_its_hash(tmp_path):
+    hashes = set()
+    for number, settings in enumerate([{}, {"stop_words": {"a"}}, {"do_lower_case": False}]):
+        folder = tmp_path / str(number)
+        _words(**settings).save_pretrained(str(folder), create_model_card=False)
+        hashes.add(content_hash(folder))
+    config = folder / "wordembedding_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "max_seq_length": 2}))
+    assert len({*hashes, content_hash(folder)}) == 4
 
 
 def test_student_and_teacher_are_a_third_model():

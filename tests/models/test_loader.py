@@ -7,7 +7,16 @@ import torch
 from families import POSITIONS, WIDTH, save_family, save_teacher
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, StaticEmbedding, Transformer
+from sentence_transformers.sentence_transformer.modules import (
+    LSTM,
+    Dense,
+    Normalize,
+    Pooling,
+    StaticEmbedding,
+    Transformer,
+    WordEmbeddings,
+)
+from sentence_transformers.sentence_transformer.modules.tokenizer import WhitespaceTokenizer
 from torch import nn
 from transformers import XLNetConfig, XLNetModel
 
@@ -405,6 +414,15 @@ def test_weights_that_are_not_finite_are_named(tiny_teacher_folder, tmp_path, pr
         InputError, match=rf"^teacher .*: expected finite vectors, found NaN or infinite values: {remedy}"
     ):
         _load(folder, role="teacher", precision=precision)
+
+
+def test_a_model_without_a_finite_vector_of_an_unknown_word_is_named(tmp_path):
+    tokenizer = WhitespaceTokenizer(["cats"])
+    words = WordEmbeddings(tokenizer, np.ones((1, 8), dtype=np.float32), max_seq_length=4)
+    model = SentenceTransformer(modules=[words, LSTM(8, 4, 1, 0.0, True), Pooling(8, "max")], device="cpu")
+    model.save_pretrained(str(tmp_path / "model"))
+    with pytest.raises(InputError, match="found NaN or infinite values for a text of words that the model does not kn"):
+        _load(tmp_path / "model", role="teacher")
 
 
 @pytest.mark.parametrize(("role", "said"), [("teacher", 1), ("student backbone", 0)])
