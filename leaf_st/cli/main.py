@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.reconfigure(errors="replace")  # a console may lack characters of the texts it shows
     with exit_on_error(_PROGRAM, _RESUME_HINT):
         _require_current_folder()
+        _require_docstrings()
         options = build_parser().parse_args(arguments)
         _require_temporary_folder()
         # A notebook sets its own backend for the commands of its shell too, and matplotlib refuses an unknown one.
@@ -61,6 +62,14 @@ def _require_current_folder() -> None:
         os.getcwd()
     except FileNotFoundError:  # torch and transformers cannot be imported there
         raise InputError("the current folder does not exist any more: change to another folder") from None
+
+
+def _require_docstrings() -> None:
+    if sys.flags.optimize > 1:
+        raise InputError(
+            f"PYTHONOPTIMIZE (python -O): expected 0 or 1, because transformers reads its own docstrings, found "
+            f"{sys.flags.optimize}: unset it"
+        )
 
 
 def _require_temporary_folder() -> None:

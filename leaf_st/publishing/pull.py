@@ -70,7 +70,8 @@ def pull(name: str, folder: Path, revision: str | None = None) -> None:
         require_safe(source, name)  # the copy would contain the files behind all links
         require_intact(source)
         if (damage := damaged_settings(source)) is not None:
-            raise ModelError(name, f"{damage}: name another revision or model")
+            again = f", or delete {source}, to download it again" if source.parent.name == "snapshots" else ""
+            raise ModelError(name, f"{damage}: name another revision or model{again}")
         replace_folder(folder, lambda fresh: _copy(source, fresh))
 
 

@@ -14,8 +14,8 @@ _OF_ALL_LAYERS = ("eos_token_id", "pos_att_type")
 
 
 def last_layers(count: int, of: int) -> tuple[int, ...]:
-    """Return ``count`` of the layers 0 to ``of`` - 1: the first layer and the last layers."""
-    return (0, *range(of - count + 1, of))
+    """Return ``count`` of the layers 0 to ``of`` - 1: the first layer and the last layers; of one, the last layer."""
+    return (of - 1,) if count == 1 else (0, *range(of - count + 1, of))
 
 
 def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:

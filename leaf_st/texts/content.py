@@ -153,6 +153,8 @@ _TIMED = re.compile(r"(?:.*\n){0,20}?[ \t]*(?:\d+:)?\d\d:\d\d[.,]\d{1,3}[ \t]*--
 _SUBTITLES = Content("subtitles with times", "write only the spoken texts, one per line")
 # After comments, a line with ten cells, of which the first is the number of a word.
 _CONLLU = re.compile(r"(?:#.*\n)*\d+(?:[-.]\d+)?\t(?:[^\t\n]*\t){8}")
+# Three lines of cells, of which the last is a tag, also beyond the end of a sentence.
+_TAGS = re.compile(r"(?:-DOCSTART-.*\n\s*)?(?:\S+(?:[ \t]\S+){0,4}[ \t](?:O|[BIESLU]-\w+)\s*\n\s*){3}")
 _MARK_OF_GIT = re.compile(r"^([<=>])\1{6}(?=[ \r\n])", re.MULTILINE)  # of a conflict between two versions
 # The line before each mail and the first line of its header.
 _MAILS = re.compile(r"From \S+ +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} [ \d]\d \d\d:\d\d.*\n[\w-]+: ")
@@ -163,6 +165,7 @@ _NOT_TEXTS = (
     (_MAILS, _MAILBOX),
     (re.compile(r"WARC/\d"), _ARCHIVE),
     (_CONLLU, Content("annotated words (CoNLL-U)", "write only the texts, which begin with `# text = `, one per line")),
+    (_TAGS, Content("words with tags (CoNLL)", "write only the texts, one per line")),
     (re.compile(r"__label__\S+ "), Content("texts after labels (fastText)", "remove the labels")),
     (re.compile(r"\{'[^'\n]*': "), Content("Python dictionaries", "write each with json.dumps into a .jsonl file")),
     (re.compile(r"data: ?[\[{]"), Content("events of a server (SSE)", "write only their texts, one per line")),

@@ -95,3 +95,11 @@ def test_a_home_that_cannot_hold_files_is_not_used_for_mteb(tmp_path, capsys, mo
     main(["models"])
     assert ("MTEB_CACHE" in os.environ) == has_cache
     assert not list(tmp_path.iterdir())
+
+
+def test_an_interpreter_without_docstrings_is_named():
+    done = subprocess.run(
+        [sys.executable, "-OO", "-m", "leaf_st", "models"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("leaf-st: PYTHONOPTIMIZE (python -O): expected 0 or 1, because transformers reads")

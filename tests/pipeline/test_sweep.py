@@ -227,17 +227,18 @@ def test_several_processes_are_refused(place, tmp_path, monkeypatch, capsys):
 
 def test_names_of_students(recipe, tiny_teacher_folder):
     backbone = replace(recipe, student=StudentSpec(backbone=str(tiny_teacher_folder), max_length=16))
-    found = members(backbone, ["3", "0,5+900", "static"])
+    found = members(backbone, ["3", "0,5+900", "static", "1"])
     assert {name: member.student.layers for name, member in found.items()} == {
         "3": (0, 4, 5),
         "0,5+900": (0, 5),
         "static": None,
+        "1": (5,),
     }
-    assert [found[name].student.vocabulary for name in found] == [None, 900, None]
+    assert [found[name].student.vocabulary for name in found] == [None, 900, None, None]
     assert found["3"].student.backbone == str(tiny_teacher_folder)
     assert found["3"].student.max_length == 16
     assert found["static"].student.static
-    assert [member.name for member in found.values()] == ["tiny-3", "tiny-0,5+900", "tiny-static"]
+    assert [member.name for member in found.values()] == ["tiny-3", "tiny-0,5+900", "tiny-static", "tiny-1"]
 
 
 def test_the_texts_are_cut_to_what_the_students_read(recipe, tmp_path):

@@ -441,6 +441,8 @@ def test_a_web_archive_is_no_file_of_texts(tmp_path):
     [
         ("# sent_id = 1\n# text = Cats.\n1\tCats\tcat\tNOUN\t_\t_\t0\troot\t_\t_\n\n", r"annotated words \(CoNLL-U\)"),
         ("1-2\tdel\t_\t_\t_\t_\t_\t_\t_\t_\n1\tde\tde\tADP\t_\t_\t3\tcase\t_\t_\n", r"annotated words \(CoNLL-U\)"),
+        ("-DOCSTART- -X- -X- O\n\nEU NNP B-NP B-ORG\nrejects VBZ B-VP O\n\nPeter NNP B-NP B-PER\n", r"words with tags"),
+        ("Cats\tB-MISC\nsleep\tO\n.\tO\n", r"words with tags \(CoNLL\)"),
         ("__label__cats __label__pets Cats sleep.\n", r"texts after labels \(fastText\)"),
         ("{'text': 'Cats sleep.'}\n", "Python dictionaries"),
         ('data: {"text": "Cats"}\n\ndata: [DONE]\n', r"events of a server \(SSE\)"),
@@ -455,7 +457,7 @@ def test_a_web_archive_is_no_file_of_texts(tmp_path):
 )
 def test_records_of_other_programs_are_no_texts(tmp_path, content, found):
     (tmp_path / "a.txt").write_text(content)
-    with pytest.raises(InputError, match=f"expected one text per line, found {found}: "):
+    with pytest.raises(InputError, match=f"expected one text per line, found {found}"):
         read(tmp_path / "a.txt")
 
 

@@ -10,7 +10,8 @@
 Binary and base64 values are float32 numbers in little-endian order.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +26,7 @@ from leaf_st.texts.files import local_source
 from leaf_st.texts.folder import table_files
 
 _ROW_FORMATS = (".jsonl", ".csv", ".tsv")
+_DIGITS = re.compile(r"(\d+)")
 
 
 class VectorFiles(Protocol):
@@ -51,6 +53,26 @@ def is_here(table: TextsSpec, column: str) -> bool:
     return all(Path(place).expanduser().exists() for place in places)
 
 
+def _require_order(paths: Sequence[Path], source: Path) -> None:
+    """Check that the order of ``paths`` by name is their order by number, as Dask writes and counts part.10."""
+    by_number = sorted(paths, key=_numbers_and_texts)
+    for path, expected in zip(paths, by_number, strict=True):
+        if path != expected:
+            raise FieldError(
+                "texts",
+                "source",
+                "expected files whose order by name is their order by number, because row i of the array belongs to "
+                f"row i of all files, found {path.name} before {expected.name}: write the rows into one file, or give "
+                "the numbers in the names leading zeros",
+                source,
+            )
+
+
+def _numbers_and_texts(path: Path) -> list[list[int | str]]:
+    # Every second piece consists of digits.
+    return [[int(piece) if n % 2 else piece for n, piece in enumerate(_DIGITS.split(part))] for part in path.parts]
+
+
 def open_vectors(table: TextsSpec, column: str) -> VectorFiles:
     """Open the vectors of ``table`` in its ``column``, or in the file ``column`` if its name ends in .npy.
 
@@ -72,6 +94,7 @@ def open_vectors(table: TextsSpec, column: str) -> VectorFiles:
     if column.endswith(".npz"):
         raise FieldError(*FIELD, f"expected a column or a .npy file, found {column}: save its array with np.save")
     if column.endswith(".npy"):
+        _require_order(paths, source)
         return Array(Path(column).expanduser())
     endings = {path.suffix.lower() for path in paths}
     if endings <= set(FORMATS):

@@ -215,3 +215,17 @@ def test_missing_columns_files_and_forms_are_named(tmp_path):
     (tmp_path / "v.npy").write_bytes(b"no array")
     with pytest.raises(InputError, match=r"v\.npy: cannot be read"):
         open_vectors(TextsSpec(str(tmp_path / "t.txt")), str(tmp_path / "v.npy"))
+
+
+def test_files_of_another_order_by_number_have_no_rows_of_an_array(tmp_path):
+    np.save(tmp_path / "v.npy", VECTORS)
+    table = tmp_path / "table"
+    table.mkdir()
+    for number in (2, 9):
+        pq.write_table(pa.table({"text": ["cats"]}), table / f"part.{number}.parquet")
+    assert open_vectors(TextsSpec(str(table)), str(tmp_path / "v.npy")).rows == len(VECTORS)
+    pq.write_table(pa.table({"text": ["cats"]}), table / "part.10.parquet")
+    with pytest.raises(
+        InputError, match=r"found part\.10\.parquet before part\.2\.parquet: write the rows into one file"
+    ):
+        open_vectors(TextsSpec(str(table)), str(tmp_path / "v.npy"))
