@@ -1,6 +1,5 @@
 """Errors that users see, and the exit codes of commands."""
 
-import codecs
 import errno
 import os
 import re
@@ -154,12 +153,12 @@ def exit_on_error(program: str, resume_hint: str) -> Iterator[None]:
         print(f"\nstopped; {resume_hint}", file=sys.stderr)
         sys.exit(130)
     except UnicodeEncodeError as error:
-        found, own = (codecs.lookup(name).name for name in (error.encoding, sys.getfilesystemencoding()))
-        if found == "utf-8" or found != own:
+        encoding = sys.getfilesystemencoding()
+        if encoding == "utf-8" or _is_file_name(error.object):
             raise
         _exit(
             program,
-            f"expected names of files in {error.encoding}, the encoding of the locale, found {error.object!r}: set "
+            f"expected names of files in {encoding}, the encoding of the locale, found {error.object!r}: set "
             "PYTHONUTF8=1, or use another name",
         )
     except BrokenPipeError:
@@ -191,6 +190,14 @@ def exit_on_error(program: str, resume_hint: str) -> Iterator[None]:
         elif _is_unreadable(unreadable):
             remedy = "this file cannot be read: change its permissions or use another file"
         _exit(program, f"{reason}: {name}; {remedy}")
+
+
+def _is_file_name(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _open_closed_streams() -> None:

@@ -23,6 +23,7 @@ from leaf_st.recipe.types import path_problem, utf_8_problem
 _PROGRAM = "leaf-st"
 _EPILOG = "The method: https://arxiv.org/abs/2509.12539. Repeat an interrupted command to resume it."
 _SECONDS_WITHOUT_BAR = "3"  # a shorter wait needs no progress bar
+_CORRECT = "rename the file, or correct the text"
 _RESUME_HINT = "the same command resumes embedding, training, evaluation and publishing"
 
 
@@ -32,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.reconfigure(errors="replace")  # a console may lack characters of the texts it shows
     with exit_on_error(_PROGRAM, _RESUME_HINT):
         _require_current_folder()
-        _require_docstrings()
         options = build_parser().parse_args(arguments)
+        _require_docstrings()
         _require_temporary_folder()
         # A notebook sets its own backend for the commands of its shell too, and matplotlib refuses an unknown one.
         os.environ["MPLBACKEND"] = "svg"
@@ -67,8 +68,8 @@ def _require_current_folder() -> None:
 def _require_docstrings() -> None:
     if sys.flags.optimize > 1:
         raise InputError(
-            f"PYTHONOPTIMIZE (python -O): expected 0 or 1, because transformers reads its own docstrings, found "
-            f"{sys.flags.optimize}: unset it"
+            "PYTHONOPTIMIZE or python -OO: expected at most 1, because transformers reads its own docstrings, found "
+            f"{sys.flags.optimize}: unset the variable, or leave out -OO"
         )
 
 
@@ -107,8 +108,7 @@ def _use_local_paths(options: argparse.Namespace) -> None:
         for item in values:
             if isinstance(item, Path) and (problem := path_problem(item)):
                 raise InputError(f"{name}: {problem}")
-            remedy = "rename the file, or correct the text"
-            if isinstance(item, str) and (problem := utf_8_problem(item, "UTF-8", remedy)):
+            if isinstance(item, str) and (problem := utf_8_problem(item, "UTF-8", _CORRECT)):
                 raise InputError(f"{name}: {problem}")
         if isinstance(value, list | Path):
             local = [_at_home(item) if isinstance(item, Path) else item for item in values]

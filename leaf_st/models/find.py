@@ -47,9 +47,11 @@ _ROOT = (
     *("*.safetensors", "*.safetensors.index.json", "config.json", "config_sentence_transformers.json", "modules.json"),
     *("sentence_*_config.json", "router_config.json", "adapter_config.json", "tokenizer*.json", "added_tokens.json"),
     *("special_tokens_map.json", "vocab.*", "merges.txt", "*.model", "preprocessor_config.json"),
-    *("processor_config.json", "chat_template.*", "wordembedding_config.json", "*tokenizer_config.json"),
+    *("processor_config.json", "chat_template.*"),
 )
 _MODULE = ("*.json", "*.txt", "*.safetensors", "*.model", "*.bin", "*.jinja")  # in the folder of a module
+# The vocabulary of BARTpho, and settings of word embeddings: earlier versions did not hash them.
+_LATER = ("dict.txt", "wordembedding_config.json", "*tokenizer_config.json")
 _NO_MODULES = (".", "onnx", "openvino")  # how the names of folders begin that hold no module
 # The files that version 0.1 hashed: its stores and records hold that hash.
 _FIRST = ("**/*.safetensors", "config.json", "*/config.json", "modules.json", "tokenizer.json", "vocab.txt")
@@ -197,7 +199,7 @@ def files_of_vectors(folder: Path) -> set[Path]:
 
 def _files_read(folder: Path, code: bool) -> set[Path]:
     others = (*TOKEN_TABLES, "*.py") if code and _runs_own_code(folder) else TOKEN_TABLES
-    in_root = (*_ROOT, "dict.txt", *others)  # dict.txt is the vocabulary of BARTpho
+    in_root = (*_ROOT, *_LATER, *others)
     modules = {part for part, _ in parts_of(folder)} - {folder}
     has_templates = _reads_templates(folder)
 

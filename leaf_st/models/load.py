@@ -204,7 +204,7 @@ def set_max_length(model: SentenceTransformer, max_length: int | None, role: str
                     f"{max_length}: raise {key}"
                 )
             transformer.max_seq_length = max_length
-        elif positions is not None and (own is None or own > positions):
+        elif positions is not None and (_has_table_of_positions(model) if own is None else own > positions):
             is_longrope = positions_of_longrope(transformer) is not None
             if own is not None and (is_longrope or own > transformer.model.config.max_position_embeddings):
                 warn_once(
@@ -264,13 +264,13 @@ def _check_vectors(vectors: torch.Tensor, model: SentenceTransformer, what: str)
     if stated is not None and vectors.shape[1] != stated:
         raise InputError(
             f"{what}: expected vectors of dimension {stated}, which its modules state, found {vectors.shape[1]}: "
-            "correct the dimension in the folder of the pooling module, or name a model that states its dimension"
+            "correct the dimension in the folder of the pooling module, or name another model"
         )
     if not vectors.isfinite().all():
         if isinstance(model[0], WordEmbeddings):
             raise InputError(
                 f"{what}: expected a finite vector of each text, found NaN or infinite values for a text of words that "
-                "the model does not know: name a model that gives such texts a finite vector"
+                "the model may not know: name a model that gives such texts a finite vector, or check the model's files"
             )
         float32 = "set teacher.precision=float32, or " if vectors.dtype != torch.float32 else ""
         raise InputError(f"{what}: expected finite vectors, found NaN or infinite values: {float32}{_CHECK_FILES}")

@@ -82,7 +82,7 @@ class Screening:
 
 
 def half_of_the_layers(teacher: TeacherSpec) -> tuple[int, ...]:
-    """Return half of the layers of ``teacher``: the first layer and the last layers.
+    """Return half of the layers of ``teacher``, as `last_layers` chooses them.
 
     Raises:
         InputError: If the teacher cannot be loaded, or has no layers.

@@ -70,8 +70,7 @@ def pull(name: str, folder: Path, revision: str | None = None) -> None:
         require_safe(source, name)  # the copy would contain the files behind all links
         require_intact(source)
         if (damage := damaged_settings(source)) is not None:
-            again = f", or delete {source}, to download it again" if source.parent.name == "snapshots" else ""
-            raise ModelError(name, f"{damage}: name another revision or model{again}")
+            raise ModelError(name, f"{damage}: name another revision or model")
         replace_folder(folder, lambda fresh: _copy(source, fresh))
 
 

@@ -112,8 +112,8 @@ def _tokenizer_of(teacher: SentenceTransformer) -> Tokenizer:
     fast = teacher.tokenizer
     if not isinstance(fast, PreTrainedTokenizerFast):
         raise InputError(
-            f"student.static: expected a teacher with a tokenizer of transformers that is fast, found a "
-            f"{type(fast).__name__}: set student.static=False and student.backbone"
+            f"student.static: expected a teacher with a fast tokenizer of transformers, found a {type(fast).__name__}: "
+            "set student.static=False and student.backbone"
         )
     tokenizer = copy_tokenizer(teacher)
     tokenizer.no_truncation()

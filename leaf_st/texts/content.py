@@ -151,10 +151,13 @@ _TAGGED = Content("text between tags, as in XML and SGML", "write only the texts
 # A time on one of the first lines, in the forms of .srt and .vtt.
 _TIMED = re.compile(r"(?:.*\n){0,20}?[ \t]*(?:\d+:)?\d\d:\d\d[.,]\d{1,3}[ \t]*-->")
 _SUBTITLES = Content("subtitles with times", "write only the spoken texts, one per line")
-# After comments, a line with ten cells, of which the first is the number of a word.
-_CONLLU = re.compile(r"(?:#.*\n)*\d+(?:[-.]\d+)?\t(?:[^\t\n]*\t){8}")
-# Three lines of cells, of which the last is a tag, also beyond the end of a sentence.
-_TAGS = re.compile(r"(?:-DOCSTART-.*\n\s*)?(?:\S+(?:[ \t]\S+){0,4}[ \t](?:O|[BIESLU]-\w+)\s*\n\s*){3}")
+# After comments, a line with ten cells, of which the first is the number of a word, the seventh that of its head.
+_CONLLU = re.compile(r"(?:#.*\n)*\d+(?:[-.]\d+)?\t(?:[^\t\n]*\t){5}(?:\d+|_)\t(?:[^\t\n]*\t){2}[^\t\n]*\n")
+# Three lines of cells, of which the last is a tag, also beyond the end of a sentence; a word without a tag is near.
+_TAGS = re.compile(
+    r"(?=(?:.*\n){0,10}\S.*[ \t]O[ \t]*\r?\n)"
+    r"(?:-DOCSTART-.*\n\s*)?(?:\S+(?:[ \t]\S+){0,4}[ \t](?:O|[BIESLU]-[A-Za-z]{2,})[ \t]*\r?\n\s*){3}"
+)
 _MARK_OF_GIT = re.compile(r"^([<=>])\1{6}(?=[ \r\n])", re.MULTILINE)  # of a conflict between two versions
 # The line before each mail and the first line of its header.
 _MAILS = re.compile(r"From \S+ +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} [ \d]\d \d\d:\d\d.*\n[\w-]+: ")
@@ -176,7 +179,9 @@ _NOT_TEXTS = (
         Content("messages of gettext", "write only the texts, without quotes, one per line"),
     ),
     (
-        re.compile(r"(?:--.*\n|/\*.*\n|\s)*(?:CREATE TABLE[^\n(]*\(|INSERT INTO \S+ (?:VALUES|\()|(?:DROP|SET) .*;)"),
+        re.compile(
+            r"(?:--.*\n)*-- .*\b[Dd]ump\b|/\*M?!\d+|PRAGMA foreign_keys|(?:--.*\n|\s)*CREATE TABLE [^\n]*\([ \t]*\r?\n"
+        ),
         Content("an SQL dump", "export the table as csv"),
     ),
     (

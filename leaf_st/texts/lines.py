@@ -108,6 +108,7 @@ def read_csv(
     csv.field_size_limit(max(csv.field_size_limit(), _CSV_FIELD_CHARACTERS))
     # Strict, because an unclosed quote would otherwise turn the rest of the file into one text.
     records = csv.DictReader(_lines(source, newline=""), strict=True, delimiter=delimiter)
+    merged = False
     try:
         while records.fieldnames is not None and not "".join(records.fieldnames).strip():
             records.fieldnames = None  # a blank line: the next line is the header
@@ -132,11 +133,11 @@ def read_csv(
                     "the table as csv, for example with COPY ... TO ... (FORMAT csv, HEADER)",
                     f", line {records.line_num}",
                 )
-            if delimiter == "\t" and _merges_rows(record):
-                raise source.error(
-                    "expected one row, found several within quotes, as in a table in which quotes belong to the texts: "
-                    "write the table as parquet, or as csv with a library that doubles such quotes",
-                    f", line {records.line_num}",
+            if delimiter == "\t" and not merged and _merges_rows(record):
+                merged = True
+                _warn_once(
+                    f"{source.path}, line {records.line_num}: a text in quotes consists of complete rows: if the "
+                    "quotes belong to texts, write the table as parquet, or as csv with a library that doubles them"
                 )
             yield _row(record, columns)
     except csv.Error as error:
@@ -153,7 +154,8 @@ def _merges_rows(record: Record) -> bool:
     """Return whether each line of ``record``, a row with line ends, has the separators of a complete row."""
     cells = [cell for cell in record.values() if isinstance(cell, str)]
     lines = "\t".join(cells).split("\n") if any("\n" in cell for cell in cells) else ()
-    return len(lines) > 1 and len(record) > 1 and all(line.count("\t") == len(record) - 1 for line in lines)
+    is_row = (line.count("\t") == len(record) - 1 and not line.startswith("\t") for line in lines)
+    return len(lines) > 1 and len(record) > 1 and all(is_row)
 
 
 def read_tsv(source: SourceFile, columns: Sequence[str], skipped: Counter[str]) -> Iterator[Block]:

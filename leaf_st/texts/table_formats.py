@@ -50,13 +50,20 @@ def listed_files(folder: Path) -> list[Path] | None:
             f"{folder}: expected parquet files, found a table of Apache Iceberg, which is not read: {_EXPORT}, for "
             "example with pyiceberg"
         )
-    revisions = folder / "snapshots"
-    if (folder / "refs").is_dir() and revisions.is_dir() and len(list(revisions.iterdir())) > 1:
+    if len(revisions := _revisions_with_tables(folder)) > 1:
         raise InputError(
             f"{folder}: expected one revision of a data set, found several in a folder of the hub's cache: name one of "
-            f"the folders in {revisions}, such as the folder that refs/main names"
+            f"{', '.join(map(str, revisions))}"
         )
     return None
+
+
+def _revisions_with_tables(folder: Path) -> list[Path]:
+    """Return the folders of the revisions that hold tables, if ``folder`` is a repository in the hub's cache."""
+    if not (folder / "refs").is_dir() or not (folder / "snapshots").is_dir():
+        return []
+    visible = (path for path in sorted((folder / "snapshots").iterdir()) if not path.name.startswith("."))
+    return [path for path in visible if any(any(path.rglob(f"*{ending}")) for ending in (".parquet", ".arrow"))]
 
 
 def _is_of_iceberg(metadata: Path) -> bool:

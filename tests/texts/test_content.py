@@ -449,7 +449,9 @@ def test_a_web_archive_is_no_file_of_texts(tmp_path):
         ("PMID- 123\nTI  - Cats.\n", "records of MEDLINE"),
         ("@article{cats2020,\n  title = {Cats}\n}\n", "records of BibTeX"),
         ('# German\nmsgid ""\nmsgstr ""\n', "messages of gettext"),
-        ("-- dump\nSET NAMES = utf8;\nCREATE TABLE t (id int);\n", "an SQL dump"),
+        ("--\n-- PostgreSQL database dump\n--\n\nSET statement_timeout = 0;\n", "an SQL dump"),
+        ("PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\n", "an SQL dump"),
+        ("-- people\nCREATE TABLE people (\n  id int\n);\n", "an SQL dump"),
         ("/*!40101 SET NAMES utf8 */;\nINSERT INTO `t` VALUES (1);\n", "an SQL dump"),
         ("-----BEGIN PGP MESSAGE-----\n\nhQ\n", "an encrypted message, a key or a certificate"),
         ("%!PS-Adobe-3.0\n", "a PostScript document"),
@@ -469,7 +471,9 @@ def test_records_of_other_programs_are_no_texts(tmp_path, content, found):
         "{'a', 'b'} is a set of {",
         "data: a word of Latin",
         "@anna {see below}, cats",
-        "SET theory",
+        "SET the table; then eat",
+        "CREATE TABLE t (id int);",
+        "DROP TABLE t;",
         "INSERT INTO is a statement of SQL",
         "-----BEGIN-----",
         "# 1 on the list",
@@ -478,6 +482,12 @@ def test_records_of_other_programs_are_no_texts(tmp_path, content, found):
 def test_a_text_that_begins_like_a_record_is_a_text(tmp_path, line):
     (tmp_path / "a.txt").write_text(f"{line}\nCats sleep.\n")
     assert read(tmp_path / "a.txt")[0] == [line, "Cats sleep."]
+
+
+def test_names_that_end_like_tags_are_texts(tmp_path):
+    lines = ["Vitamin B-1", "Vitamin B-6", "Vitamin B-12", "Visa L-one"]
+    (tmp_path / "a.txt").write_text("".join(f"{line}\n" for line in lines))
+    assert read(tmp_path / "a.txt")[0] == lines
 
 
 def test_a_table_of_tabs_without_names_is_no_file_of_texts(tmp_path):

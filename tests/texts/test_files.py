@@ -596,10 +596,14 @@ def test_tables_beside_a_beir_folder_are_counted(tmp_path):
     assert skipped == {"beside the files of a BEIR folder": 1}
 
 
-def test_rows_that_quotes_merge_are_refused_and_quoted_line_ends_are_read(tmp_path):
+def test_rows_that_quotes_merge_are_named_and_quoted_line_ends_are_not(tmp_path, caplog):
     path = tmp_path / "a.tsv"
     path.write_text('id\ttext\n1\t"Cats\n2\tsleep\n3\tlong."\n')
-    with pytest.raises(InputError, match=r"a\.tsv, line 4: expected one row, found several within quotes"):
-        rows(path)
+    rows(path)
+    assert "a.tsv, line 4: a text in quotes consists of complete rows" in caplog.text
+    caplog.clear()
     path.write_text('id\ttext\n1\t"Cats\n\tsleep\nlong."\n2\t"Dogs\tbark."\n')
     assert [text.text for text in rows(path)[0]] == ["Cats\n\tsleep\nlong.", "Dogs\tbark."]
+    path.write_text('id\ttext\n1\t"def f(x):\n\treturn x"\n')
+    assert [text.text for text in rows(path)[0]] == ["def f(x):\n\treturn x"]
+    assert not caplog.messages

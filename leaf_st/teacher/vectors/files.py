@@ -10,8 +10,11 @@
 Binary and base64 values are float32 numbers in little-endian order.
 """
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -26,7 +29,9 @@ from leaf_st.texts.files import local_source
 from leaf_st.texts.folder import table_files
 
 _ROW_FORMATS = (".jsonl", ".csv", ".tsv")
-_DIGITS = re.compile(r"(\d+)")
+_DIGITS = re.compile(r"\d+")
+
+_warn_once = cache(logging.getLogger(__name__).warning)  # a run opens the vectors several times
 
 
 class VectorFiles(Protocol):
@@ -53,24 +58,16 @@ def is_here(table: TextsSpec, column: str) -> bool:
     return all(Path(place).expanduser().exists() for place in places)
 
 
-def _require_order(paths: Sequence[Path], source: Path) -> None:
-    """Check that the order of ``paths`` by name is their order by number, as Dask writes and counts part.10."""
-    by_number = sorted(paths, key=_numbers_and_texts)
-    for path, expected in zip(paths, by_number, strict=True):
-        if path != expected:
-            raise FieldError(
-                "texts",
-                "source",
-                "expected files whose order by name is their order by number, because row i of the array belongs to "
-                f"row i of all files, found {path.name} before {expected.name}: write the rows into one file, or give "
-                "the numbers in the names leading zeros",
-                source,
+def _warn_of_order(paths: Sequence[Path]) -> None:
+    """Warn if the order of ``paths`` by name is not their order by number, as Dask counts part.10."""
+    for first, second in pairwise(map(str, paths)):
+        numbers = [[int(digits) for digits in _DIGITS.findall(path)] for path in (first, second)]
+        if _DIGITS.sub("", first) == _DIGITS.sub("", second) and numbers[0] > numbers[1]:
+            _warn_once(
+                f"{first} is read before {second}: row i of the array belongs to row i of all files in the order of "
+                "their names; if the array is in the order of the numbers, write the rows into one file in that order"
             )
-
-
-def _numbers_and_texts(path: Path) -> list[list[int | str]]:
-    # Every second piece consists of digits.
-    return [[int(piece) if n % 2 else piece for n, piece in enumerate(_DIGITS.split(part))] for part in path.parts]
+            return
 
 
 def open_vectors(table: TextsSpec, column: str) -> VectorFiles:
@@ -94,7 +91,7 @@ def open_vectors(table: TextsSpec, column: str) -> VectorFiles:
     if column.endswith(".npz"):
         raise FieldError(*FIELD, f"expected a column or a .npy file, found {column}: save its array with np.save")
     if column.endswith(".npy"):
-        _require_order(paths, source)
+        _warn_of_order(paths)
         return Array(Path(column).expanduser())
     endings = {path.suffix.lower() for path in paths}
     if endings <= set(FORMATS):
