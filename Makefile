@@ -35,7 +35,7 @@ lint: .venv/.installed
 	$(BIN)/mypy
 
 unit: .venv/.installed
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 consumers: .venv/.installed
 	$(BIN)/python recipes/benchmarks/consumers.py $(FOLDER) --work $(WORK)
