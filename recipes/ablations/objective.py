@@ -299,6 +299,11 @@ def variants(setting: Setting) -> list[Variant]:
         made("L2 + scores to the teacher", change="cross scores 0.5", loss=partial(WithCrossScores, weight=0.5)),
         made("L2 + prefixes", change="prefixes 0.5", loss=partial(WithPrefixes, weight=0.5)),
     ]
+    fast = {"layers": (5,), "learning_rate": 1e-3, "end_learning_rate": 1e-5}
+    several += [
+        made("layers 5, rate 1e-3", **fast),
+        made("layers 5, rate 1e-3, tokens at 5e-3", **fast, learning_rate_mapping={"word_embeddings": 5e-3}),
+    ]
     for layers in [
         (0, 1, 5),
         (0, 2, 5),

@@ -12,8 +12,8 @@ many samples and prints the mean L2 on 512 other texts; results in --output are 
 of a step goes, from torch's profiler, and compares the rate of the matrix products with that of a large product.
 
 Result:   2 cores of an EPYC with AVX-512 and bfloat16 units: 23x (147 and 6.3 samples/s); mean L2 after 20,000 samples
-          each, from the same start (0.594): 0.422 and 0.492. At an hour in which a large bfloat16 product made only 0.41
-          TFLOP/s: 13x (121 and 9.3 samples/s). On a Xeon without bfloat16 units: 10.7x.
+          each, from the same start (0.594): 0.422 and 0.492. At an hour in which a large bfloat16 product made only
+          0.41 TFLOP/s: 13x (121 and 9.3 samples/s). On a Xeon without bfloat16 units: 10.7x.
 """
 
 import argparse
