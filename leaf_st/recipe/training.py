@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import field
+from decimal import Decimal
+from numbers import Integral, Real
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -11,6 +13,17 @@ from leaf_st.recipe.part import CONFIG, part
 from leaf_st.recipe.types import AtLeast1, AtLeast2
 
 Distance = Literal["l2", "mse", "cosine"]
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  (any value)
+    """Return ``value`` with Python's numbers in place of NumPy's and of decimals, which JSON cannot hold."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real | Decimal) else value
 
 
 @part("training")
@@ -35,7 +48,7 @@ class TrainingSpec:
 
     If num_train_epochs is set too, the lower number of steps counts.
     """
-    arguments: Annotated[Mapping[str, Any], AfterValidator(dict)] = field(default_factory=dict)
+    arguments: Annotated[Mapping[str, Any], AfterValidator(_plain)] = field(default_factory=dict)
     """Keywords of SentenceTransformerTrainingArguments. In --set, use the keyword as the key: learning_rate=2e-5."""
 
     @property

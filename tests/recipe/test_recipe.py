@@ -1,5 +1,6 @@
 import json
 from dataclasses import FrozenInstanceError, asdict, replace
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,10 @@ def test_an_unknown_key_refers_to_the_help(key):
         ("texts", "texts.source"),
         ("limit", "general.limit or texts.limit"),
         ("lerning_rate", "learning_rate"),
+        ("lr", "learning_rate"),
+        ("epochs", "num_train_epochs"),
+        ("train_batch_size", "per_device_train_batch_size"),
+        ("training.batch_size", "per_device_train_batch_size or teacher.batch_size"),
         ("training.learning_rate", "learning_rate"),
         ("max_lenght", "student.max_length or teacher.max_length or training.max_length"),
     ],
@@ -292,6 +297,26 @@ def test_the_constructor_names_the_field(make, message):
 @pytest.mark.parametrize("layers", [np.array([0, 1, 2]), range(3), [0, 1, 2]])
 def test_layers_are_any_sequence_of_numbers(layers):
     assert StudentSpec(layers=layers).layers == (0, 1, 2)
+
+
+def test_numbers_of_training_arguments_may_be_numpy_s():
+    given = {
+        "learning_rate": np.float32(0.5),
+        "max_steps": np.int64(4),
+        "weight_decay": Decimal("0.25"),
+        "learning_rate_mapping": {"bias": np.float32(0.5)},
+        "use_cpu": True,
+    }
+    arguments = TrainingSpec(arguments=given).arguments
+    assert json.dumps(arguments) == json.dumps(
+        {
+            "learning_rate": 0.5,
+            "max_steps": 4,
+            "weight_decay": 0.25,
+            "learning_rate_mapping": {"bias": 0.5},
+            "use_cpu": True,
+        }
+    )
 
 
 def test_every_field_is_listed_with_type_default_and_description():
