@@ -110,13 +110,17 @@ def _use_local_paths(options: argparse.Namespace) -> None:
                 raise InputError(f"{name}: {problem}")
             if isinstance(item, str) and (problem := utf_8_problem(item, "UTF-8", _CORRECT)):
                 raise InputError(f"{name}: {problem}")
-        if isinstance(value, list | Path):
-            local = [_at_home(item) if isinstance(item, Path) else item for item in values]
+        if isinstance(value, list | Path | str):
+            local = [_at_home(item) for item in values]
             setattr(options, name, local if isinstance(value, list) else local[0])
 
 
-def _at_home(path: Path) -> Path:
-    return Path(os.path.expanduser(path))  # unlike Path.expanduser, keeps ~NAME if no such user exists
+def _at_home(value: object) -> object:
+    if isinstance(value, Path):
+        return Path(os.path.expanduser(value))  # unlike Path.expanduser, keeps ~NAME if no such user exists
+    if isinstance(value, str) and value.startswith("~/") and os.path.exists(found := os.path.expanduser(value)):
+        return found  # a model or a set, which may also be a name on the hub
+    return value
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -261,6 +261,7 @@ def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
     if path.suffix == ".parquet":
         _require_no_other_grade(path)
     qrels: dict[str, dict[str, int]] = {}
+    changed = 0
     for number, row in enumerate(read_rows(path, QRELS if path.suffix == ".tsv" else QRELS[:2]), start=1):
         query, document = (_id(path, number, row, column) for column in QRELS[:2])
         grade = as_grade(row.get("score", _RELEVANT))
@@ -268,7 +269,13 @@ def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
             raise InputError(
                 f"{path}: score of query {query!r} is {row['score']!r}, expected an integer: correct the row"
             )
-        qrels.setdefault(query, {})[document] = grade
+        judged = qrels.setdefault(query, {})
+        changed += judged.get(document, grade) != grade
+        judged[document] = grade
+    if changed:
+        _log_once(
+            logging.WARNING, f"{path}: {changed:,} rows repeat a judgement with another score: the last score counts"
+        )
     if not any(grade > 0 for judged in qrels.values() for grade in judged.values()):
         raise InputError(f"{path}: no score is above 0, expected at least one relevant document: add a judgement")
     return qrels

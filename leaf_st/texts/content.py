@@ -172,6 +172,7 @@ _NOT_TEXTS = (
     (re.compile(r"__label__\S+ "), Content("texts after labels (fastText)", "remove the labels")),
     (re.compile(r"\{'[^'\n]*': "), Content("Python dictionaries", "write each with json.dumps into a .jsonl file")),
     (re.compile(r"data: ?[\[{]"), Content("events of a server (SSE)", "write only their texts, one per line")),
+    (re.compile(r"TY  - [A-Z]+\s"), Content("records of RIS", "write only their texts, one per line")),
     (re.compile(r"PMID- ?\d+\s"), Content("records of MEDLINE", "write only their texts, one per line")),
     (re.compile(r"@\w+\{[^\s,{}]*,[ \t]*\n"), Content("records of BibTeX", "write only their texts, one per line")),
     (
@@ -192,9 +193,9 @@ _NOT_TEXTS = (
 )
 _JSON_STRINGS = Content("JSON strings, with quotes and escapes", "write the texts without them, as `jq -r` does")
 _FEW_LINES = 3  # fewer may be quoted sentences
-_UNNAMED_COLUMNS = Content(
-    "a table without names of columns, with a tab between the cells",
-    "write the names, such as id and text, into a first line, and rename the file to .tsv",
+_TABS = Content(
+    "a table with a tab between the cells",
+    "rename the file to .tsv, with the names of the columns, such as id and text, in the first line",
 )
 _MANY_LINES = 10  # in fewer lines, the same number of tabs may be chance
 # The change to Kanji and Kana. The change back, ESC ( B, also occurs in the output of terminals.
@@ -304,10 +305,10 @@ def _of_lines(whole: str, is_cut: bool) -> Content | None:
     lines = [line for line in (text.splitlines()[:-1] if is_cut else text.splitlines()) if line.strip()]
     if _are_json_strings(lines):
         return _JSON_STRINGS
+    if (found := _TAGGED if _is_tagged(text) else _separated(text, is_cut)) is not None:
+        return found
     tabs = {line.strip().count("\t") for line in lines}
-    if len(lines) >= _MANY_LINES and len(tabs) == 1 and tabs != {0}:
-        return _UNNAMED_COLUMNS
-    return _TAGGED if _is_tagged(text) else _separated(text, is_cut)
+    return _TABS if len(lines) >= _MANY_LINES and len(tabs) == 1 and tabs != {0} else None
 
 
 def _are_json_strings(lines: Sequence[str]) -> bool:

@@ -264,6 +264,8 @@ def test_a_home_folder_that_the_shell_left_is_found(recipe, tmp_path, monkeypatc
     monkeypatch.setenv("HOME", str(tmp_path))
     refused = _refused(capfd, "train", "~/recipe.py", "--output=~/runs/a")
     assert refused.startswith(f"leaf-st: {tmp_path}/runs/a/store is missing")
+    (tmp_path / "model").mkdir()
+    assert str(tmp_path / "model") in _refused(capfd, "export", "~/model")
 
 
 def test_too_few_texts_are_refused_before_the_teacher_is_opened(recipe, capfd):

@@ -260,6 +260,12 @@ def test_judgements_of_missing_documents_and_queries_are_counted(tmp_path, caplo
     assert len(caplog.records) == 2
 
 
+def test_judgements_that_contradict_each_other_are_counted(tmp_path, caplog):
+    _write(tmp_path, qrels=[*QRELS, {**QRELS[0], "score": 3}, QRELS[1]])
+    assert load_beir(tmp_path).qrels[QRELS[0]["query-id"]][QRELS[0]["corpus-id"]] == 3
+    assert "1 rows repeat a judgement with another score: the last score counts" in caplog.text
+
+
 def test_a_query_is_a_document_if_id_and_text_are_equal(tmp_path):
     corpus = [
         {"_id": "1", "title": "A title", "text": "Cats,  dogs"},

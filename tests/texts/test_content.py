@@ -446,6 +446,7 @@ def test_a_web_archive_is_no_file_of_texts(tmp_path):
         ("__label__cats __label__pets Cats sleep.\n", r"texts after labels \(fastText\)"),
         ("{'text': 'Cats sleep.'}\n", "Python dictionaries"),
         ('data: {"text": "Cats"}\n\ndata: [DONE]\n', r"events of a server \(SSE\)"),
+        ("TY  - JOUR\nTI  - Cats.\nER  - \n", "records of RIS"),
         ("PMID- 123\nTI  - Cats.\n", "records of MEDLINE"),
         ("@article{cats2020,\n  title = {Cats}\n}\n", "records of BibTeX"),
         ('# German\nmsgid ""\nmsgstr ""\n', "messages of gettext"),
@@ -493,7 +494,10 @@ def test_names_that_end_like_tags_are_texts(tmp_path):
 def test_a_table_of_tabs_without_names_is_no_file_of_texts(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("".join(f"{number}\tcats and {number} dogs\n" for number in range(10)))
-    with pytest.raises(InputError, match="found a table without names of columns, with a tab between the cells: write"):
+    with pytest.raises(InputError, match=r"found a table with a tab between the cells: rename the file to \.tsv, with"):
+        read(path)
+    path.write_text("id\ttext\n" + "".join(f"{number}\tcats and {number} dogs\n" for number in range(20)))
+    with pytest.raises(InputError, match="found a table of tab-separated values with a header: rename the file"):
         read(path)
     path.write_text("".join(f"cats{number % 2 * chr(9)} and {number} dogs\n" for number in range(10)))
     assert content_of(path) is None
