@@ -6,10 +6,10 @@ Result:   README.md has the table of the variants that were trained, with 64,000
           falls to 0 by 0.0010; other start rates and additional losses raise the mean L2. Muon lowers the mean L2 by
           0.0112, but a step takes twice as long on a CPU.
 
-Every variant trains on as many samples as the baseline, except *a third of the documents*. All variants take the same time, except Muon and those with
-other texts, batches or layers. Half of the queries of each set choose between the variants: queries whose id has an
-even hash. The other half is left for a final measurement. Retrieval is exact search, without mteb; agreement@10 is the
-share of the teacher's ten nearest documents that the student finds.
+Every variant trains on as many samples as the baseline, except *a third of the documents*. All variants take the same
+time, except Muon and those with other texts, batches or layers. Half of the queries of each set choose between the
+variants: queries whose id has an even hash. The other half is left for a final measurement. Retrieval is exact search,
+without mteb; agreement@10 is the share of the teacher's ten nearest documents that the student finds.
 """
 
 from collections.abc import Iterator, Sequence
