@@ -134,7 +134,7 @@ def _move_away(folder: Path, old: Path, fresh: Path) -> None:
             raise
         raise InputError(
             f"{folder}: expected a folder that can be replaced, found a mount or a folder of a container image: name "
-            "another folder, such as one inside it, or, if it is no mount, delete it"
+            "another folder, such as one inside it; a folder of the image can also be deleted"
         ) from error
 
 

@@ -154,7 +154,7 @@ def exit_on_error(program: str, resume_hint: str) -> Iterator[None]:
         sys.exit(130)
     except UnicodeEncodeError as error:
         encoding = sys.getfilesystemencoding()
-        if encoding == "utf-8" or _is_file_name(error.object):
+        if encoding == "utf-8" or _can_be_file_name(error.object):
             raise
         _exit(
             program,
@@ -192,7 +192,7 @@ def exit_on_error(program: str, resume_hint: str) -> Iterator[None]:
         _exit(program, f"{reason}: {name}; {remedy}")
 
 
-def _is_file_name(text: str) -> bool:
+def _can_be_file_name(text: str) -> bool:
     try:
         os.fsencode(text)
     except UnicodeEncodeError:

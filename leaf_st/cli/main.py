@@ -23,7 +23,6 @@ from leaf_st.recipe.types import path_problem, utf_8_problem
 _PROGRAM = "leaf-st"
 _EPILOG = "The method: https://arxiv.org/abs/2509.12539. Repeat an interrupted command to resume it."
 _SECONDS_WITHOUT_BAR = "3"  # a shorter wait needs no progress bar
-_CORRECT = "rename the file, or correct the text"
 _RESUME_HINT = "the same command resumes embedding, training, evaluation and publishing"
 
 
@@ -106,13 +105,13 @@ def _use_local_paths(options: argparse.Namespace) -> None:
     for name, value in vars(options).items():
         values = value if isinstance(value, list) else [value]
         for item in values:
-            if isinstance(item, Path) and (problem := path_problem(item)):
+            problem = path_problem(item) if isinstance(item, Path) else None
+            if isinstance(item, str):
+                problem = utf_8_problem(item, "UTF-8", "rename the file, or correct the text")
+            if problem:
                 raise InputError(f"{name}: {problem}")
-            if isinstance(item, str) and (problem := utf_8_problem(item, "UTF-8", _CORRECT)):
-                raise InputError(f"{name}: {problem}")
-        if isinstance(value, list | Path | str):
-            local = [_at_home(item) for item in values]
-            setattr(options, name, local if isinstance(value, list) else local[0])
+        local = [_at_home(item) for item in values]
+        setattr(options, name, local if isinstance(value, list) else local[0])
 
 
 def _at_home(value: object) -> object:

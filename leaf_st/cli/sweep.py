@@ -18,8 +18,8 @@ def add_commands(commands: SubParsers) -> None:
         nargs="+",
         required=True,
         metavar="NAME",
-        help="layers such as 0,4,5; a number of layers such as 3 (layer 0 and the last ones; 1 is the last); static; "
-        "0,5+15000 keeps 15,000 tokens",
+        help="layers such as 0,4,5; a number of layers such as 3 (layer 0 and the last ones; for 1, the last one); "
+        "static; 0,5+15000 keeps 15,000 tokens",
     )
     parser.add_argument(
         "--output",

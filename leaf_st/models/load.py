@@ -204,9 +204,11 @@ def set_max_length(model: SentenceTransformer, max_length: int | None, role: str
                     f"{max_length}: raise {key}"
                 )
             transformer.max_seq_length = max_length
-        elif positions is not None and (_has_table_of_positions(model) if own is None else own > positions):
+        elif positions is not None and own is None and _has_table_of_positions(model):
+            transformer.max_seq_length = positions
+        elif positions is not None and own is not None and own > positions:
             is_longrope = positions_of_longrope(transformer) is not None
-            if own is not None and (is_longrope or own > transformer.model.config.max_position_embeddings):
+            if is_longrope or own > transformer.model.config.max_position_embeddings:
                 warn_once(
                     f"{role} {name} reads {positions:,} tokens of a text, the positions of transformers' class "
                     f"{type(transformer.model).__name__}: its files state {own:,}"

@@ -250,7 +250,7 @@ def _field(key: str) -> RecipeField | None:
 
 
 def _similar(key: str, known: Sequence[str]) -> list[str]:
-    """Return the keys that may be meant by ``key``: the first of a part, with the same name, or with a similar name."""
+    """Return the keys that ``key`` may mean: the first of a part, a name of other tools, or keys of a similar name."""
     if in_part := [full for full in known if full.startswith(f"{key}.")]:
         return in_part[:1]
     last_parts: dict[str, list[str]] = {}

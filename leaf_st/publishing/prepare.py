@@ -88,7 +88,7 @@ def _require_only_written_files(run: Path, asymmetric: bool) -> None:
             f"{path}: expected the card that leaf-st push wrote, found an edited one: {remedy} to publish the "
             f"edited card, or delete {path} to publish a generated card"
         )
-    would_be_published = not (asymmetric or kept.exists() or any(map(_stays, Path(name).parts)))
+    would_be_published = not (asymmetric or kept.exists() or any(map(_is_left_out, Path(name).parts)))
     remedy = f"move it to {kept} to publish it" if would_be_published else "move it to another folder"
     raise InputError(
         f"{path}: expected only files as leaf-st push wrote them, found an added or edited one, which would be "
@@ -157,10 +157,10 @@ def _excluded(folder: str, names: list[str]) -> set[str]:
     private = set(filter(_is_private, names))
     for name in sorted(private - temporary):
         _logger.info("%s is not published: hidden files and backups are left out", Path(folder, name))
-    return temporary | private | set(filter(_stays, names))
+    return temporary | private | set(filter(_is_left_out, names))
 
 
-def _stays(name: str) -> bool:
+def _is_left_out(name: str) -> bool:
     """Return whether a file or folder of this name is not published."""
     return name in (RECIPE, RESULTS) or _is_private(name)
 

@@ -189,7 +189,10 @@ def _recorded_fingerprint(record: Mapping[str, Any]) -> Fingerprint | None:
 
 
 def _copy_of(recorded: TeacherSpec | None, record: Mapping[str, Any], folder: str) -> TeacherSpec | None:
-    """Return the recorded teacher in ``folder``, if the folder holds its files: it was moved, or this is a copy."""
+    """Return the recorded teacher in ``folder``, if the folder holds its files: it was moved, or this is a copy.
+
+    A folder with another teacher is logged.
+    """
     known = _recorded_fingerprint(record)
     if recorded is None or not recorded.is_loaded or known is None or local_model(folder) is None:
         return None
@@ -199,7 +202,7 @@ def _copy_of(recorded: TeacherSpec | None, record: Mapping[str, Any], folder: st
             return copy
         _warn_once(
             f"teacher {folder}: its files are not those of {known.teacher}, from which the student learned: asymmetric "
-            "results mean nothing unless both teachers have one vector space"
+            "results are meaningful only if both teachers share one vector space"
         )
     return None
 

@@ -146,8 +146,9 @@ _MARKUP = (
     (re.compile(r"<(!doctype html|html)\b", re.IGNORECASE), Content("an HTML page", _EXTRACT)),
     (re.compile(r"<\?xml\b"), Content("an XML document", _EXTRACT)),
 )
+_ONLY_TEXTS = "write only the texts, one per line"
 _TAG = re.compile(r"<([A-Za-z][\w.:-]*)(?:\s[^<>]*)?>\s*")
-_TAGGED = Content("text between tags, as in XML and SGML", "write only the texts, one per line")
+_TAGGED = Content("text between tags, as in XML and SGML", _ONLY_TEXTS)
 # A time on one of the first lines, in the forms of .srt and .vtt.
 _TIMED = re.compile(r"(?:.*\n){0,20}?[ \t]*(?:\d+:)?\d\d:\d\d[.,]\d{1,3}[ \t]*-->")
 _SUBTITLES = Content("subtitles with times", "write only the spoken texts, one per line")
@@ -168,13 +169,13 @@ _NOT_TEXTS = (
     (_MAILS, _MAILBOX),
     (re.compile(r"WARC/\d"), _ARCHIVE),
     (_CONLLU, Content("annotated words (CoNLL-U)", "write only the texts, which begin with `# text = `, one per line")),
-    (_TAGS, Content("words with tags (CoNLL)", "write only the texts, one per line")),
+    (_TAGS, Content("words with tags (CoNLL)", _ONLY_TEXTS)),
     (re.compile(r"__label__\S+ "), Content("texts after labels (fastText)", "remove the labels")),
     (re.compile(r"\{'[^'\n]*': "), Content("Python dictionaries", "write each with json.dumps into a .jsonl file")),
-    (re.compile(r"data: ?[\[{]"), Content("events of a server (SSE)", "write only their texts, one per line")),
-    (re.compile(r"TY  - [A-Z]+\s"), Content("records of RIS", "write only their texts, one per line")),
-    (re.compile(r"PMID- ?\d+\s"), Content("records of MEDLINE", "write only their texts, one per line")),
-    (re.compile(r"@\w+\{[^\s,{}]*,[ \t]*\n"), Content("records of BibTeX", "write only their texts, one per line")),
+    (re.compile(r"data: ?[\[{]"), Content("events of a server (SSE)", _ONLY_TEXTS)),
+    (re.compile(r"TY  - [A-Z]+\s"), Content("records of RIS", _ONLY_TEXTS)),
+    (re.compile(r"PMID- ?\d+\s"), Content("records of MEDLINE", _ONLY_TEXTS)),
+    (re.compile(r"@\w+\{[^\s,{}]*,[ \t]*\n"), Content("records of BibTeX", _ONLY_TEXTS)),
     (
         re.compile(r"(?:#.*\n|\n)*msg(?:id|ctxt) \""),
         Content("messages of gettext", "write only the texts, without quotes, one per line"),

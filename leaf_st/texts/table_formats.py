@@ -2,7 +2,7 @@
 
 A folder of such a table may hold further files, with rows that were deleted or that another program keeps beside the
 table. The cache of `datasets` has no list of its files, but its copies of rows have names of their own. The formats of
-Iceberg, Hudi and Lance are recognised, and refused with a remedy.
+Iceberg, Hudi and Lance, and repositories in the hub's cache with several revisions, are refused with a remedy.
 """
 
 import json
@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from leaf_st.atomic import json_or
 from leaf_st.errors import InputError
+from leaf_st.texts.columnar import FORMATS
 
 _STATE, _SPLITS = "state.json", "dataset_dict.json"  # of `datasets`: written by save_to_disk
 _INFO = "dataset_info.json"  # of `datasets`: in its cache and beside saved data sets
@@ -63,7 +64,7 @@ def _revisions_with_tables(folder: Path) -> list[Path]:
     if not (folder / "refs").is_dir() or not (folder / "snapshots").is_dir():
         return []
     visible = (path for path in sorted((folder / "snapshots").iterdir()) if not path.name.startswith("."))
-    return [path for path in visible if any(any(path.rglob(f"*{ending}")) for ending in (".parquet", ".arrow"))]
+    return [path for path in visible if any(any(path.rglob(f"*{ending}")) for ending in FORMATS)]
 
 
 def _is_of_iceberg(metadata: Path) -> bool:

@@ -198,7 +198,7 @@ class RemoveOld(TrainerCallback):
     a limit of 1, it would also remove the newest checkpoint at the end, and the copies that a user made.
 
     Args:
-        limit: Number of checkpoints to keep; for all, None or, as in transformers, a number below 1.
+        limit: Number of checkpoints to keep. None keeps all, and so does a number below 1, as in transformers.
     """
 
     def __init__(self, limit: int | None) -> None:

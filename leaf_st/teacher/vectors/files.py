@@ -58,18 +58,6 @@ def is_here(table: TextsSpec, column: str) -> bool:
     return all(Path(place).expanduser().exists() for place in places)
 
 
-def _warn_of_order(paths: Sequence[Path]) -> None:
-    """Warn if the order of ``paths`` by name is not their order by number, as Dask counts part.10."""
-    for first, second in pairwise(map(str, paths)):
-        numbers = [[int(digits) for digits in _DIGITS.findall(path)] for path in (first, second)]
-        if _DIGITS.sub("", first) == _DIGITS.sub("", second) and numbers[0] > numbers[1]:
-            _warn_once(
-                f"{first} is read before {second}: row i of the array belongs to row i of all files in the order of "
-                "their names; if the array is in the order of the numbers, write the rows into one file in that order"
-            )
-            return
-
-
 def open_vectors(table: TextsSpec, column: str) -> VectorFiles:
     """Open the vectors of ``table`` in its ``column``, or in the file ``column`` if its name ends in .npy.
 
@@ -105,3 +93,15 @@ def open_vectors(table: TextsSpec, column: str) -> VectorFiles:
         f"found {paths[0].suffix or 'no ending'!r}: convert the file, or name a .npy file in teacher.vector_column",
         source,
     )
+
+
+def _warn_of_order(paths: Sequence[Path]) -> None:
+    """Warn if the order of ``paths`` by name is not their order by number, as Dask counts part.10."""
+    for first, second in pairwise(map(str, paths)):
+        numbers = [[int(digits) for digits in _DIGITS.findall(path)] for path in (first, second)]
+        if _DIGITS.sub("", first) == _DIGITS.sub("", second) and numbers[0] > numbers[1]:
+            _warn_once(
+                f"{first} is read before {second}: row i of the array belongs to row i of all files in the order of "
+                "their names; if the array is in the order of the numbers, write the rows into one file in that order"
+            )
+            return
