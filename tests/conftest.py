@@ -45,6 +45,16 @@ def no_search_for_garbage_in_the_libraries() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def no_seeds_for_devices_that_are_missing() -> Iterator[None]:
+    """torch keeps each seed for a GPU with a formatted stack, in 2 ms, and mteb seeds once for each of its tasks."""
+    with pytest.MonkeyPatch.context() as patch:
+        for device in (torch.cuda, torch.xpu):
+            if not device.is_available():
+                patch.setattr(device, "manual_seed_all", lambda seed: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def no_settling() -> Iterator[None]:
     """What settles before it is timed is the libraries on a machine, not these models, of which many are timed."""
     with pytest.MonkeyPatch.context() as patch:

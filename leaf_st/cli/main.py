@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # A notebook sets its own backend for the commands of its shell too, and matplotlib refuses an unknown one.
         os.environ["MPLBACKEND"] = "svg"
         _set_progress_bars()
+        _require_readable("torch", _variables("TORCH"))
         if not _has_home():  # mteb makes a folder for its cache when it is imported
             os.environ.setdefault("MTEB_CACHE", str(Path(tempfile.gettempdir(), "mteb")))
         _use_local_paths(options)
@@ -83,17 +85,29 @@ def _require_temporary_folder() -> None:
 
 
 def _set_progress_bars() -> None:
-    """Set the variables that tqdm reads when it is imported, and check those that the user has set."""
-    names = sorted(name for name in os.environ if name.startswith("TQDM_"))
+    """Set the variables that tqdm reads when it is imported."""
+    given = _variables("TQDM_")
     if os.environ.get("RANK", "0") != "0":
         os.environ["TQDM_DISABLE"] = "1"  # the first process shows the progress of all processes
     os.environ.setdefault("TQDM_DELAY", _SECONDS_WITHOUT_BAR)
+    _require_readable("tqdm", given)
+
+
+def _variables(prefix: str) -> list[str]:
+    return sorted(name for name in os.environ if name.startswith(prefix))
+
+
+def _require_readable(library: str, names: Sequence[str]) -> None:
+    """Check the variables ``names``, which ``library`` reads when it is imported."""
+    if not names:
+        return  # an import takes seconds
     try:
-        import tqdm  # noqa: F401
+        import_module(library)
     except ValueError as error:
-        found = [name for name in names if repr(os.environ[name]) in str(error)] or names
+        reason = (str(error).strip().splitlines() or [""])[0]
+        found = [name for name in names if os.environ[name] and os.environ[name] in reason] or names
         raise InputError(
-            f"{', '.join(found)}: expected a value that tqdm can read ({error}): correct or unset it"
+            f"{', '.join(found)}: expected a value that {library} can read ({reason}): correct or unset it"
         ) from None
 
 

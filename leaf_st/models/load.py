@@ -29,7 +29,14 @@ from leaf_st.models.parts import parts_of
 from leaf_st.models.precision import dtype_of
 from leaf_st.models.safety import class_of_files, length_setting, own_code, require_safe
 from leaf_st.models.settings import require_settings
-from leaf_st.models.tokens import is_table, max_length_of, positions_of, positions_of_longrope, special_tokens_of
+from leaf_st.models.tokens import (
+    is_table,
+    max_length_of,
+    positions_of,
+    positions_of_longrope,
+    special_tokens_of,
+    stated_positions,
+)
 from leaf_st.recipe import Precision
 from leaf_st.zoo import ZOO
 
@@ -208,7 +215,7 @@ def set_max_length(model: SentenceTransformer, max_length: int | None, role: str
             transformer.max_seq_length = positions
         elif positions is not None and own is not None and own > positions:
             is_longrope = positions_of_longrope(transformer) is not None
-            if is_longrope or own > transformer.model.config.max_position_embeddings:
+            if is_longrope or own > (stated_positions(transformer) or 0):
                 warn_once(
                     f"{role} {name} reads {positions:,} tokens of a text, the positions of transformers' class "
                     f"{type(transformer.model).__name__}: its files state {own:,}"
@@ -287,6 +294,9 @@ def _probe_length(model: SentenceTransformer) -> int:
 
 def _has_table_of_positions(model: SentenceTransformer) -> bool:
     """Return whether a token beyond the last position of ``model`` has no row in a table."""
+    kinds = {part.model.config.model_type for part in modules_of(model) if isinstance(part, Transformer)}
+    if "mpt" in kinds:  # its table (ALiBi) is no weight
+        return True
     names = (name for name, part in model.named_modules() if is_table(part))
     return any(name.rpartition(".")[2] in ("position_embeddings", "wpe", "embed_positions") for name in names)
 

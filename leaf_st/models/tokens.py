@@ -57,16 +57,22 @@ def positions_of(transformer: "Transformer") -> int | None:
     usable. The rope of Phi-3 (longrope) has other frequencies for all texts of a batch if one of them is longer than
     its original positions, so only these are used.
     """
-    positions = getattr(transformer.model.config, "max_position_embeddings", None)
-    if positions is None or positions < 0:  # XLNet has -1
+    if (positions := stated_positions(transformer)) is None:
         return None
     if (original := positions_of_longrope(transformer)) is not None:
         return original
     for module in transformer.model.modules():
         padding = getattr(module, "padding_idx", None)
         if isinstance(padding, int) and is_table(getattr(module, "position_embeddings", None)):
-            return int(positions) - padding - 1
-    return int(positions)
+            return positions - padding - 1
+    return positions
+
+
+def stated_positions(transformer: "Transformer") -> int | None:
+    """Return the number of positions in the config of ``transformer``; None if its positions are unlimited."""
+    config = transformer.model.config
+    stated = getattr(config, "max_position_embeddings", getattr(config, "max_seq_len", None))  # MPT has max_seq_len
+    return None if stated is None or stated < 0 else int(stated)  # XLNet has -1
 
 
 def is_table(module: object) -> bool:

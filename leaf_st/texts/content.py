@@ -149,8 +149,8 @@ _MARKUP = (
 _ONLY_TEXTS = "write only the texts, one per line"
 _TAG = re.compile(r"<([A-Za-z][\w.:-]*)(?:\s[^<>]*)?>\s*")
 _TAGGED = Content("text between tags, as in XML and SGML", _ONLY_TEXTS)
-# A time on one of the first lines, in the forms of .srt and .vtt.
-_TIMED = re.compile(r"(?:.*\n){0,20}?[ \t]*(?:\d+:)?\d\d:\d\d[.,]\d{1,3}[ \t]*-->")
+# A time on one of the first lines, in the forms of .srt, .vtt and Whisper.
+_TIMED = re.compile(r"(?:.*\n){0,20}?[ \t]*\[?(?:\d+:)?\d\d:\d\d[.,]\d{1,3}[ \t]*-->")
 _SUBTITLES = Content("subtitles with times", "write only the spoken texts, one per line")
 # After comments, a line with ten cells, of which the first is the number of a word, the seventh that of its head.
 _CONLLU = re.compile(r"(?:#.*\n)*\d+(?:[-.]\d+)?\t(?:[^\t\n]*\t){5}(?:\d+|_)\t(?:[^\t\n]*\t){2}[^\t\n]*\n")
@@ -159,6 +159,8 @@ _TAGS = re.compile(
     r"(?=(?:.*\n){0,10}\S.*[ \t]O[ \t]*\r?\n)"
     r"(?:-DOCSTART-.*\n\s*)?(?:\S+(?:[ \t]\S+){0,4}[ \t](?:O|[BIESLU]-[A-Za-z]{2,})[ \t]*\r?\n\s*){3}"
 )
+# A line between the names of columns and the rows, or above the names, as databases and Markdown draw tables.
+_DRAWN = re.compile(r"(?:.*\n){0,2}(?=.*[-=─━═]{3})(?=.*[+|┼┬╪┿╋])[-=─━═+|: ┌┬┐├┼┤╞╪╡┏┳┓┡╇┩╒╤╕]+\r?\n")
 _MARK_OF_GIT = re.compile(r"^([<=>])\1{6}(?=[ \r\n])", re.MULTILINE)  # of a conflict between two versions
 # The line before each mail and the first line of its header.
 _MAILS = re.compile(r"From \S+ +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} [ \d]\d \d\d:\d\d.*\n[\w-]+: ")
@@ -170,6 +172,7 @@ _NOT_TEXTS = (
     (re.compile(r"WARC/\d"), _ARCHIVE),
     (_CONLLU, Content("annotated words (CoNLL-U)", "write only the texts, which begin with `# text = `, one per line")),
     (_TAGS, Content("words with tags (CoNLL)", _ONLY_TEXTS)),
+    (_DRAWN, Content("a drawn table", _TABLE)),
     (re.compile(r"__label__\S+ "), Content("texts after labels (fastText)", "remove the labels")),
     (re.compile(r"\{'[^'\n]*': "), Content("Python dictionaries", "write each with json.dumps into a .jsonl file")),
     (re.compile(r"data: ?[\[{]"), Content("events of a server (SSE)", _ONLY_TEXTS)),
@@ -193,6 +196,7 @@ _NOT_TEXTS = (
     (re.compile(r"%!PS-Adobe"), Content("a PostScript document", "extract its text into a .txt file")),
 )
 _JSON_STRINGS = Content("JSON strings, with quotes and escapes", "write the texts without them, as `jq -r` does")
+_SHOWN = 40  # characters of a text in a message
 _FEW_LINES = 3  # fewer may be quoted sentences
 _TABS = Content(
     "a table with a tab between the cells",
@@ -290,7 +294,12 @@ def _text(head: bytes) -> Content | None:
         codecs.getincrementaldecoder("utf-8")().decode(head)  # the last character may be cut
     except UnicodeDecodeError:
         return None
-    return None if _CONTROL.search(head) else _renamed("text", ".csv", ".tsv", ".jsonl", ".txt")
+    if _CONTROL.search(head):
+        return None
+    first = head.decode(errors="ignore").strip().partition("\n")[0][:_SHOWN].strip()
+    endings = (".csv", ".tsv", ".jsonl", ".txt")
+    remedy = f"download the file again, or, if the text is right, rename the file to one of {', '.join(endings)}"
+    return Content(f"text ({first!r})", remedy, endings)
 
 
 def _of_lines(whole: str, is_cut: bool) -> Content | None:

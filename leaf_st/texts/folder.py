@@ -16,7 +16,8 @@ from pathlib import Path
 from leaf_st.texts.columnar import FORMATS
 from leaf_st.texts.table_formats import is_cached_copy, listed_files, listed_folders
 
-_PIECE = re.compile(r"(?P<name>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})")  # as `datasets` and others name pieces
+# As `datasets` and others name pieces; earlier versions of `datasets` appended a hash.
+_PIECE = re.compile(r"(?P<name>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?:-[0-9a-f]{16})?")
 
 _logger = logging.getLogger(__name__)
 _warn_once = cache(_logger.warning)  # a command reads a folder several times

@@ -94,6 +94,9 @@ REFUSED = {
     "label_smoothing_factor": _NO_EFFECT,
     "include_num_input_tokens_seen": _NO_EFFECT,  # transformers counts none of sentence-transformers' inputs
     "router_mapping": _NO_EFFECT,
+    # transformers converts the weights only for a validation outside of a training.
+    "fp16_full_eval": _NO_EFFECT,
+    "bf16_full_eval": _NO_EFFECT,
 }
 _LEAST_INTEGERS = {
     "per_device_train_batch_size": 1,
@@ -169,13 +172,23 @@ def training_arguments(recipe: Recipe, run: Path | None, device: str) -> Sentenc
     try:
         made = _OneGpu(output_dir=str((run or Path()) / "checkpoints"), **arguments)
     except (TypeError, ValueError, ImportError, OSError, RuntimeError) as error:
-        raise InputError(f"training arguments: {error}: change or remove the argument") from error
+        variables = accelerate_variables()
+        other = f", or unset {variables}" if variables else ""
+        raise InputError(f"training arguments: {error}: change or remove the argument{other}") from error
     # If both arguments are false, transformers takes the precision that `accelerate launch` leaves in the environment.
     made.mixed_precision = "fp16" if made.fp16 else "bf16" if made.bf16 else "no"
     check_optimizer(made, recipe.training.arguments, default=DEFAULTS["optim"])
     if made.torch_compile and (device != "cpu" or trains_on_cpu):
         check_compile(device, made.torch_compile_backend, made.torch_compile_mode)
     return made
+
+
+def accelerate_variables() -> str:
+    """Return the variables of the environment that accelerate reads with their values, such as "NAME=VALUE, ...".
+
+    Its launcher sets them, and they can remain in an environment.
+    """
+    return ", ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("ACCELERATE_"))
 
 
 def unused_gpus(arguments: SentenceTransformerTrainingArguments) -> str | None:

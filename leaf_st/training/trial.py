@@ -21,7 +21,7 @@ from leaf_st.recipe import KINDS, Recipe
 from leaf_st.teacher.precompute import precompute
 from leaf_st.teacher.protocol import Fingerprint
 from leaf_st.texts import Text
-from leaf_st.training.arguments import DEFAULTS, training_arguments
+from leaf_st.training.arguments import DEFAULTS, accelerate_variables, training_arguments
 from leaf_st.training.budget import RandomTeacher
 from leaf_st.training.divergence import DivergedError
 from leaf_st.training.trainer import LeafTrainer
@@ -36,7 +36,6 @@ _REPLACED = {
     "save_steps": 1,
     "logging_steps": 1,
     "eval_delay": 0,
-    "gradient_accumulation_steps": 1,
     "report_to": "none",
     "torch_compile": False,
 }
@@ -64,7 +63,7 @@ def try_arguments(recipe: Recipe, fingerprint: Fingerprint, device: str) -> None
     """
     given = recipe.training.arguments
     # Arguments of several processes need the real student.
-    if given.keys() <= _USUAL or PartialState().num_processes > 1:
+    if (given.keys() <= _USUAL and not accelerate_variables()) or PartialState().num_processes > 1:
         return
     trial = partial(_failure, recipe, fingerprint, device)
     if (error := trial(given)) is None:
@@ -75,7 +74,12 @@ def try_arguments(recipe: Recipe, fingerprint: Fingerprint, device: str) -> None
     reason = (str(error).strip().splitlines() or [""])[0].rstrip(".")
     if "exited unexpectedly" in reason:  # the child has printed its own error
         reason += "; a script that uses workers must be a file, and needs `if __name__ == '__main__':`"
-    remedy = f"change or remove {', '.join(names)}" if names else "correct what the error names: no argument causes it"
+    if names:
+        remedy = f"change or remove {', '.join(names)}"
+    elif variables := accelerate_variables():
+        remedy = f"no argument causes it: correct or unset {variables}, or correct what the error names"
+    else:
+        remedy = "correct what the error names: no argument causes it"
     raise InputError(
         f"training arguments: expected arguments that work together, but a trial of one step failed with "
         f"{type(error).__name__}: {reason}; {remedy}"
@@ -117,6 +121,8 @@ def _failure(recipe: Recipe, fingerprint: Fingerprint, device: str, arguments: M
 
 def _train(recipe: Recipe, fingerprint: Fingerprint, device: str, folder: Path) -> None:
     arguments = {**for_another_student(recipe.training.arguments), **_REPLACED}
+    # Two batches are as many as any other number of batches that is not one.
+    arguments["gradient_accumulation_steps"] = min(2, arguments.get("gradient_accumulation_steps", 1))
     spec = replace(recipe.training, arguments=arguments, held_out_rows=4, max_length=None, cycles=1)
     student = SentenceTransformer(str(save_tiny_teacher(folder / "student")), device=device)
     store = precompute(_TEXTS, RandomTeacher(fingerprint), folder / "store")

@@ -527,10 +527,14 @@ def test_a_terminal_of_one_column_has_a_help(monkeypatch, capsys):
     assert "\n  texts.source: " in capsys.readouterr().out
 
 
-def test_a_variable_that_tqdm_cannot_read_is_named(tmp_path):
-    variables = {**os.environ, "TQDM_MININTERVAL": "often", "TQDM_NCOLS": "80"}
+@pytest.mark.parametrize(
+    ("library", "name", "value", "other"),
+    [("tqdm", "TQDM_MININTERVAL", "often", "TQDM_NCOLS"), ("torch", "TORCH_LOGS", "no_such", "TORCH_DEVICE")],
+)
+def test_a_variable_that_a_library_cannot_read_is_named(tmp_path, library, name, value, other):
+    variables = {**os.environ, name: value, other: "80"}
     command = [sys.executable, "-m", "leaf_st", "models"]
     done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.startswith("leaf-st: TQDM_MININTERVAL: expected a value that tqdm can read (")
+    assert done.stderr.startswith(f"leaf-st: {name}: expected a value that {library} can read (")
     assert done.stderr.count("\n") == 1

@@ -18,7 +18,7 @@ from sentence_transformers.sentence_transformer.modules import (
 )
 from sentence_transformers.sentence_transformer.modules.tokenizer import WhitespaceTokenizer
 from torch import nn
-from transformers import XLNetConfig, XLNetModel
+from transformers import BertTokenizer, MptConfig, MptModel, XLNetConfig, XLNetModel
 
 from leaf_st.errors import InputError
 from leaf_st.models.load import load_model, set_max_length
@@ -126,6 +126,19 @@ def test_a_longrope_reads_the_positions_of_which_no_other_text_changes_a_vector(
     assert "reads 16 tokens of a text" in caplog.text
     texts = ["text of some cats", " ".join(["a"] * 40)]
     np.testing.assert_allclose(model.encode(texts)[0], model.encode(texts[:1])[0], atol=1e-5)
+
+
+def test_the_positions_of_mpt_have_another_name(tiny_teacher_folder, tmp_path):
+    tokenizer = BertTokenizer.from_pretrained(tiny_teacher_folder)
+    tokenizer.model_max_length = int(1e30)
+    config = MptConfig(vocab_size=len(tokenizer), d_model=16, n_layers=2, n_heads=2, max_seq_len=48)
+    for part in (MptModel(config), tokenizer):
+        part.save_pretrained(tmp_path)
+    model = _load(tmp_path)
+    assert model.max_seq_length == 48
+    assert np.isfinite(model.encode("a " * 100)).all()
+    student = build_student(tmp_path, dimension=16, normalized=True, layers=(1,), max_length=32, device="cpu")
+    assert student.max_seq_length == 32
 
 
 def _removed_class(folder):

@@ -142,7 +142,7 @@ def test_tables_under_other_names(tmp_path):
         with pytest.raises(InputError, match=r"found JSON lines: rename the file so that its name ends in \.jsonl"):
             read(tmp_path / name)
     (tmp_path / "b.parquet").write_text("text\ncats\n")
-    with pytest.raises(InputError, match=r"expected a parquet file, found text: rename"):
+    with pytest.raises(InputError, match=r"expected a parquet file, found text \('text'\): download"):
         read(tmp_path / "b.parquet")
 
 
@@ -311,7 +311,10 @@ SRT = "1\n00:00:01,600 --> 00:00:04,200\nHello there\n\n2\n00:00:05,000 --> 00:0
 VTT = "WEBVTT - a talk\nKind: captions\n\n00:01.000 --> 00:04.000 align:start\nHello there\n"
 
 
-@pytest.mark.parametrize("content", [SRT, SRT.replace("\n", "\r\n"), VTT])
+WHISPER = "[00:00.000 --> 00:05.000]  Hello there\n[00:05.000 --> 00:09.500]  cats\n"
+
+
+@pytest.mark.parametrize("content", [SRT, SRT.replace("\n", "\r\n"), VTT, WHISPER])
 @pytest.mark.parametrize("ending", ["txt", "srt"])
 def test_times_are_no_texts(tmp_path, content, ending):
     path = tmp_path / f"a.{ending}"
@@ -371,6 +374,34 @@ def test_a_column_of_json_is_no_column_of_texts(tmp_path):
     pq.write_table(pa.table({"text": column}), path)
     with pytest.raises(InputError, match=r"column 'text', found JSON, .*: write the column as text, in SQL with ->>"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        " id |    text    \n----+------------\n  1 | Cats sleep.\n(1 row)\n",  # psql
+        "+----+-------------+\n| id | text        |\n+----+-------------+\n|  1 | Cats sleep. |\n",  # mysql
+        "| id | text |\r\n|---:|:-----|\r\n| 1 | Cats sleep. |\r\n",
+        "┌───────┬─────────────┐\n│  id   │    text     │\n├───────┼─────────────┤\n│     1 │ Cats sleep. │\n",
+    ],
+)
+def test_a_drawn_table_is_no_file_of_texts(tmp_path, content):
+    (tmp_path / "a.txt").write_text(content, newline="")
+    with pytest.raises(InputError, match="found a drawn table: write the table as parquet or csv"):
+        read(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("content", ["a | b\nc | d\n", "cats\n-----\ndogs\n", "git diff --stat | head\ncats -- x\n"])
+def test_bars_and_rules_are_texts(tmp_path, content):
+    (tmp_path / "a.txt").write_text(content)
+    assert read(tmp_path / "a.txt")[0] == content.splitlines()
+
+
+def test_text_in_place_of_a_table_is_shown(tmp_path):
+    (tmp_path / "a.parquet").write_text("Entry not found")
+    found = r"expected a parquet file, found text \('Entry not found'\): download the file again, or, if the text is"
+    with pytest.raises(InputError, match=found):
+        read(tmp_path / "a.parquet")
 
 
 CONFLICT = "\ncats\n<<<<<<< HEAD\ndogs\n{base}=======\nsnow\n>>>>>>> main\nrain\n"

@@ -44,6 +44,13 @@ def test_a_missing_piece_is_logged_once(tmp_path, caplog):
     assert caplog.messages == [expected]
 
 
+def test_a_missing_piece_with_a_hash_in_its_name_is_logged(tmp_path, caplog):
+    write(tmp_path / "train-00000-of-00003-0a1b2c3d4e5f6071.parquet", "cats 0")
+    write(tmp_path / "train-00002-of-00003-1a1b2c3d4e5f6072.parquet", "cats 2")
+    assert texts(tmp_path) == ["cats 0", "cats 2"]
+    assert f"{tmp_path}/train-*-of-00003.parquet: 2 of 3 files are here" in caplog.text
+
+
 def test_hidden_and_underscore_files_and_folders_are_left_out(tmp_path):
     write(tmp_path / "a.parquet", "cats")
     write(tmp_path / ".ipynb_checkpoints" / "a-checkpoint.parquet", "copy")

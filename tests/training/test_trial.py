@@ -27,6 +27,13 @@ def _with(**arguments):
             {"include_for_metrics": ["inputs", "loss"], "eval_on_start": True},
             "KeyError: 'input_ids'; change or remove include_for_metrics$",
         ),
+        (
+            {
+                "gradient_accumulation_steps": 4,
+                "accelerator_config": {"gradient_accumulation_kwargs": {"num_steps": 4}},
+            },
+            "ValueError: .*num_steps.*; change or remove accelerator_config, gradient_accumulation_steps$",
+        ),
         ({"debug": "underflow_overflow"}, "NotImplementedError: .*; change or remove debug$"),
         ({"debug": "underflow_overflow", "seed": 1}, "NotImplementedError: .*; change or remove debug$"),
     ],
@@ -90,6 +97,12 @@ def test_a_failure_without_any_argument_names_none(monkeypatch):
     monkeypatch.setattr(trial, "_train", fail)
     with pytest.raises(InputError, match=r"; correct what the error names: no argument causes it$"):
         try_arguments(_with(adam_beta1=0.8), FINGERPRINT, "cpu")
+
+
+def test_a_variable_of_accelerate_that_cannot_be_read_is_named(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "none")
+    with pytest.raises(InputError, match=r"no argument causes it: correct or unset ACCELERATE_DYNAMO_BACKEND=none, "):
+        try_arguments(_with(max_steps=3), FINGERPRINT, "cpu")
 
 
 def test_a_rate_that_lets_a_loss_explode_is_named_and_not_what_led_to_the_trial():
