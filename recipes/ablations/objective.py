@@ -280,6 +280,12 @@ def variants(setting: Setting) -> list[Variant]:
             rows=third_of_documents,
             samples=setting.samples * 8 // 5,  # more queries, which are short
         ),
+        made(
+            "a third of the documents, equal time",
+            change="a third of the documents",
+            rows=third_of_documents,
+            samples=setting.samples * 8 // 7,
+        ),
         made("beta2 0.98", adam_beta2=0.98),
         made("beta2 0.95", adam_beta2=0.95),
         made("beta1 0.95", adam_beta1=0.95),
@@ -303,6 +309,11 @@ def variants(setting: Setting) -> list[Variant]:
     several += [
         made("layers 5, rate 1e-3", **fast),
         made("layers 5, rate 1e-3, tokens at 5e-3", **fast, learning_rate_mapping={"word_embeddings": 5e-3}),
+    ]
+    faster = {"layers": (0, 5), "end_learning_rate": 1e-5}
+    several += [
+        made("layers 0,5, rate 6e-4", **faster, learning_rate=6e-4),
+        made("layers 0,5, rate 1e-3", **faster, learning_rate=1e-3),
     ]
     for layers in [
         (0, 1, 5),

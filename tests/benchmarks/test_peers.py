@@ -66,10 +66,14 @@ def peers(monkeypatch, tmp_path, tiny_teacher_folder, narrow_student):
     return peers
 
 
+def _do_not_time(peers, patch):
+    """Do not time the queries, for which a new process imports the libraries."""
+    patch.setattr(peers, "measure_one_core", lambda folders, queries: dict.fromkeys(folders, (1, {32: 1.0})))
+
+
 @pytest.fixture
 def untimed(peers, monkeypatch):
-    """Do not time the queries, for which a new process imports the libraries."""
-    monkeypatch.setattr(peers, "measure_one_core", lambda folders, queries: dict.fromkeys(folders, (1, {32: 1.0})))
+    _do_not_time(peers, monkeypatch)
 
 
 @pytest.fixture
@@ -88,7 +92,9 @@ def compare(peers, monkeypatch, tmp_path, search_set):
     return compare
 
 
-def test_all_ways_train_once_and_the_table_says_what_is_missing(compare, tmp_path, tiny_teacher, capsys):
+def test_all_ways_train_once_and_the_table_says_what_is_missing(
+    compare, tmp_path, tiny_teacher, capsys, peers, monkeypatch
+):
     code, rows = compare()
     assert code == 1  # one way failed
     assert rows["same"]["retention"] == {"standard": pytest.approx(100), "asymmetric": pytest.approx(100)}
@@ -107,6 +113,7 @@ def test_all_ways_train_once_and_the_table_says_what_is_missing(compare, tmp_pat
     assert lines["same"].split()[3:7] == times
     assert lines["narrow"].split("%")[1].split()[0] == "-"  # asymmetric, after the retention in standard mode
 
+    _do_not_time(peers, monkeypatch)
     (tmp_path / "broken.py").write_text((tmp_path / "same.py").read_text())
     code, rows = compare()
     assert code == 0

@@ -806,7 +806,8 @@ def _leaf_st(variables, *words):
 
 def test_a_killed_embedding_asks_again_for_no_finished_block(tmp_path):
     with serve(latency=0.15) as server:
-        words = ("embed", _recipe_file(tmp_path, server.url, 4000), "--output", tmp_path / "run")
+        words = ("embed", _recipe_file(tmp_path, server.url, 1000), "--output", tmp_path / "run")
+        words += ("--set", "teacher.rows_per_shard=256")
         for blocks in (1, 2):
             process = forked.CONTEXT.Process(target=_leaf_st, args=({}, *words))
             process.start()
@@ -819,13 +820,13 @@ def test_a_killed_embedding_asks_again_for_no_finished_block(tmp_path):
         finished, asked = len(_shards(tmp_path)), server.asked.copy()
         assert 2 <= finished < 4
         done = forked.run(_leaf_st, {}, *words)
-        assert "4,000 rows" in done.stdout, done.stderr
-        texts = [f"a text, number {number}" for number in range(4000)]
-        for text in texts[: 1024 * finished]:
+        assert "1,000 rows" in done.stdout, done.stderr
+        texts = [f"a text, number {number}" for number in range(1000)]
+        for text in texts[: 256 * finished]:
             assert server.asked[text] == asked[text]
         # Each of the two kills lost the block in flight, at most.
         assert max(server.asked[text] for text in texts) <= 3
-        assert sum(server.asked[text] - 1 for text in texts) <= 2 * 1024
+        assert sum(server.asked[text] - 1 for text in texts) <= 2 * 256
 
 
 def test_a_dry_run_takes_no_budget(tmp_path, capsys):

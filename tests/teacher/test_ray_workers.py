@@ -126,9 +126,10 @@ def test_a_killed_worker_changes_no_byte_of_a_model_s_store(session, tiny_teache
 
 @IN_PROC
 def test_workers_share_one_limit_of_an_api(session, tmp_path):
-    with serve(latency=0.3, requests_per_minute=720) as api:  # more than the recipe's limit, less than three times that
+    with serve() as api:
+        embed(tmp_path / "alone", api.spec(max_items=4), workers=0)
+        api.latency, api.requests_per_minute = 0.3, 720  # more than the recipe's limit, less than three times that
         spec = api.spec(requests_per_minute=600, max_items=4)
-        embed(tmp_path / "alone", spec, workers=0)
         api.asked.clear()
         api.answers.clear()
         with killing(tmp_path / "together", 1) as killed:
