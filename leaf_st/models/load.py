@@ -115,6 +115,7 @@ def load_model(
         for module in modules_of(model):
             if not isinstance(module, Transformer):  # a Transformer has the dtype, except weights that need float32
                 module.to(dtype)
+    model.eval()  # sentence-transformers' own modules, such as Dropout, are in training mode
     if role not in _BACKBONES:
         warn_of_pooling(model, folder, role, name)
     if report.missing:

@@ -19,11 +19,13 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 from leaf_st.errors import InputError, require_kind
 from leaf_st.evaluation.measurements.alignment import ALIGNMENT
 from leaf_st.pipeline.given_texts import keep_texts
+from leaf_st.pipeline.recipe_file import recipe_fields
 from leaf_st.pipeline.run import Run
 from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, TrainingSpec
 from leaf_st.recipe.types import local_folder
 from leaf_st.run_folder import GIVEN, RESULTS
 from leaf_st.texts.check import left_out
+from leaf_st.training.arguments import argument_types
 
 # Loading a model and choosing a kernel of attention change settings of torch that all threads share.
 _ONE_AT_A_TIME = threading.RLock()
@@ -81,6 +83,7 @@ def distill(
     # Arrays of numpy and torch are no sequences.
     layers = getattr(layers, "tolist", lambda: layers)()
     require_kind("layers", layers, Sequence | None, "layer numbers such as (0, 4, 5): name each layer")
+    _require_keywords(training)
     _require_hooks(callbacks, evaluator, training)
     with _ONE_AT_A_TIME, _run_folder(output) as folder:
         spec = teacher if isinstance(teacher, TeacherSpec) else TeacherSpec(model=str(teacher))
@@ -94,6 +97,18 @@ def distill(
             training=TrainingSpec(budget_minutes=minutes, arguments=training),
         )
         return _carry_out(Run(recipe, folder), given, column, callbacks, evaluator)
+
+
+def _require_keywords(training: Mapping[str, Any]) -> None:
+    """Name a value of recipes among the keywords, before the recipe is checked without the value."""
+    known = argument_types()
+    for name in training:
+        fields = [field.key for field in recipe_fields() if field.key.rpartition(".")[2] == name]
+        if fields and name not in known:
+            raise InputError(
+                f"{name}: expected a keyword of distill or of SentenceTransformerTrainingArguments, found a value of "
+                f"recipes ({', '.join(fields)}): write a recipe file, and run it with `leaf-st run`"
+            )
 
 
 def _require_hooks(

@@ -17,13 +17,6 @@ from leaf_st.recipe.type_names import type_name
 from leaf_st.recipe.values import format_setting, parse_value, repeated_key
 
 _NOT_PYTHON = {".json", ".jsonl", ".yaml", ".yml", ".toml", ".ipynb"}
-# Names of training arguments in other tools.
-_OTHER_NAMES = {
-    "batch_size": "per_device_train_batch_size",
-    "train_batch_size": "per_device_train_batch_size",
-    "lr": "learning_rate",
-    "epochs": "num_train_epochs",
-}
 # Fields of a teacher or student to whose model `revision` belongs, and where the part has the name of its model.
 _MODELS = {"model": "name", "backbone": "backbone", "start": "start"}
 # Fields of a local model that another kind of teacher ignores, by the field of that kind, with the values that set
@@ -251,14 +244,16 @@ def _field(key: str) -> RecipeField | None:
 
 def _similar(key: str, known: Sequence[str]) -> list[str]:
     """Return the keys that ``key`` may mean: the first of a part, a name of other tools, or keys of a similar name."""
+    from leaf_st.training.arguments import OTHER_NAMES  # imports torch
+
     if in_part := [full for full in known if full.startswith(f"{key}.")]:
         return in_part[:1]
     last_parts: dict[str, list[str]] = {}
     for full in sorted(known):
         last_parts.setdefault(full.rpartition(".")[2], []).append(full)
     last = key.rpartition(".")[2]
-    if last in _OTHER_NAMES:
-        return [_OTHER_NAMES[last], *last_parts.get(last, ())]
+    if last in OTHER_NAMES:
+        return [OTHER_NAMES[last], *last_parts.get(last, ())]
     if last in last_parts:
         return last_parts[last]
     if near := difflib.get_close_matches(key, known, n=1, cutoff=0.8):

@@ -98,6 +98,13 @@ REFUSED = {
     "fp16_full_eval": _NO_EFFECT,
     "bf16_full_eval": _NO_EFFECT,
 }
+# Names of training arguments in other tools.
+OTHER_NAMES = {
+    "batch_size": "per_device_train_batch_size",
+    "train_batch_size": "per_device_train_batch_size",
+    "lr": "learning_rate",
+    "epochs": "num_train_epochs",
+}
 _LEAST_INTEGERS = {
     "per_device_train_batch_size": 1,
     "per_device_eval_batch_size": 1,
@@ -292,7 +299,8 @@ def _check_name(name: str) -> None:
             "SentenceTransformerTrainer and leaf_st's TeacherAlignedLoss"
         )
     if name not in argument_types():
-        near = get_close_matches(name, argument_types(), n=2)
+        names = [known for known in argument_types() if known not in REFUSED]
+        near = [OTHER_NAMES[name]] if name in OTHER_NAMES else get_close_matches(name, names, n=2)
         hint = f"; did you mean {' or '.join(near)}?" if near else ": remove it"
         raise InputError(f"{name}: expected a keyword of SentenceTransformerTrainingArguments{hint}")
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from families import WIDTH, save_family
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import CNN, Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import CNN, Dropout, Pooling, Transformer
 from transformers import BertTokenizer, MobileBertConfig, MobileBertModel
 
 from leaf_st.errors import InputError
@@ -26,6 +26,12 @@ def test_a_module_that_reads_padding_is_refused(tmp_path):
     SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(tmp_path / "cnn"))
     with pytest.raises(InputError, match="expected a model that ignores the padding"):
         load_model(tmp_path / "cnn", role="teacher", device="cpu")
+
+
+def test_a_module_that_drops_values_in_training_is_loaded(tmp_path):
+    modules = [Transformer(str(save_family("bert", tmp_path))), Pooling(WIDTH, "mean"), Dropout(0.5)]
+    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(tmp_path / "dropout"))
+    load_model(tmp_path / "dropout", role="teacher", device="cpu")
 
 
 @pytest.mark.parametrize("of_pad", [0.0, 1.0])

@@ -271,6 +271,12 @@ def test_a_foreign_folder_is_left_alone(tiny_teacher_folder, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.parametrize(("name", "value"), [("vocabulary", 50), ("start", "leaf-ir"), ("distance", "mse")])
+def test_a_value_of_recipes_is_no_keyword(name, value, tiny_teacher_folder):
+    with pytest.raises(InputError, match=rf"^{name}: expected a keyword of distill .*, found a value of recipes \("):
+        leaf_st.distill(TEXTS, tiny_teacher_folder, **{name: value})
+
+
 def test_several_processes_need_a_common_folder(tiny_teacher_folder, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="output: expected a run folder that all processes share"):

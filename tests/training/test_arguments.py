@@ -156,6 +156,7 @@ def test_the_recipe_decides_on_the_precision_and_not_what_a_launcher_left(tmp_pa
         ({"max_steps": 1.5}, "max_steps: expected a whole number of at least -1, found 1.5"),
         ({"num_train_epochs": True}, "num_train_epochs: expected a number above 0, found True"),
         ({"learning_rat": 1.0}, "learning_rat: expected a keyword .*; did you mean learning_rate"),
+        ({"batch_size": 8}, r"batch_size: expected a keyword .*; did you mean per_device_train_batch_size\?$"),
         (
             {"callbacks": []},
             "callbacks: expected a training argument, found an argument of the trainer",
