@@ -37,8 +37,9 @@ def require_safe(folder: Path, name: str) -> None:
     """
     folder = folder.resolve()
     places = [folder]
-    if commit_of(folder) is not None:  # in the hub's cache: its files, and files that several models share
-        places += [folder.parents[1] / "blobs", folder.parents[2] / "blobs"]
+    snapshot = next((part for part in (folder, *folder.parents) if commit_of(part) is not None), None)
+    if snapshot is not None:  # in the hub's cache: its files, and files that several models share
+        places += [snapshot.parents[1] / "blobs", snapshot.parents[2] / "blobs"]
     for path in _entries(folder):
         if path.is_symlink() and not _is_inside(path, places):
             raise ModelError(

@@ -5,6 +5,7 @@ in bytes too: a few KB of a file can hold a long text many times, as entries of 
 are mapped; both IPC forms are supported, files (Feather, LanceDB, databases) and streams (`datasets`).
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -48,7 +49,7 @@ class _Parquet:
 
     def __init__(self, path: Path) -> None:
         # By default, pyarrow reads a complete column of a row group into memory.
-        self._file = pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
+        self._file = pq.ParquetFile(pa.OSFile(os.fsencode(path)), buffer_size=_BUFFER, pre_buffer=False)
         self.schema = self._file.schema_arrow
         metadata = self._file.metadata
         self.sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
@@ -87,7 +88,7 @@ class _Arrow:
     kind = "record batch"
 
     def __init__(self, path: Path) -> None:
-        self._source = pa.memory_map(str(path))
+        self._source = pa.memory_map(os.fsencode(path))
         self._ahead: Iterator[tuple[int, pa.RecordBatch]] = iter(())  # of a stream
         try:
             self._file: pa.RecordBatchFileReader | None = pa.ipc.open_file(self._source)

@@ -151,6 +151,8 @@ _TAG = re.compile(r"<([A-Za-z][\w.:-]*)(?:\s[^<>]*)?>\s*")
 _TAGGED = Content("text between tags, as in XML and SGML", _ONLY_TEXTS)
 # A time on one of the first lines, in the forms of .srt, .vtt and Whisper.
 _TIMED = re.compile(r"(?:.*\n){0,20}?[ \t]*\[?(?:\d+:)?\d\d:\d\d[.,]\d{1,3}[ \t]*-->")
+# Lines that alternate between a time and the words, as pages of videos show them.
+_TIMES = re.compile(r"(?:.*\n){0,2}?(?:(?:\d+:)?\d?\d:\d\d\r?\n.*[^\W\d].*\n){2}")
 _SUBTITLES = Content("subtitles with times", "write only the spoken texts, one per line")
 # After comments, a line with ten cells, of which the first is the number of a word, the seventh that of its head.
 _CONLLU = re.compile(r"(?:#.*\n)*\d+(?:[-.]\d+)?\t(?:[^\t\n]*\t){5}(?:\d+|_)\t(?:[^\t\n]*\t){2}[^\t\n]*\n")
@@ -164,11 +166,19 @@ _DRAWN = re.compile(r"(?:.*\n){0,2}(?=.*[-=─━═]{3})(?=.*[+|┼┬╪┿╋
 _MARK_OF_GIT = re.compile(r"^([<=>])\1{6}(?=[ \r\n])", re.MULTILINE)  # of a conflict between two versions
 # The line before each mail and the first line of its header.
 _MAILS = re.compile(r"From \S+ +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} [ \d]\d \d\d:\d\d.*\n[\w-]+: ")
+# The date, the time and the sender in front of each message, as phones export chats.
+_MESSAGE = (
+    r"\u200e?\[?\d{1,4}[./-]\d{1,2}[./-]\d{1,4},? \d?\d:\d\d(?::\d\d)?(?:\s?[AaPp]\.?\s?[Mm]\.?)?(?:\]| -) "
+    r"[^:\n]{1,80}: .*\n"
+)
+_CHAT = re.compile(rf"{_MESSAGE}(?:.*\n){{0,5}}?{_MESSAGE}")
 _MAILBOX = Content("mails (mbox)", "write only the texts of the mails, one per line")
 _ARCHIVE = Content("a web archive (WARC)", "write only the texts of its records, one per line")
 _NOT_TEXTS = (
     (_TIMED, _SUBTITLES),
+    (_TIMES, _SUBTITLES),
     (_MAILS, _MAILBOX),
+    (_CHAT, Content("messages of a chat with dates and senders", _ONLY_TEXTS)),
     (re.compile(r"WARC/\d"), _ARCHIVE),
     (_CONLLU, Content("annotated words (CoNLL-U)", "write only the texts, which begin with `# text = `, one per line")),
     (_TAGS, Content("words with tags (CoNLL)", _ONLY_TEXTS)),

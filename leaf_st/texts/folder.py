@@ -17,7 +17,7 @@ from leaf_st.texts.columnar import FORMATS
 from leaf_st.texts.table_formats import is_cached_copy, listed_files, listed_folders
 
 # As `datasets` and others name pieces; earlier versions of `datasets` appended a hash.
-_PIECE = re.compile(r"(?P<name>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?:-[0-9a-f]{16})?")
+_PIECE = re.compile(r"(?P<name>.*[-.])(?P<number>\d+)-of-(?P<count>\d{1,9})(?:-[0-9a-f]{16})?")
 
 _logger = logging.getLogger(__name__)
 _warn_once = cache(_logger.warning)  # a command reads a folder several times
@@ -49,7 +49,7 @@ def missing_pieces(files: Sequence[Path]) -> list[str]:
     numbers: dict[tuple[Path, int], set[str]] = defaultdict(set)
     for path in files:
         if match := _PIECE.fullmatch(path.stem):
-            name = f"{match['name']}-*-of-{match['count']}{path.suffix}"
+            name = f"{match['name']}*-of-{match['count']}{path.suffix}"
             numbers[path.with_name(name), int(match["count"])].add(match["number"])
     return [
         f"{path}: {len(found)} of {count} files are here"

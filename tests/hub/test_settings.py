@@ -161,6 +161,12 @@ def test_the_variable_that_switches_the_hub_off_is_named(monkeypatch, first, sec
         Hub(Target(REPO), TOKEN).check()
 
 
+def test_the_cache_of_sentence_transformers_leads_to_the_variable_of_the_hub(monkeypatch):
+    monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", "/models")
+    with pytest.raises(InputError, match="set HF_HUB_CACHE=/models, because leaf-st does not read SENTENCE_TRANSF"):
+        find_model("somebody/something")
+
+
 def test_a_token_that_a_variable_holds_back_is_named(online, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
     remedy = "unset HF_HUB_DISABLE_IMPLICIT_TOKEN, so that the token is sent"

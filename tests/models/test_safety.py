@@ -216,6 +216,13 @@ def test_the_links_of_the_hub_s_cache_are_followed(model, tiny_student, tmp_path
         load_model(snapshot, device="cpu")
 
 
+def test_a_model_in_a_folder_of_the_hub_s_cache_is_loaded(model, tiny_student, tmp_path):
+    (tmp_path / "repository").mkdir()
+    model.rename(tmp_path / "repository" / "model")
+    snapshot = _in_the_cache(tmp_path / "repository", tmp_path / "cache")
+    np.testing.assert_array_equal(load_model(snapshot / "model", device="cpu").encode("a"), tiny_student.encode("a"))
+
+
 def _code(folder):
     (folder / "code.py").write_text(f"from pathlib import Path\nPath({str(folder.parent / 'ran')!r}).touch()\n")
 

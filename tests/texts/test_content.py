@@ -314,7 +314,10 @@ VTT = "WEBVTT - a talk\nKind: captions\n\n00:01.000 --> 00:04.000 align:start\nH
 WHISPER = "[00:00.000 --> 00:05.000]  Hello there\n[00:05.000 --> 00:09.500]  cats\n"
 
 
-@pytest.mark.parametrize("content", [SRT, SRT.replace("\n", "\r\n"), VTT, WHISPER])
+TRANSCRIPT = "0:00\nHello there\n0:05\ncats sleep\n1:02:03\nall day\n"
+
+
+@pytest.mark.parametrize("content", [SRT, SRT.replace("\n", "\r\n"), VTT, WHISPER, TRANSCRIPT])
 @pytest.mark.parametrize("ending", ["txt", "srt"])
 def test_times_are_no_texts(tmp_path, content, ending):
     path = tmp_path / f"a.{ending}"
@@ -443,6 +446,27 @@ def test_a_mailbox_is_no_file_of_texts(tmp_path, line, end):
     path.write_text(f"From {line}\nMessage-ID: <1>\nSubject: cats\n\nCats sleep.\n".replace("\n", end), newline="")
     with pytest.raises(InputError, match=r"found mails \(mbox\): write only the texts of the mails, one per line"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "12/31/20, 10:02\u202fPM - Ann: cats",
+        "31.12.20, 22:02 - Ann: cats",
+        "\u200e[31/12/2020, 22:02:05] Ann: cats",
+        "[2020-12-31, 10:02:05 p.m.] Ann: cats",
+    ],
+)
+def test_messages_of_a_chat_are_no_texts(tmp_path, line):
+    (tmp_path / "a.txt").write_text(f"{line}\nand dogs\n{line} again\n")
+    with pytest.raises(InputError, match="found messages of a chat with dates and senders: write only the texts"):
+        read(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("content", ["12/31/20, 10:02 - cats\ndogs\n", "10:30\n11:30\n12:30\n", "at 0:05\ncats\n"])
+def test_dates_and_times_are_texts(tmp_path, content):
+    (tmp_path / "a.txt").write_text(content)
+    assert read(tmp_path / "a.txt")[0] == content.splitlines()
 
 
 @pytest.mark.parametrize("content", ["From far away Mon Jan\ncats\n", "From a@b.org Sat Jan  3 01:05:34 1996\ncats\n"])

@@ -1,6 +1,8 @@
 import gzip
 import json
+import os
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -49,6 +51,23 @@ def test_a_missing_piece_with_a_hash_in_its_name_is_logged(tmp_path, caplog):
     write(tmp_path / "train-00002-of-00003-1a1b2c3d4e5f6072.parquet", "cats 2")
     assert texts(tmp_path) == ["cats 0", "cats 2"]
     assert f"{tmp_path}/train-*-of-00003.parquet: 2 of 3 files are here" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["c4.{}-of-00003", "train-{}-of-3", "part-{}-of-000003"])
+def test_a_missing_piece_is_logged_however_it_is_numbered(tmp_path, caplog, name):
+    for number in ("00000", "00002"):
+        write(tmp_path / f"{name.format(number)}.parquet", f"cats {number}")
+    assert len(texts(tmp_path)) == 2
+    assert "2 of 3 files are here" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no names of bytes")
+def test_names_of_files_may_be_no_utf_8_and_look_like_an_address(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "en:2024.parquet", "cats")
+    assert texts("en:2024.parquet") == ["cats"]
+    (tmp_path / "en:2024.parquet").rename(tmp_path / os.fsdecode(b"gr\xf6\xdfe.parquet"))
+    assert texts(tmp_path) == ["cats"]
 
 
 def test_hidden_and_underscore_files_and_folders_are_left_out(tmp_path):
