@@ -4,11 +4,11 @@ import re
 import shlex
 import shutil
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import forked
 import pytest
 from page import Page
 
@@ -351,10 +351,14 @@ def test_the_commands_say_where_it_is(whole, tmp_path, capsys):
     assert Path(folder / "report" / "report.html").is_file()
 
 
+def _report_of_a_notebook(folder):
+    assert "matplotlib" not in sys.modules  # matplotlib reads the variable when it is imported
+    os.environ["MPLBACKEND"] = "module://some_notebook.backend"
+    main(["report", str(folder)])
+
+
 def test_the_backend_of_a_notebook_does_not_stop_the_report(whole, tmp_path):
     shutil.copytree(whole, tmp_path / "run")
-    command = [sys.executable, "-m", "leaf_st", "report", str(tmp_path / "run")]
-    variables = {**os.environ, "MPLBACKEND": "module://some_notebook.backend"}
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    done = forked.run(_report_of_a_notebook, tmp_path / "run")
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "run" / "report" / "report.html").is_file()
