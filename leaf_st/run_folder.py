@@ -46,7 +46,7 @@ _PARTS = {RECIPE, TEXTS, STORE, GENERAL, CHECKPOINTS, MODEL, RESULTS, REPORT, PU
 _RECIPE_PARTS = ("texts", "teacher", "student", "training")
 _PARTS |= {STORE_LOCK, VOCABULARY, SMOKE_TEACHER, SMOKE_START, Path(FIT).parts[0]}
 _TRAINED_PARTS = ("general", "student", "training")  # what shapes the student, besides the vectors
-_UNUSED_ARGUMENTS = ("data_seed", "dataloader_in_order")
+_UNUSED_ARGUMENTS = ("data_seed", "dataloader_in_order", "fp16_full_eval", "bf16_full_eval")
 _UNUSED_IN_MEMBERS = ("store_dtype", "rows_per_shard")  # of an ensemble
 # Fields that determine how many tokens of a text are embedded.
 _LENGTHS = ("student.backbone", "student.start", "student.static", "student.max_length", "training.max_length")

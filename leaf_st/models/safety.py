@@ -39,7 +39,7 @@ def require_safe(folder: Path, name: str) -> None:
     places = [folder]
     snapshot = next((part for part in (folder, *folder.parents) if commit_of(part) is not None), None)
     if snapshot is not None:  # in the hub's cache: its files, and files that several models share
-        places += [snapshot.parents[1] / "blobs", snapshot.parents[2] / "blobs"]
+        places += [parent / "blobs" for parent in snapshot.parents[1:3]]
     for path in _entries(folder):
         if path.is_symlink() and not _is_inside(path, places):
             raise ModelError(
@@ -52,7 +52,7 @@ def require_safe(folder: Path, name: str) -> None:
     for path in sorted(files_of_vectors(folder)):
         if path.suffix not in PICKLED and path.is_file() and is_lfs_pointer(path):
             remedy = f"run `git lfs pull` in {path.parent}"
-            if commit_of(folder) is not None:  # the owner uploaded the pointer
+            if snapshot is not None:  # the owner uploaded the pointer
                 remedy = "name another revision or model, or ask the owner of the model to upload the file"
             raise ModelError(name, f"expected the file {path}, found a pointer of git LFS: {remedy}")
     for part, kind in parts_of(folder):

@@ -25,7 +25,7 @@ from leaf_st.recipe import Recipe, StudentSpec, TeacherSpec, TextsSpec, Training
 from leaf_st.recipe.types import local_folder
 from leaf_st.run_folder import GIVEN, RESULTS
 from leaf_st.texts.check import left_out
-from leaf_st.training.arguments import argument_types
+from leaf_st.training.arguments import OTHER_NAMES, argument_types
 
 # Loading a model and choosing a kernel of attention change settings of torch that all threads share.
 _ONE_AT_A_TIME = threading.RLock()
@@ -101,13 +101,18 @@ def distill(
 
 def _require_keywords(training: Mapping[str, Any]) -> None:
     """Name a value of recipes among the keywords, before the recipe is checked without the value."""
-    known = argument_types()
-    for name in training:
+    others = [name for name in training if name not in argument_types() and name not in OTHER_NAMES]
+    for name in others:
         fields = [field.key for field in recipe_fields() if field.key.rpartition(".")[2] == name]
-        if fields and name not in known:
+        if fields:
+            remedy = "write a recipe file, and run it with `leaf-st run`"
+            if f"teacher.{name}" in fields:
+                remedy = f"pass TeacherSpec(model=..., {name}=...) as the teacher, or {remedy}"
+            if name == "budget_minutes":
+                remedy = "name it minutes"
             raise InputError(
                 f"{name}: expected a keyword of distill or of SentenceTransformerTrainingArguments, found a value of "
-                f"recipes ({', '.join(fields)}): write a recipe file, and run it with `leaf-st run`"
+                f"recipes ({', '.join(fields)}): {remedy}"
             )
 
 

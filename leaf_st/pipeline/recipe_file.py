@@ -225,7 +225,7 @@ def _field(key: str) -> RecipeField | None:
     known = {item.key: item for item in recipe_fields()}
     if key in known:
         return known[key]
-    from leaf_st.training.arguments import argument_types  # imports torch, which takes seconds
+    from leaf_st.training.arguments import argument_types, settable_names  # imports torch, which takes seconds
 
     if key in argument_types():
         return None
@@ -235,7 +235,7 @@ def _field(key: str) -> RecipeField | None:
             f"--set {key}: expected a key, found a part of the value of {whole}: set the complete value with "
             f"--set '{whole}=...'"
         )
-    near = _similar(key, [*known, *argument_types()])
+    near = _similar(key, [*known, *settable_names()])
     raise InputError(
         f"--set {key}: no such key; "
         + (f"did you mean {' or '.join(near)}?" if near else "`leaf-st run --help` lists all keys")

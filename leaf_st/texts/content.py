@@ -152,7 +152,7 @@ _TAGGED = Content("text between tags, as in XML and SGML", _ONLY_TEXTS)
 # A time on one of the first lines, in the forms of .srt, .vtt and Whisper.
 _TIMED = re.compile(r"(?:.*\n){0,20}?[ \t]*\[?(?:\d+:)?\d\d:\d\d[.,]\d{1,3}[ \t]*-->")
 # Lines that alternate between a time and the words, as pages of videos show them.
-_TIMES = re.compile(r"(?:.*\n){0,2}?(?:(?:\d+:)?\d?\d:\d\d\r?\n.*[^\W\d].*\n){2}")
+_TIMES = re.compile(r"(?:.*\n){0,2}?(?:(?:\d+:)?\d?\d:\d\d\r?\n(?=.*[^\W\d]).*\n){2}")
 _SUBTITLES = Content("subtitles with times", "write only the spoken texts, one per line")
 # After comments, a line with ten cells, of which the first is the number of a word, the seventh that of its head.
 _CONLLU = re.compile(r"(?:#.*\n)*\d+(?:[-.]\d+)?\t(?:[^\t\n]*\t){5}(?:\d+|_)\t(?:[^\t\n]*\t){2}[^\t\n]*\n")
@@ -168,7 +168,7 @@ _MARK_OF_GIT = re.compile(r"^([<=>])\1{6}(?=[ \r\n])", re.MULTILINE)  # of a con
 _MAILS = re.compile(r"From \S+ +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} [ \d]\d \d\d:\d\d.*\n[\w-]+: ")
 # The date, the time and the sender in front of each message, as phones export chats.
 _MESSAGE = (
-    r"\u200e?\[?\d{1,4}[./-]\d{1,2}[./-]\d{1,4},? \d?\d:\d\d(?::\d\d)?(?:\s?[AaPp]\.?\s?[Mm]\.?)?(?:\]| -) "
+    r"\u200e?\[?\d{1,4}[./-]\d{1,2}[./-]\d{1,4}, \d?\d:\d\d(?::\d\d)?(?:\s?[AaPp]\.?\s?[Mm]\.?)?(?:\]| -) "
     r"[^:\n]{1,80}: .*\n"
 )
 _CHAT = re.compile(rf"{_MESSAGE}(?:.*\n){{0,5}}?{_MESSAGE}")
@@ -306,9 +306,10 @@ def _text(head: bytes) -> Content | None:
         return None
     if _CONTROL.search(head):
         return None
-    first = head.decode(errors="ignore").strip().partition("\n")[0][:_SHOWN].strip()
+    first = head.decode("utf-8-sig", errors="ignore").strip().partition("\n")[0][:_SHOWN].strip()
     endings = (".csv", ".tsv", ".jsonl", ".txt")
-    remedy = f"download the file again, or, if the text is right, rename the file to one of {', '.join(endings)}"
+    remedy = "download the file again, or, if the text is right, rename the file so that its name ends in "
+    remedy += " or ".join(endings)
     return Content(f"text ({first!r})", remedy, endings)
 
 

@@ -94,7 +94,7 @@ REFUSED = {
     "label_smoothing_factor": _NO_EFFECT,
     "include_num_input_tokens_seen": _NO_EFFECT,  # transformers counts none of sentence-transformers' inputs
     "router_mapping": _NO_EFFECT,
-    # transformers converts the weights only for a validation outside of a training.
+    # transformers converts the weights only for a validation outside of a training: a run has none.
     "fp16_full_eval": _NO_EFFECT,
     "bf16_full_eval": _NO_EFFECT,
 }
@@ -105,6 +105,7 @@ OTHER_NAMES = {
     "lr": "learning_rate",
     "epochs": "num_train_epochs",
 }
+_OF_ACCELERATE = ("ACCELERATE_DYNAMO_", "ACCELERATE_USE_", "ACCELERATE_GRADIENT_")
 _LEAST_INTEGERS = {
     "per_device_train_batch_size": 1,
     "per_device_eval_batch_size": 1,
@@ -191,11 +192,12 @@ def training_arguments(recipe: Recipe, run: Path | None, device: str) -> Sentenc
 
 
 def accelerate_variables() -> str:
-    """Return the variables of the environment that accelerate reads with their values, such as "NAME=VALUE, ...".
+    """Return the variables by which accelerate changes the training, with their values, such as "NAME=VALUE, ...".
 
     Its launcher sets them, and they can remain in an environment.
     """
-    return ", ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("ACCELERATE_"))
+    found = sorted(item for item in os.environ.items() if item[0].startswith(_OF_ACCELERATE))
+    return ", ".join(f"{name}={value}" for name, value in found)
 
 
 def unused_gpus(arguments: SentenceTransformerTrainingArguments) -> str | None:
@@ -289,6 +291,11 @@ def _takes_json(hint: Any) -> bool:  # noqa: ANN401  (any annotation)
     return str in get_args(hint) and any(dict in (kind, get_origin(kind)) for kind in get_args(hint))
 
 
+def settable_names() -> list[str]:
+    """Return the names of the training arguments that a recipe can set."""
+    return [name for name in argument_types() if not any(fnmatchcase(name, refused) for refused in REFUSED)]
+
+
 def _check_name(name: str) -> None:
     for refused, remedy in REFUSED.items():
         if fnmatchcase(name, refused):
@@ -299,8 +306,7 @@ def _check_name(name: str) -> None:
             "SentenceTransformerTrainer and leaf_st's TeacherAlignedLoss"
         )
     if name not in argument_types():
-        names = [known for known in argument_types() if known not in REFUSED]
-        near = [OTHER_NAMES[name]] if name in OTHER_NAMES else get_close_matches(name, names, n=2)
+        near = [OTHER_NAMES[name]] if name in OTHER_NAMES else get_close_matches(name, settable_names(), n=2)
         hint = f"; did you mean {' or '.join(near)}?" if near else ": remove it"
         raise InputError(f"{name}: expected a keyword of SentenceTransformerTrainingArguments{hint}")
 

@@ -77,7 +77,7 @@ def try_arguments(recipe: Recipe, fingerprint: Fingerprint, device: str) -> None
     if names:
         remedy = f"change or remove {', '.join(names)}"
     elif variables := accelerate_variables():
-        remedy = f"no argument causes it: correct or unset {variables}, or correct what the error names"
+        remedy = f"no argument causes it: unset {variables}, or correct what the error names"
     else:
         remedy = "correct what the error names: no argument causes it"
     raise InputError(
@@ -121,7 +121,7 @@ def _failure(recipe: Recipe, fingerprint: Fingerprint, device: str, arguments: M
 
 def _train(recipe: Recipe, fingerprint: Fingerprint, device: str, folder: Path) -> None:
     arguments = {**for_another_student(recipe.training.arguments), **_REPLACED}
-    # Two batches are as many as any other number of batches that is not one.
+    # More than two accumulated batches would only slow the trial.
     arguments["gradient_accumulation_steps"] = min(2, arguments.get("gradient_accumulation_steps", 1))
     spec = replace(recipe.training, arguments=arguments, held_out_rows=4, max_length=None, cycles=1)
     student = SentenceTransformer(str(save_tiny_teacher(folder / "student")), device=device)

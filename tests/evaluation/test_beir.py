@@ -323,6 +323,8 @@ def test_a_piece_of_a_part_is_reported(tmp_path):
     message = r"expected one file .*, found a piece of it \(.*/test-\*-of-00002\.parquet: 1 of 2 files are here\): add"
     with pytest.raises(InputError, match=message):
         load_beir(_write_like_nanobeir(tmp_path / "cut", ["test-00000-of-00002"]))
+    with pytest.raises(InputError, match=r"found a piece of it .*: 1 of 2 files are here"):
+        load_beir(_write_like_nanobeir(tmp_path / "other", ["test-0-of-2"]))
 
 
 @pytest.mark.parametrize("name", ["qrels/test.jsonl", "qrels.jsonl", "qrels/test.csv"])

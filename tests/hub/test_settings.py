@@ -161,10 +161,14 @@ def test_the_variable_that_switches_the_hub_off_is_named(monkeypatch, first, sec
         Hub(Target(REPO), TOKEN).check()
 
 
-def test_the_cache_of_sentence_transformers_leads_to_the_variable_of_the_hub(monkeypatch):
-    monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", "/models")
-    with pytest.raises(InputError, match="set HF_HUB_CACHE=/models, because leaf-st does not read SENTENCE_TRANSF"):
-        find_model("somebody/something")
+def test_the_cache_of_sentence_transformers_leads_to_the_variable_of_the_hub(monkeypatch, tmp_path):
+    monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", str(tmp_path))
+    hint = f"set HF_HUB_CACHE={tmp_path}, because leaf-st does not read SENTENCE_TRANSFORMERS_HOME"
+    for is_there in (False, True):
+        with pytest.raises(InputError, match="not in the hub's cache") as raised:
+            find_model("somebody/something")
+        assert (hint in str(raised.value)) == is_there
+        (tmp_path / "models--somebody--something").mkdir(exist_ok=True)
 
 
 def test_a_token_that_a_variable_holds_back_is_named(online, monkeypatch):

@@ -277,6 +277,16 @@ def test_a_value_of_recipes_is_no_keyword(name, value, tiny_teacher_folder):
         leaf_st.distill(TEXTS, tiny_teacher_folder, **{name: value})
 
 
+def test_names_of_other_tools_and_fields_of_a_teacher_lead_to_what_distill_takes(tiny_teacher_folder):
+    for name, remedy in (
+        ("batch_size", r"did you mean per_device_train_batch_size\?$"),
+        ("trust_remote_code", r"pass TeacherSpec\(model=..., trust_remote_code=...\) as the teacher, or"),
+        ("budget_minutes", "name it minutes$"),
+    ):
+        with pytest.raises(InputError, match=rf"^{name}: .*{remedy}"):
+            leaf_st.distill(TEXTS, tiny_teacher_folder, static=True, **{name: 5})
+
+
 def test_several_processes_need_a_common_folder(tiny_teacher_folder, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="output: expected a run folder that all processes share"):

@@ -463,7 +463,10 @@ def test_messages_of_a_chat_are_no_texts(tmp_path, line):
         read(tmp_path / "a.txt")
 
 
-@pytest.mark.parametrize("content", ["12/31/20, 10:02 - cats\ndogs\n", "10:30\n11:30\n12:30\n", "at 0:05\ncats\n"])
+LOG = "[2024-01-05 10:02:05] local.ERROR: full\n2024-01-05 10:02:05 - worker: started\n"
+
+
+@pytest.mark.parametrize("content", ["12/31/20, 10:02 - cats\ndogs\n", "10:30\n11:30\n12:30\n", "at 0:05\ncats\n", LOG])
 def test_dates_and_times_are_texts(tmp_path, content):
     (tmp_path / "a.txt").write_text(content)
     assert read(tmp_path / "a.txt")[0] == content.splitlines()
