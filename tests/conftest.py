@@ -46,7 +46,7 @@ def no_search_for_garbage_in_the_libraries() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def no_seeds_for_devices_that_are_missing() -> Iterator[None]:
-    """torch keeps each seed for a GPU with a formatted stack, in 2 ms, and mteb seeds once for each of its tasks."""
+    """torch keeps each seed for a missing GPU with a formatted stack, which takes 2 ms; mteb seeds for each task."""
     with pytest.MonkeyPatch.context() as patch:
         for device in (torch.cuda, torch.xpu):
             if not device.is_available():

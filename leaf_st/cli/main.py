@@ -25,7 +25,8 @@ from leaf_st.recipe.types import path_problem, utf_8_problem
 _PROGRAM = "leaf-st"
 _EPILOG = "The method: https://arxiv.org/abs/2509.12539. Repeat an interrupted command to resume it."
 _SECONDS_WITHOUT_BAR = "3"  # a shorter wait needs no progress bar
-# With the default of Python 3.11, a tenth of the time of importing the libraries is the search for garbage.
+# Number of new objects after which Python searches for garbage. With the default of Python 3.11, the search takes a
+# tenth of the time of importing the libraries.
 _NEW_OBJECTS = 10_000
 _RESUME_HINT = "the same command resumes embedding, training, evaluation and publishing"
 
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # A notebook sets its own backend for the commands of its shell too, and matplotlib refuses an unknown one.
         os.environ["MPLBACKEND"] = "svg"
         _set_progress_bars()
-        _require_readable("torch", _variables("TORCH_LOGS"))
+        _require_readable_variables("torch", _variables("TORCH_LOGS"))
         if not _has_home():  # mteb makes a folder for its cache when it is imported
             os.environ.setdefault("MTEB_CACHE", str(Path(tempfile.gettempdir(), "mteb")))
         _use_local_paths(options)
@@ -94,14 +95,14 @@ def _set_progress_bars() -> None:
     if os.environ.get("RANK", "0") != "0":
         os.environ["TQDM_DISABLE"] = "1"  # the first process shows the progress of all processes
     os.environ.setdefault("TQDM_DELAY", _SECONDS_WITHOUT_BAR)
-    _require_readable("tqdm", given)
+    _require_readable_variables("tqdm", given)
 
 
 def _variables(prefix: str) -> list[str]:
     return sorted(name for name in os.environ if name.startswith(prefix))
 
 
-def _require_readable(library: str, names: Sequence[str]) -> None:
+def _require_readable_variables(library: str, names: Sequence[str]) -> None:
     """Check the variables ``names``, which ``library`` reads when it is imported."""
     if not names:
         return  # an import takes seconds

@@ -83,7 +83,7 @@ def distill(
     # Arrays of numpy and torch are no sequences.
     layers = getattr(layers, "tolist", lambda: layers)()
     require_kind("layers", layers, Sequence | None, "layer numbers such as (0, 4, 5): name each layer")
-    _require_keywords(training)
+    _refuse_values_of_recipes(training)
     _require_hooks(callbacks, evaluator, training)
     with _ONE_AT_A_TIME, _run_folder(output) as folder:
         spec = teacher if isinstance(teacher, TeacherSpec) else TeacherSpec(model=str(teacher))
@@ -99,17 +99,17 @@ def distill(
         return _carry_out(Run(recipe, folder), given, column, callbacks, evaluator)
 
 
-def _require_keywords(training: Mapping[str, Any]) -> None:
-    """Name a value of recipes among the keywords, before the recipe is checked without the value."""
-    others = [name for name in training if name not in argument_types() and name not in OTHER_NAMES]
-    for name in others:
-        fields = [field.key for field in recipe_fields() if field.key.rpartition(".")[2] == name]
-        if fields:
-            remedy = "write a recipe file, and run it with `leaf-st run`"
+def _refuse_values_of_recipes(training: Mapping[str, Any]) -> None:
+    """Refuse a value of recipes among the keywords, before the recipe is checked without the value."""
+    for name in training:
+        if name in argument_types() or name in OTHER_NAMES:
+            continue
+        if fields := [field.key for field in recipe_fields() if field.key.rpartition(".")[2] == name]:
+            remedy = "write a recipe file, and run the file with `leaf-st run`"
             if f"teacher.{name}" in fields:
                 remedy = f"pass TeacherSpec(model=..., {name}=...) as the teacher, or {remedy}"
-            if name == "budget_minutes":
-                remedy = "name it minutes"
+            elif name == "budget_minutes":
+                remedy = "use the keyword minutes"
             raise InputError(
                 f"{name}: expected a keyword of distill or of SentenceTransformerTrainingArguments, found a value of "
                 f"recipes ({', '.join(fields)}): {remedy}"

@@ -152,7 +152,7 @@ _TAGGED = Content("text between tags, as in XML and SGML", _ONLY_TEXTS)
 # A time on one of the first lines, in the forms of .srt, .vtt and Whisper.
 _TIMED = re.compile(r"(?:.*\n){0,20}?[ \t]*\[?(?:\d+:)?\d\d:\d\d[.,]\d{1,3}[ \t]*-->")
 # Lines that alternate between a time and the words, as pages of videos show them.
-_TIMES = re.compile(r"(?:.*\n){0,2}?(?:(?:\d+:)?\d?\d:\d\d\r?\n(?=.*[^\W\d]).*\n){2}")
+_TRANSCRIPT = re.compile(r"(?:.*\n){0,2}?(?:(?:\d+:)?\d?\d:\d\d\r?\n(?=.*[^\W\d]).*\n){2}")
 _SUBTITLES = Content("subtitles with times", "write only the spoken texts, one per line")
 # After comments, a line with ten cells, of which the first is the number of a word, the seventh that of its head.
 _CONLLU = re.compile(r"(?:#.*\n)*\d+(?:[-.]\d+)?\t(?:[^\t\n]*\t){5}(?:\d+|_)\t(?:[^\t\n]*\t){2}[^\t\n]*\n")
@@ -176,7 +176,7 @@ _MAILBOX = Content("mails (mbox)", "write only the texts of the mails, one per l
 _ARCHIVE = Content("a web archive (WARC)", "write only the texts of its records, one per line")
 _NOT_TEXTS = (
     (_TIMED, _SUBTITLES),
-    (_TIMES, _SUBTITLES),
+    (_TRANSCRIPT, _SUBTITLES),
     (_MAILS, _MAILBOX),
     (_CHAT, Content("messages of a chat with dates and senders", _ONLY_TEXTS)),
     (re.compile(r"WARC/\d"), _ARCHIVE),
@@ -307,10 +307,8 @@ def _text(head: bytes) -> Content | None:
     if _CONTROL.search(head):
         return None
     first = head.decode("utf-8-sig", errors="ignore").strip().partition("\n")[0][:_SHOWN].strip()
-    endings = (".csv", ".tsv", ".jsonl", ".txt")
-    remedy = "download the file again, or, if the text is right, rename the file so that its name ends in "
-    remedy += " or ".join(endings)
-    return Content(f"text ({first!r})", remedy, endings)
+    found = _renamed(f"text ({first!r})", ".csv", ".tsv", ".jsonl", ".txt")
+    return found._replace(remedy=f"download the file again, or, if the text is right, {found.remedy}")
 
 
 def _of_lines(whole: str, is_cut: bool) -> Content | None:

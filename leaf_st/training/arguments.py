@@ -194,7 +194,7 @@ def training_arguments(recipe: Recipe, run: Path | None, device: str) -> Sentenc
 def accelerate_variables() -> str:
     """Return the variables by which accelerate changes the training, with their values, such as "NAME=VALUE, ...".
 
-    Its launcher sets them, and they can remain in an environment.
+    The launcher of accelerate sets these variables, and they can remain in an environment.
     """
     found = sorted(item for item in os.environ.items() if item[0].startswith(_OF_ACCELERATE))
     return ", ".join(f"{name}={value}" for name, value in found)

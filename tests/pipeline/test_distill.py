@@ -281,7 +281,7 @@ def test_names_of_other_tools_and_fields_of_a_teacher_lead_to_what_distill_takes
     for name, remedy in (
         ("batch_size", r"did you mean per_device_train_batch_size\?$"),
         ("trust_remote_code", r"pass TeacherSpec\(model=..., trust_remote_code=...\) as the teacher, or"),
-        ("budget_minutes", "name it minutes$"),
+        ("budget_minutes", "use the keyword minutes$"),
     ):
         with pytest.raises(InputError, match=rf"^{name}: .*{remedy}"):
             leaf_st.distill(TEXTS, tiny_teacher_folder, static=True, **{name: 5})

@@ -379,21 +379,6 @@ def test_a_column_of_json_is_no_column_of_texts(tmp_path):
         read(path)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        " id |    text    \n----+------------\n  1 | Cats sleep.\n(1 row)\n",  # psql
-        "+----+-------------+\n| id | text        |\n+----+-------------+\n|  1 | Cats sleep. |\n",  # mysql
-        "| id | text |\r\n|---:|:-----|\r\n| 1 | Cats sleep. |\r\n",
-        "┌───────┬─────────────┐\n│  id   │    text     │\n├───────┼─────────────┤\n│     1 │ Cats sleep. │\n",
-    ],
-)
-def test_a_drawn_table_is_no_file_of_texts(tmp_path, content):
-    (tmp_path / "a.txt").write_text(content, newline="")
-    with pytest.raises(InputError, match="found a drawn table: write the table as parquet or csv"):
-        read(tmp_path / "a.txt")
-
-
 @pytest.mark.parametrize("content", ["a | b\nc | d\n", "cats\n-----\ndogs\n", "git diff --stat | head\ncats -- x\n"])
 def test_bars_and_rules_are_texts(tmp_path, content):
     (tmp_path / "a.txt").write_text(content)
@@ -494,6 +479,9 @@ def test_a_web_archive_is_no_file_of_texts(tmp_path):
         read(path)
 
 
+DRAWN = "a drawn table: write the table as parquet or csv"
+
+
 @pytest.mark.parametrize(
     ("content", "found"),
     [
@@ -501,6 +489,10 @@ def test_a_web_archive_is_no_file_of_texts(tmp_path):
         ("1-2\tdel\t_\t_\t_\t_\t_\t_\t_\t_\n1\tde\tde\tADP\t_\t_\t3\tcase\t_\t_\n", r"annotated words \(CoNLL-U\)"),
         ("-DOCSTART- -X- -X- O\n\nEU NNP B-NP B-ORG\nrejects VBZ B-VP O\n\nPeter NNP B-NP B-PER\n", r"words with tags"),
         ("Cats\tB-MISC\nsleep\tO\n.\tO\n", r"words with tags \(CoNLL\)"),
+        (" id |    text    \n----+------------\n  1 | Cats sleep.\n(1 row)\n", DRAWN),  # psql
+        ("+----+-------------+\n| id | text        |\n+----+-------------+\n|  1 | Cats sleep. |\n", DRAWN),  # mysql
+        ("| id | text |\r\n|---:|:-----|\r\n| 1 | Cats sleep. |\r\n", DRAWN),
+        ("┌───────┬─────────────┐\n│  id   │    text     │\n├───────┼─────────────┤\n│     1 │ Cats sleep. │\n", DRAWN),
         ("__label__cats __label__pets Cats sleep.\n", r"texts after labels \(fastText\)"),
         ("{'text': 'Cats sleep.'}\n", "Python dictionaries"),
         ('data: {"text": "Cats"}\n\ndata: [DONE]\n', r"events of a server \(SSE\)"),
