@@ -20,6 +20,7 @@ from leaf_st.texts.read import read_texts
 from leaf_st.texts.select import Cut
 
 SAMPLE = 1536
+_SENTENCE = 134.0  # characters, the 31 tokens of a sentence in the mix of leaf-mini's card
 _logger = logging.getLogger(__name__)
 # Common and rare words, with 4.6 characters per token in the vocabulary of BERT.
 _WORDS = """
@@ -102,11 +103,16 @@ def _counted(texts: Iterable[Text], source: str, most: int) -> Counts:
 
 
 def _declared(spec: TextsSpec) -> Iterator[SourceRows]:
-    """Yield the paper's sources with the paper's counts; sentences that `TextsSpec.sentences` adds are not counted."""
+    """Yield the paper's sources with the paper's counts, and a sentence of each document that is longer than one."""
+    documents = 0
     for name in selected_sources(spec):
         source = SOURCES[name]
         rows = min(source.expected, spec.per_source or source.expected)
         yield SourceRows(name, source.kind, rows, source.characters, round(rows * source.characters))
+        if source.kind == "document" and source.characters > _SENTENCE:
+            documents += rows
+    if spec.sentences and documents:
+        yield SourceRows("sentences", "query", documents, _SENTENCE, round(documents * _SENTENCE))
 
 
 def _made_up(sources: Sequence[SourceRows]) -> list[Text]:

@@ -145,7 +145,9 @@ def save_figure(draw: Callable[["Axes"], None], path: Path) -> None:
     except ImportError:
         print("no figure without matplotlib: pip install 'leaf-st[plots]'")
         return
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": path.name, "axes.grid": True}):
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # not the reader's own settings
+        matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": path.name, "axes.grid": True})
         figure = Figure(figsize=(6, 3.6), layout="constrained")
         draw(figure.subplots())
         write_whole(path, lambda temporary: figure.savefig(temporary, format="svg", metadata={"Date": None}))

@@ -281,6 +281,8 @@ def variants(setting: Setting) -> list[Variant]:
         # With more samples than the baseline, because queries are short.
         made("a third of the documents", **third, samples=setting.samples * 8 // 5),
         made("a third of the documents, equal time", **third, samples=setting.samples * 8 // 7),
+        made("a third of the documents, equal time, seed 43", **third, samples=setting.samples * 8 // 7, seed=43),
+        made("a third of the documents, equal time, seed 44", **third, samples=setting.samples * 8 // 7, seed=44),
         made("beta2 0.98", adam_beta2=0.98),
         made("beta2 0.95", adam_beta2=0.95),
         made("beta1 0.95", adam_beta1=0.95),

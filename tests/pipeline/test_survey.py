@@ -74,6 +74,7 @@ def test_the_paper_s_sources_say_their_size():
     ("limits", "expected"),
     [
         ({"per_source": 9}, dict.fromkeys(SOURCES, 9)),
+        ({"per_source": 9, "sentences": True}, dict.fromkeys(SOURCES, 9) | {"sentences": 18}),  # of FineWeb and news
         (
             {"per_source": 30_000, "leave_out": tuple(SOURCES)[:5]},
             {

@@ -284,7 +284,7 @@ for recipe in map(Path, sys.argv[1:]):
     with Path(f"{recipe.stem}.txt").open("w") as file, redirect_stdout(file):
         main(["run", str(recipe), "--smoke", "--output", recipe.stem])
 """
-PAPER_RECIPES = ["leaf_ir", "leaf_mt"]
+PAPER_RECIPES = ["leaf_ir", "leaf_mt", "leaf_ir_plus"]
 
 
 @pytest.fixture(scope="module")
