@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from leaf_st.atomic import require_file
 from leaf_st.errors import file_named
 from leaf_st.models.lfs import LFS_HEAD
+from leaf_st.texts.conversation import is_conversation, may_be_conversation
+from leaf_st.texts.line_marks import common_mark
 
 _HEAD_BYTES = 1 << 16
 _EXPECTED = {
@@ -96,7 +98,10 @@ _SEPARATED = {
     },
 }
 _COLUMN = re.compile(r"\w[\w.-]*")
-_COLUMNS = {"text", "id", "_id", "query", "document", "passage", "sentence", "content", "title", "label", "kind"}
+_COLUMNS = {
+    *("text", "id", "_id", "query", "document", "passage", "sentence", "content", "title", "label", "kind"),
+    *("question", "answer", "caption", "review", "abstract", "description", "body", "comment", "summary"),
+}
 # The beginning of what pandas writes by default: an object of columns, each an object of values by row number.
 _CUT_COLUMNS = re.compile(r'\{\s*"[^"]*"\s*:\s*\{\s*"0"\s*:')
 _ZIP = re.compile(rb"PK(\x03\x04|\x05\x06|\x07\x08)")
@@ -150,9 +155,7 @@ _ONLY_TEXTS = "write only the texts, one per line"
 _TAG = re.compile(r"<([A-Za-z][\w.:-]*)(?:\s[^<>]*)?>\s*")
 _TAGGED = Content("text between tags, as in XML and SGML", _ONLY_TEXTS)
 # A time on one of the first lines, in the forms of .srt, .vtt and Whisper.
-_TIMED = re.compile(r"(?:.*\n){0,20}?[ \t]*\[?(?:\d+:)?\d\d:\d\d[.,]\d{1,3}[ \t]*-->")
-# Lines that alternate between a time and the words, as pages of videos show them.
-_TRANSCRIPT = re.compile(r"(?:.*\n){0,2}?(?:(?:\d+:)?\d?\d:\d\d\r?\n(?=.*[^\W\d]).*\n){2}")
+_TIMED = re.compile(r"(?:.*\n){0,20}?[ \t]*\[?(?:\d+:)?\d?\d:\d?\d[.,]\d{1,3}[ \t]*-->")
 _SUBTITLES = Content("subtitles with times", "write only the spoken texts, one per line")
 # After comments, a line with ten cells, of which the first is the number of a word, the seventh that of its head.
 _CONLLU = re.compile(r"(?:#.*\n)*\d+(?:[-.]\d+)?\t(?:[^\t\n]*\t){5}(?:\d+|_)\t(?:[^\t\n]*\t){2}[^\t\n]*\n")
@@ -163,30 +166,35 @@ _TAGS = re.compile(
 )
 # A line between the names of columns and the rows, or above the names, as databases and Markdown draw tables.
 _DRAWN = re.compile(r"(?:.*\n){0,2}(?=.*[-=─━═]{3})(?=.*[+|┼┬╪┿╋])[-=─━═+|: ┌┬┐├┼┤╞╪╡┏┳┓┡╇┩╒╤╕]+\r?\n")
+# The names of columns above dashes, as sqlite3, sqlcmd and PowerShell write tables.
+_UNDERLINED = re.compile(r".*\n(?=.*--)-+(?:[ \t]+-+)+[ \t]*\r?\n(?=.)")
 _MARK_OF_GIT = re.compile(r"^([<=>])\1{6}(?=[ \r\n])", re.MULTILINE)  # of a conflict between two versions
 # The line before each mail and the first line of its header.
 _MAILS = re.compile(r"From \S+ +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} [ \d]\d \d\d:\d\d.*\n[\w-]+: ")
-# The date, the time and the sender in front of each message, as phones export chats.
-_MESSAGE = (
-    r"\u200e?\[?\d{1,4}[./-]\d{1,2}[./-]\d{1,4}, \d?\d:\d\d(?::\d\d)?(?:\s?[AaPp]\.?\s?[Mm]\.?)?(?:\]| -) "
-    r"[^:\n]{1,80}: .*\n"
-)
-_CHAT = re.compile(rf"{_MESSAGE}(?:.*\n){{0,5}}?{_MESSAGE}")
+_CONVERSATION = Content("a chat or a transcript with times or speakers", "write only the words, one text per line")
+_CODED = r"(?=\S*[a-z])(?=\S*[A-Z])(?=\S*\d)"
 _MAILBOX = Content("mails (mbox)", "write only the texts of the mails, one per line")
 _ARCHIVE = Content("a web archive (WARC)", "write only the texts of its records, one per line")
 _NOT_TEXTS = (
     (_TIMED, _SUBTITLES),
-    (_TRANSCRIPT, _SUBTITLES),
     (_MAILS, _MAILBOX),
-    (_CHAT, Content("messages of a chat with dates and senders", _ONLY_TEXTS)),
     (re.compile(r"WARC/\d"), _ARCHIVE),
     (_CONLLU, Content("annotated words (CoNLL-U)", "write only the texts, which begin with `# text = `, one per line")),
     (_TAGS, Content("words with tags (CoNLL)", _ONLY_TEXTS)),
     (_DRAWN, Content("a drawn table", _TABLE)),
+    (_UNDERLINED, Content("a table in columns", _TABLE)),
+    (re.compile(r"\.I \d+[ \t]*\r?\n\.[A-Z]\s"), Content("records of SMART", _ONLY_TEXTS)),
+    (re.compile(r"(?:b(['\"]).*\1\r?\n){3}"), Content("bytes of Python", "write each with its method decode()")),
+    (
+        re.compile(r"(?:\((?:'.*'|\".*\"|-?\d[\d.]*),.*\)\r?\n){3}"),
+        Content("tuples of Python", _ONLY_TEXTS),
+    ),
     (re.compile(r"__label__\S+ "), Content("texts after labels (fastText)", "remove the labels")),
     (re.compile(r"\{'[^'\n]*': "), Content("Python dictionaries", "write each with json.dumps into a .jsonl file")),
     (re.compile(r"data: ?[\[{]"), Content("events of a server (SSE)", _ONLY_TEXTS)),
     (re.compile(r"TY  - [A-Z]+\s"), Content("records of RIS", _ONLY_TEXTS)),
+    (re.compile(r"FN .*\n\s*VR \d"), Content("records of Web of Science", _ONLY_TEXTS)),
+    (re.compile(r"%0 [A-Z].*\n%[A-Z] "), Content("records of EndNote", _ONLY_TEXTS)),
     (re.compile(r"PMID- ?\d+\s"), Content("records of MEDLINE", _ONLY_TEXTS)),
     (re.compile(r"@\w+\{[^\s,{}]*,[ \t]*\n"), Content("records of BibTeX", _ONLY_TEXTS)),
     (
@@ -198,6 +206,13 @@ _NOT_TEXTS = (
             r"(?:--.*\n)*-- .*\b[Dd]ump\b|/\*M?!\d+|PRAGMA foreign_keys|(?:--.*\n|\s)*CREATE TABLE [^\n]*\([ \t]*\r?\n"
         ),
         Content("an SQL dump", "export the table as csv"),
+    ),
+    (re.compile(r"==> .* <==\r?\n"), Content("the beginnings of several files (head)", "join the files with cat")),
+    (re.compile(r"HTTP/\d\S* \d{3}\b.*\n[\w-]+: "), Content("an answer of a web server", _ONLY_TEXTS)),
+    # Three lines of 60 to 76 signs, or one long line.
+    (
+        re.compile(rf"{_CODED}(?:(?:[A-Za-z0-9+/]{{60,76}}\r?\n){{3}}|[A-Za-z0-9+/]{{200,}}={{0,2}}\s*\Z)"),
+        Content("data in base64", "decode the file with `base64 -d`"),
     ),
     (
         re.compile(r"-----BEGIN [A-Z ]+-----"),
@@ -247,6 +262,21 @@ def content_of(path: Path) -> Content | None:
     with path.open("rb") as file, file_named(path):
         found = _content(file.read(_HEAD_BYTES), ending)
     return None if found is None or ending in found.endings else found
+
+
+def doubt_about(path: Path) -> str | None:
+    """Return what the lines of the file ``path``, of which each is read as a text, may be instead, and the remedy.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    with path.open("rb") as file, file_named(path):
+        head = file.read(_HEAD_BYTES)
+    encoding = _encoding(head)
+    text = head[encoding.start :].decode(encoding.name, errors="ignore")
+    lines = _lines(text, len(head) == _HEAD_BYTES)
+    found = "most seem to have a time or a speaker" if may_be_conversation(lines) else common_mark(lines)
+    return None if found is None else f"each line is read as a text, but {found}: check that each line is one text"
 
 
 def encoding_of(path: Path) -> Encoding:
@@ -321,13 +351,20 @@ def _of_lines(whole: str, is_cut: bool) -> Content | None:
     for pattern, content in _NOT_TEXTS:
         if pattern.match(text):
             return content
-    lines = [line for line in (text.splitlines()[:-1] if is_cut else text.splitlines()) if line.strip()]
+    lines = _lines(text, is_cut)
+    if is_conversation(lines):
+        return _CONVERSATION
     if _are_json_strings(lines):
         return _JSON_STRINGS
     if (found := _TAGGED if _is_tagged(text) else _separated(text, is_cut)) is not None:
         return found
     tabs = {line.strip().count("\t") for line in lines}
     return _TABS if len(lines) >= _MANY_LINES and len(tabs) == 1 and tabs != {0} else None
+
+
+def _lines(text: str, is_cut: bool) -> list[str]:
+    """Return the complete lines of ``text`` that are not blank."""
+    return [line for line in (text.splitlines()[:-1] if is_cut else text.splitlines()) if line.strip()]
 
 
 def _are_json_strings(lines: Sequence[str]) -> bool:

@@ -13,7 +13,7 @@ from leaf_st.hub.dataset_url import is_dataset_url, parse_dataset_url
 from leaf_st.recipe import KINDS, TextsSpec
 from leaf_st.texts.columnar import FORMATS
 from leaf_st.texts.content import PACKED, content_of
-from leaf_st.texts.folder import table_files, visible_files
+from leaf_st.texts.folder import table_files, visible_files, warn_of_others
 from leaf_st.texts.formats import READERS, open_source, read_blocks
 from leaf_st.texts.progress import PartProgress, ReadProgress
 from leaf_st.texts.source import SourceFile
@@ -36,6 +36,7 @@ class Rows(NamedTuple):
 
 _ABOUT = (".md", ".json", ".yaml", ".yml", ".py", ".sh")
 _KIND = "kind"  # the column that names the kind of a row, unless a recipe names another column
+_OF_KIND = ("queries", "documents", "corpus")  # names of files of one kind
 _SHOWN = 8  # files in an error
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # the folder of rows without a value
 
@@ -231,8 +232,14 @@ def _corpus_table(folder: Path, key: str) -> Path:
     expected = "parquet files, or a BEIR folder with corpus.parquet or corpus.jsonl"
     entry = "file" if any(path.is_file() for path in folder.iterdir()) else "folder"
     remedy = f"name a {entry} of the folder instead" if names else "name a folder with files"
-    for file in filter(Path.is_file, islice(visible_files(folder), _SHOWN)):
+    files = [file for file in islice(visible_files(folder), _SHOWN) if file.is_file()]
+    endings = {file.suffix.lower() for file in files}
+    if len(files) > 1 and endings in ({".txt"}, {".jsonl"}) and not any(file.stem in _OF_KIND for file in files):
+        remedy = "join the files into one file, and name that file"
+    for file in files:
         content = content_of(file)
+        if content and content.endings == (".jsonl",) and len(files) > 1 and endings == {""}:
+            remedy = "join the files into one file with a name that ends in .jsonl, and name that file"
         if content and not set(FORMATS).isdisjoint(content.endings):  # Impala, Hive and Athena write no ending
             remedy = f"rename the files to names with {content.endings[0]}, because {file.name} is {content.name}"
     raise _wrong_files(folder, key, expected, names, remedy)
@@ -262,7 +269,10 @@ def _wrong_files(folder: Path, key: str, expected: str, names: Sequence[str], re
 def _find_beir_table(folder: Path, name: str) -> Path | None:
     candidates = (folder / f"{name}.parquet", folder / f"{name}.jsonl", folder / name)
     # A link to nothing is found too, so that `open_source` reports it.
-    return next((path for path in candidates if table_files(path) and os.path.lexists(path)), None)
+    found = next((path for path in candidates if table_files(path) and os.path.lexists(path)), None)
+    if found is not None:
+        warn_of_others(folder, [found, *(path for path in candidates if path != found and os.path.lexists(path))])
+    return found
 
 
 def _with_title(text: object, title: object) -> object:

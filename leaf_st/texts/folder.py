@@ -19,6 +19,9 @@ from leaf_st.texts.table_formats import is_cached_copy, listed_files, listed_fol
 # As `datasets` and others name pieces; earlier versions of `datasets` appended a hash.
 _PIECE = re.compile(r"(?P<name>.*[-.])(?P<number>\d+)-of-(?P<count>\d{1,9})(?:-[0-9a-f]{16})?")
 
+# A part of a BEIR folder, perhaps compressed or in a form that is not read.
+_OF_BEIR = re.compile(r"(?:corpus|queries)\.(?i:parquet|arrow|feather|jsonl?|csv|tsv|txt|xlsx?)(?:\.\w+)?")
+
 _logger = logging.getLogger(__name__)
 _warn_once = cache(_logger.warning)  # a command reads a folder several times
 
@@ -34,14 +37,25 @@ def table_files(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    if any(path.glob("corpus.*")) or any(path.glob("queries.*")) or _has_folders_of_beir(path):
+    names = [part.name for part in path.iterdir()]
+    has_both = all(any(name.startswith(f"{part}.") for name in names) for part in ("corpus", "queries"))
+    if has_both or any(map(_OF_BEIR.fullmatch, names)) or _has_folders_of_beir(path):
         return []
     files = list(_files(path, listed=True))
     found = (sorted(part for part in files if part.suffix.lower() == ending) for ending in FORMATS)
     chosen = next(filter(None, found), [])
+    for place in path.glob(".*.icloud"):
+        _warn_once("%s: the file is only in iCloud, and its texts are not read: download the file", place)
     for problem in missing_pieces(chosen):
         _warn_once("%s; the texts of the missing files are not read", problem)
     return chosen
+
+
+def warn_of_others(folder: Path, found: Sequence[Path]) -> None:
+    """Log a warning if ``found``, the forms of one table in the BEIR folder ``folder``, are several."""
+    names = [str(path.relative_to(folder)) for path in found]
+    if len(names) > 1:
+        _warn_once("%s: %s is read, and not %s", folder, names[0], " or ".join(names[1:]))
 
 
 def missing_pieces(files: Sequence[Path]) -> list[str]:

@@ -8,18 +8,23 @@ surrogates, which `leaf_st.texts.check` leaves out. Binary columns contain UTF-8
 write texts. Compressed text files are not supported, because parquet compresses.
 """
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
 
 from leaf_st.texts.columnar import FORMATS
-from leaf_st.texts.content import content_problem, encoding_of
+from leaf_st.texts.content import content_problem, doubt_about, encoding_of
 from leaf_st.texts.lines import read_csv, read_jsonl, read_tsv, read_txt
 from leaf_st.texts.progress import PartProgress, ReadProgress
 from leaf_st.texts.source import Block, SourceFile, broken_columns, open_columns
+
+_logger = logging.getLogger(__name__)
+_warn_once = cache(_logger.warning)  # a command opens a file several times
 
 
 def open_source(path: Path, column: str, key: str, progress: ReadProgress) -> SourceFile:
@@ -36,9 +41,14 @@ def open_source(path: Path, column: str, key: str, progress: ReadProgress) -> So
     if problem := content_problem(path, known):
         raise source.error(problem)
     if ending not in READERS:
-        raise source.error(f"expected {known}, found {path.suffix or 'no ending'!r}: convert the file")
+        raise source.error(
+            f"expected {known}, found {path.suffix or 'no ending'!r}: convert the file, or, if each "
+            "line is a text, rename the file so that its name ends in .txt"
+        )
     if ending in FORMATS:
         return source._replace(progress=progress.add(size, sum(open_columns(path, key, "source").sizes)))
+    if ending == ".txt" and (doubt := doubt_about(path)):
+        _warn_once("%s: %s", path, doubt)
     return source._replace(progress=progress.add(size), encoding=encoding_of(path))
 
 

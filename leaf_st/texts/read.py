@@ -27,7 +27,7 @@ _REMEDIES = {
     TOO_DEEP: "write the texts without the nested values",
     NOT_TEXT: "name a column of strings; write a text that is a part of a list or an object into a column of its own",
     OTHER_KIND: "write query, document or nothing into the column of kinds (texts.kind_column), or rename this column",
-    EXTRA_CELLS: "put texts that contain the separator in quotes",
+    EXTRA_CELLS: "put texts that contain the separator in quotes, without a blank before the quotes",
     EXCLUDED: "texts.exclude=[] keeps the texts of the evaluation sets",
 }
 

@@ -93,11 +93,12 @@ def require_column(path: Path, column: str, found: Iterable[str], part: str, fie
     if column not in names:
         content = field.removesuffix("_column")
         header = ", or add a first line with the names of the columns" if path.suffix in (".csv", ".tsv") else ""
+        shown = ", ".join(name if name == name.strip() else repr(name) for name in names)  # a blank would not be seen
         raise FieldError(
             part,
             field,
-            f"expected a column {column!r} in {path}, found {', '.join(names) or 'none'}: name the column that "
-            f"contains the {content}{header}",
+            f"expected a column {column!r} in {path}, found {shown or 'none'}: name the column that contains the "
+            f"{content}{header}",
         )
 
 

@@ -128,6 +128,50 @@ def test_beir_folder_alternates_documents_with_titles_and_queries(tmp_path):
     ]
 
 
+def test_other_forms_of_a_table_in_a_beir_folder_are_named(tmp_path, caplog):
+    write_parquet(tmp_path / "corpus.parquet", [{"_id": "1", "text": "Green."}])
+    write_jsonl(tmp_path / "corpus.jsonl", [{"_id": "1", "text": "Brown."}])
+    assert rows(tmp_path)[0] == [("Green.", "document")]
+    assert f"{tmp_path}: corpus.parquet is read, and not corpus.jsonl" in caplog.text
+
+
+@pytest.mark.parametrize("other", ["queries.sql", "corpus.2023.parquet", "corpus.md"])
+def test_a_file_that_only_begins_as_a_part_of_a_beir_folder(tmp_path, other):
+    write_parquet(tmp_path / "part-0.parquet", [{"text": "Green."}])
+    write_parquet(tmp_path / "part-1.parquet", [{"text": "Brown."}])
+    if other.endswith("parquet"):
+        write_parquet(tmp_path / other, [{"text": "Red."}])
+    else:
+        (tmp_path / other).touch()
+    found = [text for text, _ in rows(tmp_path)[0]]
+    assert found == (["Red.", "Green.", "Brown."] if other.endswith("parquet") else ["Green.", "Brown."])
+
+
+@pytest.mark.parametrize("form", ["{}.0.parquet", "{}.PARQUET"])
+def test_tables_of_two_kinds_with_other_names_are_refused(tmp_path, form):
+    for name in ("corpus", "queries"):
+        write_parquet(tmp_path / form.format(name), [{"text": name}])
+    with pytest.raises(InputError, match="expected parquet files, or a BEIR folder with corpus"):
+        rows(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "remedy"),
+    [
+        (("1.txt", "2.txt"), "join the files into one file, and name that file"),
+        (("1.jsonl", "2.jsonl"), "join the files into one file, and name that file"),
+        (("wiki_00", "wiki_01"), r"join the files into one file with a name that ends in \.jsonl, and name that file"),
+        (("documents.jsonl", "queries.jsonl"), "name a file of the folder instead"),
+        (("1.txt", "2.jsonl"), "name a file of the folder instead"),
+    ],
+)
+def test_files_that_are_read_one_at_a_time_are_to_be_joined(tmp_path, names, remedy):
+    for name in names:
+        write_jsonl(tmp_path / name, [{"text": "a"}, {"text": "b"}])
+    with pytest.raises(InputError, match=rf": {remedy}$"):
+        rows(tmp_path)
+
+
 @pytest.mark.parametrize("files", [[], ["corpus.txt"], ["queries.parquet", "other.txt"]])
 def test_folder_that_is_no_beir_folder(tmp_path, files):
     for name in files:

@@ -273,7 +273,10 @@ def test_the_check_of_a_source_reads_only_the_first_usable_row(tmp_path):
     ("content", "remedy"),
     [
         ("text\nVögel\n".encode("latin-1"), r"1 not UTF-8\): .*; convert the file to UTF-8$"),
-        (b"text\none, two\n", r"1 with more cells .*\): .*; put texts that contain the separator in quotes$"),
+        (
+            b"text\none, two\n",
+            r"1 with more cells .*\): .*in quotes, without a blank before the quotes$",
+        ),
         (
             b"text,kind\none,article\n",
             r"1 of a kind other than .*; write query, document or nothing into the column of kinds .*, or rename this",
