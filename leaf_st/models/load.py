@@ -127,7 +127,14 @@ def load_model(
             f"another {role}"
         )
     encoders = [module.model for module in modules_of(model) if isinstance(module, Transformer)]
-    if unused := report.unused_layers({weight for encoder in encoders for weight, _ in encoder.named_parameters()}):
+    names = {weight for encoder in encoders for weight, _ in encoder.named_parameters()}
+    if unread := report.unread_in_layers(names):
+        warn_once(
+            f"{role} {name}: the installed transformers does not read some weights in its files, such as {unread[0]}: "
+            "the vectors may differ from those that the model was trained to give; if so, install the version of "
+            "transformers that its config.json names"
+        )
+    if unused := report.unused_layers(names):
         warn_once(
             f"{role} {name} is used without {unused} of the layers in its files: the number of layers in its "
             "config.json is lower; if this is not what you want, correct config.json"
@@ -199,6 +206,7 @@ def set_max_length(model: SentenceTransformer, max_length: int | None, role: str
     if max_length is not None and not transformers:
         _set_length_without_transformer(model, max_length, key, name)
     for transformer in transformers:
+        _take_lengths_from_settings(transformer, max_length)
         positions, own = positions_of(transformer), max_length_of(transformer)
         if max_length is not None and positions is not None and max_length > positions:
             raise InputError(
@@ -222,6 +230,22 @@ def set_max_length(model: SentenceTransformer, max_length: int | None, role: str
                     f"{type(transformer.model).__name__}: its files state {own:,}"
                 )
             transformer.max_seq_length = positions
+
+
+def _take_lengths_from_settings(transformer: Transformer, max_length: int | None) -> None:
+    """Let ``transformer`` read at most ``max_length`` tokens, also where its settings have other lengths.
+
+    A length in ``processing_kwargs`` would be applied after ``max_seq_length``, and so would the length for a kind.
+    """
+    settings: Any = transformer.processing_kwargs
+    groups = (settings.get(group) or {} for group in ("text", "common"))
+    lengths = [group.pop("max_length") for group in groups if group.get("max_length") is not None]
+    if lengths:
+        transformer.max_seq_length = lengths[0]
+    for name in ("query_length", "document_length"):
+        own = getattr(transformer, name, None)
+        if max_length is not None and own is not None:
+            setattr(transformer, name, min(own, max_length))
 
 
 def _set_length_without_transformer(model: SentenceTransformer, max_length: int, key: str, name: str) -> None:
@@ -303,7 +327,7 @@ def _has_table_of_positions(model: SentenceTransformer) -> bool:
 
 
 def _is_router(model: SentenceTransformer) -> bool:
-    return isinstance(model[0], Router)
+    return any(isinstance(module, Router) for module in model)
 
 
 def _refuse_tokens_without_row(model: SentenceTransformer, role: str, name: str) -> None:

@@ -19,6 +19,7 @@ _OTHER_SHAPE = re.compile(
     re.MULTILINE,
 )
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_BUFFER = re.compile(r"(?:attn|attention)\.(?:bias|masked_bias)$|masked_bias$|causal_mask$|inv_freq$|position_ids$")
 _UNUSED = "pooler"  # sentence-transformers pools the vectors of tokens itself
 _SHOWN = 4  # names in a message
 # The report names weights of several layers together: "layer.{0, 1}.bias", or "layer.{0...11}.bias" for many.
@@ -70,6 +71,17 @@ class LoadReport:
             if known:
                 unused |= {(stack, number) for number in _numbers(match["several"] or match["one"]) - known}
         return len(unused)
+
+    def unread_in_layers(self, names: Collection[str]) -> list[str]:
+        """Return the unexpected weights inside of layers that a model with weights of these ``names`` has.
+
+        Earlier versions of transformers also saved buffers, such as causal masks, which classes make again.
+        """
+        if self.unused_layers(names):
+            return []
+        stacks = {match["stack"] for name in names if (match := _LAYERS.match(name))}
+        found = [(name, _LAYERS.match(name)) for name in self.unexpected if not _BUFFER.search(name)]
+        return [name for name, match in found if match and match["stack"] in stacks]
 
 
 def _numbers(text: str) -> set[int]:

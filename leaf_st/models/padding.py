@@ -9,8 +9,10 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Transformer
 
 from leaf_st.errors import InputError
+from leaf_st.models.tokens import max_length_of
 
 _SHORT, _LONG = "a", "a a a a a a a a"
+_MANY = 512  # tokens
 # Relative to the norm. bfloat16, with eight bits, rounds differently in a batch of another shape.
 _LARGEST = 0.03
 
@@ -42,8 +44,11 @@ def require_masked_padding(model: SentenceTransformer, role: str, name: str) -> 
     has_mask = "attention_mask" in inputs or "input_ids" not in inputs
     # Without a mask, float32 is no remedy, but FNet computes in no other precision.
     checked = model if has_mask or model.dtype == torch.float32 else deepcopy(model).float()
-    alone, padded = (_vectors(checked, texts)[0] for texts in ([_SHORT], [_SHORT, _LONG]))
-    change = float((alone - padded).norm() / alone.norm().clamp(min=1e-12))
+    # Reformer computes attention in chunks, and a chunk of padding changes the others.
+    is_chunked = any("chunk_length" in key for key in (vars(config) if config else ()))
+    longest = min(max_length_of(model) or _MANY, _MANY)
+    pairs = [(_SHORT, _LONG), ("a " * (longest // 3), "a " * longest)] if is_chunked else [(_SHORT, _LONG)]
+    change = max(_change(checked, *pair) for pair in pairs)
     if change > _LARGEST:
         kind = getattr(config, "model_type", "unknown")
         found, remedy = f"a model (type {kind})", f"name another {role}"
@@ -57,6 +62,12 @@ def require_masked_padding(model: SentenceTransformer, role: str, name: str) -> 
             f"text changes by {change:.1%} with the padding, so that the texts of its batch would change the vector: "
             f"{remedy}"
         )
+
+
+def _change(model: SentenceTransformer, text: str, longer: str) -> float:
+    """Return by how much the vector of ``text`` changes in a batch with a longer text, relative to the norm."""
+    alone, padded = (_vectors(model, texts)[0] for texts in ([text], [text, longer]))
+    return float((alone - padded).norm() / alone.norm().clamp(min=1e-12))
 
 
 def _vectors(model: SentenceTransformer, texts: list[str]) -> torch.Tensor:

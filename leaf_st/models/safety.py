@@ -132,7 +132,8 @@ def damaged_settings(folder: Path) -> str | None:
     for path in sorted(path for path in files_of_vectors(folder) if path.suffix == ".json" and path.is_file()):
         expected: type = list if path.name == "modules.json" else dict
         try:
-            path.read_bytes().decode()  # `json` also reads UTF-16, which transformers does not
+            if path.read_bytes().decode().startswith("\ufeff"):  # `json` also reads UTF-16; transformers reads neither
+                return f"expected JSON without a byte-order mark, found one in {path}: save the file without it"
             found = read_json(path)
         except (OSError, ValueError) as error:
             return f"expected JSON in UTF-8, found damaged content in {path} ({error})"

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from sentence_transformers.sentence_transformer.modules import Transformer
     from transformers import PreTrainedTokenizerFast
 
+_POSITIONS = ("max_position_embeddings", "max_encoder_position_embeddings", "max_seq_len")  # also LED and MPT
+
 # A tokenizer without a maximum has 1e30, and a static model has infinity.
 UNLIMITED = 1e9
 
@@ -71,7 +73,7 @@ def positions_of(transformer: "Transformer") -> int | None:
 def stated_positions(transformer: "Transformer") -> int | None:
     """Return the number of positions in the config of ``transformer``; None if its positions are unlimited."""
     config = transformer.model.config
-    stated = getattr(config, "max_position_embeddings", getattr(config, "max_seq_len", None))  # MPT has max_seq_len
+    stated = next((value for name in _POSITIONS if (value := getattr(config, name, None)) is not None), None)
     return None if stated is None or stated < 0 else int(stated)  # XLNet has -1
 
 

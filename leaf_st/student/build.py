@@ -15,7 +15,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from torch import nn
 
 from leaf_st.errors import InputError, require_kind
-from leaf_st.models.load import load_model, require_encoding, set_max_length
+from leaf_st.models.load import load_model, require_encoding, set_max_length, warn_once
 from leaf_st.models.tokens import max_length_of
 from leaf_st.student.backbone import require_portable
 from leaf_st.student.layers import keep_layers
@@ -82,7 +82,10 @@ def build_student(
     require_portable(transformer, BACKBONE, name)
     _read_plain_texts(transformer)
     _forget_code(transformer)
+    _forget_outputs(transformer)
     if layers is not None:
+        if list(layers) == list(range(getattr(transformer.model.config, "num_hidden_layers", 0))):
+            warn_once("student.layers names all layers of the model, so the student has as many layers as the model")
         transformer.model = keep_layers(transformer.model, layers)
     own = max_length_of(loaded)
     shortest = min((length for length in (own, teacher_max_length) if length is not None), default=None)
@@ -118,6 +121,13 @@ def _forget_code(transformer: Transformer) -> None:
     """Remove the names of code from the settings of ``transformer``, which needs no code: a student has none."""
     vars(transformer.model.config).pop("auto_map", None)
     cast(Any, transformer.tokenizer).init_kwargs.pop("auto_map", None)
+
+
+def _forget_outputs(transformer: Transformer) -> None:
+    """Turn off outputs that a student does not need, with which transformers saves no config."""
+    for name in ("output_attentions", "output_hidden_states"):
+        if getattr(transformer.model.config, name, False):
+            setattr(transformer.model.config, name, False)
 
 
 def truncate_right(student: SentenceTransformer, name: str) -> None:

@@ -1,7 +1,7 @@
 """Building a smaller transformer from some encoder layers of a larger one."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -69,6 +69,8 @@ def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedMode
         reason = (str(error).splitlines() or [""])[0].rstrip(".")
         problem = f"cannot be made ({type(error).__name__}: {reason})"
         raise _not_picked(config.model_type, layers, problem) from error
+    if getattr(model, "pooler", model) is None:  # made without one, by an argument that the config does not have
+        made.pooler = cast(Any, None)
     _require_same_weights(kept, made.state_dict(), config.model_type, layers, name)
     made.load_state_dict(kept)
     nn.Module.to(made, device=model.device, dtype=model.dtype)

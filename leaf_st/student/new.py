@@ -3,6 +3,7 @@
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
+from leaf_st.models.finite import not_finite_weight
 from leaf_st.models.tokens import max_length_of
 from leaf_st.recipe import Recipe
 from leaf_st.student.build import build_student
@@ -22,6 +23,11 @@ def new_student(recipe: Recipe, fingerprint: Fingerprint, device: str | None = N
         InputError: If the student cannot be built or cannot encode, or reads fewer tokens than the training.
     """
     student = _student(recipe, fingerprint, device)
+    if name := not_finite_weight(student):  # no training repairs NaN, and its first loss would seem to have diverged
+        raise InputError(
+            f"student: expected finite weights, found NaN or infinite values in {name}: check the files of the "
+            "student's backbone, or name another model"
+        )
     if (name := kind_of(recipe.teacher).default_prompt_name(recipe.teacher)) is not None:
         student.default_prompt_name = name
     if recipe.student.vocabulary is not None and recipe.student.needs_tokens:

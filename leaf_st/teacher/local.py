@@ -29,6 +29,8 @@ _TOKENS = 256  # embedded at a time
 
 _logger = logging.getLogger(__name__)
 
+_OTHER_LENGTHS = ("The size of tensor", "The expanded size of the tensor")  # how errors of torch begin
+
 
 class LocalTeacher:
     """A `Teacher` that is a SentenceTransformer model.
@@ -69,7 +71,8 @@ class LocalTeacher:
             teacher=name,
             **known._asdict(),
             prompts=by_kind,
-            max_length=max_length_of(model),
+            # A Router with a static route for queries has no length of its own.
+            max_length=max_length_of(model) or (spec.max_length if spec else None),
             pooling=_pooling(model),
             precision=str(model.dtype).removeprefix("torch."),
             normalized=self._normalized,
@@ -233,6 +236,16 @@ class LocalTeacher:
                 f"teacher {self._name}: expected room for one text in the memory of the GPU, "
                 f"found too little ({str(error).partition(chr(10))[0]}): use a larger GPU, set teacher.max_length, or "
                 "embed on the CPU"
+            ) from error
+        except (IndexError, RuntimeError) as error:
+            # A token beyond the last position. Faults of a GPU and of the memory are others.
+            if not isinstance(error, IndexError) and not str(error).startswith(_OTHER_LENGTHS):
+                raise
+            longest = max(token_counts(self._model, texts))
+            raise InputError(
+                f"teacher {self._name}: expected texts that the model can read, found a failure "
+                f"({str(error).partition(chr(10))[0]}) at texts of up to {longest:,} tokens: if they are too long for "
+                "the model, set teacher.max_length, or else name another teacher"
             ) from error
         return vectors
 

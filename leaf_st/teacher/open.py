@@ -154,7 +154,8 @@ def require_teacher(spec: TeacherSpec, fingerprint: Fingerprint, where: str) -> 
             raise other_teacher(where, "teacher", f"{spec.name} (given vectors)", files)
     elif (found := _other_revision(spec, fingerprint)) is not None:
         require_end_tokens(fingerprint.revision, found, where)
-        raise other_teacher(where, "revision", f"{spec.name} ({found})", files)
+        names = (spec.name, fingerprint.teacher)
+        raise other_teacher(where, "revision", f"{spec.name} ({found})", files, names)
     settings: dict[str, Any] = {"max_length": spec.max_length, "precision": kind.precision(spec)}
     for key, expected in settings.items():
         if expected is not None and (found := getattr(fingerprint, key)) != expected:

@@ -114,7 +114,7 @@ def precompute(
                     progress.initial += len(block)  # earlier shards must not count in the rate
                 progress.update(len(block))
             elif own(number):
-                remedy = _remedy(teacher.fingerprint, skipped or Counter())
+                remedy = _remedy(teacher.fingerprint, dtype, skipped or Counter())
                 whole = len(block) < rows_per_shard
                 making.make(
                     Block(number, rows, block, dtype, whole, remedy, leftovers.get(number, ())),
@@ -169,10 +169,15 @@ def _choose_rows_per_shard(
     return size, chain(first, rest)
 
 
-def _remedy(fingerprint: Fingerprint, skipped: Counter[str]) -> str:
+def _remedy(fingerprint: Fingerprint, dtype: str, skipped: Counter[str]) -> str:
     """Return what to do if vectors are not finite, to follow the texts that have them."""
     if not fingerprint.revision.startswith(GIVEN):
-        return ": set teacher.precision='float32' and teacher.store_dtype='float32', or name another teacher"
+        remedies = ["name another teacher"]
+        if "float16" in fingerprint.precision:  # perhaps that of a member of an ensemble
+            remedies.insert(0, "set the precision of the teacher to float32")
+        if dtype == "float16":
+            remedies.insert(0, "set teacher.store_dtype='float32' if the values are too large")
+        return f": {', or '.join(remedies)}"
     # No model is loaded, and vectors with NaN are left out. What remains is too large, often because it was misread.
     return (
         f"{left_out(skipped)}: correct the vectors, whose binary or base64 form must be little-endian float32, or set "

@@ -120,7 +120,7 @@ class Fingerprint:
         if not self.has_files_of(other):
             require_end_tokens(other.revision, self.revision, where)
             expected, actual = (f"{teacher.teacher} ({teacher.revision})" for teacher in (self, other))
-            raise other_teacher(where, "revision", expected, actual)
+            raise other_teacher(where, "revision", expected, actual, (self.teacher, other.teacher))
         values, others = self.to_dict(), other.to_dict()
         for key, value in values.items():
             unknown = key in _LATER and None in (value, others.get(key))
@@ -128,9 +128,13 @@ class Fingerprint:
                 raise other_teacher(where, key, value, others[key])
 
 
-def other_teacher(where: str, key: str, expected: object, found: object) -> InputError:
-    """Return the error for ``where``, such as a store, that another teacher made."""
+def other_teacher(
+    where: str, key: str, expected: object, found: object, names: tuple[str, str] | None = None
+) -> InputError:
+    """Return the error for ``where``, such as a store, that another teacher made; ``names`` may be one folder."""
     remedy = "name another output folder, or delete this one to embed again"
+    if names is not None and names[0] == names[1] and Path(names[0]).is_dir():
+        remedy = f"restore the teacher's earlier files (each changed file counts), {remedy}"
     if key == "precision":  # another machine may have resolved "auto" to it
         remedy = "run the same command again if teacher.precision is auto, or else set it to the precision found"
     return InputError(f"{where} was made by another teacher: expected {key} {expected}, found {found}; {remedy}")

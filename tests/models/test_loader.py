@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +13,14 @@ from sentence_transformers.sentence_transformer.modules import (
     Dense,
     Normalize,
     Pooling,
+    Router,
     StaticEmbedding,
     Transformer,
     WordEmbeddings,
 )
 from sentence_transformers.sentence_transformer.modules.tokenizer import WhitespaceTokenizer
 from torch import nn
-from transformers import BertTokenizer, MptConfig, MptModel, XLNetConfig, XLNetModel
+from transformers import BertTokenizer, LEDConfig, LEDModel, MptConfig, MptModel, XLNetConfig, XLNetModel
 
 from leaf_st.errors import InputError
 from leaf_st.models.load import load_model, set_max_length
@@ -100,6 +102,48 @@ def test_the_length_of_a_module_of_own_code_is_set():
         set_max_length(model, 16, "teacher", "own")
 
 
+@pytest.mark.parametrize("asked", [None, 4])
+def test_a_length_among_the_settings_of_the_processor_is_the_length(asked, tiny_teacher_folder, tmp_path):
+    folder = Path(shutil.copytree(tiny_teacher_folder, tmp_path / "model"))
+    path = folder / "sentence_bert_config.json"
+    settings = {"processing_kwargs": {"text": {"max_length": 8, "truncation": True}}}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+    model = _load(folder, role="teacher", max_length=asked)
+    assert model.max_seq_length == (asked or 8)
+    assert model.preprocess(["a " * 50])["input_ids"].shape[1] == model.max_seq_length
+
+
+def test_no_length_of_a_kind_is_above_the_length_that_is_asked_for(tiny_teacher_folder, tmp_path):
+    folder = Path(shutil.copytree(tiny_teacher_folder, tmp_path / "model"))
+    path = folder / "sentence_bert_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "query_length": 32, "document_length": 5}))
+    for asked, expected in ((None, (32, 5)), (8, (8, 5))):
+        model = _load(folder, role="teacher", max_length=asked)
+        read = [model.preprocess(["a " * 50], task=kind)["input_ids"].shape[1] for kind in ("query", "document")]
+        assert tuple(read) == expected
+
+
+def test_weights_that_transformers_does_not_read_are_named(tiny_teacher_folder, tmp_path, caplog):
+    folder = Path(shutil.copytree(tiny_teacher_folder, tmp_path / "model"))
+    weights = load_file(folder / "model.safetensors")
+    prefix = next(name for name in weights if "layer.0.attention.self.query.weight" in name).partition("encoder")[0]
+    tables = {
+        f"{prefix}encoder.layer.{n}.attention.self.distance_embedding.weight": torch.zeros(255, 16) for n in range(6)
+    }
+    save_file({**weights, **tables}, folder / "model.safetensors", {"format": "pt"})
+    _load(folder, role="teacher")
+    assert "the installed transformers does not read some weights in its files, such as " in caplog.text
+    assert "distance_embedding.weight: the vectors may differ" in caplog.text
+
+
+def test_a_router_behind_other_modules_needs_both_routes(tiny_teacher_folder, tmp_path):
+    routes = {kind: [Dense(32, 8)] for kind in ("query", "doc")}
+    modules = [Transformer(str(tiny_teacher_folder)), Pooling(32, "mean"), Router(routes)]
+    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(tmp_path))
+    with pytest.raises(InputError, match=r"^teacher .* cannot encode a text: .*document"):
+        _load(tmp_path, role="teacher")
+
+
 @pytest.mark.parametrize(("family", "stated", "said"), [("bert", 8192, 1), ("bert", 64, 0), ("roberta", 66, 0)])
 def test_a_stated_length_above_the_positions_is_said(family, stated, said, tmp_path, caplog):
     folder = save_teacher(family, tmp_path)
@@ -139,6 +183,21 @@ def test_the_positions_of_mpt_have_another_name(tiny_teacher_folder, tmp_path):
     assert np.isfinite(model.encode("a " * 100)).all()
     student = build_student(tmp_path, dimension=16, normalized=True, layers=(1,), max_length=32, device="cpu")
     assert student.max_seq_length == 32
+
+
+def test_the_positions_of_led_have_another_name(tiny_teacher_folder, tmp_path):
+    tokenizer = BertTokenizer.from_pretrained(tiny_teacher_folder)
+    tokenizer.model_max_length = int(1e30)
+    sizes = {
+        f"{part}_{what}": 2 for part in ("encoder", "decoder") for what in ("layers", "attention_heads", "ffn_dim")
+    }
+    positions = {f"max_{part}_position_embeddings": 64 for part in ("encoder", "decoder")}
+    config = LEDConfig(vocab_size=len(tokenizer), d_model=16, attention_window=8, **sizes, **positions)
+    for part in (LEDModel(config), tokenizer):
+        part.save_pretrained(tmp_path)
+    model = _load(tmp_path)
+    assert model.max_seq_length == 64
+    assert np.isfinite(model.encode("a " * 100)).all()
 
 
 def _removed_class(folder):

@@ -6,7 +6,7 @@ import pytest
 from families import WIDTH, save_family
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import CNN, Dropout, Pooling, Transformer
-from transformers import BertTokenizer, MobileBertConfig, MobileBertModel
+from transformers import BertTokenizer, MobileBertConfig, MobileBertModel, ReformerConfig, ReformerModel
 
 from leaf_st.errors import InputError
 from leaf_st.models.load import load_model
@@ -19,6 +19,29 @@ def test_a_model_that_reads_padding_is_refused(family, role, tmp_path):
     folder = save_family(family, tmp_path)
     with pytest.raises(InputError, match=rf"{role} .*: expected a model that ignores the padding.* \(type {family}\)"):
         load_model(folder, role=role, device="cpu")
+
+
+def test_a_model_with_chunks_of_attention_reads_padding(tmp_path):
+    tokenizer = BertTokenizer.from_pretrained(save_tiny_teacher(tmp_path / "tokenizer"))
+    config = ReformerConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        attn_layers=["local"] * 2,
+        num_attention_heads=2,
+        attention_head_size=8,
+        feed_forward_size=32,
+        axial_pos_shape=[8, 8],
+        axial_pos_embds_dim=[8, 8],
+        max_position_embeddings=64,
+        local_attn_chunk_length=8,
+        is_decoder=False,
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.3,
+    )
+    for part in (ReformerModel(config), tokenizer):
+        part.save_pretrained(tmp_path / "reformer")
+    with pytest.raises(InputError, match=r"expected a model that ignores the padding.* \(type reformer\)"):
+        load_model(tmp_path / "reformer", role="teacher", device="cpu")
 
 
 def test_a_module_that_reads_padding_is_refused(tmp_path):

@@ -175,3 +175,25 @@ def test_a_model_that_cannot_have_fewer_layers_is_one_line():
     )
     with pytest.raises(InputError, match=expected):
         keep_layers(_model("Gemma3nText", **width, **shared), (0, 3))
+
+
+def test_outputs_and_the_pooler_of_a_backbone_do_not_hinder_a_student(tmp_path):
+    folder = save_family("bert", tmp_path)
+    for name, values in {
+        "config.json": {"output_attentions": True, "output_hidden_states": True},
+        "sentence_bert_config.json": {"model_args": {"add_pooling_layer": False}},
+    }.items():
+        known = json.loads((folder / name).read_text()) if (folder / name).is_file() else {}
+        (folder / name).write_text(json.dumps({**known, **values}))
+    student = _build(folder, layers=(0, 2))
+    save_portable(student, tmp_path / "student")
+    again = load_model(tmp_path / "student", device="cpu")
+    np.testing.assert_array_equal(again.encode(TEXTS), student.encode(TEXTS))
+
+
+def test_a_list_of_all_layers_is_said_to_make_no_smaller_encoder(tmp_path, caplog):
+    folder = save_family("bert", tmp_path)
+    _build(folder, layers=(0, 2))
+    assert "names all" not in caplog.text
+    _build(folder, layers=range(6))
+    assert "student.layers names all layers of the model, so the student has as many layers" in caplog.text

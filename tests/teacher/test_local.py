@@ -33,6 +33,14 @@ def test_row_i_is_text_i(local_teacher, tiny_teacher):
     np.testing.assert_allclose(shuffled, one_by_one[order], atol=1e-5)
 
 
+def test_a_text_beyond_the_positions_is_named(tiny_teacher_folder):
+    model = SentenceTransformer(str(tiny_teacher_folder), device="cpu")
+    teacher = LocalTeacher(model, "tiny", "0")
+    model.max_seq_length = 5000
+    with pytest.raises(InputError, match=r"teacher tiny: .* \(The size .*\) at texts of up to 1,002 tokens: if they"):
+        teacher.encode_document(["a b", "a " * 1000])
+
+
 def test_each_kind_has_its_prompt(tiny_teacher):
     prompts = {"query": "find: ", "document": "a document: "}
     teacher = LocalTeacher(tiny_teacher, "tiny", "0", prompts)

@@ -9,6 +9,8 @@ import pytest
 import torch
 from hub import connect, serve
 from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, Router, StaticEmbedding, Transformer
 from transformers import dynamic_module_utils
 
 from leaf_st import Fingerprint, Text, evaluate, open_teacher, precompute
@@ -337,3 +339,25 @@ def test_files_beside_the_model_make_no_other_teacher(prompted, tmp_path):
     shutil.rmtree(prompted / "checkpoint-500")
     precompute(rows, open_teacher(spec, "cpu"), store.folder)
     require_teacher(spec, EmbeddingStore(store.folder).fingerprint, "the store")
+
+
+def test_a_router_with_a_static_route_has_the_length_that_is_set(tiny_teacher_folder, tmp_path):
+    transformer = Transformer(str(tiny_teacher_folder))
+    static = StaticEmbedding(transformer.tokenizer.backend_tokenizer, embedding_dim=32)
+    router = Router.for_query_document([static], [transformer, Pooling(32, "mean")])
+    SentenceTransformer(modules=[router], device="cpu").save_pretrained(str(tmp_path))
+    spec = TeacherSpec(str(tmp_path), precision="float32", max_length=8)
+    teacher = open_teacher(spec, "cpu")
+    require_teacher(spec, teacher.fingerprint, "the store")
+    long = "one two three four five six seven eight nine ten"
+    shorter = " ".join(long.split()[:8])
+    np.testing.assert_array_equal(teacher.encode_document([long]), teacher.encode_document([shorter]))
+
+
+def test_a_changed_file_of_the_teacher_is_named_as_a_reason(prompted):
+    spec = TeacherSpec(str(prompted), precision="float32")
+    before = open_teacher(spec, "cpu").fingerprint
+    config = prompted / "config_sentence_transformers.json"
+    config.write_text(config.read_text() + "\n")
+    with pytest.raises(InputError, match=r"restore the teacher's earlier files \(each changed file counts\), name"):
+        require_teacher(spec, before, "the store")

@@ -299,10 +299,9 @@ def test_vectors_that_are_too_small_for_float16_never_enter(tmp_path):
     [(np.nan, "float16"), (np.inf, "float32"), (-np.inf, "float16"), (7e4, "float16")],
 )
 def test_values_that_are_not_finite_never_enter(tmp_path, value, dtype):
+    remedy = r": set teacher\.store_dtype=.float32. if the va" if dtype == "float16" else ": name another teacher"
     found = "NaN or infinite values" if dtype == "float32" or abs(value) != 7e4 else "values too large for float16"
-    message = (
-        rf"as {dtype}, found {found} for 1 of the 4 texts in rows 4 to 7 .*, first for row 6, 'text 6': set teacher\.p"
-    )
+    message = rf"as {dtype}, found {found} for 1 of the 4 texts in rows 4 to 7 .*, first for row 6, 'text 6'{remedy}"
     with pytest.raises(InputError, match=message):
         embed(tmp_path, teacher=Broken(value), dtype=dtype)
     assert [path.name[:14] for path in tmp_path.glob("shard-*")] == ["shard-00000000"]
@@ -380,6 +379,16 @@ def test_a_teacher_of_one_vector_is_refused_after_the_first_block(tmp_path, numb
         embed(tmp_path, TEXTS[:number], teacher)
     assert teacher.texts == min(number, 4)
     assert not list(tmp_path.glob("shard-*"))
+
+
+class Unbounded(FixedTeacher):
+    def vector(self, text, kind):
+        return np.full(8, -np.inf) if text == "text 1" else super().vector(text, kind)
+
+
+def test_infinite_numbers_are_not_taken_for_equal_vectors(tmp_path):
+    with pytest.raises(InputError, match="found NaN or infinite values for 1 of the 4 texts"):
+        embed(tmp_path, teacher=Unbounded())
 
 
 def test_a_single_text_needs_no_other_vector(tmp_path):
