@@ -15,8 +15,10 @@ import torch
 from hub import connect
 from huggingface_hub import close_session
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base import model_card
 
 from leaf_st.evaluation import timing
+from leaf_st.models import precision
 from leaf_st.models.portable import save_portable
 from leaf_st.models.random_weights import WIDTH, save_tiny_teacher
 from leaf_st.student.asymmetric import compose
@@ -48,9 +50,26 @@ def no_search_for_garbage_in_the_libraries() -> None:
 def no_seeds_for_devices_that_are_missing() -> Iterator[None]:
     """torch keeps each seed for a missing GPU with a formatted stack, which takes 2 ms; mteb seeds for each task."""
     with pytest.MonkeyPatch.context() as patch:
-        for device in (torch.cuda, torch.xpu):
+        for device in (torch.cuda, torch.xpu, torch.mtia):
             if not device.is_available():
                 patch.setattr(device, "manual_seed_all", lambda seed: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def processor_without_bfloat16() -> Iterator[None]:
+    """A teacher in bfloat16 is loaded twice, to measure its error; tests of this precision ask for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "bfloat16_is_fast", lambda device: False)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_search_for_versions() -> Iterator[None]:
+    """sentence-transformers reads the metadata of two packages for each model, which takes 10 ms."""
+    versions = model_card.get_versions()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_card, "get_versions", lambda: dict(versions))
         yield
 
 
