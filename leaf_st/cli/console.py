@@ -62,6 +62,8 @@ def quieten() -> None:
     logging.getLogger("mteb").setLevel(logging.ERROR)
     # scikit-learn reports a class without texts once per metric and sample of a small test set.
     warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
+    # scipy reports a rank correlation that is not defined; the evaluation names the set.
+    warnings.filterwarnings("ignore", message="An input array is constant", category=RuntimeWarning)
     # matplotlib reports that its cache of fonts is temporary, where the home folder cannot be written.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     # torch reports layers without weights, which a damaged configuration asks for; loading names the file.
@@ -84,6 +86,6 @@ def print_results(rows: Sequence["Result"], run: Path) -> None:
     print(f"the student is in {run / MODEL}")
     if not rows:
         print(
-            "no local set was evaluated; to evaluate the student on public sets: "
+            "no local set has a score; to evaluate the student on public sets: "
             f"leaf-st evaluate {shlex.quote(str(run))} --tasks NanoBEIR"
         )

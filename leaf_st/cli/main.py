@@ -43,8 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _require_temporary_folder()
         # A notebook sets its own backend for the commands of its shell too, and matplotlib refuses an unknown one.
         os.environ["MPLBACKEND"] = "svg"
+        os.environ.pop("SOURCE_DATE_EPOCH", None)  # matplotlib reads this date, which no figure of leaf_st has
         _set_progress_bars()
         _require_readable_variables("torch", _variables("TORCH_LOGS"))
+        _require_readable_variables("accelerate", _variables("ACCELERATE_LOG_LEVEL"))
         if not _has_home():  # mteb makes a folder for its cache when it is imported
             os.environ.setdefault("MTEB_CACHE", str(Path(tempfile.gettempdir(), "mteb")))
         _use_local_paths(options)

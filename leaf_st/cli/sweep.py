@@ -1,12 +1,15 @@
 """The command that trains and compares a family of students: sweep."""
 
 import argparse
+import logging
 from pathlib import Path
 
 from leaf_st.cli.arguments import SubParsers
 from leaf_st.cli.console import quieten
 from leaf_st.errors import InputError
 from leaf_st.pipeline.recipe_file import load_recipe
+
+_logger = logging.getLogger(__name__)
 
 
 def add_commands(commands: SubParsers) -> None:
@@ -51,6 +54,9 @@ def _positive(text: str) -> float:
 
 def _sweep(options: argparse.Namespace) -> None:
     recipe = load_recipe(options.recipe, options.set)
+    for key in ("student.layers", "student.static"):
+        if getattr(recipe.student, key.split(".")[1]) and any(setting.startswith(f"{key}=") for setting in options.set):
+            _logger.warning("--set %s has no effect, because --students names the students", key)
     from leaf_st.pipeline.sweep import FIGURE, ROWS, sweep
     from leaf_st.pipeline.sweep_table import best, digits, format_sweep
 

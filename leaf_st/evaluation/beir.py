@@ -32,11 +32,12 @@ from leaf_st.evaluation.set_files import open_parquet, warn_shortened
 from leaf_st.models.identity import hash_files
 from leaf_st.texts.content import PACKED
 from leaf_st.texts.fold import folded
-from leaf_st.texts.folder import missing_pieces
+from leaf_st.texts.folder import missing_pieces, warn_of_others
 
 _TEXT_FILES = {name: (f"{name}.parquet", f"{name}.jsonl", f"{name}/*.parquet") for name in ("corpus", "queries")}
 _NAMED_QRELS = ("qrels.parquet", "qrels/test.tsv", "qrels.tsv", "qrels/*.parquet")
-_QRELS_FILES = (*_NAMED_QRELS, "data/*.parquet")
+_HUB_QRELS = "data/*.parquet"
+_QRELS_FILES = (*_NAMED_QRELS, _HUB_QRELS)
 _FORMS = {".parquet", ".arrow", ".jsonl", ".json", ".csv", ".tsv"}  # endings of tables, most of which are not read
 # Parts of mteb's sets for reranking and of sets with instructions.
 _CANDIDATES = re.compile(r"(.*-)?top_ranked(\.parquet|\.jsonl)?")
@@ -162,6 +163,8 @@ def _find(folder: Path, patterns: Sequence[str]) -> Path:
                 "other files, and merge them into one file"
             )
         if found:
+            forms = (_visible(folder, other) for other in patterns if other != _HUB_QRELS)
+            warn_of_others(folder, [form[0] for form in forms if form])
             return found[0]
     part = patterns[0].partition(".")[0]
     for path in folder.glob(f"{part}*"):

@@ -169,6 +169,13 @@ def write_results(path: Path, rows: Sequence[Result]) -> None:
     write_rows(path, list(merged.values()))
 
 
+def remove_set(path: Path, name: str, modes: Sequence[Mode]) -> None:
+    """Remove the rows of the set ``name`` in ``modes`` from the results in ``path``."""
+    before = read_rows(path, Result)
+    if (kept := [row for row in before if row.set != name or row.mode not in modes]) != before:
+        write_rows(path, kept)
+
+
 def require_same_models(path: Path, student: "Identity", teacher: "Identity | None") -> None:
     """Check that the results in ``path``, if the file exists, belong to these models.
 

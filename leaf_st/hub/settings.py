@@ -183,6 +183,8 @@ def _check_cache(folder: Path) -> None:
     for name in _CACHES[:3]:
         if os.environ.get(name) == "":  # the client would use the current folder
             raise InputError(f"{name}: expected a folder, found empty text: correct or unset {name}")
+        if os.environ.get(name, "").startswith(("'", '"')):  # as `docker --env-file` passes them
+            raise InputError(f"{name}: expected a folder, found {os.environ[name]}: remove the quotes")
     name = next((name for name in _CACHES if os.environ.get(name)), "HOME")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -193,5 +195,6 @@ def _check_cache(folder: Path) -> None:
     if not writable:
         raise InputError(
             f"{name}: expected a place for the hub's cache, found {folder} ({reason}): set "
-            f"{name if name in _CACHES[:2] else 'HF_HOME'} to a folder that you can write to"
+            f"{name if name in _CACHES[:2] else 'HF_HOME'} to a folder that you can write to, "
+            "or, if the cache holds what is needed, HF_HUB_OFFLINE=1"
         )

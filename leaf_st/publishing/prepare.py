@@ -166,4 +166,4 @@ def _is_left_out(name: str) -> bool:
 
 
 def _is_private(name: str) -> bool:
-    return name.startswith(".") or name.endswith("~")
+    return name.startswith(".") or name.endswith("~") or "conflicted copy" in name  # the last ones are Dropbox's

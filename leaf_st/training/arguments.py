@@ -105,6 +105,7 @@ OTHER_NAMES = {
     "lr": "learning_rate",
     "epochs": "num_train_epochs",
 }
+_SEVERAL = ("arguments", "training", "training_args", "training_arguments")  # names that hold all arguments elsewhere
 _OF_ACCELERATE = ("ACCELERATE_DYNAMO_", "ACCELERATE_USE_", "ACCELERATE_GRADIENT_")
 _LEAST_INTEGERS = {
     "per_device_train_batch_size": 1,
@@ -308,6 +309,8 @@ def _check_name(name: str) -> None:
     if name not in argument_types():
         near = [OTHER_NAMES[name]] if name in OTHER_NAMES else get_close_matches(name, settable_names(), n=2)
         hint = f"; did you mean {' or '.join(near)}?" if near else ": remove it"
+        if name in _SEVERAL:
+            hint = ": give each argument by itself, such as max_steps=4"
         raise InputError(f"{name}: expected a keyword of SentenceTransformerTrainingArguments{hint}")
 
 

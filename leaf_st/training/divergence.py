@@ -8,6 +8,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from leaf_st.errors import InputError
+from leaf_st.models.finite import not_finite_weight
 
 
 class DivergedError(InputError):
@@ -51,9 +52,8 @@ def require_finite(student: SentenceTransformer, state: TrainerState, args: Trai
     Raises:
         DivergedError: If a weight, or a number of a vector, is NaN or infinite.
     """
-    for name, weight in student.named_parameters():
-        if not weight.isfinite().all():
-            raise DivergedError(f"NaN or infinite values in the weight {name}", state, args)
+    if name := not_finite_weight(student):
+        raise DivergedError(f"NaN or infinite values in the weight {name}", state, args)
     vector = student.encode(["a"], prompt="", show_progress_bar=False, convert_to_tensor=True)
     if not vector.isfinite().all():
         raise DivergedError("NaN or infinite values in a vector of the student", state, args)

@@ -44,7 +44,7 @@ def check_optimizer(arguments: SentenceTransformerTrainingArguments, given: Mapp
         if needs_model and not isinstance(error, ImportError):
             return
         settings = [key for key in given if key == "optim_args" or key.startswith("adam_")]
-        if settings and not isinstance(error, ImportError):
+        if settings and not isinstance(error, ImportError) and not isinstance(error.__context__, ImportError):
             form = ", and write optim_args as name=value,name=value" if "optim_args" in settings else ""
             raise InputError(
                 f"{', '.join(settings)}: expected settings that the optimizer {name} accepts, but creating it failed "

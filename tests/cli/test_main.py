@@ -208,6 +208,10 @@ def test_an_export_is_refused_before_its_model_is_pulled(capfd, monkeypatch):
         ),
         (["search", "q", "--model", "m", "--teacher", ""], "leaf-st search: argument --teacher: expected a value, fou"),
         (["measure", "samples", "m", "--data", "a", ""], "leaf-st measure samples: argument --data: expected a value,"),
+        (
+            ["evaluate", "m", "--tasks", "x", "--tasks", "y"],
+            "leaf-st evaluate: argument --tasks: expected once, found twice: name all values after one --tasks;",
+        ),
         (["rnu"], "leaf-st: argument COMMAND: invalid choice: 'rnu' (choose from "),
         (["measure", "x"], "leaf-st measure: argument NAME: invalid choice: 'x' (choose from "),
         (
@@ -529,7 +533,11 @@ def test_a_terminal_of_one_column_has_a_help(monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("library", "name", "value", "other"),
-    [("tqdm", "TQDM_MININTERVAL", "often", "TQDM_NCOLS"), ("torch", "TORCH_LOGS", "no_such", "TORCH_DEVICE")],
+    [
+        ("tqdm", "TQDM_MININTERVAL", "often", "TQDM_NCOLS"),
+        ("torch", "TORCH_LOGS", "no_such", "TORCH_DEVICE"),
+        ("accelerate", "ACCELERATE_LOG_LEVEL", "20", "ACCELERATE_GRADIENT"),
+    ],
 )
 def test_a_variable_that_a_library_cannot_read_is_named(tmp_path, library, name, value, other):
     variables = {**os.environ, name: value, other: "80"}

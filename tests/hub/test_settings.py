@@ -133,6 +133,12 @@ def test_the_client_s_name_must_be_ascii(monkeypatch):
         check_numbers()
 
 
+def test_quotes_around_the_cache_are_named(online, monkeypatch):
+    monkeypatch.setenv("HF_HOME", '"/tmp/cache"')
+    with pytest.raises(InputError, match=r'^HF_HOME: expected a folder, found "/tmp/cache": remove the quotes'):
+        check_download()
+
+
 @pytest.mark.parametrize("name", ["HF_HOME", "HF_HUB_CACHE"])
 def test_an_empty_name_of_the_cache_is_not_the_current_folder(online, monkeypatch, name):
     monkeypatch.setenv(name, "")

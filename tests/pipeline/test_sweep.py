@@ -218,6 +218,15 @@ def test_wrong_input_is_one_line_before_any_work(students, arguments, expected, 
     assert not (tmp_path / "new").exists()
 
 
+def test_a_set_student_has_no_effect(place, tmp_path, capsys):
+    more = ("--output", str(tmp_path / "new"), "--set", "student.static=false", "--set", "student.layers=0,3")
+    with pytest.raises(SystemExit):
+        _sweep(place, *more, students=["7"])
+    written = capsys.readouterr().err
+    assert "--set student.layers has no effect, because --students names the students" in written
+    assert "student.static has no effect" not in written
+
+
 def test_several_processes_are_refused(place, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(SystemExit):

@@ -275,7 +275,14 @@ def test_a_published_folder_without_its_list_of_files_is_not_deleted(run, unchec
 
 def test_hidden_files_and_backups_are_not_published(run, unchecked, caplog):
     caplog.set_level("INFO", "leaf_st")
-    names = [".env", ".README.md.swp", "README.md~", ".ipynb_checkpoints/README-checkpoint.md", "1_Pooling/.hidden"]
+    names = [
+        ".env",
+        ".README.md.swp",
+        "README.md~",
+        "README (a's conflicted copy).md",
+        ".ipynb_checkpoints/README-checkpoint.md",
+        "1_Pooling/.hidden",
+    ]
     for name in [*names, "NOTICE"]:
         path = run / "model" / name
         path.parent.mkdir(exist_ok=True)

@@ -362,3 +362,18 @@ def test_the_backend_of_a_notebook_does_not_stop_the_report(whole, tmp_path):
     done = forked.run(_report_of_a_notebook, tmp_path / "run")
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "run" / "report" / "report.html").is_file()
+
+
+def test_settings_of_the_user_s_matplotlib_do_not_change_the_report(whole, tmp_path, monkeypatch):
+    shutil.copytree(whole, tmp_path / "run")
+    page = tmp_path / "run" / "report" / "report.html"
+    write_report(tmp_path / "run")
+    plain = page.read_text()
+    import matplotlib as mpl
+
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "2024-05-01")
+    main(["report", str(tmp_path / "run")])
+    assert page.read_text() == plain
+    with mpl.rc_context({"text.usetex": True, "axes.facecolor": "red"}):
+        write_report(tmp_path / "run")
+    assert page.read_text() == plain

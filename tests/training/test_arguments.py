@@ -172,6 +172,10 @@ def test_the_recipe_decides_on_the_precision_and_not_what_a_launcher_left(tmp_pa
             {"optim": "galore_adamw"},
             "^optim_target_modules: .* the optimizer galore_adamw .* found none: set optim_target_modules=all-linear",
         ),
+        (
+            {"optim": "adamw_anyprecision", "adam_beta1": 0.8},
+            "^optim: expected an optimizer that works here, found 'adamw_anyprecision', .*torchdistx",
+        ),
         ({"optim": "lomo"}, "^optim: expected an optimizer that works here, found 'lomo'"),
         ({"optim": "no_such"}, "optim: expected a known value such as adamw_torch, .*found 'no_such'"),
         ({"optim": "adam"}, "optim: expected a known value such as adamw_torch, .*, found 'adam'"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from from_scratch import same_model, train, validation_losses
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 from leaf_st.errors import InputError
@@ -33,6 +34,17 @@ def test_the_kernel_of_attention_does_not_change_the_loss(recipe, changed, store
         trainer = LeafTrainer(student, store, bf16.training, training_arguments(bf16, tmp_path, "cpu"))
         losses.append(trainer.evaluate()["eval_loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+
+
+def test_a_student_whose_weights_are_not_finite_is_refused(recipe, store, tiny_teacher_folder, tmp_path):
+    folder = Path(shutil.copytree(tiny_teacher_folder, tmp_path / "backbone"))
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if "word_embeddings" in name)
+    weights[name][-1] = torch.nan
+    save_file(weights, folder / "model.safetensors")
+    broken = replace(recipe, student=replace(recipe.student, backbone=str(folder)))
+    with pytest.raises(InputError, match="student: expected finite weights, found NaN or infinite values in"):
+        initial_student(broken, store.fingerprint)
 
 
 def test_a_kept_gradient_is_the_same_gradient(finished, recipe, store, tmp_path, monkeypatch):

@@ -36,7 +36,7 @@ def evaluate(
         output: Results folder of this student; a repeated call resumes from it. Nothing is kept if None.
 
     Returns:
-        One row for each task and mode.
+        One row for each task and mode. A task with an undefined score has no rows; a warning names the task.
 
     Raises:
         InputError: If a model, a task, a mode or ``output`` cannot be used.
@@ -60,7 +60,10 @@ def evaluate(
         opened = teacher
     elif teacher is not None or chosen != ["standard"]:
         opened = open_teacher(_spec(model, student, None if teacher is None else str(teacher)))
-    return runner.evaluate_tasks(found, teacher=opened, student=student, modes=chosen, folder=folder)
+    rows = runner.evaluate_tasks(found, teacher=opened, student=student, modes=chosen, folder=folder)
+    if not rows:
+        raise InputError("tasks: expected a set with a defined score in each mode, found none: name other sets")
+    return rows
 
 
 def _spec(model: str | Path | SentenceTransformer, student: SentenceTransformer, teacher: str | None) -> TeacherSpec:

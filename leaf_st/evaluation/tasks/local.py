@@ -36,6 +36,7 @@ from leaf_st.evaluation.beir_rows import as_integer
 from leaf_st.evaluation.results import NDCG
 from leaf_st.evaluation.set_files import open_parquet, parquet_rows, warn_shortened
 from leaf_st.models.identity import hash_files
+from leaf_st.texts.content import PACKED
 
 SPLIT = "test"
 _PAIR = ("sentence1", "sentence2")
@@ -223,16 +224,24 @@ def local_task(path: Path) -> LocalTask:
     for columns, kind in _TASK_BY_COLUMNS.items():
         if set(columns) <= set(found):
             return kind(path)
-    sets = sorted(part.name for part in path.iterdir() if part.is_dir() and is_beir(part)) if path.is_dir() else []
-    remedy = (
-        f"name the sets in this folder, such as {path / sets[0]}" if sets else "convert the set to one of these layouts"
-    )
     raise InputError(
         f"task {path}: expected a folder with BEIR's files or with {' and '.join(_TRAIN_AND_TEST)} (text, label), or a "
         f"parquet file with the columns {', or '.join(map(', '.join, _TASK_BY_COLUMNS))}"
         + (f"; found {', '.join(found)}" if found else "")
-        + f": {remedy}"
+        + f": {_remedy(path)}"
     )
+
+
+def _remedy(path: Path) -> str:
+    """Return what to do if ``path`` has no known layout."""
+    if path.is_dir():
+        if sets := sorted(part.name for part in path.iterdir() if part.is_dir() and is_beir(part)):
+            return f"name the sets in this folder, such as {path / sets[0]}"
+    elif path.suffix.lower() in PACKED:
+        return "unpack the file, and name the unpacked folder or file"
+    elif folder := next((folder for folder in list(path.parents)[:2] if is_beir(folder)), None):  # perhaps above qrels/
+        return f"name the folder {folder}"
+    return "convert the set to one of these layouts"
 
 
 def _distinct_names(beir: BeirSet) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """Measuring tasks of mteb in each mode; the scores are comparable with published scores."""
 
 import copy
+import logging
+import math
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -24,6 +26,7 @@ from leaf_st.evaluation.results import (
     TASKS_FILE,
     TWO_SIDED,
     Result,
+    remove_set,
     require_same_models,
     require_same_set,
     write_results,
@@ -36,6 +39,8 @@ from leaf_st.evaluation.tasks.local import LocalTask
 from leaf_st.evaluation.tasks.queries import keep_query_scores, query_scores
 from leaf_st.models.identity import Identity, identify
 from leaf_st.teacher.protocol import Teacher
+
+_logger = logging.getLogger(__name__)
 
 CACHE = "mteb"  # the folder of mteb's own results in a results folder: a ResultCache
 
@@ -68,7 +73,8 @@ def evaluate_tasks(
             if the teacher has no other student.
 
     Returns:
-        A row for each task and mode, in the order of the arguments.
+        A row for each task and mode, in the order of the arguments. A task with an undefined score in one of ``modes``
+        has no rows, because a mean over sets needs each mode; a warning names the task.
 
     Raises:
         InputError: If the modes, a task's data, the models' vectors or the folder cannot be used. Finished measurements
@@ -137,16 +143,28 @@ class _Runner:
             require_same_set(self.rows, task.metadata.name, task.metadata.type, place)
 
     def measure(self, task: AbsTask, modes: Sequence[Mode]) -> list[Result]:
-        """Return the rows of a task; each row is written as soon as it is finished."""
+        """Return the rows of a task, none if a score is undefined; each row is written as soon as it is finished."""
         rows = {}
         for mode, outcome in self._outcomes(task, modes):
-            rows[mode] = self._row(task, mode, outcome)
+            row = self._row(task, mode, outcome)
+            if not math.isfinite(row.score):
+                _logger.warning(
+                    "%s is left out, because the score %s in mode %s is not defined (NaN), as for pairs that all have "
+                    "the same similarity",
+                    row.set,
+                    row.metric,
+                    mode,
+                )
+                if self.rows is not None and self.rows.exists():
+                    remove_set(self.rows, row.set, modes)
+                return []
+            rows[mode] = row
             if self.rows is not None:
                 # Only after a result: a model that cannot be measured must not claim the folder.
                 models = self._models()
                 known: Models = {"teacher": models["teacher"]} if mode == "teacher" else models
                 write_sizes(self.rows.parent, known)
-                write_results(self.rows, [rows[mode]])
+                write_results(self.rows, [row])
         return [rows[mode] for mode in modes]
 
     def _models(self) -> Models:

@@ -79,7 +79,9 @@ def draw(figure: Figure) -> Markup:
 
     # Any: the types of matplotlib allow only literal keys.
     style: Any = {**_STYLE, "svg.hashsalt": figure.name, "axes.prop_cycle": cycler(color=_SERIES)}
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a user's own settings may ask for what is missing, such as LaTeX
+        matplotlib.rcParams.update(style)
         canvas = Canvas(figsize=figure.size, layout="constrained")
         figure.draw(canvas)
         written = io.BytesIO()

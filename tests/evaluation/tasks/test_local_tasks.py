@@ -94,6 +94,12 @@ def test_an_unknown_layout_is_reported(tmp_path):
         InputError, match=rf"set\.parquet: {known}.*; found a, b: convert the set to one of these layouts$"
     ):
         local_task(path)
+    inside = rf"name the folder {tmp_path}/beir$"
+    for name, remedy in {"set.zip": "unpack the file", "beir/qrels/test.tsv": inside}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+        with pytest.raises(InputError, match=rf"{known}.*: {remedy}"):
+            local_task(tmp_path / name)
     (tmp_path / "set.csv").write_text("text,label\n")
     for other in (tmp_path, tmp_path / "set.csv"):
         with pytest.raises(InputError, match=known):

@@ -18,10 +18,11 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
+from leaf_st import evaluate
 from leaf_st.errors import InputError
 from leaf_st.evaluation.beir import load_beir
 from leaf_st.evaluation.embedder import Embedder
-from leaf_st.evaluation.results import retention_intervals
+from leaf_st.evaluation.results import TASKS_FILE, Result, retention_intervals
 from leaf_st.evaluation.rows import read_rows
 from leaf_st.evaluation.sizes import Size
 from leaf_st.evaluation.tasks.encoder import ModeEncoder
@@ -366,3 +367,16 @@ def test_a_student_and_its_teacher_in_one_model_are_refused(modes, retrieval, ti
     pair, teacher = compose(tiny_student, tiny_teacher), open_model(tiny_teacher)
     with pytest.raises(InputError, match=r"^model: expected one model, found student and teacher in one: name the "):
         _measure(retrieval, teacher=teacher, student=pair, modes=modes)
+
+
+@pytest.mark.filterwarnings("ignore:An input array is constant")  # of scipy
+def test_a_set_without_a_defined_score_is_left_out(sts, retrieval, tiny_student, tmp_path, caplog):
+    constant = copy.deepcopy(tiny_student)
+    constant.encode = lambda inputs, **_: np.ones((len(inputs), 32), np.float32)
+    options = {"teacher": open_model(tiny_student), "student": constant, "modes": ["teacher", "standard"]}
+    rows = _measure(sts, retrieval, **options, folder=tmp_path)
+    assert "similar is left out, because the score cosine_spearman in mode standard is not defined" in caplog.text
+    assert [(row.set, row.mode) for row in rows] == [(retrieval.name, mode) for mode in options["modes"]]
+    assert read_rows(tmp_path / TASKS_FILE, Result) == rows
+    with pytest.raises(InputError, match="tasks: expected a set with a defined score in each mode, found none: name"):
+        evaluate(constant, sts)
