@@ -88,12 +88,17 @@ def check_exportable(model: SentenceTransformer) -> None:
     """Check that the packages for the export are installed and that ``model`` can be exported.
 
     Raises:
-        InputError: If a package is missing, the model is static, a student with its teacher, or cuts its vectors, torch
-            cannot export its model type, or its weights are too large for an ONNX file.
+        InputError: If a package is missing, the model is static, a student with its teacher, contains a Router, or cuts
+            its vectors, torch cannot export its model type, or its weights are too large for an ONNX file.
     """
     _require_packages()
     if isinstance(model[0], Router):
         raise InputError(_TWO_MODELS)
+    if any(isinstance(module, Router) for module in model):
+        raise InputError(
+            "export: expected the same modules for queries and documents, because a graph does not know the kind of "
+            "its text, found a Router: run the model with torch"
+        )
     if is_static(model):
         raise InputError(
             "a static student has nothing to export: it is a table of token vectors, which safetensors and NumPy read"

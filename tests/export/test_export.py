@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 from hub import serve
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense, Router
 from tqdm import tqdm
 
 from leaf_st.cli.main import main
@@ -350,6 +352,9 @@ def test_long_steps_of_an_export_have_a_progress_bar(exported, quick_graph, tmp_
 def test_models_that_cannot_be_exported(tiny_teacher_folder, tiny_student, monkeypatch):
     with pytest.raises(InputError, match="a static student has nothing to export"):
         check_exportable(build_static(tiny_teacher_folder, dimension=32, normalized=True, device="cpu"))
+    heads = Router.for_query_document(query_modules=[Dense(32, 32)], document_modules=[Dense(32, 32)])
+    with pytest.raises(InputError, match="a graph does not know the kind of its text, found a Router"):
+        check_exportable(SentenceTransformer(modules=[*tiny_student, heads], device="cpu"))
     monkeypatch.setattr(exporting, "find_spec", lambda name: None if name == "onnxscript" else name)
     with pytest.raises(InputError, match=r"ONNX graphs need onnxscript: pip install 'leaf-st\[onnx\]'"):
         check_exportable(tiny_student)
