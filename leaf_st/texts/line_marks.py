@@ -16,9 +16,19 @@ _FORMS = {
     re.compile(r"\s+\d+\s|\d+(?:\s{2,}|\t)\S"): "begin with a number",
     re.compile(r"\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d"): "begin with a date and a time",
     re.compile(r"[^\s:]+:\d+:"): "begin with a file and the number of a line",
+    re.compile(r'\S+ \S+ \S+ \[[^]]+\] "'): "are requests in the log of a web server",
     re.compile(r".*\x1b\["): "have colours of a terminal",
     re.compile(r"\S+(?:\s+-?\d+(?:\.\d+)?(?:e-?\d+)?){5,}\s*$"): "consist of numbers",
     re.compile(r"\s*(?:\(.*\)|\[.*\]|\{.*\}|<.*>)[,;]?\s*$"): "are in brackets",
+    re.compile(r"""\s*(["']).*\1,\s*$"""): "are in quotation marks, with a comma behind",
+}
+# Signs of texts that are still encoded, or were decoded as something else.
+_UNDECODED = {
+    re.compile(r"&(?:[A-Za-z]{2,8}|#x?[0-9A-Fa-f]{1,6});"): "HTML entities",
+    re.compile(r"\\(?:[nrt](?=[A-Z\\ ]|$)|u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2})"): "escape sequences",
+    # The two bytes of a letter in UTF-8, read as Windows-1252 or Latin-1.
+    re.compile(r"[\u00c2\u00c3\u00e2][\x80-\xbf\u2013-\u2122]"): "signs of a wrong encoding",
+    re.compile(r"^\s*\\[a-z]+[*]?[\[{]"): "commands of LaTeX",
 }
 _ONLY_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 _TAGGED = re.compile(r"\S+(?:/[A-Za-z$.,:'`-]{1,8}|_[A-Z$.,:'`-]{1,8})")
@@ -28,10 +38,10 @@ _USUAL = re.compile(r"[=+*#~^`<>-]+|[$€£¥%&@|°©®™]|.*\\.*|[$.,;:()!?'-]
 
 
 def common_mark(lines: Sequence[str]) -> str | None:
-    """Return what most of the first ``lines``, which are not blank, have in common, or that many are tags; or None.
+    """Return what most or many of the first ``lines``, which are not blank, have in common; or None.
 
-    Most are four of five, and many are one of five. Such lines may be records of labels and texts, cells of a table, or
-    pieces of words or sentences.
+    Most are four of five, and many are one of five. Such lines may be records of labels and texts, cells of a table,
+    pieces of words or sentences, or texts that are still encoded.
     """
     looked_at = lines[:_LOOKED_AT]
     if len(looked_at) < _FEW:
@@ -53,6 +63,10 @@ def common_mark(lines: Sequence[str]) -> str | None:
             return f"most {found}"
     if 5 * sum(_ONLY_TAG.fullmatch(line.strip()) is not None for line in looked_at) >= len(looked_at):
         return "many are tags"
+    for form, found in _UNDECODED.items():
+        signs = [sign[0].strip() for line in looked_at if (sign := form.search(line))]
+        if 5 * len(signs) >= len(looked_at):
+            return f"many contain {found} such as {signs[0]!r}"
     if sum(_are_tagged(line.split()) for line in looked_at) >= many:
         return "most have a tag after each word"
     return "most seem to be parts of longer sentences" if _are_wrapped(looked_at, many) else None

@@ -32,6 +32,11 @@ from leaf_st.texts.read import read_texts
         ("cats{n}/nn sleep/vbz ./.", "most have a tag after each word"),  # Brown
         ("cats_NN sleep_VBZ {n}_CD", "most have a tag after each word"),
         ("(cats, {n})", "most are in brackets"),
+        ("'cats {n}',", "most are in quotation marks, with a comma behind"),
+        (
+            '127.0.0.{n} - - [10/Oct/2000:13:55:36 -0700] "GET /cats HTTP/1.0" 200 2326',
+            "most are requests in the log of a web server",
+        ),
         (
             "and this line of a book goes on, but its sentences {n:02d} do not end",
             "most seem to be parts of longer sentences",
@@ -79,10 +84,28 @@ def test_tags_between_texts_are_found():
     assert common_mark([*lines[:9], *["Cats sleep."] * 51]) is None
 
 
+@pytest.mark.parametrize(
+    ("form", "found"),
+    [
+        ("cats &amp; dogs {n}", "HTML entities such as '&amp;'"),
+        ("cats&#39; {n}", "HTML entities such as '&#39;'"),
+        ("Cats {n}.\\nDogs", "escape sequences such as '\\\\n'"),
+        ("caf\\u00e9 {n}", "escape sequences such as '\\\\u00e9'"),
+        ("caf\u00c3\u00a9 {n}", "signs of a wrong encoding such as '\u00c3\u00a9'"),
+        ("cats\u00e2\u20ac\u2122 {n}", "signs of a wrong encoding such as '\u00e2\u20ac'"),
+        ("\\section{{Cats {n}}}", "commands of LaTeX such as '\\\\section{'"),
+    ],
+)
+def test_many_texts_that_are_still_encoded_are_found(form, found):
+    lines, usual = [form.format(n=n) for n in range(4)], ["Chats \u00e9gar\u00e9s, \u00e2me $\\nabla$"] * 17
+    assert common_mark([*lines, *usual[:16]]) == f"many contain {found}"
+    assert common_mark([*lines, *usual]) is None
+
+
 def test_a_mark_is_a_warning_once(tmp_path, caplog):
     path = tmp_path / "a.txt"
     path.write_text("".join(f"cats {n} ||| chats {n}\n" for n in range(10)))
     for _ in range(2):
         assert len(list(read_texts(TextsSpec(source=str(path)), Counter()))) == 10
-    said = f"{path}: each line is read as a text, but most contain '|||': check that each line is one text"
+    said = f"{path}: each line is read as a text, but most contain '|||': check that each line is one plain text"
     assert caplog.text.count(said) == 1
