@@ -276,7 +276,9 @@ def doubt_about(path: Path) -> str | None:
     text = head[encoding.start :].decode(encoding.name, errors="ignore")
     lines = _lines(text, len(head) == _HEAD_BYTES)
     found = "most seem to have a time or a speaker" if may_be_conversation(lines) else common_mark(lines)
-    return None if found is None else f"each line is read as a text, but {found}: check that each line is one plain text"
+    return (
+        None if found is None else f"each line is read as a text, but {found}: check that each line is one plain text"
+    )
 
 
 def encoding_of(path: Path) -> Encoding:

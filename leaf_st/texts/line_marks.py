@@ -29,6 +29,7 @@ _UNDECODED = {
     # The two bytes of a letter in UTF-8, read as Windows-1252 or Latin-1.
     re.compile(r"[\u00c2\u00c3\u00e2][\x80-\xbf\u2013-\u2122]"): "signs of a wrong encoding",
     re.compile(r"^\s*\\[a-z]+[*]?[\[{]"): "commands of LaTeX",
+    re.compile(r"(?<=\s)##\w+"): "pieces of words",  # WordPiece
 }
 _ONLY_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 _TAGGED = re.compile(r"\S+(?:/[A-Za-z$.,:'`-]{1,8}|_[A-Z$.,:'`-]{1,8})")
@@ -47,7 +48,7 @@ def common_mark(lines: Sequence[str]) -> str | None:
     if len(looked_at) < _FEW:
         return None
     many = 0.8 * len(looked_at)
-    labels = Counter(first for line in looked_at if _LABEL.fullmatch(first := line.split(maxsplit=1)[0]))
+    labels = Counter(first for line in looked_at if _LABEL.fullmatch(first := _first_word(line)))
     if labels.total() >= many and 3 * len(labels) <= len(looked_at):
         return f"most begin with a label such as {labels.most_common(1)[0][0]!r}"
     marks = Counter(mark for line in looked_at for mark in set(filter(_is_mark, _RUN.findall(_ADDRESS.sub("", line)))))
@@ -64,12 +65,17 @@ def common_mark(lines: Sequence[str]) -> str | None:
     if 5 * sum(_ONLY_TAG.fullmatch(line.strip()) is not None for line in looked_at) >= len(looked_at):
         return "many are tags"
     for form, found in _UNDECODED.items():
-        signs = [sign[0].strip() for line in looked_at if (sign := form.search(line))]
+        signs = [match[0].strip() for line in looked_at if (match := form.search(line))]
         if 5 * len(signs) >= len(looked_at):
             return f"many contain {found} such as {signs[0]!r}"
     if sum(_are_tagged(line.split()) for line in looked_at) >= many:
         return "most have a tag after each word"
     return "most seem to be parts of longer sentences" if _are_wrapped(looked_at, many) else None
+
+
+def _first_word(line: str) -> str:
+    """Return the first word of ``line``, or of an item of a list in YAML."""
+    return line.strip().removeprefix("- ").split(maxsplit=1)[0]
 
 
 def _are_tagged(words: Sequence[str]) -> bool:

@@ -19,6 +19,7 @@ from leaf_st.texts.read import read_texts
         ("\u2581cats \u2581sleep \u2581{n}", "most contain '\u2581'"),  # SentencePiece
         ("{label}:ind Who is {n}?", "most begin with a label such as 'a:ind'"),  # TREC
         ("{label}: Who is {n}?", "most begin with a label such as 'a:'"),
+        ("- {label}: cats {n}", "most begin with a label such as 'a:'"),  # YAML
         ("[{label}] cats {n}", "most begin with a label such as '[a]'"),
         ("cats \U0001f525\U0001f525 {n}", "most contain '\U0001f525\U0001f525'"),
         ("{n}|cats", "most contain the same number of '|'"),  # sqlite3
@@ -93,6 +94,7 @@ def test_tags_between_texts_are_found():
         ("caf\\u00e9 {n}", "escape sequences such as '\\\\u00e9'"),
         ("caf\u00c3\u00a9 {n}", "signs of a wrong encoding such as '\u00c3\u00a9'"),
         ("cats\u00e2\u20ac\u2122 {n}", "signs of a wrong encoding such as '\u00e2\u20ac'"),
+        ("mus ##ic {n}", "pieces of words such as '##ic'"),
         ("\\section{{Cats {n}}}", "commands of LaTeX such as '\\\\section{'"),
     ],
 )
