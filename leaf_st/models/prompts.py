@@ -14,14 +14,16 @@ def task_prompts(prompts: Mapping[str, str | None]) -> dict[str, str]:
     return {name: prompt for name, prompt in prompts.items() if prompt and name not in of_kinds}
 
 
-def unused_for_documents(prompts: Mapping[str, str | None]) -> str | None:
-    """Return the name of a prompt that seems meant for documents, which have none; None if there is no such prompt.
+def unused_prompt(prompts: Mapping[str, str | None], kind: Kind) -> str | None:
+    """Return the name of a prompt, such as search_query, that seems meant for texts of ``kind``, which have none.
 
-    A loaded model always has a prompt with the first name: sentence-transformers adds an empty one.
+    The result is None if there is no such prompt. A loaded model always has a prompt with the first name:
+    sentence-transformers adds an empty one.
     """
-    if prompt_for(prompts, "document"):
+    if prompt_for(prompts, kind):
         return None
-    return next((name for name in _NAMES["document"] if prompts.get(name)), None)
+    meant = (name for part in _NAMES[kind] for name, prompt in prompts.items() if prompt and part in name.lower())
+    return next(meant, None)
 
 
 def prompt_for(prompts: Mapping[str, str | None], kind: Kind) -> str:

@@ -17,7 +17,7 @@ from leaf_st.errors import InputError
 from leaf_st.models.identity import Identity, identify
 from leaf_st.models.load import load_model, token_rows, warn_once
 from leaf_st.models.precision import free_memory
-from leaf_st.models.prompts import prompt_for, task_prompts, unused_for_documents
+from leaf_st.models.prompts import prompt_for, task_prompts, unused_prompt
 from leaf_st.models.tokens import copy_tokenizer, max_length_of, require_room, token_counts
 from leaf_st.models.vectors import have_norm_1, normalized
 from leaf_st.recipe import KINDS, TeacherSpec
@@ -266,14 +266,15 @@ def load_teacher_model(spec: TeacherSpec, device: str | None = None) -> Sentence
         trust_remote_code=spec.trust_remote_code,
         device=device,
     )
-    name = unused_for_documents(model.prompts)
-    if name is not None and "document" not in spec.prompts:
-        prompt = json.dumps(model.prompts[name], ensure_ascii=False)
-        warn_once(
-            f"teacher {spec.model}: expected a prompt named document, found {prompt} under the name {name}, which "
-            "sentence-transformers does not use for the documents of a loaded model: if documents need this prompt, "
-            f'set teacher.prompts={{"document": {prompt}}}'
-        )
+    for kind in KINDS:
+        name = unused_prompt(model.prompts, kind)
+        if name is not None and kind not in spec.prompts:
+            prompt = json.dumps(model.prompts[name], ensure_ascii=False)
+            warn_once(
+                f"teacher {spec.model}: expected a prompt named {kind}, found {prompt} under the name {name}, which "
+                f"sentence-transformers does not put before a {kind}: if each {kind} needs this prompt, set "
+                f'teacher.prompts={{"{kind}": {prompt}}}'
+            )
     return model
 
 

@@ -70,20 +70,33 @@ def _said(caplog):
     return [record.message for record in caplog.records if record.name.startswith("leaf_st")]
 
 
-@pytest.mark.parametrize("name", ["passage", "corpus"])
-def test_a_prompt_that_documents_of_a_saved_model_do_not_get_is_named(tiny_teacher, tmp_path, caplog, name):
-    tiny_teacher.prompts = {"query": "query: ", name: "passage: "}
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("document", "passage"),
+        ("document", "corpus"),
+        ("document", "search_document"),
+        ("document", "retrieval.passage"),
+        ("query", "search_query"),
+        ("query", "s2p_query"),
+    ],
+)
+def test_a_prompt_that_a_saved_model_does_not_use_is_named(tiny_teacher, tmp_path, caplog, kind, name):
+    other = {"query": "document", "document": "query"}[kind]
+    tiny_teacher.prompts = {other: "other: ", "clustering": "cluster: ", name: "own: "}
     tiny_teacher.save_pretrained(str(tmp_path / "model"))
     for _ in range(2):
         teacher = _load(tmp_path / "model")
-    assert teacher.fingerprint.prompts == {"query": "query: ", "document": ""}
-    np.testing.assert_allclose(teacher.encode_document(["a"]), tiny_teacher.encode(["a"], prompt=""), atol=1e-5)
+    assert teacher.fingerprint.prompts == {other: "other: ", kind: ""}
+    encode = {"query": teacher.encode_query, "document": teacher.encode_document}[kind]
+    np.testing.assert_allclose(encode(["a"]), tiny_teacher.encode(["a"], prompt=""), atol=1e-5)
     (said,) = _said(caplog)
-    assert f'found "passage: " under the name {name}, which' in said
+    assert f'found "own: " under the name {name}, which' in said
     prompts = json.loads(said.partition("set teacher.prompts=")[2])
+    assert prompts == {kind: "own: "}
     caplog.clear()
-    for given in (prompts, {"document": ""}):
-        assert _load(tmp_path / "model", prompts=given).fingerprint.prompts == {"query": "query: ", **given}
+    for given in (prompts, {kind: ""}):
+        assert _load(tmp_path / "model", prompts=given).fingerprint.prompts == {other: "other: ", **given}
     assert not _said(caplog)
 
 
