@@ -13,12 +13,12 @@ from leaf_st.models.safety import damaged_settings
 _NO_PROCESSOR = "Unrecognized processing class"  # transformers' error for each tokenizer that cannot be loaded
 
 
-def damaged_file(folder: Path, error: Exception) -> str | None:
+def damaged_file(folder: Path, error: Exception | None = None) -> str | None:
     """Return which file of the model in ``folder`` is damaged, and why; None if no file is.
 
     Args:
         folder: The model.
-        error: What loading the model raised.
+        error: What loading the model raised, if the model was loaded.
     """
     return damaged_settings(folder) or _damaged_weights(folder) or _damaged_tokenizer(folder, error)
 
@@ -35,7 +35,7 @@ def _damaged_weights(folder: Path) -> str | None:
     return None
 
 
-def _damaged_tokenizer(folder: Path, error: Exception) -> str | None:
+def _damaged_tokenizer(folder: Path, error: Exception | None) -> str | None:
     for part, kind in parts_of(folder):
         path = part / "tokenizer.json"
         try:

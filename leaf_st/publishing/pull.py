@@ -13,11 +13,12 @@ from sentence_transformers import SentenceTransformer
 from leaf_st.atomic import make_folder, replace_folder
 from leaf_st.errors import InputError, ModelError, UnreachableError
 from leaf_st.hub.retry import retry
-from leaf_st.models.find import COMPLETE, DOCUMENTS, MODEL_FILES, find_model, find_offline
+from leaf_st.models.damage import damaged_file
+from leaf_st.models.find import COMPLETE, DOCUMENTS, MODEL_FILES, commit_of, find_model, find_offline
 from leaf_st.models.intact import require_intact
 from leaf_st.models.load import load_model
 from leaf_st.models.portable import save_portable
-from leaf_st.models.safety import damaged_settings, require_safe
+from leaf_st.models.safety import require_safe
 from leaf_st.student.asymmetric import with_teacher
 from leaf_st.teacher.open import teacher_spec
 from leaf_st.zoo import ASYMMETRIC, ZOO, ZooModel
@@ -69,8 +70,13 @@ def pull(name: str, folder: Path, revision: str | None = None) -> None:
             )
         require_safe(source, name)  # the copy would contain the files behind all links
         require_intact(source)
-        if (damage := damaged_settings(source)) is not None:
-            raise ModelError(name, f"{damage}: name another revision or model")
+        if (damage := damaged_file(source)) is not None:
+            # Files of the cache that are not links have no checksum to compare with, and a download trusts their sizes.
+            unchecked = any(path.is_file() and not path.is_symlink() for path in source.rglob("*"))
+            remedy = "name another revision or model"
+            if unchecked and commit_of(source) is not None:
+                remedy = f"delete {source.parents[1]} to download the model again, or {remedy}"
+            raise ModelError(name, f"{damage}: {remedy}")
         replace_folder(folder, lambda fresh: _copy(source, fresh))
 
 

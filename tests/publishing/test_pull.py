@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 import resource
 import shutil
 import time
@@ -182,6 +183,7 @@ def test_a_name_without_its_owner_is_completed_in_the_error():
         ),
         ("model.safetensors", None, r"expected a model, found no model\.safetensors in "),
         ("tokenizer.json", None, r"expected a tokenizer in .*, found no file of a vocabulary: restore the file"),
+        ("model.safetensors", "", r"found the empty file .*/model\.safetensors: name another revision or model"),
         ("tokenizer.json", "<html>", r"found damaged content in .*/tokenizer\.json .*: name another revision or model"),
         (
             "1_Pooling/config.json",
@@ -202,6 +204,24 @@ def test_a_model_that_cannot_be_loaded_is_not_pulled(published, connect_to, tmp_
         with pytest.raises(InputError, match=rf"^model me/broken: (expected .*)?{problem}"):
             pull("me/broken", tmp_path / "pulled")
     assert not (tmp_path / "pulled").exists()
+
+
+def test_weights_that_were_cut_in_a_cache_without_links_are_not_pulled(published, connect_to, tmp_path):
+    with serve({"me/whole": published[ZOO["leaf-ir"].hub_id]}) as hub:
+        connect_to(hub.url)
+        snapshot = find.find_model("me/whole")
+        for link in [path for path in snapshot.rglob("*") if path.is_symlink()]:  # as on Windows
+            content = link.read_bytes()
+            link.unlink()
+            link.write_bytes(content)
+        weights = snapshot / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-1000])
+        cached = re.escape(str(snapshot.parents[1]))
+        with pytest.raises(InputError, match=rf"found damaged content in .*: delete {cached} to download the model"):
+            pull("me/whole", tmp_path / "pulled")
+        shutil.rmtree(snapshot.parents[1])
+        pull("me/whole", tmp_path / "pulled")
+    assert (tmp_path / "pulled" / "model.safetensors").is_file()
 
 
 def test_weights_of_another_name_are_named(published, connect_to, tmp_path):
